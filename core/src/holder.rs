@@ -1,0 +1,437 @@
+//! The leader's side of the lease.
+
+use crate::cell::{LeaseCell, Permit, Published};
+use crate::config::Config;
+use crate::stamps::Stamps;
+use crate::time::{Instant, Reading};
+use crate::voters::{Acks, Voters};
+use crate::{Index, NodeId, Reason, Release, Round, Term, TermRound};
+use core::fmt;
+
+/// Opens rounds, counts who acknowledged them, and says what a read may do.
+///
+/// One of these lives as long as its process, through every term the node leads. How to drive it:
+///
+/// * *Inputs*: [`handle_event`](Holder::handle_event) for what the engine and the peers did,
+///   [`handle_timeout`](Holder::handle_timeout) when the instant of [`poll_timeout`](Holder::poll_timeout) has come,
+///   [`read`](Holder::read) for a read that the cell did not grant. Each takes a reading sampled after that input arrived.
+/// * *Outputs*: after each input, and before any frame leaves, call [`poll_action`](Holder::poll_action) until it returns
+///   `None`. Every frame to a peer carries [`frame_round`](Holder::frame_round).
+/// * The published lease is written through the `cell` argument before the call returns, so a revocation is visible before any
+///   action or message of the same step exists.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Holder {
+    config: Config,
+    id: NodeId,
+    last: Reading,
+    /// The newest round opened by this process.
+    newest: Round,
+    /// Whether a frame may have carried it: a read that arrives later must not share it.
+    sent: bool,
+    /// Whether it waits to be sent at once.
+    due: bool,
+    stamps: Stamps,
+    leading: Option<Leading>,
+    /// Every ticket up to this round has been reported, confirmed or aborted.
+    reported: Round,
+    /// Tickets up to this round ended with the leadership that gave them.
+    aborted: Round,
+    published: Option<Published>,
+    statistics: Statistics,
+}
+
+/// What a leader knows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Leading {
+    term: Term,
+    /// Rounds up to this one were opened before this term.
+    base: Round,
+    acks: Acks,
+    quorum_round: Round,
+    /// The release mark: no lease of this term rests on this round or an earlier one.
+    released: Round,
+    transferring: bool,
+    /// A read asked for a round while none could be opened.
+    wanted: bool,
+    barrier: Index,
+    commit: Index,
+    /// When the newest round was opened, for the heartbeat; `None` after a round that no reading came with.
+    opened: Reading,
+}
+
+/// What happened in the engine, or arrived from a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// This node became leader.
+    Elected {
+        /// Of this term.
+        term: Term,
+        /// With these voters in force.
+        voters: Voters,
+        /// The index of the entry with which it opens its term: once that is committed, so is all that came before.
+        barrier: Index,
+        /// The highest index it knew to be committed.
+        commit: Index,
+    },
+    /// This node ceased to lead: it stepped down, saw a higher term, or shuts down.
+    Deposed,
+    /// A peer echoed a round.
+    Acked {
+        /// The peer, as the link authenticated it.
+        from: NodeId,
+        /// What it echoed.
+        round: TermRound,
+    },
+    /// Everything up to this index is committed. Tell before a write is acknowledged.
+    Committed(Index),
+    /// These voters are in force now.
+    VotersChanged(Voters),
+    /// The engine has a transfer of leadership pending. Tell before its messages are handed out.
+    TransferStarted,
+    /// No transfer is pending any more, and this node still leads.
+    TransferEnded,
+}
+
+/// What a driver must do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Send this round to every peer now, with whatever else there is to send.
+    SendRound(TermRound),
+    /// Every quorum read with a ticket of this round or an earlier one is confirmed: answer it once its index is applied.
+    Confirmed {
+        /// The quorum round.
+        through: Round,
+    },
+    /// Every quorum read with a ticket of this round or an earlier one, not confirmed by now, never will be.
+    Aborted {
+        /// The newest round that a ticket was given for.
+        through: Round,
+    },
+}
+
+/// How a read may be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[must_use = "a read that is not followed up is never answered"]
+pub enum Read {
+    /// Now, by the lease.
+    Lease(Permit),
+    /// After a quorum round.
+    Quorum(Ticket),
+}
+
+/// A quorum read in wait. The caller parks it; the holder keeps nothing per read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket {
+    /// Released by [`Action::Confirmed`] through this round or a later one.
+    pub round: Round,
+    /// Then answer once this is applied.
+    pub index: Index,
+}
+
+/// Why a read cannot be answered here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReadError {
+    /// This node does not lead. The read had no effect; ask the leader.
+    NotLeader,
+}
+
+/// Counts of what was ignored or out of the ordinary, since the process started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Statistics {
+    /// Rounds opened.
+    pub rounds_opened: u64,
+    /// Echoes that came while not leading, or of another term than the current one.
+    pub acks_of_other_terms: u64,
+    /// Echoes from nodes that are not voters.
+    pub acks_of_strangers: u64,
+    /// Echoes of a round not newer than the sender's last, or never opened in this term.
+    pub acks_out_of_order: u64,
+    /// Readings earlier than the one before.
+    pub backward_readings: u64,
+    /// Inputs that came without a reading.
+    pub missing_readings: u64,
+}
+
+impl Holder {
+    /// The holder of node `id`, which leads nothing yet.
+    pub fn new(id: NodeId, config: Config) -> Holder {
+        Holder {
+            config,
+            id,
+            last: None,
+            newest: 0,
+            sent: true,
+            due: false,
+            stamps: Stamps::new(config.lease()),
+            leading: None,
+            reported: 0,
+            aborted: 0,
+            published: None,
+            statistics: Statistics::default(),
+        }
+    }
+
+    /// The term in which this node leads; `None` if it does not.
+    pub fn term(&self) -> Option<Term> {
+        self.leading.as_ref().map(|leading| leading.term)
+    }
+
+    /// The newest round that a quorum of the voters acknowledged; `None` while not leading, 0 while there is none.
+    pub fn quorum_round(&self) -> Option<Round> {
+        self.leading.as_ref().map(|leading| leading.quorum_round)
+    }
+
+    /// When the lease ends if nothing more is acknowledged; `None` while there is none to end.
+    pub fn lease_until(&self) -> Option<Instant> {
+        let leading = self.leading.as_ref()?;
+        if leading.commit < leading.barrier || leading.quorum_round <= leading.released {
+            return None;
+        }
+        let anchor = self.stamps.opened(leading.quorum_round)?;
+        Some(anchor.plus(self.config.lease()))
+    }
+
+    /// "No lease of mine rests on a round up to this one": what the last transfer of this term released, true for ever.
+    pub fn release(&self) -> Option<Release> {
+        let leading = self.leading.as_ref()?;
+        let through = TermRound { term: leading.term, round: leading.released };
+        (leading.released > leading.base).then_some(Release { through })
+    }
+
+    /// What has been counted.
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    /// Takes one event.
+    ///
+    /// # Panics
+    /// When the engine breaks its own rules: a term that does not rise from one election to the next, or a transfer, a
+    /// commit or a change of voters reported while this node does not lead.
+    pub fn handle_event(&mut self, now: Reading, event: Event, cell: &LeaseCell) {
+        self.observe(now);
+        match event {
+            Event::Elected { term, voters, barrier, commit } => self.elect(now, term, voters, barrier, commit),
+            Event::Deposed => self.depose(),
+            Event::Acked { from, round } => self.count_ack(from, round),
+            Event::Committed(index) => {
+                let leading = self.leading.as_mut().expect("only a leader is told of commits");
+                leading.commit = leading.commit.max(index);
+            }
+            Event::VotersChanged(voters) => {
+                let leading = self.leading.as_mut().expect("only a leader is told of voters");
+                leading.acks = leading.acks.under(voters);
+                leading.quorum_round = leading.acks.quorum_round();
+            }
+            Event::TransferStarted => {
+                let leading = self.leading.as_mut().expect("only a leader transfers leadership");
+                leading.transferring = true;
+                leading.released = self.newest;
+            }
+            Event::TransferEnded => {
+                let leading = self.leading.as_mut().expect("only a leader's transfer can be abandoned");
+                leading.transferring = false;
+                self.open(now);
+            }
+        }
+        self.publish(cell);
+    }
+
+    /// Opens a round if the heartbeat interval has passed, or if it cannot be known that it has not.
+    pub fn handle_timeout(&mut self, now: Reading, cell: &LeaseCell) {
+        self.observe(now);
+        if let Some(leading) = &self.leading
+            && !leading.transferring
+        {
+            let early = match (now, leading.opened) {
+                (Some(now), Some(opened)) => now.elapsed_since(opened).at_most < self.config.heartbeat(),
+                _ => false,
+            };
+            if !early {
+                self.open(now);
+            }
+        }
+        self.publish(cell);
+    }
+
+    /// How a read that has arrived may be answered. `now` was sampled after it arrived.
+    ///
+    /// # Errors
+    /// [`ReadError::NotLeader`].
+    pub fn read(&mut self, now: Reading, cell: &LeaseCell) -> Result<Read, ReadError> {
+        self.observe(now);
+        let answer = self.answer(now);
+        self.publish(cell);
+        answer
+    }
+
+    /// A quorum round for a read that must not use the lease.
+    ///
+    /// # Errors
+    /// [`ReadError::NotLeader`].
+    pub fn quorum_read(&mut self, now: Reading, cell: &LeaseCell) -> Result<Ticket, ReadError> {
+        self.observe(now);
+        let ticket = self.ticket(now);
+        self.publish(cell);
+        ticket
+    }
+
+    /// The next thing to do; `None` when nothing is left.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        if self.aborted > self.reported {
+            self.reported = self.aborted;
+            return Some(Action::Aborted { through: self.reported });
+        }
+        let leading = self.leading.as_ref()?;
+        if self.due {
+            self.due = false;
+            return self.frame_round().map(Action::SendRound);
+        }
+        if leading.commit >= leading.barrier && leading.quorum_round > self.reported {
+            self.reported = leading.quorum_round;
+            return Some(Action::Confirmed { through: self.reported });
+        }
+        None
+    }
+
+    /// When to call [`handle_timeout`](Holder::handle_timeout), and why. `None` also when that cannot be known for want of a
+    /// reading: then call it at every heartbeat interval of whatever timer there is.
+    pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
+        let leading = self.leading.as_ref().filter(|leading| !leading.transferring)?;
+        leading.opened.map(|opened| (opened.plus(self.config.heartbeat()), Reason::Heartbeat))
+    }
+
+    /// The round that every frame to a peer carries; `None` while not leading. Once taken it counts as sent.
+    pub fn frame_round(&mut self) -> Option<TermRound> {
+        let leading = self.leading.as_ref()?;
+        self.sent = true;
+        Some(TermRound { term: leading.term, round: self.newest })
+    }
+
+    fn elect(&mut self, now: Reading, term: Term, voters: Voters, barrier: Index, commit: Index) {
+        if let Some(leading) = &self.leading {
+            assert!(term > leading.term, "elected in term {term} while leading in term {}", leading.term);
+        }
+        self.depose();
+        self.stamps.void();
+        self.leading = Some(Leading {
+            term,
+            base: self.newest,
+            acks: Acks::none(voters),
+            quorum_round: 0,
+            released: self.newest,
+            transferring: false,
+            wanted: false,
+            barrier,
+            commit,
+            opened: None,
+        });
+        self.open(now);
+    }
+
+    fn depose(&mut self) {
+        let Some(leading) = self.leading.take() else { return };
+        // A ticket may have been given for the round after the newest; nobody else may ever get that number.
+        self.newest += u64::from(leading.wanted);
+        self.aborted = self.newest;
+        self.due = false;
+        self.sent = true;
+    }
+
+    fn count_ack(&mut self, from: NodeId, ack: TermRound) {
+        let Some(leading) = self.leading.as_mut().filter(|leading| leading.term == ack.term) else {
+            self.statistics.acks_of_other_terms += 1;
+            return;
+        };
+        let Some(last) = leading.acks.newest_of(from) else {
+            self.statistics.acks_of_strangers += 1;
+            return;
+        };
+        if ack.round <= last.max(leading.base) || ack.round > self.newest {
+            self.statistics.acks_out_of_order += 1;
+            return;
+        }
+        leading.acks.note(from, ack.round);
+        leading.quorum_round = leading.acks.quorum_round();
+    }
+
+    fn answer(&mut self, now: Reading) -> Result<Read, ReadError> {
+        let leading = self.leading.as_ref().ok_or(ReadError::NotLeader)?;
+        if let (Some(now), Some(until)) = (now, self.lease_until())
+            && until.is_surely_after(now)
+        {
+            return Ok(Read::Lease(Permit { term: leading.term, index: leading.commit }));
+        }
+        self.ticket(now).map(Read::Quorum)
+    }
+
+    fn ticket(&mut self, now: Reading) -> Result<Ticket, ReadError> {
+        let leading = self.leading.as_mut().ok_or(ReadError::NotLeader)?;
+        let index = leading.commit.max(leading.barrier);
+        if leading.transferring {
+            // A round opened now would make the release out of date before it arrives.
+            leading.wanted = true;
+            return Ok(Ticket { round: self.newest + 1, index });
+        }
+        if self.sent {
+            self.open(now);
+        }
+        Ok(Ticket { round: self.newest, index })
+    }
+
+    /// Opens a round: numbered, stamped and acknowledged by this node itself if it is a voter, before any frame can carry it.
+    fn open(&mut self, now: Reading) {
+        let leading = self.leading.as_mut().expect("only a leader opens rounds");
+        assert!(!leading.transferring, "no round is opened while a transfer is pending");
+        self.newest += 1;
+        self.stamps.stamp(self.newest, now);
+        leading.opened = now;
+        leading.wanted = false;
+        leading.acks.note(self.id, self.newest);
+        leading.quorum_round = leading.acks.quorum_round();
+        self.sent = false;
+        self.due = true;
+        self.statistics.rounds_opened += 1;
+    }
+
+    /// Takes a reading. After a backward one no round opened before it gives a lease.
+    fn observe(&mut self, now: Reading) {
+        let Some(reading) = now else {
+            self.statistics.missing_readings += 1;
+            return;
+        };
+        if self.last.is_some_and(|last| reading.is_before_on_either_counter(last)) {
+            self.stamps.void();
+            self.statistics.backward_readings += 1;
+            if let Some(leading) = &mut self.leading {
+                leading.opened = None;
+            }
+        }
+        self.last = now;
+    }
+
+    fn publish(&mut self, cell: &LeaseCell) {
+        let published = self
+            .lease_until()
+            .zip(self.leading.as_ref())
+            .map(|(until, leading)| Published { until, permit: Permit { term: leading.term, index: leading.commit } });
+        if published == self.published {
+            return;
+        }
+        match published {
+            Some(lease) => cell.publish(lease),
+            None => cell.revoke(),
+        }
+        self.published = published;
+    }
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReadError::NotLeader => f.write_str("this node does not lead; ask the leader"),
+        }
+    }
+}
+
+impl core::error::Error for ReadError {}

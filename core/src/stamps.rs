@@ -1,0 +1,112 @@
+//! When rounds were opened: a fixed ring of stamps, shared by rounds opened close together.
+
+use crate::Round;
+use crate::time::{Instant, Reading};
+use core::time::Duration;
+
+/// Rounds opened within this fraction of a lease share one stamp.
+const SHARES_PER_LEASE: u32 = 32;
+/// Stamps are at least a 32nd of a lease apart, so this many span more than two leases: however many rounds a second are
+/// opened, a voter that answers within a lease finds its round's stamp still here.
+const CAPACITY: usize = 72;
+
+/// A stamp: this round, and the later ones up to the next stamp, were opened no earlier than this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Stamp {
+    first: Round,
+    at: Instant,
+}
+
+/// The ring.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Stamps {
+    ring: [Stamp; CAPACITY],
+    /// Where the next stamp goes.
+    next: usize,
+    len: usize,
+    share: Duration,
+}
+
+impl Stamps {
+    pub(crate) fn new(lease: Duration) -> Stamps {
+        let empty = Stamp { first: 0, at: Instant::from_nanos(0, 0) };
+        Stamps { ring: [empty; CAPACITY], next: 0, len: 0, share: lease / SHARES_PER_LEASE }
+    }
+
+    /// Forgets every stamp: rounds opened so far give no lease.
+    pub(crate) fn void(&mut self) {
+        *self = Stamps::new(self.share * SHARES_PER_LEASE);
+    }
+
+    /// Stamps `round`, which is later than every round before, with a reading taken before any message can carry it.
+    ///
+    /// Without a reading the round shares the newest stamp, if there is one: earlier than the truth, so on the safe side.
+    pub(crate) fn stamp(&mut self, round: Round, now: Reading) {
+        let Some(now) = now else { return };
+        if self.newest().is_some_and(|newest| now.elapsed_since(newest.at).at_most < self.share) {
+            return;
+        }
+        self.ring[self.next] = Stamp { first: round, at: now };
+        self.next = (self.next + 1) % CAPACITY;
+        self.len = (self.len + 1).min(CAPACITY);
+    }
+
+    /// A time no later than the opening of `round`; `None` if it is older than the ring or was opened before the last
+    /// [`void`](Stamps::void).
+    pub(crate) fn opened(&self, round: Round) -> Option<Instant> {
+        self.newest_first().find(|stamp| stamp.first <= round).map(|stamp| stamp.at)
+    }
+
+    fn newest(&self) -> Option<Stamp> {
+        self.newest_first().next()
+    }
+
+    fn newest_first(&self) -> impl Iterator<Item = Stamp> + '_ {
+        (1..=self.len).map(|back| self.ring[(self.next + CAPACITY - back) % CAPACITY])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Reading {
+        Some(Instant::from_nanos(millis * 1_000_000, millis * 1_000_000))
+    }
+
+    #[test]
+    fn rounds_opened_close_together_share_the_earliest_stamp() {
+        let mut stamps = Stamps::new(Duration::from_millis(320));
+        stamps.stamp(1, at(100));
+        stamps.stamp(2, at(109));
+        stamps.stamp(3, at(110));
+        stamps.stamp(4, None);
+        assert_eq!(stamps.opened(1), at(100));
+        assert_eq!(stamps.opened(2), at(100));
+        assert_eq!(stamps.opened(3), at(110));
+        assert_eq!(stamps.opened(4), at(110));
+        assert_eq!(stamps.opened(0), None);
+    }
+
+    #[test]
+    fn the_ring_spans_two_leases_however_many_rounds_are_opened() {
+        let mut stamps = Stamps::new(Duration::from_millis(320));
+        for millis in 0..10_000 {
+            stamps.stamp(millis + 1, at(millis));
+        }
+        assert!(stamps.opened(10_000 - 640).is_some());
+        assert_eq!(stamps.opened(1), None, "older than the ring");
+    }
+
+    #[test]
+    fn voided_rounds_have_no_anchor_and_later_ones_do() {
+        let mut stamps = Stamps::new(Duration::from_millis(320));
+        stamps.stamp(1, at(100));
+        stamps.void();
+        stamps.stamp(2, None);
+        assert_eq!(stamps.opened(2), None);
+        stamps.stamp(3, at(40));
+        assert_eq!(stamps.opened(2), None);
+        assert_eq!(stamps.opened(3), at(40));
+    }
+}

@@ -1,0 +1,63 @@
+//! What a runtime gives the rest: tasks, timers and sockets.
+
+use async_trait::async_trait;
+use futures::io::{AsyncRead, AsyncWrite};
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Tasks, timers and TCP, from one asynchronous runtime. A new runtime implements this and nothing else.
+///
+/// Clones are handles to the same runtime.
+#[async_trait]
+pub trait Runtime: Clone + Send + Sync + 'static {
+    /// The name by which users choose it and `INFO` reports it.
+    const NAME: &'static str;
+    /// A connected socket. Dropping it closes it. Small writes must leave at once (`TCP_NODELAY`).
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    /// A listening socket. Dropping it closes it.
+    type Listener: Send + Sync + 'static;
+
+    /// Starts a runtime with this many worker threads, which carry `name`.
+    ///
+    /// # Errors
+    /// When the system gives no threads or no poller.
+    fn start(name: &str, threads: usize) -> io::Result<Self>;
+
+    /// Runs `future` on the calling thread until it is done; spawned tasks run meanwhile.
+    fn block_on<F: Future>(&self, future: F) -> F::Output;
+
+    /// Stops every task where it stands, as a killed process would, and returns without waiting for them. Sockets close.
+    fn kill(&self);
+
+    /// Runs `task` in the background until it ends or the runtime is killed.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);
+
+    /// Wakes after at least `duration`. A timer only wakes: what is due is decided from a clock reading.
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static;
+
+    /// Listens on `address` (`host:port`; port 0 takes a free one), with `SO_REUSEADDR` so that a restart need not wait.
+    ///
+    /// # Errors
+    /// As the system reports them: address in use, not permitted, not found.
+    async fn listen(&self, address: &str) -> io::Result<Self::Listener>;
+
+    /// The address that `listener` really has.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn local_address(&self, listener: &Self::Listener) -> io::Result<SocketAddr>;
+
+    /// The next connection and where it comes from.
+    ///
+    /// # Errors
+    /// As the system reports them; the listener is still good after one.
+    async fn accept(&self, listener: &Self::Listener) -> io::Result<(Self::Stream, SocketAddr)>;
+
+    /// Connects to `address` (`host:port`).
+    ///
+    /// # Errors
+    /// As the system reports them: refused, unreachable, not found.
+    async fn connect(&self, address: &str) -> io::Result<Self::Stream>;
+}

@@ -1,0 +1,235 @@
+//! What leaves a replica, and when: nothing before what it rests on is durable.
+
+use crate::convert;
+use crate::replica::{Committed, Effect, Output, Persist, Position, Replica};
+use crate::wire::{Envelope, MessageKind};
+use leasehold_core::{Action, LeaseCell, NodeId, Release, Term, TermRound};
+use raft::eraftpb;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Keeps messages until what they promise is durable.
+pub(crate) struct Gate {
+    /// The newest term that is durable. Nothing of a later one leaves.
+    durable_term: Term,
+    /// Writes on their way to disk, each with what waits for it.
+    in_flight: VecDeque<InFlight>,
+    /// The newest `Ready` of the engine, written or not.
+    newest: u64,
+}
+
+struct InFlight {
+    number: u64,
+    term: Term,
+    messages: Vec<eraftpb::Message>,
+}
+
+impl Gate {
+    pub(crate) fn new(durable_term: Term) -> Gate {
+        Gate { durable_term, in_flight: VecDeque::new(), newest: 0 }
+    }
+
+    /// Whether nothing is on its way to disk.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
+    /// Whether messages of this term may leave.
+    fn admits(&self, term: Term) -> bool {
+        term <= self.durable_term
+    }
+
+    /// Lets out what waited for writes through `number`. Returns up to which `Ready` the engine may count as durable.
+    pub(crate) fn open_through(&mut self, number: u64, outbox: &mut Outbox) -> u64 {
+        while let Some(write) = self.in_flight.pop_front_if(|write| write.number <= number) {
+            self.durable_term = self.durable_term.max(write.term);
+            outbox.messages.extend(write.messages);
+        }
+        // What the engine made since then, if nothing is in flight, had nothing to wait for.
+        if self.in_flight.is_empty() { self.newest } else { number }
+    }
+}
+
+/// What is ready to leave.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    queue: VecDeque<Output>,
+    messages: Vec<eraftpb::Message>,
+    /// The newest echo, and to whom.
+    ack: Option<(NodeId, TermRound)>,
+    ack_is_due: bool,
+    round_is_due: bool,
+}
+
+impl Outbox {
+    pub(crate) fn note_ack(&mut self, to: NodeId, ack: TermRound, new: bool) {
+        self.ack = Some((to, ack));
+        self.ack_is_due |= new;
+    }
+}
+
+impl Replica {
+    /// The next thing to do; `None` when nothing is left.
+    pub fn poll_output(&mut self, cell: &LeaseCell) -> Option<Output> {
+        if self.outbox.queue.is_empty() {
+            self.collect(cell);
+        }
+        self.outbox.queue.pop_front()
+    }
+
+    /// Empties the engine and the holder into the queue.
+    fn collect(&mut self, cell: &LeaseCell) {
+        loop {
+            while let Some(action) = self.holder.poll_action() {
+                match action {
+                    Action::SendRound(_) => self.outbox.round_is_due = true,
+                    Action::Confirmed { through } => self.outbox.queue.push_back(Output::ReadsConfirmed { through }),
+                    Action::Aborted { through } => self.outbox.queue.push_back(Output::ReadsAborted { through }),
+                }
+            }
+            if !self.raw.has_ready() {
+                break;
+            }
+            self.take_ready(cell);
+        }
+        if self.raw.mut_store().take_snapshot_wanted() {
+            self.outbox.queue.push_back(Output::SnapshotWanted);
+        }
+        self.pack();
+    }
+
+    fn take_ready(&mut self, cell: &LeaseCell) {
+        let mut ready = self.raw.ready();
+        let number = ready.number();
+        let awaited = ready.must_sync();
+        let hard_state_changed = ready.hs().is_some();
+        let entries = ready.take_entries();
+        let snapshot = Some(ready.snapshot().clone()).filter(|snapshot| !snapshot.is_empty());
+        let at_once = ready.take_messages();
+        let once_durable = ready.take_persisted_messages();
+        let committed = ready.take_committed_entries();
+        if let Some(snapshot) = &snapshot {
+            let metadata = snapshot.get_metadata();
+            let membership = convert::membership_out(metadata.get_conf_state());
+            self.raw.mut_store().install(metadata.index, metadata.term, membership);
+        }
+        self.raw.mut_store().append(&entries);
+        self.raw.advance_append_async(ready);
+        self.gate.newest = number;
+
+        if awaited || hard_state_changed {
+            let hard_state = convert::hard_state_out(&self.raw.raft.hard_state());
+            if awaited {
+                self.gate.in_flight.push_back(InFlight { number, term: hard_state.term, messages: Vec::new() });
+            }
+            self.outbox.queue.push_back(Output::Persist(Persist {
+                number,
+                awaited,
+                hard_state,
+                snapshot: snapshot.map(convert::snapshot_out),
+                entries: entries.iter().map(convert::entry_out).collect(),
+            }));
+        }
+        let term = self.raw.raft.term;
+        match self.gate.in_flight.back_mut() {
+            Some(write) => {
+                write.messages.extend(once_durable);
+                // A leader need not wait for its own disk to replicate, but nothing of a term leaves before the term is
+                // durable: a single voter becomes leader before it is.
+                if term <= self.gate.durable_term {
+                    self.outbox.messages.extend(at_once);
+                } else {
+                    write.messages.extend(at_once);
+                }
+            }
+            None => {
+                assert!(self.gate.admits(term), "term {term} is neither durable nor on its way to disk");
+                self.outbox.messages.extend(once_durable);
+                self.outbox.messages.extend(at_once);
+                self.raw.on_persist_ready(number);
+            }
+        }
+        self.hand_out(committed, cell);
+    }
+
+    fn hand_out(&mut self, committed: Vec<eraftpb::Entry>, cell: &LeaseCell) {
+        let Some(last) = committed.last().map(|entry| entry.index) else { return };
+        let mut effects = Vec::with_capacity(committed.len());
+        let mut membership_changed = false;
+        for entry in committed {
+            let effect = match entry.entry_type {
+                eraftpb::EntryType::EntryNormal if entry.data.is_empty() => Effect::Nothing,
+                eraftpb::EntryType::EntryNormal => Effect::Command(entry.data.clone()),
+                eraftpb::EntryType::EntryConfChange | eraftpb::EntryType::EntryConfChangeV2 => {
+                    membership_changed = true;
+                    // The engine refuses a change that makes no sense from here; on every node alike, so it is void.
+                    if let Ok(state) = self.raw.apply_conf_change(&convert::change_of(&entry)) {
+                        self.raw.mut_store().set_membership(convert::membership_out(&state));
+                    }
+                    self.settle_membership(cell);
+                    Effect::Membership(self.membership().clone())
+                }
+            };
+            effects.push(Committed { position: Position { term: entry.term, index: entry.index }, effect });
+        }
+        self.outbox.queue.push_back(Output::Apply(effects));
+        self.raw.advance_apply_to(last);
+        if membership_changed {
+            // Leaving a joint configuration by itself is a proposal that the engine makes when told what is applied.
+            self.settle_membership(cell);
+        }
+    }
+
+    /// Puts what may leave into envelopes: one per peer for what must not wait, one for what replicates the log.
+    fn pack(&mut self) {
+        let leads = self.holder.term();
+        // A round that is due while its term is not durable yet waits for that.
+        let speaks_as_leader = leads.is_some_and(|term| self.gate.admits(term));
+        let mut peers: BTreeMap<NodeId, [Envelope; 2]> = BTreeMap::new();
+        if self.outbox.round_is_due && speaks_as_leader {
+            let others = self.raw.raft.prs().iter().map(|(id, _)| *id).filter(|id| *id != self.id);
+            peers.extend(others.map(|id| (id, Default::default())));
+        }
+        self.outbox.round_is_due &= leads.is_some() && !speaks_as_leader;
+        for message in std::mem::take(&mut self.outbox.messages) {
+            let to = message.to;
+            let Some(message) = convert::message_out(message) else { continue };
+            let envelope = &mut peers.entry(to).or_default()[usize::from(message.kind.is_bulk())];
+            match message.kind {
+                // What a transfer released stays released, so this is right even if the transfer ended meanwhile.
+                MessageKind::TimeoutNow => envelope.release = self.holder.release().map(pair),
+                MessageKind::RequestVote | MessageKind::RequestPreVote => {
+                    envelope.release = self.release_shown().map(pair);
+                }
+                _ => {}
+            }
+            envelope.messages.push(message);
+        }
+        if let Some((to, ack)) = self.outbox.ack
+            && self.gate.admits(ack.term)
+        {
+            if std::mem::take(&mut self.outbox.ack_is_due) {
+                peers.entry(to).or_default();
+            }
+            if let Some([urgent, _]) = peers.get_mut(&to) {
+                urgent.ack = Some((ack.term, ack.round));
+            }
+        }
+        for (to, envelopes) in peers {
+            for (bulk, mut envelope) in envelopes.into_iter().enumerate() {
+                if bulk == 1 && envelope.messages.is_empty() {
+                    continue;
+                }
+                if speaks_as_leader {
+                    envelope.round = self.holder.frame_round().map(|round| (round.term, round.round));
+                }
+                if !envelope.is_empty() {
+                    self.outbox.queue.push_back(Output::Send { to, envelope });
+                }
+            }
+        }
+    }
+}
+
+fn pair(release: Release) -> (u64, u64) {
+    (release.through.term, release.through.round)
+}

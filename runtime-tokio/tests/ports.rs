@@ -1,0 +1,97 @@
+//! What the rest of the project relies on a runtime to do.
+
+use futures::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use leasehold_driver::Runtime as _;
+use leasehold_runtime_tokio::TokioRuntime;
+use std::time::Duration;
+
+fn runtime() -> TokioRuntime {
+    TokioRuntime::start("test", 2).expect("threads")
+}
+
+#[test]
+fn bytes_cross_a_connection_both_ways() {
+    let runtime = runtime();
+    runtime.block_on(async {
+        let listener = runtime.listen("localhost:0").await.expect("a free port");
+        let address = runtime.local_address(&listener).expect("an address");
+        let serving = runtime.clone();
+        runtime.spawn(async move {
+            let (mut stream, _) = serving.accept(&listener).await.expect("a connection");
+            let mut word = [0; 4];
+            stream.read_exact(&mut word).await.expect("a word");
+            word.reverse();
+            stream.write_all(&word).await.expect("an answer");
+        });
+        let mut stream = runtime.connect(&address.to_string()).await.expect("a listener");
+        stream.write_all(b"abcd").await.expect("a word");
+        let mut word = Vec::new();
+        stream.read_to_end(&mut word).await.expect("an answer");
+        assert_eq!(word, b"dcba");
+    });
+}
+
+#[test]
+fn the_last_handle_may_be_dropped_inside_its_own_task() {
+    let runtime = runtime();
+    let (entered, in_task) = async_channel::bounded::<()>(1);
+    let (go, waiting) = async_channel::bounded::<()>(1);
+    let (ended, end) = async_channel::bounded::<()>(1);
+    let last = runtime.clone();
+    runtime.spawn(async move {
+        entered.send(()).await.expect("the test listens");
+        waiting.recv().await.expect("the test says when");
+        drop(last);
+        // Only reached if the drop did not panic.
+        ended.try_send(()).expect("the test listens");
+    });
+    in_task.recv_blocking().expect("the task starts");
+    drop(runtime);
+    go.send_blocking(()).expect("the task waits");
+    end.recv_blocking().expect("the drop went well");
+}
+
+#[test]
+fn a_killed_runtime_drops_its_tasks_and_closes_its_sockets() {
+    let (killed, other) = (runtime(), runtime());
+    let (address, held) = killed.block_on(async {
+        let listener = killed.listen("127.0.0.1:0").await.expect("a free port");
+        let address = killed.local_address(&listener).expect("an address").to_string();
+        let (hold, held) = async_channel::bounded::<()>(1);
+        let accepting = killed.clone();
+        killed.spawn(async move {
+            // Locals, because they are dropped in reverse: the listener is closed before the hold lets go.
+            let _hold = hold;
+            let listener = listener;
+            let stream = accepting.accept(&listener).await;
+            accepting.sleep(Duration::from_secs(3600)).await;
+            drop(stream);
+        });
+        (address, held)
+    });
+    other.block_on(async {
+        let mut stream = other.connect(&address).await.expect("a listener");
+        killed.kill();
+        held.recv().await.expect_err("the task is gone");
+        let closed = stream.read(&mut [0; 1]).await;
+        assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
+        // The port is free at once.
+        other.listen(&address).await.expect("the address again");
+        other.sleep(Duration::from_millis(1)).await;
+    });
+    killed.kill();
+    killed.spawn(async { unreachable!("a killed runtime runs nothing") });
+}
+
+#[test]
+fn a_taken_address_is_an_error_and_so_is_one_that_names_nothing() {
+    let runtime = runtime();
+    runtime.block_on(async {
+        let listener = runtime.listen("127.0.0.1:0").await.expect("a free port");
+        let address = runtime.local_address(&listener).expect("an address").to_string();
+        let taken = runtime.listen(&address).await.expect_err("taken");
+        assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse);
+        runtime.listen("no-port").await.expect_err("not host:port");
+    });
+    TokioRuntime::start("none", 0).err().expect("no threads");
+}

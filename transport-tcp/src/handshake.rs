@@ -1,0 +1,400 @@
+//! How two nodes make sure that they belong together before they exchange frames.
+//!
+//! The dialer sends a [`Hello`]; the acceptor answers with its own and with its verdict. Each judges the other by the same
+//! rules, so a mistake is named on both sides. The layout is fixed and little-endian:
+//!
+//! ```text
+//! "LSHD" | u16 version | u16 length of what follows | hello | u16 length of the reason | reason     empty: welcome
+//! hello:  u64 from | u64 to | u64 boot | u8 lane | u64 hold ns | u64 lease ns | u32 drift ppm | u8 length | cluster
+//! ```
+//!
+//! The first eight bytes and the reason's place after the hello stay the same in every version.
+
+use crate::lane::Lane;
+use futures::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use leasehold_core::{Config, NodeId, NotCovered, Terms};
+use std::collections::BTreeSet;
+use std::io;
+
+/// What a connection between nodes begins with.
+const MAGIC: [u8; 4] = *b"LSHD";
+/// The version of the handshake and of the frames.
+const VERSION: u16 = 1;
+/// The bytes before the hello.
+const PREFIX: usize = 4 + 2 + 2;
+/// The longest message, prefix included.
+const LONGEST: usize = 1024;
+/// The longest name of a cluster, in bytes.
+pub(crate) const LONGEST_CLUSTER: usize = 64;
+/// The longest reason, in bytes; a longer one is cut.
+const LONGEST_REASON: usize = 512;
+
+/// Why a connection between two nodes was not made. Each reads as what is to be said after the peer's name.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HandshakeError {
+    #[error("does not speak Leasehold's peer protocol: check that the address and port are those for peers")]
+    NotLeasehold,
+    #[error("speaks version {theirs} of the peer protocol, this node version {VERSION}: run the same release on both")]
+    OtherVersion { theirs: u16 },
+    #[error("sent a malformed hello: run the same release on both nodes")]
+    Malformed,
+    #[error("belongs to cluster {theirs:?}, this node to {ours:?}: give both the same --cluster")]
+    OtherCluster { theirs: String, ours: String },
+    #[error("turns out to be this node itself: correct the addresses of its peers")]
+    Myself,
+    #[error("also calls itself node {node}: give every node a number of its own")]
+    SameNumber { node: NodeId },
+    #[error("is node {theirs}, not {expected}: correct the addresses of this node's peers")]
+    OtherNode { theirs: NodeId, expected: NodeId },
+    #[error("wants to reach node {wanted}, but this is node {ours}: correct the addresses of its peers")]
+    WantsOther { wanted: NodeId, ours: NodeId },
+    #[error("calls itself node {theirs}, which is not among this node's peers: add it there, or correct its number")]
+    Unknown { theirs: NodeId },
+    #[error("promises too little: {0}")]
+    NotCovered(NotCovered),
+    #[error("refuses this node, which, it says, {reason}")]
+    Refused { reason: String },
+    #[error("did not say who it is within {seconds} s: check that nothing else listens there")]
+    Late { seconds: u64 },
+    #[error("closed the connection or lost it while it said who it is: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Who a node is and what it wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hello {
+    pub(crate) from: NodeId,
+    pub(crate) to: NodeId,
+    pub(crate) boot: u64,
+    pub(crate) lane: Lane,
+    pub(crate) terms: Terms,
+    pub(crate) cluster: String,
+}
+
+/// Who this node is, and whom it talks to.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) node: NodeId,
+    pub(crate) cluster: String,
+    pub(crate) boot: u64,
+    pub(crate) config: Config,
+    pub(crate) peers: BTreeSet<NodeId>,
+}
+
+impl Identity {
+    fn hello(&self, to: NodeId, lane: Lane) -> Hello {
+        let (cluster, terms) = (self.cluster.clone(), self.config.terms());
+        Hello { from: self.node, to, boot: self.boot, lane, terms, cluster }
+    }
+
+    /// What both sides check of the other.
+    fn judge(&self, hello: &Hello) -> Result<(), HandshakeError> {
+        if hello.cluster != self.cluster {
+            return Err(HandshakeError::OtherCluster { theirs: hello.cluster.clone(), ours: self.cluster.clone() });
+        }
+        if hello.from == self.node {
+            let myself = hello.boot == self.boot;
+            return Err(if myself { HandshakeError::Myself } else { HandshakeError::SameNumber { node: self.node } });
+        }
+        if !self.peers.contains(&hello.from) {
+            return Err(HandshakeError::Unknown { theirs: hello.from });
+        }
+        self.config.accept_peer(hello.terms).map_err(HandshakeError::NotCovered)
+    }
+
+    fn judge_dialer(&self, hello: &Hello) -> Result<(), HandshakeError> {
+        self.judge(hello)?;
+        if hello.to == self.node {
+            Ok(())
+        } else {
+            Err(HandshakeError::WantsOther { wanted: hello.to, ours: self.node })
+        }
+    }
+
+    fn judge_acceptor(&self, hello: &Hello, expected: NodeId) -> Result<(), HandshakeError> {
+        self.judge(hello)?;
+        if hello.from == expected { Ok(()) } else { Err(HandshakeError::OtherNode { theirs: hello.from, expected }) }
+    }
+
+    /// The dialer's side. `Ok`: the connection is for frames from now on.
+    pub(crate) async fn dial<S>(&self, stream: &mut S, to: NodeId, lane: Lane) -> Result<(), HandshakeError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        write(stream, &self.hello(to, lane), "").await?;
+        let (hello, reason) = read(stream).await?;
+        // Our own view first: it is worded for whoever reads our log.
+        self.judge_acceptor(&hello, to)?;
+        if reason.is_empty() { Ok(()) } else { Err(HandshakeError::Refused { reason }) }
+    }
+
+    /// The acceptor's side: who dialed and for which lane, or whom it refused and why.
+    pub(crate) async fn accept<S>(&self, stream: &mut S) -> Result<Hello, (Option<NodeId>, HandshakeError)>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let (hello, verdict) = match read(stream).await {
+            Ok((hello, _)) => {
+                let verdict = self.judge_dialer(&hello);
+                (Some(hello), verdict)
+            }
+            Err(error) => (None, Err(error)),
+        };
+        let (from, lane) = hello.as_ref().map_or((0, Lane::Urgent), |hello| (hello.from, hello.lane));
+        let answer = match &verdict {
+            Ok(()) => write(stream, &self.hello(from, lane), "").await,
+            // Strangers who do not speak the protocol get no answer.
+            Err(HandshakeError::Io(_) | HandshakeError::NotLeasehold) => Ok(()),
+            Err(error) => write(stream, &self.hello(from, lane), &error.to_string()).await,
+        };
+        let known = hello.as_ref().map(|hello| hello.from).filter(|from| self.peers.contains(from));
+        match (verdict, answer, hello) {
+            (Ok(()), Ok(()), Some(hello)) => Ok(hello),
+            (Err(error), _, _) => Err((known, error)),
+            (Ok(()), Err(error), _) => Err((known, error.into())),
+            (Ok(()), Ok(()), None) => Err((known, HandshakeError::Malformed)),
+        }
+    }
+}
+
+async fn write<S: AsyncWrite + Unpin>(stream: &mut S, hello: &Hello, reason: &str) -> io::Result<()> {
+    stream.write_all(&encode(hello, reason)).await?;
+    stream.flush().await
+}
+
+async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<(Hello, String), HandshakeError> {
+    let mut prefix = [0; PREFIX];
+    // The magic by itself: whatever is not Leasehold may send less than a prefix and wait.
+    let (magic, rest) = prefix.split_at_mut(MAGIC.len());
+    stream.read_exact(magic).await?;
+    if magic != MAGIC {
+        return Err(HandshakeError::NotLeasehold);
+    }
+    stream.read_exact(rest).await?;
+    let [.., v0, v1, l0, l1] = prefix;
+    let theirs = u16::from_le_bytes([v0, v1]);
+    let length = usize::from(u16::from_le_bytes([l0, l1]));
+    // Of any version: closing on unread bytes would reset the connection and might lose our answer.
+    let mut rest = vec![0; length.min(LONGEST - PREFIX)];
+    stream.read_exact(&mut rest).await?;
+    if theirs != VERSION {
+        return Err(HandshakeError::OtherVersion { theirs });
+    }
+    if length != rest.len() {
+        return Err(HandshakeError::Malformed);
+    }
+    decode(&rest).ok_or(HandshakeError::Malformed)
+}
+
+fn encode(hello: &Hello, reason: &str) -> Vec<u8> {
+    let reason = &reason[..reason.floor_char_boundary(LONGEST_REASON)];
+    let mut body = Vec::new();
+    body.extend_from_slice(&hello.from.to_le_bytes());
+    body.extend_from_slice(&hello.to.to_le_bytes());
+    body.extend_from_slice(&hello.boot.to_le_bytes());
+    body.push(hello.lane.number());
+    body.extend_from_slice(&hello.terms.hold_nanos.to_le_bytes());
+    body.extend_from_slice(&hello.terms.lease_nanos.to_le_bytes());
+    body.extend_from_slice(&hello.terms.drift_ppm.to_le_bytes());
+    body.push(u8::try_from(hello.cluster.len()).expect("the name's length was checked at the start"));
+    body.extend_from_slice(hello.cluster.as_bytes());
+    body.extend_from_slice(&u16::try_from(reason.len()).expect("just cut").to_le_bytes());
+    body.extend_from_slice(reason.as_bytes());
+    let mut message = Vec::with_capacity(PREFIX + body.len());
+    message.extend_from_slice(&MAGIC);
+    message.extend_from_slice(&VERSION.to_le_bytes());
+    message.extend_from_slice(&u16::try_from(body.len()).expect("far below the limit").to_le_bytes());
+    message.extend_from_slice(&body);
+    message
+}
+
+fn decode(mut bytes: &[u8]) -> Option<(Hello, String)> {
+    fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = bytes.split_at_checked(count)?;
+        *bytes = rest;
+        Some(taken)
+    }
+    fn array<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+        take(bytes, N)?.try_into().ok()
+    }
+    fn text(bytes: &mut &[u8], length: usize) -> Option<String> {
+        String::from_utf8(take(bytes, length)?.to_vec()).ok()
+    }
+    let bytes = &mut bytes;
+    let from = u64::from_le_bytes(array(bytes)?);
+    let to = u64::from_le_bytes(array(bytes)?);
+    let boot = u64::from_le_bytes(array(bytes)?);
+    let [lane] = array(bytes)?;
+    let lane = Lane::from_number(lane)?;
+    let hold_nanos = u64::from_le_bytes(array(bytes)?);
+    let lease_nanos = u64::from_le_bytes(array(bytes)?);
+    let drift_ppm = u32::from_le_bytes(array(bytes)?);
+    let [length] = array(bytes)?;
+    let cluster = text(bytes, usize::from(length))?;
+    let length = u16::from_le_bytes(array(bytes)?);
+    let reason = text(bytes, usize::from(length))?;
+    if !bytes.is_empty() || cluster.len() > LONGEST_CLUSTER {
+        return None;
+    }
+    let terms = Terms { hold_nanos, lease_nanos, drift_ppm };
+    Some((Hello { from, to, boot, lane, terms, cluster }, reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt as _;
+    use futures::io::Cursor;
+    use leasehold_core::Options;
+    use std::time::Duration;
+
+    fn config(hold: u64) -> Config {
+        let (hold, heartbeat) = (Duration::from_millis(hold), Duration::from_millis(10));
+        Config::new(Options { hold, lease: None, drift_ppm: 100, heartbeat }).expect("it fits together")
+    }
+
+    fn node(node: NodeId) -> Identity {
+        Identity { node, cluster: "a".into(), boot: 7 * node, config: config(1000), peers: BTreeSet::from([1, 2, 3]) }
+    }
+
+    /// A stream that delivers `from` and takes what is written.
+    struct Wire {
+        from: Cursor<Vec<u8>>,
+        written: Vec<u8>,
+    }
+
+    impl AsyncRead for Wire {
+        fn poll_read(
+            mut self: std::pin::Pin<&mut Self>,
+            context: &mut std::task::Context<'_>,
+            buffer: &mut [u8],
+        ) -> std::task::Poll<io::Result<usize>> {
+            std::pin::Pin::new(&mut self.from).poll_read(context, buffer)
+        }
+    }
+
+    impl AsyncWrite for Wire {
+        fn poll_write(
+            mut self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+            buffer: &[u8],
+        ) -> std::task::Poll<io::Result<usize>> {
+            self.written.extend_from_slice(buffer);
+            std::task::Poll::Ready(Ok(buffer.len()))
+        }
+        fn poll_flush(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<io::Result<()>> {
+            std::task::Poll::Ready(Ok(()))
+        }
+        fn poll_close(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<io::Result<()>> {
+            std::task::Poll::Ready(Ok(()))
+        }
+    }
+
+    fn wire(from: Vec<u8>) -> Wire {
+        Wire { from: Cursor::new(from), written: Vec::new() }
+    }
+
+    /// One handshake: what the dialer thinks of it, and what the acceptor does.
+    fn meet(dialer: &Identity, expects: NodeId, acceptor: &Identity) -> [Option<String>; 2] {
+        let mut to_acceptor = wire(encode(&dialer.hello(expects, Lane::Append), ""));
+        let accepted = acceptor.accept(&mut to_acceptor).now_or_never().expect("all is there");
+        let mut to_dialer = wire(to_acceptor.written);
+        let dialed = dialer.dial(&mut to_dialer, expects, Lane::Append).now_or_never().expect("all is there");
+        if let Ok(hello) = &accepted {
+            assert_eq!(*hello, dialer.hello(expects, Lane::Append));
+        }
+        [dialed.err().map(|error| error.to_string()), accepted.err().map(|(_, error)| error.to_string())]
+    }
+
+    fn both(dialer: &str, acceptor: &str) -> [Option<String>; 2] {
+        [Some(dialer.into()), Some(acceptor.into())]
+    }
+
+    #[test]
+    fn nodes_of_one_cluster_with_sufficient_holds_welcome_each_other() {
+        assert_eq!(meet(&node(1), 2, &node(2)), [None, None]);
+    }
+
+    #[test]
+    fn each_mistake_is_named_on_both_sides() {
+        let mut other = node(2);
+        other.cluster = "b".into();
+        assert_eq!(
+            meet(&node(1), 2, &other),
+            both(
+                r#"belongs to cluster "b", this node to "a": give both the same --cluster"#,
+                r#"belongs to cluster "a", this node to "b": give both the same --cluster"#
+            )
+        );
+        assert_eq!(
+            meet(&node(1), 2, &node(3)),
+            both(
+                "is node 3, not 2: correct the addresses of this node's peers",
+                "wants to reach node 2, but this is node 3: correct the addresses of its peers"
+            )
+        );
+        let mut other = node(2);
+        other.peers.remove(&1);
+        let unknown = "calls itself node 1, which is not among this node's peers: add it there, or correct its number";
+        assert_eq!(meet(&node(1), 2, &other), both(&format!("refuses this node, which, it says, {unknown}"), unknown));
+        let myself = "turns out to be this node itself: correct the addresses of its peers";
+        assert_eq!(meet(&node(1), 2, &node(1)), both(myself, myself));
+        let mut twin = node(1);
+        twin.boot = 99;
+        let twins = "also calls itself node 1: give every node a number of its own";
+        assert_eq!(meet(&node(1), 2, &twin), both(twins, twins));
+    }
+
+    #[test]
+    fn a_hold_that_does_not_cover_the_others_lease_is_refused_whoever_dials() {
+        let mut short = node(2);
+        short.config = config(500);
+        let [long_side, short_side] = meet(&node(1), 2, &short);
+        let complaint = long_side.expect("its lease is not covered");
+        assert!(complaint.starts_with("promises too little: the peer's hold of 500ms"), "{complaint}");
+        assert_eq!(short_side, None, "our hold covers its lease");
+
+        let [short_side, long_side] = meet(&short, 1, &node(1));
+        let complaint = long_side.expect("its lease is not covered");
+        assert!(complaint.starts_with("promises too little: the peer's hold of 500ms"), "{complaint}");
+        assert_eq!(short_side, Some(format!("refuses this node, which, it says, {complaint}")));
+    }
+
+    #[test]
+    fn strangers_are_told_apart_from_other_releases() {
+        let accept = |bytes: &[u8]| {
+            let mut wire = wire(bytes.to_vec());
+            let error = node(1).accept(&mut wire).now_or_never().expect("all is there").expect_err("no hello").1;
+            (error, wire.written)
+        };
+        let (error, answer) = accept(b"GET / HTTP/1.1\r\n\r\n");
+        assert!(matches!(error, HandshakeError::NotLeasehold), "{error}");
+        assert!(answer.is_empty());
+        let (error, answer) = accept(b"LSHD\x02\x00\x00\x00");
+        assert!(matches!(error, HandshakeError::OtherVersion { theirs: 2 }), "{error}");
+        assert!(answer.starts_with(b"LSHD\x01\x00"));
+        let (error, _) = accept(&[b"LSHD\x01\x00\xff\xff".as_slice(), &[0; LONGEST]].concat());
+        assert!(matches!(error, HandshakeError::Malformed), "{error}");
+        let (error, _) = accept(b"LSHD\x01\x00\x02\x00\xff\xff");
+        assert!(matches!(error, HandshakeError::Malformed), "{error}");
+    }
+
+    #[test]
+    fn a_hello_cut_or_extended_anywhere_is_malformed() {
+        let hello = Hello { cluster: "x".repeat(LONGEST_CLUSTER), ..node(1).hello(2, Lane::Command) };
+        let message = encode(&hello, &"ß".repeat(LONGEST_REASON));
+        assert!(message.len() <= LONGEST);
+        let body = &message[PREFIX..];
+        assert_eq!(decode(body), Some((hello, "ß".repeat(LONGEST_REASON / 2))));
+        for end in 0..body.len() {
+            assert_eq!(decode(&body[..end]), None, "cut at {end}");
+        }
+        assert_eq!(decode(&[body, &[0]].concat()), None);
+    }
+}
