@@ -23,6 +23,15 @@ struct InFlight {
     messages: Vec<eraftpb::Message>,
 }
 
+/// What must be durable before a message leaves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rests {
+    /// Everything written so far: it acknowledges entries, or casts a vote.
+    OnTheLog,
+    /// The sender's term: a leader need not wait for its own disk to replicate. But a single voter leads before it is.
+    OnTheTerm,
+}
+
 impl Gate {
     pub(crate) fn new(durable_term: Term) -> Gate {
         Gate { durable_term, in_flight: VecDeque::new(), newest: 0 }
@@ -36,6 +45,18 @@ impl Gate {
     /// Whether messages of this term may leave.
     fn admits(&self, term: Term) -> bool {
         term <= self.durable_term
+    }
+
+    /// Lets a message out, or keeps it until what it rests on is durable.
+    fn pass(&mut self, message: eraftpb::Message, term: Term, rests: Rests, outbox: &mut Outbox) {
+        // An answer to a heartbeat says nothing of the log. If it waited for a slow disk, the leader would think itself alone
+        // and step down, although its rounds are acknowledged.
+        let rests_on_log = rests == Rests::OnTheLog && message.msg_type != eraftpb::MessageType::MsgHeartbeatResponse;
+        let durable = self.admits(term);
+        match self.in_flight.back_mut() {
+            Some(write) if rests_on_log || !durable => write.messages.push(message),
+            _ => outbox.messages.push(message),
+        }
     }
 
     /// Lets out what waited for writes through `number`. Returns up to which `Ready` the engine may count as durable.
@@ -130,23 +151,15 @@ impl Replica {
             }));
         }
         let term = self.raw.raft.term;
-        match self.gate.in_flight.back_mut() {
-            Some(write) => {
-                write.messages.extend(once_durable);
-                // A leader need not wait for its own disk to replicate, but nothing of a term leaves before the term is
-                // durable: a single voter becomes leader before it is.
-                if term <= self.gate.durable_term {
-                    self.outbox.messages.extend(at_once);
-                } else {
-                    write.messages.extend(at_once);
-                }
-            }
-            None => {
-                assert!(self.gate.admits(term), "term {term} is neither durable nor on its way to disk");
-                self.outbox.messages.extend(once_durable);
-                self.outbox.messages.extend(at_once);
-                self.raw.on_persist_ready(number);
-            }
+        if self.gate.is_idle() {
+            assert!(self.gate.admits(term), "term {term} is neither durable nor on its way to disk");
+            self.raw.on_persist_ready(number);
+        }
+        for message in once_durable {
+            self.gate.pass(message, term, Rests::OnTheLog, &mut self.outbox);
+        }
+        for message in at_once {
+            self.gate.pass(message, term, Rests::OnTheTerm, &mut self.outbox);
         }
         self.hand_out(committed, cell);
     }

@@ -1,0 +1,122 @@
+//! Reading back, and checking that it is what an ordered writer leaves.
+
+use crate::error::Fault;
+use crate::tables::{
+    APPLIED, At, COMPACTED, HARD_STATE, LOG, LONGEST_HOLD, META, STATE, decode, meta, owned, whole_log, whole_state,
+};
+use crate::{Storage, StorageError};
+use leasehold_core::{Index, Term};
+use leasehold_driver::{Applied, GroupId, Record, Recovered};
+use leasehold_raft::wire::{Entry, HardState, Membership};
+use redb::{ReadableDatabase, ReadableTable};
+
+impl Storage {
+    /// What `group` had when the last commit became durable; all empty for a group never written.
+    ///
+    /// # Errors
+    /// [`StorageError::Damaged`] if that is not what an ordered writer leaves: start no replica from it.
+    /// [`StorageError::Io`] if it cannot be read.
+    pub fn recover(&self, group: GroupId) -> Result<Recovered, StorageError> {
+        let recovered = self.read(group).map_err(|fault| fault.in_folder(&self.path))?;
+        tracing::info!(
+            group,
+            term = recovered.hard_state.term,
+            commit = recovered.hard_state.commit,
+            applied = recovered.applied.index,
+            compacted = recovered.compacted.0,
+            entries = recovered.entries.len(),
+            records = recovered.records.len(),
+            "recovered from the data folder"
+        );
+        Ok(recovered)
+    }
+
+    fn read(&self, group: GroupId) -> Result<Recovered, Fault> {
+        let transaction = self.database.begin_read()?;
+        let values = transaction.open_table(META)?;
+        let hard_state: Option<HardState> = meta(&values, group, HARD_STATE)?;
+        let compacted: (Index, Term) = meta(&values, group, COMPACTED)?.unwrap_or_default();
+        let (index, term, membership): (Index, Term, Membership) = meta(&values, group, APPLIED)?.unwrap_or_default();
+        let longest_hold = meta(&values, group, LONGEST_HOLD)?.unwrap_or_default();
+        let entries = read_entries(&transaction.open_table(LOG)?, group, compacted)?;
+        let applied = Applied { index, term, membership };
+        check(hard_state, compacted, &entries, &applied)
+            .map_err(|detail| Fault::Damaged(format!("group {group} (tables log and meta): {detail}")))?;
+
+        let mut records = Vec::new();
+        for record in transaction.open_table(STATE)?.range(whole_state(group))? {
+            let (key, value) = record?;
+            records.push(Record { key: owned(key.value().1), value: owned(value.value()) });
+        }
+        Ok(Recovered { hard_state: hard_state.unwrap_or_default(), compacted, entries, applied, records, longest_hold })
+    }
+}
+
+fn read_entries(
+    log: &impl ReadableTable<(GroupId, Index), &'static [u8]>,
+    group: GroupId,
+    compacted: (Index, Term),
+) -> Result<Vec<Entry>, Fault> {
+    let mut entries = Vec::new();
+    let (mut last, mut term) = compacted;
+    for stored in log.range(whole_log(group))? {
+        let (key, bytes) = stored?;
+        let at = At::Log(group, key.value().1);
+        let entry: Entry = decode(at, bytes.value())?;
+        if last.checked_add(1) != Some(key.value().1) {
+            return Err(Fault::Damaged(format!("{at} is stored right after entry {last}")));
+        }
+        if entry.index != key.value().1 {
+            return Err(Fault::Damaged(format!("{at} says that it is entry {}", entry.index)));
+        }
+        if entry.term < term {
+            return Err(Fault::Damaged(format!("{at} has term {}, after one of term {term}", entry.term)));
+        }
+        (last, term) = (entry.index, entry.term);
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+/// What holds after every commit of an ordered writer: entries come before the commit index that covers them, the commit
+/// index before the records that rest on it, and those before the compaction.
+fn check(
+    hard_state: Option<HardState>,
+    compacted: (Index, Term),
+    entries: &[Entry],
+    applied: &Applied,
+) -> Result<(), String> {
+    let last = entries.last().map_or(compacted.0, |entry| entry.index);
+    let last_term = entries.last().map_or(compacted.1, |entry| entry.term);
+    if applied.index < compacted.0 {
+        return Err(format!("the log was compacted through {}, but only {} is applied", compacted.0, applied.index));
+    }
+    if applied.index > last {
+        return Err(format!("{} is applied, but the log ends at {last}", applied.index));
+    }
+    let term_there = match applied.index - compacted.0 {
+        0 => compacted.1,
+        // Entries are consecutive from there on and `applied` is not past the last.
+        offset => usize::try_from(offset - 1).ok().and_then(|at| entries.get(at)).map_or(applied.term, |e| e.term),
+    };
+    if applied.term != term_there {
+        return Err(format!(
+            "entry {} was applied with term {}, but the log has it with term {term_there}",
+            applied.index, applied.term
+        ));
+    }
+    // A node that was set up with a state but has not run yet has no hard state.
+    let Some(HardState { term, commit, .. }) = hard_state else {
+        return if entries.is_empty() { Ok(()) } else { Err("there is a log but no hard state".to_owned()) };
+    };
+    if commit > last {
+        return Err(format!("{commit} is committed, but the log ends at {last}"));
+    }
+    if commit < applied.index {
+        return Err(format!("{} is applied, but only {commit} is committed", applied.index));
+    }
+    if term < last_term {
+        return Err(format!("the log ends in term {last_term}, but the newest term seen is {term}"));
+    }
+    Ok(())
+}

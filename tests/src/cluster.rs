@@ -1,0 +1,381 @@
+//! A cluster of real replicas on virtual time, in one thread: every message, every write to disk and every tick happens
+//! when the story says so.
+
+use bytes::Bytes;
+use leasehold_core::{Config, Index, Instant, LeaseCell, NodeId, Options as Timing, Permit, Read, Reading, Ticket};
+use leasehold_raft::wire::{Change, Envelope, Snapshot};
+use leasehold_raft::{Effect, Memory, Options, Output, Persist, Position, ProposeError, Replica, StateRole};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+/// The hold of every node unless the story says otherwise.
+pub const HOLD: Duration = Duration::from_millis(1000);
+/// The heartbeat of every node.
+pub const HEARTBEAT: Duration = Duration::from_millis(100);
+
+/// Where a founder's log begins.
+const FOUNDATION: Position = Position { term: 1, index: 1 };
+
+/// The timing of every node unless the story says otherwise.
+pub fn timing() -> Config {
+    Config::new(Timing { hold: HOLD, lease: None, drift_ppm: 1000, heartbeat: HEARTBEAT }).expect("it fits together")
+}
+
+/// One node: a replica, its cell, its disk and its clock.
+pub struct Node {
+    /// The machine under test. `None` while the node is down.
+    pub replica: Option<Replica>,
+    /// Its published lease.
+    pub cell: LeaseCell,
+    /// What its disk holds.
+    pub disk: Memory,
+    /// The longest hold its disk has a record of.
+    pub longest_hold: Duration,
+    /// Commands applied, in order.
+    pub applied: Vec<(Index, Bytes)>,
+    /// The last place in the log that was applied.
+    pub position: Position,
+    /// Rounds through which quorum reads were confirmed.
+    pub confirmed_through: u64,
+    /// Rounds through which quorum reads were aborted.
+    pub aborted_through: u64,
+    /// Where its clock stands apart from the world's, in nanoseconds.
+    pub clock_offset: i64,
+    /// Whether its clock gives no readings.
+    pub clock_failed: bool,
+    /// Whether its loop stands still: inputs queue up, time goes on.
+    pub paused: bool,
+    inbox: VecDeque<(NodeId, Envelope)>,
+    writes: VecDeque<(Duration, Persist)>,
+    config: Config,
+}
+
+/// A message on its way.
+#[derive(Clone, Debug)]
+pub struct InTransit {
+    /// When it arrives.
+    pub at: Duration,
+    /// Who sent it.
+    pub from: NodeId,
+    /// To whom.
+    pub to: NodeId,
+    /// What it says.
+    pub envelope: Envelope,
+}
+
+/// The cluster and its world.
+pub struct Cluster {
+    /// Its nodes, by number.
+    pub nodes: BTreeMap<NodeId, Node>,
+    /// World time since the story began.
+    pub now: Duration,
+    /// Messages on their way.
+    pub wire: VecDeque<InTransit>,
+    /// Directions in which nothing arrives.
+    pub cut: BTreeSet<(NodeId, NodeId)>,
+    /// How long a message takes.
+    pub latency: Duration,
+    /// How long a write takes to become durable.
+    pub disk_latency: Duration,
+    founders: Vec<NodeId>,
+}
+
+impl Cluster {
+    /// A cluster founded by nodes `1..=size`, all started at once.
+    pub fn founded(size: u64) -> Cluster {
+        let founders: Vec<NodeId> = (1..=size).collect();
+        let mut cluster = Cluster {
+            nodes: BTreeMap::new(),
+            now: Duration::from_secs(100),
+            wire: VecDeque::new(),
+            cut: BTreeSet::new(),
+            latency: Duration::from_millis(1),
+            disk_latency: Duration::from_millis(1),
+            founders: founders.clone(),
+        };
+        for id in founders {
+            cluster.add_node(id);
+        }
+        cluster
+    }
+
+    /// Starts a node on a new disk. If it is no founder it knows nobody, until a leader's snapshot reaches it.
+    pub fn add_node(&mut self, id: NodeId) {
+        let founder = self.founders.contains(&id);
+        let disk = if founder { Memory::founding(self.founders.clone()) } else { Memory::default() };
+        let node = Node {
+            replica: None,
+            cell: LeaseCell::new(),
+            disk,
+            longest_hold: Duration::ZERO,
+            applied: Vec::new(),
+            position: FOUNDATION,
+            confirmed_through: 0,
+            aborted_through: 0,
+            clock_offset: 0,
+            clock_failed: false,
+            paused: false,
+            inbox: VecDeque::new(),
+            writes: VecDeque::new(),
+            config: timing(),
+        };
+        self.nodes.insert(id, node);
+        self.start(id, timing());
+    }
+
+    /// What node `id`'s clock shows.
+    pub fn reading(&self, id: NodeId) -> Reading {
+        let node = &self.nodes[&id];
+        let nanos =
+            (self.now.as_nanos() as u64).checked_add_signed(node.clock_offset).expect("a clock after its origin");
+        (!node.clock_failed).then(|| Instant::from_nanos(nanos, nanos))
+    }
+
+    /// Kills a node: what was not durable is gone.
+    pub fn kill(&mut self, id: NodeId) {
+        let node = self.node(id);
+        node.replica = None;
+        node.cell = LeaseCell::new();
+        node.inbox.clear();
+        node.writes.clear();
+        node.paused = false;
+    }
+
+    /// Starts a node from its disk.
+    pub fn start(&mut self, id: NodeId, config: Config) {
+        let now = self.reading(id);
+        let node = self.node(id);
+        let longest_hold = node.longest_hold;
+        node.longest_hold = longest_hold.max(config.hold());
+        node.config = config;
+        node.applied.clear();
+        node.position = FOUNDATION;
+        let options = Options { id, config, seed: 7 };
+        let replica = Replica::restarted(options, node.disk.clone(), longest_hold, now);
+        node.replica = Some(replica.expect("a replica from what its predecessor wrote"));
+        self.drain(id);
+    }
+
+    /// Kills a node and starts it again at once.
+    pub fn restart(&mut self, id: NodeId) {
+        let config = self.nodes[&id].config;
+        self.kill(id);
+        self.start(id, config);
+    }
+
+    /// Lets nothing pass between `id` and anyone.
+    pub fn isolate(&mut self, id: NodeId) {
+        for other in self.nodes.keys().copied().filter(|other| *other != id).collect::<Vec<_>>() {
+            self.cut.insert((id, other));
+            self.cut.insert((other, id));
+        }
+    }
+
+    /// Mends the whole network.
+    pub fn heal(&mut self) {
+        self.cut.clear();
+    }
+
+    /// Lets `duration` pass, a millisecond at a time.
+    pub fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while self.now < end {
+            self.now += Duration::from_millis(1);
+            self.instant();
+        }
+    }
+
+    /// Lets time pass until `until` holds.
+    ///
+    /// # Panics
+    /// When it does not within ten seconds.
+    #[track_caller]
+    pub fn run_until(&mut self, what: &str, until: impl Fn(&Cluster) -> bool) {
+        let deadline = self.now + Duration::from_secs(10);
+        while !until(self) {
+            assert!(self.now < deadline, "ten seconds passed, but not: {what}");
+            self.run(Duration::from_millis(1));
+        }
+    }
+
+    /// Waits for a leader whose lease is valid.
+    #[track_caller]
+    pub fn elect(&mut self) -> NodeId {
+        self.run_until("a leader with a lease", |cluster| {
+            cluster.leader().is_some_and(|id| cluster.permit(id).is_some())
+        });
+        self.leader().expect("it was there a moment ago")
+    }
+
+    /// The node that leads in the newest term, if any.
+    pub fn leader(&self) -> Option<NodeId> {
+        let running = self.nodes.iter().filter_map(|(id, node)| node.replica.as_ref().map(|replica| (id, replica)));
+        let leaders = running.filter(|(_, replica)| replica.role() == StateRole::Leader);
+        leaders.max_by_key(|(_, replica)| replica.term()).map(|(id, _)| *id)
+    }
+
+    /// What node `id`'s cell grants a reader now.
+    pub fn permit(&self, id: NodeId) -> Option<Permit> {
+        self.nodes[&id].cell.try_read(self.reading(id))
+    }
+
+    /// The replica of a node that is up.
+    pub fn replica(&self, id: NodeId) -> &Replica {
+        self.nodes[&id].replica.as_ref().expect("a node that is up")
+    }
+
+    /// Gives node `id` one input, with a reading of its clock, and carries out what follows.
+    pub fn with<T>(&mut self, id: NodeId, input: impl FnOnce(&mut Replica, Reading, &LeaseCell) -> T) -> T {
+        let now = self.reading(id);
+        let node = self.node(id);
+        let outcome = input(node.replica.as_mut().expect("a node that is up"), now, &node.cell);
+        self.drain(id);
+        outcome
+    }
+
+    /// Proposes a command at `id`.
+    ///
+    /// # Errors
+    /// As the replica's.
+    pub fn propose(&mut self, id: NodeId, command: &'static str) -> Result<Position, ProposeError> {
+        self.with(id, |replica, now, cell| replica.propose(now, Bytes::from_static(command.as_bytes()), cell))
+    }
+
+    /// Proposes a change of configuration at `id`.
+    ///
+    /// # Errors
+    /// As the replica's.
+    pub fn change(&mut self, id: NodeId, change: &Change) -> Result<Position, ProposeError> {
+        self.with(id, |replica, now, cell| replica.propose_change(now, change, cell))
+    }
+
+    /// Asks `id` for a quorum read.
+    pub fn quorum_read(&mut self, id: NodeId) -> Option<Ticket> {
+        self.with(id, |replica, now, cell| replica.quorum_read(now, cell)).ok()
+    }
+
+    /// Asks `id` how a read may be answered.
+    pub fn read(&mut self, id: NodeId) -> Option<Read> {
+        self.with(id, |replica, now, cell| replica.read(now, cell)).ok()
+    }
+
+    /// The commands node `id` has applied.
+    pub fn applied(&self, id: NodeId) -> Vec<&str> {
+        self.nodes[&id].applied.iter().map(|(_, command)| std::str::from_utf8(command).expect("text")).collect()
+    }
+
+    /// Takes messages off the wire that `which` picks, to be lost or delivered later.
+    pub fn intercept(&mut self, which: impl Fn(&InTransit) -> bool) -> Vec<InTransit> {
+        let (taken, left) = std::mem::take(&mut self.wire).into_iter().partition(|message| which(message));
+        self.wire = left;
+        taken.into()
+    }
+
+    /// Delivers a message at once.
+    pub fn deliver(&mut self, message: InTransit) {
+        let InTransit { from, to, envelope, .. } = message;
+        self.with(to, |replica, now, cell| replica.handle_envelope(now, from, envelope, cell));
+    }
+
+    fn node(&mut self, id: NodeId) -> &mut Node {
+        self.nodes.get_mut(&id).expect("a node of the cluster")
+    }
+
+    /// Everything that is due now.
+    fn instant(&mut self) {
+        let now = self.now;
+        let cut = self.cut.clone();
+        for message in self.intercept(|message| message.at <= now) {
+            let up = self.nodes.get(&message.to).is_some_and(|node| node.replica.is_some());
+            if up && !cut.contains(&(message.from, message.to)) {
+                self.node(message.to).inbox.push_back((message.from, message.envelope));
+            }
+        }
+        for id in self.nodes.keys().copied().collect::<Vec<_>>() {
+            if self.nodes[&id].replica.is_none() || self.nodes[&id].paused {
+                continue;
+            }
+            while let Some((from, envelope)) = self.node(id).inbox.pop_front() {
+                self.with(id, |replica, now, cell| replica.handle_envelope(now, from, envelope, cell));
+            }
+            while let Some((_, persist)) = self.node(id).writes.pop_front_if(|(at, _)| *at <= now) {
+                self.node(id).store(&persist);
+                self.with(id, |replica, now, cell| replica.handle_persisted(now, persist.number, cell));
+            }
+            let due = match (self.reading(id), self.replica(id).poll_timeout()) {
+                (Some(now), Some((at, _))) => !at.is_surely_after(now),
+                // A timer without a clock still has its pace.
+                _ => self.now.as_millis().is_multiple_of(50),
+            };
+            if due {
+                self.with(id, |replica, now, cell| replica.handle_timeout(now, cell));
+            }
+        }
+    }
+
+    fn drain(&mut self, id: NodeId) {
+        let (arrives, durable) = (self.now + self.latency, self.now + self.disk_latency);
+        let node = self.nodes.get_mut(&id).expect("a node of the cluster");
+        let Some(replica) = node.replica.as_mut() else { return };
+        while let Some(output) = replica.poll_output(&node.cell) {
+            match output {
+                Output::Send { to, envelope } => {
+                    self.wire.push_back(InTransit { at: arrives, from: id, to, envelope });
+                }
+                Output::Persist(persist) => {
+                    if let Some(snapshot) = &persist.snapshot {
+                        node.applied = decode(&snapshot.data);
+                        node.position = Position { term: snapshot.term, index: snapshot.index };
+                    }
+                    node.writes.push_back((durable, persist));
+                }
+                Output::Apply(committed) => {
+                    for entry in committed {
+                        node.position = entry.position;
+                        if let Effect::Command(command) = entry.effect {
+                            node.applied.push((entry.position.index, command));
+                        }
+                    }
+                }
+                Output::ReadsConfirmed { through } => node.confirmed_through = through,
+                Output::ReadsAborted { through } => node.aborted_through = through,
+                Output::SnapshotWanted => {
+                    let Position { term, index } = node.position;
+                    let (membership, data) = (replica.membership().clone(), encode(&node.applied));
+                    replica.offer_snapshot(Snapshot { index, term, membership, data });
+                }
+            }
+        }
+    }
+}
+
+impl Node {
+    /// Puts on disk what a replica wanted there.
+    fn store(&mut self, persist: &Persist) {
+        self.disk.hard_state = persist.hard_state;
+        if let Some(snapshot) = &persist.snapshot {
+            self.disk.compacted = (snapshot.index, snapshot.term);
+            self.disk.applied = snapshot.index;
+            self.disk.membership = snapshot.membership.clone();
+            self.disk.entries.clear();
+        }
+        if let Some(first) = persist.entries.first() {
+            self.disk.entries.truncate((first.index - self.disk.compacted.0 - 1) as usize);
+            self.disk.entries.extend(persist.entries.iter().cloned());
+        }
+    }
+}
+
+fn encode(applied: &[(Index, Bytes)]) -> Bytes {
+    let lines = applied.iter().map(|(index, command)| format!("{index} {}\n", String::from_utf8_lossy(command)));
+    lines.collect::<String>().into()
+}
+
+fn decode(data: &Bytes) -> Vec<(Index, Bytes)> {
+    let text = std::str::from_utf8(data).expect("a snapshot of this harness");
+    let line = |line: &str| {
+        let (index, command) = line.split_once(' ').expect("an index and a command");
+        (index.parse().expect("an index"), Bytes::from(command.to_owned()))
+    };
+    text.lines().map(line).collect()
+}

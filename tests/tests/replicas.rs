@@ -1,0 +1,232 @@
+//! What a cluster of replicas does, on virtual time.
+
+use leasehold_core::Read;
+use leasehold_raft::StateRole;
+use leasehold_raft::wire::{Change, MessageKind, Step, Transition};
+use leasehold_tests::cluster::{Cluster, HOLD};
+use std::time::Duration;
+
+#[test]
+fn a_leader_is_elected_and_reads_by_lease() {
+    let mut cluster = Cluster::founded(3);
+    let leader = cluster.elect();
+    cluster.propose(leader, "set a").unwrap();
+    cluster.run(Duration::from_millis(20));
+    for id in 1..=3 {
+        assert_eq!(cluster.applied(id), ["set a"], "node {id}");
+    }
+    let Some(Read::Lease(permit)) = cluster.read(leader) else { panic!("no lease") };
+    assert_eq!(permit.index, cluster.replica(leader).commit());
+    cluster.run(Duration::from_secs(30));
+    assert_eq!(cluster.leader(), Some(leader), "an idle cluster keeps its leader");
+    assert!(cluster.permit(leader).is_some(), "and its lease warm");
+}
+
+#[test]
+fn another_leader_only_after_the_lease_is_over() {
+    let mut cluster = Cluster::founded(3);
+    let old = cluster.elect();
+    cluster.isolate(old);
+    let cut_at = cluster.now;
+    cluster.run_until("another leader", |cluster| cluster.leader().is_some_and(|new| new != old));
+    let new = cluster.leader().unwrap();
+    assert_eq!(cluster.permit(old), None, "the old lease was over before the new leader was there");
+    assert!(cluster.now - cut_at < 2 * HOLD, "after {:?}", cluster.now - cut_at);
+    cluster.propose(new, "set b").unwrap();
+    cluster.run(Duration::from_secs(2));
+    assert_ne!(cluster.replica(old).role(), StateRole::Leader, "a leader that hears from no quorum steps down");
+    cluster.heal();
+    cluster.run(Duration::from_millis(500));
+    assert_eq!(cluster.applied(old), ["set b"]);
+}
+
+#[test]
+fn a_quorum_read_needs_no_clock() {
+    let mut cluster = Cluster::founded(3);
+    let leader = cluster.elect();
+    for node in cluster.nodes.values_mut() {
+        node.clock_failed = true;
+    }
+    let Some(Read::Quorum(ticket)) = cluster.read(leader) else { panic!("a lease without a clock") };
+    cluster.run(Duration::from_millis(5));
+    assert!(cluster.nodes[&leader].confirmed_through >= ticket.round);
+    cluster.run(Duration::from_secs(20));
+    assert_eq!(cluster.leader(), Some(leader), "held voters elect nobody else");
+    for node in cluster.nodes.values_mut() {
+        node.clock_failed = false;
+    }
+    cluster.run(Duration::from_millis(150));
+    assert!(cluster.permit(leader).is_some(), "the lease is back with the clocks");
+}
+
+#[test]
+fn leadership_moves_at_once_although_everyone_is_held() {
+    let mut cluster = Cluster::founded(3);
+    let old = cluster.elect();
+    let target = (1..=3).find(|id| *id != old).unwrap();
+    let asked_at = cluster.now;
+    cluster.with(old, |replica, now, cell| replica.transfer(now, target, cell));
+    assert_eq!(cluster.permit(old), None, "the lease is gone before the message is");
+    cluster.run_until("the target leads", |cluster| cluster.leader() == Some(target));
+    assert!(cluster.now - asked_at < Duration::from_millis(100), "after {:?}", cluster.now - asked_at);
+    cluster.run_until("its lease", |cluster| cluster.permit(target).is_some());
+}
+
+#[test]
+fn a_late_campaign_now_finds_everyone_held() {
+    let mut cluster = Cluster::founded(3);
+    let leader = cluster.elect();
+    let target = (1..=3).find(|id| *id != leader).unwrap();
+    cluster.with(leader, |replica, now, cell| replica.transfer(now, target, cell));
+    let is_campaign_now = |kind: MessageKind| kind == MessageKind::TimeoutNow;
+    let late = cluster.intercept(|m| m.envelope.messages.iter().any(|m| is_campaign_now(m.kind)));
+    assert_eq!(late.len(), 1);
+    cluster.run_until("the lease is earned again", |cluster| cluster.permit(leader).is_some());
+    for message in late {
+        cluster.deliver(message);
+    }
+    cluster.run(Duration::from_secs(5));
+    assert_eq!(cluster.leader(), Some(leader));
+    assert_eq!(cluster.replica(target).statistics().transfers_withheld, 1);
+}
+
+#[test]
+fn a_restarted_voter_keeps_the_promise_it_forgot() {
+    let mut cluster = Cluster::founded(3);
+    let leader = cluster.elect();
+    let others: Vec<_> = (1..=3).filter(|id| *id != leader).collect();
+    cluster.isolate(others[0]);
+    cluster.run(Duration::from_millis(900));
+    cluster.isolate(leader);
+    cluster.restart(others[1]);
+    cluster.cut.remove(&(others[0], others[1]));
+    cluster.cut.remove(&(others[1], others[0]));
+    let until = cluster.now + HOLD;
+    while cluster.now < until {
+        let elected = others.iter().any(|id| cluster.replica(*id).role() == StateRole::Leader);
+        assert!(!(elected && cluster.permit(leader).is_some()));
+        assert!(!elected, "elected {:?} before the restart hold was over", until - cluster.now);
+        cluster.run(Duration::from_millis(1));
+    }
+    cluster.run_until("a leader among the two", |cluster| {
+        others.iter().any(|id| cluster.replica(*id).role() == StateRole::Leader)
+    });
+}
+
+#[test]
+fn a_cluster_restarts_from_its_disks() {
+    let mut cluster = Cluster::founded(3);
+    let leader = cluster.elect();
+    cluster.propose(leader, "set a").unwrap();
+    cluster.run(Duration::from_millis(100));
+    for id in 1..=3 {
+        cluster.restart(id);
+    }
+    let leader = cluster.elect();
+    assert_eq!(cluster.applied(leader), ["set a"]);
+}
+
+#[test]
+fn a_slow_disk_slows_writes_and_not_the_lease() {
+    let mut cluster = Cluster::founded(3);
+    let leader = cluster.elect();
+    cluster.disk_latency = Duration::from_secs(3);
+    cluster.propose(leader, "set a").unwrap();
+    for _ in 0..2900 {
+        cluster.run(Duration::from_millis(1));
+        assert!(cluster.permit(leader).is_some(), "the lease went cold");
+    }
+    assert!(cluster.applied(leader).is_empty());
+    cluster.run(Duration::from_millis(400));
+    assert_eq!(cluster.applied(leader), ["set a"]);
+}
+
+#[test]
+fn a_single_voter_leads_alone() {
+    let mut cluster = Cluster::founded(1);
+    let leader = cluster.elect();
+    cluster.propose(leader, "set a").unwrap();
+    cluster.run(Duration::from_millis(5));
+    assert_eq!(cluster.applied(leader), ["set a"]);
+    cluster.restart(leader);
+    assert_eq!(cluster.elect(), leader);
+}
+
+#[test]
+fn a_single_voter_tells_nobody_of_a_term_that_is_not_durable() {
+    let mut cluster = Cluster::founded(1);
+    cluster.add_node(2);
+    cluster.elect();
+    cluster.change(1, &Change { transition: Transition::Auto, steps: vec![Step::AddLearner(2)] }).unwrap();
+    cluster.run_until("the learner has joined", |cluster| cluster.replica(2).term() == cluster.replica(1).term());
+    cluster.restart(1);
+    cluster.disk_latency = Duration::from_secs(60);
+    let before = cluster.nodes[&1].disk.hard_state.term;
+    cluster.run_until("node 1 leads again", |cluster| cluster.leader() == Some(1));
+    assert!(cluster.replica(1).term() > before);
+    cluster.run(Duration::from_secs(1));
+    assert_eq!(cluster.replica(2).term(), before, "the learner heard of a term that a crash would take back");
+    assert_eq!(cluster.permit(1), None, "nor is there a lease in it");
+}
+
+#[test]
+fn nodes_join_and_leave_while_the_lease_goes_on() {
+    let mut cluster = Cluster::founded(3);
+    let leader = cluster.elect();
+    cluster.propose(leader, "set a").unwrap();
+    cluster.add_node(4);
+    cluster.add_node(5);
+    let gone = (1..=3).find(|id| *id != leader).unwrap();
+    let steps = vec![Step::AddVoter(4), Step::AddVoter(5), Step::Remove(gone)];
+    cluster.change(leader, &Change { transition: Transition::Auto, steps }).unwrap();
+    cluster.run_until("the new configuration is in force", |cluster| {
+        let membership = cluster.replica(leader).membership();
+        membership.voters_outgoing.is_empty() && membership.voters.len() == 4
+    });
+    cluster.run(Duration::from_millis(300));
+    assert!(cluster.permit(leader).is_some());
+    for id in [4, 5] {
+        assert_eq!(cluster.applied(id), ["set a"], "node {id} caught up from a snapshot");
+        assert_eq!(cluster.replica(id).membership(), cluster.replica(leader).membership());
+    }
+    // The new nodes restart from what they were sent.
+    cluster.restart(4);
+    cluster.run(Duration::from_millis(300));
+    assert_eq!(cluster.replica(4).membership(), cluster.replica(leader).membership());
+}
+
+#[test]
+fn a_follower_behind_the_compacted_log_gets_a_snapshot() {
+    let mut cluster = Cluster::founded(3);
+    let leader = cluster.elect();
+    let behind = (1..=3).find(|id| *id != leader).unwrap();
+    cluster.kill(behind);
+    for command in ["one", "two", "three"] {
+        cluster.propose(leader, command).unwrap();
+        cluster.run(Duration::from_millis(10));
+    }
+    let commit = cluster.replica(leader).commit();
+    cluster.with(leader, |replica, _, _| replica.compact(commit));
+    cluster.start(behind, leasehold_tests::cluster::timing());
+    cluster.run(Duration::from_secs(1));
+    assert_eq!(cluster.applied(behind), ["one", "two", "three"]);
+    cluster.propose(leader, "four").unwrap();
+    cluster.run(Duration::from_millis(50));
+    assert_eq!(cluster.applied(behind), ["one", "two", "three", "four"]);
+}
+
+#[test]
+fn a_paused_leader_wakes_without_a_lease() {
+    let mut cluster = Cluster::founded(3);
+    let old = cluster.elect();
+    cluster.nodes.get_mut(&old).unwrap().paused = true;
+    cluster.run(Duration::from_secs(10));
+    assert_eq!(cluster.permit(old), None);
+    let new = cluster.leader().unwrap();
+    assert_ne!(new, old);
+    cluster.nodes.get_mut(&old).unwrap().paused = false;
+    for _ in 0..2000 {
+        cluster.run(Duration::from_millis(1));
+        assert_eq!(cluster.permit(old), None, "responses from before the pause gave a lease");
+    }
+}
