@@ -1,17 +1,35 @@
-//! What the rest of the project relies on a runtime to do.
+//! What the rest of the project relies on a runtime to do, asked of every one.
 
 use futures::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use leasehold_driver::Runtime as _;
+use leasehold_driver::Runtime;
+use leasehold_runtime_smol::SmolRuntime;
 use leasehold_runtime_tokio::TokioRuntime;
 use std::time::Duration;
 
-fn runtime() -> TokioRuntime {
-    TokioRuntime::start("test", 2).expect("threads")
+macro_rules! on_every_runtime {
+    ($($test:ident),* $(,)?) => {
+        mod tokio {
+            $(#[test] fn $test() { super::$test::<super::TokioRuntime>(); })*
+        }
+        mod smol {
+            $(#[test] fn $test() { super::$test::<super::SmolRuntime>(); })*
+        }
+    };
 }
 
-#[test]
-fn bytes_cross_a_connection_both_ways() {
-    let runtime = runtime();
+on_every_runtime!(
+    bytes_cross_a_connection_both_ways,
+    the_last_handle_may_be_dropped_inside_its_own_task,
+    a_killed_runtime_drops_its_tasks_and_closes_its_sockets,
+    a_taken_address_is_an_error_and_so_is_one_that_names_nothing,
+);
+
+fn runtime<R: Runtime>() -> R {
+    R::start("test", 2).expect("threads")
+}
+
+fn bytes_cross_a_connection_both_ways<R: Runtime>() {
+    let runtime = runtime::<R>();
     runtime.block_on(async {
         let listener = runtime.listen("localhost:0").await.expect("a free port");
         let address = runtime.local_address(&listener).expect("an address");
@@ -31,9 +49,8 @@ fn bytes_cross_a_connection_both_ways() {
     });
 }
 
-#[test]
-fn the_last_handle_may_be_dropped_inside_its_own_task() {
-    let runtime = runtime();
+fn the_last_handle_may_be_dropped_inside_its_own_task<R: Runtime>() {
+    let runtime = runtime::<R>();
     let (entered, in_task) = async_channel::bounded::<()>(1);
     let (go, waiting) = async_channel::bounded::<()>(1);
     let (ended, end) = async_channel::bounded::<()>(1);
@@ -51,9 +68,8 @@ fn the_last_handle_may_be_dropped_inside_its_own_task() {
     end.recv_blocking().expect("the drop went well");
 }
 
-#[test]
-fn a_killed_runtime_drops_its_tasks_and_closes_its_sockets() {
-    let (killed, other) = (runtime(), runtime());
+fn a_killed_runtime_drops_its_tasks_and_closes_its_sockets<R: Runtime>() {
+    let (killed, other) = (runtime::<R>(), runtime::<R>());
     let (address, held) = killed.block_on(async {
         let listener = killed.listen("127.0.0.1:0").await.expect("a free port");
         let address = killed.local_address(&listener).expect("an address").to_string();
@@ -83,15 +99,14 @@ fn a_killed_runtime_drops_its_tasks_and_closes_its_sockets() {
     killed.spawn(async { unreachable!("a killed runtime runs nothing") });
 }
 
-#[test]
-fn a_taken_address_is_an_error_and_so_is_one_that_names_nothing() {
-    let runtime = runtime();
+fn a_taken_address_is_an_error_and_so_is_one_that_names_nothing<R: Runtime>() {
+    let runtime = runtime::<R>();
     runtime.block_on(async {
         let listener = runtime.listen("127.0.0.1:0").await.expect("a free port");
         let address = runtime.local_address(&listener).expect("an address").to_string();
-        let taken = runtime.listen(&address).await.expect_err("taken");
+        let taken = runtime.listen(&address).await.err().expect("taken");
         assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse);
-        runtime.listen("no-port").await.expect_err("not host:port");
+        runtime.listen("no-port").await.err().expect("not host:port");
     });
-    TokioRuntime::start("none", 0).err().expect("no threads");
+    R::start("none", 0).err().expect("no threads");
 }

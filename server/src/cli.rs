@@ -1,0 +1,47 @@
+//! The command line.
+
+mod serve;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// A replicated key-value server that speaks the Redis protocol and answers reads from a leader's lease.
+#[derive(Debug, Parser)]
+#[command(name = "leasehold", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs one node of a cluster.
+    Serve(serve::ServeArguments),
+}
+
+/// Which asynchronous runtime carries a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RuntimeChoice {
+    Tokio,
+    Smol,
+}
+
+/// What goes on when the command was not understood; clap uses the same code.
+const BAD_FLAGS: u8 = 2;
+const FAILED: u8 = 1;
+
+/// Does what the command line says, and returns the process's exit code.
+pub fn run(cli: Cli) -> ExitCode {
+    // The raft engine logs through slog, at length.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,raft=warn,slog=warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match cli.command {
+        Command::Serve(arguments) => serve::run(arguments),
+    }
+}
+
+fn fail(code: u8, what: impl std::fmt::Display) -> ExitCode {
+    eprintln!("error: {what}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,272 @@
+//! `leasehold serve`.
+
+use super::{BAD_FLAGS, FAILED, RuntimeChoice, fail};
+use crate::executor::within;
+use crate::{Node, NodeOptions};
+use clap::{Args, ValueEnum};
+use futures::future::{Either, select};
+use leasehold_core::{Config, ConfigError, NodeId, Voters, VotersError};
+use leasehold_driver::{ReadMode, Runtime};
+use leasehold_runtime_smol::SmolRuntime;
+use leasehold_runtime_tokio::TokioRuntime;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long stopping may take before the process ends all the same; everything acknowledged is on disk anyway.
+const STOPPING: Duration = Duration::from_secs(20);
+/// The longest name of a cluster, in bytes.
+const LONGEST_CLUSTER: usize = 64;
+
+/// What `serve` is told.
+#[derive(Args, Debug)]
+pub(crate) struct ServeArguments {
+    /// This node's number, one of those in --peers.
+    #[arg(long)]
+    id: NodeId,
+    /// Every node of the cluster with the address at which this node reaches it: 1=HOST:PORT,2=HOST:PORT,3=HOST:PORT.
+    #[arg(long)]
+    peers: String,
+    /// Where other nodes reach this one: HOST:PORT.
+    #[arg(long, value_name = "ADDR")]
+    peer_listen: String,
+    /// Where clients reach this node: HOST:PORT.
+    #[arg(long, value_name = "ADDR")]
+    client_listen: String,
+    /// The folder for this node's data; created if missing.
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+    /// The cluster's name, the same on every node; keeps nodes of different clusters apart.
+    #[arg(long, value_name = "NAME", default_value = "leasehold")]
+    cluster: String,
+    /// The asynchronous runtime.
+    #[arg(long, value_enum, default_value_t = RuntimeChoice::Tokio)]
+    runtime: RuntimeChoice,
+    /// How long nodes refuse to elect another leader after they heard from one. The lease is a little shorter.
+    #[arg(long, value_name = "MS", default_value_t = 1000)]
+    hold_ms: u64,
+    /// How wrong the rate of any node's clock may be, in parts per million.
+    #[arg(long, value_name = "PPM", default_value_t = 1000)]
+    drift_ppm: u32,
+    /// How often the leader renews its lease.
+    #[arg(long, value_name = "MS", default_value_t = 100)]
+    heartbeat_ms: u64,
+    /// How reads are made linearizable.
+    #[arg(long, value_enum, default_value_t = Reads::Lease)]
+    reads: Reads,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Reads {
+    /// By the leader's lease, and by a quorum round while there is none.
+    Lease,
+    /// Always by a quorum round, which trusts no clock.
+    Quorum,
+}
+
+/// What is wrong with the flags.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum BadFlags {
+    #[error(
+        "--peers {0:?} is not of the form NUMBER=HOST:PORT; write for example --peers 1=10.0.0.1:7001,2=10.0.0.2:7001"
+    )]
+    Peer(String),
+    #[error("--peers names node {0} twice; give each node its own number")]
+    DuplicatePeer(NodeId),
+    #[error("--peers cannot found a cluster: {0}")]
+    Voters(#[from] VotersError),
+    #[error("--id {0} is not in --peers; name every node of the cluster there, this one too")]
+    NotAPeer(NodeId),
+    #[error("{flag} {value:?} is not of the form HOST:PORT; write for example {flag} 127.0.0.1:7001")]
+    Address { flag: &'static str, value: String },
+    #[error("--cluster must be a name of 1 to {LONGEST_CLUSTER} bytes")]
+    Cluster,
+    #[error("{0} (see --hold-ms, --drift-ppm and --heartbeat-ms)")]
+    Timing(#[from] ConfigError),
+}
+
+impl ServeArguments {
+    fn options(self) -> Result<NodeOptions, BadFlags> {
+        let mut peers = BTreeMap::new();
+        for peer in self.peers.split(',') {
+            let parsed = peer.split_once('=').and_then(|(number, address)| {
+                let number: NodeId = number.trim().parse().ok()?;
+                (is_address(address) && !address.ends_with(":0")).then(|| (number, address.to_owned()))
+            });
+            let (number, address) = parsed.ok_or_else(|| BadFlags::Peer(peer.to_owned()))?;
+            if peers.insert(number, address).is_some() {
+                return Err(BadFlags::DuplicatePeer(number));
+            }
+        }
+        Voters::simple(&peers.keys().copied().collect::<Vec<_>>())?;
+        if !peers.contains_key(&self.id) {
+            return Err(BadFlags::NotAPeer(self.id));
+        }
+        for (flag, value) in [("--peer-listen", &self.peer_listen), ("--client-listen", &self.client_listen)] {
+            if !is_address(value) {
+                return Err(BadFlags::Address { flag, value: value.clone() });
+            }
+        }
+        if self.cluster.is_empty() || self.cluster.len() > LONGEST_CLUSTER {
+            return Err(BadFlags::Cluster);
+        }
+        let timing = Config::new(leasehold_core::Options {
+            hold: Duration::from_millis(self.hold_ms),
+            lease: None,
+            drift_ppm: self.drift_ppm,
+            heartbeat: Duration::from_millis(self.heartbeat_ms),
+        })?;
+        Ok(NodeOptions {
+            node: self.id,
+            cluster: self.cluster,
+            peers,
+            peer_listen: self.peer_listen,
+            client_listen: self.client_listen,
+            data_dir: self.data_dir,
+            timing,
+            reads: match self.reads {
+                Reads::Lease => ReadMode::Lease,
+                Reads::Quorum => ReadMode::Quorum,
+            },
+        })
+    }
+}
+
+/// Whether it is `host:port`, with an IPv6 host in brackets.
+fn is_address(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let host_is_one = bare.is_some_and(|host| !host.is_empty()) || (!host.is_empty() && !host.contains(':'));
+        host_is_one && !host.contains(char::is_whitespace) && port.parse::<u16>().is_ok()
+    })
+}
+
+pub(super) fn run(arguments: ServeArguments) -> ExitCode {
+    let runtime = arguments.runtime;
+    match arguments.options() {
+        Err(bad) => fail(BAD_FLAGS, bad),
+        Ok(options) => match runtime {
+            RuntimeChoice::Tokio => serve::<TokioRuntime>(options),
+            RuntimeChoice::Smol => serve::<SmolRuntime>(options),
+        },
+    }
+}
+
+fn serve<R: Runtime>(options: NodeOptions) -> ExitCode {
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let runtime = match R::start("leasehold", threads) {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(FAILED, format_args!("cannot start the {} runtime: {error}", R::NAME)),
+    };
+    // Before anything is accepted, so that a signal always finds someone.
+    let signals = match signals() {
+        Ok(signals) => signals,
+        Err(error) => return fail(FAILED, format_args!("cannot listen for signals: {error}")),
+    };
+    let code = runtime.block_on(async {
+        let banner = format!("leasehold node {} of cluster {:?}", options.node, options.cluster);
+        let folder = options.data_dir.display().to_string();
+        let node = match Node::start(&runtime, options).await {
+            Ok(node) => node,
+            Err(error) => return fail(FAILED, error),
+        };
+        let address = node.client_address();
+        println!("{banner} serves clients at {address} with its data in {folder}");
+        println!("try: redis-cli -h {} -p {}", address.ip(), address.port());
+        match select(pin!(signals.recv()), pin!(node.stopped())).await {
+            Either::Left(_) => {
+                tracing::info!("stopping: commands in hand are finished first");
+                if within(&runtime, STOPPING, node.stop()).await.is_none() {
+                    tracing::warn!("not everything ended in {STOPPING:?}; what was acknowledged is on disk");
+                }
+                ExitCode::SUCCESS
+            }
+            Either::Right(_) => fail(
+                FAILED,
+                "the node stopped by itself, most likely because its data folder could not be written; see the log above, \
+                 repair the disk and start it again",
+            ),
+        }
+    });
+    runtime.kill();
+    code
+}
+
+/// A message for the first signal that asks the process to stop. The second one ends it at once.
+fn signals() -> io::Result<async_channel::Receiver<()>> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let (sender, receiver) = async_channel::bounded(1);
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for signal in signals.forever() {
+            if sender.try_send(()).is_err() {
+                std::process::exit(128 + signal);
+            }
+        }
+    })?;
+    Ok(receiver)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser as _;
+
+    fn options(flags: &[&str]) -> Result<NodeOptions, BadFlags> {
+        let mut line = vec!["leasehold", "serve", "--data-dir", "data"];
+        let given = |flag: &str| flags.contains(&flag);
+        for (flag, value) in [
+            ("--id", "1"),
+            ("--peers", "1=localhost:7001,2=10.0.0.2:7001,3=[::1]:7001"),
+            ("--peer-listen", "0.0.0.0:7001"),
+            ("--client-listen", "127.0.0.1:0"),
+        ] {
+            if !given(flag) {
+                line.extend([flag, value]);
+            }
+        }
+        line.extend(flags);
+        match Cli::parse_from(line).command {
+            Command::Serve(arguments) => arguments.options(),
+        }
+    }
+
+    #[test]
+    fn the_defaults_make_a_node() {
+        let options = options(&[]).expect("good flags");
+        assert_eq!(options.peers[&3], "[::1]:7001");
+        assert_eq!((options.node, options.reads), (1, ReadMode::Lease));
+        assert_eq!(options.timing.hold(), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn each_bad_flag_is_named_with_what_would_be_right() {
+        for (flags, said) in [
+            (&["--hold-ms", "0"][..], "the hold is zero"),
+            (&["--heartbeat-ms", "900"], "cannot keep the lease warm"),
+            (&["--drift-ppm", "200000"], "too large for leases"),
+            (&["--id", "4"], "--id 4 is not in --peers"),
+            (&["--peers", "1=a:1,1=b:1"], "names node 1 twice"),
+            (&["--peers", "1=a:1,2=b"], "--peers \"2=b\" is not of the form"),
+            (&["--peers", "1=a:0"], "is not of the form"),
+            (&["--peers", "1=a:70000"], "is not of the form"),
+            (&["--peers", "one=a:1"], "is not of the form"),
+            (&["--peers", "1=::1:7001"], "is not of the form"),
+            (&["--peers", ""], "is not of the form"),
+            (&["--peers", "0=a:1,1=b:1"], "--peers cannot found a cluster"),
+            (&["--client-listen", "7001"], "--client-listen \"7001\" is not of the form HOST:PORT"),
+            (&["--cluster", ""], "--cluster must be a name"),
+        ] {
+            let error = options(flags).expect_err("bad flags").to_string();
+            assert!(error.contains(said), "{flags:?}: {error}");
+            assert!(!error.contains('\n'));
+        }
+        let many: Vec<String> = (1..=16).map(|number| format!("{number}=host:{number}")).collect();
+        assert!(matches!(options(&["--peers", &many.join(",")]), Err(BadFlags::Voters(_))));
+    }
+}

@@ -1,0 +1,222 @@
+//! Commands that a node answers by itself.
+
+use super::session::Flow;
+use super::{Clients, MOST_CLIENTS};
+use crate::command::{COMMANDS, LocalCommand, Spec, shown, wrong_arity};
+use crate::resp::{MAX_BULK, ReplyBuffer, Version, parse_integer};
+use crate::{glob, info};
+use bytes::Bytes;
+use leasehold_driver::{Role, Runtime};
+use std::net::SocketAddr;
+
+/// What a connection knows of itself.
+pub(super) struct Connection {
+    id: u64,
+    address: SocketAddr,
+    name: Bytes,
+    library: (Bytes, Bytes),
+}
+
+impl Connection {
+    pub(super) fn new(id: u64, address: SocketAddr) -> Self {
+        Self { id, address, name: Bytes::new(), library: Default::default() }
+    }
+
+    /// Executes a command and encodes its reply.
+    pub(super) fn execute<R: Runtime>(
+        &mut self,
+        clients: &Clients<R>,
+        command: &LocalCommand,
+        out: &mut ReplyBuffer,
+    ) -> Flow {
+        match command {
+            LocalCommand::Ping(None) => out.status("PONG"),
+            LocalCommand::Ping(Some(message)) | LocalCommand::Echo(message) => out.bulk(message),
+            LocalCommand::Hello { version, name } => self.hello(clients, version.as_ref(), name.as_ref(), out),
+            LocalCommand::Client(arguments) => self.client(arguments, out),
+            LocalCommand::Command(arguments) => describe_commands(arguments, out),
+            LocalCommand::ConfigGet(patterns) => config_get(clients, patterns, out),
+            LocalCommand::Info(sections) => out.text(&info::render(clients, sections)),
+            LocalCommand::Select(index) => match parse_integer(index) {
+                Some(0) => out.status("OK"),
+                Some(_) => out.error("ERR DB index is out of range"),
+                None => out.error("ERR value is not an integer or out of range"),
+            },
+            LocalCommand::Quit => {
+                out.status("OK");
+                return Flow::Close;
+            }
+            LocalCommand::Wrong(error) => out.error(error),
+        }
+        Flow::Continue
+    }
+
+    fn hello<R: Runtime>(
+        &mut self,
+        clients: &Clients<R>,
+        version: Option<&Bytes>,
+        name: Option<&Bytes>,
+        out: &mut ReplyBuffer,
+    ) {
+        let version = match version.map(|version| parse_integer(version)) {
+            None => out.version(),
+            Some(Some(2)) => Version::Two,
+            Some(Some(3)) => Version::Three,
+            Some(Some(_)) => return out.error("NOPROTO unsupported protocol version"),
+            Some(None) => return out.error("ERR Protocol version is not an integer or out of range"),
+        };
+        if let Some(name) = name {
+            if !is_plain(name) {
+                return out.error(NOT_PLAIN);
+            }
+            self.name = name.clone();
+        }
+        out.set_version(version);
+        out.map(7);
+        for (field, value) in [("server", "leasehold"), ("version", env!("CARGO_PKG_VERSION"))] {
+            out.bulk(field);
+            out.bulk(value);
+        }
+        out.bulk("proto");
+        out.integer(version.number());
+        out.bulk("id");
+        out.integer(number(self.id));
+        let role = if clients.executor.handle().status().role == Role::Leader { "master" } else { "replica" };
+        for (field, value) in [("mode", "standalone"), ("role", role)] {
+            out.bulk(field);
+            out.bulk(value);
+        }
+        out.bulk("modules");
+        out.array(0);
+    }
+
+    fn client(&mut self, arguments: &[Bytes], out: &mut ReplyBuffer) {
+        let [subcommand, arguments @ ..] = arguments else { return out.error(&wrong_arity("client")) };
+        match (subcommand.to_ascii_uppercase().as_slice(), arguments) {
+            (b"ID", []) => out.integer(number(self.id)),
+            (b"GETNAME", []) if self.name.is_empty() => out.null(),
+            (b"GETNAME", []) => out.bulk(&self.name),
+            (b"SETNAME", [name]) if is_plain(name) => {
+                self.name = Bytes::copy_from_slice(name);
+                out.status("OK");
+            }
+            (b"SETINFO", [field, value]) if is_plain(value) => {
+                match field.to_ascii_uppercase().as_slice() {
+                    b"LIB-NAME" => self.library.0 = Bytes::copy_from_slice(value),
+                    b"LIB-VER" => self.library.1 = Bytes::copy_from_slice(value),
+                    _ => return out.error(&format!("ERR Unrecognized option '{}'", shown(field))),
+                }
+                out.status("OK");
+            }
+            (b"SETNAME", [_]) | (b"SETINFO", [_, _]) => out.error(NOT_PLAIN),
+            (b"INFO", []) | (b"LIST", _) => {
+                let version = out.version();
+                out.text(&self.describe(version));
+            }
+            // Nothing is evicted here, and nothing is touched by reading it.
+            (b"NO-EVICT" | b"NO-TOUCH", [_]) => out.status("OK"),
+            (b"ID" | b"GETNAME" | b"INFO" | b"SETNAME" | b"SETINFO" | b"NO-EVICT" | b"NO-TOUCH", _) => {
+                out.error(&wrong_arity(&format!("client|{}", shown(subcommand).to_ascii_lowercase())));
+            }
+            _ => out.error(&format!("ERR unknown subcommand '{}'. Try CLIENT INFO.", shown(subcommand))),
+        }
+    }
+
+    /// The line of `CLIENT INFO`. `CLIENT LIST` has it alone: connections do not know of each other.
+    fn describe(&self, version: Version) -> String {
+        format!(
+            "id={} addr={} name={} db=0 resp={} lib-name={} lib-ver={}\n",
+            self.id,
+            self.address,
+            shown(&self.name),
+            version.number(),
+            shown(&self.library.0),
+            shown(&self.library.1),
+        )
+    }
+}
+
+const NOT_PLAIN: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
+
+/// Whether it would not break the line of `CLIENT INFO`.
+fn is_plain(name: &[u8]) -> bool {
+    name.len() <= 128 && name.iter().all(u8::is_ascii_graphic)
+}
+
+fn number(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// `CONFIG GET`: the few settings that tools ask for.
+fn config_get<R: Runtime>(clients: &Clients<R>, patterns: &[Bytes], out: &mut ReplyBuffer) {
+    let settings = [
+        ("appendonly", "yes".to_owned()),
+        ("bind", clients.facts.client_address.ip().to_string()),
+        ("databases", "1".to_owned()),
+        ("dir", clients.facts.data_dir.display().to_string()),
+        ("maxclients", MOST_CLIENTS.to_string()),
+        ("maxmemory", "0".to_owned()),
+        ("maxmemory-policy", "noeviction".to_owned()),
+        ("port", clients.facts.client_address.port().to_string()),
+        ("proto-max-bulk-len", MAX_BULK.to_string()),
+        ("save", String::new()),
+        ("timeout", "0".to_owned()),
+    ];
+    let asked =
+        |name: &str| patterns.iter().any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), name.as_bytes()));
+    let found: Vec<_> = settings.iter().filter(|(name, _)| asked(name)).collect();
+    out.map(found.len());
+    for (name, value) in found {
+        out.bulk(name);
+        out.bulk(value);
+    }
+}
+
+/// `COMMAND`, `COMMAND COUNT`, `COMMAND LIST`, `COMMAND INFO` and `COMMAND DOCS`.
+fn describe_commands(arguments: &[Bytes], out: &mut ReplyBuffer) {
+    let find = |name: &Bytes| COMMANDS.iter().find(|spec| spec.name.as_bytes().eq_ignore_ascii_case(name));
+    let all = || COMMANDS.iter().map(Some).collect::<Vec<_>>();
+    let [subcommand, names @ ..] = arguments else { return command_info(&all(), out) };
+    let chosen = || if names.is_empty() { all() } else { names.iter().map(find).collect() };
+    match subcommand.to_ascii_uppercase().as_slice() {
+        b"COUNT" => out.integer(number(COMMANDS.len() as u64)),
+        b"INFO" => command_info(&chosen(), out),
+        b"DOCS" => {
+            let known: Vec<&Spec> = chosen().into_iter().flatten().collect();
+            out.map(known.len());
+            for spec in known {
+                out.bulk(spec.name);
+                out.map(2);
+                for (field, value) in [("summary", spec.summary), ("group", spec.group)] {
+                    out.bulk(field);
+                    out.bulk(value);
+                }
+            }
+        }
+        b"LIST" => {
+            out.array(COMMANDS.len());
+            COMMANDS.iter().for_each(|spec| out.bulk(spec.name));
+        }
+        _ => out.error(&format!("ERR unknown subcommand '{}'. Try COMMAND DOCS.", shown(subcommand))),
+    }
+}
+
+fn command_info(specs: &[Option<&Spec>], out: &mut ReplyBuffer) {
+    out.array(specs.len());
+    for spec in specs {
+        let Some(spec) = spec else {
+            out.null();
+            continue;
+        };
+        out.array(10);
+        out.bulk(spec.name);
+        out.integer(spec.arity);
+        out.array(spec.flags.len());
+        spec.flags.iter().for_each(|flag| out.status(flag));
+        for position in [spec.keys.0, spec.keys.1, spec.keys.2] {
+            out.integer(position);
+        }
+        // Access categories, tips, key specifications and subcommands: clients expect a place for them.
+        (0..4).for_each(|_| out.array(0));
+    }
+}

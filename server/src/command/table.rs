@@ -1,0 +1,267 @@
+//! Every command there is.
+
+use super::*;
+
+/// What is known of a command by its name alone.
+#[derive(Clone, Copy)]
+pub struct Spec {
+    /// Its name, in lower case.
+    pub name: &'static str,
+    /// How many arguments it takes, the name included; negative for at least so many.
+    pub arity: i64,
+    /// What Redis clients may rely on: `readonly`, `write`, `fast` and the like.
+    pub flags: &'static [&'static str],
+    /// The positions of the first and the last key (negative from the end) and the step between keys; zeros for no keys.
+    pub keys: (i64, i64, i64),
+    /// What kind of command it is, in Redis' words.
+    pub group: &'static str,
+    /// What it does, in a line.
+    pub summary: &'static str,
+    pub(super) parse: fn(&Arguments<'_>) -> Parsed,
+}
+
+impl Spec {
+    pub(super) fn takes(&self, arguments: usize) -> bool {
+        let arguments = i64::try_from(arguments).unwrap_or(i64::MAX);
+        if self.arity < 0 { arguments >= -self.arity } else { arguments == self.arity }
+    }
+}
+
+/// The command of this name, in any case.
+pub(super) fn find(name: &[u8]) -> Option<&'static Spec> {
+    COMMANDS.iter().find(|spec| spec.name.as_bytes().eq_ignore_ascii_case(name))
+}
+
+const NONE: (i64, i64, i64) = (0, 0, 0);
+const ONE: (i64, i64, i64) = (1, 1, 1);
+const ALL: (i64, i64, i64) = (1, -1, 1);
+const PAIRS: (i64, i64, i64) = (1, -1, 2);
+
+/// The commands, the most frequent first: a name is looked for in this order.
+pub static COMMANDS: &[Spec] = &[
+    Spec {
+        name: "get",
+        arity: 2,
+        flags: &["readonly", "fast"],
+        keys: ONE,
+        group: "string",
+        summary: "Returns the value of a key.",
+        parse: |a| read(ReadCommand::Get(a.get(1))),
+    },
+    Spec {
+        name: "set",
+        arity: -3,
+        flags: &["write", "denyoom"],
+        keys: ONE,
+        group: "string",
+        summary: "Sets the value of a key; with NX only if there is none, with XX only if there is one, with GET returns the old one.",
+        parse: parse_set,
+    },
+    Spec {
+        name: "incr",
+        arity: 2,
+        flags: &["write", "denyoom", "fast"],
+        keys: ONE,
+        group: "string",
+        summary: "Adds one to the integer value of a key.",
+        parse: |a| write(WriteCommand::Add { key: a.get(1), amount: 1 }),
+    },
+    Spec {
+        name: "mset",
+        arity: -3,
+        flags: &["write", "denyoom"],
+        keys: PAIRS,
+        group: "string",
+        summary: "Sets the values of several keys at once.",
+        parse: parse_mset,
+    },
+    Spec {
+        name: "mget",
+        arity: -2,
+        flags: &["readonly", "fast"],
+        keys: ALL,
+        group: "string",
+        summary: "Returns the values of several keys, all of one state.",
+        parse: |a| read(ReadCommand::Mget(a.from(1).collect())),
+    },
+    Spec {
+        name: "del",
+        arity: -2,
+        flags: &["write"],
+        keys: ALL,
+        group: "generic",
+        summary: "Deletes keys and returns how many there were.",
+        parse: |a| write(WriteCommand::Delete(a.from(1).collect())),
+    },
+    Spec {
+        name: "exists",
+        arity: -2,
+        flags: &["readonly", "fast"],
+        keys: ALL,
+        group: "generic",
+        summary: "Returns how many of the keys exist.",
+        parse: |a| read(ReadCommand::Exists(a.from(1).collect())),
+    },
+    Spec {
+        name: "incrby",
+        arity: 3,
+        flags: &["write", "denyoom", "fast"],
+        keys: ONE,
+        group: "string",
+        summary: "Adds to the integer value of a key.",
+        parse: |a| parse_add(a, false),
+    },
+    Spec {
+        name: "decr",
+        arity: 2,
+        flags: &["write", "denyoom", "fast"],
+        keys: ONE,
+        group: "string",
+        summary: "Takes one from the integer value of a key.",
+        parse: |a| write(WriteCommand::Add { key: a.get(1), amount: -1 }),
+    },
+    Spec {
+        name: "decrby",
+        arity: 3,
+        flags: &["write", "denyoom", "fast"],
+        keys: ONE,
+        group: "string",
+        summary: "Takes from the integer value of a key.",
+        parse: |a| parse_add(a, true),
+    },
+    Spec {
+        name: "append",
+        arity: 3,
+        flags: &["write", "denyoom", "fast"],
+        keys: ONE,
+        group: "string",
+        summary: "Appends to the value of a key and returns its length.",
+        parse: |a| write(WriteCommand::Append { key: a.get(1), suffix: a.get(2) }),
+    },
+    Spec {
+        name: "strlen",
+        arity: 2,
+        flags: &["readonly", "fast"],
+        keys: ONE,
+        group: "string",
+        summary: "Returns the length of the value of a key.",
+        parse: |a| read(ReadCommand::Strlen(a.get(1))),
+    },
+    Spec {
+        name: "keys",
+        arity: 2,
+        flags: &["readonly"],
+        keys: NONE,
+        group: "generic",
+        summary: "Returns the keys that fit a pattern.",
+        parse: parse_keys,
+    },
+    Spec {
+        name: "dbsize",
+        arity: 1,
+        flags: &["readonly", "fast"],
+        keys: NONE,
+        group: "server",
+        summary: "Returns how many keys there are.",
+        parse: |_| read(ReadCommand::Size),
+    },
+    Spec {
+        name: "flushall",
+        arity: -1,
+        flags: &["write"],
+        keys: NONE,
+        group: "server",
+        summary: "Deletes every key.",
+        parse: parse_flush,
+    },
+    Spec {
+        name: "ping",
+        arity: -1,
+        flags: &["fast"],
+        keys: NONE,
+        group: "connection",
+        summary: "Returns PONG, or what it was given.",
+        parse: parse_ping,
+    },
+    Spec {
+        name: "echo",
+        arity: 2,
+        flags: &["fast"],
+        keys: NONE,
+        group: "connection",
+        summary: "Returns what it was given.",
+        parse: |a| local(LocalCommand::Echo(a.get(1))),
+    },
+    Spec {
+        name: "hello",
+        arity: -1,
+        flags: &["noscript", "loading", "stale", "fast", "no_auth"],
+        keys: NONE,
+        group: "connection",
+        summary: "Chooses the version of the protocol.",
+        parse: parse_hello,
+    },
+    Spec {
+        name: "client",
+        arity: -2,
+        flags: &["noscript", "loading", "stale"],
+        keys: NONE,
+        group: "connection",
+        summary: "Asks about this connection, or names it.",
+        parse: |a| local(LocalCommand::Client(a.from(1).collect())),
+    },
+    Spec {
+        name: "command",
+        arity: -1,
+        flags: &["loading", "stale"],
+        keys: NONE,
+        group: "server",
+        summary: "Describes the commands.",
+        parse: |a| local(LocalCommand::Command(a.from(1).collect())),
+    },
+    Spec {
+        name: "config",
+        arity: -2,
+        flags: &["admin", "noscript", "loading", "stale"],
+        keys: NONE,
+        group: "server",
+        summary: "Returns settings.",
+        parse: parse_config,
+    },
+    Spec {
+        name: "info",
+        arity: -1,
+        flags: &["loading", "stale"],
+        keys: NONE,
+        group: "server",
+        summary: "Describes this node and its part in the cluster; INFO lease for its lease.",
+        parse: |a| local(LocalCommand::Info(a.from(1).collect())),
+    },
+    Spec {
+        name: "select",
+        arity: 2,
+        flags: &["loading", "stale", "fast"],
+        keys: NONE,
+        group: "connection",
+        summary: "Chooses the database; there is one, number 0.",
+        parse: |a| local(LocalCommand::Select(a.get(1))),
+    },
+    Spec {
+        name: "quit",
+        arity: -1,
+        flags: &["noscript", "loading", "stale", "fast", "no_auth"],
+        keys: NONE,
+        group: "connection",
+        summary: "Closes the connection.",
+        parse: |_| local(LocalCommand::Quit),
+    },
+    Spec {
+        name: "auth",
+        arity: -2,
+        flags: &["noscript", "loading", "stale", "fast", "no_auth"],
+        keys: NONE,
+        group: "connection",
+        summary: "Is refused: there are no users or passwords.",
+        parse: |_| Err("ERR there are no users or passwords here; leave out AUTH".to_owned()),
+    },
+];

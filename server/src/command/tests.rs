@@ -1,0 +1,69 @@
+use super::*;
+use crate::resp::{Request, RequestReader};
+
+fn parse(line: &str) -> Command {
+    let mut reader = RequestReader::default();
+    reader.receive(format!("{line}\r\n").as_bytes());
+    match reader.next() {
+        Ok(Some(Request::Command(arguments))) => Command::parse(&arguments),
+        other => panic!("{line:?} is one request, but {other:?} was read"),
+    }
+}
+
+fn error(line: &str) -> String {
+    match parse(line) {
+        Command::Local(LocalCommand::Wrong(error)) => error,
+        other => panic!("{line:?} is wrong, but was read as {other:?}"),
+    }
+}
+
+#[test]
+fn names_are_known_in_any_case() {
+    let get = Command::Read(ReadCommand::Get(Bytes::from_static(b"Key")));
+    assert_eq!(parse("get Key"), get);
+    assert_eq!(parse("GeT Key"), get);
+}
+
+#[test]
+fn set_takes_its_options_in_any_order() {
+    let set = |only_if_exists, get_old| {
+        let (key, value) = (Bytes::from_static(b"k"), Bytes::from_static(b"v"));
+        Command::Write(WriteCommand::Set { key, value, only_if_exists, get_old })
+    };
+    assert_eq!(parse("SET k v"), set(None, false));
+    assert_eq!(parse("SET k v nx"), set(Some(false), false));
+    assert_eq!(parse("SET k v GET XX"), set(Some(true), true));
+    assert_eq!(error("SET k v NX XX"), "ERR syntax error");
+    assert_eq!(error("SET k v WHAT"), "ERR syntax error");
+    assert!(error("SET k v EX 10").starts_with("ERR keys do not expire here"));
+}
+
+#[test]
+fn wrong_commands_get_the_errors_that_redis_gives() {
+    for (line, said) in [
+        ("nosuch a b", "ERR unknown command 'nosuch', with args beginning with: 'a' 'b' "),
+        ("GET", "ERR wrong number of arguments for 'get' command"),
+        ("get a b", "ERR wrong number of arguments for 'get' command"),
+        ("MSET a", "ERR wrong number of arguments for 'mset' command"),
+        ("MSET a 1 b", "ERR wrong number of arguments for 'mset' command"),
+        ("PING a b", "ERR wrong number of arguments for 'ping' command"),
+        ("CONFIG GET", "ERR wrong number of arguments for 'config|get' command"),
+        ("INCRBY k 1.5", "ERR value is not an integer or out of range"),
+        ("DECRBY k -9223372036854775808", "ERR decrement would overflow"),
+        ("FLUSHALL NOW", "ERR syntax error"),
+    ] {
+        assert_eq!(error(line), said, "{line}");
+    }
+    assert!(error("HELLO 3 AUTH me secret").contains("no users or passwords"));
+    assert!(error("CONFIG SET save x").starts_with("ERR CONFIG SET is not supported"));
+    assert!(error(&format!("KEYS {}", "a*".repeat(600))).contains("exceeds 1024 bytes"));
+}
+
+#[test]
+fn decrements_are_additions() {
+    let add = |amount| Command::Write(WriteCommand::Add { key: Bytes::from_static(b"k"), amount });
+    assert_eq!(parse("INCR k"), add(1));
+    assert_eq!(parse("DECR k"), add(-1));
+    assert_eq!(parse("DECRBY k 7"), add(-7));
+    assert_eq!(parse("INCRBY k -7"), add(-7));
+}

@@ -1,0 +1,112 @@
+//! The demo's own client: a blocking socket that speaks RESP2.
+
+use super::load::{Failure, Store};
+use bytes::BytesMut;
+use redis_protocol::resp2::decode::decode_bytes_mut;
+use redis_protocol::resp2::types::BytesFrame;
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// How long an answer may take: a node answers within 5 s, if only with an error.
+const PATIENCE: Duration = Duration::from_secs(10);
+const RECEIVE: usize = 4 << 10;
+
+pub(super) struct RespClient {
+    stream: TcpStream,
+    received: BytesMut,
+    request: Vec<u8>,
+}
+
+impl RespClient {
+    pub(super) fn connect(address: SocketAddr) -> io::Result<RespClient> {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(RespClient { stream, received: BytesMut::new(), request: Vec::new() })
+    }
+
+    fn ask(&mut self, arguments: &[&[u8]]) -> io::Result<BytesFrame> {
+        self.request.clear();
+        write!(self.request, "*{}\r\n", arguments.len())?;
+        for argument in arguments {
+            write!(self.request, "${}\r\n", argument.len())?;
+            self.request.extend_from_slice(argument);
+            self.request.extend_from_slice(b"\r\n");
+        }
+        self.stream.write_all(&self.request)?;
+        let mut piece = [0; RECEIVE];
+        loop {
+            match decode_bytes_mut(&mut self.received) {
+                Ok(Some((frame, ..))) => return Ok(frame),
+                Ok(None) => {}
+                Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+            }
+            match self.stream.read(&mut piece)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                length => self.received.extend_from_slice(&piece[..length]),
+            }
+        }
+    }
+
+    fn ask_for<T>(&mut self, arguments: &[&[u8]], want: impl FnOnce(BytesFrame) -> Option<T>) -> Result<T, Failure> {
+        match self.ask(arguments) {
+            Err(_) => Err(Failure::Disconnected),
+            Ok(BytesFrame::Error(text)) if text.starts_with("TRYAGAIN") => Err(Failure::NotExecuted),
+            Ok(frame) => want(frame).ok_or(Failure::Uncertain),
+        }
+    }
+}
+
+impl Store for RespClient {
+    fn get(&mut self, key: &str) -> Result<Option<Vec<u8>>, Failure> {
+        self.ask_for(&[b"GET", key.as_bytes()], |frame| match frame {
+            BytesFrame::BulkString(value) => Some(Some(value.to_vec())),
+            BytesFrame::Null => Some(None),
+            _ => None,
+        })
+    }
+
+    fn set(&mut self, key: &str, number: u64) -> Result<(), Failure> {
+        self.ask_for(&[b"SET", key.as_bytes(), number.to_string().as_bytes()], |frame| match frame {
+            BytesFrame::SimpleString(_) => Some(()),
+            _ => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    /// A server that gives each of these answers to one request, in two pieces, and hangs up.
+    fn server(answers: &'static [&'static str]) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it has an address");
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client");
+            for answer in answers {
+                let mut request = [0; 256];
+                assert!(stream.read(&mut request).expect("a request") > 0);
+                let (head, tail) = answer.split_at(answer.len() / 2);
+                stream.write_all(head.as_bytes()).expect("the client listens");
+                stream.write_all(tail.as_bytes()).expect("the client listens");
+            }
+        });
+        address
+    }
+
+    #[test]
+    fn answers_are_told_from_refusals_and_both_from_silence() {
+        let answers =
+            &["$2\r\n17\r\n", "$-1\r\n", "-TRYAGAIN no leader\r\n", "+OK\r\n", "-UNCERTAIN who knows\r\n", "+O"];
+        let mut client = RespClient::connect(server(answers)).expect("it listens");
+        assert_eq!(client.get("k"), Ok(Some(b"17".to_vec())));
+        assert_eq!(client.get("k"), Ok(None));
+        assert_eq!(client.set("k", 1), Err(Failure::NotExecuted));
+        assert_eq!(client.set("k", 1), Ok(()));
+        assert_eq!(client.set("k", 2), Err(Failure::Uncertain));
+        assert_eq!(client.set("k", 3), Err(Failure::Disconnected));
+    }
+}

@@ -1,0 +1,191 @@
+//! The demo's cluster: every node in this process, each with a runtime, listeners and a data folder of its own.
+
+use super::places::{HOST, Place};
+use crate::executor::within;
+use crate::{Node, NodeOptions, StartError};
+use leasehold_core::{Config, NodeId, Options, Term};
+use leasehold_driver::{ReadMode, Role, Runtime};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const CLUSTER: &str = "demo";
+/// Worker threads of each node.
+const THREADS: usize = 2;
+/// How long a node may take to stop; what it acknowledged is on its disk anyway.
+const STOPPING: Duration = Duration::from_secs(2);
+
+/// Why the cluster could not be started.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ClusterError {
+    #[error("cannot start the runtime of node {node}: {source}")]
+    Runtime { node: NodeId, source: io::Error },
+    #[error("cannot start node {node}: {source}")]
+    Node { node: NodeId, source: StartError },
+}
+
+struct Member<R: Runtime> {
+    runtime: R,
+    /// A dead node still has its counters.
+    node: Node<R>,
+    alive: bool,
+}
+
+/// The nodes, by their numbers.
+pub(super) struct Cluster<R: Runtime> {
+    members: BTreeMap<NodeId, Member<R>>,
+}
+
+/// What the nodes that are alive think of leadership.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Leadership {
+    /// Who leads, and how much is left of its lease; `None` while it has none.
+    pub(super) leader: Option<(NodeId, Option<Duration>)>,
+    /// The newest term.
+    pub(super) term: Term,
+}
+
+impl Leadership {
+    /// The leader, if it holds a valid lease.
+    pub(super) fn holder(&self) -> Option<NodeId> {
+        self.leader.and_then(|(node, lease)| lease.map(|_| node))
+    }
+}
+
+/// What all nodes have counted together, the dead ones up to their deaths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    pub(super) reads_lease: u64,
+    pub(super) reads_quorum: u64,
+    pub(super) writes: u64,
+}
+
+impl Totals {
+    pub(super) fn since(self, earlier: Totals) -> Totals {
+        Totals {
+            reads_lease: self.reads_lease - earlier.reads_lease,
+            reads_quorum: self.reads_quorum - earlier.reads_quorum,
+            writes: self.writes - earlier.writes,
+        }
+    }
+
+    pub(super) fn reads(self) -> u64 {
+        self.reads_lease + self.reads_quorum
+    }
+
+    /// The share of reads that the lease answered; `None` without reads.
+    pub(super) fn lease_share(self) -> Option<f64> {
+        (self.reads() > 0).then(|| self.reads_lease as f64 / self.reads() as f64)
+    }
+}
+
+/// Where the node of this number keeps its data.
+pub(super) fn data_dir(folder: &Path, node: NodeId) -> PathBuf {
+    folder.join(format!("n{node}"))
+}
+
+impl<R: Runtime> Cluster<R> {
+    pub(super) fn start(folder: &Path, places: &[Place]) -> Result<Cluster<R>, ClusterError> {
+        let timing = Config::new(Options {
+            hold: Duration::from_secs(1),
+            lease: None,
+            drift_ppm: 1_000,
+            heartbeat: Duration::from_millis(100),
+        })
+        .expect("these fit together");
+        let peers: BTreeMap<_, _> = places.iter().map(|place| (place.node, address(place.peer_port))).collect();
+        let mut cluster = Cluster { members: BTreeMap::new() };
+        for place in places {
+            let node = place.node;
+            let runtime =
+                R::start(&format!("n{node}"), THREADS).map_err(|source| ClusterError::Runtime { node, source })?;
+            let options = NodeOptions {
+                node,
+                cluster: CLUSTER.to_owned(),
+                peers: peers.clone(),
+                peer_listen: address(place.peer_port),
+                client_listen: address(place.client_port),
+                data_dir: data_dir(folder, node),
+                timing,
+                reads: ReadMode::Lease,
+            };
+            let started = runtime.block_on(Node::start(&runtime, options));
+            let running = started.map_err(|source| ClusterError::Node { node, source })?;
+            cluster.members.insert(node, Member { runtime, node: running, alive: true });
+        }
+        Ok(cluster)
+    }
+
+    fn alive(&self) -> impl Iterator<Item = (NodeId, &Member<R>)> {
+        self.members.iter().filter(|(_, member)| member.alive).map(|(node, member)| (*node, member))
+    }
+
+    pub(super) fn leadership(&self) -> Leadership {
+        let mut found = Leadership::default();
+        for (node, member) in self.alive() {
+            let status = member.node.status();
+            if status.term >= found.term && (status.term > found.term || status.role == Role::Leader) {
+                let leads = status.role == Role::Leader && !status.stopped;
+                found = Leadership { leader: leads.then(|| (node, member.node.lease_left())), term: status.term };
+            }
+        }
+        found
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for member in self.members.values() {
+            let counters = member.node.counters();
+            totals.reads_lease += counters.reads_lease.get();
+            totals.reads_quorum += counters.reads_quorum.get();
+            totals.writes += counters.writes_acknowledged.get();
+        }
+        totals
+    }
+
+    /// A node that has stopped by itself, which it does when its disk fails.
+    pub(super) fn failed(&self) -> Option<NodeId> {
+        self.alive().find(|(_, member)| member.node.status().stopped).map(|(node, _)| node)
+    }
+
+    /// The nodes that are alive.
+    pub(super) fn survivors(&self) -> Vec<NodeId> {
+        self.alive().map(|(node, _)| node).collect()
+    }
+
+    /// Ends a node where it stands: no farewell to clients or peers, and nothing more reaches its disk but what was on its way.
+    pub(super) fn kill(&mut self, node: NodeId) {
+        if let Some(member) = self.members.get_mut(&node) {
+            member.alive = false;
+            member.runtime.kill();
+        }
+    }
+
+    /// Stops every node, the way `serve` ends.
+    pub(super) fn stop(self) {
+        for (_, member) in self.alive() {
+            member.runtime.block_on(within(&member.runtime, STOPPING, member.node.stop()));
+        }
+        for member in self.members.values() {
+            member.runtime.kill();
+        }
+    }
+}
+
+fn address(port: u16) -> String {
+    format!("{HOST}:{port}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_share_of_the_lease_is_of_what_was_read_since() {
+        let before = Totals { reads_lease: 10, reads_quorum: 10, writes: 1 };
+        let after = Totals { reads_lease: 40, reads_quorum: 20, writes: 5 };
+        assert_eq!(after.since(before).lease_share(), Some(0.75));
+        assert_eq!(before.since(before).lease_share(), None);
+    }
+}

@@ -1,0 +1,299 @@
+//! `leasehold demo`: a whole cluster in one process, to look at and to put under load.
+//!
+//! The nodes share nothing but the process: each has its own runtime, listeners and data folder, and they and their
+//! clients speak through real sockets. Killing a node stops its runtime where it stands.
+
+pub mod history;
+pub mod load;
+
+mod client;
+mod cluster;
+mod places;
+mod screen;
+mod summary;
+
+use crate::cli::RuntimeChoice;
+use client::RespClient;
+use cluster::{Cluster, ClusterError, Leadership, Totals};
+use leasehold_core::NodeId;
+use leasehold_driver::Runtime;
+use leasehold_runtime_tokio::TokioRuntime;
+use load::{Connect, Failure, Load, Store};
+use places::{Folder, HOST, Place, PlaceError};
+use screen::Screen;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use summary::{Failover, Summary};
+
+/// Clients of the load for each node.
+const CLIENTS: usize = 4;
+/// How long to wait for a leader before something must be wrong.
+const ELECTION: Duration = Duration::from_secs(30);
+/// How often the demo looks at its cluster: often enough for a keypress, and while the leader is missing, for a stopwatch.
+const GLANCE: Duration = Duration::from_millis(10);
+const STARE: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What `demo` is told.
+#[derive(clap::Args, Debug)]
+pub struct DemoArguments {
+    /// How many nodes.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=15))]
+    nodes: u16,
+    /// The asynchronous runtime.
+    #[arg(long, value_enum, default_value_t = RuntimeChoice::Tokio)]
+    runtime: RuntimeChoice,
+    /// The folder for the nodes' data, kept for the next time. By default a temporary one, removed at the end.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// The first node's port for clients; the next node's is one higher, and a node's port for its peers 100 higher.
+    /// By default 7001, or whatever is free where these are in use.
+    #[arg(long, value_name = "P")]
+    base_port: Option<u16>,
+    /// Puts the cluster under load for so long, kills the leader half way, and ends with a summary: exit code 1 if a read
+    /// was stale or a write lost.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    seconds: Option<u64>,
+    /// Prints the summary as one JSON object, and all else to standard error.
+    #[arg(long, requires = "seconds")]
+    json: bool,
+}
+
+/// Why the demo could not go on.
+#[derive(Debug, thiserror::Error)]
+enum DemoError {
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    #[error("cannot listen for signals: {0}")]
+    Signals(io::Error),
+    #[error("cannot start the clients: {0}")]
+    Clients(io::Error),
+    #[error("no leader was elected within {} s; is the machine overloaded?", ELECTION.as_secs())]
+    NoLeader,
+    #[error("node {0} stopped by itself: its data folder could not be written; is the disk full?")]
+    NodeFailed(NodeId),
+    #[error("the survivors could not be asked whether every acknowledged write is still there")]
+    Unverified,
+}
+
+/// Runs the demo and returns the process's exit code.
+pub fn run(arguments: DemoArguments) -> ExitCode {
+    let outcome = match arguments.runtime {
+        RuntimeChoice::Tokio => demo::<TokioRuntime>(arguments),
+    };
+    match outcome {
+        Ok(sound) => ExitCode::from(u8::from(!sound)),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Returns whether everything was as promised.
+fn demo<R: Runtime>(arguments: DemoArguments) -> Result<bool, DemoError> {
+    let DemoArguments { nodes, runtime: _, data_dir, base_port, seconds, json } = arguments;
+    let interrupted = interrupts().map_err(DemoError::Signals)?;
+    let mut screen = Screen::new(json);
+    let folder = Folder::choose(nodes, data_dir)?;
+    let places = places::choose_ports(nodes, base_port)?;
+    screen.line(format_args!(
+        "leasehold demo: {nodes} nodes on {}, data in {} ({})",
+        R::NAME,
+        folder.path().display(),
+        folder.fate()
+    ));
+    for Place { node, client_port, peer_port } in &places {
+        screen.line(format_args!("    n{node}   clients {HOST}:{client_port}   peers {HOST}:{peer_port}"));
+    }
+    let started = now();
+    let cluster = Cluster::<R>::start(folder.path(), &places)?;
+    let mut show = Show {
+        screen,
+        cluster,
+        started,
+        shown: started,
+        counted: Totals::default(),
+        leader: None,
+        interrupted,
+    };
+    let sound = match show.await_leader(&places)? {
+        false => true,
+        true => match seconds {
+            None => show.watch(None).map(|_| true)?,
+            Some(seconds) => {
+                let summary = show.load(&places, Duration::from_secs(seconds))?;
+                if json {
+                    println!("{:#}", summary.json());
+                } else {
+                    summary.show(&mut show.screen);
+                }
+                summary.is_sound()
+            }
+        },
+    };
+    show.cluster.stop();
+    show.screen.line(match (&folder, sound) {
+        (_, false) => "The cluster did not keep its promises.",
+        (Folder::Kept(_), true) => "The nodes have stopped; their data is kept.",
+        (Folder::Temporary(_), true) => "The nodes have stopped; their data is removed.",
+    });
+    Ok(sound)
+}
+
+/// Set by the first Ctrl-C. The second one ends the process at once.
+fn interrupts() -> io::Result<Arc<AtomicBool>> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, interrupted.clone())?;
+        signal_hook::flag::register(signal, interrupted.clone())?;
+    }
+    Ok(interrupted)
+}
+
+/// The cluster, and what was shown of it so far.
+struct Show<R: Runtime> {
+    screen: Screen,
+    cluster: Cluster<R>,
+    started: Instant,
+    /// When the last line was, and what had been counted by then.
+    shown: Instant,
+    counted: Totals,
+    /// Who led when last looked at.
+    leader: Option<NodeId>,
+    interrupted: Arc<AtomicBool>,
+}
+
+impl<R: Runtime> Show<R> {
+    fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the first leader and introduces it. `false` if interrupted.
+    fn await_leader(&mut self, places: &[Place]) -> Result<bool, DemoError> {
+        while !self.is_interrupted() {
+            let leadership = self.cluster.leadership();
+            let holder = leadership.holder().and_then(|leader| places.iter().find(|place| place.node == leader));
+            if let Some(leader) = holder {
+                self.screen.introduce(places, *leader, leadership.term, self.started.elapsed());
+                self.leader = Some(leader.node);
+                self.started = now();
+                self.shown = self.started;
+                return Ok(true);
+            }
+            if self.started.elapsed() > ELECTION {
+                return Err(DemoError::NoLeader);
+            }
+            std::thread::sleep(GLANCE);
+        }
+        Ok(false)
+    }
+
+    /// Shows a line a second until interrupted; with `lasting`, for so long and no longer, and kills the leader half way.
+    fn watch(&mut self, lasting: Option<Duration>) -> Result<Option<Failover>, DemoError> {
+        let mut kill_at = lasting.map(|lasting| lasting / 2).filter(|_| self.cluster.survivors().len() >= 3);
+        let mut failover: Option<(Failover, Instant)> = None;
+        while !self.is_interrupted() && lasting.is_none_or(|lasting| self.started.elapsed() < lasting) {
+            let leadership = self.cluster.leadership();
+            if let Some(node) = self.cluster.failed() {
+                return Err(DemoError::NodeFailed(node));
+            }
+            if kill_at.is_some_and(|at| self.started.elapsed() >= at)
+                && let Some(leader) = leadership.holder()
+            {
+                kill_at = None;
+                let at = now();
+                self.cluster.kill(leader);
+                failover = Some((Failover { killed: leader, successor: None }, at));
+                self.screen.event(self.started.elapsed(), format_args!("n{leader}, the leader, is killed"));
+                continue;
+            }
+            if self.shown.elapsed() >= SECOND {
+                self.show_status(leadership);
+            }
+            std::thread::sleep(if self.time_failover(&mut failover, leadership) { STARE } else { GLANCE });
+        }
+        // The load may end sooner than the election does.
+        let ended = now();
+        while self.time_failover(&mut failover, self.cluster.leadership())
+            && !self.is_interrupted()
+            && ended.elapsed() < ELECTION
+        {
+            std::thread::sleep(STARE);
+        }
+        Ok(failover.map(|(failover, _)| failover))
+    }
+
+    /// Takes the time when a survivor is first seen to lead with a valid lease. Returns whether that is still awaited.
+    fn time_failover(&self, failover: &mut Option<(Failover, Instant)>, leadership: Leadership) -> bool {
+        let Some((Failover { successor: successor @ None, .. }, killed)) = failover else { return false };
+        *successor = leadership.holder().map(|leader| (leader, killed.elapsed()));
+        successor.is_none()
+    }
+
+    fn show_status(&mut self, leadership: Leadership) {
+        let totals = self.cluster.totals();
+        let leader = leadership.leader.map(|(node, _)| node);
+        let note = match (self.leader, leader) {
+            (before, now) if before == now => "",
+            (_, Some(_)) => "new leader",
+            (_, None) => "leader lost",
+        };
+        let at = self.started.elapsed();
+        self.screen.status(at, leadership, totals.since(self.counted), self.shown.elapsed().as_secs_f64(), note);
+        self.leader = leader;
+        self.counted = totals;
+        // From line to line a second, whatever each took.
+        self.shown += SECOND;
+    }
+
+    /// Puts the cluster under load, kills the leader half way, and asks the survivors what is left.
+    fn load(&mut self, places: &[Place], lasting: Duration) -> Result<Summary, DemoError> {
+        let addresses: Vec<SocketAddr> =
+            places.iter().map(|place| SocketAddr::from(([127, 0, 0, 1], place.client_port))).collect();
+        let connect: Arc<Connect> = {
+            let addresses = addresses.clone();
+            Arc::new(move |node| Ok(Box::new(RespClient::connect(addresses[node])?) as Box<dyn Store>))
+        };
+        let clients = CLIENTS * places.len();
+        // A folder that was kept has the keys of the load before.
+        let prefix = format!("demo:{:08x}", RandomState::new().build_hasher().finish() as u32);
+        let load = Load::start(prefix, places.len(), clients, connect.clone()).map_err(DemoError::Clients)?;
+        let started = self.started;
+        let failover = self.watch(Some(lasting))?;
+        let lasted = started.elapsed();
+        let (tally, keys) = load.finish();
+        let totals = self.cluster.totals();
+        let mut lost_writes = 0;
+        for node in self.cluster.survivors() {
+            let position = places.iter().position(|place| place.node == node).ok_or(DemoError::Unverified)?;
+            let mut store = connect(position).map_err(|_| DemoError::Unverified)?;
+            let lost = keys.count_lost(&mut *store).map_err(|_: Failure| DemoError::Unverified)?;
+            lost_writes = lost_writes.max(lost);
+        }
+        Ok(Summary {
+            nodes: places.len() as u16,
+            runtime: R::NAME,
+            clients,
+            lasted,
+            tally,
+            totals,
+            failover,
+            lost_writes,
+        })
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a stopwatch for people; it decides nothing")]
+fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,142 @@
+//! Where the demo's nodes are: their ports and the folder with their data.
+
+use super::cluster::data_dir;
+use leasehold_core::NodeId;
+use std::io;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+/// Everything is on this machine.
+pub(super) const HOST: &str = "127.0.0.1";
+/// The first node's client port, unless another is asked for.
+const BASE_PORT: u16 = 7001;
+/// How far a node's port for its peers is above that for its clients.
+pub(super) const PEER_PORTS: u16 = 100;
+
+/// One node's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) node: NodeId,
+    pub(super) client_port: u16,
+    pub(super) peer_port: u16,
+}
+
+/// Why the nodes have no place.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PlaceError {
+    #[error(
+        "--base-port {0} leaves no room for the nodes' ports; choose one from 1 to {most}",
+        most = u16::MAX - 2 * PEER_PORTS
+    )]
+    OutOfRange(u16),
+    #[error("port {port} of {HOST} cannot be used: {source}; give another --base-port, or none to let free ports be found")]
+    Taken { port: u16, source: io::Error },
+    #[error("no free port was found on {HOST}: {0}")]
+    NoFreePort(io::Error),
+    #[error("cannot make a temporary folder: {0}; name a folder with --data-dir")]
+    NoTemporaryFolder(io::Error),
+    #[error("{folder} holds the data of a demo with another number of nodes; give that number with --nodes, or another folder")]
+    OtherDemo { folder: PathBuf },
+}
+
+/// Chooses ports for nodes 1 to `nodes`: from `base` on for clients, [`PEER_PORTS`] higher for peers. Unless a base was
+/// asked for, a port in use is replaced by a free one.
+pub(super) fn choose_ports(nodes: u16, base: Option<u16>) -> Result<Vec<Place>, PlaceError> {
+    let first = base.unwrap_or(BASE_PORT);
+    if first == 0 || first > u16::MAX - 2 * PEER_PORTS {
+        return Err(PlaceError::OutOfRange(first));
+    }
+    // All are held until all are chosen, lest one be chosen twice.
+    let mut held = Vec::new();
+    let mut choose = |port: u16| {
+        let listener = match TcpListener::bind((HOST, port)) {
+            Ok(listener) => listener,
+            Err(source) if base.is_some() => return Err(PlaceError::Taken { port, source }),
+            Err(_) => TcpListener::bind((HOST, 0)).map_err(PlaceError::NoFreePort)?,
+        };
+        let port = listener.local_addr().map_err(PlaceError::NoFreePort)?.port();
+        held.push(listener);
+        Ok(port)
+    };
+    let place = |number: u16| {
+        let client_port = choose(first + number)?;
+        Ok(Place { node: NodeId::from(number) + 1, client_port, peer_port: choose(first + PEER_PORTS + number)? })
+    };
+    (0..nodes).map(place).collect()
+}
+
+/// A folder for the nodes' folders.
+pub(super) enum Folder {
+    Kept(PathBuf),
+    /// Removed when dropped.
+    Temporary(tempfile::TempDir),
+}
+
+impl Folder {
+    pub(super) fn choose(nodes: u16, asked: Option<PathBuf>) -> Result<Folder, PlaceError> {
+        let Some(folder) = asked else {
+            let made = tempfile::Builder::new().prefix("leasehold-demo-").tempdir();
+            return made.map(Folder::Temporary).map_err(PlaceError::NoTemporaryFolder);
+        };
+        // The voters are on the disks already, and a different number of them would wait for each other in vain.
+        let has = |node: u16| data_dir(&folder, NodeId::from(node)).exists();
+        if has(nodes + 1) || (has(1) && !has(nodes)) {
+            return Err(PlaceError::OtherDemo { folder });
+        }
+        Ok(Folder::Kept(folder))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Folder::Kept(path) => path,
+            Folder::Temporary(folder) => folder.path(),
+        }
+    }
+
+    /// What becomes of it.
+    pub(super) fn fate(&self) -> &'static str {
+        match self {
+            Folder::Kept(_) => "kept",
+            Folder::Temporary(_) => "removed at the end",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_in_use_is_replaced_only_if_nobody_asked_for_it() {
+        let holder = TcpListener::bind((HOST, 0)).expect("a free port");
+        let taken = holder.local_addr().expect("it has an address").port().min(u16::MAX - 2 * PEER_PORTS);
+        assert!(matches!(choose_ports(1, Some(taken)), Err(PlaceError::Taken { port, .. }) if port == taken));
+        let _default = TcpListener::bind((HOST, BASE_PORT));
+        let places = choose_ports(3, None).expect("free ports");
+        assert_ne!(places[0].client_port, BASE_PORT);
+        let mut ports: Vec<_> = places.iter().flat_map(|place| [place.client_port, place.peer_port]).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), 6);
+    }
+
+    #[test]
+    fn a_base_port_without_room_is_refused() {
+        for base in [0, u16::MAX, u16::MAX - PEER_PORTS] {
+            assert!(matches!(choose_ports(3, Some(base)), Err(PlaceError::OutOfRange(_))));
+        }
+    }
+
+    #[test]
+    fn the_folder_of_a_demo_of_another_size_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for node in 1..=3 {
+            std::fs::create_dir(data_dir(folder.path(), node)).expect("it is writable");
+        }
+        let choose = |nodes| Folder::choose(nodes, Some(folder.path().to_owned()));
+        assert!(choose(3).is_ok());
+        for nodes in [1, 2, 4, 5] {
+            assert!(matches!(choose(nodes), Err(PlaceError::OtherDemo { .. })));
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Executes reads and writes: here if this node leads, else by whoever does.
+
+use crate::counters::Counters;
+use crate::forward::{Forwarder, PeerAnswer, PeerRequest};
+use crate::keyspace::{Keyspace, ReadCommand, Reply, View, WriteCommand};
+use bytes::Bytes;
+use futures::future::{Either, select};
+use leasehold_clock::Clock;
+use leasehold_core::{NodeId, Reading};
+use leasehold_driver::{Handle, ReadError, Runtime, Status, WriteError};
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How long a command waits for a leader and its answer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a forwarded read waits for its answer before it is asked again.
+const READ_ANSWER: Duration = Duration::from_secs(1);
+/// How long a forwarded write still waits for its answer when another node than the one asked leads. The old leader, if
+/// it lives, learns that it was deposed and says so.
+const LATE_ANSWER: Duration = Duration::from_secs(1);
+/// How long to wait for news of a leader before trying again all the same.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Why a node did not execute what it was asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// Nothing was executed, nor will be; try again, perhaps elsewhere.
+    NotExecuted,
+    /// This node stops; nothing was executed.
+    Stopping,
+    /// A write may be executed, now or later, or never.
+    Uncertain,
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Failure {
+        match error {
+            ReadError::NotLeader | ReadError::Overloaded | ReadError::TimedOut => Failure::NotExecuted,
+            ReadError::Stopping => Failure::Stopping,
+        }
+    }
+}
+
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Failure {
+        match error {
+            WriteError::NotLeader | WriteError::Overloaded => Failure::NotExecuted,
+            WriteError::Stopping => Failure::Stopping,
+            WriteError::Uncertain => Failure::Uncertain,
+        }
+    }
+}
+
+/// The parts that an executor is made of.
+pub(crate) struct Parts<R> {
+    pub(crate) runtime: R,
+    pub(crate) node: NodeId,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) handle: Handle<Keyspace>,
+    pub(crate) view: View,
+    pub(crate) forwarder: Forwarder,
+}
+
+/// Executes commands for every connection and peer of a node.
+pub(crate) struct Executor<R> {
+    parts: Parts<R>,
+    pub(crate) counters: Counters,
+}
+
+impl<R: Runtime> Executor<R> {
+    pub(crate) fn new(parts: Parts<R>) -> Self {
+        Self { parts, counters: Counters::default() }
+    }
+
+    pub(crate) fn runtime(&self) -> &R {
+        &self.parts.runtime
+    }
+
+    pub(crate) fn node(&self) -> NodeId {
+        self.parts.node
+    }
+
+    pub(crate) fn handle(&self) -> &Handle<Keyspace> {
+        &self.parts.handle
+    }
+
+    pub(crate) fn view(&self) -> &View {
+        &self.parts.view
+    }
+
+    pub(crate) fn forwarder(&self) -> &Forwarder {
+        &self.parts.forwarder
+    }
+
+    /// A clock reading. It belongs to what arrived before it.
+    pub(crate) fn now(&self) -> Reading {
+        self.parts.clock.now()
+    }
+
+    /// Executes reads under the lease, at once, if it is valid at `now` and everything known to be committed is applied.
+    /// `now` was taken after the reads arrived, and nothing was waited for since.
+    pub(crate) fn read_at_once(&self, now: Reading, commands: &[ReadCommand], replies: &mut Vec<Reply>) -> bool {
+        let Parts { handle, view, .. } = &self.parts;
+        match handle.lease().try_read(now) {
+            Some(permit) if handle.applied() >= permit.index => {
+                view.read(commands, replies);
+                self.counters.reads_lease.add(commands.len());
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Executes reads wherever the leader is, within [`PATIENCE`]; appends a reply for each, if only an error.
+    pub(crate) async fn read(&self, commands: &[ReadCommand], replies: &mut Vec<Reply>) {
+        let wanted = replies.len() + commands.len();
+        let outcome = within(self.runtime(), PATIENCE, self.read_somewhere(commands, replies)).await;
+        let missing = wanted - replies.len();
+        if missing > 0 {
+            let error = match outcome {
+                None => no_leader(),
+                Some(Ok(()) | Err(_)) => stopping(),
+            };
+            self.counters.reads_failed.add(missing);
+            replies.resize(wanted, Reply::Error(error));
+        }
+    }
+
+    async fn read_somewhere(&self, commands: &[ReadCommand], replies: &mut Vec<Reply>) -> Result<(), Failure> {
+        let mut rest = commands;
+        while !rest.is_empty() {
+            let status = self.parts.handle.status();
+            let before = replies.len();
+            let outcome = if status.stopped {
+                Err(Failure::Stopping)
+            } else if status.leader == self.parts.node {
+                self.read_here(rest, replies).await
+            } else if status.leader == 0 {
+                Err(Failure::NotExecuted)
+            } else {
+                self.read_there(&status, rest, replies).await
+            };
+            match outcome {
+                // An answer may hold the first few replies only.
+                Ok(()) => rest = &rest[replies.len() - before..],
+                Err(Failure::Stopping) => return Err(Failure::Stopping),
+                Err(Failure::NotExecuted | Failure::Uncertain) => self.pause(&status).await,
+            }
+        }
+        Ok(())
+    }
+
+    /// Executes reads if this node leads: under the lease, or else after a quorum round.
+    pub(crate) async fn read_here(&self, commands: &[ReadCommand], replies: &mut Vec<Reply>) -> Result<(), Failure> {
+        let Parts { handle, view, .. } = &self.parts;
+        let (index, by_lease) = match handle.lease().try_read(self.now()) {
+            Some(permit) => (permit.index, true),
+            None => {
+                let grant = handle.read().await?;
+                (grant.index, grant.by_lease)
+            }
+        };
+        if !handle.wait_applied(index).await {
+            return Err(Failure::Stopping);
+        }
+        view.read(commands, replies);
+        let counter = if by_lease { &self.counters.reads_lease } else { &self.counters.reads_quorum };
+        counter.add(commands.len());
+        Ok(())
+    }
+
+    /// Asks the leader for reads. No answer in good time, or another leader meanwhile, is a reason to ask again.
+    async fn read_there(
+        &self,
+        status: &Status,
+        commands: &[ReadCommand],
+        replies: &mut Vec<Reply>,
+    ) -> Result<(), Failure> {
+        let Parts { handle, forwarder, runtime, .. } = &self.parts;
+        self.counters.reads_forwarded.add(commands.len());
+        let asked = pin!(forwarder.ask(status.leader, PeerRequest::encode_reads(commands)));
+        let deposed = pin!(handle.wait_status(|news| news.leader != status.leader || news.stopped));
+        match within(runtime, READ_ANSWER, select(asked, deposed)).await {
+            Some(Either::Left((Ok(payload), _))) => match PeerAnswer::decode(&payload) {
+                Some(PeerAnswer::Replies(answered)) if !answered.is_empty() && answered.len() <= commands.len() => {
+                    replies.extend(answered);
+                    Ok(())
+                }
+                _ => Err(Failure::NotExecuted),
+            },
+            _ => Err(Failure::NotExecuted),
+        }
+    }
+
+    /// Executes writes in order, as one log entry, wherever the leader is; appends a reply for each, if only an error.
+    pub(crate) async fn write(&self, commands: &[WriteCommand], replies: &mut Vec<Reply>) {
+        let entry = WriteCommand::encode_batch(commands);
+        // Whether an attempt is on its way that may have taken effect.
+        let attempted = AtomicBool::new(false);
+        let outcome = match within(self.runtime(), PATIENCE, self.write_somewhere(&entry, &attempted)).await {
+            Some(outcome) => outcome,
+            None if attempted.load(Ordering::Relaxed) => Err(Failure::Uncertain),
+            None => Err(Failure::NotExecuted),
+        };
+        let (counter, error) = match outcome {
+            Ok(answered) if answered.len() == commands.len() => {
+                replies.extend(answered);
+                return;
+            }
+            Err(Failure::NotExecuted) => (&self.counters.writes_failed, no_leader()),
+            Err(Failure::Stopping) => (&self.counters.writes_failed, stopping()),
+            Ok(_) | Err(Failure::Uncertain) => (&self.counters.writes_uncertain, uncertain()),
+        };
+        counter.add(commands.len());
+        replies.resize(replies.len() + commands.len(), Reply::Error(error));
+    }
+
+    async fn write_somewhere(&self, entry: &Bytes, attempted: &AtomicBool) -> Result<Vec<Reply>, Failure> {
+        loop {
+            let status = self.parts.handle.status();
+            if status.stopped {
+                return Err(Failure::Stopping);
+            }
+            if status.leader != 0 {
+                attempted.store(true, Ordering::Relaxed);
+                let outcome = if status.leader == self.parts.node {
+                    self.write_here(entry.clone()).await
+                } else {
+                    self.write_there(status.leader, entry).await
+                };
+                match outcome {
+                    // Only what surely was not executed may be tried again.
+                    Err(Failure::NotExecuted) => attempted.store(false, Ordering::Relaxed),
+                    done => return done,
+                }
+            }
+            self.pause(&status).await;
+        }
+    }
+
+    /// Executes a log entry if this node leads.
+    pub(crate) async fn write_here(&self, entry: Bytes) -> Result<Vec<Reply>, Failure> {
+        match self.parts.handle.write(entry).await? {
+            Ok(replies) => {
+                self.counters.writes_acknowledged.add(replies.len());
+                Ok(replies)
+            }
+            // Committed, and by every node found to be nothing it knows; who proposed it has another version.
+            Err(unknown) => {
+                tracing::error!("{unknown}");
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// Asks the leader to execute a log entry. Once it was sent, only an answer tells what became of it; when another
+    /// node leads, there is little hope of one.
+    async fn write_there(&self, leader: NodeId, entry: &Bytes) -> Result<Vec<Reply>, Failure> {
+        let Parts { handle, forwarder, runtime, .. } = &self.parts;
+        let asked = pin!(forwarder.ask(leader, PeerRequest::encode_entry(entry)));
+        let hopeless = pin!(async {
+            handle.wait_status(|news| news.leader != leader && news.leader != 0).await;
+            runtime.sleep(LATE_ANSWER).await;
+        });
+        let Either::Left((answer, _)) = select(asked, hopeless).await else { return Err(Failure::Uncertain) };
+        match answer.map(|payload| PeerAnswer::decode(&payload)) {
+            Ok(Some(PeerAnswer::Replies(replies))) => Ok(replies),
+            Ok(Some(PeerAnswer::Uncertain) | None) => Err(Failure::Uncertain),
+            Ok(Some(PeerAnswer::NotExecuted)) | Err(_) => Err(Failure::NotExecuted),
+        }
+    }
+
+    /// Waits for news of a leader, but not for long: the one known may only have been busy.
+    async fn pause(&self, seen: &Status) {
+        let news = self.parts.handle.wait_status(|status| {
+            (status.leader, status.term, status.stopped) != (seen.leader, seen.term, seen.stopped)
+        });
+        within(self.runtime(), PAUSE, news).await;
+    }
+}
+
+/// What `future` gives, if it does so before `limit` has passed.
+pub(crate) async fn within<R: Runtime, F: Future>(runtime: &R, limit: Duration, future: F) -> Option<F::Output> {
+    match select(pin!(future), pin!(runtime.sleep(limit))).await {
+        Either::Left((output, _)) => Some(output),
+        Either::Right(_) => None,
+    }
+}
+
+fn no_leader() -> String {
+    format!("TRYAGAIN no leader answered within {} s; try again", PATIENCE.as_secs())
+}
+
+fn stopping() -> String {
+    "TRYAGAIN this node is shutting down; ask another".to_owned()
+}
+
+fn uncertain() -> String {
+    "UNCERTAIN the write may or may not have been executed: its leader was lost before it answered; read before you try again"
+        .to_owned()
+}

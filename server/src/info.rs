@@ -1,0 +1,124 @@
+//! What `INFO` says.
+
+use crate::clients::Clients;
+use bytes::Bytes;
+use leasehold_core::Reading;
+use leasehold_driver::{Role, Runtime};
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What a node knows of itself and never changes.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeFacts {
+    pub(crate) cluster: String,
+    pub(crate) client_address: SocketAddr,
+    pub(crate) data_dir: PathBuf,
+    /// How many other nodes there are.
+    pub(crate) peers: usize,
+    pub(crate) started: Reading,
+}
+
+/// The sections asked for, or all of them.
+pub(crate) fn render<R: Runtime>(clients: &Clients<R>, asked: &[Bytes]) -> String {
+    let sections: [(&str, Describe<R>); 5] = [
+        ("Server", server),
+        ("Clients", connected_clients),
+        ("Replication", replication),
+        ("Lease", lease),
+        ("Keyspace", keyspace),
+    ];
+    let wanted = |name: &str| {
+        asked.is_empty()
+            || asked.iter().any(|asked| {
+                let everything: [&[u8]; 3] = [b"all", b"everything", b"default"];
+                asked.eq_ignore_ascii_case(name.as_bytes())
+                    || everything.iter().any(|word| asked.eq_ignore_ascii_case(word))
+            })
+    };
+    let mut text = String::new();
+    for (name, describe) in sections {
+        if wanted(name) {
+            if !text.is_empty() {
+                text.push_str("\r\n");
+            }
+            let mut fields = Fields(text);
+            // Writing to a string does not fail.
+            let _ = write!(fields.0, "# {name}\r\n");
+            describe(clients, &mut fields);
+            text = fields.0;
+        }
+    }
+    text
+}
+
+type Describe<R> = fn(&Clients<R>, &mut Fields);
+
+struct Fields(String);
+
+impl Fields {
+    fn add(&mut self, name: &str, value: impl std::fmt::Display) {
+        let _ = write!(self.0, "{name}:{value}\r\n");
+    }
+}
+
+fn server<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
+    let facts = &clients.facts;
+    let up = facts.started.zip(clients.executor.now()).map(|(from, to)| to.elapsed_since(from).at_most);
+    fields.add("server_name", "leasehold");
+    fields.add("leasehold_version", env!("CARGO_PKG_VERSION"));
+    // Clients compare this with the version in which a feature came; what is here, Redis 7 has too.
+    fields.add("redis_version", "7.0.0");
+    fields.add("redis_mode", "standalone");
+    fields.add("os", std::env::consts::OS);
+    fields.add("runtime", R::NAME);
+    fields.add("cluster_name", &facts.cluster);
+    fields.add("process_id", std::process::id());
+    fields.add("tcp_port", facts.client_address.port());
+    fields.add("uptime_in_seconds", up.unwrap_or(Duration::ZERO).as_secs());
+}
+
+fn connected_clients<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
+    fields.add("connected_clients", clients.connected());
+}
+
+fn replication<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
+    let leads = clients.executor.handle().status().role == Role::Leader;
+    fields.add("role", if leads { "master" } else { "slave" });
+    fields.add("connected_slaves", if leads { clients.facts.peers } else { 0 });
+}
+
+/// The names of these fields are a contract.
+fn lease<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
+    let executor = &clients.executor;
+    let status = executor.handle().status();
+    let left = executor.handle().lease().remaining(executor.now());
+    let counters = &executor.counters;
+    let role = match status.role {
+        Role::Leader => "leader",
+        Role::Follower => "follower",
+        Role::Candidate => "candidate",
+    };
+    fields.add("role", role);
+    fields.add("node_id", executor.node());
+    fields.add("leader_id", status.leader);
+    fields.add("term", status.term);
+    fields.add("lease_valid", u8::from(left.is_some()));
+    fields.add("lease_remaining_us", left.unwrap_or(Duration::ZERO).as_micros());
+    fields.add("reads_lease", counters.reads_lease.get());
+    fields.add("reads_quorum", counters.reads_quorum.get());
+    fields.add("reads_forwarded", counters.reads_forwarded.get());
+    fields.add("reads_failed", counters.reads_failed.get());
+    fields.add("writes_acknowledged", counters.writes_acknowledged.get());
+    fields.add("commit_index", status.commit);
+    fields.add("applied_index", status.applied);
+    fields.add("runtime", R::NAME);
+}
+
+fn keyspace<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
+    let keys = clients.executor.view().len();
+    if keys > 0 {
+        fields.add("db0", format_args!("keys={keys},expires=0,avg_ttl=0"));
+    }
+}

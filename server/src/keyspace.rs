@@ -1,0 +1,190 @@
+//! The replicated keys and values.
+
+mod operation;
+
+pub(crate) use operation::encoding;
+pub use operation::{ReadCommand, Reply, WriteCommand};
+
+use crate::glob;
+use crate::resp::{MAX_BULK, parse_integer};
+use bytes::Bytes;
+use leasehold_core::Index;
+use leasehold_driver::{Change, Record, StateMachine};
+use parking_lot::{RwLock, RwLockReadGuard};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+type Map = HashMap<Bytes, Bytes>;
+
+/// The state machine: what the driver applies committed entries to.
+#[derive(Debug, Default)]
+pub struct Keyspace {
+    view: View,
+}
+
+/// The same keys and values, to read from any task.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    map: Arc<RwLock<Map>>,
+}
+
+/// An entry of the log that is no batch of writes this version knows. It changed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the log entry is not a batch of writes that this version knows; run the same version on every node")]
+pub struct UnknownEntry;
+
+impl Keyspace {
+    /// A view that readers keep.
+    pub fn view(&self) -> View {
+        self.view.clone()
+    }
+}
+
+impl View {
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.map.read().len()
+    }
+
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Executes reads on one state, and appends a reply for each.
+    pub fn read(&self, commands: &[ReadCommand], replies: &mut Vec<Reply>) {
+        let mut map = self.map.read();
+        for command in commands {
+            let value = |key: &Bytes| map.get(key).cloned();
+            replies.push(match command {
+                ReadCommand::Get(key) => Reply::Value(value(key)),
+                ReadCommand::Strlen(key) => Reply::Integer(map.get(key).map_or(0, |value| count(value.len()))),
+                ReadCommand::Exists(keys) => {
+                    Reply::Integer(count(keys.iter().filter(|key| map.contains_key(*key)).count()))
+                }
+                ReadCommand::Mget(keys) => Reply::Values(keys.iter().map(value).collect()),
+                ReadCommand::Size => Reply::Integer(count(map.len())),
+                ReadCommand::Keys(pattern) => {
+                    let keys: Vec<Bytes> = map.keys().cloned().collect();
+                    // Matching is slow; writers need not wait for it. The state may move on meanwhile, as it may after any read.
+                    let matching = RwLockReadGuard::unlocked(&mut map, || {
+                        keys.into_iter().filter(|key| glob::matches(pattern, key)).map(Some).collect()
+                    });
+                    Reply::Values(matching)
+                }
+            });
+        }
+    }
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+impl StateMachine for Keyspace {
+    type Output = Result<Vec<Reply>, UnknownEntry>;
+
+    fn apply(&mut self, _: Index, entry: &Bytes, changes: &mut Vec<Change>) -> Self::Output {
+        let commands = WriteCommand::decode_batch(entry).ok_or(UnknownEntry)?;
+        // One lock for the whole entry: readers see all of it or nothing.
+        let mut map = self.view.map.write();
+        let mut writer = Writer { map: &mut map, changes };
+        Ok(commands.into_iter().map(|command| writer.execute(command)).collect())
+    }
+
+    fn restore(&mut self, records: Vec<Record>) {
+        let map = records.into_iter().map(|record| (record.key, record.value)).collect();
+        let old = std::mem::replace(&mut *self.view.map.write(), map);
+        drop(old);
+    }
+
+    fn records(&self) -> Vec<Record> {
+        let map = self.view.map.read();
+        map.iter().map(|(key, value)| Record { key: key.clone(), value: value.clone() }).collect()
+    }
+}
+
+struct Writer<'a> {
+    map: &'a mut Map,
+    changes: &'a mut Vec<Change>,
+}
+
+impl Writer<'_> {
+    fn execute(&mut self, command: WriteCommand) -> Reply {
+        match command {
+            WriteCommand::Set { key, value, only_if_exists, get_old } => {
+                let old = if only_if_exists.is_some() || get_old { self.map.get(&key).cloned() } else { None };
+                let written = only_if_exists.is_none_or(|exists| exists == old.is_some());
+                if written {
+                    self.put(key, value);
+                }
+                match (get_old, written) {
+                    (true, _) => Reply::Value(old),
+                    (false, true) => Reply::Ok,
+                    (false, false) => Reply::Value(None),
+                }
+            }
+            WriteCommand::Delete(keys) => {
+                let existed = keys.into_iter().filter(|key| {
+                    let existed = self.map.remove(key).is_some();
+                    if existed {
+                        self.changes.push(Change::Delete(key.clone()));
+                    }
+                    existed
+                });
+                Reply::Integer(count(existed.count()))
+            }
+            WriteCommand::Add { key, amount } => self.add(key, amount),
+            WriteCommand::Append { key, suffix } => self.append(key, suffix),
+            WriteCommand::SetAll(pairs) => {
+                for (key, value) in pairs {
+                    self.put(key, value);
+                }
+                Reply::Ok
+            }
+            WriteCommand::Clear => {
+                if !self.map.is_empty() {
+                    self.map.clear();
+                    self.changes.push(Change::Clear);
+                }
+                Reply::Ok
+            }
+        }
+    }
+
+    fn put(&mut self, key: Bytes, value: Bytes) {
+        self.changes.push(Change::Put(Record { key: key.clone(), value: value.clone() }));
+        self.map.insert(key, value);
+    }
+
+    fn add(&mut self, key: Bytes, amount: i64) -> Reply {
+        let number = match self.map.get(&key) {
+            None => 0,
+            Some(value) => match parse_integer(value) {
+                Some(number) => number,
+                None => return Reply::Error("ERR value is not an integer or out of range".to_owned()),
+            },
+        };
+        let Some(sum) = number.checked_add(amount) else {
+            return Reply::Error("ERR increment or decrement would overflow".to_owned());
+        };
+        self.put(key, Bytes::from(sum.to_string()));
+        Reply::Integer(sum)
+    }
+
+    fn append(&mut self, key: Bytes, suffix: Bytes) -> Reply {
+        let value = match self.map.get(&key) {
+            None => suffix,
+            Some(old) if old.len() + suffix.len() > MAX_BULK => {
+                return Reply::Error(format!("ERR string exceeds maximum allowed size ({MAX_BULK} bytes)"));
+            }
+            Some(old) => Bytes::from([&old[..], &suffix[..]].concat()),
+        };
+        let length = count(value.len());
+        self.put(key, value);
+        Reply::Integer(length)
+    }
+}
+
+#[cfg(test)]
+mod tests;

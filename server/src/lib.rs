@@ -1,0 +1,23 @@
+//! `leasehold`: a replicated key-value server that speaks the Redis protocol and answers reads from a leader's lease.
+//!
+//! This is the library part of the binary: one [`Node`] and what it is made of. It knows no runtime by name except where
+//! [`cli`] lets a user choose one.
+//!
+//! What it does not do: keys do not expire, there is one database, and clients are neither authenticated nor encrypted.
+
+pub mod cli;
+pub mod command;
+pub mod keyspace;
+pub mod resp;
+
+mod clients;
+mod counters;
+mod executor;
+mod forward;
+mod glob;
+mod info;
+mod node;
+mod peers;
+
+pub use counters::{Counter, Counters};
+pub use node::{Node, NodeOptions, StartError};

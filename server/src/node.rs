@@ -1,0 +1,194 @@
+//! One node: storage, driver, links and clients, wired together.
+
+use crate::clients::Clients;
+use crate::counters::Counters;
+use crate::executor::{Executor, PATIENCE, Parts, within};
+use crate::forward::{Forwarder, GROUP};
+use crate::info::NodeFacts;
+use crate::keyspace::Keyspace;
+use crate::peers::Inbox;
+use leasehold_clock::{Clock, ClockError, SystemClock};
+use leasehold_core::{Config, NodeId};
+use leasehold_driver::{Handle, ReadMode, Runtime, Status};
+use leasehold_storage::{Identity, OpenError, Storage, StorageError};
+use leasehold_transport_tcp::{Transport, TransportOptions};
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long clients get to take the answers to commands in hand when a node stops: what a command may take, and a little.
+const FAREWELL: Duration = PATIENCE.saturating_add(Duration::from_secs(1));
+
+/// What a node is started with.
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    /// This node's number, from 1.
+    pub node: NodeId,
+    /// The cluster's name, the same on all its nodes.
+    pub cluster: String,
+    /// Every voter with the address, `host:port`, at which this node reaches it; this node among them.
+    pub peers: BTreeMap<NodeId, String>,
+    /// Where other nodes dial this one; port 0 takes a free one.
+    pub peer_listen: String,
+    /// Where clients dial this node; port 0 takes a free one.
+    pub client_listen: String,
+    /// The folder for what must not be forgotten. This node's alone.
+    pub data_dir: PathBuf,
+    /// Hold, lease, drift and heartbeat.
+    pub timing: Config,
+    /// How reads are made linearizable.
+    pub reads: ReadMode,
+}
+
+/// Why a node could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// This node is not among the peers.
+    #[error("node {0} is not among the peers; name every node of the cluster, this one too")]
+    NotAPeer(NodeId),
+    /// This machine's clock cannot serve leases.
+    #[error(transparent)]
+    Clock(#[from] ClockError),
+    /// An address cannot be listened on.
+    #[error("cannot listen for {whom} on {address}: {source}; choose a free port of this machine")]
+    Listen {
+        /// `clients` or `peers`.
+        whom: &'static str,
+        /// The address.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The data folder cannot be read.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The links to peers cannot be started.
+    #[error(transparent)]
+    Transport(#[from] leasehold_transport_tcp::StartError),
+    /// The replica cannot be started.
+    #[error(transparent)]
+    Driver(#[from] leasehold_driver::StartError),
+}
+
+/// A running node.
+pub struct Node<R: Runtime> {
+    clients: Arc<Clients<R>>,
+    transport: Arc<Transport<R>>,
+    peer_address: SocketAddr,
+}
+
+impl<R: Runtime> Node<R> {
+    /// Starts a node. It takes part in its cluster and serves clients once this returns; whether there is a leader yet
+    /// is another matter. Reading the data folder back blocks the calling thread.
+    ///
+    /// # Errors
+    /// [`StartError`] says what to change. Nothing runs then.
+    pub async fn start(runtime: &R, options: NodeOptions) -> Result<Node<R>, StartError> {
+        let NodeOptions { node, cluster, mut peers, peer_listen, client_listen, data_dir, timing, reads } = options;
+        let founders: Vec<NodeId> = peers.keys().copied().collect();
+        peers.remove(&node).ok_or(StartError::NotAPeer(node))?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new()?);
+        let (client_listener, client_address) = listen(runtime, "clients", client_listen).await?;
+        let (peer_listener, peer_address) = listen(runtime, "peers", peer_listen).await?;
+        let storage = Storage::open(&data_dir, Identity { cluster: cluster.clone(), node })?;
+        let recovered = storage.recover(GROUP)?;
+
+        let boot = drawn();
+        let facts =
+            NodeFacts { cluster: cluster.clone(), client_address, data_dir, peers: peers.len(), started: clock.now() };
+        let inbox = Arc::new(Inbox::default());
+        let links = TransportOptions { node, cluster, boot, config: timing, peers, listener: peer_listener };
+        let transport = Transport::start(runtime.clone(), links, inbox.clone())?;
+
+        let keyspace = Keyspace::default();
+        let view = keyspace.view();
+        let driver = leasehold_driver::Options {
+            group: GROUP,
+            replica: leasehold_raft::Options { id: node, config: timing, seed: drawn() },
+            founders,
+            reads,
+        };
+        let handle =
+            leasehold_driver::start(runtime, driver, keyspace, storage, recovered, transport.clone(), clock.clone())?;
+        let forwarder = Forwarder::new(transport.clone(), boot);
+        let executor =
+            Arc::new(Executor::new(Parts { runtime: runtime.clone(), node, clock, handle, view, forwarder }));
+        inbox.open(executor.clone());
+        let clients = Arc::new(Clients::new(executor, facts));
+        runtime.spawn(clients.clone().accept(client_listener));
+        Ok(Node { clients, transport, peer_address })
+    }
+
+    /// Where it serves clients.
+    pub fn client_address(&self) -> SocketAddr {
+        self.clients.facts.client_address
+    }
+
+    /// Where other nodes reach it.
+    pub fn peer_address(&self) -> SocketAddr {
+        self.peer_address
+    }
+
+    /// Its view of the cluster.
+    pub fn status(&self) -> Status {
+        self.handle().status()
+    }
+
+    /// How much of its lease is left; `None` if it has none.
+    pub fn lease_left(&self) -> Option<Duration> {
+        self.handle().lease().remaining(self.clients.executor.now())
+    }
+
+    /// What it has counted.
+    pub fn counters(&self) -> &Counters {
+        &self.clients.executor.counters
+    }
+
+    /// Its driver.
+    pub fn handle(&self) -> &Handle<Keyspace> {
+        self.clients.executor.handle()
+    }
+
+    /// Waits until its driver has stopped, which it does by itself only when its disk fails.
+    pub async fn stopped(&self) {
+        self.handle().wait_status(|status| status.stopped).await;
+    }
+
+    /// Stops it: no more clients, no more commands; those in hand are finished and answered, and all is on disk.
+    pub async fn stop(&self) {
+        let runtime = self.clients.executor.runtime();
+        self.clients.close();
+        // Not everyone takes an answer; they have had time.
+        within(runtime, FAREWELL, self.clients.gone()).await;
+        self.handle().stop().await;
+        self.transport.stop().await;
+    }
+}
+
+async fn listen<R: Runtime>(
+    runtime: &R,
+    whom: &'static str,
+    address: String,
+) -> Result<(R::Listener, SocketAddr), StartError> {
+    let listening = async {
+        let listener = runtime.listen(&address).await?;
+        let bound = runtime.local_address(&listener)?;
+        Ok((listener, bound))
+    };
+    match listening.await {
+        Ok(listening) => Ok(listening),
+        Err(source) => Err(StartError::Listen { whom, address, source }),
+    }
+}
+
+/// A random number: the standard library keys each process's hashers from the system's randomness.
+fn drawn() -> u64 {
+    RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,181 @@
+//! Replies, in the form the client asked for.
+
+use bytes::BytesMut;
+use redis_protocol::resp2::{encode as encode2, types::BorrowedFrame as Frame2};
+use redis_protocol::resp3::encode::complete as encode3;
+use redis_protocol::resp3::types::{BorrowedFrame as Frame3, VerbatimStringFormat};
+
+/// The version of the protocol on a connection, chosen by `HELLO`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Version {
+    /// RESP2, with which every connection starts.
+    #[default]
+    Two,
+    /// RESP3.
+    Three,
+}
+
+impl Version {
+    /// The number that `HELLO` knows it by.
+    pub fn number(self) -> i64 {
+        match self {
+            Version::Two => 2,
+            Version::Three => 3,
+        }
+    }
+}
+
+/// Encoded replies on their way to a client.
+///
+/// A reply is one call; an array or a map is its header and then one call for each part, so that a long one can leave in pieces.
+#[derive(Debug, Default)]
+pub struct ReplyBuffer {
+    version: Version,
+    bytes: BytesMut,
+}
+
+/// A frame is encoded into room that was measured for it, so nothing can go wrong.
+const ROOM: &str = "the buffer was extended by the frame's length";
+
+impl ReplyBuffer {
+    /// The version in which replies are encoded.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Encodes the replies from here on in this version.
+    pub fn set_version(&mut self, version: Version) {
+        self.version = version;
+    }
+
+    /// What was encoded since the last [`clear`](Self::clear).
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Forgets what was encoded, and the memory if it is more than `keep` bytes.
+    pub fn clear(&mut self, keep: usize) {
+        if self.bytes.capacity() > keep { self.bytes = BytesMut::new() } else { self.bytes.clear() }
+    }
+
+    fn push2(&mut self, frame: &Frame2<'_>) {
+        encode2::extend_encode_borrowed(&mut self.bytes, frame, false).expect(ROOM);
+    }
+
+    fn push3(&mut self, frame: &Frame3<'_>) {
+        encode3::extend_encode_borrowed(&mut self.bytes, frame, false).expect(ROOM);
+    }
+
+    /// A status, one short line such as `OK`.
+    pub fn status(&mut self, line: &str) {
+        match self.version {
+            Version::Two => self.push2(&Frame2::SimpleString(line.as_bytes())),
+            Version::Three => self.push3(&Frame3::SimpleString { data: line.as_bytes(), attributes: None }),
+        }
+    }
+
+    /// An error: its code, a space and what went wrong. Line breaks would end it early and become spaces.
+    pub fn error(&mut self, message: &str) {
+        let line = message.replace(['\r', '\n'], " ");
+        match self.version {
+            Version::Two => self.push2(&Frame2::Error(&line)),
+            Version::Three => self.push3(&Frame3::SimpleError { data: &line, attributes: None }),
+        }
+    }
+
+    /// A number.
+    pub fn integer(&mut self, number: i64) {
+        match self.version {
+            Version::Two => self.push2(&Frame2::Integer(number)),
+            Version::Three => self.push3(&Frame3::Number { data: number, attributes: None }),
+        }
+    }
+
+    /// A string of bytes.
+    pub fn bulk(&mut self, data: impl AsRef<[u8]>) {
+        let data = data.as_ref();
+        match self.version {
+            Version::Two => self.push2(&Frame2::BulkString(data)),
+            Version::Three => self.push3(&Frame3::BlobString { data, attributes: None }),
+        }
+    }
+
+    /// Text for people, which RESP3 marks as such.
+    pub fn text(&mut self, text: &str) {
+        match self.version {
+            Version::Two => self.bulk(text),
+            Version::Three => self.push3(&Frame3::VerbatimString {
+                data: text.as_bytes(),
+                format: VerbatimStringFormat::Text,
+                attributes: None,
+            }),
+        }
+    }
+
+    /// No value.
+    pub fn null(&mut self) {
+        match self.version {
+            Version::Two => self.push2(&Frame2::Null),
+            Version::Three => self.push3(&Frame3::Null),
+        }
+    }
+
+    /// A string of bytes, or no value.
+    pub fn value(&mut self, value: Option<&[u8]>) {
+        match value {
+            Some(value) => self.bulk(value),
+            None => self.null(),
+        }
+    }
+
+    /// The head of an array of `length` replies.
+    pub fn array(&mut self, length: usize) {
+        self.head('*', length);
+    }
+
+    /// The head of a map of `length` pairs of replies; RESP2 has none and sees an array.
+    pub fn map(&mut self, length: usize) {
+        match self.version {
+            Version::Two => self.head('*', 2 * length),
+            Version::Three => self.head('%', length),
+        }
+    }
+
+    // The crate encodes whole aggregates, or ones of unknown length that few clients understand.
+    fn head(&mut self, kind: char, length: usize) {
+        self.bytes.extend_from_slice(format!("{kind}{length}\r\n").as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(version: Version, write: impl FnOnce(&mut ReplyBuffer)) -> String {
+        let mut replies = ReplyBuffer::default();
+        replies.set_version(version);
+        write(&mut replies);
+        String::from_utf8_lossy(replies.bytes()).into_owned()
+    }
+
+    #[test]
+    fn each_version_has_its_own_form_of_a_reply() {
+        for (version, null, map, text) in [
+            (Version::Two, "$-1\r\n", "*4\r\n", "$2\r\nhi\r\n"),
+            (Version::Three, "_\r\n", "%2\r\n", "=6\r\ntxt:hi\r\n"),
+        ] {
+            assert_eq!(encoded(version, ReplyBuffer::null), null);
+            assert_eq!(encoded(version, |r| r.map(2)), map);
+            assert_eq!(encoded(version, |r| r.text("hi")), text);
+            assert_eq!(encoded(version, |r| r.status("OK")), "+OK\r\n");
+            assert_eq!(encoded(version, |r| r.integer(i64::MIN)), ":-9223372036854775808\r\n");
+            assert_eq!(encoded(version, |r| r.bulk("")), "$0\r\n\r\n");
+            assert_eq!(encoded(version, |r| r.array(0)), "*0\r\n");
+        }
+    }
+
+    #[test]
+    fn a_line_break_in_an_error_cannot_forge_a_reply() {
+        assert_eq!(encoded(Version::Two, |r| r.error("ERR a\r\n+OK")), "-ERR a  +OK\r\n");
+    }
+}
