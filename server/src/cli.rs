@@ -18,6 +18,8 @@ pub struct Cli {
 enum Command {
     /// Runs one node of a cluster.
     Serve(serve::ServeArguments),
+    /// Runs a whole cluster in this process, to look at or to put under load.
+    Demo(crate::demo::DemoArguments),
 }
 
 /// Which asynchronous runtime carries a node.
@@ -34,10 +36,16 @@ const FAILED: u8 = 1;
 /// Does what the command line says, and returns the process's exit code.
 pub fn run(cli: Cli) -> ExitCode {
     // The raft engine logs through slog, at length.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,raft=warn,slog=warn"));
+    let usual = match &cli.command {
+        Command::Serve(_) => "info,raft=warn,slog=warn",
+        // It has a table to show, and kills a node on purpose.
+        Command::Demo(_) => "off",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match cli.command {
         Command::Serve(arguments) => serve::run(arguments),
+        Command::Demo(arguments) => crate::demo::run(arguments),
     }
 }
 

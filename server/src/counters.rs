@@ -4,16 +4,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How many commands were answered in which way, since the process started.
 ///
-/// Reads and writes are counted by the node that executes them: the leader, also for those that another node forwarded.
-/// Forwarded and failed ones are counted by the node that a client asked.
+/// Writes are counted by the leader, which executes them, also those that another node forwarded. Reads are counted by the
+/// node that a client asked, and so is what failed.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Reads answered under the lease.
+    /// Reads answered under the lease: this node's own, or its leader's.
     pub reads_lease: Counter,
     /// Reads answered after a quorum round.
     pub reads_quorum: Counter,
-    /// Reads sent to the leader.
+    /// Reads for which this node asked the leader for an index; again for each time it had to ask.
     pub reads_forwarded: Counter,
+    /// Reads answered from this node's own state while another led.
+    pub reads_follower: Counter,
     /// Reads that found no leader in time.
     pub reads_failed: Counter,
     /// Writes that are committed, applied and answered.

@@ -1,13 +1,14 @@
 //! Executes reads and writes: here if this node leads, else by whoever does.
 
 use crate::counters::Counters;
+use crate::follower::ReadIndexes;
 use crate::forward::{Forwarder, PeerAnswer, PeerRequest};
 use crate::keyspace::{Keyspace, ReadCommand, Reply, View, WriteCommand};
 use bytes::Bytes;
 use futures::future::{Either, select};
 use leasehold_clock::Clock;
 use leasehold_core::{NodeId, Reading};
-use leasehold_driver::{Handle, ReadError, Runtime, Status, WriteError};
+use leasehold_driver::{Handle, ReadError, ReadGrant, Runtime, Status, WriteError};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,8 +17,6 @@ use std::time::Duration;
 
 /// How long a command waits for a leader and its answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a forwarded read waits for its answer before it is asked again.
-const READ_ANSWER: Duration = Duration::from_secs(1);
 /// How long a forwarded write still waits for its answer when another node than the one asked leads. The old leader, if
 /// it lives, learns that it was deposed and says so.
 const LATE_ANSWER: Duration = Duration::from_secs(1);
@@ -61,18 +60,20 @@ pub(crate) struct Parts<R> {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) handle: Handle<Keyspace>,
     pub(crate) view: View,
-    pub(crate) forwarder: Forwarder,
+    pub(crate) forwarder: Arc<Forwarder>,
 }
 
 /// Executes commands for every connection and peer of a node.
 pub(crate) struct Executor<R> {
     parts: Parts<R>,
+    read_indexes: Arc<ReadIndexes<R>>,
     pub(crate) counters: Counters,
 }
 
 impl<R: Runtime> Executor<R> {
     pub(crate) fn new(parts: Parts<R>) -> Self {
-        Self { parts, counters: Counters::default() }
+        let read_indexes = ReadIndexes::new(parts.runtime.clone(), parts.handle.clone(), parts.forwarder.clone());
+        Self { parts, read_indexes, counters: Counters::default() }
     }
 
     pub(crate) fn runtime(&self) -> &R {
@@ -130,69 +131,57 @@ impl<R: Runtime> Executor<R> {
     }
 
     async fn read_somewhere(&self, commands: &[ReadCommand], replies: &mut Vec<Reply>) -> Result<(), Failure> {
-        let mut rest = commands;
-        while !rest.is_empty() {
+        loop {
             let status = self.parts.handle.status();
-            let before = replies.len();
             let outcome = if status.stopped {
                 Err(Failure::Stopping)
             } else if status.leader == self.parts.node {
-                self.read_here(rest, replies).await
+                self.read_as_leader(commands, replies).await
             } else if status.leader == 0 {
                 Err(Failure::NotExecuted)
             } else {
-                self.read_there(&status, rest, replies).await
+                self.read_as_follower(commands, replies).await
             };
             match outcome {
-                // An answer may hold the first few replies only.
-                Ok(()) => rest = &rest[replies.len() - before..],
-                Err(Failure::Stopping) => return Err(Failure::Stopping),
                 Err(Failure::NotExecuted | Failure::Uncertain) => self.pause(&status).await,
+                done => return done,
             }
         }
-        Ok(())
     }
 
     /// Executes reads if this node leads: under the lease, or else after a quorum round.
-    pub(crate) async fn read_here(&self, commands: &[ReadCommand], replies: &mut Vec<Reply>) -> Result<(), Failure> {
-        let Parts { handle, view, .. } = &self.parts;
-        let (index, by_lease) = match handle.lease().try_read(self.now()) {
-            Some(permit) => (permit.index, true),
-            None => {
-                let grant = handle.read().await?;
-                (grant.index, grant.by_lease)
-            }
+    async fn read_as_leader(&self, commands: &[ReadCommand], replies: &mut Vec<Reply>) -> Result<(), Failure> {
+        let handle = &self.parts.handle;
+        let grant = match handle.lease().try_read(self.now()) {
+            Some(permit) => ReadGrant { index: permit.index, by_lease: true },
+            None => handle.read().await?,
         };
-        if !handle.wait_applied(index).await {
-            return Err(Failure::Stopping);
-        }
-        view.read(commands, replies);
-        let counter = if by_lease { &self.counters.reads_lease } else { &self.counters.reads_quorum };
-        counter.add(commands.len());
+        self.read_at(grant, commands, replies).await
+    }
+
+    /// Executes reads from this node's own state, once that is as recent as the leader says it must be.
+    async fn read_as_follower(&self, commands: &[ReadCommand], replies: &mut Vec<Reply>) -> Result<(), Failure> {
+        self.counters.reads_forwarded.add(commands.len());
+        let grant = self.read_indexes.grant().await?;
+        self.read_at(grant, commands, replies).await?;
+        self.counters.reads_follower.add(commands.len());
         Ok(())
     }
 
-    /// Asks the leader for reads. No answer in good time, or another leader meanwhile, is a reason to ask again.
-    async fn read_there(
+    async fn read_at(
         &self,
-        status: &Status,
+        grant: ReadGrant,
         commands: &[ReadCommand],
         replies: &mut Vec<Reply>,
     ) -> Result<(), Failure> {
-        let Parts { handle, forwarder, runtime, .. } = &self.parts;
-        self.counters.reads_forwarded.add(commands.len());
-        let asked = pin!(forwarder.ask(status.leader, PeerRequest::encode_reads(commands)));
-        let deposed = pin!(handle.wait_status(|news| news.leader != status.leader || news.stopped));
-        match within(runtime, READ_ANSWER, select(asked, deposed)).await {
-            Some(Either::Left((Ok(payload), _))) => match PeerAnswer::decode(&payload) {
-                Some(PeerAnswer::Replies(answered)) if !answered.is_empty() && answered.len() <= commands.len() => {
-                    replies.extend(answered);
-                    Ok(())
-                }
-                _ => Err(Failure::NotExecuted),
-            },
-            _ => Err(Failure::NotExecuted),
+        let Parts { handle, view, .. } = &self.parts;
+        if !handle.wait_applied(grant.index).await {
+            return Err(Failure::Stopping);
         }
+        view.read(commands, replies);
+        let counter = if grant.by_lease { &self.counters.reads_lease } else { &self.counters.reads_quorum };
+        counter.add(commands.len());
+        Ok(())
     }
 
     /// Executes writes in order, as one log entry, wherever the leader is; appends a reply for each, if only an error.
@@ -260,7 +249,7 @@ impl<R: Runtime> Executor<R> {
     /// node leads, there is little hope of one.
     async fn write_there(&self, leader: NodeId, entry: &Bytes) -> Result<Vec<Reply>, Failure> {
         let Parts { handle, forwarder, runtime, .. } = &self.parts;
-        let asked = pin!(forwarder.ask(leader, PeerRequest::encode_entry(entry)));
+        let asked = pin!(forwarder.ask(leader, PeerRequest::Entry(entry.clone()).encode()));
         let hopeless = pin!(async {
             handle.wait_status(|news| news.leader != leader && news.leader != 0).await;
             runtime.sleep(LATE_ANSWER).await;
@@ -268,7 +257,7 @@ impl<R: Runtime> Executor<R> {
         let Either::Left((answer, _)) = select(asked, hopeless).await else { return Err(Failure::Uncertain) };
         match answer.map(|payload| PeerAnswer::decode(&payload)) {
             Ok(Some(PeerAnswer::Replies(replies))) => Ok(replies),
-            Ok(Some(PeerAnswer::Uncertain) | None) => Err(Failure::Uncertain),
+            Ok(Some(PeerAnswer::Uncertain | PeerAnswer::ReadIndex { .. }) | None) => Err(Failure::Uncertain),
             Ok(Some(PeerAnswer::NotExecuted)) | Err(_) => Err(Failure::NotExecuted),
         }
     }

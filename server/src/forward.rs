@@ -1,9 +1,9 @@
 //! The asking side between nodes: a request goes out, and its answer finds the task that waits for it.
 
-use crate::keyspace::{ReadCommand, Reply, encoding};
+use crate::keyspace::{Reply, encoding};
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::channel::oneshot;
-use leasehold_core::NodeId;
+use leasehold_core::{Index, NodeId};
 use leasehold_driver::{Body, Frame, GroupId, Links, NotSent, RequestId};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -17,37 +17,35 @@ pub(crate) const GROUP: GroupId = 0;
 /// How many requests may wait for an answer at once.
 const MOST_WAITING: usize = 16_384;
 
-const READS: u8 = 1;
+const READ_INDEX: u8 = 1;
 const ENTRY: u8 = 2;
 
 /// What one node asks another. The first byte of its encoding says which, and changes when the rest does.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum PeerRequest {
-    /// Execute these, if you lead.
-    Reads(Vec<ReadCommand>),
+    /// Say from which index on a state answers reads that have arrived by now, if you lead.
+    ReadIndex,
     /// Propose this log entry, if you lead.
     Entry(Bytes),
 }
 
 impl PeerRequest {
-    pub(crate) fn encode_reads(commands: &[ReadCommand]) -> Bytes {
-        let mut payload = vec![READS];
-        wincode::config::serialize_into(&mut payload, commands, encoding())
-            .expect("commands within the limits can be encoded");
-        Bytes::from(payload)
-    }
-
-    pub(crate) fn encode_entry(entry: &Bytes) -> Bytes {
-        let mut payload = BytesMut::with_capacity(1 + entry.len());
-        payload.put_u8(ENTRY);
-        payload.extend_from_slice(entry);
-        payload.freeze()
+    pub(crate) fn encode(&self) -> Bytes {
+        match self {
+            PeerRequest::ReadIndex => Bytes::from_static(&[READ_INDEX]),
+            PeerRequest::Entry(entry) => {
+                let mut payload = BytesMut::with_capacity(1 + entry.len());
+                payload.put_u8(ENTRY);
+                payload.extend_from_slice(entry);
+                payload.freeze()
+            }
+        }
     }
 
     /// The request, or `None` if it is none that this version knows.
     pub(crate) fn decode(payload: &Bytes) -> Option<PeerRequest> {
         match *payload.first()? {
-            READS => Some(PeerRequest::Reads(wincode::config::deserialize_exact(&payload[1..], encoding()).ok()?)),
+            READ_INDEX if payload.len() == 1 => Some(PeerRequest::ReadIndex),
             ENTRY => Some(PeerRequest::Entry(payload.slice(1..))),
             _ => None,
         }
@@ -57,8 +55,15 @@ impl PeerRequest {
 /// What the other node says.
 #[derive(Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub(crate) enum PeerAnswer {
-    /// A reply for each command. Of reads it may hold the first few only, when all would be too much for one answer.
+    /// A reply for each write of the entry.
     Replies(Vec<Reply>),
+    /// Apply this index, then read.
+    ReadIndex {
+        /// The index.
+        index: Index,
+        /// Whether the lease granted it, rather than a quorum round.
+        by_lease: bool,
+    },
     /// Nothing was executed, nor will be: it does not lead, or has too much to do.
     NotExecuted,
     /// The writes may be executed, now or later, or never.
@@ -196,15 +201,14 @@ mod tests {
 
     #[test]
     fn requests_and_answers_survive_their_encoding_and_noise_does_not() {
-        let reads = vec![ReadCommand::Get(Bytes::from_static(b"k")), ReadCommand::Size];
-        assert_eq!(PeerRequest::decode(&PeerRequest::encode_reads(&reads)), Some(PeerRequest::Reads(reads)));
-        let entry = Bytes::from_static(b"entry");
-        assert_eq!(PeerRequest::decode(&PeerRequest::encode_entry(&entry)), Some(PeerRequest::Entry(entry)));
+        for request in [PeerRequest::ReadIndex, PeerRequest::Entry(Bytes::from_static(b"entry"))] {
+            assert_eq!(PeerRequest::decode(&request.encode()), Some(request));
+        }
         let answer = PeerAnswer::Replies(vec![Reply::Ok, Reply::Values(vec![None]), Reply::Error("ERR no".to_owned())]);
         let encoded = answer.encode();
         assert_eq!(PeerAnswer::decode(&encoded), Some(answer));
         assert_eq!(PeerAnswer::decode(&encoded[1..]), None);
-        for noise in [&b""[..], b"\x00", b"\x01", b"\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff", b"\x03abc"] {
+        for noise in [&b""[..], b"\x00", b"\x01\x00", b"\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff", b"\x03abc"] {
             assert_eq!(PeerRequest::decode(&Bytes::from_static(noise)), None);
         }
     }

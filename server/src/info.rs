@@ -109,6 +109,7 @@ fn lease<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     fields.add("reads_lease", counters.reads_lease.get());
     fields.add("reads_quorum", counters.reads_quorum.get());
     fields.add("reads_forwarded", counters.reads_forwarded.get());
+    fields.add("reads_follower", counters.reads_follower.get());
     fields.add("reads_failed", counters.reads_failed.get());
     fields.add("writes_acknowledged", counters.writes_acknowledged.get());
     fields.add("commit_index", status.commit);

@@ -7,12 +7,14 @@
 
 pub mod cli;
 pub mod command;
+pub mod demo;
 pub mod keyspace;
 pub mod resp;
 
 mod clients;
 mod counters;
 mod executor;
+mod follower;
 mod forward;
 mod glob;
 mod info;

@@ -117,7 +117,7 @@ impl<R: Runtime> Node<R> {
         };
         let handle =
             leasehold_driver::start(runtime, driver, keyspace, storage, recovered, transport.clone(), clock.clone())?;
-        let forwarder = Forwarder::new(transport.clone(), boot);
+        let forwarder = Arc::new(Forwarder::new(transport.clone(), boot));
         let executor =
             Arc::new(Executor::new(Parts { runtime: runtime.clone(), node, clock, handle, view, forwarder }));
         inbox.open(executor.clone());

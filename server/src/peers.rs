@@ -2,19 +2,15 @@
 
 use crate::executor::{Executor, Failure};
 use crate::forward::{GROUP, PeerAnswer, PeerRequest};
-use crate::keyspace::{ReadCommand, Reply};
-use crate::resp::MAX_COMMAND;
 use async_trait::async_trait;
 use bytes::Bytes;
 use leasehold_core::NodeId;
-use leasehold_driver::{Body, Frame, Receive, RequestId, Runtime};
+use leasehold_driver::{Body, Frame, ReadGrant, Receive, RequestId, Runtime};
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// The most bytes of replies in one answer.
-const LARGEST_ANSWER: usize = MAX_COMMAND;
 /// How many requests from peers may be executed at once, and how many bytes they may have in all.
 const MOST_REQUESTS: usize = 4096;
 const MOST_BYTES: usize = 256 << 20;
@@ -68,16 +64,18 @@ impl<R: Runtime> PeerService<R> {
             return;
         };
         let executor = &self.executor;
-        if let PeerRequest::Reads(commands) = &request {
-            let mut replies = Vec::new();
-            // The reading is taken now: after the request arrived.
-            if executor.read_at_once(executor.now(), commands, &mut replies) {
-                executor.forwarder().answer(from, id, &PeerAnswer::Replies(fitting(replies)));
-                return;
+        match request {
+            PeerRequest::ReadIndex => {
+                // The reading is taken now: after the request arrived.
+                if let Some(permit) = executor.handle().lease().try_read(executor.now()) {
+                    let answer = PeerAnswer::ReadIndex { index: permit.index, by_lease: true };
+                    executor.forwarder().answer(from, id, &answer);
+                    return;
+                }
             }
-        } else if !self.writes.lock().first_time(id) {
             // Whoever asked is answered by the first execution.
-            return;
+            PeerRequest::Entry(_) if !self.writes.lock().first_time(id) => return,
+            PeerRequest::Entry(_) => {}
         }
         let bytes = payload.len();
         if !self.load.take(bytes) {
@@ -88,7 +86,10 @@ impl<R: Runtime> PeerService<R> {
         executor.runtime().spawn(async move {
             let executor = &service.executor;
             let answer = match request {
-                PeerRequest::Reads(commands) => answer_reads(executor, &commands).await,
+                PeerRequest::ReadIndex => match executor.handle().read().await {
+                    Ok(ReadGrant { index, by_lease }) => PeerAnswer::ReadIndex { index, by_lease },
+                    Err(_) => PeerAnswer::NotExecuted,
+                },
                 PeerRequest::Entry(entry) => match executor.write_here(entry).await {
                     Ok(replies) => PeerAnswer::Replies(replies),
                     Err(Failure::Uncertain) => PeerAnswer::Uncertain,
@@ -98,34 +99,6 @@ impl<R: Runtime> PeerService<R> {
             executor.forwarder().answer(from, id, &answer);
             service.load.give_back(bytes);
         });
-    }
-}
-
-async fn answer_reads<R: Runtime>(executor: &Executor<R>, commands: &[ReadCommand]) -> PeerAnswer {
-    let mut replies = Vec::new();
-    match executor.read_here(commands, &mut replies).await {
-        Ok(()) => PeerAnswer::Replies(fitting(replies)),
-        Err(_) => PeerAnswer::NotExecuted,
-    }
-}
-
-/// As many of the replies as one answer holds, at least one; the other node asks again for the rest.
-fn fitting(mut replies: Vec<Reply>) -> Vec<Reply> {
-    let mut room = LARGEST_ANSWER;
-    let fit = replies.iter().take_while(|reply| {
-        let weight = reply.weight();
-        let fits = weight <= room;
-        room = room.saturating_sub(weight);
-        fits
-    });
-    match fit.count() {
-        0 if !replies.is_empty() => vec![Reply::Error(format!(
-            "ERR the reply exceeds {LARGEST_ANSWER} bytes, the most that one node gives another; ask the leader itself"
-        ))],
-        fit => {
-            replies.truncate(fit);
-            replies
-        }
     }
 }
 
@@ -213,17 +186,6 @@ mod tests {
         assert!(!seen.first_time(id(1, 5)), "long ago");
         assert!(!seen.first_time(id(2, 5)));
         assert!(seen.processes[&1].above.len() <= Seen::NUMBERS);
-    }
-
-    #[test]
-    fn an_answer_holds_what_fits_and_a_reply_that_never_fits_becomes_an_error() {
-        let large = Bytes::from(vec![0; 16 << 20]);
-        let reply = || Reply::Value(Some(large.clone()));
-        assert_eq!(fitting(vec![Reply::Ok, reply(), reply(), reply()]).len(), 3);
-        let all = Reply::Values(vec![Some(large.clone()); 4]);
-        assert_eq!(fitting(vec![Reply::Ok, all.clone()]), [Reply::Ok]);
-        assert!(matches!(&fitting(vec![all, Reply::Ok])[..], [Reply::Error(_)]));
-        assert_eq!(fitting(Vec::new()), []);
     }
 
     #[test]

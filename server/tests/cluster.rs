@@ -2,7 +2,8 @@
 
 use leasehold::{Node, NodeOptions};
 use leasehold_core::{Config, Options};
-use leasehold_driver::{ReadMode, Role, Runtime as _};
+use leasehold_driver::{ReadMode, Role, Runtime};
+use leasehold_runtime_smol::SmolRuntime;
 use leasehold_runtime_tokio::TokioRuntime;
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -10,13 +11,33 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::Duration;
 use tempfile::TempDir;
 
-struct Member {
-    runtime: TokioRuntime,
-    node: Node<TokioRuntime>,
+macro_rules! on_every_runtime {
+    ($($test:ident),* $(,)?) => {
+        mod tokio {
+            $(#[test] fn $test() { super::$test::<super::TokioRuntime>(); })*
+        }
+        mod smol {
+            $(#[test] fn $test() { super::$test::<super::SmolRuntime>(); })*
+        }
+    };
+}
+
+on_every_runtime!(
+    any_node_takes_any_command_and_reads_see_every_write_before_them,
+    without_leases_every_read_takes_a_quorum_round,
+    a_new_leader_serves_what_the_killed_one_acknowledged,
+    without_a_quorum_a_client_is_told_so_in_time,
+    a_client_that_speaks_nonsense_hears_why_and_harms_nobody,
+    a_stopping_node_answers_what_it_has_in_hand_and_closes_the_rest,
+);
+
+struct Member<R: Runtime> {
+    runtime: R,
+    node: Node<R>,
     _folder: TempDir,
 }
 
-impl Member {
+impl<R: Runtime> Member<R> {
     /// Sends bytes on a connection of their own and returns everything that is answered until the node closes it.
     fn exchange(&self, request: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.node.client_address()).expect("the node listens");
@@ -34,7 +55,7 @@ fn timing() -> Config {
 }
 
 /// Starts a cluster and waits until one node leads it, which comes first.
-fn cluster(size: u64, reads: ReadMode) -> Vec<Member> {
+fn cluster<R: Runtime>(size: u64, reads: ReadMode) -> Vec<Member<R>> {
     // Ports that were free a moment ago.
     let reserved: Vec<_> = (0..size).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
     let peers: BTreeMap<u64, String> =
@@ -44,7 +65,7 @@ fn cluster(size: u64, reads: ReadMode) -> Vec<Member> {
         .iter()
         .map(|(id, address)| {
             let folder = tempfile::tempdir().expect("a folder");
-            let runtime = TokioRuntime::start("node", 2).expect("a runtime");
+            let runtime = R::start("node", 2).expect("a runtime");
             let options = NodeOptions {
                 node: *id,
                 cluster: "test".to_owned(),
@@ -66,9 +87,8 @@ fn cluster(size: u64, reads: ReadMode) -> Vec<Member> {
     members
 }
 
-#[test]
-fn any_node_takes_any_command_and_reads_see_every_write_before_them() {
-    let members = cluster(3, ReadMode::Lease);
+fn any_node_takes_any_command_and_reads_see_every_write_before_them<R: Runtime>() {
+    let members = cluster::<R>(3, ReadMode::Lease);
     for (number, member) in members.iter().enumerate() {
         let answer = member.exchange(
             format!("SET k {number}\r\nGET k\r\nINCR k\r\nINCR k\r\nMGET k none\r\nPING\r\nQUIT\r\nGET k\r\n")
@@ -89,26 +109,33 @@ fn any_node_takes_any_command_and_reads_see_every_write_before_them() {
     assert!(leader.node.counters().reads_lease.get() > 0);
     assert_eq!(leader.node.counters().reads_forwarded.get(), 0);
     assert_eq!(leader.node.counters().writes_acknowledged.get(), 9);
-    assert!(follower.node.counters().reads_forwarded.get() > 0);
+    let counters = follower.node.counters();
+    assert!(counters.reads_follower.get() > 0, "a follower answers from its own state");
+    assert_eq!(counters.reads_lease.get(), counters.reads_follower.get(), "with the leader's lease");
     let info = follower.exchange(b"INFO lease\r\nQUIT\r\n");
-    for field in ["role:follower", "lease_valid:0", "reads_failed:0", "runtime:tokio"] {
+    for field in [
+        "role:follower".to_owned(),
+        "lease_valid:0".to_owned(),
+        "reads_failed:0".to_owned(),
+        format!("runtime:{}", R::NAME),
+    ] {
         assert!(info.contains(&format!("{field}\r\n")), "{info}");
     }
 }
 
-#[test]
-fn without_leases_every_read_takes_a_quorum_round() {
-    let members = cluster(3, ReadMode::Quorum);
+fn without_leases_every_read_takes_a_quorum_round<R: Runtime>() {
+    let members = cluster::<R>(3, ReadMode::Quorum);
     for member in &members {
         assert_eq!(member.exchange(b"SET k v\r\nGET k\r\nQUIT\r\n"), "+OK\r\n$1\r\nv\r\n+OK\r\n");
     }
-    let counters = members[0].node.counters();
-    assert_eq!((counters.reads_lease.get(), counters.reads_quorum.get()), (0, 3));
+    for member in &members {
+        let counters = member.node.counters();
+        assert_eq!((counters.reads_lease.get(), counters.reads_quorum.get()), (0, 1));
+    }
 }
 
-#[test]
-fn a_new_leader_serves_what_the_killed_one_acknowledged() {
-    let mut members = cluster(3, ReadMode::Lease);
+fn a_new_leader_serves_what_the_killed_one_acknowledged<R: Runtime>() {
+    let mut members = cluster::<R>(3, ReadMode::Lease);
     let killed = members.remove(0);
     assert_eq!(killed.exchange(b"SET k v\r\nQUIT\r\n"), "+OK\r\n+OK\r\n");
     killed.runtime.kill();
@@ -117,9 +144,8 @@ fn a_new_leader_serves_what_the_killed_one_acknowledged() {
     assert_eq!(members[1].exchange(b"GET k\r\nQUIT\r\n"), "$2\r\nvw\r\n+OK\r\n");
 }
 
-#[test]
-fn without_a_quorum_a_client_is_told_so_in_time() {
-    let mut members = cluster(3, ReadMode::Lease);
+fn without_a_quorum_a_client_is_told_so_in_time<R: Runtime>() {
+    let mut members = cluster::<R>(3, ReadMode::Lease);
     let last = members.pop().expect("three nodes were started");
     for member in members {
         member.runtime.kill();
@@ -132,9 +158,8 @@ fn without_a_quorum_a_client_is_told_so_in_time() {
     assert_eq!(last.node.counters().reads_failed.get(), 1);
 }
 
-#[test]
-fn a_client_that_speaks_nonsense_hears_why_and_harms_nobody() {
-    let members = cluster(1, ReadMode::Lease);
+fn a_client_that_speaks_nonsense_hears_why_and_harms_nobody<R: Runtime>() {
+    let members = cluster::<R>(1, ReadMode::Lease);
     let node = &members[0];
     for (request, said) in [
         (&b"*1\r\n$-5\r\n"[..], "-ERR Protocol error: invalid bulk length\r\n"),
@@ -153,9 +178,8 @@ fn a_client_that_speaks_nonsense_hears_why_and_harms_nobody() {
     assert_eq!(node.exchange(b"DBSIZE\r\nQUIT\r\n"), ":0\r\n+OK\r\n");
 }
 
-#[test]
-fn a_stopping_node_answers_what_it_has_in_hand_and_closes_the_rest() {
-    let members = cluster(1, ReadMode::Lease);
+fn a_stopping_node_answers_what_it_has_in_hand_and_closes_the_rest<R: Runtime>() {
+    let members = cluster::<R>(1, ReadMode::Lease);
     let member = &members[0];
     let mut idle = TcpStream::connect(member.node.client_address()).expect("the node listens");
     idle.write_all(b"SET k v\r\n").expect("the request is sent");

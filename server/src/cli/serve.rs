@@ -233,6 +233,7 @@ mod tests {
         line.extend(flags);
         match Cli::parse_from(line).command {
             Command::Serve(arguments) => arguments.options(),
+            other => panic!("{other:?}"),
         }
     }
 

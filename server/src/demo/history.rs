@@ -37,7 +37,9 @@ pub enum Violation {
         at_least: u64,
     },
     /// It returned what nobody had written yet.
-    #[error("impossible read of {key}: returned {found:?}, but nothing beyond {at_most} was written before the read ended")]
+    #[error(
+        "impossible read of {key}: returned {found:?}, but nothing beyond {at_most} was written before the read ended"
+    )]
     NeverWritten {
         /// The key.
         key: String,
@@ -89,7 +91,9 @@ impl PendingRead<'_> {
         let at_most = key.attempted.load(Ordering::SeqCst);
         let found = match value {
             None => Some(0),
-            Some(text) => std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).filter(|number| *number > 0),
+            Some(text) => {
+                std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).filter(|number| *number > 0)
+            }
         };
         match found.filter(|found| *found <= at_most) {
             None => Err(Violation::NeverWritten {

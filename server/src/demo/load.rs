@@ -18,6 +18,8 @@ const KEYS: usize = 300;
 const WRITES: u64 = 10;
 /// How long a client waits before it tries the next node.
 const PAUSE: Duration = Duration::from_millis(10);
+/// The longest time told apart from a longer one, in microseconds.
+const LONGEST: u64 = 3_600_000_000;
 /// Violations kept to be shown; all are counted.
 const SHOWN: usize = 5;
 
@@ -67,7 +69,7 @@ pub struct Tally {
 
 impl Default for Tally {
     fn default() -> Self {
-        let histogram = || Histogram::new(3).expect("three digits are allowed");
+        let histogram = || Histogram::new_with_max(LONGEST, 3).expect("these bounds are allowed");
         Tally { reads: histogram(), writes: histogram(), uncertain: 0, stale: 0, violations: Vec::new() }
     }
 }
@@ -75,7 +77,7 @@ impl Default for Tally {
 impl Tally {
     fn add(&mut self, other: Tally) {
         for (sum, part) in [(&mut self.reads, &other.reads), (&mut self.writes, &other.writes)] {
-            sum.add(part).expect("both histograms grow as needed");
+            sum.add(part).expect("both histograms have the same bounds");
         }
         self.uncertain += other.uncertain;
         self.stale += other.stale;
@@ -157,8 +159,7 @@ impl Load {
     /// When the system gives no more threads.
     pub fn start(prefix: String, nodes: usize, clients: usize, connect: Arc<Connect>) -> io::Result<Load> {
         let (keys, writers) = Keys::new(prefix);
-        let mut load =
-            Load { stop: Arc::default(), keys: Arc::new(keys), clients: Vec::with_capacity(clients) };
+        let mut load = Load { stop: Arc::default(), keys: Arc::new(keys), clients: Vec::with_capacity(clients) };
         let mut writers: Vec<_> = writers.into_iter().enumerate().map(Some).collect();
         for position in 0..clients {
             let own = writers.iter_mut().skip(position).step_by(clients).filter_map(Option::take).collect();
@@ -360,7 +361,11 @@ mod tests {
             move |node| {
                 asked.fetch_add(1, Ordering::Relaxed);
                 // The second of the two nodes is down.
-                if node == 1 { Err(io::ErrorKind::ConnectionRefused.into()) } else { Ok(Box::new(shelf.clone()) as Box<dyn Store>) }
+                if node == 1 {
+                    Err(io::ErrorKind::ConnectionRefused.into())
+                } else {
+                    Ok(Box::new(shelf.clone()) as Box<dyn Store>)
+                }
             }
         };
         let load = Load::start("k".to_owned(), 2, 3, Arc::new(connect)).expect("threads");

@@ -17,6 +17,7 @@ use client::RespClient;
 use cluster::{Cluster, ClusterError, Leadership, Totals};
 use leasehold_core::NodeId;
 use leasehold_driver::Runtime;
+use leasehold_runtime_smol::SmolRuntime;
 use leasehold_runtime_tokio::TokioRuntime;
 use load::{Connect, Failure, Load, Store};
 use places::{Folder, HOST, Place, PlaceError};
@@ -89,6 +90,7 @@ enum DemoError {
 pub fn run(arguments: DemoArguments) -> ExitCode {
     let outcome = match arguments.runtime {
         RuntimeChoice::Tokio => demo::<TokioRuntime>(arguments),
+        RuntimeChoice::Smol => demo::<SmolRuntime>(arguments),
     };
     match outcome {
         Ok(sound) => ExitCode::from(u8::from(!sound)),
@@ -117,15 +119,8 @@ fn demo<R: Runtime>(arguments: DemoArguments) -> Result<bool, DemoError> {
     }
     let started = now();
     let cluster = Cluster::<R>::start(folder.path(), &places)?;
-    let mut show = Show {
-        screen,
-        cluster,
-        started,
-        shown: started,
-        counted: Totals::default(),
-        leader: None,
-        interrupted,
-    };
+    let mut show =
+        Show { screen, cluster, started, shown: started, counted: Totals::default(), leader: None, interrupted };
     let sound = match show.await_leader(&places)? {
         false => true,
         true => match seconds {
@@ -202,15 +197,17 @@ impl<R: Runtime> Show<R> {
     fn watch(&mut self, lasting: Option<Duration>) -> Result<Option<Failover>, DemoError> {
         let mut kill_at = lasting.map(|lasting| lasting / 2).filter(|_| self.cluster.survivors().len() >= 3);
         let mut failover: Option<(Failover, Instant)> = None;
-        while !self.is_interrupted() && lasting.is_none_or(|lasting| self.started.elapsed() < lasting) {
+        if lasting.is_some() && kill_at.is_none() {
+            self.screen.line("Fewer than three nodes cannot lose one: no leader will be killed.");
+        }
+        while !self.is_interrupted() {
             let leadership = self.cluster.leadership();
             if let Some(node) = self.cluster.failed() {
                 return Err(DemoError::NodeFailed(node));
             }
-            if kill_at.is_some_and(|at| self.started.elapsed() >= at)
-                && let Some(leader) = leadership.holder()
+            if let Some(leader) = leadership.holder()
+                && kill_at.take_if(|at| self.started.elapsed() >= *at).is_some()
             {
-                kill_at = None;
                 let at = now();
                 self.cluster.kill(leader);
                 failover = Some((Failover { killed: leader, successor: None }, at));
@@ -219,6 +216,9 @@ impl<R: Runtime> Show<R> {
             }
             if self.shown.elapsed() >= SECOND {
                 self.show_status(leadership);
+            }
+            if lasting.is_some_and(|lasting| self.started.elapsed() >= lasting) {
+                break;
             }
             std::thread::sleep(if self.time_failover(&mut failover, leadership) { STARE } else { GLANCE });
         }

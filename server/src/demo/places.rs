@@ -29,13 +29,17 @@ pub(super) enum PlaceError {
         most = u16::MAX - 2 * PEER_PORTS
     )]
     OutOfRange(u16),
-    #[error("port {port} of {HOST} cannot be used: {source}; give another --base-port, or none to let free ports be found")]
+    #[error(
+        "port {port} of {HOST} cannot be used: {source}; give another --base-port, or none to let free ports be found"
+    )]
     Taken { port: u16, source: io::Error },
     #[error("no free port was found on {HOST}: {0}")]
     NoFreePort(io::Error),
     #[error("cannot make a temporary folder: {0}; name a folder with --data-dir")]
     NoTemporaryFolder(io::Error),
-    #[error("{folder} holds the data of a demo with another number of nodes; give that number with --nodes, or another folder")]
+    #[error(
+        "{folder} holds the data of a demo with another number of nodes; give that number with --nodes, or another folder"
+    )]
     OtherDemo { folder: PathBuf },
 }
 

@@ -31,7 +31,11 @@ impl Screen {
     pub(super) fn introduce(&mut self, places: &[Place], leader: Place, term: u64, after: Duration) {
         let other = places.iter().find(|place| place.node != leader.node).unwrap_or(&leader).client_port;
         let port = leader.client_port;
-        self.line(format_args!("n{} leads in term {term}, after {:.1} s. In another terminal, try", leader.node, after.as_secs_f64()));
+        self.line(format_args!(
+            "n{} leads in term {term}, after {:.1} s. In another terminal, try",
+            leader.node,
+            after.as_secs_f64()
+        ));
         self.line("");
         self.line(format_args!("    redis-cli -p {port} set greeting hello"));
         self.line(format_args!("    redis-cli -p {other} get greeting       any node takes any command"));
@@ -61,7 +65,10 @@ fn seconds_column(at: Duration) -> String {
 }
 
 fn heading() -> String {
-    format!("{:>7}  {:<6}  {:>4}  {:>10}  {:>9}  {:>8}  {:>8}", "time", "leader", "term", "lease left", "reads/s", "writes/s", "by lease")
+    format!(
+        "{:>7}  {:<6}  {:>4}  {:>10}  {:>9}  {:>8}  {:>8}",
+        "time", "leader", "term", "lease left", "reads/s", "writes/s", "by lease"
+    )
 }
 
 fn row(at: Duration, leadership: Leadership, totals: Totals, seconds: f64, note: &str) -> String {

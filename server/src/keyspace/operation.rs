@@ -1,4 +1,4 @@
-//! Reads, writes and their replies, and the forms in which they reach the log and other nodes.
+//! Reads, writes and their replies, and the forms in which writes reach the log and replies other nodes.
 
 use crate::resp::MAX_ARGUMENTS;
 use bytes::Bytes;
@@ -11,13 +11,13 @@ const ENTRY_VERSION: u8 = 1;
 /// The most memory that one length in an encoding may ask for before what it counts is seen: the longest request's arguments.
 const LARGEST_SEQUENCE: usize = MAX_ARGUMENTS * size_of::<Bytes>();
 
-/// How reads, writes and replies are encoded: integers as short as they are.
+/// How writes and replies are encoded: integers as short as they are.
 pub(crate) fn encoding() -> impl Config {
     Configuration::default().with_varint_encoding().with_preallocation_size_limit::<LARGEST_SEQUENCE>()
 }
 
 /// A command that only reads.
-#[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadCommand {
     /// `GET`.
     Get(Bytes),
@@ -115,19 +115,6 @@ impl WriteCommand {
             WriteCommand::Append { key, suffix } => key.len() + suffix.len(),
             WriteCommand::SetAll(pairs) => pairs.iter().map(|(key, value)| key.len() + value.len()).sum(),
             WriteCommand::Clear => 0,
-        }
-    }
-}
-
-impl Reply {
-    /// About how many bytes it takes in an answer to another node.
-    pub(crate) fn weight(&self) -> usize {
-        let value = |value: &Option<Bytes>| 8 + value.as_ref().map_or(0, Bytes::len);
-        match self {
-            Reply::Ok | Reply::Integer(_) => 16,
-            Reply::Value(bytes) => value(bytes),
-            Reply::Values(values) => values.iter().map(value).sum(),
-            Reply::Error(text) => text.len(),
         }
     }
 }
