@@ -100,7 +100,7 @@ pub fn start<R: Runtime, M: StateMachine, D: Disk>(
     let (inbox, inputs) = async_channel::bounded(INBOX);
     let (writes, queue) = async_channel::unbounded();
     let (report, written) = async_channel::unbounded();
-    writer::start(disk, queue, report)?;
+    runtime.spawn_thread("disk", writer::write_all(disk, queue, report))?;
     let shared = Arc::new(Shared::default());
     shared.applied.store(applied.index, Ordering::Release);
     let driver = Driver {
@@ -272,7 +272,7 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
         }
         let cell = cell(&self.shared, &self.unused_cell, self.read_mode);
         let position = self.replica.propose(now, command, cell).map_err(|error| match error {
-            ProposeError::NotLeader => WriteError::NotLeader,
+            ProposeError::NotLeader | ProposeError::HandingOver => WriteError::NotLeader,
             ProposeError::Busy | ProposeError::Voters(_) => WriteError::Overloaded,
         })?;
         self.writes.park(position, now, answer.clone());

@@ -68,7 +68,7 @@ pub enum ReadError {
 /// Why a write was not acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
-    /// This node does not lead; the write was not and will not be executed.
+    /// This node does not lead, or is handing leadership over; the write was not and will not be executed.
     #[error("this node does not lead")]
     NotLeader,
     /// Too many writes wait already; this one was not and will not be executed.

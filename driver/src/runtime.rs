@@ -34,6 +34,16 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     /// Runs `task` in the background until it ends or the runtime is killed.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);
 
+    /// Runs a task that may block, on a thread of its own that carries `name`, until it ends; also after the runtime is killed.
+    /// Only a runtime that simulates time has a reason to do otherwise.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    fn spawn_thread(&self, name: &str, task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+        let run = move || futures::executor::block_on(task);
+        std::thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
+    }
+
     /// Wakes after at least `duration`. A timer only wakes: what is due is decided from a clock reading.
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static;
 
@@ -55,7 +65,8 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     /// As the system reports them; the listener is still good after one.
     async fn accept(&self, listener: &Self::Listener) -> io::Result<(Self::Stream, SocketAddr)>;
 
-    /// Connects to `address` (`host:port`).
+    /// Connects to `address` (`host:port`). Where the system can, the connection should fail when its peer has acknowledged
+    /// nothing for some ten seconds, so that a host without power is noticed.
     ///
     /// # Errors
     /// As the system reports them: refused, unreachable, not found.

@@ -23,29 +23,22 @@ pub(crate) struct Written {
     pub(crate) applied: Option<Index>,
 }
 
-/// Starts the thread. It ends when `writes` is closed and empty, or on the first error, and then closes `written`.
-pub(crate) fn start<D: Disk>(
-    mut disk: D,
-    writes: Receiver<Write>,
-    written: Sender<io::Result<Written>>,
-) -> io::Result<()> {
-    let run = move || {
-        while let Ok(first) = writes.recv_blocking() {
-            let mut number = first.number;
-            let mut batches = vec![first.batch];
-            while batches.len() < BATCHES
-                && let Ok(write) = writes.try_recv()
-            {
-                number = number.max(write.number);
-                batches.push(write.batch);
-            }
-            let applied = batches.iter().rev().find_map(|batch| batch.applied.as_ref()).map(|applied| applied.index);
-            let outcome = disk.commit(&batches).map(|()| Written { number, applied });
-            let failed = outcome.is_err();
-            if written.send_blocking(outcome).is_err() || failed {
-                break;
-            }
+/// Writes until `writes` is closed and empty, or until the first error; then closes `written`.
+pub(crate) async fn write_all<D: Disk>(mut disk: D, writes: Receiver<Write>, written: Sender<io::Result<Written>>) {
+    while let Ok(first) = writes.recv().await {
+        let mut number = first.number;
+        let mut batches = vec![first.batch];
+        while batches.len() < BATCHES
+            && let Ok(write) = writes.try_recv()
+        {
+            number = number.max(write.number);
+            batches.push(write.batch);
         }
-    };
-    std::thread::Builder::new().name("disk".into()).spawn(run).map(drop)
+        let applied = batches.iter().rev().find_map(|batch| batch.applied.as_ref()).map(|applied| applied.index);
+        let outcome = disk.commit(&batches).map(|()| Written { number, applied });
+        let failed = outcome.is_err();
+        if written.send(outcome).await.is_err() || failed {
+            break;
+        }
+    }
 }

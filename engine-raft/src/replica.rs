@@ -53,8 +53,11 @@ pub enum ProposeError {
     /// This node does not lead.
     #[error("this node does not lead")]
     NotLeader,
-    /// Too much waits to be committed, another change is pending, or leadership is being handed over. Try again soon.
-    #[error("proposals are not taken right now")]
+    /// This node hands leadership over. Try again soon, perhaps elsewhere.
+    #[error("this node is handing leadership over")]
+    HandingOver,
+    /// Too much waits to be committed, or another change of configuration is pending. Try again later.
+    #[error("too much waits to be committed")]
     Busy,
     /// The change would make an impossible configuration.
     #[error("the change of configuration is not acceptable: {0}")]
@@ -508,6 +511,9 @@ impl Replica {
         // A follower's engine would forward it, and nobody would know what became of it.
         if self.raw.raft.state != StateRole::Leader {
             return Err(ProposeError::NotLeader);
+        }
+        if self.raw.raft.lead_transferee.is_some() {
+            return Err(ProposeError::HandingOver);
         }
         let is_change = entry.entry_type != eraftpb::EntryType::EntryNormal;
         let mut message = eraftpb::Message::default();

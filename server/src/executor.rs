@@ -30,6 +30,8 @@ pub(crate) enum Failure {
     NotExecuted,
     /// This node stops; nothing was executed.
     Stopping,
+    /// Too much waits already; nothing was executed. Whoever sends should slow down.
+    Busy,
     /// A write may be executed, now or later, or never.
     Uncertain,
 }
@@ -37,7 +39,8 @@ pub(crate) enum Failure {
 impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Failure {
         match error {
-            ReadError::NotLeader | ReadError::Overloaded | ReadError::TimedOut => Failure::NotExecuted,
+            ReadError::NotLeader | ReadError::TimedOut => Failure::NotExecuted,
+            ReadError::Overloaded => Failure::Busy,
             ReadError::Stopping => Failure::Stopping,
         }
     }
@@ -46,7 +49,8 @@ impl From<ReadError> for Failure {
 impl From<WriteError> for Failure {
     fn from(error: WriteError) -> Failure {
         match error {
-            WriteError::NotLeader | WriteError::Overloaded => Failure::NotExecuted,
+            WriteError::NotLeader => Failure::NotExecuted,
+            WriteError::Overloaded => Failure::Busy,
             WriteError::Stopping => Failure::Stopping,
             WriteError::Uncertain => Failure::Uncertain,
         }
@@ -123,6 +127,7 @@ impl<R: Runtime> Executor<R> {
         if missing > 0 {
             let error = match outcome {
                 None => no_leader(),
+                Some(Err(Failure::Busy)) => busy(),
                 Some(Ok(()) | Err(_)) => stopping(),
             };
             self.counters.reads_failed.add(missing);
@@ -201,6 +206,7 @@ impl<R: Runtime> Executor<R> {
             }
             Err(Failure::NotExecuted) => (&self.counters.writes_failed, no_leader()),
             Err(Failure::Stopping) => (&self.counters.writes_failed, stopping()),
+            Err(Failure::Busy) => (&self.counters.writes_failed, busy()),
             Ok(_) | Err(Failure::Uncertain) => (&self.counters.writes_uncertain, uncertain()),
         };
         counter.add(commands.len());
@@ -258,6 +264,7 @@ impl<R: Runtime> Executor<R> {
         match answer.map(|payload| PeerAnswer::decode(&payload)) {
             Ok(Some(PeerAnswer::Replies(replies))) => Ok(replies),
             Ok(Some(PeerAnswer::Uncertain | PeerAnswer::ReadIndex { .. }) | None) => Err(Failure::Uncertain),
+            Ok(Some(PeerAnswer::Busy)) => Err(Failure::Busy),
             Ok(Some(PeerAnswer::NotExecuted)) | Err(_) => Err(Failure::NotExecuted),
         }
     }
@@ -285,6 +292,10 @@ fn no_leader() -> String {
 
 fn stopping() -> String {
     "TRYAGAIN this node is shutting down; ask another".to_owned()
+}
+
+fn busy() -> String {
+    "BUSY too much waits to be executed; nothing was done; send less at once and try again".to_owned()
 }
 
 fn uncertain() -> String {

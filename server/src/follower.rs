@@ -78,6 +78,7 @@ impl<R: Runtime> ReadIndexes<R> {
         match within(&self.runtime, ANSWER, select(asked, deposed)).await {
             Some(Either::Left((Ok(payload), _))) => match PeerAnswer::decode(&payload) {
                 Some(PeerAnswer::ReadIndex { index, by_lease }) => Ok(ReadGrant { index, by_lease }),
+                Some(PeerAnswer::Busy) => Err(Failure::Busy),
                 _ => Err(Failure::NotExecuted),
             },
             _ => Err(Failure::NotExecuted),

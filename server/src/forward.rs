@@ -64,8 +64,10 @@ pub(crate) enum PeerAnswer {
         /// Whether the lease granted it, rather than a quorum round.
         by_lease: bool,
     },
-    /// Nothing was executed, nor will be: it does not lead, or has too much to do.
+    /// Nothing was executed, nor will be: it does not lead.
     NotExecuted,
+    /// Nothing was executed, nor will be: it has too much to do.
+    Busy,
     /// The writes may be executed, now or later, or never.
     Uncertain,
 }

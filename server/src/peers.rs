@@ -5,7 +5,7 @@ use crate::forward::{GROUP, PeerAnswer, PeerRequest};
 use async_trait::async_trait;
 use bytes::Bytes;
 use leasehold_core::NodeId;
-use leasehold_driver::{Body, Frame, ReadGrant, Receive, RequestId, Runtime};
+use leasehold_driver::{Body, Frame, ReadError, ReadGrant, Receive, RequestId, Runtime};
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -79,7 +79,7 @@ impl<R: Runtime> PeerService<R> {
         }
         let bytes = payload.len();
         if !self.load.take(bytes) {
-            executor.forwarder().answer(from, id, &PeerAnswer::NotExecuted);
+            executor.forwarder().answer(from, id, &PeerAnswer::Busy);
             return;
         }
         let service = self.clone();
@@ -88,11 +88,13 @@ impl<R: Runtime> PeerService<R> {
             let answer = match request {
                 PeerRequest::ReadIndex => match executor.handle().read().await {
                     Ok(ReadGrant { index, by_lease }) => PeerAnswer::ReadIndex { index, by_lease },
+                    Err(ReadError::Overloaded) => PeerAnswer::Busy,
                     Err(_) => PeerAnswer::NotExecuted,
                 },
                 PeerRequest::Entry(entry) => match executor.write_here(entry).await {
                     Ok(replies) => PeerAnswer::Replies(replies),
                     Err(Failure::Uncertain) => PeerAnswer::Uncertain,
+                    Err(Failure::Busy) => PeerAnswer::Busy,
                     Err(Failure::NotExecuted | Failure::Stopping) => PeerAnswer::NotExecuted,
                 },
             };
