@@ -629,6 +629,11 @@ impl Replica {
         if self.holder.term().is_some() {
             let voters = self.voters();
             self.holder.handle_event(now, Event::VotersChanged(voters), cell);
+            // The engine would let a leader that is no voter lead for ever, and drop every proposal.
+            if !voters.contains(self.id) {
+                let term = self.raw.raft.term;
+                self.raw.raft.become_follower(term, 0);
+            }
         }
         self.settle(now, cell);
     }

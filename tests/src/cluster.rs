@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use leasehold_core::{Config, Index, Instant, LeaseCell, NodeId, Options as Timing, Permit, Read, Reading, Ticket};
-use leasehold_raft::wire::{Change, Envelope, Snapshot};
+use leasehold_raft::wire::{Change, Envelope, Payload, Snapshot};
 use leasehold_raft::{Effect, Memory, Options, Output, Persist, Position, ProposeError, Replica, StateRole};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -298,9 +298,15 @@ impl Cluster {
             while let Some((from, envelope)) = self.node(id).inbox.pop_front() {
                 self.with(id, |replica, now, cell| replica.handle_envelope(now, from, envelope, cell));
             }
-            while let Some((_, persist)) = self.node(id).writes.pop_front_if(|(at, _)| *at <= now) {
-                self.node(id).store(&persist);
-                self.with(id, |replica, now, cell| replica.handle_persisted(now, persist.number, cell));
+            // A write that nothing waits for reaches the disk with the next one that something does: as late as it may.
+            while let Some(awaited) = self.nodes[&id].writes.iter().position(|(at, write)| write.awaited && *at <= now)
+            {
+                for (_, persist) in self.node(id).writes.drain(..=awaited).collect::<Vec<_>>() {
+                    self.node(id).store(&persist);
+                    if persist.awaited {
+                        self.with(id, |replica, now, cell| replica.handle_persisted(now, persist.number, cell));
+                    }
+                }
             }
             let due = match (self.reading(id), self.replica(id).poll_timeout()) {
                 (Some(now), Some((at, _))) => !at.is_surely_after(now),
@@ -363,6 +369,11 @@ impl Node {
             self.disk.entries.truncate((first.index - self.disk.compacted.0 - 1) as usize);
             self.disk.entries.extend(persist.entries.iter().cloned());
         }
+        // What keeps a restarted node from campaigning under a configuration two steps old: see docs/protocol.md.
+        let commit = self.disk.hard_state.commit;
+        let beyond = self.disk.entries.iter().filter(|entry| entry.index > commit);
+        let changes = beyond.filter(|entry| matches!(entry.payload, Payload::Change(_))).count();
+        assert!(changes <= 1, "{changes} changes of configuration are durable beyond commit index {commit}");
     }
 }
 

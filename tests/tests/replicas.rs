@@ -230,3 +230,36 @@ fn a_paused_leader_wakes_without_a_lease() {
         assert_eq!(cluster.permit(old), None, "responses from before the pause gave a lease");
     }
 }
+
+#[test]
+fn a_chain_of_changes_never_outruns_the_commit_index_on_disk() {
+    let mut cluster = Cluster::founded(3);
+    cluster.elect();
+    // The harness checks every write to disk; here are many, with crashes between them.
+    for id in 4..=8 {
+        cluster.add_node(id);
+        let steps = match id {
+            4 => vec![Step::AddVoter(4)],
+            // Whoever leads: a leader that is removed steps down.
+            _ => vec![Step::AddVoter(id), Step::Remove(cluster.leader().unwrap_or(id - 1))],
+        };
+        let change = Change { transition: Transition::Auto, steps };
+        // The engine takes one change at a time, and a new leader none before it has applied its predecessor's.
+        let deadline = cluster.now + Duration::from_secs(10);
+        while cluster.leader().is_none_or(|leader| cluster.change(leader, &change).is_err()) {
+            assert!(cluster.now < deadline, "the change to add {id} was never taken");
+            cluster.run(Duration::from_millis(10));
+        }
+        cluster.run_until("the new voter is in", |cluster| {
+            cluster.leader().is_some_and(|leader| {
+                let membership = cluster.replica(leader).membership();
+                membership.voters_outgoing.is_empty() && membership.voters.contains(&id)
+            })
+        });
+        cluster.restart(1 + id % 3);
+    }
+    let leader = cluster.elect();
+    cluster.propose(leader, "set a").unwrap();
+    cluster.run(Duration::from_millis(100));
+    assert_eq!(cluster.applied(leader), ["set a"]);
+}

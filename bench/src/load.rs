@@ -1,0 +1,53 @@
+//! redis-benchmark as the load: the same client for every server.
+
+use std::process::Command;
+
+/// What one run of redis-benchmark reports.
+#[derive(Clone, Copy)]
+pub(crate) struct Measured {
+    pub(crate) per_second: f64,
+    pub(crate) p99_millis: f64,
+}
+
+/// One kind of load.
+#[derive(Clone, Copy)]
+pub(crate) struct Shape {
+    pub(crate) test: &'static str,
+    pub(crate) clients: u32,
+    pub(crate) pipeline: u32,
+    pub(crate) requests: u32,
+}
+
+/// Whether a program can be run.
+pub(crate) fn is_installed(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
+}
+
+/// Says what to install, if redis-benchmark is not there.
+pub(crate) fn require() -> Result<(), String> {
+    if is_installed("redis-benchmark") {
+        return Ok(());
+    }
+    Err("redis-benchmark is not installed; on Debian: apt-get install redis-tools".to_owned())
+}
+
+/// Runs one load against a port.
+pub(crate) fn run(port: u16, shape: Shape) -> Result<Measured, String> {
+    let output = Command::new("redis-benchmark")
+        .args(["-p", &port.to_string(), "-t", shape.test, "-c", &shape.clients.to_string()])
+        .args(["-P", &shape.pipeline.to_string(), "-n", &shape.requests.to_string()])
+        .args(["-r", "10000", "--csv"])
+        .output()
+        .map_err(|error| format!("redis-benchmark: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    // "test","rps","avg_latency_ms","min_latency_ms","p50_latency_ms","p95_latency_ms","p99_latency_ms","max_latency_ms"
+    let line = text.lines().rfind(|line| line.to_ascii_lowercase().starts_with(&format!("\"{}", shape.test)));
+    let field = |at: usize| -> Option<f64> { line?.split(',').nth(at)?.trim_matches('"').parse().ok() };
+    match (field(1), field(6)) {
+        (Some(per_second), Some(p99_millis)) => Ok(Measured { per_second, p99_millis }),
+        _ => Err(format!(
+            "redis-benchmark said nothing that can be read: {text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        )),
+    }
+}
