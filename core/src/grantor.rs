@@ -108,6 +108,11 @@ impl Grantor {
         }
     }
 
+    /// Whether a full hold is to start with the next reading.
+    pub fn awaits_reading(&self) -> bool {
+        self.ack_hold_is_due || matches!(self.restart_hold, RestartHold::Due(_))
+    }
+
     fn raise_ack_hold(&mut self, now: Instant) {
         let end = now.plus(self.hold);
         self.ack_hold = Some(self.ack_hold.map_or(end, |earlier| earlier.max_each(end)));

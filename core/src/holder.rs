@@ -135,7 +135,7 @@ pub enum ReadError {
     NotLeader,
 }
 
-/// Counts of what was ignored or out of the ordinary, since the process started.
+/// Counts of what was ignored or out of the ordinary, since the process started or the counts were last taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Statistics {
     /// Rounds opened.
@@ -201,6 +201,11 @@ impl Holder {
     /// What has been counted.
     pub fn statistics(&self) -> &Statistics {
         &self.statistics
+    }
+
+    /// What has been counted since the counts were last taken; they start from zero again.
+    pub fn take_statistics(&mut self) -> Statistics {
+        core::mem::take(&mut self.statistics)
     }
 
     /// Takes one event.
@@ -313,7 +318,6 @@ impl Holder {
             assert!(term > leading.term, "elected in term {term} while leading in term {}", leading.term);
         }
         self.depose();
-        self.stamps.void();
         self.leading = Some(Leading {
             term,
             base: self.newest,
@@ -336,6 +340,7 @@ impl Holder {
         self.aborted = self.newest;
         self.due = false;
         self.sent = true;
+        self.stamps.void();
     }
 
     fn count_ack(&mut self, from: NodeId, ack: TermRound) {

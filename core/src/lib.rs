@@ -16,7 +16,11 @@ mod grantor;
 #[cfg(target_has_atomic = "64")]
 mod holder;
 mod stamps;
+#[cfg(target_has_atomic = "64")]
+mod sync;
 mod time;
+#[cfg(target_has_atomic = "64")]
+pub mod trace;
 mod voters;
 
 #[cfg(target_has_atomic = "64")]

@@ -1,7 +1,7 @@
 //! The one loop.
 
 use crate::disk::{Applied, Batch, Change, Disk, Recovered};
-use crate::handle::{Handle, Input, ReadError, ReadGrant, Role, Shared, Status, WriteError};
+use crate::handle::{Handle, Input, ReadError, ReadGrant, Role, Shared, Statistics, Status, WriteError};
 use crate::machine::StateMachine;
 use crate::network::{Body, Frame, GroupId, Links};
 use crate::pending::{Reads, Writes};
@@ -51,6 +51,8 @@ pub struct Options {
     pub founders: Vec<NodeId>,
     /// How reads are granted.
     pub reads: ReadMode,
+    /// Where the trace goes, if the replica keeps one: some lines at a time. Whoever receives them must keep up.
+    pub trace: Option<Sender<String>>,
 }
 
 /// Why a driver could not be started.
@@ -77,7 +79,7 @@ pub fn start<R: Runtime, M: StateMachine, D: Disk>(
     links: Arc<dyn Links>,
     clock: Arc<dyn Clock>,
 ) -> Result<Handle<M>, StartError> {
-    let Options { group, replica, founders, reads } = options;
+    let Options { group, replica, founders, reads, trace } = options;
     let hold = replica.config.hold();
     let longest_hold = recovered.longest_hold.max(hold);
     let (memory, applied) = recall(&recovered, founders);
@@ -111,6 +113,7 @@ pub fn start<R: Runtime, M: StateMachine, D: Disk>(
         machine,
         replica,
         read_mode: reads,
+        trace,
         unused_cell: LeaseCell::new(),
         shared: shared.clone(),
         durable_applied: applied.index,
@@ -154,6 +157,7 @@ struct Driver<R: Runtime, M: StateMachine> {
     machine: M,
     replica: Replica,
     read_mode: ReadMode,
+    trace: Option<Sender<String>>,
     /// Where the replica publishes the lease while nobody may use it.
     unused_cell: LeaseCell,
     shared: Arc<Shared>,
@@ -193,26 +197,21 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
                 input = inputs.recv().fuse() => input.map_or(Wake::Abandoned, Wake::Input),
             };
             let timed_out = matches!(wake, Wake::Timer);
-            let mut next = Some(wake);
-            for _ in 0..TURN {
-                let proceed = match next {
-                    Some(Wake::Input(input)) => {
-                        self.take_input(input);
-                        true
-                    }
-                    Some(Wake::Written(outcome)) => self.take_written(outcome),
-                    Some(Wake::Timer) => true,
-                    Some(Wake::Abandoned) => false,
-                    None => break,
-                };
-                if !proceed {
+            if !self.take(wake) {
+                return;
+            }
+            for _ in 1..TURN {
+                // Taken out only to be dealt with: what this turn has no room for stays in its channel.
+                let next = written.try_recv().map(Wake::Written).or_else(|_| inputs.try_recv().map(Wake::Input));
+                let Ok(wake) = next else { break };
+                if !self.take(wake) {
                     return;
                 }
-                next = written.try_recv().map(Wake::Written).or_else(|_| inputs.try_recv().map(Wake::Input)).ok();
             }
             // Due deadlines are met on every turn: a loop that is never idle must not be one that never opens a round.
             self.take_timeout(timed_out);
             self.carry_out();
+            self.pass_on_trace();
             if timed_out {
                 self.sweep();
                 timer = self.runtime.sleep(self.until_next_timeout()).boxed();
@@ -223,6 +222,17 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
                 return;
             }
         }
+    }
+
+    /// Returns whether the loop goes on.
+    fn take(&mut self, wake: Wake<M::Output>) -> bool {
+        match wake {
+            Wake::Input(input) => self.take_input(input),
+            Wake::Written(outcome) => return self.take_written(outcome),
+            Wake::Timer => {}
+            Wake::Abandoned => return false,
+        }
+        true
     }
 
     /// Takes one input, with a reading of its own: taken now, it is later than the input's arrival.
@@ -451,6 +461,8 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
     /// What is done once per wake of the timer.
     fn sweep(&mut self) {
         let now = self.clock.now();
+        *self.shared.statistics.lock() =
+            Statistics { replica: *self.replica.statistics(), holder: *self.replica.holder().statistics() };
         self.writes.expire(now);
         self.reads.expire(now);
         if self.lower_hold_to.is_some() && self.replica.grantor().restart_hold_is_over() {
@@ -459,6 +471,19 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
         let nothing = Batch { group: self.group, ..Batch::default() };
         if self.unwritten != nothing {
             self.write(0);
+        }
+    }
+
+    /// Passes on what was recorded. Nothing is left to take: the trace's lines are complete.
+    fn pass_on_trace(&mut self) {
+        if let Some(trace) = &self.trace {
+            let lines = self.replica.take_trace();
+            // A recording that is full, or that nobody keeps any more, ends here: one with a gap would be of no use.
+            if !lines.is_empty() && trace.try_send(lines).is_err() {
+                trace.close();
+                self.trace = None;
+                tracing::warn!("the recording could not keep up, and has ended");
+            }
         }
     }
 

@@ -39,6 +39,15 @@ pub struct Status {
     pub stopped: bool,
 }
 
+/// What a replica has counted since it was started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// What it kept from its engine, or refused.
+    pub replica: leasehold_raft::Statistics,
+    /// What the holder of its lease saw.
+    pub holder: leasehold_core::Statistics,
+}
+
 /// Leave to read: once the state machine has applied `index`, its state answers every read that arrived before this was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadGrant {
@@ -97,6 +106,7 @@ pub(crate) struct Shared {
     pub(crate) lease: LeaseCell,
     pub(crate) status: Mutex<Status>,
     pub(crate) status_changed: Event,
+    pub(crate) statistics: Mutex<Statistics>,
     pub(crate) applied: AtomicU64,
     pub(crate) applied_moved: Event,
 }
@@ -125,6 +135,11 @@ impl<M: StateMachine> Handle<M> {
         let mut status = *self.shared.status.lock();
         status.applied = self.applied();
         status
+    }
+
+    /// What this node's replica has counted, as of the last time its timer woke: about half a heartbeat ago at most.
+    pub fn statistics(&self) -> Statistics {
+        *self.shared.statistics.lock()
     }
 
     /// Waits until `until` holds of the status, and returns that status.

@@ -16,7 +16,7 @@ mod writer;
 
 pub use disk::{Applied, Batch, Change, Disk, Record, Recovered};
 pub use drive::{Options, ReadMode, StartError, start};
-pub use handle::{Handle, ReadError, ReadGrant, Role, Status, WriteError};
+pub use handle::{Handle, ReadError, ReadGrant, Role, Statistics, Status, WriteError};
 pub use machine::StateMachine;
 pub use network::{Body, Frame, GroupId, Links, NotSent, Receive, RequestId};
 pub use runtime::Runtime;

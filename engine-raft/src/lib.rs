@@ -6,6 +6,7 @@
 
 mod admission;
 mod convert;
+mod lease;
 mod log;
 mod output;
 mod replica;

@@ -192,9 +192,11 @@ impl Storage for Log {
         Ok(self.last())
     }
 
-    fn snapshot(&self, request_index: u64, _to: u64) -> Result<eraftpb::Snapshot> {
+    fn snapshot(&self, request_index: u64, to: u64) -> Result<eraftpb::Snapshot> {
+        // A node throws away a snapshot whose configuration it is not in: one made for an earlier newcomer is of no use.
+        let serves = |snapshot: &Snapshot| snapshot.index >= request_index && snapshot.membership.names(to);
         match &self.snapshot {
-            Some(snapshot) if snapshot.index >= request_index => Ok(convert::snapshot_in(snapshot.clone())),
+            Some(snapshot) if serves(snapshot) => Ok(convert::snapshot_in(snapshot.clone())),
             _ => {
                 self.snapshot_is_wanted.set(true);
                 Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))

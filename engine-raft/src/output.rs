@@ -100,7 +100,7 @@ impl Replica {
     /// Empties the engine and the holder into the queue.
     fn collect(&mut self, cell: &LeaseCell) {
         loop {
-            while let Some(action) = self.holder.poll_action() {
+            while let Some(action) = self.lease.poll_action() {
                 match action {
                     Action::SendRound(_) => self.outbox.round_is_due = true,
                     Action::Confirmed { through } => self.outbox.queue.push_back(Output::ReadsConfirmed { through }),
@@ -194,7 +194,7 @@ impl Replica {
 
     /// Puts what may leave into envelopes: one per peer for what must not wait, one for what replicates the log.
     fn pack(&mut self) {
-        let leads = self.holder.term();
+        let leads = self.lease.holder().term();
         // A round that is due while its term is not durable yet waits for that.
         let speaks_as_leader = leads.is_some_and(|term| self.gate.admits(term));
         let mut peers: BTreeMap<NodeId, [Envelope; 2]> = BTreeMap::new();
@@ -209,7 +209,7 @@ impl Replica {
             let envelope = &mut peers.entry(to).or_default()[usize::from(message.kind.is_bulk())];
             match message.kind {
                 // What a transfer released stays released, so this is right even if the transfer ended meanwhile.
-                MessageKind::TimeoutNow => envelope.release = self.holder.release().map(pair),
+                MessageKind::TimeoutNow => envelope.release = self.lease.holder().release().map(pair),
                 MessageKind::RequestVote | MessageKind::RequestPreVote => {
                     envelope.release = self.release_shown().map(pair);
                 }
@@ -233,7 +233,7 @@ impl Replica {
                     continue;
                 }
                 if speaks_as_leader {
-                    envelope.round = self.holder.frame_round().map(|round| (round.term, round.round));
+                    envelope.round = self.lease.frame_round().map(|round| (round.term, round.round));
                 }
                 if !envelope.is_empty() {
                     self.outbox.queue.push_back(Output::Send { to, envelope });

@@ -2,6 +2,7 @@
 
 use crate::admission::Admission;
 use crate::convert;
+use crate::lease::Lease;
 use crate::log::{Log, Memory};
 use crate::output::{Gate, Outbox};
 use crate::wire::{Change, Entry, Envelope, HardState, Membership, Snapshot};
@@ -34,6 +35,8 @@ pub struct Options {
     pub config: Config,
     /// Where this node's randomness comes from: equal seeds elect alike.
     pub seed: u64,
+    /// Whether to keep a trace of what the holder and the grantor are told, for [`Replica::take_trace`].
+    pub record: bool,
 }
 
 /// A replica that cannot be built, or a change it cannot make.
@@ -169,8 +172,7 @@ pub struct Replica {
     config: Config,
     seed: u64,
     pub(crate) raw: RawNode<Log>,
-    pub(crate) holder: Holder,
-    grantor: Grantor,
+    pub(crate) lease: Lease,
     pub(crate) gate: Gate,
     pub(crate) outbox: Outbox,
     /// The reading of the last input.
@@ -197,7 +199,7 @@ impl Replica {
     /// # Errors
     /// [`Error`], when the disk's memory or the options make no replica.
     pub fn restarted(options: Options, memory: Memory, longest_hold: Duration, now: Reading) -> Result<Replica, Error> {
-        let Options { id, config, seed } = options;
+        let Options { id, config, seed, record } = options;
         voters_of(&memory.membership)?;
         let tick = config.heartbeat() / 2;
         let election_tick =
@@ -230,8 +232,7 @@ impl Replica {
             config,
             seed,
             raw,
-            holder: Holder::new(id, config),
-            grantor: Grantor::restarted(config, longest_hold, now),
+            lease: Lease::new(id, config, longest_hold, now, record),
             gate: Gate::new(durable_term),
             outbox: Outbox::default(),
             now,
@@ -288,17 +289,22 @@ impl Replica {
 
     /// The holder, to look at.
     pub fn holder(&self) -> &Holder {
-        &self.holder
+        self.lease.holder()
     }
 
     /// The grantor, to look at.
     pub fn grantor(&self) -> &Grantor {
-        &self.grantor
+        self.lease.grantor()
     }
 
     /// What has been counted.
     pub fn statistics(&self) -> &Statistics {
         &self.statistics
+    }
+
+    /// The lines of the trace since this was last called, if it is kept; complete once all outputs have been polled.
+    pub fn take_trace(&mut self) -> String {
+        self.lease.take_trace()
     }
 
     /// Takes what a peer sent; `from` is whom the link authenticated. `now` was sampled after it arrived.
@@ -314,13 +320,14 @@ impl Replica {
                 }
                 Admission::Vote => {
                     // The engine raises its term even when it refuses a vote: what the hold forbids, it must not see.
-                    if !self.grantor.may_elect(now, release) {
+                    if !self.lease.may_elect(now, release) {
                         self.statistics.votes_withheld += 1;
                         continue;
                     }
                 }
                 Admission::CampaignNow => {
-                    self.release = release.or(self.release);
+                    // A late message of an earlier transfer must not take the place of a later release.
+                    self.release = self.release.into_iter().chain(release).max_by_key(|release| release.through);
                     if !self.may_campaign(now) {
                         self.statistics.transfers_withheld += 1;
                         continue;
@@ -340,14 +347,14 @@ impl Replica {
             && self.raw.raft.term == term
             && self.raw.raft.leader_id == from
         {
-            let before = self.grantor.newest();
-            if let Some(ack) = self.grantor.handle_round(now, TermRound { term, round }) {
+            let before = self.lease.grantor().newest();
+            if let Some(ack) = self.lease.handle_round(now, TermRound { term, round }) {
                 // A repeated round's echo rides with what is sent anyway; a new one leaves at once.
                 self.outbox.note_ack(from, ack, before != Some(ack));
             }
         }
         if let Some((term, round)) = ack {
-            self.holder.handle_event(now, Event::Acked { from, round: TermRound { term, round } }, cell);
+            self.lease.handle_event(now, Event::Acked { from, round: TermRound { term, round } }, cell);
         }
     }
 
@@ -360,7 +367,7 @@ impl Replica {
             self.count_tick(now);
             self.settle(now, cell);
         }
-        self.holder.handle_timeout(now, cell);
+        self.lease.handle_timeout(now, cell);
     }
 
     /// Learns that everything through this number is durable.
@@ -428,7 +435,7 @@ impl Replica {
     /// [`ReadError`].
     pub fn read(&mut self, now: Reading, cell: &LeaseCell) -> Result<Read, ReadError> {
         self.now = now;
-        self.holder.read(now, cell)
+        self.lease.read(now, cell)
     }
 
     /// A ticket for a read that must not use the lease.
@@ -437,7 +444,7 @@ impl Replica {
     /// [`ReadError`].
     pub fn quorum_read(&mut self, now: Reading, cell: &LeaseCell) -> Result<Ticket, ReadError> {
         self.now = now;
-        self.holder.quorum_read(now, cell)
+        self.lease.quorum_read(now, cell)
     }
 
     /// Campaigns now, if the hold allows it.
@@ -484,14 +491,14 @@ impl Replica {
     pub fn retire(&mut self, now: Reading, cell: &LeaseCell) {
         self.now = now;
         self.retired = true;
-        self.holder.handle_event(now, Event::Deposed, cell);
+        self.lease.handle_event(now, Event::Deposed, cell);
     }
 
     /// When to call [`handle_timeout`](Replica::handle_timeout), and why. `None` while that cannot be known for want of a
     /// reading: then call it every half heartbeat of whatever timer there is.
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
         let tick = (self.last_tick?.plus(self.tick), Reason::Tick);
-        match self.holder.poll_timeout() {
+        match self.lease.holder().poll_timeout() {
             Some(heartbeat) if heartbeat.0.awake_nanos() < tick.0.awake_nanos() => Some(heartbeat),
             _ => Some(tick),
         }
@@ -535,7 +542,7 @@ impl Replica {
     ///
     /// The engine assumes the latter of a single voter, and of any node with a snapshot under way.
     fn may_campaign(&mut self, now: Reading) -> bool {
-        self.grantor.may_elect(now, self.release) && self.gate.is_idle()
+        self.lease.may_elect(now, self.release) && self.gate.is_idle()
     }
 
     fn tick_is_due(&mut self, now: Reading) -> bool {
@@ -599,24 +606,24 @@ impl Replica {
         let (leads, term, commit) = (raft.state == StateRole::Leader, raft.term, raft.raft_log.committed);
         let transferring = leads && raft.lead_transferee.is_some();
         let last = raft.raft_log.last_index();
-        if self.holder.term().is_some_and(|led| !leads || led != term) {
-            self.holder.handle_event(now, Event::Deposed, cell);
+        if self.lease.holder().term().is_some_and(|led| !leads || led != term) {
+            self.lease.handle_event(now, Event::Deposed, cell);
             self.transferring = false;
         }
-        if leads && self.holder.term().is_none() && !self.retired {
+        if leads && self.lease.holder().term().is_none() && !self.retired {
             let voters = self.voters();
             // The engine has just appended the entry that opens the term: nothing else can have come after it.
-            self.holder.handle_event(now, Event::Elected { term, voters, barrier: last, commit }, cell);
+            self.lease.handle_event(now, Event::Elected { term, voters, barrier: last, commit }, cell);
             self.commit_told = commit;
         }
-        if self.holder.term().is_some() {
+        if self.lease.holder().term().is_some() {
             if transferring != self.transferring {
                 let event = if transferring { Event::TransferStarted } else { Event::TransferEnded };
-                self.holder.handle_event(now, event, cell);
+                self.lease.handle_event(now, event, cell);
                 self.transferring = transferring;
             }
             if commit != self.commit_told {
-                self.holder.handle_event(now, Event::Committed(commit), cell);
+                self.lease.handle_event(now, Event::Committed(commit), cell);
                 self.commit_told = commit;
             }
         }
@@ -626,9 +633,9 @@ impl Replica {
     /// The engine took another configuration.
     pub(crate) fn settle_membership(&mut self, cell: &LeaseCell) {
         let now = self.now;
-        if self.holder.term().is_some() {
+        if self.lease.holder().term().is_some() {
             let voters = self.voters();
-            self.holder.handle_event(now, Event::VotersChanged(voters), cell);
+            self.lease.handle_event(now, Event::VotersChanged(voters), cell);
             // The engine would let a leader that is no voter lead for ever, and drop every proposal.
             if !voters.contains(self.id) {
                 let term = self.raw.raft.term;

@@ -144,6 +144,13 @@ pub struct Membership {
     pub auto_leave: bool,
 }
 
+impl Membership {
+    /// Whether a node takes part, as a voter or as a learner.
+    pub fn names(&self, id: NodeId) -> bool {
+        [&self.voters, &self.learners, &self.voters_outgoing].into_iter().any(|nodes| nodes.contains(&id))
+    }
+}
+
 /// The state machine at some index, in one piece.
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub struct Snapshot {

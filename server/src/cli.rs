@@ -1,6 +1,7 @@
 //! The command line.
 
 mod serve;
+mod trace;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use std::process::ExitCode;
@@ -20,6 +21,8 @@ enum Command {
     Serve(serve::ServeArguments),
     /// Runs a whole cluster in this process, to look at or to put under load.
     Demo(crate::demo::DemoArguments),
+    /// Replays a recording of a lease through fresh machines, and prints what each input causes.
+    Trace(trace::TraceArguments),
 }
 
 /// Which asynchronous runtime carries a node.
@@ -39,13 +42,14 @@ pub fn run(cli: Cli) -> ExitCode {
     let usual = match &cli.command {
         Command::Serve(_) => "info,raft=warn,slog=warn",
         // It has a table to show, and kills a node on purpose.
-        Command::Demo(_) => "off",
+        Command::Demo(_) | Command::Trace(_) => "off",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match cli.command {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Demo(arguments) => crate::demo::run(arguments),
+        Command::Trace(arguments) => trace::run(arguments),
     }
 }
 

@@ -10,6 +10,7 @@ use event_listener::{Event, EventListener};
 use futures::future::{Either, select};
 use futures::io::AsyncWriteExt as _;
 use leasehold_driver::Runtime;
+use leasehold_transport_tcp::Transport;
 use session::Session;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -23,8 +24,9 @@ pub(crate) const MOST_CLIENTS: usize = 10_000;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What every connection of a node shares.
-pub(crate) struct Clients<R> {
+pub(crate) struct Clients<R: Runtime> {
     pub(crate) executor: Arc<Executor<R>>,
+    pub(crate) transport: Arc<Transport<R>>,
     pub(crate) facts: NodeFacts,
     connected: AtomicUsize,
     next_id: AtomicU64,
@@ -34,9 +36,10 @@ pub(crate) struct Clients<R> {
 }
 
 impl<R: Runtime> Clients<R> {
-    pub(crate) fn new(executor: Arc<Executor<R>>, facts: NodeFacts) -> Self {
+    pub(crate) fn new(executor: Arc<Executor<R>>, transport: Arc<Transport<R>>, facts: NodeFacts) -> Self {
         Self {
             executor,
+            transport,
             facts,
             connected: AtomicUsize::new(0),
             next_id: AtomicU64::new(1),

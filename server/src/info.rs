@@ -3,10 +3,11 @@
 use crate::clients::Clients;
 use bytes::Bytes;
 use leasehold_core::Reading;
-use leasehold_driver::{Role, Runtime};
+use leasehold_driver::{Role, Runtime, Statistics};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// What a node knows of itself and never changes.
@@ -22,11 +23,13 @@ pub(crate) struct NodeFacts {
 
 /// The sections asked for, or all of them.
 pub(crate) fn render<R: Runtime>(clients: &Clients<R>, asked: &[Bytes]) -> String {
-    let sections: [(&str, Describe<R>); 5] = [
+    let sections: [(&str, Describe<R>); 7] = [
         ("Server", server),
         ("Clients", connected_clients),
         ("Replication", replication),
         ("Lease", lease),
+        ("Protocol", protocol),
+        ("Links", links),
         ("Keyspace", keyspace),
     ];
     let wanted = |name: &str| {
@@ -115,6 +118,34 @@ fn lease<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     fields.add("commit_index", status.commit);
     fields.add("applied_index", status.applied);
     fields.add("runtime", R::NAME);
+}
+
+/// What the lease kept from happening, and what was ignored.
+fn protocol<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
+    let Statistics { replica, holder } = clients.executor.handle().statistics();
+    fields.add("votes_withheld", replica.votes_withheld);
+    fields.add("campaigns_withheld", replica.campaigns_withheld);
+    fields.add("transfers_withheld", replica.transfers_withheld);
+    fields.add("messages_refused", replica.messages_refused);
+    fields.add("rounds_opened", holder.rounds_opened);
+    fields.add("acks_of_other_terms", holder.acks_of_other_terms);
+    fields.add("acks_of_strangers", holder.acks_of_strangers);
+    fields.add("acks_out_of_order", holder.acks_out_of_order);
+    fields.add("backward_readings", holder.backward_readings);
+    fields.add("missing_readings", holder.missing_readings);
+}
+
+/// What became of the frames between this node and its peers.
+fn links<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
+    let counters = clients.transport.counters();
+    let mut add = |name, counter: &AtomicU64| fields.add(name, counter.load(Ordering::Relaxed));
+    add("frames_sent", &counters.sent);
+    add("frames_received", &counters.received);
+    add("frames_dropped_full", &counters.dropped_full);
+    add("frames_dropped_down", &counters.dropped_down);
+    add("connections_malformed", &counters.malformed);
+    add("connections_refused", &counters.refused);
+    add("reconnects", &counters.reconnects);
 }
 
 fn keyspace<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {

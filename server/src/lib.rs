@@ -20,6 +20,8 @@ mod glob;
 mod info;
 mod node;
 mod peers;
+mod recording;
 
 pub use counters::{Counter, Counters};
 pub use node::{Node, NodeOptions, StartError};
+pub use recording::{ReplayError, replay};

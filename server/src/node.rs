@@ -7,6 +7,8 @@ use crate::forward::{Forwarder, GROUP};
 use crate::info::NodeFacts;
 use crate::keyspace::Keyspace;
 use crate::peers::Inbox;
+use crate::recording::Recording;
+use async_channel::Receiver;
 use leasehold_clock::{Clock, ClockError, SystemClock};
 use leasehold_core::{Config, NodeId};
 use leasehold_driver::{Handle, ReadMode, Runtime, Status};
@@ -42,6 +44,8 @@ pub struct NodeOptions {
     pub timing: Config,
     /// How reads are made linearizable.
     pub reads: ReadMode,
+    /// A file for a recording of its lease, if one is wanted; replaced if it exists.
+    pub record: Option<PathBuf>,
 }
 
 /// Why a node could not be started.
@@ -63,6 +67,14 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// The recording cannot be begun.
+    #[error("cannot record to {}: {source}; choose a file that can be written", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The data folder cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -80,8 +92,9 @@ pub enum StartError {
 /// A running node.
 pub struct Node<R: Runtime> {
     clients: Arc<Clients<R>>,
-    transport: Arc<Transport<R>>,
     peer_address: SocketAddr,
+    /// Closed when the recording is complete.
+    recorded: Option<Receiver<()>>,
 }
 
 impl<R: Runtime> Node<R> {
@@ -91,7 +104,8 @@ impl<R: Runtime> Node<R> {
     /// # Errors
     /// [`StartError`] says what to change. Nothing runs then.
     pub async fn start(runtime: &R, options: NodeOptions) -> Result<Node<R>, StartError> {
-        let NodeOptions { node, cluster, mut peers, peer_listen, client_listen, data_dir, timing, reads } = options;
+        let NodeOptions { node, cluster, mut peers, peer_listen, client_listen, data_dir, timing, reads, record } =
+            options;
         let founders: Vec<NodeId> = peers.keys().copied().collect();
         peers.remove(&node).ok_or(StartError::NotAPeer(node))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new()?);
@@ -99,6 +113,12 @@ impl<R: Runtime> Node<R> {
         let (peer_listener, peer_address) = listen(runtime, "peers", peer_listen).await?;
         let storage = Storage::open(&data_dir, Identity { cluster: cluster.clone(), node })?;
         let recovered = storage.recover(GROUP)?;
+
+        let recording = record.map(|path| match Recording::start(runtime, &path) {
+            Ok(recording) => Ok(recording),
+            Err(source) => Err(StartError::Record { path, source }),
+        });
+        let recording = recording.transpose()?;
 
         let boot = drawn();
         let facts =
@@ -111,19 +131,21 @@ impl<R: Runtime> Node<R> {
         let view = keyspace.view();
         let driver = leasehold_driver::Options {
             group: GROUP,
-            replica: leasehold_raft::Options { id: node, config: timing, seed: drawn() },
+            replica: leasehold_raft::Options { id: node, config: timing, seed: drawn(), record: recording.is_some() },
             founders,
             reads,
+            trace: recording.as_ref().map(|recording| recording.lines.clone()),
         };
+        let recorded = recording.map(|recording| recording.written);
         let handle =
             leasehold_driver::start(runtime, driver, keyspace, storage, recovered, transport.clone(), clock.clone())?;
         let forwarder = Arc::new(Forwarder::new(transport.clone(), boot));
         let executor =
             Arc::new(Executor::new(Parts { runtime: runtime.clone(), node, clock, handle, view, forwarder }));
         inbox.open(executor.clone());
-        let clients = Arc::new(Clients::new(executor, facts));
+        let clients = Arc::new(Clients::new(executor, transport, facts));
         runtime.spawn(clients.clone().accept(client_listener));
-        Ok(Node { clients, transport, peer_address })
+        Ok(Node { clients, peer_address, recorded })
     }
 
     /// Where it serves clients.
@@ -168,7 +190,11 @@ impl<R: Runtime> Node<R> {
         // Not everyone takes an answer; they have had time.
         within(runtime, FAREWELL, self.clients.gone()).await;
         self.handle().stop().await;
-        self.transport.stop().await;
+        if let Some(recorded) = &self.recorded {
+            // Nothing is ever sent: this ends when the file is complete.
+            let _ = recorded.recv().await;
+        }
+        self.clients.transport.stop().await;
     }
 }
 

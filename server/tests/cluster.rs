@@ -23,6 +23,7 @@ macro_rules! on_every_runtime {
 }
 
 on_every_runtime!(
+    a_recorded_run_replays_to_the_identical_trace,
     any_node_takes_any_command_and_reads_see_every_write_before_them,
     without_leases_every_read_takes_a_quorum_round,
     a_new_leader_serves_what_the_killed_one_acknowledged,
@@ -34,7 +35,7 @@ on_every_runtime!(
 struct Member<R: Runtime> {
     runtime: R,
     node: Node<R>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl<R: Runtime> Member<R> {
@@ -72,12 +73,13 @@ fn cluster<R: Runtime>(size: u64, reads: ReadMode) -> Vec<Member<R>> {
                 peers: peers.clone(),
                 peer_listen: address.clone(),
                 client_listen: "127.0.0.1:0".to_owned(),
-                data_dir: folder.path().to_path_buf(),
+                data_dir: folder.path().join("data"),
                 timing: timing(),
                 reads,
+                record: Some(folder.path().join("lease.trace")),
             };
             let node = runtime.block_on(Node::start(&runtime, options)).expect("the node starts");
-            Member { runtime, node, _folder: folder }
+            Member { runtime, node, folder }
         })
         .collect();
     for member in &members {
@@ -189,4 +191,23 @@ fn a_stopping_node_answers_what_it_has_in_hand_and_closes_the_rest<R: Runtime>()
     assert!(member.node.status().stopped);
     assert_eq!(idle.read(&mut answer).expect("the node closed the connection in order"), 0);
     assert!(TcpStream::connect(member.node.client_address()).is_err());
+}
+
+fn a_recorded_run_replays_to_the_identical_trace<R: Runtime>() {
+    let members = cluster::<R>(3, ReadMode::Lease);
+    for member in &members {
+        assert_eq!(member.exchange(b"SET k v\r\nGET k\r\nQUIT\r\n"), "+OK\r\n$1\r\nv\r\n+OK\r\n");
+    }
+    for member in &members {
+        member.runtime.block_on(member.node.stop());
+    }
+    let traces = members.iter().map(|member| {
+        let recorded = std::fs::read_to_string(member.folder.path().join("lease.trace")).expect("a recording");
+        assert_eq!(leasehold::replay(&recorded).expect("a recording that can be read"), recorded);
+        recorded
+    });
+    let traces: Vec<String> = traces.collect();
+    assert!(traces[0].contains("> elected"), "{}", traces[0]);
+    assert!(traces[0].contains("lease until"), "{}", traces[0]);
+    assert!(traces[1].contains("> frame"), "{}", traces[1]);
 }

@@ -150,7 +150,7 @@ impl Cluster {
         node.config = config;
         node.applied.clear();
         node.position = FOUNDATION;
-        let options = Options { id, config, seed: 7 };
+        let options = Options { id, config, seed: 7, record: false };
         let replica = Replica::restarted(options, node.disk.clone(), longest_hold, now);
         node.replica = Some(replica.expect("a replica from what its predecessor wrote"));
         self.drain(id);

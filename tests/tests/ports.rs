@@ -4,6 +4,7 @@ use futures::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use leasehold_driver::Runtime;
 use leasehold_runtime_smol::SmolRuntime;
 use leasehold_runtime_tokio::TokioRuntime;
+use leasehold_tests::simulated::SimulatedRuntime;
 use std::time::Duration;
 
 macro_rules! on_every_runtime {
@@ -14,6 +15,9 @@ macro_rules! on_every_runtime {
         mod smol {
             $(#[test] fn $test() { super::$test::<super::SmolRuntime>(); })*
         }
+        mod simulated {
+            $(#[test] fn $test() { super::$test::<super::SimulatedRuntime>(); })*
+        }
     };
 }
 
@@ -22,6 +26,10 @@ on_every_runtime!(
     the_last_handle_may_be_dropped_inside_its_own_task,
     a_killed_runtime_drops_its_tasks_and_closes_its_sockets,
     a_taken_address_is_an_error_and_so_is_one_that_names_nothing,
+    a_timer_outlives_the_handle_it_came_from_and_wakes_no_sooner_than_asked,
+    a_task_on_a_thread_of_its_own_does_not_hold_up_the_others,
+    a_writer_waits_for_a_reader_that_reads_nothing_and_learns_when_it_is_gone,
+    nobody_listens_is_an_error,
 );
 
 fn runtime<R: Runtime>() -> R {
@@ -50,7 +58,7 @@ fn bytes_cross_a_connection_both_ways<R: Runtime>() {
 }
 
 fn the_last_handle_may_be_dropped_inside_its_own_task<R: Runtime>() {
-    let runtime = runtime::<R>();
+    let (runtime, other) = (runtime::<R>(), runtime::<R>());
     let (entered, in_task) = async_channel::bounded::<()>(1);
     let (go, waiting) = async_channel::bounded::<()>(1);
     let (ended, end) = async_channel::bounded::<()>(1);
@@ -62,10 +70,12 @@ fn the_last_handle_may_be_dropped_inside_its_own_task<R: Runtime>() {
         // Only reached if the drop did not panic.
         ended.try_send(()).expect("the test listens");
     });
-    in_task.recv_blocking().expect("the task starts");
-    drop(runtime);
-    go.send_blocking(()).expect("the task waits");
-    end.recv_blocking().expect("the drop went well");
+    other.block_on(async {
+        in_task.recv().await.expect("the task starts");
+        drop(runtime);
+        go.send(()).await.expect("the task waits");
+        end.recv().await.expect("the drop went well");
+    });
 }
 
 fn a_killed_runtime_drops_its_tasks_and_closes_its_sockets<R: Runtime>() {
@@ -109,4 +119,79 @@ fn a_taken_address_is_an_error_and_so_is_one_that_names_nothing<R: Runtime>() {
         runtime.listen("no-port").await.err().expect("not host:port");
     });
     R::start("none", 0).err().expect("no threads");
+}
+
+fn a_timer_outlives_the_handle_it_came_from_and_wakes_no_sooner_than_asked<R: Runtime>() {
+    let runtime = runtime::<R>();
+    let handle = runtime.clone();
+    runtime.block_on(async move {
+        let (short, long) = (handle.sleep(Duration::from_millis(5)), handle.sleep(Duration::from_secs(3600)));
+        drop(handle);
+        let (short, long) = (std::pin::pin!(short), std::pin::pin!(long));
+        let first = futures::future::select(long, short).await;
+        assert!(matches!(first, futures::future::Either::Right(_)), "the shorter one wakes first");
+    });
+}
+
+fn a_task_on_a_thread_of_its_own_does_not_hold_up_the_others<R: Runtime>() {
+    let runtime = R::start("test", 1).expect("a thread");
+    let (ask, asked) = async_channel::bounded::<u32>(1);
+    let (answer, answers) = async_channel::bounded(1);
+    let blocking = async move {
+        while let Ok(number) = asked.recv().await {
+            answer.send(number + 1).await.expect("the test listens");
+        }
+    };
+    runtime.spawn_thread("blocking", blocking).expect("a thread");
+    runtime.block_on(async {
+        ask.send(1).await.expect("it runs");
+        runtime.sleep(Duration::from_millis(1)).await;
+        assert_eq!(answers.recv().await, Ok(2));
+        drop(ask);
+        answers.recv().await.expect_err("it ended");
+    });
+}
+
+fn a_writer_waits_for_a_reader_that_reads_nothing_and_learns_when_it_is_gone<R: Runtime>() {
+    let runtime = runtime::<R>();
+    runtime.block_on(async {
+        let listener = runtime.listen("127.0.0.1:0").await.expect("a free port");
+        let address = runtime.local_address(&listener).expect("an address").to_string();
+        let mut writer = runtime.connect(&address).await.expect("a listener");
+        let (reader, from) = runtime.accept(&listener).await.expect("a connection");
+        assert!(from.ip().is_loopback());
+        let (full, filled) = async_channel::bounded::<()>(1);
+        let (gone, told) = async_channel::bounded(1);
+        runtime.spawn(async move {
+            let error = loop {
+                let write = std::pin::pin!(writer.write_all(&[0; 1 << 16]));
+                let outcome = match futures::poll!(write) {
+                    std::task::Poll::Ready(outcome) => outcome,
+                    std::task::Poll::Pending => {
+                        let _ = full.try_send(());
+                        writer.write_all(&[0; 1 << 16]).await
+                    }
+                };
+                if let Err(error) = outcome {
+                    break error;
+                }
+            };
+            gone.send(error).await.expect("the test listens");
+        });
+        filled.recv().await.expect("no network keeps bytes without bound");
+        assert!(told.is_empty());
+        drop(reader);
+        told.recv().await.expect("the writer goes on");
+    });
+}
+
+fn nobody_listens_is_an_error<R: Runtime>() {
+    let runtime = runtime::<R>();
+    runtime.block_on(async {
+        let listener = runtime.listen("127.0.0.1:0").await.expect("a free port");
+        let address = runtime.local_address(&listener).expect("an address").to_string();
+        drop(listener);
+        let refused = runtime.connect(&address).await.err().expect("refused");
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    });
 }

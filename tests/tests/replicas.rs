@@ -153,23 +153,6 @@ fn a_single_voter_leads_alone() {
 }
 
 #[test]
-fn a_single_voter_tells_nobody_of_a_term_that_is_not_durable() {
-    let mut cluster = Cluster::founded(1);
-    cluster.add_node(2);
-    cluster.elect();
-    cluster.change(1, &Change { transition: Transition::Auto, steps: vec![Step::AddLearner(2)] }).unwrap();
-    cluster.run_until("the learner has joined", |cluster| cluster.replica(2).term() == cluster.replica(1).term());
-    cluster.restart(1);
-    cluster.disk_latency = Duration::from_secs(60);
-    let before = cluster.nodes[&1].disk.hard_state.term;
-    cluster.run_until("node 1 leads again", |cluster| cluster.leader() == Some(1));
-    assert!(cluster.replica(1).term() > before);
-    cluster.run(Duration::from_secs(1));
-    assert_eq!(cluster.replica(2).term(), before, "the learner heard of a term that a crash would take back");
-    assert_eq!(cluster.permit(1), None, "nor is there a lease in it");
-}
-
-#[test]
 fn nodes_join_and_leave_while_the_lease_goes_on() {
     let mut cluster = Cluster::founded(3);
     let leader = cluster.elect();

@@ -59,6 +59,9 @@ pub(crate) struct ServeArguments {
     /// How reads are made linearizable.
     #[arg(long, value_enum, default_value_t = Reads::Lease)]
     reads: Reads,
+    /// Record what this node's lease is told, and what it does, in a new file; `leasehold trace` replays it.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -129,6 +132,7 @@ impl ServeArguments {
             client_listen: self.client_listen,
             data_dir: self.data_dir,
             timing,
+            record: self.record,
             reads: match self.reads {
                 Reads::Lease => ReadMode::Lease,
                 Reads::Quorum => ReadMode::Quorum,

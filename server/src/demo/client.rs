@@ -52,7 +52,9 @@ impl RespClient {
     fn ask_for<T>(&mut self, arguments: &[&[u8]], want: impl FnOnce(BytesFrame) -> Option<T>) -> Result<T, Failure> {
         match self.ask(arguments) {
             Err(_) => Err(Failure::Disconnected),
-            Ok(BytesFrame::Error(text)) if text.starts_with("TRYAGAIN") => Err(Failure::NotExecuted),
+            Ok(BytesFrame::Error(text)) if text.starts_with("TRYAGAIN") || text.starts_with("BUSY") => {
+                Err(Failure::NotExecuted)
+            }
             Ok(frame) => want(frame).ok_or(Failure::Uncertain),
         }
     }

@@ -109,6 +109,7 @@ impl<R: Runtime> Cluster<R> {
                 data_dir: data_dir(folder, node),
                 timing,
                 reads: ReadMode::Lease,
+                record: None,
             };
             let started = runtime.block_on(Node::start(&runtime, options));
             let running = started.map_err(|source| ClusterError::Node { node, source })?;

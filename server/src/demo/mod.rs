@@ -109,7 +109,8 @@ fn demo<R: Runtime>(arguments: DemoArguments) -> Result<bool, DemoError> {
     let folder = Folder::choose(nodes, data_dir)?;
     let places = places::choose_ports(nodes, base_port)?;
     screen.line(format_args!(
-        "leasehold demo: {nodes} nodes on {}, data in {} ({})",
+        "leasehold demo: {nodes} {} on {}, data in {} ({})",
+        if nodes == 1 { "node" } else { "nodes" },
         R::NAME,
         folder.path().display(),
         folder.fate()

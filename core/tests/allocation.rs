@@ -1,0 +1,106 @@
+//! No call of the core takes memory from the heap: everything in it has a fixed size.
+#![cfg(not(loom))]
+
+use leasehold_core::{
+    Action, Config, Event, Grantor, Holder, Instant, LeaseCell, Options, Reading, Release, TermRound, Voters,
+};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::hint::black_box;
+use std::time::Duration;
+
+thread_local! {
+    /// Allocations of this thread: the harness's own threads have theirs.
+    static TAKEN: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Counts what it hands on to the system's allocator.
+struct Counting;
+
+#[expect(unsafe_code, reason = "an allocator cannot be written otherwise; this one only counts and hands on")]
+// SAFETY: every call goes to the system's allocator with the arguments it came with.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // Nothing to count for a thread that is being torn down.
+        let _gone = TAKEN.try_with(|taken| taken.set(taken.get() + 1));
+        // SAFETY: the caller's promise is the one that is asked for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn taken() -> usize {
+    TAKEN.get()
+}
+
+fn at(millis: u64) -> Reading {
+    Some(Instant::from_nanos(millis * 1_000_000, millis * 1_000_000))
+}
+
+#[test]
+fn the_count_counts() {
+    let before = taken();
+    black_box(vec![1]);
+    assert_eq!(taken(), before + 1);
+}
+
+#[test]
+fn no_call_allocates() {
+    let before = taken();
+    let options =
+        Options { hold: Duration::from_secs(2), lease: None, drift_ppm: 500, heartbeat: Duration::from_millis(100) };
+    let config = Config::new(options).expect("a sound configuration");
+    config.accept_peer(config.terms()).expect("the same configuration");
+    let five = Voters::simple(&[1, 2, 3, 4, 5]).expect("five voters");
+    let joint = Voters::joint(&[1, 2, 3], &[3, 4, 5]).expect("five voters in two halves");
+    Voters::simple(&[7; 16]).expect_err("too many");
+
+    let cell = LeaseCell::new();
+    let mut holder = Holder::new(1, config);
+    let mut grantors = [2_u64, 3, 4, 5].map(|id| (id, Grantor::restarted(config, Duration::ZERO, at(0))));
+    for term in 1..20_u64 {
+        let start = term * 100_000;
+        holder.handle_event(at(start), Event::Elected { term, voters: five, barrier: term, commit: term - 1 }, &cell);
+        holder.handle_event(at(start), Event::Committed(term), &cell);
+        for step in 0..1000 {
+            let now = start + step * 20;
+            match step % 10 {
+                0 => {
+                    holder.handle_event(at(now), Event::VotersChanged(if step % 20 == 0 { joint } else { five }), &cell)
+                }
+                3 => drop(black_box(holder.read(at(now), &cell))),
+                6 => drop(black_box(holder.quorum_read(None, &cell))),
+                _ => holder.handle_timeout(at(now), &cell),
+            }
+            while let Some(action) = holder.poll_action() {
+                let Action::SendRound(round) = action else { continue };
+                for (id, grantor) in &mut grantors {
+                    let Some(round) = grantor.handle_round(at(now + 1), round) else { continue };
+                    holder.handle_event(at(now + 2), Event::Acked { from: *id, round }, &cell);
+                }
+            }
+            black_box((cell.try_read(at(now + 3)), cell.remaining(at(now + 3)), holder.poll_timeout()));
+            black_box((holder.lease_until(), holder.quorum_round(), holder.statistics()));
+        }
+        // A clock that goes back, an echo from nowhere, a transfer given up, the end of the term.
+        let stray = TermRound { term: 0, round: 0 };
+        holder.handle_event(at(start), Event::Acked { from: 9, round: stray }, &cell);
+        holder.handle_event(at(start), Event::TransferStarted, &cell);
+        black_box((holder.release(), holder.frame_round()));
+        holder.handle_event(at(start), Event::TransferEnded, &cell);
+        holder.handle_event(at(start), Event::Deposed, &cell);
+        for (_, grantor) in &mut grantors {
+            black_box(grantor.may_elect(at(start + 90_000), Some(Release { through: stray })));
+            black_box((grantor.held_until(), grantor.newest(), grantor.restart_hold_is_over()));
+        }
+    }
+    assert!(holder.statistics().rounds_opened > 1000, "something happened");
+    assert_eq!(taken() - before, 0, "a call of the core took memory from the heap");
+}

@@ -1,0 +1,104 @@
+//! The lease cell under every interleaving and every memory order that loom can tell apart.
+//!
+//! `RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p leasehold-core --test loom --release`
+#![cfg(loom)]
+
+use leasehold_core::{Config, Event, Holder, Instant, LeaseCell, Options, Permit, Reading, Voters};
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::thread;
+use std::time::Duration;
+
+fn at(millis: u64) -> Reading {
+    Some(Instant::from_nanos(millis * 1_000_000, millis * 1_000_000))
+}
+
+/// A holder that is its group's only voter: its own acknowledgement is the quorum, so each of its steps writes the cell.
+fn holder() -> Holder {
+    let options =
+        Options { hold: Duration::from_secs(1), lease: None, drift_ppm: 0, heartbeat: Duration::from_millis(100) };
+    Holder::new(1, Config::new(options).expect("a sound configuration"))
+}
+
+fn elected(term: u64) -> Event {
+    let voters = Voters::simple(&[1]).expect("one voter");
+    Event::Elected { term, voters, barrier: term, commit: term }
+}
+
+fn explore(model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(3));
+    builder.check(model);
+}
+
+/// Each reader looks once. What it may see depends on its sample, so that a permit of one lease with the end of another shows.
+#[test]
+fn no_reader_sees_a_permit_that_was_never_published() {
+    explore(|| {
+        let cell = Arc::new(LeaseCell::new());
+        let reader = |now: Reading, allowed: &'static [(u64, u64)]| {
+            let cell = cell.clone();
+            thread::spawn(move || {
+                if let Some(Permit { term, index }) = cell.try_read(now) {
+                    assert!(allowed.contains(&(term, index)), "term {term} at index {index} was never published");
+                }
+            })
+        };
+        // The lease of term 1 ends at 1000, that of term 2 at 1500.
+        let early = reader(at(600), &[(1, 1), (2, 2)]);
+        let late = reader(at(1200), &[(2, 2)]);
+        let mut holder = holder();
+        holder.handle_event(at(0), elected(1), &cell);
+        holder.handle_event(at(400), Event::Deposed, &cell);
+        holder.handle_event(at(500), elected(2), &cell);
+        early.join().expect("the early reader");
+        late.join().expect("the late reader");
+    });
+}
+
+#[test]
+fn no_reader_sees_a_permit_after_a_revocation_that_happened_before() {
+    explore(|| {
+        let cell = Arc::new(LeaseCell::new());
+        let voted = Arc::new(AtomicBool::new(false));
+        let readers = [(); 2].map(|()| {
+            let (cell, voted) = (cell.clone(), voted.clone());
+            thread::spawn(move || {
+                let after = voted.load(Ordering::Acquire);
+                let permit = cell.try_read(at(600));
+                assert!(!after || permit.is_none(), "{permit:?} was granted after the vote");
+            })
+        });
+        let mut holder = holder();
+        holder.handle_event(at(0), elected(1), &cell);
+        holder.handle_event(at(400), Event::Deposed, &cell);
+        // The vote that deposed this leader leaves: whoever knows of it must find no lease.
+        voted.store(true, Ordering::Release);
+        for reader in readers {
+            reader.join().expect("a reader");
+        }
+    });
+}
+
+/// The same cell serves the next term of the same node: a reader that has seen that lease sees no older one.
+#[test]
+fn a_reader_never_goes_back_to_an_earlier_lease() {
+    explore(|| {
+        let cell = Arc::new(LeaseCell::new());
+        let reader = {
+            let cell = cell.clone();
+            thread::spawn(move || {
+                let first = cell.try_read(at(600));
+                let second = cell.try_read(at(600));
+                if let (Some(first), Some(second)) = (first, second) {
+                    assert!(first.term <= second.term, "{first:?} was followed by {second:?}");
+                }
+            })
+        };
+        let mut holder = holder();
+        holder.handle_event(at(0), elected(1), &cell);
+        holder.handle_event(at(400), Event::Deposed, &cell);
+        holder.handle_event(at(500), elected(2), &cell);
+        reader.join().expect("the reader");
+    });
+}

@@ -1,0 +1,101 @@
+//! The two machines of the lease, and a trace of what they are told.
+
+use leasehold_core::trace::{Answer, Effect, Input, Recorder};
+use leasehold_core::{
+    Action, Config, Event, Grantor, Holder, LeaseCell, NodeId, Read, ReadError, Reading, Release, TermRound, Ticket,
+};
+use std::time::Duration;
+
+/// A holder and a grantor. Every input passes here, so that a recording misses none.
+pub(crate) struct Lease {
+    holder: Holder,
+    grantor: Grantor,
+    trace: Option<Trace>,
+}
+
+struct Trace {
+    recorder: Recorder,
+    text: String,
+}
+
+impl Lease {
+    pub(crate) fn new(id: NodeId, config: Config, longest_hold: Duration, now: Reading, record: bool) -> Lease {
+        let trace = record.then(|| Trace { recorder: Recorder::new(id, now), text: String::new() });
+        let (holder, grantor) = (Holder::new(id, config), Grantor::restarted(config, longest_hold, now));
+        let mut lease = Lease { holder, grantor, trace };
+        lease.note(now, Input::Start { config, longest_hold }, None);
+        lease
+    }
+
+    pub(crate) fn holder(&self) -> &Holder {
+        &self.holder
+    }
+
+    pub(crate) fn grantor(&self) -> &Grantor {
+        &self.grantor
+    }
+
+    pub(crate) fn handle_event(&mut self, now: Reading, event: Event, cell: &LeaseCell) {
+        self.holder.handle_event(now, event, cell);
+        self.note(now, Input::Event(event), None);
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Reading, cell: &LeaseCell) {
+        self.holder.handle_timeout(now, cell);
+        self.note(now, Input::Timeout, None);
+    }
+
+    pub(crate) fn read(&mut self, now: Reading, cell: &LeaseCell) -> Result<Read, ReadError> {
+        let read = self.holder.read(now, cell);
+        self.note(now, Input::Read, Some(Answer::Read(read)));
+        read
+    }
+
+    pub(crate) fn quorum_read(&mut self, now: Reading, cell: &LeaseCell) -> Result<Ticket, ReadError> {
+        let ticket = self.holder.quorum_read(now, cell);
+        self.note(now, Input::QuorumRead, Some(Answer::Read(ticket.map(Read::Quorum))));
+        ticket
+    }
+
+    pub(crate) fn handle_round(&mut self, now: Reading, round: TermRound) -> Option<TermRound> {
+        let echo = self.grantor.handle_round(now, round);
+        self.note(now, Input::Frame(round), Some(Answer::Echo(echo)));
+        echo
+    }
+
+    pub(crate) fn may_elect(&mut self, now: Reading, release: Option<Release>) -> bool {
+        let may = self.grantor.may_elect(now, release);
+        self.note(now, Input::MayElect(release), Some(Answer::MayElect(may)));
+        may
+    }
+
+    pub(crate) fn poll_action(&mut self) -> Option<Action> {
+        let action = self.holder.poll_action();
+        if let Some(trace) = &mut self.trace {
+            match action {
+                Some(action) => trace.recorder.action(action),
+                None => trace.recorder.taken(&mut trace.text).expect(WRITTEN),
+            }
+        }
+        action
+    }
+
+    pub(crate) fn frame_round(&mut self) -> Option<TermRound> {
+        self.holder.frame_round()
+    }
+
+    /// The lines recorded since this was last called.
+    pub(crate) fn take_trace(&mut self) -> String {
+        self.trace.as_mut().map(|trace| std::mem::take(&mut trace.text)).unwrap_or_default()
+    }
+
+    fn note(&mut self, now: Reading, input: Input, answer: Option<Answer>) {
+        if let Some(trace) = &mut self.trace {
+            let effect = Effect::seen(answer, &self.holder, &self.grantor);
+            trace.recorder.input(now, input, effect, &mut trace.text).expect(WRITTEN);
+        }
+    }
+}
+
+/// Why writing a trace cannot fail.
+const WRITTEN: &str = "a string takes whatever is written to it";

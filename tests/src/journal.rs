@@ -1,0 +1,147 @@
+//! A cluster of real replicas, watched: whatever changes is written down, as a story that can be read.
+
+use crate::cluster::Cluster;
+use crate::world::{Broken, Told};
+use leasehold_core::{NodeId, Term};
+use leasehold_raft::{StateRole, Statistics};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A cluster and what has been seen of it.
+pub struct Journal {
+    /// The cluster. After an input that is not a [`run`](Journal::run), call [`look`](Journal::look).
+    pub cluster: Cluster,
+    started: Duration,
+    seen: BTreeMap<NodeId, Seen>,
+    text: String,
+}
+
+/// What is watched of one node.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    role: StateRole,
+    term: Term,
+    leader: NodeId,
+    permit: Option<Term>,
+    statistics: Statistics,
+}
+
+impl Journal {
+    /// The journal of a cluster that has a leader with a lease, and that leader.
+    pub fn of(mut cluster: Cluster) -> (Journal, NodeId) {
+        let leader = cluster.elect();
+        cluster.run(Duration::from_millis(20));
+        let started = cluster.now;
+        let mut journal = Journal { cluster, started, seen: BTreeMap::new(), text: String::new() };
+        let _ = journal.look();
+        (journal, leader)
+    }
+
+    /// The story so far.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Writes a line for the reader.
+    pub fn says(&mut self, prose: &str) {
+        self.text.push_str(&format!("# {prose}\n"));
+    }
+
+    /// Lets time pass, a millisecond at a time.
+    ///
+    /// # Errors
+    /// When two nodes may read by a lease at once.
+    pub fn run(&mut self, millis: u64) -> Told {
+        for _ in 0..millis {
+            self.cluster.run(Duration::from_millis(1));
+            self.look()?;
+        }
+        Ok(())
+    }
+
+    /// Lets time pass until something holds.
+    ///
+    /// # Errors
+    /// When it does not within `millis`, or two nodes may read by a lease at once.
+    pub fn run_until(&mut self, what: &str, millis: u64, holds: impl Fn(&Cluster) -> bool) -> Told {
+        for _ in 0..millis {
+            if holds(&self.cluster) {
+                return Ok(());
+            }
+            self.run(1)?;
+        }
+        self.must(holds(&self.cluster), what)
+    }
+
+    /// Writes down what has changed.
+    ///
+    /// # Errors
+    /// When two nodes may read by a lease at once.
+    pub fn look(&mut self) -> Told {
+        let at = (self.cluster.now - self.started).as_millis();
+        let ids: Vec<NodeId> = self.cluster.nodes.keys().copied().collect();
+        let mut permits = 0;
+        for id in ids {
+            let Some(replica) = &self.cluster.nodes[&id].replica else {
+                if self.seen.remove(&id).is_some() {
+                    self.text.push_str(&format!("{at:>8}ms  n{id}  is down\n"));
+                }
+                continue;
+            };
+            let now = Seen {
+                role: replica.role(),
+                term: replica.term(),
+                leader: replica.leader(),
+                permit: self.cluster.permit(id).map(|permit| permit.term),
+                statistics: *replica.statistics(),
+            };
+            permits += usize::from(now.permit.is_some());
+            let before = self.seen.insert(id, now);
+            for change in changes(before, now) {
+                self.text.push_str(&format!("{at:>8}ms  n{id}  {change}\n"));
+            }
+        }
+        self.must(permits < 2, "at most one node reads by a lease")
+    }
+
+    /// Something must hold.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn must(&self, holds: bool, what: &str) -> Told {
+        if holds { Ok(()) } else { Err(Broken(format!("it must hold that {what}"))) }
+    }
+}
+
+fn changes(before: Option<Seen>, now: Seen) -> Vec<String> {
+    let mut changes = Vec::new();
+    let place = |seen: Seen| (seen.role, seen.term, seen.leader);
+    if before.map(place) != Some(place(now)) {
+        let Seen { term, leader, .. } = now;
+        changes.push(match now.role {
+            StateRole::Leader => format!("leads term {term}"),
+            StateRole::Candidate => format!("campaigns in term {term}"),
+            StateRole::PreCandidate => format!("asks whether it could win term {}", term + 1),
+            StateRole::Follower if leader == 0 => format!("is in term {term} and knows no leader"),
+            StateRole::Follower => format!("follows n{leader} in term {term}"),
+        });
+    }
+    match (before.and_then(|before| before.permit), now.permit) {
+        (None, Some(term)) => changes.push(format!("may read by the lease of term {term}")),
+        (Some(_), None) => changes.push("may no longer read by a lease".to_owned()),
+        _ => {}
+    }
+    let counted = before.map(|before| before.statistics).unwrap_or_default();
+    for (what, was, is) in [
+        ("keeps a vote request from its engine", counted.votes_withheld, now.statistics.votes_withheld),
+        ("keeps a \"campaign now\" from its engine", counted.transfers_withheld, now.statistics.transfers_withheld),
+        ("is held, and does not campaign", counted.campaigns_withheld, now.statistics.campaigns_withheld),
+    ] {
+        match is - was {
+            0 => {}
+            1 => changes.push(what.to_owned()),
+            times => changes.push(format!("{what}, {times} times")),
+        }
+    }
+    changes
+}

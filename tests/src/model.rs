@@ -1,0 +1,479 @@
+//! A second holder and grantor, in which single rules can be switched off.
+//!
+//! It derives the quorum round and the lease anew at each step, by trying rather than by keeping. What a trace shows but the
+//! protocol leaves open, such as how tickets are numbered and how many stamps there is room for, it does as the product does.
+
+use crate::rules::{Rule, Rules};
+use crate::world::Machine;
+use leasehold_core::trace::{Answer, Effect, Hold, Input, Line};
+use leasehold_core::{
+    Action, Config, Event, Index, Instant, NodeId, Permit, Read, ReadError, Reading, Reason, Release, Round, Term,
+    TermRound, Ticket, Voters,
+};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Stamps that a holder has room for.
+const ROOM: usize = 72;
+
+/// The model of one node.
+pub struct Model {
+    rules: Rules,
+    process: Option<Process>,
+}
+
+struct Process {
+    rules: Rules,
+    id: NodeId,
+    config: Config,
+    holder: HolderModel,
+    grantor: GrantorModel,
+    /// The published lease.
+    cell: Option<Published>,
+}
+
+#[derive(Clone, Copy)]
+struct Published {
+    from: Instant,
+    until: Instant,
+    permit: Permit,
+}
+
+#[derive(Default)]
+struct HolderModel {
+    last: Reading,
+    newest: Round,
+    newest_was_sent: bool,
+    send: bool,
+    stamps: Vec<(Round, Instant)>,
+    lead: Option<Lead>,
+    /// Through which round tickets were confirmed or aborted, and through which they must be aborted.
+    told: Round,
+    abort: Round,
+    /// Acks of the last term led, for a leader that takes them along.
+    old_acks: BTreeMap<NodeId, Round>,
+}
+
+#[derive(Clone)]
+struct Lead {
+    term: Term,
+    first: Round,
+    voters: Voters,
+    acks: BTreeMap<NodeId, Round>,
+    quorum: Round,
+    /// When the quorum round last rose, and which round was acked last.
+    rose_at: Reading,
+    acked_last: Round,
+    renewed_at_commit: Index,
+    released: Round,
+    transfer: bool,
+    promised_next: bool,
+    barrier: Index,
+    commit: Index,
+    opened: Reading,
+}
+
+struct GrantorModel {
+    last: Reading,
+    newest: Option<TermRound>,
+    acked: Option<Instant>,
+    ack_due: bool,
+    restart: Option<Instant>,
+    restart_due: Option<Duration>,
+}
+
+impl Model {
+    /// A model under these rules, not started yet.
+    pub fn new(rules: Rules) -> Model {
+        Model { rules, process: None }
+    }
+}
+
+impl Machine for Model {
+    fn handle(&mut self, line: &Line) -> Effect {
+        if let Input::Start { config, longest_hold } = line.input {
+            let longest = if self.rules.has(Rule::LongestHoldIsRecorded) { longest_hold } else { Duration::ZERO };
+            let hold = self.rules.has(Rule::RestartHold).then(|| longest.max(config.hold()));
+            let mut process = Process {
+                rules: self.rules,
+                id: line.node,
+                config,
+                holder: HolderModel { newest_was_sent: true, ..HolderModel::default() },
+                grantor: GrantorModel {
+                    last: None,
+                    newest: None,
+                    acked: None,
+                    ack_due: false,
+                    restart: None,
+                    restart_due: hold,
+                },
+                cell: None,
+            };
+            process.grantor_sees(line.now);
+            self.process = Some(process);
+        }
+        self.process.as_mut().expect("a process that has started").handle(line.now, line.input)
+    }
+}
+
+impl Process {
+    fn handle(&mut self, now: Reading, input: Input) -> Effect {
+        let answer = match input {
+            Input::Start { .. } => None,
+            Input::Look => Some(Answer::Permit(self.look(now))),
+            Input::Frame(round) => Some(Answer::Echo(self.echo(now, round))),
+            Input::MayElect(release) => Some(Answer::MayElect(self.may_elect(now, release))),
+            Input::Event(_) | Input::Timeout | Input::Read | Input::QuorumRead => {
+                self.holder_sees(now);
+                let answer = match input {
+                    Input::Event(event) => {
+                        self.learn(now, event);
+                        None
+                    }
+                    Input::Timeout => {
+                        self.heartbeat(now);
+                        None
+                    }
+                    Input::Read => Some(Answer::Read(self.read(now))),
+                    _ => Some(Answer::Read(self.ticket(now).map(Read::Quorum))),
+                };
+                self.publish();
+                answer
+            }
+        };
+        self.effect(answer)
+    }
+
+    fn effect(&mut self, answer: Option<Answer>) -> Effect {
+        let grantor = &self.grantor;
+        let hold = match (grantor.restart, grantor.acked) {
+            _ if grantor.ack_due || grantor.restart_due.is_some() => Hold::FromNextReading,
+            (Some(restart), Some(ack)) => Hold::Until(restart.max_each(ack)),
+            (Some(end), None) | (None, Some(end)) => Hold::Until(end),
+            (None, None) => Hold::None,
+        };
+        let wake = self.holder.lead.as_ref().filter(|lead| !lead.transfer).and_then(|lead| lead.opened);
+        let wake = wake.map(|opened| (opened.plus(self.config.heartbeat()), Reason::Heartbeat));
+        let lease = self.lease().map(|lease| lease.until);
+        let mut effect = Effect { answer, actions: [None; 3], lease, wake, hold };
+        let holder = &mut self.holder;
+        if holder.abort > holder.told {
+            holder.told = holder.abort;
+            effect.add(Action::Aborted { through: holder.told });
+        }
+        if let Some(lead) = &holder.lead {
+            if std::mem::take(&mut holder.send) {
+                holder.newest_was_sent = true;
+                effect.add(Action::SendRound(TermRound { term: lead.term, round: holder.newest }));
+            }
+            if lead.commit >= lead.barrier && lead.quorum > holder.told {
+                holder.told = lead.quorum;
+                effect.add(Action::Confirmed { through: lead.quorum });
+            }
+        }
+        effect
+    }
+
+    // The holder.
+
+    fn holder_sees(&mut self, now: Reading) {
+        let Some(at) = now else { return };
+        let backward = self.holder.last.is_some_and(|last| at.is_before_on_either_counter(last));
+        if backward && self.rules.has(Rule::BackwardReadingVoids) {
+            self.holder.stamps.clear();
+            if let Some(lead) = &mut self.holder.lead {
+                lead.opened = None;
+            }
+        }
+        self.holder.last = now;
+    }
+
+    fn learn(&mut self, now: Reading, event: Event) {
+        let rules = self.rules;
+        match event {
+            Event::Elected { term, voters, barrier, commit } => {
+                self.step_down();
+                let mut acks = BTreeMap::new();
+                if rules.has(Rule::AcksAreOfThisTerm) {
+                    self.holder.stamps.clear();
+                } else {
+                    acks = std::mem::take(&mut self.holder.old_acks);
+                }
+                let first = self.holder.newest;
+                self.holder.lead = Some(Lead {
+                    term,
+                    first,
+                    voters,
+                    acks,
+                    quorum: 0,
+                    rose_at: None,
+                    acked_last: 0,
+                    renewed_at_commit: commit,
+                    released: if rules.has(Rule::AcksAreOfThisTerm) { first } else { 0 },
+                    transfer: false,
+                    promised_next: false,
+                    barrier,
+                    commit,
+                    opened: None,
+                });
+                self.open(now);
+            }
+            Event::Deposed => self.step_down(),
+            Event::Acked { from, round } => self.count(now, from, round),
+            Event::Committed(index) => self.lead().commit = self.lead().commit.max(index),
+            Event::VotersChanged(voters) => {
+                let lead = self.lead();
+                lead.voters = voters;
+                if rules.has(Rule::QuorumFollowsTheVoters) {
+                    lead.acks.retain(|id, _| voters.contains(*id));
+                    lead.quorum = 0;
+                    self.recount(now);
+                }
+            }
+            Event::TransferStarted => {
+                let newest = self.holder.newest;
+                let lead = self.lead();
+                lead.transfer = true;
+                if rules.has(Rule::TransferReleases) {
+                    lead.released = newest;
+                }
+            }
+            Event::TransferEnded => {
+                self.lead().transfer = false;
+                self.open(now);
+            }
+        }
+    }
+
+    fn lead(&mut self) -> &mut Lead {
+        self.holder.lead.as_mut().expect("a leader")
+    }
+
+    fn step_down(&mut self) {
+        let Some(lead) = self.holder.lead.take() else { return };
+        self.holder.newest += u64::from(lead.promised_next);
+        self.holder.abort = self.holder.newest;
+        self.holder.send = false;
+        self.holder.newest_was_sent = true;
+        self.holder.old_acks = lead.acks;
+    }
+
+    fn open(&mut self, now: Reading) {
+        self.holder.newest += 1;
+        let (id, round) = (self.id, self.holder.newest);
+        self.stamp(round, now);
+        let counts_itself = !self.rules.has(Rule::OwnAckOnlyAsVoter);
+        let lead = self.lead();
+        lead.opened = now;
+        lead.promised_next = false;
+        if lead.voters.contains(id) || counts_itself {
+            lead.acks.insert(id, round);
+        }
+        self.holder.newest_was_sent = false;
+        self.holder.send = true;
+        self.recount(now);
+    }
+
+    fn stamp(&mut self, round: Round, now: Reading) {
+        let Some(at) = now else { return };
+        let stamps = &mut self.holder.stamps;
+        let close = self.config.lease() / 32;
+        let shared = stamps.last().is_some_and(|(_, last)| at.elapsed_since(*last).at_most < close);
+        if shared && self.rules.has(Rule::StampsAreShared) {
+            return;
+        }
+        stamps.push((round, at));
+        if stamps.len() > ROOM {
+            stamps.remove(0);
+        }
+    }
+
+    fn opened(&self, round: Round) -> Option<Instant> {
+        self.holder.stamps.iter().rev().find(|(first, _)| *first <= round).map(|(_, at)| *at)
+    }
+
+    fn count(&mut self, now: Reading, from: NodeId, ack: TermRound) {
+        let newest = self.holder.newest;
+        let rules = self.rules;
+        let Some(lead) = &mut self.holder.lead else { return };
+        let this_term = ack.term == lead.term && ack.round > lead.first;
+        if rules.has(Rule::AcksAreOfThisTerm) && !this_term || ack.round > newest {
+            return;
+        }
+        if rules.has(Rule::OnlyVotersCount) && !lead.voters.contains(from) {
+            return;
+        }
+        let last = lead.acks.entry(from).or_insert(0);
+        if ack.round > *last {
+            *last = ack.round;
+            lead.acked_last = ack.round;
+            self.recount(now);
+        }
+    }
+
+    /// The greatest round that a quorum acked, found by trying them all.
+    fn recount(&mut self, now: Reading) {
+        let rules = self.rules;
+        let id = self.id;
+        let Some(lead) = &mut self.holder.lead else { return };
+        let reached = |half: &[NodeId], round: Round| {
+            let member = |node: &NodeId| {
+                half.contains(node)
+                    || !rules.has(Rule::OnlyVotersCount)
+                    || (!rules.has(Rule::OwnAckOnlyAsVoter) && *node == id)
+            };
+            let count = lead.acks.iter().filter(|(node, acked)| member(node) && **acked >= round).count();
+            !half.is_empty() && count > half.len() / 2
+        };
+        let quorum = |round: &Round| {
+            let outgoing = lead.voters.outgoing();
+            let both = rules.has(Rule::BothHalvesCount);
+            reached(lead.voters.incoming(), *round) && (outgoing.is_empty() || !both || reached(outgoing, *round))
+        };
+        let mut rounds: Vec<Round> = lead.acks.values().copied().collect();
+        rounds.sort_unstable();
+        let found = rounds.into_iter().rev().find(quorum).unwrap_or(0);
+        if found > lead.quorum {
+            lead.rose_at = now;
+            lead.renewed_at_commit = lead.commit;
+        }
+        lead.quorum = if rules.has(Rule::QuorumFollowsTheVoters) { found } else { found.max(lead.quorum) };
+    }
+
+    /// The lease as the rules give it, whether or not it is over.
+    fn lease(&self) -> Option<Published> {
+        let rules = self.rules;
+        let lead = self.holder.lead.as_ref()?;
+        if lead.commit < lead.barrier && rules.has(Rule::Barrier) || lead.quorum <= lead.released {
+            return None;
+        }
+        let base = if rules.has(Rule::AckCountsForItsRound) { lead.quorum } else { lead.acked_last };
+        let from = if rules.has(Rule::AnchorIsTheOpening) { self.opened(base)? } else { lead.rose_at? };
+        let mut until = from.plus(self.config.lease());
+        if !rules.has(Rule::LeaseAgesByTheFasterCounter) {
+            until = Instant::from_nanos(until.awake_nanos(), u64::MAX);
+        }
+        if !rules.has(Rule::LeaseEndsByTheClock) {
+            until = Instant::from_nanos(u64::MAX, u64::MAX);
+        }
+        let index = if rules.has(Rule::PermitShowsTheCommit) { lead.commit } else { lead.renewed_at_commit };
+        Some(Published { from, until, permit: Permit { term: lead.term, index } })
+    }
+
+    fn publish(&mut self) {
+        let lease = self.lease();
+        if lease.is_some() || self.rules.has(Rule::DepositionRevokes) || self.holder.lead.is_some() {
+            self.cell = lease;
+        }
+    }
+
+    fn look(&self, now: Reading) -> Option<Permit> {
+        let now = if self.rules.has(Rule::NoReadingNoLease) { now } else { now.or(self.holder.last) }?;
+        let lease = self.cell?;
+        let early = now.is_before_on_either_counter(lease.from) && !self.rules.has(Rule::SampleBeforeTheAnchorIsGood);
+        (lease.until.is_surely_after(now) && !early).then_some(lease.permit)
+    }
+
+    fn read(&mut self, now: Reading) -> Result<Read, ReadError> {
+        if self.holder.lead.is_none() {
+            return Err(ReadError::NotLeader);
+        }
+        // The same question, of a cell that is up to date.
+        self.publish();
+        match self.look(now) {
+            Some(permit) => Ok(Read::Lease(permit)),
+            None => self.ticket(now).map(Read::Quorum),
+        }
+    }
+
+    fn ticket(&mut self, now: Reading) -> Result<Ticket, ReadError> {
+        let newest = self.holder.newest;
+        let sent = self.holder.newest_was_sent;
+        let lead = self.holder.lead.as_mut().ok_or(ReadError::NotLeader)?;
+        let index = lead.commit.max(lead.barrier);
+        if lead.transfer {
+            lead.promised_next = true;
+            return Ok(Ticket { round: newest + 1, index });
+        }
+        if sent {
+            self.open(now);
+        }
+        Ok(Ticket { round: self.holder.newest, index })
+    }
+
+    fn heartbeat(&mut self, now: Reading) {
+        let Some(lead) = &self.holder.lead else { return };
+        if lead.transfer && self.rules.has(Rule::NoRoundWhileTransferring) {
+            return;
+        }
+        let heartbeat = self.config.heartbeat();
+        let early = now.zip(lead.opened).is_some_and(|(now, at)| now.elapsed_since(at).at_most < heartbeat);
+        if !early {
+            self.open(now);
+        }
+    }
+
+    // The grantor.
+
+    fn grantor_sees(&mut self, now: Reading) -> Reading {
+        let at = now?;
+        let hold = self.config.hold();
+        let ignores = self.rules.has(Rule::GrantorIgnoresBackwardReadings);
+        let grantor = &mut self.grantor;
+        if ignores && grantor.last.is_some_and(|last| at.is_before_on_either_counter(last)) {
+            return None;
+        }
+        grantor.last = now;
+        if let Some(restart) = grantor.restart_due.take() {
+            grantor.restart = Some(at.plus(restart));
+        }
+        if std::mem::take(&mut grantor.ack_due) {
+            grantor.hold(at.plus(hold));
+        }
+        now
+    }
+
+    fn echo(&mut self, now: Reading, round: TermRound) -> Option<TermRound> {
+        let now = self.grantor_sees(now);
+        let hold = self.config.hold();
+        let remembers = self.rules.has(Rule::EchoWithoutReadingHolds);
+        let grantor = &mut self.grantor;
+        if grantor.newest.is_some_and(|newest| newest > round) {
+            return None;
+        }
+        grantor.newest = Some(round);
+        match now {
+            Some(at) => grantor.hold(at.plus(hold)),
+            None => grantor.ack_due = remembers,
+        }
+        Some(round)
+    }
+
+    fn may_elect(&mut self, now: Reading, release: Option<Release>) -> bool {
+        let now = self.grantor_sees(now);
+        let rules = self.rules;
+        let grantor = &mut self.grantor;
+        if let Some(release) = release.filter(|_| rules.has(Rule::ReleaseLiftsTheHold)) {
+            let covers = grantor.newest.is_some_and(|newest| newest <= release.through);
+            if covers || (grantor.newest.is_some() && !rules.has(Rule::ReleaseMustCoverTheNewestAck)) {
+                grantor.acked = None;
+                grantor.ack_due = false;
+                if !rules.has(Rule::RestartHoldEndsOnlyByTime) {
+                    grantor.restart = None;
+                    grantor.restart_due = None;
+                }
+            }
+        }
+        let Some(at) = now else { return false };
+        let slower = rules.has(Rule::HoldAgesByTheSlowerCounter);
+        let keeps = |end: Instant| if slower { end.is_maybe_after(at) } else { end.is_surely_after(at) };
+        grantor.restart = grantor.restart.filter(|end| keeps(*end));
+        grantor.restart.is_none() && grantor.restart_due.is_none() && !grantor.acked.is_some_and(keeps)
+    }
+}
+
+impl GrantorModel {
+    fn hold(&mut self, end: Instant) {
+        self.acked = Some(self.acked.map_or(end, |earlier| earlier.max_each(end)));
+    }
+}

@@ -1,0 +1,362 @@
+//! Clusters of real `leasehold serve` processes on loopback, spoken to with a Redis client that others wrote.
+//!
+//! Whatever happens to a test, its processes end with it, and if it failed, what they wrote to standard error is shown.
+
+use leasehold::demo::load::{Failure, Store};
+use redis::{Connection, ConnectionInfo, ErrorKind, RedisError, RedisResult, ServerErrorKind, cmd};
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// No answer takes longer: a node gives up after 5 s, and says so.
+pub const PATIENCE: Duration = Duration::from_secs(15);
+/// Ports are taken from here on: below those that the system hands out, so that no outgoing connection of another test
+/// sits on the port of a node that is being restarted.
+const FIRST_PORT: u16 = 20_000;
+const PORTS: u16 = 12_000;
+
+/// The `leasehold` binary of the profile under test, built once.
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let test = std::env::current_exe().expect("a test knows its own file");
+        let profile_dir = test.ancestors().nth(2).expect("tests are in target/PROFILE/deps");
+        let profile =
+            match profile_dir.file_name().and_then(|name| name.to_str()).expect("a profile's folder has a name") {
+                "debug" => "dev",
+                other => other,
+            };
+        let target_dir = profile_dir.parent().expect("tests are in target/PROFILE/deps");
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--package", "leasehold", "--bin", "leasehold", "--profile", profile])
+            .arg("--target-dir")
+            .arg(target_dir)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status()
+            .expect("cargo runs");
+        assert!(built.success(), "cargo could not build the leasehold binary");
+        profile_dir.join(format!("leasehold{}", std::env::consts::EXE_SUFFIX))
+    })
+}
+
+/// A port of loopback that nobody uses and no other test of this process gets.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let offset = (std::process::id() % u32::from(PORTS)) as u16;
+        let port = FIRST_PORT + (offset + NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// How to start one node.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// Its number.
+    pub id: u64,
+    /// The cluster it claims to belong to.
+    pub cluster: String,
+    /// Where it reaches every node, `host:port`.
+    pub peers: BTreeMap<u64, String>,
+    /// Its port for clients.
+    pub client_port: u16,
+    /// Its port for peers.
+    pub peer_port: u16,
+    /// Its data folder.
+    pub data_dir: PathBuf,
+    /// Where its standard error goes.
+    pub log: PathBuf,
+    /// Further flags.
+    pub flags: Vec<String>,
+}
+
+impl Recipe {
+    /// The command, with standard error going to the log.
+    pub fn command(&self) -> Command {
+        let peers: Vec<_> = self.peers.iter().map(|(id, address)| format!("{id}={address}")).collect();
+        let mut command = Command::new(binary());
+        command
+            .arg("serve")
+            .args(["--id", &self.id.to_string(), "--peers", &peers.join(","), "--cluster", &self.cluster])
+            .args(["--peer-listen", &format!("127.0.0.1:{}", self.peer_port)])
+            .args(["--client-listen", &format!("127.0.0.1:{}", self.client_port)])
+            .arg("--data-dir")
+            .arg(&self.data_dir)
+            .args(&self.flags)
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(self.open_log().expect("the log can be written"));
+        command
+    }
+
+    fn open_log(&self) -> io::Result<File> {
+        OpenOptions::new().create(true).append(true).open(&self.log)
+    }
+
+    /// Starts the node and waits until it serves clients.
+    ///
+    /// # Panics
+    /// When it ends instead.
+    pub fn start(&self) -> Process {
+        let mut child = self.command().spawn().expect("the binary runs");
+        let mut stdout = BufReader::new(child.stdout.take().expect("standard output is piped"));
+        let mut said = String::new();
+        while stdout.read_line(&mut said).expect("it speaks text") > 0 && !said.contains("try: redis-cli") {}
+        let process = Process { child, _stdout: stdout };
+        assert!(said.contains("serves clients"), "node {} did not start: {said}{}", self.id, self.logged());
+        process
+    }
+
+    /// Runs the node, which is expected to end by itself soon, and returns its exit code and standard error.
+    pub fn run(&self) -> (Option<i32>, String) {
+        let mut child = Process::spawn(&mut self.command());
+        let status =
+            child.wait(PATIENCE).unwrap_or_else(|| panic!("node {} should have ended:\n{}", self.id, self.logged()));
+        (status.code(), self.logged())
+    }
+
+    /// What it wrote to standard error so far.
+    pub fn logged(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+/// A running process, killed when dropped.
+pub struct Process {
+    child: Child,
+    /// Open as long as the process runs, lest it write into a closed pipe.
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl Process {
+    fn spawn(command: &mut Command) -> Process {
+        let mut child = command.spawn().expect("the binary runs");
+        let stdout = BufReader::new(child.stdout.take().expect("standard output is piped"));
+        Process { child, _stdout: stdout }
+    }
+
+    /// Ends it as `kill -9` does.
+    pub fn kill(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Asks it to stop (SIGTERM) and waits for it.
+    ///
+    /// # Panics
+    /// When it does not stop.
+    pub fn terminate(mut self) -> ExitStatus {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &id]).status().expect("kill runs");
+        assert!(sent.success());
+        self.wait(PATIENCE + PATIENCE).expect("a node that was asked to stop does so")
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Waits until it ends, for so long.
+    pub fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
+        eventually(patience, || self.child.try_wait().expect("it is our child"))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A cluster of processes.
+pub struct Processes {
+    /// How each was started.
+    pub recipes: BTreeMap<u64, Recipe>,
+    running: BTreeMap<u64, Process>,
+    folder: TempDir,
+}
+
+impl Processes {
+    /// Makes recipes for a cluster, and starts nothing yet.
+    pub fn prepare(size: u64, flags: &[&str]) -> Processes {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let ports: BTreeMap<u64, (u16, u16)> = (1..=size).map(|id| (id, (free_port(), free_port()))).collect();
+        let peers: BTreeMap<u64, String> =
+            ports.iter().map(|(id, (_, peer))| (*id, format!("127.0.0.1:{peer}"))).collect();
+        let recipe = |(&id, &(client_port, peer_port)): (&u64, &(u16, u16))| {
+            let recipe = Recipe {
+                id,
+                cluster: "test".to_owned(),
+                peers: peers.clone(),
+                client_port,
+                peer_port,
+                data_dir: folder.path().join(format!("n{id}")),
+                log: folder.path().join(format!("n{id}.log")),
+                flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            };
+            (id, recipe)
+        };
+        let recipes = ports.iter().map(recipe).collect();
+        Processes { recipes, running: BTreeMap::new(), folder }
+    }
+
+    /// Starts a cluster and waits until one node leads it.
+    pub fn start(size: u64) -> Processes {
+        Self::start_with(size, &[])
+    }
+
+    /// The same with further flags for every node.
+    pub fn start_with(size: u64, flags: &[&str]) -> Processes {
+        let mut cluster = Self::prepare(size, flags);
+        (1..=size).for_each(|id| cluster.start_node(id));
+        cluster.leader();
+        cluster
+    }
+
+    /// The folder with everything of this cluster.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts a node that does not run.
+    pub fn start_node(&mut self, id: u64) {
+        let process = self.recipes[&id].start();
+        self.running.insert(id, process);
+    }
+
+    /// Takes a running node's process out, to be ended in some way.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn take(&mut self, id: u64) -> Process {
+        self.running.remove(&id).expect("this node runs")
+    }
+
+    /// The numbers of the running nodes.
+    pub fn running(&self) -> Vec<u64> {
+        self.running.keys().copied().collect()
+    }
+
+    /// Whether none of the processes has ended by itself.
+    pub fn all_run(&mut self) -> bool {
+        self.running.values_mut().all(Process::is_running)
+    }
+
+    /// Waits for the leader that holds a valid lease.
+    ///
+    /// # Panics
+    /// When there is none in good time.
+    pub fn leader(&self) -> u64 {
+        let leads = |id: &u64| {
+            let info = lease_info(&mut self.connect(*id));
+            info["role"] == "leader" && info["lease_valid"] == "1"
+        };
+        eventually(PATIENCE, || self.running().into_iter().find(leads)).expect("a leader is elected")
+    }
+
+    /// The leader and the followers.
+    pub fn roles(&self) -> (u64, Vec<u64>) {
+        let leader = self.leader();
+        (leader, self.running().into_iter().filter(|id| *id != leader).collect())
+    }
+
+    /// A connection to a node, in RESP2.
+    pub fn connect(&self, id: u64) -> Connection {
+        connect(self.recipes[&id].client_port, 2).expect("the node takes clients")
+    }
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        self.running.clear();
+        if std::thread::panicking() {
+            for recipe in self.recipes.values() {
+                eprintln!("---- standard error of node {}\n{}", recipe.id, recipe.logged());
+            }
+            return;
+        }
+        for recipe in self.recipes.values() {
+            let logged = recipe.logged();
+            assert!(!logged.contains("panicked"), "node {} panicked:\n{logged}", recipe.id);
+        }
+    }
+}
+
+/// A client's connection to a port, in RESP2 or RESP3.
+///
+/// # Errors
+/// As the client reports them.
+pub fn connect(port: u16, protocol: u8) -> RedisResult<Connection> {
+    let info: ConnectionInfo = format!("redis://127.0.0.1:{port}/?protocol=resp{protocol}").parse()?;
+    let connection = redis::Client::open(info)?.get_connection_with_timeout(PATIENCE)?;
+    connection.set_read_timeout(Some(PATIENCE))?;
+    connection.set_write_timeout(Some(PATIENCE))?;
+    Ok(connection)
+}
+
+/// `INFO lease`, by field.
+///
+/// # Panics
+/// When the node does not answer.
+pub fn lease_info(connection: &mut Connection) -> BTreeMap<String, String> {
+    let text: String = cmd("INFO").arg("lease").query(connection).expect("a node always describes itself");
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// Asks again and again until there is an answer, for so long.
+pub fn eventually<T>(patience: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    let started = now();
+    loop {
+        let answer = ask();
+        if answer.is_some() || started.elapsed() > patience {
+            return answer;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The time, to measure how long something took.
+#[expect(clippy::disallowed_methods, reason = "tests time processes from outside")]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// The load's connection: the Redis client's.
+pub struct RedisStore(pub Connection);
+
+fn failure(error: &RedisError) -> Failure {
+    match (error.kind(), error.code()) {
+        (ErrorKind::Server(ServerErrorKind::TryAgain), _) | (_, Some("TRYAGAIN" | "BUSY")) => Failure::NotExecuted,
+        (_, Some(_)) => Failure::Uncertain,
+        (_, None) => Failure::Disconnected,
+    }
+}
+
+impl Store for RedisStore {
+    fn get(&mut self, key: &str) -> Result<Option<Vec<u8>>, Failure> {
+        cmd("GET").arg(key).query(&mut self.0).map_err(|error| failure(&error))
+    }
+
+    fn set(&mut self, key: &str, number: u64) -> Result<(), Failure> {
+        cmd("SET").arg(key).arg(number).exec(&mut self.0).map_err(|error| failure(&error))
+    }
+}

@@ -1,0 +1,77 @@
+//! A disk in memory that outlives the process that writes to it.
+
+use leasehold_core::Index;
+use leasehold_driver::{Batch, Change, Disk, Record, Recovered};
+use parking_lot::Mutex;
+use std::io;
+use std::sync::Arc;
+
+/// A disk in memory. Clones are the same disk, so a node that was killed can be started from it again.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryDisk {
+    holds: Arc<Mutex<Recovered>>,
+}
+
+impl MemoryDisk {
+    /// What a node finds that starts from it now.
+    pub fn recovered(&self) -> Recovered {
+        self.holds.lock().clone()
+    }
+}
+
+impl Disk for MemoryDisk {
+    fn commit(&mut self, batches: &[Batch]) -> io::Result<()> {
+        let mut holds = self.holds.lock();
+        batches.iter().for_each(|batch| write(&mut holds, batch));
+        Ok(())
+    }
+}
+
+fn write(holds: &mut Recovered, batch: &Batch) {
+    let Batch { group: _, hard_state, reset_log, entries, changes, applied, compact_through, longest_hold } = batch;
+    if let Some(hard_state) = hard_state {
+        holds.hard_state = *hard_state;
+    }
+    if *reset_log {
+        let applied = applied.as_ref().expect("a log is reset to what is applied");
+        holds.entries.clear();
+        holds.compacted = (applied.index, applied.term);
+    }
+    if let Some(first) = entries.first() {
+        holds.entries.truncate(position(holds, first.index));
+        let next = holds.entries.last().map_or(holds.compacted.0, |last| last.index) + 1;
+        assert_eq!(first.index, next, "entries follow the log");
+        holds.entries.extend_from_slice(entries);
+    }
+    for change in changes {
+        match change {
+            Change::Put(record) => put(&mut holds.records, record),
+            Change::Delete(key) => holds.records.retain(|record| record.key != *key),
+            Change::Clear => holds.records.clear(),
+        }
+    }
+    if let Some(applied) = applied {
+        holds.applied = applied.clone();
+    }
+    if let Some((index, term)) = *compact_through
+        && index > holds.compacted.0
+    {
+        holds.entries.drain(..position(holds, index + 1));
+        holds.compacted = (index, term);
+    }
+    if let Some(hold) = longest_hold {
+        holds.longest_hold = *hold;
+    }
+}
+
+/// How many stored entries come before `index`.
+fn position(holds: &Recovered, index: Index) -> usize {
+    holds.entries.partition_point(|entry| entry.index < index)
+}
+
+fn put(records: &mut Vec<Record>, new: &Record) {
+    match records.binary_search_by(|record| record.key.cmp(&new.key)) {
+        Ok(at) => records[at] = new.clone(),
+        Err(at) => records.insert(at, new.clone()),
+    }
+}

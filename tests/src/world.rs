@@ -1,0 +1,526 @@
+//! A small abstract Raft, moved by hand: nodes with clocks, terms and votes, and a network that delivers what the story
+//! delivers. It tells the real machines, or the model's, what an engine would tell them, and writes down what followed.
+
+use crate::model::Model;
+use crate::rules::{Rule, Rules};
+use leasehold_core::trace::{Answer, Effect, Input, Line, Node, REPLAY_ORIGIN};
+use leasehold_core::{
+    Action, Config, Event, Index, Instant, NodeId, Options, Read, Reading, Release, Round, Term, TermRound, Ticket,
+    Voters,
+};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Why a story did not go as it must.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken(pub String);
+
+/// What a story, or a step of it, comes to.
+pub type Told<T = ()> = Result<T, Broken>;
+
+/// Something that takes what a node takes.
+pub trait Machine {
+    /// Takes one line's input, and says what followed.
+    fn handle(&mut self, line: &Line) -> Effect;
+}
+
+/// The product's machines.
+#[derive(Default)]
+struct Real(Option<Node>);
+
+impl Machine for Real {
+    fn handle(&mut self, line: &Line) -> Effect {
+        Node::replay(&mut self.0, line).expect("the abstract engine keeps the engine's rules")
+    }
+}
+
+/// One node's clock: nanoseconds since the story began, on both counters.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clock {
+    /// The counter that stops in a suspend.
+    pub awake: i64,
+    /// The counter that goes on.
+    pub total: i64,
+    /// Whether the first stands still although the machine runs.
+    pub awake_frozen: bool,
+    /// Whether the second does.
+    pub total_frozen: bool,
+    /// Whether it gives no readings.
+    pub failed: bool,
+}
+
+impl Clock {
+    /// Sets both counters back, or forth.
+    pub fn step(&mut self, millis: i64) {
+        self.awake += millis * 1_000_000;
+        self.total += millis * 1_000_000;
+    }
+}
+
+/// A frame of a leader on its way: every frame carries a round.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame {
+    /// The leader.
+    pub from: NodeId,
+    /// Its round.
+    pub round: TermRound,
+}
+
+/// A response on its way to a leader.
+#[derive(Clone, Copy, Debug)]
+pub struct Response {
+    /// Who responds.
+    pub from: NodeId,
+    /// To whom.
+    pub to: NodeId,
+    /// The responder's term.
+    pub term: Term,
+    /// What it echoes.
+    pub echo: Option<TermRound>,
+}
+
+struct Place {
+    machine: Box<dyn Machine>,
+    clock: Clock,
+    config: Config,
+    /// The longest hold on this node's disk.
+    longest_hold: Duration,
+    term: Term,
+    leads: bool,
+    newest: TermRound,
+    confirmed: Round,
+    /// A reading taken before the input it will be used for had arrived.
+    stale: Option<Reading>,
+}
+
+/// The world of one story.
+pub struct World {
+    rules: Rules,
+    make: Box<dyn Fn() -> Box<dyn Machine>>,
+    places: BTreeMap<NodeId, Place>,
+    /// The configuration in force.
+    pub voters: Voters,
+    last_index: Index,
+    newest_leader: Term,
+    stale_read: Option<String>,
+    text: String,
+    hushed: bool,
+    elided: bool,
+}
+
+/// Hold 1000 ms, lease 900 ms, heartbeat 100 ms, clocks off by at most a thousandth.
+pub fn timing() -> Config {
+    timing_of(1000, 900)
+}
+
+/// The usual timing but for hold and lease, in milliseconds.
+pub fn timing_of(hold: u64, lease: u64) -> Config {
+    let [hold, lease, heartbeat] = [hold, lease, 100.min(lease / 2)].map(Duration::from_millis);
+    Config::new(Options { hold, lease: Some(lease), drift_ppm: 1000, heartbeat }).expect("they fit together")
+}
+
+impl World {
+    /// A world of the product's machines.
+    pub fn real() -> World {
+        World::of(Rules::ALL, || Box::<Real>::default())
+    }
+
+    /// A world of the model, under these rules.
+    pub fn model(rules: Rules) -> World {
+        World::of(rules, move || Box::new(Model::new(rules)))
+    }
+
+    fn of(rules: Rules, make: impl Fn() -> Box<dyn Machine> + 'static) -> World {
+        World {
+            rules,
+            make: Box::new(make),
+            places: BTreeMap::new(),
+            voters: Voters::NONE,
+            last_index: 0,
+            newest_leader: 0,
+            stale_read: None,
+            text: String::new(),
+            hushed: false,
+            elided: false,
+        }
+    }
+
+    /// Whether a rule is in force.
+    pub fn has(&self, rule: Rule) -> bool {
+        self.rules.has(rule)
+    }
+
+    /// The story as a trace.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether some lines were left out of the trace.
+    pub fn is_elided(&self) -> bool {
+        self.elided
+    }
+
+    /// Writes a line for the reader.
+    pub fn says(&mut self, prose: &str) {
+        if !self.hushed {
+            self.text.push_str(&format!("# {prose}\n"));
+        }
+    }
+
+    /// Leaves what `more` does out of the trace.
+    pub fn hushed<T>(&mut self, more: impl FnOnce(&mut World) -> T) -> T {
+        self.hushed = true;
+        self.elided = true;
+        let outcome = more(self);
+        self.hushed = false;
+        outcome
+    }
+
+    /// Starts voters `1..=size` five seconds before the story, so that no restart holds them.
+    pub fn begin(&mut self, size: u64) {
+        self.begin_with(size, timing());
+    }
+
+    /// The same with another timing.
+    pub fn begin_with(&mut self, size: u64, config: Config) {
+        let ids: Vec<NodeId> = (1..=size).collect();
+        self.voters = Voters::simple(&ids).expect("voters");
+        self.says("The nodes started five seconds before the story begins: no restart holds them.");
+        for id in ids {
+            self.add(id, config);
+        }
+    }
+
+    /// A node that starts five seconds before now.
+    pub fn add(&mut self, id: NodeId, config: Config) {
+        let mut clock = Clock::default();
+        clock.step(-5000);
+        let place = Place {
+            machine: (self.make)(),
+            clock,
+            config,
+            longest_hold: Duration::ZERO,
+            term: 0,
+            leads: false,
+            newest: TermRound { term: 0, round: 0 },
+            confirmed: 0,
+            stale: None,
+        };
+        self.places.insert(id, place);
+        self.start_with(id, config);
+        self.clock(id).step(5000);
+    }
+
+    /// Starts node `id` again. What it held in memory is gone.
+    pub fn restart(&mut self, id: NodeId) {
+        let config = self.place(id).config;
+        self.restart_with(id, config);
+    }
+
+    /// Starts node `id` again, with another configuration.
+    pub fn restart_with(&mut self, id: NodeId, config: Config) {
+        self.place(id).leads = false;
+        self.start_with(id, config);
+    }
+
+    fn start_with(&mut self, id: NodeId, config: Config) {
+        let place = self.place(id);
+        place.config = config;
+        // Durable before the first echo under it.
+        let longest_hold = place.longest_hold;
+        place.longest_hold = longest_hold.max(config.hold());
+        self.input(id, Input::Start { config, longest_hold });
+    }
+
+    /// Lets time pass everywhere.
+    pub fn pass(&mut self, millis: u64) {
+        self.pass_micros(millis * 1000);
+    }
+
+    /// Lets time pass everywhere, in microseconds.
+    pub fn pass_micros(&mut self, micros: u64) {
+        let nanos = i64::try_from(micros * 1000).expect("a short story");
+        for place in self.places.values_mut() {
+            let clock = &mut place.clock;
+            clock.awake += if clock.awake_frozen { 0 } else { nanos };
+            clock.total += if clock.total_frozen { 0 } else { nanos };
+        }
+    }
+
+    /// The clock of node `id`, to meddle with.
+    pub fn clock(&mut self, id: NodeId) -> &mut Clock {
+        &mut self.place(id).clock
+    }
+
+    /// Node `id`'s thread sleeps, ready to handle what comes next.
+    pub fn sleeps(&mut self, id: NodeId, millis: u64) {
+        if !self.has(Rule::ReadingBelongsToItsInput) {
+            let early = self.reading(id);
+            self.place(id).stale = Some(early);
+        }
+        self.pass(millis);
+    }
+
+    /// What node `id`'s clock shows.
+    pub fn reading(&mut self, id: NodeId) -> Reading {
+        let clock = self.place(id).clock;
+        let awake = REPLAY_ORIGIN.awake_nanos().checked_add_signed(clock.awake)?;
+        let total = REPLAY_ORIGIN.total_nanos().checked_add_signed(clock.total)?;
+        (!clock.failed).then(|| Instant::from_nanos(awake, total))
+    }
+
+    /// Gives node `id` an input.
+    pub fn input(&mut self, id: NodeId, input: Input) -> Effect {
+        let now = match self.place(id).stale.take() {
+            Some(stale) => stale,
+            None => self.reading(id),
+        };
+        self.input_at(id, now, input)
+    }
+
+    /// Gives node `id` an input with this reading.
+    pub fn input_at(&mut self, id: NodeId, now: Reading, input: Input) -> Effect {
+        let line = Line { node: id, now, input, taken: true };
+        let place = self.place(id);
+        let effect = place.machine.handle(&line);
+        for action in effect.actions.iter().flatten() {
+            match action {
+                Action::SendRound(round) => place.newest = *round,
+                Action::Confirmed { through } => place.confirmed = *through,
+                Action::Aborted { .. } => {}
+            }
+        }
+        if !self.hushed {
+            self.text.push_str(&format!("{}\n", line.shown(&effect, REPLAY_ORIGIN)));
+        }
+        let permit = match effect.answer {
+            Some(Answer::Permit(permit)) => permit,
+            Some(Answer::Read(Ok(Read::Lease(permit)))) => Some(permit),
+            _ => None,
+        };
+        if let Some(permit) = permit.filter(|permit| permit.term < self.newest_leader) {
+            let newer = self.newest_leader;
+            self.stale_read = Some(format!("n{id} read by the lease of term {} while term {newer} led", permit.term));
+        }
+        effect
+    }
+
+    /// Node `id` campaigns in the next term and asks these for their votes. Whether it was elected.
+    pub fn campaign(&mut self, id: NodeId, asking: &[NodeId], release: Option<Release>) -> bool {
+        let names: Vec<String> = asking.iter().map(|id| format!("n{id}")).collect();
+        self.says(&format!("n{id} would campaign, and ask {} to vote.", names.join(", ")));
+        if !self.may_elect(id, release) {
+            return false;
+        }
+        // Candidates try until their term is high enough.
+        let term = self.places.values().map(|place| place.term).max().unwrap_or(0) + 1;
+        self.take_term(id, term);
+        let mut votes = vec![id];
+        for voter in asking {
+            if self.vote(*voter, term, release) {
+                votes.push(*voter);
+            }
+        }
+        let majority =
+            |half: &[NodeId]| half.is_empty() || half.iter().filter(|id| votes.contains(id)).count() > half.len() / 2;
+        let elected = majority(self.voters.incoming()) && majority(self.voters.outgoing());
+        if elected {
+            self.newest_leader = self.newest_leader.max(term);
+            self.last_index += 1;
+            let (voters, barrier) = (self.voters, self.last_index);
+            self.place(id).leads = true;
+            self.input(id, Input::Event(Event::Elected { term, voters, barrier, commit: barrier - 1 }));
+        }
+        elected
+    }
+
+    /// Whether node `id` may help to elect, or campaign.
+    pub fn may_elect(&mut self, id: NodeId, release: Option<Release>) -> bool {
+        self.input(id, Input::MayElect(release)).answer == Some(Answer::MayElect(true))
+    }
+
+    /// Asks node `id` for its vote in `term`.
+    pub fn vote(&mut self, id: NodeId, term: Term, release: Option<Release>) -> bool {
+        let granted = self.may_elect(id, release) && self.place(id).term < term;
+        if granted && self.has(Rule::RevokedBeforeTheVoteLeaves) {
+            self.take_term(id, term);
+        }
+        granted
+    }
+
+    /// Node `id` sees a term: a higher one deposes it.
+    pub fn take_term(&mut self, id: NodeId, term: Term) {
+        let place = self.place(id);
+        if term > place.term {
+            place.term = term;
+            if std::mem::take(&mut place.leads) {
+                self.input(id, Input::Event(Event::Deposed));
+            }
+        }
+    }
+
+    /// A frame of leader `id`, as it would leave now.
+    pub fn frame(&mut self, id: NodeId) -> Frame {
+        Frame { from: id, round: self.place(id).newest }
+    }
+
+    /// A frame arrives at node `to`, which responds.
+    pub fn deliver(&mut self, frame: Frame, to: NodeId) -> Response {
+        self.take_term(to, frame.round.term);
+        let term = self.place(to).term;
+        let mut echo = None;
+        // The engine refuses the leader of an old term, and the grantor never hears of its round.
+        if term == frame.round.term
+            && let Some(Answer::Echo(echoed)) = self.input(to, Input::Frame(frame.round)).answer
+        {
+            echo = echoed;
+        }
+        Response { from: to, to: frame.from, term, echo }
+    }
+
+    /// A response arrives.
+    pub fn respond(&mut self, response: Response) {
+        let Response { from, to, term, echo } = response;
+        let place = self.place(to);
+        let newest = place.newest;
+        let mut ack = echo;
+        if term > place.term {
+            if self.has(Rule::HigherTermDeposes) {
+                self.take_term(to, term);
+            } else {
+                ack = Some(newest);
+            }
+        }
+        if !self.has(Rule::AcksAreRounds) {
+            ack = Some(newest);
+        }
+        if let Some(round) = ack {
+            self.input(to, Input::Event(Event::Acked { from, round }));
+        }
+    }
+
+    /// Frames of leader `id` to these nodes, and their responses, all at once.
+    pub fn exchange(&mut self, id: NodeId, with: &[NodeId]) {
+        let frame = self.frame(id);
+        for other in with {
+            let response = self.deliver(frame, *other);
+            self.respond(response);
+        }
+    }
+
+    /// Leader `id` commits one more entry.
+    pub fn write(&mut self, id: NodeId) -> Index {
+        self.last_index += 1;
+        self.commit(id)
+    }
+
+    /// Leader `id` commits all there is.
+    pub fn commit(&mut self, id: NodeId) -> Index {
+        let index = self.last_index;
+        self.input(id, Input::Event(Event::Committed(index)));
+        index
+    }
+
+    /// Node 1 is elected by everyone, and these acknowledge its first round.
+    pub fn leads(&mut self, acked_by: &[NodeId]) -> Told {
+        let others: Vec<NodeId> = self.places.keys().copied().filter(|id| *id != 1).collect();
+        let elected = self.campaign(1, &others, None);
+        self.must(elected, "n1 is elected")?;
+        self.exchange(1, acked_by);
+        self.commit(1);
+        Ok(())
+    }
+
+    /// Leader `id` opens a round, if one is due, and these acknowledge it.
+    pub fn heartbeat(&mut self, id: NodeId, acked_by: &[NodeId]) {
+        self.input(id, Input::Timeout);
+        self.exchange(id, acked_by);
+    }
+
+    /// Leader `id` begins to hand leadership over. What its "campaign now" will carry.
+    pub fn transfer(&mut self, id: NodeId) -> Release {
+        self.input(id, Input::Event(Event::TransferStarted));
+        Release { through: self.place(id).newest }
+    }
+
+    /// Its engine gives the transfer up.
+    pub fn abandon(&mut self, id: NodeId) {
+        self.input(id, Input::Event(Event::TransferEnded));
+    }
+
+    /// The voters change, as leader `id` learns.
+    pub fn change(&mut self, id: NodeId, voters: Voters) {
+        self.voters = voters;
+        self.input(id, Input::Event(Event::VotersChanged(voters)));
+    }
+
+    /// A read at node `id`, which must be answered by the lease: of which term, and at which index.
+    pub fn lease_read(&mut self, id: NodeId) -> Told<(Term, Index)> {
+        match self.input(id, Input::Read).answer {
+            Some(Answer::Read(Ok(Read::Lease(permit)))) => self.sound().map(|()| (permit.term, permit.index)),
+            other => Err(Broken(format!("n{id} must read by its lease, and not: {other:?}"))),
+        }
+    }
+
+    /// A read at node `id`, which must take a quorum round.
+    pub fn quorum_read(&mut self, id: NodeId) -> Told<Ticket> {
+        match self.input(id, Input::Read).answer {
+            Some(Answer::Read(Ok(Read::Quorum(ticket)))) => Ok(ticket),
+            other => Err(Broken(format!("n{id} must take a quorum round, and not: {other:?}"))),
+        }
+    }
+
+    /// A reader thread looks at node `id`'s cell, which must grant: a lease of which term, and which index.
+    pub fn permit(&mut self, id: NodeId) -> Told<(Term, Index)> {
+        match self.input(id, Input::Look).answer {
+            Some(Answer::Permit(Some(permit))) => self.sound().map(|()| (permit.term, permit.index)),
+            _ => Err(Broken(format!("n{id}'s cell must grant"))),
+        }
+    }
+
+    /// A reader thread looks at node `id`'s cell, which must not grant.
+    pub fn no_permit(&mut self, id: NodeId) -> Told {
+        let granted = self.input(id, Input::Look).answer != Some(Answer::Permit(None));
+        self.must(!granted, &format!("n{id}'s cell grants nothing"))
+    }
+
+    /// Neither a reader thread nor the holder of node `id` may use the lease.
+    pub fn no_lease(&mut self, id: NodeId) -> Told {
+        self.no_permit(id)?;
+        let by_lease = matches!(self.input(id, Input::Read).answer, Some(Answer::Read(Ok(Read::Lease(_)))));
+        self.must(!by_lease, &format!("n{id} has no lease"))
+    }
+
+    /// Node `id` must refuse to help elect anyone.
+    pub fn refuses(&mut self, id: NodeId, release: Option<Release>) -> Told {
+        let may = self.may_elect(id, release);
+        self.must(!may, &format!("n{id} is held"))
+    }
+
+    /// Through which round node `id` has confirmed quorum reads.
+    pub fn confirmed(&self, id: NodeId) -> Round {
+        self.places[&id].confirmed
+    }
+
+    /// Whether two nodes accept each other's timing.
+    pub fn meet(&self, one: NodeId, other: NodeId) -> bool {
+        let (one, other) = (self.places[&one].config, self.places[&other].config);
+        !self.has(Rule::PeersCheckHolds)
+            || one.accept_peer(other.terms()).is_ok() && other.accept_peer(one.terms()).is_ok()
+    }
+
+    /// Something must hold.
+    pub fn must(&self, holds: bool, what: &str) -> Told {
+        self.sound()?;
+        if holds { Ok(()) } else { Err(Broken(format!("it must hold that {what}"))) }
+    }
+
+    /// Nobody read by a lease that was no longer good.
+    pub fn sound(&self) -> Told {
+        self.stale_read.clone().map_or(Ok(()), |stale| Err(Broken(stale)))
+    }
+
+    fn place(&mut self, id: NodeId) -> &mut Place {
+        self.places.get_mut(&id).expect("a node of the story")
+    }
+}

@@ -1,0 +1,74 @@
+//! Who may name a runtime: the two crates that are one, and nobody below the server.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What must work on any runtime.
+const RUNTIME_FREE: [&str; 6] = [
+    "leasehold-core",
+    "leasehold-clock",
+    "leasehold-raft",
+    "leasehold-driver",
+    "leasehold-transport-tcp",
+    "leasehold-storage",
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate is a folder of the workspace").to_owned()
+}
+
+/// The names of all that a crate is built from, with its own first.
+fn tree(of: &str) -> Vec<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--locked", "--edges", "normal", "--prefix", "none", "--package", of])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "cargo tree of {of}: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("names are text");
+    text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+}
+
+fn is_tokio(name: &str) -> bool {
+    name == "tokio" || name == "mio" || name.starts_with("tokio-") || name == "leasehold-runtime-tokio"
+}
+
+fn is_smol(name: &str) -> bool {
+    ["smol", "async-io", "async-executor", "async-global-executor", "async-net", "leasehold-runtime-smol"]
+        .contains(&name)
+}
+
+#[test]
+fn below_the_server_nothing_names_a_runtime() {
+    for package in RUNTIME_FREE {
+        let tree = tree(package);
+        assert_eq!(tree[0], package);
+        let runtime = tree.iter().find(|name| is_tokio(name) || is_smol(name));
+        assert_eq!(runtime, None, "{package} depends on a runtime");
+    }
+}
+
+#[test]
+fn the_core_depends_on_nothing() {
+    assert_eq!(tree("leasehold-core"), ["leasehold-core"]);
+}
+
+#[test]
+fn runtimes_do_not_import_each_other() {
+    let (tokio, smol) = (tree("leasehold-runtime-tokio"), tree("leasehold-runtime-smol"));
+    assert!(tokio.iter().any(|name| is_tokio(name)) && smol.iter().any(|name| is_smol(name)), "the names are known");
+    assert_eq!(tokio.iter().find(|name| is_smol(name)), None);
+    assert_eq!(smol.iter().find(|name| is_tokio(name)), None);
+}
+
+#[test]
+fn a_runtime_is_one_short_file() {
+    for runtime in ["runtime-tokio", "runtime-smol"] {
+        let source = root().join(runtime).join("src");
+        let files: Vec<_> =
+            std::fs::read_dir(&source).expect("a folder").map(|entry| entry.expect("an entry").file_name()).collect();
+        assert_eq!(files, ["lib.rs"], "{runtime}");
+        let lines = std::fs::read_to_string(source.join("lib.rs")).expect("a file").lines().count();
+        assert!(lines < 200, "{runtime} has {lines} lines; what every runtime needs belongs in the driver");
+    }
+}

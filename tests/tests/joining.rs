@@ -1,0 +1,19 @@
+//! Nodes that join one after the other.
+
+use leasehold_raft::wire::{Change, Step, Transition};
+use leasehold_tests::cluster::Cluster;
+
+#[test]
+fn a_second_node_joins_after_a_snapshot_was_made_for_the_first() {
+    let mut cluster = Cluster::founded(3);
+    let leader = cluster.elect();
+    for id in [4, 5] {
+        cluster.add_node(id);
+        let change = Change { transition: Transition::Auto, steps: vec![Step::AddVoter(id)] };
+        cluster.change(leader, &change).expect("the change is proposed");
+        // A node throws away a snapshot whose configuration it is not in: the one made for node 4 is of no use to node 5.
+        cluster.run_until("the node has joined", |cluster| {
+            cluster.replica(id).membership().voters.contains(&id) && cluster.replica(id).leader() == leader
+        });
+    }
+}

@@ -1,0 +1,433 @@
+//! What must hold in every run, tried on random ones: clocks that step back, stop giving readings, sleep, and run as far apart
+//! as the drift allows; messages delayed, lost, repeated and out of order; restarts, transfers, changes of voters.
+//!
+//! A run is a list of numbers, each of which is one thing that happens. A failure prints the shortest list that was found;
+//! `LEASEHOLD_CASE="7, 1024, 3" cargo test -p leasehold-tests --test properties PROPERTY` runs that one again.
+
+use leasehold_core::{
+    Config, Event, Grantor, Holder, Instant, LeaseCell, NodeId, Options, Reading, Round, Term, TermRound, Ticket,
+    Voters,
+};
+use leasehold_tests::abstract_raft::{Input, Message, Node, Output, Rules};
+use quickcheck::{Gen, QuickCheck, TestResult};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const MILLIS: u64 = 1_000_000;
+/// One eleventh: so clocks advance by 10, 11 or 12 for every 11 that pass.
+const DRIFT_PPM: u32 = 90_909;
+const HOLD: Duration = Duration::from_millis(1200);
+const LEASE: Duration = Duration::from_millis(1000);
+
+/// Runs a property on random cases, or on the one that the environment names.
+fn check(runs: u64, length: usize, property: fn(Vec<u32>) -> TestResult) {
+    match std::env::var("LEASEHOLD_CASE") {
+        Ok(case) => {
+            let numbers = case.split([',', ' ', '[', ']']).filter(|number| !number.is_empty());
+            let case = numbers.map(|number| number.parse().expect("a list of numbers")).collect();
+            assert!(!property(case).is_failure(), "the case still fails");
+        }
+        Err(_) => QuickCheck::new().rng(Gen::new(length)).tests(runs).quickcheck(property),
+    }
+}
+
+/// Takes decisions from one number of a case.
+struct Choice(u64);
+
+impl Choice {
+    /// One of `count`.
+    fn of(&mut self, count: usize) -> usize {
+        // A step of splitmix64: nearby numbers decide differently.
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed >> 32) as usize % count
+    }
+
+    fn one_in(&mut self, count: usize) -> bool {
+        self.of(count) == 0
+    }
+}
+
+/// A machine with its clock and its process.
+struct Machine {
+    node: Node,
+    cell: LeaseCell,
+    at: Instant,
+    failing: bool,
+}
+
+/// A quorum read in wait.
+struct Parked {
+    at: usize,
+    ticket: Ticket,
+    term: Term,
+    /// The highest index that any leader could have acknowledged when it arrived.
+    acknowledged: usize,
+}
+
+struct World {
+    rules: Rules,
+    machines: Vec<Machine>,
+    sent: Vec<Message>,
+    parked: Vec<Parked>,
+    /// The highest index that any leader committed in its own term, and the newest such term.
+    acknowledged: (Term, usize),
+    /// How often a lease was found valid: a run without any shows nothing.
+    leases: usize,
+}
+
+impl World {
+    fn new(configurations: &[&[NodeId]]) -> World {
+        let options =
+            Options { hold: HOLD, lease: Some(LEASE), drift_ppm: DRIFT_PPM, heartbeat: Duration::from_millis(100) };
+        let config = Config::new(options).expect("the hold covers the lease");
+        let configurations = configurations.iter().map(|voters| voters.to_vec()).collect();
+        let rules = Rules { config, configurations, broken: None };
+        let machines = (1..=3).map(|id| {
+            // Each clock has its own origin.
+            let start = Instant::from_nanos(id * 10_000_000 * MILLIS, id * 30_000_000 * MILLIS);
+            let node = Node::settled(id, &rules, Some(start));
+            Machine { node, cell: LeaseCell::new(), at: start.plus(HOLD), failing: false }
+        });
+        let machines = machines.collect();
+        World { rules, machines, sent: Vec::new(), parked: Vec::new(), acknowledged: (0, 0), leases: 0 }
+    }
+
+    /// Runs a whole case. What must hold is asserted along the way.
+    fn run(&mut self, case: &[u32]) {
+        for number in case {
+            self.happen(&mut Choice(u64::from(*number)));
+            self.check();
+        }
+    }
+
+    fn happen(&mut self, choice: &mut Choice) {
+        let at = choice.of(self.machines.len());
+        match choice.of(20) {
+            0..8 if !self.sent.is_empty() => {
+                // The newest are the likeliest, but any may come again.
+                let recent = if choice.one_in(4) { self.sent.len() } else { self.sent.len().min(8) };
+                let message = self.sent[self.sent.len() - 1 - choice.of(recent)].clone();
+                self.input(at, Input::Deliver(message), choice);
+            }
+            8..12 => self.settle(at, choice),
+            12..15 => self.pass(choice),
+            15 => self.input(at, Input::OpenRound, choice),
+            16 => self.park(at),
+            17 => self.input(at, Input::Campaign, choice),
+            18 => {
+                let to = choice.of(self.machines.len()) as NodeId + 1;
+                match choice.of(4) {
+                    0 => self.input(at, Input::Transfer(to), choice),
+                    1 => self.input(at, Input::Abandon, choice),
+                    2 => self.input(at, Input::Change, choice),
+                    // A process has no earlier reading to tell a wrong first one by.
+                    _ => self.sound_input(at, Input::Restart),
+                }
+            }
+            _ => {
+                let machine = &mut self.machines[at];
+                // While a clock fails nobody sees it step, and one that goes wrong unseen breaks the bound on its rate.
+                if choice.one_in(3) && !machine.failing {
+                    let by = choice.of(3000) as u64 * MILLIS + 1;
+                    machine.at = Instant::from_nanos(machine.at.awake_nanos() - by, machine.at.total_nanos() - by);
+                } else {
+                    machine.failing = !machine.failing;
+                }
+                // What a clock's owner reads next is what tells it of a step back; readers are exposed until then.
+                self.sound_input(at, Input::Look);
+            }
+        }
+    }
+
+    /// Votes are counted, and what is appended: each may come late.
+    fn settle(&mut self, at: usize, choice: &mut Choice) {
+        let (id, term) = (at as NodeId + 1, self.machines[at].node.term());
+        let mut votes = 0;
+        let mut lengths = [0; 3];
+        for message in &self.sent {
+            match message {
+                Message::Vote { from, to, term: of } if *to == id && *of == term => votes |= 1 << from,
+                Message::Appended { from, term: of, length } if *of == term => {
+                    lengths[*from as usize - 1] = lengths[*from as usize - 1].max(*length);
+                }
+                _ => {}
+            }
+        }
+        self.input(at, Input::Count(votes), choice);
+        self.input(at, Input::Replicated(lengths), choice);
+    }
+
+    /// Time passes, for each clock at its own rate; one machine may be asleep meanwhile.
+    fn pass(&mut self, choice: &mut Choice) {
+        let elevenths = [1, 20, 100, 500][choice.of(4)] * MILLIS / 11;
+        let asleep = choice.of(30);
+        for (at, machine) in self.machines.iter_mut().enumerate() {
+            let by = elevenths * (10 + choice.of(3) as u64);
+            let awake = if at == asleep { 0 } else { by };
+            machine.at = Instant::from_nanos(machine.at.awake_nanos() + awake, machine.at.total_nanos() + by);
+        }
+        for at in 0..self.machines.len() {
+            self.sound_input(at, Input::Look);
+        }
+    }
+
+    fn input(&mut self, at: usize, input: Input, choice: &mut Choice) {
+        let machine = &mut self.machines[at];
+        let mut now: Reading = (!machine.failing).then_some(machine.at);
+        if choice.one_in(12) {
+            now = None;
+        } else if choice.one_in(40) && !machine.failing {
+            // Every machine looked at its clock when time last passed, so this is a backward reading, and seen to be.
+            now = Some(Instant::from_nanos(machine.at.awake_nanos() - MILLIS, machine.at.total_nanos() - 1));
+        }
+        self.input_at(at, now, input);
+    }
+
+    /// An input with a sound reading, unless the clock fails.
+    fn sound_input(&mut self, at: usize, input: Input) {
+        let machine = &self.machines[at];
+        self.input_at(at, (!machine.failing).then_some(machine.at), input);
+    }
+
+    fn input_at(&mut self, at: usize, now: Reading, input: Input) {
+        let machine = &mut self.machines[at];
+        if input == Input::Restart {
+            machine.cell = LeaseCell::new();
+            self.parked.retain(|parked| parked.at != at);
+        }
+        let outputs = machine.node.handle(now, &input, &self.rules, &machine.cell);
+        let term = machine.node.term();
+        if let Some((term, index)) = machine.node.acknowledged() {
+            self.acknowledged = (self.acknowledged.0.max(term), self.acknowledged.1.max(index));
+        }
+        for output in outputs {
+            match output {
+                Output::Send(message) => self.sent.push(message),
+                Output::Confirmed(through) => {
+                    self.parked.retain(|parked| {
+                        if parked.at != at || parked.ticket.round > through {
+                            return true;
+                        }
+                        assert_eq!(parked.term, term, "a read was confirmed in a later term than it was taken in");
+                        assert!(
+                            parked.ticket.index as usize >= parked.acknowledged,
+                            "a quorum read was confirmed at index {}, short of {} that was acknowledged before it arrived",
+                            parked.ticket.index,
+                            parked.acknowledged
+                        );
+                        false
+                    });
+                }
+                Output::Aborted(through) => {
+                    self.parked.retain(|parked| parked.at != at || parked.ticket.round > through);
+                }
+            }
+        }
+    }
+
+    /// A quorum read arrives.
+    fn park(&mut self, at: usize) {
+        let machine = &mut self.machines[at];
+        let now = (!machine.failing).then_some(machine.at);
+        let term = machine.node.term();
+        let Ok(ticket) = machine.node.holder_mut().real().quorum_read(now, &machine.cell) else { return };
+        let sent = self.sent.iter().filter_map(|message| match message {
+            Message::Round { round, .. } if round.term == term => Some(round.round),
+            _ => None,
+        });
+        let newest = sent.max().unwrap_or(0);
+        assert!(ticket.round > newest, "a read shares round {}, but {newest} was sent before it arrived", ticket.round);
+        self.parked.push(Parked { at, ticket, term, acknowledged: self.acknowledged.1 });
+        // The contract: an input, then all that it caused.
+        self.sound_input(at, Input::Look);
+    }
+
+    fn check(&mut self) {
+        let mut leases = Vec::new();
+        for machine in &self.machines {
+            let until = machine.node.holder().lease_until();
+            for ahead in [0, 1, 10, 100, 990, 1000] {
+                let now = machine.at.plus(Duration::from_millis(ahead));
+                let granted = until.is_some_and(|until| until.is_surely_after(now));
+                let shown = machine.cell.try_read(Some(now));
+                assert_eq!(shown.is_some(), granted, "the cell shows {shown:?}, the holder's lease ends at {until:?}");
+            }
+            leases.extend(machine.cell.try_read(Some(machine.at)).map(|permit| (machine, permit)));
+        }
+        assert!(
+            leases.len() <= 1,
+            "two leases are valid: {:?}",
+            leases.iter().map(|lease| lease.1).collect::<Vec<_>>()
+        );
+        let Some((holder, permit)) = leases.pop() else { return };
+        self.leases += 1;
+        let (term, index) = self.acknowledged;
+        assert!(permit.term >= term, "{permit:?} is valid, and the leader of term {term} has acknowledged a write");
+        assert!(permit.index as usize >= index, "{permit:?} is valid, and index {index} has been acknowledged");
+        // Nobody can be elected without the holder, or somebody who is held.
+        let voters = holder.node.voters(&self.rules);
+        let free = voters.iter().filter(|voter| {
+            let machine = &self.machines[**voter as usize - 1];
+            !std::ptr::eq(machine, holder) && machine.node.grantor().clone().may_elect(Some(machine.at), None)
+        });
+        let free = free.count();
+        assert!(free <= voters.len() / 2, "{permit:?} is valid, but {free} of {voters:?} are free to elect another");
+    }
+}
+
+fn three_voters(case: Vec<u32>) -> TestResult {
+    let mut world = World::new(&[&[1, 2, 3]]);
+    world.run(&case);
+    TestResult::from_bool(true)
+}
+
+fn changing_voters(case: Vec<u32>) -> TestResult {
+    let mut world = World::new(&[&[1], &[1, 2], &[1, 2, 3], &[2, 3], &[1, 2, 3]]);
+    world.run(&case);
+    TestResult::from_bool(true)
+}
+
+#[test]
+fn there_is_at_most_one_lease_and_no_quorum_is_free_under_it() {
+    check(3000, 600, three_voters);
+}
+
+#[test]
+fn that_holds_while_voters_join_and_leave() {
+    check(3000, 600, changing_voters);
+}
+
+#[test]
+fn random_runs_do_have_leases() {
+    let mut leases = 0;
+    for seed in 0..50_u32 {
+        let mut world = World::new(&[&[1, 2, 3]]);
+        let case: Vec<u32> = (0..600).map(|number| number * 101 + seed * 1_000_003).collect();
+        world.run(&case);
+        leases += usize::from(world.leases > 0);
+    }
+    assert!(leases >= 25, "only {leases} of 50 runs had a lease: the properties above are hardly tried");
+}
+
+/// The greatest round that a majority of every non-empty half reached, found by trying each.
+fn naive_quorum_round(halves: [&[NodeId]; 2], acked: &BTreeMap<NodeId, Round>) -> Round {
+    let reached = |half: &[NodeId], round: Round| {
+        let count = half.iter().filter(|voter| acked.get(voter).is_some_and(|newest| *newest >= round)).count();
+        half.is_empty() || count > half.len() / 2
+    };
+    let everybody = halves.concat();
+    let rounds = acked.values().copied().filter(|round| halves.iter().all(|half| reached(half, *round)));
+    if everybody.is_empty() { 0 } else { rounds.max().unwrap_or(0) }
+}
+
+fn quorum_round(case: Vec<u32>) -> TestResult {
+    const ME: NodeId = 4;
+    let options = Options { hold: HOLD, lease: None, drift_ppm: 0, heartbeat: Duration::from_millis(100) };
+    let (mut holder, cell) = (Holder::new(ME, Config::new(options).expect("sound")), LeaseCell::new());
+    let mut halves: [Vec<NodeId>; 2] = [vec![3, ME, 5], vec![]];
+    let voters = |halves: &[Vec<NodeId>; 2]| Voters::joint(&halves[0], &halves[1]).expect("distinct");
+    let first = Event::Elected { term: 1, voters: voters(&halves), barrier: 1, commit: 0 };
+    holder.handle_event(None, first, &cell);
+    let mut newest = 1;
+    let mut acked = BTreeMap::from([(ME, newest)]);
+    for number in case {
+        let mut choice = Choice(u64::from(number));
+        match choice.of(8) {
+            0 => {
+                for half in &mut halves {
+                    *half = (1..=9).filter(|_| choice.one_in(2)).collect();
+                }
+                if choice.one_in(2) || halves[0].is_empty() {
+                    halves[1].clear();
+                }
+                acked.retain(|voter, _| halves.concat().contains(voter));
+                holder.handle_event(None, Event::VotersChanged(voters(&halves)), &cell);
+            }
+            1 => {
+                // Without a reading, every timeout opens a round.
+                holder.handle_timeout(None, &cell);
+                newest += 1;
+                if halves.concat().contains(&ME) {
+                    acked.insert(ME, newest);
+                }
+            }
+            _ => {
+                let (from, round) = (choice.of(9) as NodeId + 1, choice.of(newest as usize + 2) as Round);
+                if halves.concat().contains(&from) && round <= newest && round > 0 {
+                    let before = acked.entry(from).or_insert(0);
+                    *before = round.max(*before);
+                }
+                holder.handle_event(None, Event::Acked { from, round: TermRound { term: 1, round } }, &cell);
+            }
+        }
+        while holder.poll_action().is_some() {}
+        let naive = naive_quorum_round([&halves[0], &halves[1]], &acked);
+        assert_eq!(holder.quorum_round(), Some(naive), "under {halves:?}, of {acked:?}");
+    }
+    TestResult::passed()
+}
+
+#[test]
+fn the_quorum_round_is_what_a_naive_count_finds() {
+    check(3000, 200, quorum_round);
+}
+
+/// A leader and two grantors that answer in time; before that, anything may have happened to the leader's clock.
+fn liveness(case: Vec<u32>) -> TestResult {
+    let mut choice = Choice(case.iter().fold(0, |all, number| all.rotate_left(7) ^ u64::from(*number)));
+    let heartbeat = Duration::from_micros(1 + choice.of(500_000) as u64);
+    let options = Options { hold: HOLD, lease: Some(LEASE), drift_ppm: DRIFT_PPM, heartbeat };
+    let config = Config::new(options).expect("sound");
+    let (mut holder, cell) = (Holder::new(1, config), LeaseCell::new());
+    let voters = Voters::simple(&[1, 2, 3]).expect("distinct");
+    let mut now = Instant::from_nanos(1 << 50, 1 << 51);
+    holder.handle_event(Some(now), Event::Elected { term: 1, voters, barrier: 1, commit: 1 }, &cell);
+    for number in case {
+        let mut choice = Choice(u64::from(number));
+        match choice.of(4) {
+            0 => holder.handle_timeout(None, &cell),
+            1 => {
+                now = Instant::from_nanos(now.awake_nanos() - choice.of(1 << 30) as u64, now.total_nanos());
+                holder.handle_timeout(Some(now), &cell);
+            }
+            _ => {
+                now = now.plus(Duration::from_nanos(choice.of(1 << 30) as u64));
+                holder.handle_timeout(Some(now), &cell);
+            }
+        }
+        while holder.poll_action().is_some() {}
+    }
+    // From here on the clock works and node 2 answers, each time within half a heartbeat.
+    let mut grantor = Grantor::restarted(config, Duration::ZERO, Some(now));
+    let steps = 64;
+    let mut arriving: Option<(u32, TermRound)> = None;
+    for step in 0..=2 * steps {
+        if let Some((when, round)) = arriving
+            && when <= step
+        {
+            let echo = grantor.handle_round(Some(now), round).expect("the newest round");
+            holder.handle_event(Some(now), Event::Acked { from: 2, round: echo }, &cell);
+            arriving = None;
+        }
+        if holder.poll_timeout().is_none_or(|(due, _)| !due.is_surely_after(now)) {
+            holder.handle_timeout(Some(now), &cell);
+        }
+        while let Some(action) = holder.poll_action() {
+            if let leasehold_core::Action::SendRound(round) = action {
+                arriving = arriving.or(Some((step + choice.of(steps as usize / 2) as u32, round)));
+            }
+        }
+        if cell.try_read(Some(now)).is_some() {
+            return TestResult::passed();
+        }
+        now = now.plus(heartbeat / steps);
+    }
+    panic!("no lease within two heartbeats of {heartbeat:?}");
+}
+
+#[test]
+fn with_a_live_quorum_the_lease_is_valid_within_two_heartbeats() {
+    check(3000, 40, liveness);
+}

@@ -1,0 +1,214 @@
+//! The real driver and the real links on a runtime of virtual time: they need nothing that the ports do not give, and what
+//! they do follows from a seed.
+
+use bytes::Bytes;
+use leasehold_clock::Clock;
+use leasehold_core::{Index, NodeId};
+use leasehold_driver::{Batch, Disk, Frame, Handle, Links, NotSent, ReadMode, Role, Runtime as _, Status};
+use leasehold_tests::driven::{List, Plan};
+use leasehold_tests::simulated::{MemoryDisk, SimulatedRuntime, Simulation};
+use leasehold_transport_tcp::Transport;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+const HOLD: Duration = Duration::from_millis(1000);
+const NODES: [NodeId; 3] = [1, 2, 3];
+
+/// When, where and what.
+type Event = (u64, NodeId, String);
+
+/// Everything that nodes did, in one order.
+#[derive(Clone)]
+struct Trace {
+    clock: Arc<dyn Clock>,
+    events: Arc<Mutex<Vec<Event>>>,
+}
+
+impl Trace {
+    fn note(&self, node: NodeId, event: String) {
+        let now = self.clock.now().expect("this clock never fails").awake_nanos();
+        self.events.lock().push((now, node, event));
+    }
+}
+
+/// What one node does is noted.
+struct Traced<T> {
+    node: NodeId,
+    trace: Trace,
+    inner: T,
+}
+
+impl Links for Traced<Arc<Transport<SimulatedRuntime>>> {
+    fn send(&self, to: NodeId, frame: Frame) -> Result<(), NotSent> {
+        let text = format!("{:?}", frame.body);
+        let outcome = self.inner.send(to, frame);
+        self.trace.note(self.node, format!("sends to {to}, {outcome:?}: {text}"));
+        outcome
+    }
+}
+
+impl Disk for Traced<MemoryDisk> {
+    fn commit(&mut self, batches: &[Batch]) -> io::Result<()> {
+        self.trace.note(self.node, format!("has written {batches:?}"));
+        self.inner.commit(batches)
+    }
+}
+
+struct Node {
+    runtime: SimulatedRuntime,
+    handle: Handle<List>,
+}
+
+struct Cluster {
+    nodes: BTreeMap<NodeId, Node>,
+    disks: BTreeMap<NodeId, MemoryDisk>,
+    /// Of whoever looks on: it is not killed.
+    runtime: SimulatedRuntime,
+    trace: Trace,
+    seed: u64,
+    simulation: Simulation,
+}
+
+impl Cluster {
+    fn founded(seed: u64) -> Cluster {
+        let simulation = Simulation::new(seed);
+        let trace = Trace { clock: simulation.clock(Duration::ZERO), events: Arc::default() };
+        let disks = NODES.map(|node| (node, MemoryDisk::default())).into();
+        let runtime = simulation.runtime();
+        let mut cluster = Cluster { nodes: BTreeMap::new(), disks, runtime, trace, seed, simulation };
+        NODES.into_iter().for_each(|node| cluster.start(node));
+        cluster
+    }
+
+    /// A node's clock. No two share an origin.
+    fn clock(&self, node: NodeId) -> Arc<dyn Clock> {
+        self.simulation.clock(Duration::from_secs(100 * node))
+    }
+
+    /// Starts a node from its disk, in a process of its own.
+    fn start(&mut self, node: NodeId) {
+        let runtime = self.simulation.runtime();
+        let addresses = NODES.map(|node| (node, format!("10.0.0.{node}:7000"))).into();
+        let address: &BTreeMap<NodeId, String> = &addresses;
+        let listener = self.runtime.block_on(runtime.listen(&address[&node])).expect("its address is free");
+        let seed = self.seed.wrapping_mul(31).wrapping_add(node);
+        let (reads, clock) = (ReadMode::Lease, self.clock(node));
+        let plan = Plan { node, seed, addresses, listener, hold: HOLD, reads, clock };
+        let disk = self.disks[&node].clone();
+        let (recovered, trace) = (disk.recovered(), self.trace.clone());
+        let disk = Traced { node, trace: trace.clone(), inner: disk };
+        let handle = plan.start(&runtime, disk, recovered, |transport| {
+            Arc::new(Traced { node, trace: trace.clone(), inner: transport })
+        });
+        let watched = handle.clone();
+        runtime.spawn(async move {
+            let of = |status: &Status| (status.role, status.term, status.leader, status.stopped);
+            let mut seen = of(&Status::default());
+            loop {
+                seen = of(&watched.wait_status(|status| of(status) != seen).await);
+                trace.note(node, format!("is {seen:?}"));
+            }
+        });
+        self.nodes.insert(node, Node { runtime, handle });
+    }
+
+    /// Cuts a node's power.
+    fn kill(&mut self, node: NodeId) {
+        self.trace.note(node, "is killed".to_owned());
+        self.nodes.remove(&node).expect("it runs").runtime.kill();
+    }
+
+    /// Waits until the nodes that run agree on a leader among them that has its lease.
+    fn leader(&self) -> NodeId {
+        self.runtime.block_on(async {
+            loop {
+                for (id, node) in &self.nodes {
+                    let known = self.nodes.values().all(|other| other.handle.status().leader == *id);
+                    if known && node.handle.status().role == Role::Leader && self.permit(*id).is_some() {
+                        return *id;
+                    }
+                }
+                self.runtime.sleep(Duration::from_millis(1)).await;
+            }
+        })
+    }
+
+    /// The index at which this node may read under its lease now.
+    fn permit(&self, node: NodeId) -> Option<Index> {
+        self.nodes[&node].handle.lease().try_read(self.clock(node).now()).map(|permit| permit.index)
+    }
+
+    /// Writes through this node, one after another, and returns the numbers they got.
+    fn write(&self, node: NodeId, commands: &[&'static str]) -> Vec<usize> {
+        let handle = &self.nodes[&node].handle;
+        self.runtime.block_on(async {
+            let mut numbers = Vec::new();
+            for command in commands {
+                numbers.push(handle.write(Bytes::from_static(command.as_bytes())).await.expect("a leader writes"));
+            }
+            numbers
+        })
+    }
+
+    /// What is on a node's disk, once that includes this index.
+    fn stored(&self, node: NodeId, index: Index) -> Vec<Bytes> {
+        let disk = &self.disks[&node];
+        self.runtime.block_on(async {
+            while disk.recovered().applied.index < index {
+                self.runtime.sleep(Duration::from_millis(1)).await;
+            }
+        });
+        disk.recovered().records.into_iter().map(|record| record.value).collect()
+    }
+}
+
+/// A leader, some writes, its end, another leader, and the first one's return.
+fn story(seed: u64) -> Vec<Event> {
+    let mut cluster = Cluster::founded(seed);
+    let first = cluster.leader();
+    assert_eq!(cluster.write(first, &["a", "b", "c"]), [1, 2, 3]);
+    assert!(cluster.permit(first) >= Some(3), "every read after them sees them");
+
+    cluster.kill(first);
+    let killed_at = cluster.simulation.now();
+    let second = cluster.leader();
+    assert_ne!(second, first);
+    assert!(cluster.simulation.now() - killed_at > HOLD / 2, "nobody leads while the old lease may be used");
+    assert_eq!(cluster.write(second, &["d"]), [4], "what was acknowledged is there");
+
+    cluster.start(first);
+    let grant = cluster.runtime.block_on(cluster.nodes[&second].handle.read()).expect("a leader reads");
+    for node in NODES {
+        assert_eq!(cluster.stored(node, grant.index), ["a", "b", "c", "d"], "node {node}");
+    }
+    // An idle minute.
+    cluster.runtime.block_on(cluster.runtime.sleep(Duration::from_secs(60)));
+    assert_eq!(cluster.leader(), second, "an idle cluster keeps its leader");
+
+    let node = &cluster.nodes[&second];
+    cluster.runtime.block_on(node.handle.stop());
+    assert!(node.handle.status().stopped);
+    let events = std::mem::take(&mut *cluster.trace.events.lock());
+    events
+}
+
+#[test]
+fn a_cluster_elects_replicates_and_survives_its_leader() {
+    for seed in 1..=10 {
+        let events = story(seed);
+        assert!(events.len() > 1000, "a minute of heartbeats: {}", events.len());
+    }
+}
+
+#[test]
+fn a_seed_tells_one_story_and_another_seed_another() {
+    let (once, again, other) = (story(1), story(1), story(2));
+    if let Some(at) = once.iter().zip(&again).position(|(one, two)| one != two) {
+        panic!("event {at} differs: {:?}, then {:?}", once[at], again[at]);
+    }
+    assert_eq!(once.len(), again.len());
+    assert_ne!(once, other);
+}

@@ -1,0 +1,60 @@
+//! Clients that are slow, idle, greedy or hostile.
+
+use crate::cluster::{Client, Cluster};
+use leasehold_driver::Runtime;
+
+/// Clients that only sit there. The test's own process holds both ends: `ulimit -n` must allow some 3,000 files.
+const IDLE: u64 = 1000;
+
+pub(crate) fn that_are_slow<R: Runtime>() {
+    let cluster = Cluster::<R>::started();
+    let (leader, followers) = cluster.leader_and_followers();
+    let idle: Vec<Client> = (0..IDLE).map(|_| leader.client()).collect();
+
+    // Half a gigabyte of answers that it never reads.
+    let mut greedy = leader.client();
+    assert_eq!(greedy.set("large", &vec![b'v'; 512 << 10]), "+OK");
+    greedy.send(&b"GET large\r\n".repeat(1000));
+
+    let mut slow = followers[0].client();
+    let mut others = [leader.client(), followers[0].client(), followers[1].client()];
+    for (number, byte) in (1..).zip(b"SET slow done\r\n") {
+        slow.send(&[*byte]);
+        for client in &mut others {
+            assert_eq!(client.ask(&format!("SET k {number}")), "+OK");
+        }
+        for client in &mut others {
+            assert_eq!(client.ask("GET k"), number.to_string());
+        }
+    }
+    assert_eq!(slow.answer().as_deref(), Some("+OK"));
+    assert_eq!(others[0].ask("GET slow"), "done");
+    assert!(leader.counted("connected_clients") > IDLE, "all are still there");
+    assert_eq!(leader.counted("reads_failed"), 0);
+    for mut client in idle.into_iter().take(10) {
+        assert_eq!(client.ask("PING"), "+PONG");
+    }
+    assert_eq!(greedy.answer().map(|value| value.len()), Some(512 << 10), "and its answers wait");
+}
+
+pub(crate) fn that_ask_too_much<R: Runtime>() {
+    let cluster = Cluster::<R>::started();
+    let (leader, _) = cluster.leader_and_followers();
+    let mut other = leader.client();
+    for (request, said) in [
+        (&b"*2\r\n$3\r\nGET\r\n$99999999999\r\n"[..], "-ERR Protocol error: invalid bulk length"),
+        (b"*99999999999\r\n", "-ERR Protocol error: invalid multibulk length"),
+        (&[b'x'; 1 << 17], "-ERR Protocol error: too big inline request"),
+    ] {
+        let mut client = leader.client();
+        client.send(request);
+        assert_eq!(client.answer().as_deref(), Some(said));
+        assert_eq!(client.answer(), None, "and its connection is closed");
+        assert_eq!(other.ask("SET k v"), "+OK");
+    }
+    // What can be skipped only costs its sender an error.
+    let mut client = leader.client();
+    let refusal = client.set("k", &vec![b'v'; 17 << 20]);
+    assert!(refusal.starts_with("-ERR an argument of 17825792 bytes exceeds"), "{refusal}");
+    assert_eq!(client.ask("GET k"), "v");
+}

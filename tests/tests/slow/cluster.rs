@@ -1,0 +1,236 @@
+//! Whole nodes over real sockets, and drivers alone.
+
+use crate::{HOLD, Timed};
+use futures::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use leasehold::{Node, NodeOptions};
+use leasehold_core::{Config, NodeId, Options as Timing};
+use leasehold_driver::{Disk, Handle, ReadMode, Role, Runtime};
+use leasehold_tests::driven::{List, Plan};
+use leasehold_tests::simulated::MemoryDisk;
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Everything that is waited for happens well within this.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The cluster's name.
+pub(crate) const CLUSTER: &str = "slow";
+
+pub(crate) fn timing() -> Config {
+    let timing = Timing { hold: HOLD, lease: None, drift_ppm: 1000, heartbeat: HOLD / 10 };
+    Config::new(timing).expect("it fits together")
+}
+
+/// A node, and what stands before it.
+pub(crate) struct Member<R: Runtime> {
+    pub(crate) node: Node<R>,
+    pub(crate) proxy: Proxy,
+    _folder: TempDir,
+}
+
+impl<R: Runtime> Member<R> {
+    pub(crate) fn client(&self) -> Client {
+        Client::connected(self.node.client_address())
+    }
+
+    /// One number that the node counts.
+    pub(crate) fn counted(&self, name: &str) -> u64 {
+        let info = self.client().ask("INFO everything");
+        let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no number {name} in {info}"))
+    }
+}
+
+/// Three nodes that reach each other through proxies.
+pub(crate) struct Cluster<R: Runtime> {
+    pub(crate) members: BTreeMap<NodeId, Member<R>>,
+    runtime: R,
+}
+
+impl<R: Runtime> Cluster<R> {
+    pub(crate) fn started() -> Cluster<R> {
+        let runtime = R::start("slow", 2).expect("a runtime");
+        let members = runtime.block_on(async {
+            let mut doors = BTreeMap::new();
+            for id in 1..=3 {
+                let listener = runtime.listen("127.0.0.1:0").await.expect("a free port");
+                let address = runtime.local_address(&listener).expect("an address").to_string();
+                doors.insert(id, (listener, address));
+            }
+            let peers: BTreeMap<NodeId, String> =
+                doors.iter().map(|(id, (_, address))| (*id, address.clone())).collect();
+            let mut members = BTreeMap::new();
+            for (id, (listener, _)) in doors {
+                let folder = tempfile::tempdir().expect("a folder");
+                let options = NodeOptions {
+                    node: id,
+                    cluster: CLUSTER.to_owned(),
+                    peers: peers.clone(),
+                    peer_listen: "127.0.0.1:0".to_owned(),
+                    client_listen: "127.0.0.1:0".to_owned(),
+                    data_dir: folder.path().to_path_buf(),
+                    timing: timing(),
+                    reads: ReadMode::Lease,
+                    record: None,
+                };
+                let node = Node::start(&runtime, options).await.expect("the node starts");
+                let proxy = Proxy::before(&runtime, listener, node.peer_address());
+                members.insert(id, Member { node, proxy, _folder: folder });
+            }
+            members
+        });
+        let cluster = Cluster { members, runtime };
+        for member in cluster.members.values() {
+            let led = member.node.handle().wait_status(|status| status.leader != 0);
+            cluster.runtime.block_on(within(&cluster.runtime, led));
+        }
+        cluster
+    }
+
+    /// The node that leads, and the others.
+    pub(crate) fn leader_and_followers(&self) -> (&Member<R>, Vec<&Member<R>>) {
+        let leads = |member: &&Member<R>| member.node.status().role == Role::Leader;
+        let (mut leaders, followers): (Vec<_>, Vec<_>) = self.members.values().partition(leads);
+        (leaders.pop().expect("one leads"), followers)
+    }
+}
+
+impl<R: Runtime> Drop for Cluster<R> {
+    fn drop(&mut self) {
+        self.runtime.kill();
+    }
+}
+
+/// Stands before a node and hands on what others send it, until it is frozen.
+pub(crate) struct Proxy {
+    frozen: Arc<AtomicBool>,
+}
+
+impl Proxy {
+    fn before<R: Runtime>(runtime: &R, listener: R::Listener, target: SocketAddr) -> Proxy {
+        let frozen = Arc::new(AtomicBool::new(false));
+        let (accepting, proxy) = (runtime.clone(), Proxy { frozen: frozen.clone() });
+        runtime.spawn(async move {
+            while let Ok((dialer, _)) = accepting.accept(&listener).await {
+                let Ok(node) = accepting.connect(&target.to_string()).await else { continue };
+                let ((from_dialer, to_dialer), (from_node, to_node)) = (dialer.split(), node.split());
+                accepting.spawn(carry(from_dialer, to_node, frozen.clone()));
+                accepting.spawn(carry(from_node, to_dialer, frozen.clone()));
+            }
+        });
+        proxy
+    }
+
+    /// From here on connections stay open, and nothing is read from them.
+    pub(crate) fn freeze(&self) {
+        self.frozen.store(true, Ordering::Relaxed);
+    }
+}
+
+async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, frozen: Arc<AtomicBool>) {
+    let mut buffer = vec![0; 16 << 10];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        if frozen.load(Ordering::Relaxed) {
+            futures::future::pending::<()>().await;
+        }
+        if to.write_all(&buffer[..length]).await.is_err() {
+            break;
+        }
+    }
+    // Whoever it was is gone already, if this fails.
+    let _ = to.close().await;
+}
+
+/// A client that waits for each answer.
+pub(crate) struct Client {
+    pub(crate) stream: BufReader<TcpStream>,
+}
+
+impl Client {
+    pub(crate) fn connected(address: SocketAddr) -> Client {
+        let stream = TcpStream::connect(address).expect("the node listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout is set");
+        stream.set_nodelay(true).expect("small requests leave at once");
+        Client { stream: BufReader::new(stream) }
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.stream.get_mut().write_all(bytes).expect("the node takes the request");
+    }
+
+    /// The next answer, or what a string or an error says; `None` at the end of the connection.
+    pub(crate) fn answer(&mut self) -> Option<String> {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).expect("the node answers");
+        let line = line.strip_suffix("\r\n")?;
+        let Some(length) = line.strip_prefix('$').and_then(|length| length.parse::<usize>().ok()) else {
+            return Some(line.to_owned());
+        };
+        let mut text = vec![0; length + 2];
+        self.stream.read_exact(&mut text).expect("as much as was announced");
+        text.truncate(length);
+        Some(String::from_utf8(text).expect("text"))
+    }
+
+    pub(crate) fn ask(&mut self, command: &str) -> String {
+        self.send(format!("{command}\r\n").as_bytes());
+        self.answer().expect("the connection stays open")
+    }
+
+    /// Sets a long value.
+    pub(crate) fn set(&mut self, key: &str, value: &[u8]) -> String {
+        let header = format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n${}\r\n", key.len(), value.len());
+        self.send(&[header.as_bytes(), value, b"\r\n"].concat());
+        self.answer().expect("the connection stays open")
+    }
+}
+
+/// Drivers alone, each with a disk from `disk`, on one runtime.
+pub(crate) fn drivers<R: Timed, D: Disk>(
+    runtime: &R,
+    size: u64,
+    reads: ReadMode,
+    disk: impl Fn(NodeId, MemoryDisk) -> D,
+) -> BTreeMap<NodeId, (Handle<List>, MemoryDisk)> {
+    runtime.block_on(async {
+        let mut listeners = BTreeMap::new();
+        for id in 1..=size {
+            let listener = runtime.listen("127.0.0.1:0").await.expect("a free port");
+            let address = runtime.local_address(&listener).expect("an address").to_string();
+            listeners.insert(id, (listener, address));
+        }
+        let addresses: BTreeMap<NodeId, String> =
+            listeners.iter().map(|(id, (_, address))| (*id, address.clone())).collect();
+        let mut handles = BTreeMap::new();
+        for (node, (listener, _)) in listeners {
+            let (addresses, clock) = (addresses.clone(), runtime.clock());
+            let plan = Plan { node, seed: node, addresses, listener, hold: HOLD, reads, clock };
+            let memory = MemoryDisk::default();
+            let handle = plan.start(runtime, disk(node, memory.clone()), memory.recovered(), |links| links);
+            handles.insert(node, (handle, memory));
+        }
+        for (handle, _) in handles.values() {
+            within(runtime, handle.wait_status(|status| status.leader != 0)).await;
+        }
+        handles
+    })
+}
+
+/// The leader among drivers.
+pub(crate) fn leader(handles: &BTreeMap<NodeId, (Handle<List>, MemoryDisk)>) -> &Handle<List> {
+    let leads = |handle: &&Handle<List>| handle.status().role == Role::Leader;
+    handles.values().map(|(handle, _)| handle).find(leads).expect("one leads")
+}
+
+/// What happens well within [`PATIENCE`].
+pub(crate) async fn within<R: Runtime, F: Future>(runtime: &R, future: F) -> F::Output {
+    let (future, late) = (std::pin::pin!(future), std::pin::pin!(runtime.sleep(PATIENCE)));
+    match futures::future::select(future, late).await {
+        futures::future::Either::Left((output, _)) => output,
+        futures::future::Either::Right(_) => panic!("waited in vain"),
+    }
+}

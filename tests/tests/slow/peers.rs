@@ -1,0 +1,94 @@
+//! Peers that stop reading, and peers that lie about how much they will send.
+
+use crate::cluster::{CLUSTER, Cluster, timing};
+use leasehold_core::NodeId;
+use leasehold_driver::Runtime;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+const MIB: usize = 1 << 20;
+
+pub(crate) fn that_stops_reading<R: Runtime>() {
+    let cluster = Cluster::<R>::started();
+    let (leader, followers) = cluster.leader_and_followers();
+    let mut client = leader.client();
+    assert_eq!(client.ask("SET k 0"), "+OK");
+    let term = leader.node.status().term;
+
+    followers[0].proxy.freeze();
+    // More than the frozen peer's queue and sockets can take.
+    let value = vec![b'v'; 2 * MIB];
+    for number in 0..48 {
+        assert_eq!(client.set("large", &value), "+OK");
+        assert_eq!(client.ask("INCR k"), format!(":{}", number + 1));
+        assert_eq!(client.ask("GET k"), (number + 1).to_string());
+    }
+    assert!(leader.counted("frames_dropped_full") > 0, "what the peer does not take is dropped, not kept");
+    assert_eq!(followers[1].client().ask("GET k"), "48", "nor is the other one held up");
+    assert_eq!(leader.node.status().term, term, "nobody was elected meanwhile");
+    let (lease, quorum) = (leader.counted("reads_lease"), leader.counted("reads_quorum"));
+    assert!(lease > 9 * quorum, "the lease stays warm: {lease} reads by lease, {quorum} by quorum");
+}
+
+pub(crate) fn that_is_hostile<R: Runtime>() {
+    let cluster = Cluster::<R>::started();
+    let (leader, followers) = cluster.leader_and_followers();
+    let mut client = leader.client();
+    assert_eq!(client.ask("SET k 0"), "+OK");
+    let term = leader.node.status().term;
+    let (victim, pretended) = (&cluster.members, followers[0]);
+    let number_of =
+        |address| victim.iter().find(|(_, member)| member.node.peer_address() == address).map(|(id, _)| *id);
+    let leader_number = number_of(leader.node.peer_address()).expect("it is one of them");
+    let pretended_number = number_of(pretended.node.peer_address()).expect("it is one of them");
+
+    for lane in 0..3 {
+        let malformed = leader.counted("connections_malformed");
+        let hello = hello(pretended_number, leader_number, lane);
+        // Again if the real peer was quick to take its place back.
+        for _ in 0..100 {
+            announce_too_much(leader.node.peer_address(), &hello);
+            if leader.counted("connections_malformed") > malformed {
+                break;
+            }
+        }
+        assert!(leader.counted("connections_malformed") > malformed, "lane {lane}");
+    }
+    for member in cluster.members.values() {
+        assert_eq!(member.client().ask("GET k"), "0");
+    }
+    assert_eq!(followers[0].client().ask("INCR k"), ":1");
+    assert_eq!(leader.node.status().term, term, "nobody was elected meanwhile");
+}
+
+/// Says hello, and then that a frame of 4 GiB follows, until the connection is closed.
+fn announce_too_much(address: SocketAddr, hello: &[u8]) {
+    let mut stream = TcpStream::connect(address).expect("the node listens");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout is set");
+    stream.write_all(hello).expect("it takes a hello");
+    let mut prefix = [0; 8];
+    stream.read_exact(&mut prefix).expect("it answers");
+    assert_eq!(prefix[..4], *b"LSHD");
+    // Refused, closed in order or reset: some of what is sent is never read.
+    let _ = stream.write_all(&[255; 64]);
+    let _ = stream.read_to_end(&mut Vec::new());
+}
+
+/// What a node says first; see the transport's handshake.
+fn hello(from: NodeId, to: NodeId, lane: u8) -> Vec<u8> {
+    let terms = timing().terms();
+    let mut body = Vec::new();
+    for number in [from, to, 4711] {
+        body.extend_from_slice(&number.to_le_bytes());
+    }
+    body.push(lane);
+    body.extend_from_slice(&terms.hold_nanos.to_le_bytes());
+    body.extend_from_slice(&terms.lease_nanos.to_le_bytes());
+    body.extend_from_slice(&terms.drift_ppm.to_le_bytes());
+    body.push(CLUSTER.len() as u8);
+    body.extend_from_slice(CLUSTER.as_bytes());
+    body.extend_from_slice(&[0, 0]);
+    let length = body.len() as u16;
+    [b"LSHD\x01\x00", &length.to_le_bytes()[..], &body].concat()
+}
