@@ -161,7 +161,7 @@ scenarios! {
         3 founders::operator_campaign broken by Mutation
             "campaign does not ask may_campaign";
         3 founders::forgotten_commit broken by Tampering
-            "commit-only changes of the hard state are not on disk";
+            "the hard state on disk has lost its commit index";
         1 founders::single_voter_unsynced_term broken by Mutation
         "Gate::admits always returns true";
         3 founders::two_transfers broken by Tampering

@@ -143,7 +143,7 @@ pub(crate) fn forgotten_commit(tampered: bool, journal: &mut Journal, leader: No
     journal.look()?;
     for id in [one, two] {
         if tampered {
-            // As if commit-only changes of the hard state were not written.
+            // As if entries were written without the commit index that was known by then.
             journal.cluster.nodes.get_mut(&id).expect("a node").disk.hard_state.commit = before;
         }
         journal.cluster.start(id, leasehold_tests::cluster::timing());
