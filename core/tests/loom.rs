@@ -27,32 +27,46 @@ fn elected(term: u64) -> Event {
 
 fn explore(model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(3));
+    builder.preemption_bound = builder.preemption_bound.or(Some(2));
     builder.check(model);
 }
 
-/// Each reader looks once. What it may see depends on its sample, so that a permit of one lease with the end of another shows.
+/// A reader that looks once, at `now`, and may be shown these permits.
+fn reader(cell: &Arc<LeaseCell>, now: Reading, allowed: &'static [(u64, u64)]) -> thread::JoinHandle<()> {
+    let cell = cell.clone();
+    thread::spawn(move || {
+        if let Some(Permit { term, index }) = cell.try_read(now) {
+            assert!(allowed.contains(&(term, index)), "term {term} at index {index} was never published for {now:?}");
+        }
+    })
+}
+
+/// What a reader may see depends on its sample, so that a permit of one lease with the end of another shows.
 #[test]
 fn no_reader_sees_a_permit_that_was_never_published() {
     explore(|| {
         let cell = Arc::new(LeaseCell::new());
-        let reader = |now: Reading, allowed: &'static [(u64, u64)]| {
-            let cell = cell.clone();
-            thread::spawn(move || {
-                if let Some(Permit { term, index }) = cell.try_read(now) {
-                    assert!(allowed.contains(&(term, index)), "term {term} at index {index} was never published");
-                }
-            })
-        };
-        // The lease of term 1 ends at 1000, that of term 2 at 1500.
-        let early = reader(at(600), &[(1, 1), (2, 2)]);
-        let late = reader(at(1200), &[(2, 2)]);
         let mut holder = holder();
+        // The lease of term 1 ends at 1000, that of term 2 at 1500.
         holder.handle_event(at(0), elected(1), &cell);
+        let late = reader(&cell, at(1200), &[(2, 2)]);
         holder.handle_event(at(400), Event::Deposed, &cell);
         holder.handle_event(at(500), elected(2), &cell);
-        early.join().expect("the early reader");
         late.join().expect("the late reader");
+    });
+}
+
+#[test]
+fn two_readers_see_what_was_published() {
+    explore(|| {
+        let cell = Arc::new(LeaseCell::new());
+        let mut holder = holder();
+        holder.handle_event(at(0), elected(1), &cell);
+        let readers = [at(600), at(1200)].map(|now| reader(&cell, now, if now == at(600) { &[(1, 1)] } else { &[] }));
+        holder.handle_event(at(400), Event::Deposed, &cell);
+        for reader in readers {
+            reader.join().expect("a reader");
+        }
     });
 }
 
@@ -60,6 +74,8 @@ fn no_reader_sees_a_permit_that_was_never_published() {
 fn no_reader_sees_a_permit_after_a_revocation_that_happened_before() {
     explore(|| {
         let cell = Arc::new(LeaseCell::new());
+        let mut holder = holder();
+        holder.handle_event(at(0), elected(1), &cell);
         let voted = Arc::new(AtomicBool::new(false));
         let readers = [(); 2].map(|()| {
             let (cell, voted) = (cell.clone(), voted.clone());
@@ -69,8 +85,6 @@ fn no_reader_sees_a_permit_after_a_revocation_that_happened_before() {
                 assert!(!after || permit.is_none(), "{permit:?} was granted after the vote");
             })
         });
-        let mut holder = holder();
-        holder.handle_event(at(0), elected(1), &cell);
         holder.handle_event(at(400), Event::Deposed, &cell);
         // The vote that deposed this leader leaves: whoever knows of it must find no lease.
         voted.store(true, Ordering::Release);
@@ -80,11 +94,13 @@ fn no_reader_sees_a_permit_after_a_revocation_that_happened_before() {
     });
 }
 
-/// The same cell serves the next term of the same node: a reader that has seen that lease sees no older one.
+/// The cell serves the next term of the same node: a reader that has seen its lease sees no older one.
 #[test]
 fn a_reader_never_goes_back_to_an_earlier_lease() {
     explore(|| {
         let cell = Arc::new(LeaseCell::new());
+        let mut holder = holder();
+        holder.handle_event(at(0), elected(1), &cell);
         let reader = {
             let cell = cell.clone();
             thread::spawn(move || {
@@ -95,9 +111,6 @@ fn a_reader_never_goes_back_to_an_earlier_lease() {
                 }
             })
         };
-        let mut holder = holder();
-        holder.handle_event(at(0), elected(1), &cell);
-        holder.handle_event(at(400), Event::Deposed, &cell);
         holder.handle_event(at(500), elected(2), &cell);
         reader.join().expect("the reader");
     });

@@ -2,6 +2,7 @@
 
 mod local;
 mod session;
+mod transaction;
 
 use crate::executor::Executor;
 use crate::info::NodeFacts;

@@ -20,6 +20,19 @@ pub enum Command {
     Write(WriteCommand),
     /// This node by itself, on this connection.
     Local(LocalCommand),
+    /// This connection, which queues what is between them.
+    Transaction(TransactionCommand),
+}
+
+/// A command that begins or ends a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransactionCommand {
+    /// `MULTI`.
+    Multi,
+    /// `EXEC`.
+    Exec,
+    /// `DISCARD`.
+    Discard,
 }
 
 /// A command about the connection or the node.
@@ -48,6 +61,8 @@ pub enum LocalCommand {
     Select(Bytes),
     /// `QUIT`.
     Quit,
+    /// A command that is done by being answered, with this line.
+    Status(&'static str),
     /// Not a command, or not a correct one; the error to answer.
     Wrong(String),
 }
@@ -82,6 +97,15 @@ fn write(command: WriteCommand) -> Parsed {
 
 fn local(command: LocalCommand) -> Parsed {
     Ok(Command::Local(command))
+}
+
+fn transaction(command: TransactionCommand) -> Parsed {
+    Ok(Command::Transaction(command))
+}
+
+fn no_watch(_: &Arguments<'_>) -> Parsed {
+    Err("ERR optimistic locking is not supported here; leave out WATCH and UNWATCH, MULTI and EXEC are atomic without"
+        .to_owned())
 }
 
 /// Text that a client sent, short and printable enough for an error.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// How many commands were answered in which way, since the process started.
 ///
 /// Writes are counted by the leader, which executes them, also those that another node forwarded. Reads are counted by the
-/// node that a client asked, and so is what failed.
+/// node that a client asked, and so is what failed. The commands of a transaction count as writes, its reads too.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Reads answered under the lease: this node's own, or its leader's.

@@ -191,6 +191,18 @@ impl<R: Runtime> Executor<R> {
 
     /// Executes writes in order, as one log entry, wherever the leader is; appends a reply for each, if only an error.
     pub(crate) async fn write(&self, commands: &[WriteCommand], replies: &mut Vec<Reply>) {
+        match self.commit(commands).await {
+            Ok(answered) => replies.extend(answered),
+            Err(error) => replies.resize(replies.len() + commands.len(), Reply::Error(error)),
+        }
+    }
+
+    /// Executes commands in order and all together, as one log entry, wherever the leader is. A reply for each, or the
+    /// error to answer for all of them.
+    pub(crate) async fn commit(&self, commands: &[WriteCommand]) -> Result<Vec<Reply>, String> {
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
         let entry = WriteCommand::encode_batch(commands);
         // Whether an attempt is on its way that may have taken effect.
         let attempted = AtomicBool::new(false);
@@ -200,17 +212,14 @@ impl<R: Runtime> Executor<R> {
             None => Err(Failure::NotExecuted),
         };
         let (counter, error) = match outcome {
-            Ok(answered) if answered.len() == commands.len() => {
-                replies.extend(answered);
-                return;
-            }
+            Ok(answered) if answered.len() == commands.len() => return Ok(answered),
             Err(Failure::NotExecuted) => (&self.counters.writes_failed, no_leader()),
             Err(Failure::Stopping) => (&self.counters.writes_failed, stopping()),
             Err(Failure::Busy) => (&self.counters.writes_failed, busy()),
             Ok(_) | Err(Failure::Uncertain) => (&self.counters.writes_uncertain, uncertain()),
         };
         counter.add(commands.len());
-        replies.resize(replies.len() + commands.len(), Reply::Error(error));
+        Err(error)
     }
 
     async fn write_somewhere(&self, entry: &Bytes, attempted: &AtomicBool) -> Result<Vec<Reply>, Failure> {

@@ -6,13 +6,16 @@ pub(crate) use operation::encoding;
 pub use operation::{ReadCommand, Reply, WriteCommand};
 
 use crate::glob;
-use crate::resp::{MAX_BULK, parse_integer};
+use crate::resp::{MAX_BULK, MAX_COMMAND, parse_integer};
 use bytes::Bytes;
 use leasehold_core::Index;
 use leasehold_driver::{Change, Record, StateMachine};
 use parking_lot::{RwLock, RwLockReadGuard};
 use std::collections::HashMap;
 use std::sync::Arc;
+
+/// The most bytes that one entry answers with: another node may have to send them, as it sends a command.
+const MOST_ANSWERED: usize = MAX_COMMAND;
 
 type Map = HashMap<Bytes, Bytes>;
 
@@ -55,26 +58,32 @@ impl View {
     pub fn read(&self, commands: &[ReadCommand], replies: &mut Vec<Reply>) {
         let mut map = self.map.read();
         for command in commands {
-            let value = |key: &Bytes| map.get(key).cloned();
             replies.push(match command {
-                ReadCommand::Get(key) => Reply::Value(value(key)),
-                ReadCommand::Strlen(key) => Reply::Integer(map.get(key).map_or(0, |value| count(value.len()))),
-                ReadCommand::Exists(keys) => {
-                    Reply::Integer(count(keys.iter().filter(|key| map.contains_key(*key)).count()))
-                }
-                ReadCommand::Mget(keys) => Reply::Values(keys.iter().map(value).collect()),
-                ReadCommand::Size => Reply::Integer(count(map.len())),
                 ReadCommand::Keys(pattern) => {
                     let keys: Vec<Bytes> = map.keys().cloned().collect();
                     // Matching is slow; writers need not wait for it. The state may move on meanwhile, as it may after any read.
-                    let matching = RwLockReadGuard::unlocked(&mut map, || {
-                        keys.into_iter().filter(|key| glob::matches(pattern, key)).map(Some).collect()
-                    });
-                    Reply::Values(matching)
+                    RwLockReadGuard::unlocked(&mut map, || matching(pattern, keys))
                 }
+                other => read(&map, other),
             });
         }
     }
+}
+
+fn read(map: &Map, command: &ReadCommand) -> Reply {
+    let value = |key: &Bytes| map.get(key).cloned();
+    match command {
+        ReadCommand::Get(key) => Reply::Value(value(key)),
+        ReadCommand::Strlen(key) => Reply::Integer(map.get(key).map_or(0, |value| count(value.len()))),
+        ReadCommand::Exists(keys) => Reply::Integer(count(keys.iter().filter(|key| map.contains_key(*key)).count())),
+        ReadCommand::Mget(keys) => Reply::Values(keys.iter().map(value).collect()),
+        ReadCommand::Size => Reply::Integer(count(map.len())),
+        ReadCommand::Keys(pattern) => matching(pattern, map.keys().cloned()),
+    }
+}
+
+fn matching(pattern: &[u8], keys: impl IntoIterator<Item = Bytes>) -> Reply {
+    Reply::Values(keys.into_iter().filter(|key| glob::matches(pattern, key)).map(Some).collect())
 }
 
 fn count(number: usize) -> i64 {
@@ -88,7 +97,7 @@ impl StateMachine for Keyspace {
         let commands = WriteCommand::decode_batch(entry).ok_or(UnknownEntry)?;
         // One lock for the whole entry: readers see all of it or nothing.
         let mut map = self.view.map.write();
-        let mut writer = Writer { map: &mut map, changes };
+        let mut writer = Writer { map: &mut map, changes, answered: 0 };
         Ok(commands.into_iter().map(|command| writer.execute(command)).collect())
     }
 
@@ -107,6 +116,8 @@ impl StateMachine for Keyspace {
 struct Writer<'a> {
     map: &'a mut Map,
     changes: &'a mut Vec<Change>,
+    /// How many bytes of values are answered so far.
+    answered: usize,
 }
 
 impl Writer<'_> {
@@ -114,15 +125,15 @@ impl Writer<'_> {
         match command {
             WriteCommand::Set { key, value, only_if_exists, get_old } => {
                 let old = if only_if_exists.is_some() || get_old { self.map.get(&key).cloned() } else { None };
+                let answer = if get_old { Reply::Value(old.clone()) } else { Reply::Ok };
+                if !self.answers(&answer) {
+                    return unanswerable();
+                }
                 let written = only_if_exists.is_none_or(|exists| exists == old.is_some());
                 if written {
                     self.put(key, value);
                 }
-                match (get_old, written) {
-                    (true, _) => Reply::Value(old),
-                    (false, true) => Reply::Ok,
-                    (false, false) => Reply::Value(None),
-                }
+                if written || get_old { answer } else { Reply::Value(None) }
             }
             WriteCommand::Delete(keys) => {
                 let existed = keys.into_iter().filter(|key| {
@@ -149,7 +160,21 @@ impl Writer<'_> {
                 }
                 Reply::Ok
             }
+            WriteCommand::Read(command) => {
+                let reply = read(self.map, &command);
+                if self.answers(&reply) { reply } else { unanswerable() }
+            }
         }
+    }
+
+    /// Whether there is room for this reply, which is then taken. Every node comes to the same answer.
+    fn answers(&mut self, reply: &Reply) -> bool {
+        let answered = self.answered + reply.bytes();
+        let fits = answered <= MOST_ANSWERED;
+        if fits {
+            self.answered = answered;
+        }
+        fits
     }
 
     fn put(&mut self, key: Bytes, value: Bytes) {
@@ -184,6 +209,12 @@ impl Writer<'_> {
         self.put(key, value);
         Reply::Integer(length)
     }
+}
+
+fn unanswerable() -> Reply {
+    Reply::Error(format!(
+        "ERR the replies of a transaction exceed {MOST_ANSWERED} bytes; this command was not executed; ask for less at once"
+    ))
 }
 
 #[cfg(test)]

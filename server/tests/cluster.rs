@@ -25,6 +25,7 @@ macro_rules! on_every_runtime {
 on_every_runtime!(
     a_recorded_run_replays_to_the_identical_trace,
     any_node_takes_any_command_and_reads_see_every_write_before_them,
+    a_transaction_is_one_step_on_any_node_or_no_step,
     without_leases_every_read_takes_a_quorum_round,
     a_new_leader_serves_what_the_killed_one_acknowledged,
     without_a_quorum_a_client_is_told_so_in_time,
@@ -123,6 +124,51 @@ fn any_node_takes_any_command_and_reads_see_every_write_before_them<R: Runtime>(
     ] {
         assert!(info.contains(&format!("{field}\r\n")), "{info}");
     }
+}
+
+fn a_transaction_is_one_step_on_any_node_or_no_step<R: Runtime>() {
+    let members = cluster::<R>(3, ReadMode::Lease);
+    for member in &members {
+        let answer = member.exchange(
+            b"DEL k\r\nMULTI\r\nSET k 1\r\nGET k\r\nINCR k\r\nAPPEND k x\r\nINCR k\r\nEXEC\r\nGET k\r\nQUIT\r\n",
+        );
+        let (_, transaction) = answer.split_once("\r\n").expect("an answer to DEL");
+        let queued = "+QUEUED\r\n".repeat(5);
+        assert_eq!(
+            transaction,
+            format!(
+                "+OK\r\n{queued}*5\r\n+OK\r\n$1\r\n1\r\n:2\r\n:2\r\n-ERR value is not an integer or out of range\r\n$2\r\n2x\r\n+OK\r\n"
+            )
+        );
+        let aborted = member.exchange(b"MULTI\r\nSET k aborted\r\nINFO\r\nEXEC\r\nGET k\r\nMULTI\r\nEXEC\r\nQUIT\r\n");
+        assert!(aborted.starts_with("+OK\r\n+QUEUED\r\n-ERR a command about the connection"), "{aborted}");
+        assert!(
+            aborted.ends_with(
+                "\r\n-EXECABORT Transaction discarded because of previous errors.\r\n$2\r\n2x\r\n+OK\r\n*0\r\n+OK\r\n"
+            ),
+            "{aborted}"
+        );
+    }
+    // Two counters that only change together are never seen apart, whoever is asked.
+    std::thread::scope(|scope| {
+        for member in &members {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    let answer =
+                        member.exchange(b"MULTI\r\nINCR a\r\nINCR b\r\nMGET a b\r\nEXEC\r\nMGET a b\r\nQUIT\r\n");
+                    let numbers: Vec<&str> = answer
+                        .split("\r\n")
+                        .filter_map(|line| {
+                            line.strip_prefix(':').or_else(|| line.parse::<u64>().is_ok().then_some(line))
+                        })
+                        .collect();
+                    let [a, b, c, d, e, f] = numbers[..] else { panic!("{answer}") };
+                    assert!(a == b && b == c && c == d && e == f, "{answer}");
+                }
+            });
+        }
+    });
+    assert_eq!(members[0].exchange(b"MGET a b\r\nQUIT\r\n"), "*2\r\n$2\r\n60\r\n$2\r\n60\r\n+OK\r\n");
 }
 
 fn without_leases_every_read_takes_a_quorum_round<R: Runtime>() {

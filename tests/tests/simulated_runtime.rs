@@ -91,9 +91,8 @@ impl Cluster {
     /// Starts a node from its disk, in a process of its own.
     fn start(&mut self, node: NodeId) {
         let runtime = self.simulation.runtime();
-        let addresses = NODES.map(|node| (node, format!("10.0.0.{node}:7000"))).into();
-        let address: &BTreeMap<NodeId, String> = &addresses;
-        let listener = self.runtime.block_on(runtime.listen(&address[&node])).expect("its address is free");
+        let addresses: BTreeMap<_, _> = NODES.map(|node| (node, format!("10.0.0.{node}:7000"))).into();
+        let listener = self.runtime.block_on(runtime.listen(&addresses[&node])).expect("its address is free");
         let seed = self.seed.wrapping_mul(31).wrapping_add(node);
         let (reads, clock) = (ReadMode::Lease, self.clock(node));
         let plan = Plan { node, seed, addresses, listener, hold: HOLD, reads, clock };
@@ -191,8 +190,7 @@ fn story(seed: u64) -> Vec<Event> {
     let node = &cluster.nodes[&second];
     cluster.runtime.block_on(node.handle.stop());
     assert!(node.handle.status().stopped);
-    let events = std::mem::take(&mut *cluster.trace.events.lock());
-    events
+    cluster.trace.events.lock().clone()
 }
 
 #[test]

@@ -46,6 +46,7 @@ impl Connection {
                 out.status("OK");
                 return Flow::Close;
             }
+            LocalCommand::Status(line) => out.status(line),
             LocalCommand::Wrong(error) => out.error(error),
         }
         Flow::Continue

@@ -2,6 +2,7 @@
 
 use super::Clients;
 use super::local::Connection;
+use super::transaction::{Task, Transaction};
 use crate::command::{Command, LocalCommand};
 use crate::executor::within;
 use crate::keyspace::{ReadCommand, Reply, WriteCommand};
@@ -22,9 +23,9 @@ const BATCH_BYTES: usize = 1 << 20;
 const FLUSH_BYTES: usize = 1 << 20;
 /// The most reads under one lock, and the most writes in one log entry.
 const MOST_READS: usize = 4096;
-const MOST_WRITES: usize = 16_384;
+pub(super) const MOST_WRITES: usize = 16_384;
 /// The most bytes of writes in one log entry, unless one command has more.
-const ENTRY_BYTES: usize = MAX_COMMAND;
+pub(super) const ENTRY_BYTES: usize = MAX_COMMAND;
 /// How long a client that broke the protocol has to read why before its connection is closed.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -33,6 +34,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 enum Run {
     Reads { from: usize, to: usize },
     Writes { from: usize, to: usize, bytes: usize },
+    Transaction { at: usize },
     Local { at: usize },
 }
 
@@ -42,13 +44,16 @@ struct Batch {
     runs: Vec<Run>,
     reads: Vec<ReadCommand>,
     writes: Vec<WriteCommand>,
+    transactions: Vec<Vec<WriteCommand>>,
     locals: Vec<LocalCommand>,
+    /// What is queued for an `EXEC` that is still to come, perhaps in a later batch.
+    open: Transaction,
 }
 
 impl Batch {
     fn push(&mut self, command: Command) {
-        match command {
-            Command::Read(command) => {
+        match self.open.take(command) {
+            Task::Read(command) => {
                 self.reads.push(command);
                 let end = self.reads.len();
                 match self.runs.last_mut() {
@@ -56,7 +61,7 @@ impl Batch {
                     _ => self.runs.push(Run::Reads { from: end - 1, to: end }),
                 }
             }
-            Command::Write(command) => {
+            Task::Write(command) => {
                 let weight = command.weight();
                 self.writes.push(command);
                 let end = self.writes.len();
@@ -70,17 +75,23 @@ impl Batch {
                     _ => self.runs.push(Run::Writes { from: end - 1, to: end, bytes: weight }),
                 }
             }
-            Command::Local(command) => {
+            Task::Transaction(commands) => {
+                self.transactions.push(commands);
+                self.runs.push(Run::Transaction { at: self.transactions.len() - 1 });
+            }
+            Task::Local(command) => {
                 self.locals.push(command);
                 self.runs.push(Run::Local { at: self.locals.len() - 1 });
             }
         }
     }
 
+    /// Forgets what was executed; an open transaction goes on.
     fn clear(&mut self) {
         self.runs.clear();
         self.reads.clear();
         self.writes.clear();
+        self.transactions.clear();
         self.locals.clear();
     }
 }
@@ -188,6 +199,16 @@ impl<'a, R: Runtime> Session<'a, R> {
                 }
                 Run::Writes { from, to, .. } => {
                     executor.write(&self.batch.writes[from..to], &mut self.replies).await;
+                    now = None;
+                }
+                Run::Transaction { at } => {
+                    match executor.commit(&self.batch.transactions[at]).await {
+                        Ok(replies) => {
+                            self.out.array(replies.len());
+                            self.replies = replies;
+                        }
+                        Err(error) => self.out.error(&error),
+                    }
                     now = None;
                 }
                 Run::Local { at } => {

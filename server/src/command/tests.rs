@@ -55,6 +55,7 @@ fn wrong_commands_get_the_errors_that_redis_gives() {
         assert_eq!(error(line), said, "{line}");
     }
     assert!(error("HELLO 3 AUTH me secret").contains("no users or passwords"));
+    assert!(error("WATCH k").starts_with("ERR optimistic locking is not supported"));
     assert!(error("CONFIG SET save x").starts_with("ERR CONFIG SET is not supported"));
     assert!(error(&format!("KEYS {}", "a*".repeat(600))).contains("exceeds 1024 bytes"));
 }

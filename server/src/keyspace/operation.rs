@@ -1,6 +1,6 @@
 //! Reads, writes and their replies, and the forms in which writes reach the log and replies other nodes.
 
-use crate::resp::MAX_ARGUMENTS;
+use crate::resp::{MAX_ARGUMENTS, MAX_BULK};
 use bytes::Bytes;
 use wincode::config::{Config, Configuration};
 use wincode::{SchemaRead, SchemaWrite};
@@ -16,8 +16,8 @@ pub(crate) fn encoding() -> impl Config {
     Configuration::default().with_varint_encoding().with_preallocation_size_limit::<LARGEST_SEQUENCE>()
 }
 
-/// A command that only reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A command that only reads. The order of the variants is the log's format: transactions put reads there.
+#[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub enum ReadCommand {
     /// `GET`.
     Get(Bytes),
@@ -67,6 +67,8 @@ pub enum WriteCommand {
     SetAll(Vec<(Bytes, Bytes)>),
     /// `FLUSHALL`.
     Clear,
+    /// A read in a transaction: it sees the writes before it and none after.
+    Read(ReadCommand),
 }
 
 /// What a read or a write answers.
@@ -105,16 +107,41 @@ impl WriteCommand {
 
     /// About how many bytes it takes, in an entry or in its answer, whichever is more.
     pub(crate) fn weight(&self) -> usize {
+        // The old value may be as long as any.
+        let answer = if matches!(self, WriteCommand::Set { get_old: true, .. }) { MAX_BULK } else { 0 };
+        self.bytes() + answer
+    }
+
+    /// About how many bytes it takes, in memory or in an entry, whichever is more.
+    pub(crate) fn bytes(&self) -> usize {
         match self {
-            WriteCommand::Set { key, value, get_old, .. } => {
-                // The old value may be as long as any.
-                key.len() + value.len() + if *get_old { crate::resp::MAX_BULK } else { 0 }
-            }
-            WriteCommand::Delete(keys) => keys.iter().map(Bytes::len).sum(),
+            WriteCommand::Set { key, value, .. } => key.len() + value.len(),
             WriteCommand::Add { key, .. } => key.len(),
             WriteCommand::Append { key, suffix } => key.len() + suffix.len(),
-            WriteCommand::SetAll(pairs) => pairs.iter().map(|(key, value)| key.len() + value.len()).sum(),
-            WriteCommand::Clear => 0,
+            WriteCommand::SetAll(pairs) => pairs.iter().map(|(key, value)| in_list(key) + in_list(value)).sum(),
+            WriteCommand::Delete(keys) | WriteCommand::Read(ReadCommand::Exists(keys) | ReadCommand::Mget(keys)) => {
+                keys.iter().map(in_list).sum()
+            }
+            WriteCommand::Read(ReadCommand::Get(key) | ReadCommand::Strlen(key) | ReadCommand::Keys(key)) => key.len(),
+            WriteCommand::Clear | WriteCommand::Read(ReadCommand::Size) => 0,
         }
     }
+}
+
+impl Reply {
+    /// About how many bytes of values it carries.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Reply::Value(Some(value)) => value.len(),
+            Reply::Values(values) => {
+                values.iter().map(|value| value.as_ref().map_or(size_of::<Bytes>(), in_list)).sum()
+            }
+            Reply::Ok | Reply::Integer(_) | Reply::Value(None) | Reply::Error(_) => 0,
+        }
+    }
+}
+
+/// What one of many takes: even an empty one is not free.
+fn in_list(bytes: &Bytes) -> usize {
+    bytes.len() + size_of::<Bytes>()
 }

@@ -93,6 +93,37 @@ fn an_entry_is_applied_in_order_and_tells_what_it_changed() {
 }
 
 #[test]
+fn a_read_in_an_entry_sees_the_writes_before_it_and_none_after() {
+    let mut keyspace = Keyspace::default();
+    let read = || WriteCommand::Read(ReadCommand::Get(bytes("k")));
+    let (replies, changes) = apply(&mut keyspace, &[read(), set("k", "1"), read(), set("k", "2")]);
+    assert_eq!(replies, [Reply::Value(None), Reply::Ok, value("1"), Reply::Ok]);
+    assert_eq!(changes.len(), 2);
+}
+
+#[test]
+fn an_entry_answers_no_more_than_a_node_can_send() {
+    let mut keyspace = Keyspace::default();
+    let long = Bytes::from(vec![0; MAX_BULK]);
+    let replace = |key, value: &Bytes| WriteCommand::Set {
+        key: bytes(key),
+        value: value.clone(),
+        only_if_exists: None,
+        get_old: true,
+    };
+    apply(&mut keyspace, &[replace("k", &long)]);
+    let read = || WriteCommand::Read(ReadCommand::Get(bytes("k")));
+    let (replies, changes) = apply(
+        &mut keyspace,
+        &[read(), read(), read(), read(), replace("k", &Bytes::new()), replace("new", &bytes("v"))],
+    );
+    assert_eq!(replies[..3], vec![Reply::Value(Some(long)); 3]);
+    assert_eq!(replies[3..5], [unanswerable(), unanswerable()]);
+    assert_eq!(replies[5], Reply::Value(None));
+    assert_eq!(changes.len(), 1, "what could not be answered was not executed");
+}
+
+#[test]
 fn reads_answer_as_redis_does() {
     let mut keyspace = Keyspace::default();
     apply(&mut keyspace, &[set("a", "one"), set("b", "")]);

@@ -4,11 +4,11 @@ mod found;
 mod known;
 mod replicas;
 
+use leasehold::replay;
 use leasehold_core::NodeId;
 use leasehold_storage::{Identity, OpenError, Storage};
 use leasehold_tests::cluster::Cluster;
 use leasehold_tests::journal::Journal;
-use leasehold::replay;
 use leasehold_tests::rules::{Rule, Rules};
 use leasehold_tests::world::{Told, World};
 use std::collections::BTreeMap;
