@@ -15,10 +15,21 @@ mod manual;
 mod source;
 mod system;
 
+#[cfg(target_vendor = "apple")]
+mod apple;
+#[cfg(target_os = "freebsd")]
+mod freebsd;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux;
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+mod posix;
+#[cfg(windows)]
+mod windows;
 // Compiled for tests everywhere, so that the fallback is tried also where it is not used.
-#[cfg(any(test, not(any(target_os = "linux", target_os = "android"))))]
+#[cfg(any(
+    test,
+    not(any(target_vendor = "apple", target_os = "freebsd", target_os = "linux", target_os = "android", windows))
+))]
 mod portable;
 
 pub use manual::ManualClock;

@@ -3,10 +3,22 @@
 use crate::{Clock, Source};
 use leasehold_core::Reading;
 
+#[cfg(target_vendor = "apple")]
+use crate::apple as platform;
+#[cfg(target_os = "freebsd")]
+use crate::freebsd as platform;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use crate::linux as platform;
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(any(
+    target_vendor = "apple",
+    target_os = "freebsd",
+    target_os = "linux",
+    target_os = "android",
+    windows
+)))]
 use crate::portable as platform;
+#[cfg(windows)]
+use crate::windows as platform;
 
 /// This machine's raw counters. Copies read the same ones.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +41,7 @@ pub enum ClockError {
     /// No counter of this platform is known to go on in a suspend.
     #[error(
         "the clock of this platform, {counters}, may not see that the machine was suspended, so a lease could outlive \
-         its time; run on Linux, or accept the risk explicitly on a machine that is never suspended",
+         its time; run on Linux, macOS or Windows, or accept the risk explicitly on a machine that is never suspended",
         counters = .source_of_time
     )]
     UnseenSuspends {

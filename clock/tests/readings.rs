@@ -4,10 +4,10 @@ use leasehold_clock::{Clock, ManualClock, SystemClock};
 use leasehold_core::Instant;
 use std::time::Duration;
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(any(target_vendor = "apple", target_os = "linux", target_os = "android", windows))]
 #[test]
 fn the_system_clock_never_goes_back() {
-    let clock = SystemClock::new().expect("Linux sees suspends");
+    let clock = SystemClock::new().expect("this platform sees suspends");
     let mut last = clock.now().expect("a reading");
     for _ in 0..100_000 {
         let now = clock.now().expect("a reading");
@@ -16,10 +16,10 @@ fn the_system_clock_never_goes_back() {
     }
 }
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(any(target_vendor = "apple", target_os = "linux", target_os = "android", windows))]
 #[test]
 fn both_counters_of_the_system_clock_advance() {
-    let clock = SystemClock::new().expect("Linux sees suspends");
+    let clock = SystemClock::new().expect("this platform sees suspends");
     let before = clock.now().expect("a reading");
     std::thread::sleep(Duration::from_millis(20));
     let elapsed = clock.now().expect("a reading").elapsed_since(before);
@@ -39,7 +39,7 @@ fn the_system_clock_says_what_it_reads() {
     );
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(any(target_vendor = "apple", target_os = "linux", target_os = "android", windows)))]
 #[test]
 fn a_platform_that_may_miss_a_suspend_is_refused_unless_accepted() {
     let refused = SystemClock::new().expect_err("a suspend cannot be seen here");

@@ -1,12 +1,4 @@
-//! The lease protocol for Raft leaders, as pure state machines.
-//!
-//! A leader may answer a linearizable read from its own memory only while no other leader can have acknowledged a write that
-//! it has not seen. [`Holder`] decides that on the leader, [`Grantor`] keeps the promise it rests on at every node that
-//! acknowledges, and [`LeaseCell`] publishes the decision to reader threads. The rules and their proof are in
-//! `docs/protocol.md` of this project.
-//!
-//! This crate reads no clock, does no I/O, starts no thread, takes no memory from a heap and depends on nothing. It does not
-//! elect leaders, replicate logs, or know what a read reads: that is the engine's and the application's.
+#![doc = include_str!("../README.md")]
 #![no_std]
 
 #[cfg(target_has_atomic = "64")]

@@ -25,9 +25,10 @@ fn elected(term: u64) -> Event {
     Event::Elected { term, voters, barrier: term, commit: term }
 }
 
-fn explore(model: impl Fn() + Sync + Send + 'static) {
+/// Tries every execution with at most so many preemptions; `LOOM_MAX_PREEMPTIONS` overrides.
+fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(2));
+    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
     builder.check(model);
 }
 
@@ -44,7 +45,7 @@ fn reader(cell: &Arc<LeaseCell>, now: Reading, allowed: &'static [(u64, u64)]) -
 /// What a reader may see depends on its sample, so that a permit of one lease with the end of another shows.
 #[test]
 fn no_reader_sees_a_permit_that_was_never_published() {
-    explore(|| {
+    explore(5, || {
         let cell = Arc::new(LeaseCell::new());
         let mut holder = holder();
         // The lease of term 1 ends at 1000, that of term 2 at 1500.
@@ -58,7 +59,7 @@ fn no_reader_sees_a_permit_that_was_never_published() {
 
 #[test]
 fn two_readers_see_what_was_published() {
-    explore(|| {
+    explore(2, || {
         let cell = Arc::new(LeaseCell::new());
         let mut holder = holder();
         holder.handle_event(at(0), elected(1), &cell);
@@ -72,7 +73,7 @@ fn two_readers_see_what_was_published() {
 
 #[test]
 fn no_reader_sees_a_permit_after_a_revocation_that_happened_before() {
-    explore(|| {
+    explore(2, || {
         let cell = Arc::new(LeaseCell::new());
         let mut holder = holder();
         holder.handle_event(at(0), elected(1), &cell);
@@ -97,7 +98,7 @@ fn no_reader_sees_a_permit_after_a_revocation_that_happened_before() {
 /// The cell serves the next term of the same node: a reader that has seen its lease sees no older one.
 #[test]
 fn a_reader_never_goes_back_to_an_earlier_lease() {
-    explore(|| {
+    explore(5, || {
         let cell = Arc::new(LeaseCell::new());
         let mut holder = holder();
         holder.handle_event(at(0), elected(1), &cell);

@@ -533,7 +533,8 @@ impl Search<'_> {
                 }
             }
         }
-        let mut inputs: Vec<(Input, fn(&mut Used))> = Vec::new();
+        type Spend = fn(&mut Used);
+        let mut inputs: Vec<(Input, Spend)> = Vec::new();
         if campaigns {
             inputs.push((Input::Count(votes), |_| ()));
         }

@@ -314,7 +314,7 @@ fn random_runs_do_have_leases() {
         world.run(&case);
         leases += usize::from(world.leases > 0);
     }
-    assert!(leases >= 40, "only {leases} of 50 runs had a lease: the properties above are hardly tried");
+    assert!(leases >= 30, "only {leases} of 50 runs had a lease: the properties above are hardly tried");
 }
 
 /// The greatest round that a majority of every non-empty half reached, found by trying each.
