@@ -64,7 +64,7 @@ fn every_command_works_through_every_node_in_both_protocols() {
             ("MSET a 1 b 2", Value::Okay),
             ("MGET a none b", array(vec![bulk("1"), Value::Nil, bulk("2")])),
             ("EXISTS a b none a", Value::Int(3)),
-            ("KEYS [ab]", array(vec![bulk("a"), bulk("b")])),
+            ("KEYS [ac]", array(vec![bulk("a")])),
             ("DBSIZE", Value::Int(4)),
             ("DEL a b none", Value::Int(2)),
             ("EXISTS a", Value::Int(0)),
