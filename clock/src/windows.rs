@@ -42,7 +42,6 @@ impl Counters {
     }
 }
 
-#[expect(unsafe_code, reason = "how the two functions above are typed")]
 type Query = unsafe extern "system" fn(*mut u64);
 
 /// One counter in nanoseconds; `None` if it does not stand after zero.

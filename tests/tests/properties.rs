@@ -9,6 +9,7 @@ use leasehold_core::{
     Voters,
 };
 use leasehold_tests::abstract_raft::{Input, Message, Node, Output, Rules};
+use leasehold_tests::broken::Broken;
 use quickcheck::{Gen, QuickCheck, TestResult};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -79,11 +80,16 @@ struct World {
 
 impl World {
     fn new(configurations: &[&[NodeId]]) -> World {
+        World::without(None, configurations)
+    }
+
+    /// A world in which a rule may be missing.
+    fn without(broken: Option<Broken>, configurations: &[&[NodeId]]) -> World {
         let options =
             Options { hold: HOLD, lease: Some(LEASE), drift_ppm: DRIFT_PPM, heartbeat: Duration::from_millis(100) };
         let config = Config::new(options).expect("the hold covers the lease");
         let configurations = configurations.iter().map(|voters| voters.to_vec()).collect();
-        let rules = Rules { config, configurations, broken: None };
+        let rules = Rules { config, configurations, broken };
         let machines = (1..=3).map(|id| {
             // Each clock has its own origin.
             let start = Instant::from_nanos(id * 10_000_000 * MILLIS, id * 30_000_000 * MILLIS);
@@ -305,13 +311,34 @@ fn that_holds_while_voters_join_and_leave() {
     check(3000, 600, changing_voters);
 }
 
+/// The same random case every time.
+fn case(seed: u32) -> Vec<u32> {
+    (0..600).map(|number| number * 101 + seed * 1_000_003).collect()
+}
+
+/// Chance finds the plain ones; for the others see the enumeration.
+#[test]
+fn a_missing_rule_is_noticed() {
+    for broken in [
+        Broken::RestartForgetsHold,
+        Broken::VoteNotGated,
+        Broken::CampaignNotGated,
+        Broken::EchoWithoutReadingHoldsNothing,
+    ] {
+        let noticed = (0..3000).any(|seed| {
+            let run = || World::without(Some(broken), &[&[1, 2, 3]]).run(&case(seed));
+            std::panic::catch_unwind(run).is_err()
+        });
+        assert!(noticed, "{broken:?} made no difference in 3000 runs");
+    }
+}
+
 #[test]
 fn random_runs_do_have_leases() {
     let mut leases = 0;
     for seed in 0..50_u32 {
         let mut world = World::new(&[&[1, 2, 3]]);
-        let case: Vec<u32> = (0..600).map(|number| number * 101 + seed * 1_000_003).collect();
-        world.run(&case);
+        world.run(&case(seed));
         leases += usize::from(world.leases > 0);
     }
     assert!(leases >= 30, "only {leases} of 50 runs had a lease: the properties above are hardly tried");
