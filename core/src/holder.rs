@@ -1,10 +1,11 @@
 //! The leader's side of the lease.
 
+use crate::acks::Acks;
 use crate::cell::{LeaseCell, Permit, Published};
 use crate::config::Config;
 use crate::stamps::Stamps;
 use crate::time::{Instant, Reading};
-use crate::voters::{Acks, Voters};
+use crate::voters::Voters;
 use crate::{Index, NodeId, Reason, Release, Round, Term, TermRound};
 use core::fmt;
 

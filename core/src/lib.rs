@@ -2,11 +2,14 @@
 #![no_std]
 
 #[cfg(target_has_atomic = "64")]
+mod acks;
+#[cfg(target_has_atomic = "64")]
 mod cell;
 mod config;
 mod grantor;
 #[cfg(target_has_atomic = "64")]
 mod holder;
+#[cfg(target_has_atomic = "64")]
 mod stamps;
 #[cfg(target_has_atomic = "64")]
 mod sync;
