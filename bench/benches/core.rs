@@ -46,7 +46,8 @@ fn acks(criterion: &mut Criterion) {
                 }
             });
         });
-        assert!(cell.try_read(at(now)).is_some(), "what was measured earned a lease");
+        // A filter on the command line may have passed this one over.
+        assert!(round == 1 || cell.try_read(at(now)).is_some(), "what was measured earned a lease");
     }
 }
 
