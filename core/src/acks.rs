@@ -9,65 +9,116 @@ pub(crate) struct Acks {
     voters: Voters,
     /// Per half, beside the voter's place in it; 0 where nothing was acknowledged.
     rounds: [[Round; MAX_VOTERS]; 2],
+    quorum: Round,
+    /// Per half, how many voters acknowledged a round beyond the quorum round.
+    beyond: [usize; 2],
+}
+
+/// What an acknowledgement was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Noted {
+    /// Newer than all from this voter before it.
+    Newer,
+    /// Not newer than an earlier one of this voter, or than what counts at all.
+    Old,
+    /// No voter's.
+    Stranger,
 }
 
 impl Acks {
     pub(crate) fn none(voters: Voters) -> Acks {
-        Acks { voters, rounds: [[0; MAX_VOTERS]; 2] }
+        Acks { voters, rounds: [[0; MAX_VOTERS]; 2], quorum: 0, beyond: [0; 2] }
     }
 
-    /// The newest round that `id` acknowledged; `None` if it is no voter.
-    pub(crate) fn newest_of(&self, id: NodeId) -> Option<Round> {
-        let [incoming, outgoing] = &self.rounds;
-        [(self.voters.incoming(), incoming), (self.voters.outgoing(), outgoing)]
-            .into_iter()
-            .find_map(|(half, rounds)| half.iter().position(|voter| *voter == id).map(|at| rounds[at]))
+    /// The greatest round that a quorum of the voters acknowledged, or a later one; 0 if there is none.
+    #[inline]
+    pub(crate) fn quorum_round(&self) -> Round {
+        self.quorum
     }
 
-    /// Notes that `id` acknowledged `round`; nothing happens if it is no voter.
-    pub(crate) fn note(&mut self, id: NodeId, round: Round) {
-        let [incoming, outgoing] = &mut self.rounds;
-        for (half, rounds) in [(self.voters.incoming(), incoming), (self.voters.outgoing(), outgoing)] {
-            if let Some(at) = half.iter().position(|voter| *voter == id) {
-                rounds[at] = round;
+    /// Notes that `id` acknowledged `round`, if that is newer than its last and than `base`.
+    #[inline]
+    pub(crate) fn note(&mut self, id: NodeId, round: Round, base: Round) -> Noted {
+        let incoming = place(self.voters.incoming(), id);
+        let outgoing = place(self.voters.outgoing(), id);
+        // A voter of both halves has the same newest round in both.
+        let last = match (incoming, outgoing) {
+            (Some(at), _) => self.rounds[0][at],
+            (None, Some(at)) => self.rounds[1][at],
+            (None, None) => return Noted::Stranger,
+        };
+        if round <= base.max(last) {
+            return Noted::Old;
+        }
+        for (half, at) in [(0, incoming), (1, outgoing)] {
+            if let Some(at) = at {
+                self.rounds[half][at] = round;
+                self.beyond[half] += usize::from(round > self.quorum && last <= self.quorum);
             }
         }
+        // The quorum round moves when a majority is beyond it, in both halves if there are two: not with most acknowledgements.
+        if has_majority(self.beyond[0], self.voters.incoming())
+            && (self.voters.outgoing().is_empty() || has_majority(self.beyond[1], self.voters.outgoing()))
+        {
+            self.advance();
+        }
+        Noted::Newer
     }
 
     /// The same acknowledgements under other voters: those of nodes that are no longer voters are forgotten for good.
     pub(crate) fn under(&self, voters: Voters) -> Acks {
         let mut acks = Acks::none(voters);
         for id in voters.incoming().iter().chain(voters.outgoing()) {
-            acks.note(*id, self.newest_of(*id).unwrap_or(0));
+            // A voter of both halves is in the second one's turn already noted.
+            let _ = acks.note(*id, self.newest_of(*id).unwrap_or(0), 0);
         }
         acks
     }
 
-    /// The greatest round that a quorum of the voters acknowledged, or a later one; 0 if there is none.
-    pub(crate) fn quorum_round(&self) -> Round {
-        let incoming = majority_round(&self.rounds[0], self.voters.incoming().len());
-        if self.voters.outgoing().is_empty() {
-            return incoming;
+    /// The newest round that `id` acknowledged; `None` if it is no voter.
+    fn newest_of(&self, id: NodeId) -> Option<Round> {
+        let incoming = place(self.voters.incoming(), id).map(|at| self.rounds[0][at]);
+        incoming.or_else(|| place(self.voters.outgoing(), id).map(|at| self.rounds[1][at]))
+    }
+
+    /// Moves the quorum round to what a majority of each half reached.
+    #[inline(never)]
+    fn advance(&mut self) {
+        let [incoming, outgoing] = &self.rounds;
+        let incoming = &incoming[..self.voters.incoming().len()];
+        let outgoing = &outgoing[..self.voters.outgoing().len()];
+        let mut quorum = majority_round(incoming, self.quorum);
+        if !outgoing.is_empty() {
+            quorum = quorum.min(majority_round(outgoing, self.quorum));
         }
-        incoming.min(majority_round(&self.rounds[1], self.voters.outgoing().len()))
+        self.quorum = quorum;
+        self.beyond = [incoming, outgoing].map(|half| half.iter().filter(|round| **round > quorum).count());
     }
 }
 
-/// The greatest round that a majority of the first `len` reached; 0 of an empty half, which has no majority.
-fn majority_round(rounds: &[Round; MAX_VOTERS], len: usize) -> Round {
-    if len == 0 {
-        return 0;
+/// Where a voter stands in its half.
+fn place(half: &[NodeId], id: NodeId) -> Option<usize> {
+    half.iter().position(|voter| *voter == id)
+}
+
+/// Whether so many of a half are a majority of it. An empty half has none.
+fn has_majority(count: usize, half: &[NodeId]) -> bool {
+    count > half.len() / 2
+}
+
+/// The greatest round that a majority reached, given that a majority is beyond `known`.
+fn majority_round(rounds: &[Round], known: Round) -> Round {
+    let (mut beyond, mut least) = (0, Round::MAX);
+    for round in rounds.iter().filter(|round| **round > known) {
+        beyond += 1;
+        least = least.min(*round);
     }
-    let mut sorted = *rounds;
-    // Insertion sort: the slice is short, and nearly every half has three or five.
-    for end in 1..len {
-        let mut at = end;
-        while at > 0 && sorted[at - 1] < sorted[at] {
-            sorted.swap(at - 1, at);
-            at -= 1;
-        }
+    if beyond == rounds.len() / 2 + 1 {
+        return least;
     }
-    sorted[len / 2]
+    // Only in a joint configuration, whose other half lagged behind.
+    let reached = |round: &Round| rounds.iter().filter(|other| **other >= *round).count() > rounds.len() / 2;
+    rounds.iter().copied().filter(reached).max().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -77,7 +128,7 @@ mod tests {
     fn quorum_round(voters: Voters, acked: &[(NodeId, Round)]) -> Round {
         let mut acks = Acks::none(voters);
         for (id, round) in acked {
-            acks.note(*id, *round);
+            acks.note(*id, *round, 0);
         }
         acks.quorum_round()
     }
@@ -107,8 +158,8 @@ mod tests {
     fn a_removed_voter_is_forgotten_even_if_it_returns() {
         let three = Voters::simple(&[1, 2, 3]).unwrap();
         let mut acks = Acks::none(three);
-        acks.note(1, 9);
-        acks.note(2, 9);
+        acks.note(1, 9, 0);
+        acks.note(2, 9, 0);
         let back = acks.under(Voters::simple(&[1]).unwrap()).under(three);
         assert_eq!(back.newest_of(1), Some(9));
         assert_eq!(back.newest_of(2), Some(0));

@@ -1,6 +1,6 @@
 //! The leader's side of the lease.
 
-use crate::acks::Acks;
+use crate::acks::{Acks, Noted};
 use crate::cell::{LeaseCell, Permit, Published};
 use crate::config::Config;
 use crate::stamps::Stamps;
@@ -48,7 +48,6 @@ struct Leading {
     /// Rounds up to this one were opened before this term.
     base: Round,
     acks: Acks,
-    quorum_round: Round,
     /// The release mark: no lease of this term rests on this round or an earlier one.
     released: Round,
     transferring: bool,
@@ -179,16 +178,16 @@ impl Holder {
 
     /// The newest round that a quorum of the voters acknowledged; `None` while not leading, 0 while there is none.
     pub fn quorum_round(&self) -> Option<Round> {
-        self.leading.as_ref().map(|leading| leading.quorum_round)
+        self.leading.as_ref().map(|leading| leading.acks.quorum_round())
     }
 
     /// When the lease ends if nothing more is acknowledged; `None` while there is none to end.
     pub fn lease_until(&self) -> Option<Instant> {
         let leading = self.leading.as_ref()?;
-        if leading.commit < leading.barrier || leading.quorum_round <= leading.released {
+        if leading.commit < leading.barrier || leading.acks.quorum_round() <= leading.released {
             return None;
         }
-        let anchor = self.stamps.opened(leading.quorum_round)?;
+        let anchor = self.stamps.opened(leading.acks.quorum_round())?;
         Some(anchor.plus(self.config.lease()))
     }
 
@@ -215,7 +214,23 @@ impl Holder {
     /// When the engine breaks its own rules: a term that does not rise from one election to the next, or a transfer, a
     /// commit or a change of voters reported while this node does not lead.
     pub fn handle_event(&mut self, now: Reading, event: Event, cell: &LeaseCell) {
-        self.observe(now);
+        let steady = self.observe(now);
+        if let Event::Acked { from, round } = event {
+            let before = self.quorum_round();
+            self.count_ack(from, round);
+            // Else nothing has changed that the published lease rests on.
+            if !steady || self.quorum_round() != before {
+                self.publish(cell);
+            }
+        } else {
+            self.handle_change(now, event);
+            self.publish(cell);
+        }
+    }
+
+    /// Takes an event that changes what this node leads: rare, and kept out of the path of acknowledgements.
+    #[inline(never)]
+    fn handle_change(&mut self, now: Reading, event: Event) {
         match event {
             Event::Elected { term, voters, barrier, commit } => self.elect(now, term, voters, barrier, commit),
             Event::Deposed => self.depose(),
@@ -227,7 +242,6 @@ impl Holder {
             Event::VotersChanged(voters) => {
                 let leading = self.leading.as_mut().expect("only a leader is told of voters");
                 leading.acks = leading.acks.under(voters);
-                leading.quorum_round = leading.acks.quorum_round();
             }
             Event::TransferStarted => {
                 let leading = self.leading.as_mut().expect("only a leader transfers leadership");
@@ -240,7 +254,6 @@ impl Holder {
                 self.open(now);
             }
         }
-        self.publish(cell);
     }
 
     /// Opens a round if the heartbeat interval has passed, or if it cannot be known that it has not.
@@ -293,8 +306,8 @@ impl Holder {
             self.due = false;
             return self.frame_round().map(Action::SendRound);
         }
-        if leading.commit >= leading.barrier && leading.quorum_round > self.reported {
-            self.reported = leading.quorum_round;
+        if leading.commit >= leading.barrier && leading.acks.quorum_round() > self.reported {
+            self.reported = leading.acks.quorum_round();
             return Some(Action::Confirmed { through: self.reported });
         }
         None
@@ -323,7 +336,6 @@ impl Holder {
             term,
             base: self.newest,
             acks: Acks::none(voters),
-            quorum_round: 0,
             released: self.newest,
             transferring: false,
             wanted: false,
@@ -344,21 +356,19 @@ impl Holder {
         self.stamps.void();
     }
 
+    #[inline]
     fn count_ack(&mut self, from: NodeId, ack: TermRound) {
         let Some(leading) = self.leading.as_mut().filter(|leading| leading.term == ack.term) else {
             self.statistics.acks_of_other_terms += 1;
             return;
         };
-        let Some(last) = leading.acks.newest_of(from) else {
-            self.statistics.acks_of_strangers += 1;
-            return;
-        };
-        if ack.round <= last.max(leading.base) || ack.round > self.newest {
-            self.statistics.acks_out_of_order += 1;
-            return;
+        // One that was never opened cannot be newer than anything.
+        let base = if ack.round > self.newest { Round::MAX } else { leading.base };
+        match leading.acks.note(from, ack.round, base) {
+            Noted::Newer => {}
+            Noted::Old => self.statistics.acks_out_of_order += 1,
+            Noted::Stranger => self.statistics.acks_of_strangers += 1,
         }
-        leading.acks.note(from, ack.round);
-        leading.quorum_round = leading.acks.quorum_round();
     }
 
     fn answer(&mut self, now: Reading) -> Result<Read, ReadError> {
@@ -393,20 +403,21 @@ impl Holder {
         self.stamps.stamp(self.newest, now);
         leading.opened = now;
         leading.wanted = false;
-        leading.acks.note(self.id, self.newest);
-        leading.quorum_round = leading.acks.quorum_round();
+        // Counted only if this node is a voter: a leader that removed itself has no say.
+        let _ = leading.acks.note(self.id, self.newest, leading.base);
         self.sent = false;
         self.due = true;
         self.statistics.rounds_opened += 1;
     }
 
-    /// Takes a reading. After a backward one no round opened before it gives a lease.
-    fn observe(&mut self, now: Reading) {
+    /// Takes a reading. After a backward one no round opened before it gives a lease. Returns whether it was none.
+    fn observe(&mut self, now: Reading) -> bool {
         let Some(reading) = now else {
             self.statistics.missing_readings += 1;
-            return;
+            return true;
         };
-        if self.last.is_some_and(|last| reading.is_before_on_either_counter(last)) {
+        let backward = self.last.is_some_and(|last| reading.is_before_on_either_counter(last));
+        if backward {
             self.stamps.void();
             self.statistics.backward_readings += 1;
             if let Some(leading) = &mut self.leading {
@@ -414,8 +425,10 @@ impl Holder {
             }
         }
         self.last = now;
+        !backward
     }
 
+    #[inline(never)]
     fn publish(&mut self, cell: &LeaseCell) {
         let published = self
             .lease_until()

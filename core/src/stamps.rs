@@ -62,7 +62,8 @@ impl Stamps {
     }
 
     fn newest_first(&self) -> impl Iterator<Item = Stamp> + '_ {
-        (1..=self.len).map(|back| self.ring[(self.next + CAPACITY - back) % CAPACITY])
+        let (newer, older) = self.ring.split_at(self.next);
+        newer.iter().rev().chain(older.iter().rev()).take(self.len).copied()
     }
 }
 
