@@ -5,6 +5,10 @@ use crate::wire::{Membership, Message, MessageKind, Payload, Snapshot};
 use leasehold_core::Voters;
 use raft::{RawNode, StateRole};
 
+/// No group comes near this, counting a million entries or elections a second for ten thousand years. The engine adds to
+/// terms and indexes without looking, and so never sees one from which it could not.
+const HIGHEST: u64 = 1 << 62;
+
 /// What to do with a message from a peer.
 pub(crate) enum Admission {
     /// The engine may see it.
@@ -22,7 +26,7 @@ impl Admission {
         let raft = &raw.raft;
         let last = raft.raft_log.last_index();
         // Without a term a message passes for one of the node's own.
-        if message.term == 0 || message.request_snapshot != 0 {
+        if message.term == 0 || message.request_snapshot != 0 || !countable(message) {
             return Admission::Refused;
         }
         let understood = match message.kind {
@@ -36,29 +40,45 @@ impl Admission {
             MessageKind::AppendResponse => {
                 raft.state != StateRole::Leader || message.term != raft.term || message.reject || message.index <= last
             }
-            MessageKind::Snapshot => message.snapshot.as_ref().is_some_and(|snapshot| sound(snapshot, message)),
-            MessageKind::HeartbeatResponse
-            | MessageKind::RequestVoteResponse
-            | MessageKind::RequestPreVoteResponse
-            | MessageKind::TransferLeader => true,
+            // The engine would let a snapshot take the place of the last committed entry, were it of another term.
+            MessageKind::Snapshot => message.snapshot.as_ref().is_some_and(|snapshot| {
+                let Snapshot { index, term, .. } = *snapshot;
+                sound(snapshot, message) && (index != raft.raft_log.committed || raft.raft_log.match_term(index, term))
+            }),
+            // Another's engine would pass it on to the leader, and cannot: it panics at the term that is in it.
+            MessageKind::TransferLeader => raft.state == StateRole::Leader,
+            MessageKind::HeartbeatResponse | MessageKind::RequestVoteResponse | MessageKind::RequestPreVoteResponse => {
+                true
+            }
         };
         if understood { Admission::Step } else { Admission::Refused }
     }
 }
 
-/// Whether an append's entries follow its index one by one, in terms that never fall and never pass the sender's.
+/// Whether every term and index can still be added to. Those of entries follow from the message's own.
+fn countable(message: &Message) -> bool {
+    let Message { term, log_term, index, commit, commit_term, reject_hint, snapshot, .. } = message;
+    let snapshot = snapshot.as_ref().map_or(0, |snapshot| snapshot.index);
+    [*term, *log_term, *index, *commit, *commit_term, *reject_hint, snapshot].into_iter().all(|number| number < HIGHEST)
+}
+
+/// Whether an append's entries follow its index one by one, in terms that never fall and never pass the sender's. Only
+/// before the first entry the term is 0: to the engine that is also the term of whatever it does not have.
 fn consecutive(message: &Message) -> bool {
     let mut index = message.index;
     let mut term = message.log_term;
-    message.entries.iter().all(|entry| {
-        let follows = index.checked_add(1) == Some(entry.index) && term <= entry.term && entry.term <= message.term;
-        (index, term) = (entry.index, entry.term);
-        follows
-            && match &entry.payload {
-                Payload::Command(_) => true,
-                Payload::Change(change) => change.steps.len() <= 2 * leasehold_core::MAX_VOTERS,
-            }
-    })
+    let begins = (term == 0) == (index == 0);
+    begins
+        && message.entries.iter().all(|entry| {
+            let terms = term.max(1)..=message.term;
+            let follows = index.checked_add(1) == Some(entry.index) && terms.contains(&entry.term);
+            (index, term) = (entry.index, entry.term);
+            follows
+                && match &entry.payload {
+                    Payload::Command(_) => true,
+                    Payload::Change(change) => change.steps.len() <= 2 * leasehold_core::MAX_VOTERS,
+                }
+        })
 }
 
 /// Whether a snapshot says where it stands, and its configuration can be one.

@@ -4,7 +4,7 @@ use crate::convert;
 use crate::replica::{Committed, Effect, Output, Persist, Position, Replica};
 use crate::wire::{Envelope, MessageKind};
 use leasehold_core::{Action, LeaseCell, NodeId, Release, Term, TermRound};
-use raft::eraftpb;
+use raft::{StateRole, eraftpb};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Keeps messages until what they promise is durable.
@@ -107,6 +107,7 @@ impl Replica {
                     Action::Aborted { through } => self.outbox.queue.push_back(Output::ReadsAborted { through }),
                 }
             }
+            self.spread_commit();
             if !self.raw.has_ready() {
                 break;
             }
@@ -116,6 +117,17 @@ impl Replica {
             self.outbox.queue.push_back(Output::SnapshotWanted);
         }
         self.pack();
+    }
+
+    /// Tells the followers what is committed, unless more is on its way to be: then the next append tells them, and while
+    /// writes are pipelined that saves an append without entries, and its answer, for each of them and each commit.
+    fn spread_commit(&mut self) {
+        let raft = &mut self.raw.raft;
+        let commit = raft.raft_log.committed;
+        if raft.state == StateRole::Leader && commit > self.commit_spread && raft.raft_log.last_index() == commit {
+            self.commit_spread = commit;
+            raft.bcast_append();
+        }
     }
 
     fn take_ready(&mut self, cell: &LeaseCell) {
@@ -197,8 +209,9 @@ impl Replica {
         let leads = self.lease.holder().term();
         // A round that is due while its term is not durable yet waits for that.
         let speaks_as_leader = leads.is_some_and(|term| self.gate.admits(term));
+        let round_leaves = self.outbox.round_is_due && speaks_as_leader;
         let mut peers: BTreeMap<NodeId, [Envelope; 2]> = BTreeMap::new();
-        if self.outbox.round_is_due && speaks_as_leader {
+        if round_leaves {
             let others = self.raw.raft.prs().iter().map(|(id, _)| *id).filter(|id| *id != self.id);
             peers.extend(others.map(|id| (id, Default::default())));
         }
@@ -229,15 +242,15 @@ impl Replica {
         }
         for (to, envelopes) in peers {
             for (bulk, mut envelope) in envelopes.into_iter().enumerate() {
-                if bulk == 1 && envelope.messages.is_empty() {
+                // A round has a frame of its own only when it is due: what replicates the log carries it too.
+                let due = bulk == 0 && round_leaves;
+                if envelope.is_empty() && !due {
                     continue;
                 }
                 if speaks_as_leader {
                     envelope.round = self.lease.frame_round().map(|round| (round.term, round.round));
                 }
-                if !envelope.is_empty() {
-                    self.outbox.queue.push_back(Output::Send { to, envelope });
-                }
+                self.outbox.queue.push_back(Output::Send { to, envelope });
             }
         }
     }

@@ -69,7 +69,10 @@ pub enum ProposeError {
 
 /// A campaign or a transfer that was not begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this node promised not to help elect anyone yet, or has writes on their way to disk; try again after a hold")]
+#[error(
+    "this node is no voter, or promised not to help elect anyone yet, or has writes on their way to disk; if it is a voter, \
+     try again after a hold"
+)]
 pub struct Held;
 
 /// A place in the log that only one entry can ever have.
@@ -183,6 +186,8 @@ pub struct Replica {
     campaigns: u64,
     transferring: bool,
     commit_told: Index,
+    /// The newest commit index that was sent to the followers for its own sake.
+    pub(crate) commit_spread: Index,
     /// What a transfer to this node released. True for ever, so it goes with every request for a vote.
     release: Option<Release>,
     /// Per follower that is being sent a snapshot, for how many ticks.
@@ -221,6 +226,8 @@ impl Replica {
             max_uncommitted_size: UNCOMMITTED_BYTES,
             max_committed_size_per_ready: APPLY_BYTES,
             batch_append: true,
+            // The replica tells them itself: see `spread_commit`.
+            skip_bcast_commit: true,
             ..Default::default()
         };
         let commit = memory.hard_state.commit;
@@ -241,6 +248,7 @@ impl Replica {
             campaigns: 0,
             transferring: false,
             commit_told: commit,
+            commit_spread: commit,
             release: None,
             snapshots: BTreeMap::new(),
             retired: false,
@@ -447,12 +455,16 @@ impl Replica {
         self.lease.quorum_read(now, cell)
     }
 
-    /// Campaigns now, if the hold allows it.
+    /// Campaigns now, if this node is a voter and the hold allows it.
     ///
     /// # Errors
     /// [`Held`].
     pub fn campaign(&mut self, now: Reading, cell: &LeaseCell) -> Result<(), Held> {
         self.now = now;
+        // The engine would let any node campaign, and ends in a panic if one wins that it does not know as a member.
+        if !self.raw.raft.promotable() {
+            return Err(Held);
+        }
         if !self.may_campaign(now) {
             self.statistics.campaigns_withheld += 1;
             return Err(Held);

@@ -23,6 +23,31 @@ fn a_leader_is_elected_and_reads_by_lease() {
 }
 
 #[test]
+fn a_write_costs_one_frame_to_each_follower_and_what_follows_it_tells_them_of_the_commit() {
+    let mut cluster = Cluster::founded(3);
+    let leader = cluster.elect();
+    cluster.run(2 * HOLD);
+    // Just after a heartbeat, so that none is due within the story.
+    cluster.run_until("a heartbeat", |cluster| cluster.wire.iter().any(|message| message.from == leader));
+    cluster.run(Duration::from_millis(10));
+    cluster.wire.clear();
+    let from_leader = |cluster: &mut Cluster| {
+        let sent = cluster.wire.iter().filter(|message| message.from == leader);
+        sent.map(|message| message.envelope.messages.iter().map(|message| message.kind).collect()).collect()
+    };
+
+    let written = cluster.propose(leader, "set a").unwrap().index;
+    let frames: Vec<Vec<MessageKind>> = from_leader(&mut cluster);
+    assert_eq!(frames, [[MessageKind::Append], [MessageKind::Append]], "the round rides with the append");
+
+    cluster.run_until("the commit", |cluster| cluster.replica(leader).commit() == written);
+    cluster.run(Duration::from_millis(1));
+    for id in 1..=3 {
+        assert_eq!(cluster.replica(id).commit(), written, "node {id}: told at once, as nothing else is on its way");
+    }
+}
+
+#[test]
 fn another_leader_only_after_the_lease_is_over() {
     let mut cluster = Cluster::founded(3);
     let old = cluster.elect();
