@@ -328,11 +328,10 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
 
     fn take_timeout(&mut self, timed_out: bool) {
         let now = self.clock.now();
-        let due = match (now, self.replica.poll_timeout()) {
-            (Some(now), Some((at, _))) => !at.is_surely_after(now),
-            // Without a reading the timer's own pace is all there is.
-            _ => timed_out,
-        };
+        // When the timer fires the replica sees a reading, due or not: a leader that nobody reaches would otherwise not learn
+        // that its clock went back until it shows what it did before, and readers would trust its lease as long.
+        let due =
+            timed_out || now.zip(self.replica.poll_timeout()).is_some_and(|(now, (at, _))| !at.is_surely_after(now));
         if due {
             let cell = cell(&self.shared, &self.unused_cell, self.read_mode);
             self.replica.handle_timeout(now, cell);

@@ -11,7 +11,9 @@ mod machine;
 mod network;
 mod pending;
 mod runtime;
-mod snapshot;
+// Public only for whoever tries it with hostile bytes.
+#[doc(hidden)]
+pub mod snapshot;
 mod writer;
 
 pub use disk::{Applied, Batch, Change, Disk, Record, Recovered};

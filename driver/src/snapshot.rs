@@ -6,7 +6,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 /// Bytes of a length.
 const LENGTH: usize = 4;
 
-pub(crate) fn encode(records: &[Record]) -> Bytes {
+/// The records in one piece.
+pub fn encode(records: &[Record]) -> Bytes {
     let size = records.iter().map(|record| 2 * LENGTH + record.key.len() + record.value.len()).sum();
     let mut data = BytesMut::with_capacity(size);
     for part in records.iter().flat_map(|record| [&record.key, &record.value]) {
@@ -17,7 +18,7 @@ pub(crate) fn encode(records: &[Record]) -> Bytes {
 }
 
 /// The records, sharing the memory of `data`; `None` if it is not what [`encode`] makes.
-pub(crate) fn decode(mut data: Bytes) -> Option<Vec<Record>> {
+pub fn decode(mut data: Bytes) -> Option<Vec<Record>> {
     let mut records = Vec::new();
     while data.has_remaining() {
         records.push(Record { key: part(&mut data)?, value: part(&mut data)? });

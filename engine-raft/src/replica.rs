@@ -552,9 +552,12 @@ impl Replica {
 
     /// Whether this node may begin a campaign: its hold is over, or released, and all it wrote is durable.
     ///
-    /// The engine assumes the latter of a single voter, and of any node with a snapshot under way.
+    /// The engine assumes the latter of every leader to be. What a message of the same envelope appended is not on its way
+    /// to disk yet, and so is asked for too.
     fn may_campaign(&mut self, now: Reading) -> bool {
-        self.lease.may_elect(now, self.release) && self.gate.is_idle()
+        let log = &self.raw.raft.raft_log;
+        let durable = self.gate.is_idle() && log.persisted == log.last_index();
+        self.lease.may_elect(now, self.release) && durable
     }
 
     fn tick_is_due(&mut self, now: Reading) -> bool {

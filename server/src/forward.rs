@@ -22,7 +22,7 @@ const ENTRY: u8 = 2;
 
 /// What one node asks another. The first byte of its encoding says which, and changes when the rest does.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum PeerRequest {
+pub enum PeerRequest {
     /// Say from which index on a state answers reads that have arrived by now, if you lead.
     ReadIndex,
     /// Propose this log entry, if you lead.
@@ -30,7 +30,8 @@ pub(crate) enum PeerRequest {
 }
 
 impl PeerRequest {
-    pub(crate) fn encode(&self) -> Bytes {
+    /// What is sent.
+    pub fn encode(&self) -> Bytes {
         match self {
             PeerRequest::ReadIndex => Bytes::from_static(&[READ_INDEX]),
             PeerRequest::Entry(entry) => {
@@ -43,7 +44,7 @@ impl PeerRequest {
     }
 
     /// The request, or `None` if it is none that this version knows.
-    pub(crate) fn decode(payload: &Bytes) -> Option<PeerRequest> {
+    pub fn decode(payload: &Bytes) -> Option<PeerRequest> {
         match *payload.first()? {
             READ_INDEX if payload.len() == 1 => Some(PeerRequest::ReadIndex),
             ENTRY => Some(PeerRequest::Entry(payload.slice(1..))),
@@ -54,7 +55,7 @@ impl PeerRequest {
 
 /// What the other node says.
 #[derive(Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
-pub(crate) enum PeerAnswer {
+pub enum PeerAnswer {
     /// A reply for each write of the entry.
     Replies(Vec<Reply>),
     /// Apply this index, then read.
@@ -73,11 +74,13 @@ pub(crate) enum PeerAnswer {
 }
 
 impl PeerAnswer {
-    pub(crate) fn encode(&self) -> Bytes {
+    /// What is sent.
+    pub fn encode(&self) -> Bytes {
         wincode::config::serialize(self, encoding()).expect("replies within the limits can be encoded").into()
     }
 
-    pub(crate) fn decode(payload: &[u8]) -> Option<PeerAnswer> {
+    /// The answer, or `None` if it is none that this version knows.
+    pub fn decode(payload: &[u8]) -> Option<PeerAnswer> {
         wincode::config::deserialize_exact(payload, encoding()).ok()
     }
 }

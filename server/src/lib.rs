@@ -23,5 +23,8 @@ mod peers;
 mod recording;
 
 pub use counters::{Counter, Counters};
+// Public only for whoever tries their encodings with hostile bytes.
+#[doc(hidden)]
+pub use forward::{PeerAnswer, PeerRequest};
 pub use node::{Node, NodeOptions, StartError};
 pub use recording::{ReplayError, replay};

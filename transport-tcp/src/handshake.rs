@@ -31,7 +31,7 @@ const LONGEST_REASON: usize = 512;
 
 /// Why a connection between two nodes was not made. Each reads as what is to be said after the peer's name.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum HandshakeError {
+pub enum HandshakeError {
     #[error("does not speak Leasehold's peer protocol: check that the address and port are those for peers")]
     NotLeasehold,
     #[error("speaks version {theirs} of the peer protocol, this node version {VERSION}: run the same release on both")]
@@ -62,23 +62,23 @@ pub(crate) enum HandshakeError {
 
 /// Who a node is and what it wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Hello {
-    pub(crate) from: NodeId,
-    pub(crate) to: NodeId,
-    pub(crate) boot: u64,
-    pub(crate) lane: Lane,
-    pub(crate) terms: Terms,
-    pub(crate) cluster: String,
+pub struct Hello {
+    pub from: NodeId,
+    pub to: NodeId,
+    pub boot: u64,
+    pub lane: Lane,
+    pub terms: Terms,
+    pub cluster: String,
 }
 
 /// Who this node is, and whom it talks to.
 #[derive(Clone, Debug)]
-pub(crate) struct Identity {
-    pub(crate) node: NodeId,
-    pub(crate) cluster: String,
-    pub(crate) boot: u64,
-    pub(crate) config: Config,
-    pub(crate) peers: BTreeSet<NodeId>,
+pub struct Identity {
+    pub node: NodeId,
+    pub cluster: String,
+    pub boot: u64,
+    pub config: Config,
+    pub peers: BTreeSet<NodeId>,
 }
 
 impl Identity {
@@ -117,7 +117,7 @@ impl Identity {
     }
 
     /// The dialer's side. `Ok`: the connection is for frames from now on.
-    pub(crate) async fn dial<S>(&self, stream: &mut S, to: NodeId, lane: Lane) -> Result<(), HandshakeError>
+    pub async fn dial<S>(&self, stream: &mut S, to: NodeId, lane: Lane) -> Result<(), HandshakeError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -125,11 +125,15 @@ impl Identity {
         let (hello, reason) = read(stream).await?;
         // Our own view first: it is worded for whoever reads our log.
         self.judge_acceptor(&hello, to)?;
-        if reason.is_empty() { Ok(()) } else { Err(HandshakeError::Refused { reason }) }
+        if reason.is_empty() {
+            return Ok(());
+        }
+        // It is shown in one line, in logs and in `INFO`, and must not pass for others.
+        Err(HandshakeError::Refused { reason: reason.replace(char::is_control, " ") })
     }
 
     /// The acceptor's side: who dialed and for which lane, or whom it refused and why.
-    pub(crate) async fn accept<S>(&self, stream: &mut S) -> Result<Hello, (Option<NodeId>, HandshakeError)>
+    pub async fn accept<S>(&self, stream: &mut S) -> Result<Hello, (Option<NodeId>, HandshakeError)>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {

@@ -11,7 +11,9 @@
 
 pub mod frame;
 
-mod handshake;
+// Public only for whoever tries it with hostile bytes.
+#[doc(hidden)]
+pub mod handshake;
 mod inbound;
 mod lane;
 mod outbound;

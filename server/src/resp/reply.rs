@@ -4,6 +4,7 @@ use bytes::BytesMut;
 use redis_protocol::resp2::{encode as encode2, types::BorrowedFrame as Frame2};
 use redis_protocol::resp3::encode::complete as encode3;
 use redis_protocol::resp3::types::{BorrowedFrame as Frame3, VerbatimStringFormat};
+use std::fmt;
 
 /// The version of the protocol on a connection, chosen by `HELLO`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,10 +86,8 @@ impl ReplyBuffer {
 
     /// A number.
     pub fn integer(&mut self, number: i64) {
-        match self.version {
-            Version::Two => self.push2(&Frame2::Integer(number)),
-            Version::Three => self.push3(&Frame3::Number { data: number, attributes: None }),
-        }
+        // The crate measures numbers with floating point, and leaves a zero byte behind some with fifteen digits and more.
+        self.line(':', number);
     }
 
     /// A string of bytes.
@@ -130,20 +129,20 @@ impl ReplyBuffer {
 
     /// The head of an array of `length` replies.
     pub fn array(&mut self, length: usize) {
-        self.head('*', length);
+        self.line('*', length);
     }
 
     /// The head of a map of `length` pairs of replies; RESP2 has none and sees an array.
     pub fn map(&mut self, length: usize) {
         match self.version {
-            Version::Two => self.head('*', 2 * length),
-            Version::Three => self.head('%', length),
+            Version::Two => self.line('*', 2 * length),
+            Version::Three => self.line('%', length),
         }
     }
 
-    // The crate encodes whole aggregates, or ones of unknown length that few clients understand.
-    fn head(&mut self, kind: char, length: usize) {
-        self.bytes.extend_from_slice(format!("{kind}{length}\r\n").as_bytes());
+    // Of aggregates the crate encodes whole ones, or ones of unknown length that few clients understand.
+    fn line(&mut self, kind: char, number: impl fmt::Display) {
+        self.bytes.extend_from_slice(format!("{kind}{number}\r\n").as_bytes());
     }
 }
 
@@ -171,6 +170,18 @@ mod tests {
             assert_eq!(encoded(version, |r| r.integer(i64::MIN)), ":-9223372036854775808\r\n");
             assert_eq!(encoded(version, |r| r.bulk("")), "$0\r\n\r\n");
             assert_eq!(encoded(version, |r| r.array(0)), "*0\r\n");
+        }
+    }
+
+    #[test]
+    fn integers_of_every_length_are_one_line() {
+        for power in 0..19 {
+            let power = 10_i64.pow(power);
+            for number in [power - 1, power, power + 1].into_iter().flat_map(|number| [number, -number]) {
+                for version in [Version::Two, Version::Three] {
+                    assert_eq!(encoded(version, |r| r.integer(number)), format!(":{number}\r\n"));
+                }
+            }
         }
     }
 
