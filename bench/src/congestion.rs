@@ -80,7 +80,7 @@ pub(crate) fn run(quick: bool) -> Report {
         .fold((0, 0, 0), |sum, stale| (sum.0 + stale.0, sum.1 + stale.1, sum.2 + stale.2));
     let row = |name: &str, ours: f64, peer: f64, unit| Row {
         name: name.to_owned(),
-        ours,
+        ours: Some(ours),
         peer: Some(peer),
         unit,
         spread: 0.0,

@@ -1,22 +1,34 @@
 //! What a cluster costs that nobody uses.
 
 use crate::cluster::Cluster;
-use crate::report::{Report, Row};
+use crate::report::{Report, Runs};
 use std::time::Duration;
 
 pub(crate) fn run(quick: bool) -> Result<Report, String> {
-    let watched = Duration::from_secs(if quick { 3 } else { 30 });
+    let (watches, watched) = if quick { (1, Duration::from_secs(5)) } else { (5, Duration::from_secs(10)) };
     let cluster = Cluster::start(&[])?;
-    let before = cluster.usage();
-    std::thread::sleep(watched);
-    let after = cluster.usage();
-    let share = (after.cpu - before.cpu) / watched.as_secs_f64() / 3.0 * 100.0;
-    let row = |name: &str, ours, unit| Row { name: name.to_owned(), ours, peer: None, unit, spread: 0.0, target: None };
+    // What it took to start is not what it takes to idle.
+    std::thread::sleep(Duration::from_secs(1));
+    let (mut busiest, mut largest) = (Runs::default(), Runs::default());
+    for _ in 0..watches {
+        let before = cluster.usage();
+        std::thread::sleep(watched);
+        let after = cluster.usage();
+        if after.len() != 3 || before.len() != 3 {
+            return Err("a node ended, or there is no /proc to look at it".to_owned());
+        }
+        let shares = before.iter().zip(&after).map(|(before, after)| (after.cpu - before.cpu) / watched.as_secs_f64());
+        busiest.ours.push(shares.fold(0.0, f64::max) * 100.0);
+        largest.ours.push(after.iter().map(|node| node.resident).fold(0.0, f64::max));
+    }
     Ok(Report {
-        title: format!("Three idle nodes, watched for {} s", watched.as_secs()),
+        title: format!("Three idle nodes, watched {watches} times for {} s", watched.as_secs()),
         ours: "leasehold",
-        peer: "",
-        rows: vec![row("processor, per node", share, "% of one"), row("resident, largest node", after.resident, "MiB")],
-        notes: Vec::new(),
+        peer: "limit",
+        rows: vec![
+            busiest.row_within("processor, the busiest node", "% of one", 1.0),
+            largest.row_within("resident, the largest node", "MiB", 30.0),
+        ],
+        notes: vec!["The kernel counts processor time in ticks of 10 ms.".to_owned()],
     })
 }

@@ -1,15 +1,27 @@
 //! `leasehold-bench`: what Leasehold costs, beside something with a name, measured in the same run.
 //!
 //! Every command prints a table for people, or with `--json` an array of rows
-//! `{name, ours, peer, unit, ratio, spread, target, met}` for programs. `met` is null where there is no target or no peer.
+//! `{name, ours, peer, unit, ratio, spread, target, met}` for programs. A row's name says what stands beside ours after a
+//! slash. `met` is null where there is no target or no peer.
+//!
+//! The peers, on Debian: `apt-get install redis-server redis-tools etcd-server valgrind`. Rows beside one that is absent have
+//! no peer. The server is built first, unless `LEASEHOLD_BINARY` names one that is. Data of servers, ours and theirs, goes into folders in cargo's target folder, which must be on a disk.
 
+mod allocation;
+mod children;
+mod closed_loop;
 mod cluster;
 mod congestion;
+mod etcd;
 mod idle;
-mod load;
+mod reads;
+mod redis;
+mod redis_benchmark;
 mod report;
 mod runtimes;
 mod server;
+mod stopwatch;
+mod writes;
 
 use clap::{Args, Parser, Subcommand};
 use report::Report;
@@ -25,14 +37,21 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// A cluster whose appends and quorum reads are slower than its lease: ours beside two published designs.
-    Congestion(Common),
+    /// A read and an acknowledgement in this process: beside the clock, openraft and the raft crate.
+    Reads(Common),
+    /// Reads of three nodes through sockets: beside redis-server and three nodes of etcd.
+    Server(Common),
+    /// Writes of three nodes, synced on a quorum: beside three nodes of etcd, and a redis-server that syncs.
+    Writes(Common),
     /// The same workload on tokio and on smol: throughput, latency, CPU, memory.
     Runtimes(Common),
-    /// Three nodes beside redis-server, driven by redis-benchmark.
-    Server(Common),
+    /// A cluster whose appends and quorum reads are slower than its lease: ours beside two published designs.
+    Congestion(Common),
     /// What a cluster costs that nobody uses.
     Idle(Common),
+    /// Does one thing so many times and prints nothing: what `reads` runs under valgrind.
+    #[command(hide = true)]
+    Turns { what: reads::Turns, times: u32 },
 }
 
 #[derive(Args, Clone, Copy)]
@@ -46,20 +65,29 @@ struct Common {
 }
 
 fn main() -> ExitCode {
-    let (outcome, common): (Result<Report, String>, Common) = match Cli::parse().command {
-        Command::Congestion(common) => (Ok(congestion::run(common.quick)), common),
-        Command::Runtimes(common) => (runtimes::run(common.quick), common),
-        Command::Server(common) => (server::run(common.quick), common),
-        Command::Idle(common) => (idle::run(common.quick), common),
-    };
-    match outcome {
-        Ok(report) => {
-            report.print(common.json);
-            ExitCode::SUCCESS
-        }
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             eprintln!("error: {reason}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// A benchmark, told whether to be quick.
+type Benchmark = fn(bool) -> Result<Report, String>;
+
+fn run(command: Command) -> Result<(), String> {
+    let (benchmark, common): (Benchmark, Common) = match command {
+        Command::Turns { what, times } => return what.take(times),
+        Command::Reads(common) => (reads::run, common),
+        Command::Server(common) => (server::run, common),
+        Command::Writes(common) => (writes::run, common),
+        Command::Runtimes(common) => (runtimes::run, common),
+        Command::Congestion(common) => (|quick| Ok(congestion::run(quick)), common),
+        Command::Idle(common) => (idle::run, common),
+    };
+    children::end_with_this_program()?;
+    benchmark(common.quick)?.print(common.json);
+    Ok(())
 }

@@ -16,7 +16,8 @@ pub(crate) struct Report {
 /// One comparison.
 pub(crate) struct Row {
     pub(crate) name: String,
-    pub(crate) ours: f64,
+    /// `None` where it could not be measured.
+    pub(crate) ours: Option<f64>,
     pub(crate) peer: Option<f64>,
     pub(crate) unit: &'static str,
     /// The largest part by which a run's ratio, or without a peer its figure, was off the median.
@@ -28,17 +29,74 @@ pub(crate) struct Row {
 #[derive(Clone, Copy)]
 pub(crate) enum Target {
     AtLeast(f64),
+    AtMost(f64),
+}
+
+/// The runs behind a row: each of ours beside the one of the peer's that came just before or after it.
+#[derive(Clone, Default)]
+pub(crate) struct Runs {
+    pub(crate) ours: Vec<f64>,
+    pub(crate) theirs: Vec<f64>,
+}
+
+impl Runs {
+    /// Medians of both, with the spread of the ratio from run to run.
+    pub(crate) fn row(&self, name: impl Into<String>, unit: &'static str, target: Option<Target>) -> Row {
+        let ratios: Vec<f64> = self.ours.iter().zip(&self.theirs).map(|(ours, theirs)| ours / theirs).collect();
+        Row {
+            name: name.into(),
+            ours: median(&self.ours),
+            peer: median(&self.theirs),
+            unit,
+            spread: spread(if ratios.is_empty() { &self.ours } else { &ratios }),
+            target,
+        }
+    }
+
+    /// The median of ours beside a limit that it must not pass: the limit stands where a peer would.
+    pub(crate) fn row_within(&self, name: impl Into<String>, unit: &'static str, limit: f64) -> Row {
+        Row {
+            name: name.into(),
+            ours: median(&self.ours),
+            peer: Some(limit),
+            unit,
+            spread: spread(&self.ours),
+            target: Some(Target::AtMost(1.0)),
+        }
+    }
+}
+
+impl Target {
+    fn is_met(self, ratio: f64) -> bool {
+        match self {
+            Target::AtLeast(least) => ratio >= least,
+            Target::AtMost(most) => ratio <= most,
+        }
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Target::AtLeast(least) => write!(out, ">= {least:.2}"),
+            Target::AtMost(most) => write!(out, "<= {most:.2}"),
+        }
+    }
 }
 
 impl Row {
+    /// A figure with nothing beside it.
+    pub(crate) fn alone(name: impl Into<String>, ours: f64, unit: &'static str) -> Row {
+        Row { name: name.into(), ours: Some(ours), peer: None, unit, spread: 0.0, target: None }
+    }
+
     fn ratio(&self) -> Option<f64> {
-        self.peer.filter(|peer| *peer != 0.0).map(|peer| self.ours / peer)
+        let peer = self.peer.filter(|peer| *peer != 0.0)?;
+        Some(self.ours? / peer)
     }
 
     fn met(&self) -> Option<bool> {
-        match (self.target?, self.ratio()?) {
-            (Target::AtLeast(least), ratio) => Some(ratio >= least),
-        }
+        Some(self.target?.is_met(self.ratio()?))
     }
 }
 
@@ -49,27 +107,24 @@ impl Report {
             return;
         }
         println!("{}\n", self.title);
+        let width = self.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
         println!(
-            "{:<34} {:>12} {:>12}  {:<9} {:>7} {:>7}  {:<9}",
-            "", self.ours, self.peer, "unit", "ratio", "spread", "target"
+            "{:<width$} {:>12} {:>12}  {:<9} {:>7} {:>7}  target",
+            "", self.ours, self.peer, "unit", "ratio", "spread"
         );
         for row in &self.rows {
-            let target = match (row.target, row.met()) {
-                (None, _) => String::new(),
-                (Some(Target::AtLeast(least)), met) => {
-                    let verdict = met.map_or("no peer", |met| if met { "met" } else { "MISSED" });
-                    format!(">= {least:.2} {verdict}")
-                }
-            };
+            let target = row.target.map_or(String::new(), |target| {
+                let verdict = row.met().map_or("no peer", |met| if met { "met" } else { "MISSED" });
+                format!("{target} {verdict}")
+            });
             println!(
-                "{:<34} {:>12} {:>12}  {:<9} {:>7} {:>6.0}%  {:<9}",
+                "{:<width$} {:>12} {:>12}  {:<9} {:>7} {:>6.0}%  {target}",
                 row.name,
-                figure(row.ours),
+                row.ours.map_or("-".to_owned(), figure),
                 row.peer.map_or("-".to_owned(), figure),
                 row.unit,
                 row.ratio().map_or("-".to_owned(), |ratio| format!("{ratio:.2}")),
                 row.spread * 100.0,
-                target
             );
         }
         for note in &self.notes {
@@ -79,12 +134,9 @@ impl Report {
 }
 
 fn json_row(row: &Row) -> Value {
-    let target = row.target.map(|target| match target {
-        Target::AtLeast(least) => format!(">= {least}"),
-    });
     json!({
         "name": row.name, "ours": row.ours, "peer": row.peer, "unit": row.unit, "ratio": row.ratio(),
-        "spread": row.spread, "target": target, "met": row.met(),
+        "spread": row.spread, "target": row.target.map(|target| target.to_string()), "met": row.met(),
     })
 }
 
@@ -97,20 +149,42 @@ fn figure(value: f64) -> String {
     }
 }
 
-/// The median of some runs.
-pub(crate) fn median(runs: &[f64]) -> f64 {
+/// The median of some runs; `None` without any.
+pub(crate) fn median(runs: &[f64]) -> Option<f64> {
     let mut sorted = runs.to_vec();
     sorted.sort_by(f64::total_cmp);
     match sorted.len() {
-        0 => 0.0,
-        odd if odd % 2 == 1 => sorted[odd / 2],
-        even => f64::midpoint(sorted[even / 2 - 1], sorted[even / 2]),
+        0 => None,
+        odd if odd % 2 == 1 => Some(sorted[odd / 2]),
+        even => Some(f64::midpoint(sorted[even / 2 - 1], sorted[even / 2])),
     }
 }
 
 /// How far the runs are from their median, as a part of it.
-pub(crate) fn spread(runs: &[f64]) -> f64 {
-    let middle = median(runs);
+fn spread(runs: &[f64]) -> f64 {
+    let middle = median(runs).unwrap_or(0.0);
     let furthest = runs.iter().map(|run| (run - middle).abs()).fold(0.0, f64::max);
     if middle == 0.0 { 0.0 } else { furthest / middle }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Runs, Target, json_row};
+
+    #[test]
+    fn a_row_says_whether_its_target_is_met() {
+        let runs = Runs { ours: vec![30.0, 10.0, 20.0], theirs: vec![10.0, 5.0, 10.0] };
+        let row = json_row(&runs.row("a / b", "ns", Some(Target::AtMost(1.5))));
+        assert_eq!((row["ratio"].as_f64(), row["spread"].as_f64()), (Some(2.0), Some(0.5)));
+        assert_eq!(row["met"].as_bool(), Some(false));
+        let row = json_row(&runs.row("a / b", "a second", Some(Target::AtLeast(1.5))));
+        assert_eq!(row["met"].as_bool(), Some(true));
+    }
+
+    #[test]
+    fn without_a_peer_nothing_is_met_or_missed() {
+        let alone = Runs { ours: vec![30.0], theirs: Vec::new() };
+        let row = json_row(&alone.row("a / b", "ns", Some(Target::AtMost(1.5))));
+        assert!(row["peer"].is_null() && row["ratio"].is_null() && row["met"].is_null());
+    }
 }

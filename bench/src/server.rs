@@ -1,113 +1,182 @@
-//! Three nodes beside one redis-server: what linearizability and durability cost, and what the lease saves.
+//! Reads through real sockets: three nodes beside one redis-server, and beside three nodes of etcd.
 
+use crate::children::is_installed;
+use crate::closed_loop::{self, Load, Outcome, etcd::Client, resp::Resp};
 use crate::cluster::Cluster;
-use crate::load::{self, Shape};
-use crate::report::{Report, Row, Target, median, spread};
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
+use crate::etcd::{self, Etcd};
+use crate::redis::{self, Keeps, Redis};
+use crate::redis_benchmark::{self, Shape};
+use crate::report::{Report, Runs, Target, median};
 use std::time::Duration;
 
-struct Redis {
-    process: Child,
-    port: u16,
+/// What is asked of redis-server and of ours.
+const SHAPES: [(&str, Shape); 3] = [
+    ("GET -c 50 / redis-server", Shape { test: "get", clients: 50, pipeline: 1, requests: 20_000 }),
+    ("GET -c 50 -P 16 / redis-server", Shape { test: "get", clients: 50, pipeline: 16, requests: 100_000 }),
+    ("GET -c 1 / redis-server", Shape { test: "get", clients: 1, pipeline: 1, requests: 4_000 }),
+];
+
+/// How much is measured.
+#[derive(Clone, Copy)]
+struct Effort {
+    rounds: u32,
+    /// How many times the shapes' requests.
+    scale: u32,
+    /// How long one run of the closed loop takes.
+    lasts: Duration,
 }
 
-impl Redis {
-    /// A redis-server that keeps nothing on disk: the fastest it can be.
-    fn start() -> Option<Redis> {
-        if !load::is_installed("redis-server") {
-            return None;
-        }
-        let port = TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port();
-        let process = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--save", "", "--appendonly", "no", "--bind", "127.0.0.1"])
-            .stdout(Stdio::null())
-            .spawn()
-            .ok()?;
-        std::thread::sleep(Duration::from_secs(1));
-        Some(Redis { process, port })
+impl Effort {
+    fn load(self, tasks: u32, writes: u32) -> Load {
+        Load { tasks, writes, lasts: self.lasts }
     }
 }
 
-impl Drop for Redis {
-    fn drop(&mut self) {
-        // Killed or already gone: both are the end of it.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+/// What was found, run by run.
+#[derive(Default)]
+struct Found {
+    beside_redis: [Runs; 3],
+    /// At 50 connections and at one.
+    beside_etcd: [Runs; 2],
+    quorum: Vec<f64>,
+    /// The 99th percentile of GET, in microseconds: among writes, and by itself.
+    p99: Runs,
+    /// For the notes: 99th percentiles in milliseconds.
+    ours_p99: Vec<f64>,
+    quorum_p99: Vec<f64>,
+    etcd_p99: Vec<f64>,
 }
 
 pub(crate) fn run(quick: bool) -> Result<Report, String> {
-    load::require()?;
-    let (rounds, scale) = if quick { (1, 1) } else { (5, 10) };
-    let shape = |test, clients, pipeline, requests: u32| Shape { test, clients, pipeline, requests: requests * scale };
-    let loads = [
-        ("GET -c 50", shape("get", 50, 1, 20_000), Some(Target::AtLeast(1.0))),
-        ("GET -c 50 -P 16", shape("get", 50, 16, 100_000), Some(Target::AtLeast(1.0))),
-        ("GET -c 1", shape("get", 1, 1, 4_000), Some(Target::AtLeast(1.0))),
-        ("SET -c 50 (three synced disks)", shape("set", 50, 1, 4_000), None),
-        ("SET -c 1 (three synced disks)", shape("set", 1, 1, 300), None),
-    ];
-    let mut ours = vec![Vec::new(); loads.len()];
-    let mut theirs = vec![Vec::new(); loads.len()];
-    let mut p99 = vec![Vec::new(); loads.len()];
-    for round in 0..rounds {
-        let mut of_cluster = || -> Result<(), String> {
-            let cluster = Cluster::start(&[])?;
-            let port = cluster.leader_port().ok_or("the leader was lost")?;
-            for (at, (_, shape, _)) in loads.iter().enumerate() {
-                let measured = load::run(port, *shape)?;
-                ours[at].push(measured.per_second);
-                p99[at].push(measured.p99_millis);
-            }
-            Ok(())
-        };
-        let mut of_redis = || -> Result<(), String> {
-            let Some(redis) = Redis::start() else { return Ok(()) };
-            for (at, (_, shape, _)) in loads.iter().enumerate() {
-                theirs[at].push(load::run(redis.port, *shape)?.per_second);
-            }
-            Ok(())
-        };
+    let effort = if quick {
+        Effort { rounds: 1, scale: 1, lasts: Duration::from_millis(700) }
+    } else {
+        Effort { rounds: 7, scale: 8, lasts: Duration::from_secs(2) }
+    };
+    let mut found = Found::default();
+    for round in 0..effort.rounds {
+        let mut parts = [by_lease, of_redis, of_etcd, by_quorum];
         // Whoever comes first in one round comes last in the next.
-        if round % 2 == 0 {
-            of_cluster()?;
-            of_redis()?;
-        } else {
-            of_redis()?;
-            of_cluster()?;
+        if round % 2 == 1 {
+            parts.reverse();
+        }
+        for part in parts {
+            part(effort, round, &mut found)?;
         }
     }
-    let rows = loads.iter().enumerate().map(|(at, (name, _, target))| {
-        let ratios: Vec<f64> = ours[at].iter().zip(&theirs[at]).map(|(ours, theirs)| ours / theirs).collect();
-        Row {
-            name: (*name).to_owned(),
-            ours: median(&ours[at]),
-            peer: (!theirs[at].is_empty()).then(|| median(&theirs[at])),
-            unit: "a second",
-            spread: if ratios.is_empty() { spread(&ours[at]) } else { spread(&ratios) },
-            target: *target,
+    Ok(report(effort, &found))
+}
+
+/// Three nodes of ours, as they come.
+fn by_lease(effort: Effort, round: u32, found: &mut Found) -> Result<(), String> {
+    let cluster = Cluster::start(&[])?;
+    let port = cluster.leader_port()?;
+    closed_loop::fill::<Resp>(port)?;
+    for (runs, per_second) in found.beside_redis.iter_mut().zip(redis_shapes(effort, port)?) {
+        runs.ours.push(per_second);
+    }
+    for (runs, tasks) in found.beside_etcd.iter_mut().zip([50, 1]) {
+        runs.ours.push(closed_loop::run::<Resp>(port, effort.load(tasks, 0))?.per_second);
+    }
+    // One after the other on the same nodes, and the other way round in the next round.
+    let mut order = [0, 5];
+    if round % 2 == 1 {
+        order.reverse();
+    }
+    for writes in order {
+        let p99 = p99_micros(&closed_loop::run::<Resp>(port, effort.load(50, writes))?);
+        if writes == 0 { &mut found.p99.theirs } else { &mut found.p99.ours }.push(p99);
+        if writes == 0 {
+            found.ours_p99.push(p99 / 1e3);
         }
-    });
-    let rows = rows.collect();
-    let latencies: Vec<String> =
-        loads.iter().zip(&p99).map(|((name, ..), runs)| format!("{name}: {:.2} ms", median(runs))).collect();
+    }
+    Ok(())
+}
+
+/// Three nodes of ours that trust no clock.
+fn by_quorum(effort: Effort, _round: u32, found: &mut Found) -> Result<(), String> {
+    let cluster = Cluster::start(&["--reads", "quorum"])?;
+    let port = cluster.leader_port()?;
+    closed_loop::fill::<Resp>(port)?;
+    let outcome = closed_loop::run::<Resp>(port, effort.load(50, 0))?;
+    found.quorum.push(outcome.per_second);
+    found.quorum_p99.push(p99_micros(&outcome) / 1e3);
+    Ok(())
+}
+
+fn of_redis(effort: Effort, _round: u32, found: &mut Found) -> Result<(), String> {
+    let Some(redis) = Redis::start(Keeps::Nothing)? else { return Ok(()) };
+    for (runs, per_second) in found.beside_redis.iter_mut().zip(redis_shapes(effort, redis.port)?) {
+        runs.theirs.push(per_second);
+    }
+    Ok(())
+}
+
+fn of_etcd(effort: Effort, _round: u32, found: &mut Found) -> Result<(), String> {
+    let Some(etcd) = Etcd::start()? else { return Ok(()) };
+    closed_loop::fill::<Client>(etcd.leader_port)?;
+    for (runs, tasks) in found.beside_etcd.iter_mut().zip([50, 1]) {
+        let outcome = closed_loop::run::<Client>(etcd.leader_port, effort.load(tasks, 0))?;
+        runs.theirs.push(outcome.per_second);
+        if tasks == 50 {
+            found.etcd_p99.push(p99_micros(&outcome) / 1e3);
+        }
+    }
+    Ok(())
+}
+
+/// What redis-benchmark finds at this port, a second; nothing without it.
+fn redis_shapes(effort: Effort, port: u16) -> Result<Vec<f64>, String> {
+    if !is_installed("redis-benchmark") {
+        return Ok(Vec::new());
+    }
+    redis_benchmark::run(port, redis_benchmark::FILL)?;
+    let scaled = |shape: Shape| Shape { requests: shape.requests * effort.scale, ..shape };
+    SHAPES.iter().map(|(_, shape)| Ok(redis_benchmark::run(port, scaled(*shape))?.per_second)).collect()
+}
+
+fn p99_micros(outcome: &Outcome) -> f64 {
+    outcome.gets.value_at_quantile(0.99) as f64
+}
+
+fn report(effort: Effort, found: &Found) -> Report {
+    const RATE: &str = "a second";
+    let mut rows = Vec::new();
+    for ((name, _), runs) in SHAPES.iter().zip(&found.beside_redis) {
+        rows.push(runs.row(*name, RATE, Some(Target::AtLeast(1.0))));
+    }
+    let [many, one] = &found.beside_etcd;
+    let quorum = Runs { ours: found.quorum.clone(), theirs: many.theirs.clone() };
+    rows.push(many.row("GET, 50 clients / etcd, linearizable", RATE, Some(Target::AtLeast(5.0))));
+    rows.push(one.row("GET, 1 client / etcd, linearizable", RATE, Some(Target::AtLeast(6.0))));
+    rows.push(quorum.row("--reads quorum, 50 clients / etcd, linearizable", RATE, Some(Target::AtLeast(3.0))));
+    rows.push(found.p99.row("p99 of GET, with 5 % SET / GET only", "us", Some(Target::AtMost(1.5))));
+    let p99 = |runs: &[f64]| median(runs).map_or("-".to_owned(), |millis| format!("{millis:.2} ms"));
     let mut notes = vec![
-        format!("p99 of ours: {}.", latencies.join("; ")),
-        "redis-server keeps nothing on disk and has no replicas; ours are three nodes that sync every write on a quorum. \
-         Clients and servers share this machine's cores."
+        format!(
+            "p99 at 50 connections: by lease {}, by quorum {}, etcd {}.",
+            p99(&found.ours_p99),
+            p99(&found.quorum_p99),
+            p99(&found.etcd_p99)
+        ),
+        "Rows beside redis-server: redis-benchmark against one redis-server that keeps nothing on disk and has no replicas, and \
+         against our leader. Rows beside etcd, and the p99: one closed loop for both, a tokio task for each \
+         client, all on one thread, each to its leader; RESP with a connection a client for ours, gRPC through tonic for etcd, \
+         whose clients share an HTTP/2 connection, for that serves them best. Every write of ours and of \
+         etcd's is synced on a quorum, on the same disk. Clients and servers share this machine's cores; peers run one at a time."
             .to_owned(),
     ];
-    if theirs[0].is_empty() {
-        notes.push(
-            "redis-server is not installed, so there is no peer; on Debian: apt-get install redis-server".to_owned(),
-        );
+    if found.beside_redis[0].theirs.is_empty() || found.beside_redis[0].ours.is_empty() {
+        notes.push(redis::ABSENT.to_owned());
     }
-    Ok(Report {
-        title: format!("Three nodes beside redis-server, medians of {rounds} runs in alternating order"),
+    if many.theirs.is_empty() {
+        notes.push(etcd::ABSENT.to_owned());
+    }
+    Report {
+        title: format!("Reads of three nodes, medians of {} runs in alternating order", effort.rounds),
         ours: "leasehold",
-        peer: "redis",
+        peer: "peer",
         rows,
         notes,
-    })
+    }
 }

@@ -1,7 +1,9 @@
 //! What can go wrong, each with what to do about it.
 
+use crate::tables::FORMAT;
 use leasehold_core::NodeId;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 /// Why a data folder cannot be used.
@@ -155,6 +157,7 @@ pub(crate) enum Fault {
     Io(io::Error),
     Gone(PathBuf),
     Damaged(String),
+    NewerFormat(u32),
     Refused(String),
 }
 
@@ -165,6 +168,9 @@ impl Fault {
             Fault::Io(source) => StorageError::Io { path, source },
             Fault::Gone(path) => StorageError::Gone { path },
             Fault::Damaged(detail) => StorageError::Damaged { path, detail },
+            Fault::NewerFormat(stored) => {
+                StorageError::Damaged { path, detail: format!("its format became {stored} while it was in use") }
+            }
             Fault::Refused(detail) => StorageError::Refused { detail },
         }
     }
@@ -174,23 +180,43 @@ impl Fault {
         match self {
             Fault::Io(source) => OpenError::Unusable { path, source },
             Fault::Gone(_) => OpenError::Unusable { path, source: io::ErrorKind::NotFound.into() },
+            Fault::NewerFormat(stored) => OpenError::NewerFormat { path, stored, known: FORMAT },
             Fault::Damaged(detail) | Fault::Refused(detail) => OpenError::Damaged { path, detail },
         }
     }
 }
 
-/// Every error of redb, and of the system, by way of redb's common one.
-impl<E: Into<redb::Error>> From<E> for Fault {
-    fn from(error: E) -> Fault {
-        match error.into() {
-            // So it reports a file that is not its own.
-            redb::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => Fault::Damaged(error.to_string()),
-            redb::Error::Io(error) => Fault::Io(error),
-            error @ (redb::Error::PreviousIo | redb::Error::DatabaseClosed | redb::Error::LockPoisoned(_)) => {
-                Fault::Io(io::Error::other(error))
-            }
-            error @ redb::Error::ValueTooLarge(_) => Fault::Refused(error.to_string()),
-            error => Fault::Damaged(error.to_string()),
+/// Runs what reads fjall's files. It panics where it misses what should be in them; what accident may do to them has been
+/// ruled out before, but not what somebody did with a checksum at hand.
+pub(crate) fn reading<T>(read: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    // Whoever gets the fault drops what was being read: nothing half changed is used.
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
+        let message = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref().map(String::as_str));
+        Err(Fault::Damaged(message.unwrap_or("it cannot be read").replace('\n', " ")))
+    })
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Fault {
+        match error.kind() {
+            // A file that ends too soon, or that says what no file of ours says.
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => Fault::Damaged(error.to_string()),
+            _ => Fault::Io(error),
+        }
+    }
+}
+
+impl From<fjall::Error> for Fault {
+    fn from(error: fjall::Error) -> Fault {
+        match error {
+            fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => match error.kind() {
+                // It names its files in other files.
+                io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists => Fault::Damaged(error.to_string()),
+                _ => error.into(),
+            },
+            fjall::Error::Poisoned => Fault::Io(io::Error::other("an earlier write to it failed")),
+            fjall::Error::Locked => Fault::Io(io::ErrorKind::ResourceBusy.into()),
+            error => Fault::Damaged(format!("{error:?}")),
         }
     }
 }

@@ -1,21 +1,45 @@
 //! The folder itself: taking it, creating it, and whose it is.
 
-use crate::error::{Fault, OpenError};
-use crate::tables::{FOLDER, FORMAT, LOG, META, STATE};
+use crate::error::{Fault, OpenError, reading};
+use crate::group::Group;
+use crate::journal::{self, CommitRecord, Watched};
+use crate::sorted;
+use crate::tables::{COMMIT, FORMAT, KEYSPACE};
+use fjall::compaction::Leveled;
+use fjall::config::FilterPolicy;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use leasehold_core::NodeId;
-use redb::{Database, ReadableDatabase};
+use leasehold_driver::GroupId;
+use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use xxhash_rust::xxh3::xxh3_64;
 
 const LOCK_FILE: &str = "LOCK";
-const DATA_FILE: &str = "leasehold.redb";
-const UNFINISHED_FILE: &str = "leasehold.redb.new";
+const DATA_FOLDER: &str = "data";
+const UNFINISHED_FOLDER: &str = "data.new";
 /// What a new file system may contain.
 const LOST_AND_FOUND: &str = "lost+found";
+/// In the data folder: whose it is, and fjall's own folder.
+const IDENTITY_FILE: &str = "identity";
+const DATABASE_FOLDER: &str = "fjall";
 
-/// Small, because whoever recovers a group keeps its records and the end of its log in memory too.
-const CACHE_BYTES: usize = 64 << 20;
+/// Hardly anything is read while running: whoever recovered a group keeps its records and the end of its log in memory.
+const CACHE_BYTES: u64 = 1 << 20;
+/// What is written is kept in memory up to about this, and then sorted into a table. More means fewer tables, and fewer
+/// entries that reach one only to be compacted away.
+const UNSORTED_BYTES: u64 = 8 << 20;
+/// Small tables make short compactions: while one runs, what is written waits in memory.
+const TABLE_BYTES: u64 = 16 << 20;
+/// The journals together. Fjall allows no less; each is 64 MiB long.
+const JOURNAL_BYTES: u64 = 128 << 20;
+const OPEN_FILES: usize = 64;
+/// How long a folder may have been moved away before a commit notices.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Whose data a folder holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,11 +52,18 @@ pub struct Identity {
 
 /// An open data folder, this process's alone until it is dropped.
 pub struct Storage {
-    // Fields are dropped in order: the file is closed before the lock is let go.
+    // Fields are dropped in order: the files are closed before the lock is let go.
+    pub(crate) keyspace: Keyspace,
     pub(crate) database: Database,
-    data_file: Anchor,
+    /// The number of the newest commit.
+    pub(crate) commits: u64,
+    pub(crate) salt: u64,
+    pub(crate) groups: BTreeMap<GroupId, Group>,
+    journal: Watched,
+    identity_file: Anchor,
     lock_file: Anchor,
-    _lock: File,
+    lock: Lock,
+    looked: Instant,
     pub(crate) path: PathBuf,
 }
 
@@ -43,7 +74,7 @@ impl Storage {
     /// in this one alike, and is gone with the process, however that ends. Until then nobody else can speak for this
     /// node from this folder: an old process that still acknowledged rounds would defeat the restart hold of the new one.
     ///
-    /// The whole file is read once and its checksums are verified.
+    /// Every file is read once and its checksums are verified.
     ///
     /// # Errors
     /// Each [`OpenError`] names the folder and says what to do. A folder with other content is left as it is.
@@ -52,8 +83,8 @@ impl Storage {
         // The node may change its working folder later.
         let path = std::path::absolute(dir).map_err(unusable)?;
         create_folder(&path).map_err(unusable)?;
-        let data_path = path.join(DATA_FILE);
-        if !data_path.try_exists().map_err(unusable)?
+        let data = path.join(DATA_FOLDER);
+        if !data.try_exists().map_err(unusable)?
             && let Some(found) = foreign_content(&path).map_err(unusable)?
         {
             return Err(OpenError::NotOurs { path, found });
@@ -61,37 +92,99 @@ impl Storage {
 
         let lock_path = path.join(LOCK_FILE);
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&lock_path).map_err(unusable)?;
-        match lock.try_lock() {
-            Ok(()) => {}
+        let lock = match lock.try_lock() {
+            Ok(()) => Lock(lock),
             Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { path }),
             Err(TryLockError::Error(source)) => return Err(unusable(source)),
-        }
-        let lock_file = Anchor::new(lock_path, &lock.metadata().map_err(unusable)?);
-
-        // Asked again under the lock: whoever held it may just have created the file.
-        if !data_path.try_exists().map_err(unusable)? {
-            create_data_file(&path, &identity).map_err(|fault| fault.on_opening(&path))?;
-        }
-        let database = match redb::Builder::new()
-            .set_cache_size(CACHE_BYTES)
-            // Without it a file that was changed from outside can panic. Everything is read on recovery anyway.
-            .set_check_integrity_on_open(true)
-            .open(&data_path)
-        {
-            Ok(database) => database,
-            Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(OpenError::InUse { path }),
-            Err(error) => return Err(Fault::from(error).on_opening(&path)),
         };
-        let data_file = Anchor::new(data_path.clone(), &fs::metadata(&data_path).map_err(unusable)?);
-        check_identity(&database, &path, identity)?;
-        Ok(Storage { database, data_file, lock_file, _lock: lock, path })
+        let lock_file = Anchor::new(lock_path, &lock.0.metadata().map_err(unusable)?);
+
+        let in_folder = |fault: Fault| fault.on_opening(&path);
+        // Asked again under the lock: whoever held it may just have created the folder.
+        if !data.try_exists().map_err(unusable)? {
+            create_data(&path, &identity).map_err(in_folder)?;
+        }
+        let identity_path = data.join(IDENTITY_FILE);
+        let owner = Owner::read(&identity_path).map_err(in_folder)?;
+        owner.check(&path, identity)?;
+        let identity_file = Anchor::new(identity_path.clone(), &fs::metadata(&identity_path).map_err(unusable)?);
+
+        let database_path = data.join(DATABASE_FOLDER);
+        sorted::check(&database_path).map_err(in_folder)?;
+        let last = journal::check(&database_path, owner.salt).map_err(in_folder)?;
+        let (database, keyspace) = reading(|| open_database(&database_path)).map_err(in_folder)?;
+        let commits = reading(|| newest_commit(&keyspace, owner.salt)).map_err(in_folder)?;
+        if last.is_some_and(|last| last != commits) {
+            let detail = format!("the last commit in the journal is not commit {commits}, the last that was read");
+            return Err(OpenError::Damaged { path, detail });
+        }
+        let journal = Watched::new(database_path).map_err(in_folder)?;
+        let salt = owner.salt;
+        let groups = BTreeMap::new();
+        let looked = now();
+        Ok(Storage { keyspace, database, commits, salt, groups, journal, identity_file, lock_file, lock, looked, path })
     }
 
     /// Whether the files written and locked are still those at their paths. A system goes on writing to a file that was
     /// removed, and it is gone when the process ends; a new process would lock a new file and know nothing of this one.
-    pub(crate) fn check_in_place(&self) -> Result<(), Fault> {
-        self.data_file.check()?;
-        self.lock_file.check()
+    ///
+    /// Removal, which loses what is written, is noticed before the commit is acknowledged. A folder that was moved away
+    /// still has everything, and looking for it at its path costs more: that is done now and then.
+    pub(crate) fn check_in_place(&mut self) -> Result<(), Fault> {
+        if journal::is_removed(&self.lock.0)? {
+            return Err(Fault::Gone(self.lock_file.path.clone()));
+        }
+        self.journal.check()?;
+        let now = now();
+        if now.duration_since(self.looked) >= LOOK_EVERY {
+            self.identity_file.check()?;
+            self.lock_file.check()?;
+            self.looked = now;
+        }
+        Ok(())
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "it only says how often to look at two files")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn open_database(path: &Path) -> Result<(Database, Keyspace), Fault> {
+    let database = Database::builder(path)
+        .cache_size(CACHE_BYTES)
+        .max_cached_files(Some(OPEN_FILES))
+        .max_journaling_size(JOURNAL_BYTES)
+        .worker_threads(1)
+        .open()?;
+    let keyspace = database.keyspace(KEYSPACE, || {
+        KeyspaceCreateOptions::default()
+            .max_memtable_size(UNSORTED_BYTES)
+            // They would find single keys faster. Ranges are read here.
+            .filter_policy(FilterPolicy::disabled())
+            .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(TABLE_BYTES)))
+    })?;
+    Ok((database, keyspace))
+}
+
+/// The number of the newest commit; 0 if there is none.
+fn newest_commit(keyspace: &Keyspace, salt: u64) -> Result<u64, Fault> {
+    let Some(stored) = keyspace.get(COMMIT)? else { return Ok(0) };
+    match CommitRecord::decode(&stored) {
+        Some(record) if record.salt == salt => Ok(record.number),
+        _ => Err(Fault::Damaged("the number of the newest commit cannot be decoded".to_owned())),
+    }
+}
+
+/// The locked file. Letting it go is said and not left to closing it: a process that was just started from this one may
+/// still have it open too.
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "cannot unlock the data folder; it is free once this process has ended");
+        }
     }
 }
 
@@ -164,79 +257,95 @@ fn sync_folder(_path: &Path) -> io::Result<()> {
 fn foreign_content(path: &Path) -> io::Result<Option<String>> {
     for entry in fs::read_dir(path)? {
         let name = entry?.file_name();
-        if ![LOCK_FILE, DATA_FILE, UNFINISHED_FILE, LOST_AND_FOUND].iter().any(|ours| name == *ours) {
+        if ![LOCK_FILE, DATA_FOLDER, UNFINISHED_FOLDER, LOST_AND_FOUND].iter().any(|ours| name == *ours) {
             return Ok(Some(name.to_string_lossy().into_owned()));
         }
     }
     Ok(None)
 }
 
-/// Writes the first file under another name and renames it once it says whose it is: no crash leaves one that does not.
-fn create_data_file(path: &Path, identity: &Identity) -> Result<(), Fault> {
-    let unfinished = path.join(UNFINISHED_FILE);
-    match fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
+/// Makes the data folder under another name and renames it once it says whose it is and all of it is durable: no crash
+/// leaves one that is half made.
+fn create_data(path: &Path, identity: &Identity) -> Result<(), Fault> {
+    let unfinished = path.join(UNFINISHED_FOLDER);
+    match fs::symlink_metadata(&unfinished) {
+        Ok(left) if left.is_dir() => fs::remove_dir_all(&unfinished)?,
+        Ok(_) => fs::remove_file(&unfinished)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error.into()),
     }
-    let database = redb::Builder::new().set_cache_size(CACHE_BYTES).create(&unfinished)?;
-    let transaction = database.begin_write()?;
-    {
-        let mut folder = transaction.open_table(FOLDER)?;
-        folder.insert("format", &FORMAT.to_le_bytes()[..])?;
-        folder.insert("cluster", identity.cluster.as_bytes())?;
-        folder.insert("node", &identity.node.to_le_bytes()[..])?;
-        // So that a reader finds every table.
-        transaction.open_table(LOG)?;
-        transaction.open_table(STATE)?;
-        transaction.open_table(META)?;
-    }
-    transaction.commit()?;
-    database.close()?;
-    fs::rename(&unfinished, path.join(DATA_FILE))?;
+    fs::create_dir(&unfinished)?;
+    // Random, and the same for as long as the folder exists.
+    let salt = RandomState::new().hash_one(&identity.cluster);
+    let owner = Owner { cluster: identity.cluster.clone(), node: identity.node, salt };
+    fs::write(unfinished.join(IDENTITY_FILE), owner.encode())?;
+    drop(open_database(&unfinished.join(DATABASE_FOLDER))?);
+    sync_everything(&unfinished)?;
+    fs::rename(&unfinished, path.join(DATA_FOLDER))?;
     sync_folder(path)?;
     Ok(())
 }
 
-fn check_identity(database: &Database, path: &Path, asked: Identity) -> Result<(), OpenError> {
-    let stored = |name: &str| -> Result<Vec<u8>, OpenError> {
-        let read = || -> Result<Vec<u8>, Fault> {
-            let folder = database.begin_read()?.open_table(FOLDER)?;
-            let value = folder.get(name)?;
-            let value = value.ok_or_else(|| Fault::Damaged(format!("{name} (table folder) is missing")))?;
-            Ok(value.value().to_vec())
-        };
-        read().map_err(|fault| fault.on_opening(path))
-    };
-    let damaged = |name: &str| OpenError::Damaged {
-        path: path.to_path_buf(),
-        detail: format!("{name} (table folder) cannot be decoded"),
-    };
-    // The format first: it says how to read the rest.
-    let format = stored("format")?.try_into().map(u32::from_le_bytes).map_err(|_| damaged("format"))?;
-    if format > FORMAT {
-        return Err(OpenError::NewerFormat { path: path.to_path_buf(), stored: format, known: FORMAT });
+fn sync_everything(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_everything(&entry.path())?;
+        } else {
+            OpenOptions::new().write(true).open(entry.path())?.sync_all()?;
+        }
     }
-    if format < FORMAT {
-        return Err(damaged("format"));
-    }
-    let cluster = String::from_utf8(stored("cluster")?).map_err(|_| damaged("cluster"))?;
-    if cluster != asked.cluster {
-        return Err(OpenError::OtherCluster { path: path.to_path_buf(), stored: cluster, asked: asked.cluster });
-    }
-    let node = stored("node")?.try_into().map(NodeId::from_le_bytes).map_err(|_| damaged("node"))?;
-    if node != asked.node {
-        return Err(OpenError::OtherNode { path: path.to_path_buf(), stored: node, asked: asked.node });
-    }
-    Ok(())
+    sync_folder(folder)
 }
 
-#[cfg(test)]
-impl Storage {
-    /// The same folder, its file on a disk of the test's making.
-    pub(crate) fn on<B: redb::StorageBackend>(self, disk: impl FnOnce(&Path) -> B) -> Storage {
-        let Storage { database, data_file, lock_file, _lock, path } = self;
-        drop(database);
-        let database = Database::builder().create_with_backend(disk(&data_file.path)).expect("a good file");
-        Storage { database, data_file, lock_file, _lock, path }
+/// What the identity file says. Format first and checksum last, whatever else a format has.
+struct Owner {
+    cluster: String,
+    node: NodeId,
+    salt: u64,
+}
+
+impl Owner {
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = FORMAT.to_le_bytes().to_vec();
+        bytes.extend_from_slice(&self.node.to_le_bytes());
+        bytes.extend_from_slice(&self.salt.to_le_bytes());
+        bytes.extend_from_slice(self.cluster.as_bytes());
+        bytes.extend_from_slice(&xxh3_64(&bytes).to_le_bytes());
+        bytes
+    }
+
+    fn read(path: &Path) -> Result<Owner, Fault> {
+        let damaged = || Fault::Damaged(format!("the file {IDENTITY_FILE} is not what was written"));
+        let bytes = fs::read(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Fault::Damaged(format!("the file {IDENTITY_FILE} is missing")),
+            _ => error.into(),
+        })?;
+        let (rest, checksum) = bytes.split_last_chunk().ok_or_else(damaged)?;
+        if u64::from_le_bytes(*checksum) != xxh3_64(rest) {
+            return Err(damaged());
+        }
+        let (format, rest) = rest.split_first_chunk().ok_or_else(damaged)?;
+        // It says how to read the rest.
+        match u32::from_le_bytes(*format) {
+            FORMAT => {}
+            newer if newer > FORMAT => return Err(Fault::NewerFormat(newer)),
+            older => return Err(Fault::Damaged(format!("it has format {older}, which no release wrote"))),
+        }
+        let (node, rest) = rest.split_first_chunk().ok_or_else(damaged)?;
+        let (salt, cluster) = rest.split_first_chunk().ok_or_else(damaged)?;
+        let cluster = String::from_utf8(cluster.to_vec()).map_err(|_| damaged())?;
+        Ok(Owner { cluster, node: NodeId::from_le_bytes(*node), salt: u64::from_le_bytes(*salt) })
+    }
+
+    fn check(&self, path: &Path, asked: Identity) -> Result<(), OpenError> {
+        let path = path.to_path_buf();
+        if self.cluster != asked.cluster {
+            return Err(OpenError::OtherCluster { path, stored: self.cluster.clone(), asked: asked.cluster });
+        }
+        if self.node != asked.node {
+            return Err(OpenError::OtherNode { path, stored: self.node, asked: asked.node });
+        }
+        Ok(())
     }
 }

@@ -1,14 +1,14 @@
 //! Reading back, and checking that it is what an ordered writer leaves.
 
-use crate::error::Fault;
+use crate::error::{Fault, reading};
 use crate::tables::{
-    APPLIED, At, COMPACTED, HARD_STATE, LOG, LONGEST_HOLD, META, STATE, decode, meta, owned, whole_log, whole_state,
+    APPLIED, At, COMPACTED, HARD_STATE, LONGEST_HOLD, Table, decode, index_of, log_key, meta, prefix, record,
 };
 use crate::{Storage, StorageError};
+use fjall::Keyspace;
 use leasehold_core::{Index, Term};
-use leasehold_driver::{Applied, GroupId, Record, Recovered};
+use leasehold_driver::{Applied, GroupId, Recovered};
 use leasehold_raft::wire::{Entry, HardState, Membership};
-use redb::{ReadableDatabase, ReadableTable};
 
 impl Storage {
     /// What `group` had when the last commit became durable; all empty for a group never written.
@@ -17,7 +17,7 @@ impl Storage {
     /// [`StorageError::Damaged`] if that is not what an ordered writer leaves: start no replica from it.
     /// [`StorageError::Io`] if it cannot be read.
     pub fn recover(&self, group: GroupId) -> Result<Recovered, StorageError> {
-        let recovered = self.read(group).map_err(|fault| fault.in_folder(&self.path))?;
+        let recovered = reading(|| self.read(group)).map_err(|fault| fault.in_folder(&self.path))?;
         tracing::info!(
             group,
             term = recovered.hard_state.term,
@@ -32,41 +32,45 @@ impl Storage {
     }
 
     fn read(&self, group: GroupId) -> Result<Recovered, Fault> {
-        let transaction = self.database.begin_read()?;
-        let values = transaction.open_table(META)?;
-        let hard_state: Option<HardState> = meta(&values, group, HARD_STATE)?;
-        let compacted: (Index, Term) = meta(&values, group, COMPACTED)?.unwrap_or_default();
-        let (index, term, membership): (Index, Term, Membership) = meta(&values, group, APPLIED)?.unwrap_or_default();
-        let longest_hold = meta(&values, group, LONGEST_HOLD)?.unwrap_or_default();
-        let entries = read_entries(&transaction.open_table(LOG)?, group, compacted)?;
+        let hard_state: Option<HardState> = meta(&self.keyspace, group, HARD_STATE)?;
+        let compacted: (Index, Term) = meta(&self.keyspace, group, COMPACTED)?.unwrap_or_default();
+        let applied: Option<(Index, Term, Membership)> = meta(&self.keyspace, group, APPLIED)?;
+        let (index, term, membership) = applied.unwrap_or_default();
+        let longest_hold = meta(&self.keyspace, group, LONGEST_HOLD)?.unwrap_or_default();
+        let entries = read_entries(&self.keyspace, group, compacted)?;
         let applied = Applied { index, term, membership };
         check(hard_state, compacted, &entries, &applied)
             .map_err(|detail| Fault::Damaged(format!("group {group} (tables log and meta): {detail}")))?;
 
         let mut records = Vec::new();
-        for record in transaction.open_table(STATE)?.range(whole_state(group))? {
-            let (key, value) = record?;
-            records.push(Record { key: owned(key.value().1), value: owned(value.value()) });
+        let mut in_order = true;
+        for stored in self.keyspace.prefix(prefix(Table::State, group)) {
+            let (key, value) = stored.into_inner()?;
+            let (number, record) = record(group, &key, &value)?;
+            in_order &= number.is_none();
+            records.push(record);
+        }
+        if !in_order {
+            records.sort_unstable_by(|one, other| one.key.cmp(&other.key));
         }
         Ok(Recovered { hard_state: hard_state.unwrap_or_default(), compacted, entries, applied, records, longest_hold })
     }
 }
 
-fn read_entries(
-    log: &impl ReadableTable<(GroupId, Index), &'static [u8]>,
-    group: GroupId,
-    compacted: (Index, Term),
-) -> Result<Vec<Entry>, Fault> {
+fn read_entries(keyspace: &Keyspace, group: GroupId, compacted: (Index, Term)) -> Result<Vec<Entry>, Fault> {
     let mut entries = Vec::new();
     let (mut last, mut term) = compacted;
-    for stored in log.range(whole_log(group))? {
-        let (key, bytes) = stored?;
-        let at = At::Log(group, key.value().1);
-        let entry: Entry = decode(at, bytes.value())?;
-        if last.checked_add(1) != Some(key.value().1) {
+    // Older ones are compacted and not removed yet.
+    let Some(first) = last.checked_add(1) else { return Ok(entries) };
+    for stored in keyspace.range(log_key(group, first)..=log_key(group, Index::MAX)) {
+        let (key, bytes) = stored.into_inner()?;
+        let index = index_of(group, &key)?;
+        let at = At::Log(group, index);
+        let entry: Entry = decode(at, &bytes)?;
+        if last.checked_add(1) != Some(index) {
             return Err(Fault::Damaged(format!("{at} is stored right after entry {last}")));
         }
-        if entry.index != key.value().1 {
+        if entry.index != index {
             return Err(Fault::Damaged(format!("{at} says that it is entry {}", entry.index)));
         }
         if entry.term < term {

@@ -267,3 +267,42 @@ fn what_an_ordered_writer_cannot_have_left_is_called_damaged() {
         }
     }
 }
+
+#[test]
+fn much_more_than_is_kept_in_memory_is_sorted_and_compacted_and_takes_little_room() {
+    const COMMITS: u64 = 600;
+    let dir = folder();
+    let mut storage = open(dir.path());
+    let value = |index: u64| Bytes::from(vec![index as u8; 100_000]);
+    for index in 1..=COMMITS {
+        let command = Entry { term: 1, index, payload: Payload::Command(value(index)) };
+        let key = format!("key {}", index % 50);
+        let batch = Batch {
+            hard_state: hard_state(1, index),
+            entries: vec![command],
+            changes: vec![Change::Put(Record { key: key.into(), value: value(index) })],
+            applied: applied(index, 1),
+            compact_through: index.is_multiple_of(40).then(|| (index - 20, 1)),
+            ..Batch::default()
+        };
+        storage.commit(&[batch]).expect("committed");
+        if index.is_multiple_of(250) {
+            drop(storage);
+            storage = open(dir.path());
+        }
+    }
+    let recovered = storage.recover(0).expect("readable");
+    assert_eq!(recovered.compacted, (580, 1));
+    assert!(recovered.entries.iter().map(|entry| entry.index).eq(581..=COMMITS));
+    assert_eq!(recovered.records.len(), 50);
+    for record in &recovered.records {
+        let newest = recovered.entries.iter().rev().map(|entry| entry.index).chain((551..=580).rev());
+        let written = newest.into_iter().find(|index| record.key == format!("key {}", index % 50).as_bytes());
+        assert!(record.value == value(written.expect("one of the last fifty")), "{:?}", record.key);
+    }
+    drop(storage);
+    assert!(open(dir.path()).recover(0).expect("readable") == recovered);
+    // 120 MB were written, of which 7 are still of use.
+    let stored: u64 = files(dir.path()).iter().map(|path| path.metadata().expect("there").len()).sum();
+    assert!(stored < 200 << 20, "{stored} bytes on the disk");
+}

@@ -2,14 +2,15 @@
 
 mod support;
 
+use fjall::{Database, KeyspaceCreateOptions, PersistMode};
 use leasehold_driver::{Batch, Disk};
 use leasehold_storage::{Identity, OpenError, Storage, StorageError};
-use redb::{Database, TableDefinition};
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use support::*;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// The error, which must be one line that names the folder.
 fn refused(dir: &Path, identity: Identity) -> OpenError {
@@ -24,16 +25,29 @@ fn refused(dir: &Path, identity: Identity) -> OpenError {
     }
 }
 
-/// The file of a closed folder, opened behind the back of the crate.
-fn tamper(dir: &Path) -> Database {
-    Database::open(dir.join("leasehold.redb")).expect("a closed file")
+/// Writes a value to a closed folder behind the back of the crate, or removes one.
+fn tamper(dir: &Path, key: &[u8], value: Option<&[u8]>) {
+    let database = Database::builder(dir.join("data/fjall")).open().expect("a closed folder");
+    let keyspace = database.keyspace("node", KeyspaceCreateOptions::default).expect("the only one");
+    // Each commit begins with its number and the folder's salt.
+    let mut record = keyspace.get([0]).expect("readable").expect("something was committed").to_vec();
+    let number = u64::from_le_bytes(record[..8].try_into().expect("eight bytes"));
+    record[..8].copy_from_slice(&(number + 1).to_le_bytes());
+    let mut batch = database.batch().durability(Some(PersistMode::SyncData));
+    batch.insert(&keyspace, [0], record);
+    match value {
+        Some(value) => batch.insert(&keyspace, key, value),
+        None => batch.remove(&keyspace, key),
+    }
+    batch.commit().expect("committed");
 }
 
-fn write<K: redb::Key + 'static>(dir: &Path, table: &str, key: K::SelfType<'_>, value: &[u8]) {
-    let transaction = tamper(dir).begin_write().expect("a transaction");
-    let table: TableDefinition<'_, K, &[u8]> = TableDefinition::new(table);
-    transaction.open_table(table).expect("a table").insert(key, value).expect("a value");
-    transaction.commit().expect("committed");
+fn log_key(group: u32, index: u64) -> Vec<u8> {
+    [&[1][..], &group.to_be_bytes(), &index.to_be_bytes()].concat()
+}
+
+fn meta_key(group: u32, name: &str) -> Vec<u8> {
+    [&[3][..], &group.to_be_bytes(), name.as_bytes()].concat()
 }
 
 #[test]
@@ -55,9 +69,10 @@ fn a_new_file_system_counts_as_empty() {
 fn a_first_start_that_did_not_finish_is_begun_again() {
     let dir = folder();
     fs::write(dir.path().join("LOCK"), "").expect("a lock file");
-    fs::write(dir.path().join("leasehold.redb.new"), "half a file").expect("an unfinished file");
+    fs::create_dir_all(dir.path().join("data.new/fjall")).expect("an unfinished folder");
+    fs::write(dir.path().join("data.new/fjall/version"), "half a file").expect("in it");
     open(dir.path());
-    assert!(!dir.path().join("leasehold.redb.new").exists());
+    assert!(!dir.path().join("data.new").exists());
 }
 
 #[test]
@@ -123,10 +138,16 @@ fn a_folder_of_another_cluster_or_node_is_refused() {
 fn a_folder_of_a_newer_release_is_refused() {
     let dir = folder();
     drop(open(dir.path()));
-    write::<&str>(dir.path(), "folder", "format", &2_u32.to_le_bytes());
+    let path = dir.path().join("data/identity");
+    let mut identity_file = fs::read(&path).expect("whose it is");
+    let checksum = identity_file.len() - 8;
+    identity_file.truncate(checksum);
+    identity_file[0] = 3;
+    identity_file.extend_from_slice(&xxh3_64(&identity_file).to_le_bytes());
+    fs::write(&path, identity_file).expect("written");
     // The format decides how the rest is read, so it comes before whose the folder is.
     let error = refused(dir.path(), Identity { node: 4, ..identity() });
-    assert!(matches!(error, OpenError::NewerFormat { stored: 2, known: 1, .. }), "{error}");
+    assert!(matches!(error, OpenError::NewerFormat { stored: 3, known: 2, .. }), "{error}");
 }
 
 #[test]
@@ -148,20 +169,42 @@ fn a_folder_that_cannot_be_made_is_refused() {
 }
 
 #[test]
-fn a_file_that_says_not_whose_it_is_or_is_no_database_is_called_damaged() {
+fn a_folder_that_may_not_be_written_is_refused() {
     let dir = folder();
-    drop(open(dir.path()));
-    write::<&str>(dir.path(), "folder", "node", b"three");
-    let error = refused(dir.path(), identity());
-    assert!(matches!(&error, OpenError::Damaged { detail, .. } if detail.contains("node (table folder)")), "{error}");
+    open(dir.path()).commit(&[a_log_of_ten()]).expect("committed");
+    let mode = |path: &Path, writable: bool| {
+        let mut permissions = fs::metadata(path).expect("there").permissions();
+        permissions.set_readonly(!writable);
+        fs::set_permissions(path, permissions).expect("ours");
+    };
+    let all = files(dir.path());
+    all.iter().for_each(|path| mode(path, false));
+    let privileged = fs::OpenOptions::new().write(true).open(&all[0]).is_ok();
+    if !privileged {
+        assert!(matches!(refused(dir.path(), identity()), OpenError::Unusable { .. }));
+    }
+    all.iter().for_each(|path| mode(path, true));
+    assert_eq!(open(dir.path()).recover(0).expect("readable").entries.len(), 10);
+}
 
-    fs::write(dir.path().join("leasehold.redb"), vec![0x5a; 10_000]).expect("garbage");
-    let error = refused(dir.path(), identity());
-    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+#[test]
+fn a_folder_that_says_not_whose_it_is_or_has_lost_files_is_called_damaged() {
+    let whole = folder();
+    open(whole.path()).commit(&[a_log_of_ten()]).expect("committed");
+    for lost in ["data/identity", "data/fjall/version", "data/fjall/0.jnl", "data/fjall/keyspaces/1/current"] {
+        let dir = crashed_copy(whole.path());
+        fs::remove_file(dir.path().join(lost)).expect("it was there");
+        let error = refused(dir.path(), identity());
+        assert!(matches!(error, OpenError::Damaged { .. }), "without {lost}: {error}");
 
-    fs::write(dir.path().join("leasehold.redb"), "").expect("an empty file");
-    let error = refused(dir.path(), identity());
-    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+        fs::write(dir.path().join(lost), vec![0x5a; 10_000]).expect("garbage");
+        let outcome = Storage::open(dir.path(), identity()).map(|storage| storage.recover(0).expect("readable"));
+        match outcome {
+            Err(error) => assert!(matches!(error, OpenError::Damaged { .. }), "garbage in {lost}: {error}"),
+            // Nothing in it can be told from a first commit that was never finished.
+            Ok(recovered) => assert_eq!((lost, recovered.entries.len()), ("data/fjall/0.jnl", 0)),
+        }
+    }
 }
 
 #[test]
@@ -170,7 +213,7 @@ fn undecodable_bytes_are_reported_with_their_table_and_key() {
     for (what, bytes) in garbage {
         let dir = folder();
         open(dir.path()).commit(&[Batch { group: 5, ..a_log_of_ten() }]).expect("committed");
-        write::<(u32, u64)>(dir.path(), "log", (5, 7), bytes);
+        tamper(dir.path(), &log_key(5, 7), Some(bytes));
         let error = open(dir.path()).recover(5).expect_err(what);
         assert!(matches!(error, StorageError::Damaged { .. }), "{what}: {error:?}");
         assert!(error.to_string().contains("entry 7 of group 5 (table log)"), "{error}");
@@ -178,7 +221,7 @@ fn undecodable_bytes_are_reported_with_their_table_and_key() {
         for name in ["hard_state", "applied", "compacted", "longest_hold"] {
             let dir = folder();
             open(dir.path()).commit(&[a_log_of_ten()]).expect("committed");
-            write::<(u32, &str)>(dir.path(), "meta", (0, name), bytes);
+            tamper(dir.path(), &meta_key(0, name), Some(bytes));
             let error = open(dir.path()).recover(0).expect_err(what);
             assert!(matches!(error, StorageError::Damaged { .. }), "{what}: {error:?}");
             assert!(error.to_string().contains(&format!("{name} of group 0 (table meta)")), "{error}");
@@ -190,7 +233,10 @@ fn undecodable_bytes_are_reported_with_their_table_and_key() {
 fn a_byte_that_changed_anywhere_in_a_closed_file_is_reported_or_was_in_no_use() {
     let dir = folder();
     let mut storage = open(dir.path());
+    let (mut before_the_last, mut last_commit) = (storage.recover(0).expect("readable"), 0);
     for index in 1..=40 {
+        before_the_last = storage.recover(0).expect("readable");
+        last_commit = read_sparse(&journal(dir.path())).0.len();
         let value = "some value".repeat(50);
         storage
             .commit(&[Batch {
@@ -205,47 +251,93 @@ fn a_byte_that_changed_anywhere_in_a_closed_file_is_reported_or_was_in_no_use() 
     let written = storage.recover(0).expect("readable");
     drop(storage);
 
-    let file = dir.path().join("leasehold.redb");
-    let whole = fs::read(&file).expect("the file");
-    let mut reported = 0;
-    for at in (0..512).chain((512..whole.len()).step_by(whole.len() / 400)) {
-        let mut changed = whole.clone();
-        changed[at] ^= 0x55;
-        fs::write(&file, changed).expect("written");
-        match Storage::open(dir.path(), identity()) {
-            Err(error) => {
-                assert!(matches!(error, OpenError::Damaged { .. }), "byte {at}: {error}");
-                reported += 1;
-            }
-            Ok(storage) => assert_eq!(storage.recover(0).expect("readable"), written, "byte {at}"),
+    for sorted in [false, true] {
+        if sorted {
+            sort_into_tables(dir.path());
         }
+        let mut reported = 0;
+        let tries = if sorted { 60 } else { 30 };
+        for file in files(dir.path()) {
+            let name = file.strip_prefix(dir.path()).expect("in it").to_owned();
+            let (whole, length) = read_sparse(&file);
+            for at in (0..whole.len()).step_by(1 + whole.len() / tries) {
+                let copy = crashed_copy(dir.path());
+                let mut changed = whole.clone();
+                changed[at] ^= 0x55;
+                write_sparse(&copy.path().join(&name), &changed, length);
+                let name = name.display();
+                match Storage::open(copy.path(), identity()) {
+                    Err(error) => {
+                        assert!(matches!(error, OpenError::Damaged { .. }), "byte {at} of {name}: {error}");
+                        reported += 1;
+                    }
+                    Ok(storage) => match storage.recover(0) {
+                        Err(error) => {
+                            assert!(matches!(error, StorageError::Damaged { .. }), "byte {at} of {name}: {error}");
+                            reported += 1;
+                        }
+                        // At the journal's end it cannot be told from a commit that was never finished.
+                        Ok(found) => assert!(
+                            found == written || (!sorted && at >= last_commit && found == before_the_last),
+                            "byte {at} of {name}"
+                        ),
+                    },
+                }
+            }
+        }
+        assert!(reported > 0, "no byte that mattered was tried");
     }
-    assert!(reported > 0, "no byte that mattered was tried");
+}
+
+/// Has everything in the journal written to tables, and the journal emptied.
+fn sort_into_tables(dir: &Path) {
+    let database = Database::builder(dir.join("data/fjall")).open().expect("a closed folder");
+    let keyspace = database.keyspace("node", KeyspaceCreateOptions::default).expect("the only one");
+    keyspace.rotate_memtable_and_wait().expect("written");
+    assert!(keyspace.table_count() > 0, "something was in the journal");
 }
 
 #[test]
 fn a_missing_entry_is_reported() {
     let dir = folder();
     open(dir.path()).commit(&[a_log_of_ten()]).expect("committed");
-    let transaction = tamper(dir.path()).begin_write().expect("a transaction");
-    let log: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("log");
-    transaction.open_table(log).expect("the log").remove((0, 4)).expect("removed");
-    transaction.commit().expect("committed");
+    tamper(dir.path(), &log_key(0, 4), None);
     let error = open(dir.path()).recover(0).expect_err("a gap");
     assert!(error.to_string().contains("entry 5 of group 0 (table log) is stored right after entry 3"), "{error}");
 }
 
 #[cfg(unix)]
 #[test]
-fn a_folder_removed_or_replaced_under_a_running_node_fails_the_next_commit() {
+fn a_folder_removed_under_a_running_node_fails_the_next_commit() {
+    for lost in ["", "LOCK", "data", "data/fjall", "data/fjall/0.jnl"] {
+        let dir = folder();
+        let data = dir.path().join("node");
+        let mut storage = open(&data);
+        storage.commit(&[a_log_of_ten()]).expect("committed");
+        let path = data.join(lost);
+        if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.expect("removed");
+        let error = storage.commit(&[Batch::default()]).expect_err("what is written now is lost");
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+        assert!(error.to_string().contains(data.to_str().expect("a readable path")), "names the folder: {error}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_moved_or_replaced_under_a_running_node_fails_commits_soon_until_it_is_put_back() {
     let dir = folder();
-    let data = dir.path().join("data");
+    let data = dir.path().join("node");
     let mut storage = open(&data);
     storage.commit(&[a_log_of_ten()]).expect("committed");
 
     let aside = dir.path().join("aside");
     fs::rename(&data, &aside).expect("moved away");
-    let error = storage.commit(&[Batch::default()]).expect_err("the folder is gone");
+    let error = loop {
+        match storage.commit(&[Batch::default()]) {
+            Ok(()) => std::thread::yield_now(),
+            Err(error) => break error,
+        }
+    };
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
 
     let stranger = open(&data);
@@ -254,7 +346,4 @@ fn a_folder_removed_or_replaced_under_a_running_node_fails_the_next_commit() {
     fs::remove_dir_all(&data).expect("removed");
     fs::rename(&aside, &data).expect("put back");
     storage.commit(&[Batch::default()]).expect("it is the same again");
-
-    fs::remove_file(data.join("LOCK")).expect("removed");
-    storage.commit(&[Batch::default()]).expect_err("without it another process could come in");
 }

@@ -41,10 +41,14 @@ pub struct Node {
     pub aborted_through: u64,
     /// Where its clock stands apart from the world's, in nanoseconds.
     pub clock_offset: i64,
+    /// How far its awake counter is behind its total one: how long its machine was suspended.
+    pub awake_behind: Duration,
     /// Whether its clock gives no readings.
     pub clock_failed: bool,
     /// Whether its loop stands still: inputs queue up, time goes on.
     pub paused: bool,
+    /// When its timer fires, in the world's time.
+    pub wakes: Duration,
     inbox: VecDeque<(NodeId, Envelope)>,
     writes: VecDeque<(Duration, Persist)>,
     config: Config,
@@ -78,11 +82,17 @@ pub struct Cluster {
     /// How long a write takes to become durable.
     pub disk_latency: Duration,
     founders: Vec<NodeId>,
+    seed: u64,
 }
 
 impl Cluster {
     /// A cluster founded by nodes `1..=size`, all started at once.
     pub fn founded(size: u64) -> Cluster {
+        Cluster::founded_with_seed(size, 7)
+    }
+
+    /// The same, with randomness of its own.
+    pub fn founded_with_seed(size: u64, seed: u64) -> Cluster {
         let founders: Vec<NodeId> = (1..=size).collect();
         let mut cluster = Cluster {
             nodes: BTreeMap::new(),
@@ -92,6 +102,7 @@ impl Cluster {
             latency: Duration::from_millis(1),
             disk_latency: Duration::from_millis(1),
             founders: founders.clone(),
+            seed,
         };
         for id in founders {
             cluster.add_node(id);
@@ -113,8 +124,10 @@ impl Cluster {
             confirmed_through: 0,
             aborted_through: 0,
             clock_offset: 0,
+            awake_behind: Duration::ZERO,
             clock_failed: false,
             paused: false,
+            wakes: self.now,
             inbox: VecDeque::new(),
             writes: VecDeque::new(),
             config: timing(),
@@ -128,7 +141,8 @@ impl Cluster {
         let node = &self.nodes[&id];
         let nanos =
             (self.now.as_nanos() as u64).checked_add_signed(node.clock_offset).expect("a clock after its origin");
-        (!node.clock_failed).then(|| Instant::from_nanos(nanos, nanos))
+        let awake = nanos - node.awake_behind.as_nanos() as u64;
+        (!node.clock_failed).then(|| Instant::from_nanos(awake, nanos))
     }
 
     /// Kills a node: what was not durable is gone.
@@ -143,14 +157,14 @@ impl Cluster {
 
     /// Starts a node from its disk.
     pub fn start(&mut self, id: NodeId, config: Config) {
-        let now = self.reading(id);
+        let (now, seed) = (self.reading(id), self.seed);
         let node = self.node(id);
         let longest_hold = node.longest_hold;
         node.longest_hold = longest_hold.max(config.hold());
         node.config = config;
         node.applied.clear();
         node.position = FOUNDATION;
-        let options = Options { id, config, seed: 7, record: false };
+        let options = Options { id, config, seed, record: false };
         let replica = Replica::restarted(options, node.disk.clone(), longest_hold, now);
         node.replica = Some(replica.expect("a replica from what its predecessor wrote"));
         self.drain(id);
@@ -313,10 +327,20 @@ impl Cluster {
                 // A timer without a clock still has its pace.
                 _ => self.now.as_millis().is_multiple_of(50),
             };
-            if due {
+            if due || self.now >= self.nodes[&id].wakes {
                 self.with(id, |replica, now, cell| replica.handle_timeout(now, cell));
+                self.set_timer(id);
             }
         }
+    }
+
+    /// As the driver does: until the deadline by the node's clock, but no longer than a tick, by a timer that runs on when
+    /// that clock is set back.
+    fn set_timer(&mut self, id: NodeId) {
+        let replica = self.replica(id);
+        let until = self.reading(id).zip(replica.poll_timeout()).map(|(now, (at, _))| at.elapsed_since(now).at_least);
+        let wakes = self.now + until.unwrap_or(replica.tick()).min(replica.tick());
+        self.node(id).wakes = wakes;
     }
 
     fn drain(&mut self, id: NodeId) {

@@ -1,13 +1,20 @@
 //! Whole-system tests.
 
 pub mod abstract_raft;
+pub mod alternatives;
 pub mod broken;
 pub mod cluster;
 pub mod driven;
 pub mod exploration;
+pub mod fuzzing;
 pub mod journal;
+pub mod linearizability;
 pub mod model;
+pub mod mutations;
+pub mod nemesis;
 pub mod processes;
+pub mod proxy;
 pub mod rules;
 pub mod simulated;
+pub mod simulation;
 pub mod world;

@@ -25,25 +25,30 @@ const PORTS: u16 = 12_000;
 /// The `leasehold` binary of the profile under test, built once.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let test = std::env::current_exe().expect("a test knows its own file");
-        let profile_dir = test.ancestors().nth(2).expect("tests are in target/PROFILE/deps");
-        let profile =
-            match profile_dir.file_name().and_then(|name| name.to_str()).expect("a profile's folder has a name") {
-                "debug" => "dev",
-                other => other,
-            };
-        let target_dir = profile_dir.parent().expect("tests are in target/PROFILE/deps");
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--package", "leasehold", "--bin", "leasehold", "--profile", profile])
-            .arg("--target-dir")
-            .arg(target_dir)
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status()
-            .expect("cargo runs");
-        assert!(built.success(), "cargo could not build the leasehold binary");
-        profile_dir.join(format!("leasehold{}", std::env::consts::EXE_SUFFIX))
-    })
+    BINARY.get_or_init(|| build(&[]))
+}
+
+/// Builds the binary, with further flags for cargo, and says where it is: always in the same place, whatever the flags.
+pub(crate) fn build(flags: &[&str]) -> PathBuf {
+    let own = std::env::current_exe().expect("a program knows its own file");
+    // Tests are in target/PROFILE/deps, programs in target/PROFILE.
+    let is_profile = |folder: &&Path| folder.file_name().is_some_and(|name| name != "deps");
+    let profile_dir = own.ancestors().skip(1).find(is_profile).expect("built by cargo");
+    let profile = match profile_dir.file_name().and_then(|name| name.to_str()).expect("a profile's folder has a name") {
+        "debug" => "dev",
+        other => other,
+    };
+    let target_dir = profile_dir.parent().expect("a profile has its folder in target");
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--package", "leasehold", "--bin", "leasehold", "--profile", profile])
+        .args(flags)
+        .arg("--target-dir")
+        .arg(target_dir)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .expect("cargo runs");
+    assert!(built.success(), "cargo could not build the leasehold binary");
+    profile_dir.join(format!("leasehold{}", std::env::consts::EXE_SUFFIX))
 }
 
 /// A port of loopback that nobody uses and no other test of this process gets.
@@ -61,6 +66,10 @@ pub fn free_port() -> u16 {
 /// How to start one node.
 #[derive(Clone, Debug)]
 pub struct Recipe {
+    /// What is run.
+    pub binary: PathBuf,
+    /// What its environment has besides this process's own.
+    pub environment: BTreeMap<String, String>,
     /// Its number.
     pub id: u64,
     /// The cluster it claims to belong to.
@@ -83,7 +92,7 @@ impl Recipe {
     /// The command, with standard error going to the log.
     pub fn command(&self) -> Command {
         let peers: Vec<_> = self.peers.iter().map(|(id, address)| format!("{id}={address}")).collect();
-        let mut command = Command::new(binary());
+        let mut command = Command::new(&self.binary);
         command
             .arg("serve")
             .args(["--id", &self.id.to_string(), "--peers", &peers.join(","), "--cluster", &self.cluster])
@@ -93,6 +102,7 @@ impl Recipe {
             .arg(&self.data_dir)
             .args(&self.flags)
             .env_remove("RUST_LOG")
+            .envs(&self.environment)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(self.open_log().expect("the log can be written"));
@@ -161,10 +171,19 @@ impl Process {
     /// # Panics
     /// When it does not stop.
     pub fn terminate(mut self) -> ExitStatus {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status().expect("kill runs");
-        assert!(sent.success());
+        self.signal("TERM");
         self.wait(PATIENCE + PATIENCE).expect("a node that was asked to stop does so")
+    }
+
+    /// Its number in the system.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal, by its name without `SIG`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.id().to_string()]).status().expect("kill runs");
+        assert!(sent.success(), "process {} cannot be sent {name}", self.id());
     }
 
     /// Whether it still runs.
@@ -201,6 +220,8 @@ impl Processes {
             ports.iter().map(|(id, (_, peer))| (*id, format!("127.0.0.1:{peer}"))).collect();
         let recipe = |(&id, &(client_port, peer_port)): (&u64, &(u16, u16))| {
             let recipe = Recipe {
+                binary: binary().to_owned(),
+                environment: BTreeMap::new(),
                 id,
                 cluster: "test".to_owned(),
                 peers: peers.clone(),
@@ -246,6 +267,14 @@ impl Processes {
     /// When it does not run.
     pub fn take(&mut self, id: u64) -> Process {
         self.running.remove(&id).expect("this node runs")
+    }
+
+    /// A running node's process.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn process(&self, id: u64) -> &Process {
+        self.running.get(&id).expect("this node runs")
     }
 
     /// The numbers of the running nodes.

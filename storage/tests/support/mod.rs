@@ -5,9 +5,10 @@ use bytes::Bytes;
 use leasehold_driver::{Applied, Batch, Change, Record};
 use leasehold_raft::wire::{Entry, HardState, Membership, Payload};
 use leasehold_storage::{Identity, Storage};
-use std::fs;
+use std::fs::{self, File, OpenOptions};
+use std::io::Read;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 pub(crate) fn identity() -> Identity {
@@ -18,18 +19,78 @@ pub(crate) fn open(dir: &Path) -> Storage {
     Storage::open(dir, identity()).expect("our own folder")
 }
 
+/// In memory where the system has such a place: some tests open hundreds of folders.
 pub(crate) fn folder() -> TempDir {
-    tempfile::tempdir().expect("a temporary folder")
+    let memory = Path::new("/dev/shm");
+    let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    folder.expect("a temporary folder")
 }
 
 /// A copy of the files as they are now, as a crash would leave them.
 pub(crate) fn crashed_copy(dir: &Path) -> TempDir {
     let copy = folder();
-    for file in fs::read_dir(dir).expect("the folder") {
-        let file = file.expect("a file");
-        fs::copy(file.path(), copy.path().join(file.file_name())).expect("a copy");
-    }
+    copy_files(dir, copy.path());
     copy
+}
+
+pub(crate) fn copy_files(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for file in fs::read_dir(from).expect("the folder") {
+        let file = file.expect("a file");
+        let to = to.join(file.file_name());
+        if file.file_type().expect("a kind").is_dir() {
+            copy_files(&file.path(), &to);
+        } else {
+            let (content, length) = read_sparse(&file.path());
+            write_sparse(&to, &content, length);
+        }
+    }
+}
+
+/// A file without the zeros at its end, and how long it is with them. A journal is made of little else at first.
+pub(crate) fn read_sparse(path: &Path) -> (Vec<u8>, u64) {
+    let mut file = File::open(path).expect("a file");
+    let (mut content, mut length) = (Vec::new(), 0);
+    let mut chunk = vec![0; 64 << 10];
+    let zeros = chunk.clone();
+    loop {
+        let read = file.read(&mut chunk).expect("readable");
+        if read == 0 {
+            break;
+        }
+        if chunk[..read] != zeros[..read] {
+            content.resize(length, 0);
+            content.extend_from_slice(&chunk[..read]);
+        }
+        length += read;
+    }
+    content.truncate(content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1));
+    (content, length as u64)
+}
+
+pub(crate) fn write_sparse(path: &Path, content: &[u8], length: u64) {
+    fs::write(path, content).expect("written");
+    let file = OpenOptions::new().write(true).open(path).expect("a file");
+    file.set_len(length).expect("zeros at its end");
+}
+
+/// Every file in the folder and below.
+pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for file in fs::read_dir(dir).expect("the folder") {
+        let path = file.expect("a file").path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found.sort();
+    found
+}
+
+/// The only journal of a folder to which little has been written.
+pub(crate) fn journal(dir: &Path) -> PathBuf {
+    let mut journals = files(dir);
+    journals.retain(|path| path.extension().is_some_and(|extension| extension == "jnl"));
+    assert_eq!(journals.len(), 1, "{journals:?}");
+    journals.remove(0)
 }
 
 pub(crate) fn entry(term: u64, index: u64) -> Entry {

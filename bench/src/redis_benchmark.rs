@@ -1,5 +1,6 @@
-//! redis-benchmark as the load: the same client for every server.
+//! redis-benchmark as the load: the same client for every server that speaks its protocol.
 
+use crate::children::is_installed;
 use std::process::Command;
 
 /// What one run of redis-benchmark reports.
@@ -18,10 +19,8 @@ pub(crate) struct Shape {
     pub(crate) requests: u32,
 }
 
-/// Whether a program can be run.
-pub(crate) fn is_installed(program: &str) -> bool {
-    Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
-}
+/// Writes to most keys that the loads use, so that a read finds something.
+pub(crate) const FILL: Shape = Shape { test: "set", clients: 50, pipeline: 16, requests: 30_000 };
 
 /// Says what to install, if redis-benchmark is not there.
 pub(crate) fn require() -> Result<(), String> {

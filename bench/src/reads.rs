@@ -1,0 +1,106 @@
+//! The lease by itself, in this process: what a read and an acknowledgement cost, beside the clock and beside other engines.
+//!
+//! A read writes nothing that is shared: `LeaseCell::try_read` takes `&self` and consists of loads. Two readers on two cores
+//! show it.
+
+mod acks;
+mod engine;
+mod instructions;
+mod local;
+mod openraft;
+
+use crate::report::{Report, Row};
+use leasehold_clock::SystemClock;
+use leasehold_core::{Config, Event, Holder, LeaseCell, Options, Reading, Voters};
+use std::time::Duration;
+
+pub(crate) use instructions::Turns;
+
+/// How much is measured.
+#[derive(Clone, Copy)]
+pub(crate) struct Effort {
+    /// Of ours and of the peer, in turns.
+    runs: u32,
+    /// How long one of them takes.
+    lasts: Duration,
+}
+
+impl Effort {
+    /// How many calls of about this many nanoseconds make one run.
+    fn calls(self, nanos: f64) -> u32 {
+        (self.lasts.as_secs_f64() * 1e9 / nanos) as u32
+    }
+}
+
+pub(crate) fn run(quick: bool) -> Result<Report, String> {
+    let clock = SystemClock::new().map_err(|error| error.to_string())?;
+    let effort = if quick {
+        Effort { runs: 5, lasts: Duration::from_millis(30) }
+    } else {
+        Effort { runs: 25, lasts: Duration::from_millis(100) }
+    };
+    let mut rows: Vec<Row> = Vec::new();
+    let mut notes = vec![
+        "Ours is LeaseCell::try_read; with a fresh sample, both counters are read for each read. No read and no ack took \
+         memory from the heap, which was checked; a read only loads, so it writes nothing that is shared."
+            .to_owned(),
+    ];
+    rows.extend(local::one_thread(&clock, effort));
+    match local::two_threads(&clock, effort)? {
+        Some(two) => rows.extend(two),
+        None => notes.push("Two readers need two cores; this process may use one.".to_owned()),
+    }
+    rows.push(engine::lease_based(&clock, effort)?);
+    let (beside_openraft, schedulers) = openraft::lease_reads(&clock, effort)?;
+    rows.extend(beside_openraft);
+    notes.push(schedulers);
+    rows.extend(acks::acks(effort)?);
+    match instructions::counted(quick) {
+        Ok(counted) => rows.extend(counted),
+        Err(reason) => notes.push(format!("Instructions were not counted: {reason}")),
+    }
+    notes.push(
+        "Where the peer is called `limit`, it is the target itself. openraft is one node with its log in memory, served by \
+         whichever of tokio's two schedulers serves it better; raft's LeaseBased is a leader of three on one thread, read_index \
+         then ready, and it trusts no clock at all, so its reads can be stale."
+            .to_owned(),
+    );
+    if cfg!(debug_assertions) {
+        notes.push("THIS IS A DEBUG BUILD: no figure here means anything. Use cargo run --release.".to_owned());
+    }
+    Ok(Report {
+        title: format!("A read in this process: medians of {} runs in alternating order", effort.runs),
+        ours: "leasehold",
+        peer: "peer",
+        rows,
+        notes,
+    })
+}
+
+/// A cell with a lease that lasts an hour from now.
+fn leased(now: Reading) -> LeaseCell {
+    let hour = Options {
+        hold: Duration::from_secs(3600),
+        lease: None,
+        drift_ppm: 1000,
+        heartbeat: Duration::from_millis(100),
+    };
+    let cell = LeaseCell::new();
+    let mut holder = Holder::new(1, Config::new(hour).expect("a sound configuration"));
+    let voters = Voters::simple(&[1]).expect("one voter");
+    holder.handle_event(now, Event::Elected { term: 1, voters, barrier: 1, commit: 1 }, &cell);
+    cell
+}
+
+/// Runs both so often, and lets each be the first in turn.
+fn in_turns(runs: u32, mut ours: impl FnMut(), mut theirs: impl FnMut()) {
+    for run in 0..runs {
+        if run % 2 == 0 {
+            ours();
+            theirs();
+        } else {
+            theirs();
+            ours();
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What a leader does with an acknowledgement: it counts it, and publishes the lease that a quorum of them earns.
+
+use super::Effort;
+use crate::allocation;
+use crate::report::{Row, Runs, median};
+use crate::stopwatch::Stopwatch;
+use leasehold_core::{Config, Event, Holder, Instant, LeaseCell, NodeId, Options, Reading, TermRound, Voters};
+use std::hint::black_box;
+use std::time::Duration;
+
+const TERM: u64 = 1;
+/// Leaders that are acknowledged in one go, so that the stopwatch weighs little; few enough to stay in the nearest cache.
+const LEADERS: usize = 8;
+
+/// The voters of a cluster, and what an ack may take there in nanoseconds.
+const LIMITS: [(u64, f64); 3] = [(3, 10.0), (5, 15.0), (7, 20.0)];
+
+pub(super) fn acks(effort: Effort) -> Result<Vec<Row>, String> {
+    LIMITS
+        .iter()
+        .map(|(voters, limit)| {
+            let runs = (0..effort.runs).map(|_| nanos_per_ack(*voters, effort)).collect::<Result<_, _>>()?;
+            let runs = Runs { ours: runs, theirs: Vec::new() };
+            Ok(runs.row_within(format!("ack of a round, {voters} voters / limit"), "ns", *limit))
+        })
+        .collect()
+}
+
+/// A leader that waits for the acknowledgements of a round, as it does ten times a second: the one before earned it a lease.
+pub(super) struct Waiting {
+    pub(super) holder: Holder,
+    pub(super) cell: LeaseCell,
+    pub(super) round: TermRound,
+    pub(super) now: Reading,
+    pub(super) voters: u64,
+}
+
+impl Waiting {
+    pub(super) fn of(voters: u64) -> Result<Waiting, String> {
+        let options = Options {
+            hold: Duration::from_secs(1),
+            lease: None,
+            drift_ppm: 1000,
+            heartbeat: Duration::from_millis(100),
+        };
+        let config = Config::new(options).map_err(|error| error.to_string())?;
+        let ids: Vec<NodeId> = (1..=voters).collect();
+        let all = Voters::simple(&ids).map_err(|error| error.to_string())?;
+        let mut waiting = Waiting {
+            holder: Holder::new(1, config),
+            cell: LeaseCell::new(),
+            round: TermRound { term: TERM, round: 1 },
+            now: at(1000),
+            voters,
+        };
+        let elected = Event::Elected { term: TERM, voters: all, barrier: 1, commit: 1 };
+        waiting.holder.handle_event(at(1000), elected, &waiting.cell);
+        while waiting.holder.poll_action().is_some() {}
+        // As full as its memory of rounds gets.
+        for round in 2..100 {
+            waiting.acknowledge();
+            while waiting.holder.poll_action().is_some() {}
+            waiting.now = at(1000 + 100 * round);
+            waiting.round.round = round;
+            waiting.holder.handle_timeout(waiting.now, &waiting.cell);
+            while waiting.holder.poll_action().is_some() {}
+        }
+        Ok(waiting)
+    }
+
+    fn acknowledge(&mut self) {
+        acknowledge(&mut self.holder, self.voters, self.round, self.now, &self.cell);
+    }
+}
+
+/// Every follower acknowledges the round.
+#[inline]
+pub(super) fn acknowledge(holder: &mut Holder, voters: u64, round: TermRound, now: Reading, cell: &LeaseCell) {
+    for from in 2..=voters {
+        holder.handle_event(black_box(now), black_box(Event::Acked { from, round }), cell);
+    }
+}
+
+fn nanos_per_ack(voters: u64, effort: Effort) -> Result<f64, String> {
+    let waiting = Waiting::of(voters)?;
+    let mut leaders: Vec<Holder> = (0..LEADERS).map(|_| waiting.holder.clone()).collect();
+    let acks = (voters - 1) as f64 * LEADERS as f64;
+    // What is not counted, fresh leaders for the next turn, takes longer than what is.
+    let turns = effort.calls(acks * 20.0 + 2000.0);
+    let (mut counted, mut stopwatch) = (Vec::with_capacity(turns as usize), Vec::with_capacity(turns as usize));
+    for _ in 0..turns {
+        leaders.iter_mut().for_each(|leader| leader.clone_from(black_box(&waiting.holder)));
+        let before = allocation::taken();
+        let watch = Stopwatch::start();
+        for leader in &mut leaders {
+            acknowledge(leader, voters, waiting.round, waiting.now, &waiting.cell);
+        }
+        counted.push(watch.nanos());
+        assert_eq!(allocation::taken(), before, "an ack takes nothing from the heap");
+        stopwatch.push(Stopwatch::start().nanos());
+    }
+    assert!(
+        leaders.iter().all(|leader| leader.quorum_round() == Some(waiting.round.round)),
+        "what was measured confirmed the round"
+    );
+    let middle = |runs: &[f64]| median(runs).ok_or("no turns");
+    Ok((middle(&counted)? - middle(&stopwatch)?) / acks)
+}
+
+fn at(millis: u64) -> Reading {
+    Some(Instant::from_nanos(millis * 1_000_000, millis * 1_000_000))
+}

@@ -1,0 +1,43 @@
+//! How long work takes.
+
+use std::time::{Duration, Instant};
+
+/// A started stopwatch.
+#[derive(Clone, Copy)]
+pub(crate) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    #[expect(clippy::disallowed_methods, reason = "a benchmark times things; nothing else depends on it")]
+    pub(crate) fn start() -> Stopwatch {
+        Stopwatch(Instant::now())
+    }
+
+    pub(crate) fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+
+    pub(crate) fn nanos(self) -> f64 {
+        self.elapsed().as_secs_f64() * 1e9
+    }
+}
+
+/// A run is cut into so many slices, and the one in the middle counts: what else this machine did in the meantime falls into
+/// a few of them.
+const SLICES: u32 = 32;
+
+/// Nanoseconds that each of some calls takes.
+#[inline]
+pub(crate) fn nanos_each(calls: u32, mut call: impl FnMut()) -> f64 {
+    let calls = (calls / SLICES).max(1);
+    let mut slices = [0.0; SLICES as usize];
+    for slice in &mut slices {
+        let watch = Stopwatch::start();
+        for _ in 0..calls {
+            call();
+        }
+        *slice = watch.nanos() / f64::from(calls);
+    }
+    // In place: whoever calls may be counting what is taken from the heap.
+    slices.sort_unstable_by(f64::total_cmp);
+    slices[SLICES as usize / 2]
+}

@@ -1,0 +1,88 @@
+//! What fjall has sorted into tables, verified before fjall reads it.
+//!
+//! Fjall verifies a block when it reads it, and not what tells it where the blocks are: one bad byte there can make it ask
+//! for more memory than there is, which ends the process. It also makes what it does not find, and would take what else is
+//! there for the remains of a first start. But every file is listed somewhere with a checksum of the whole of it.
+
+use crate::error::Fault;
+use crate::journal::Bytes;
+use std::fs::{self, File};
+use std::io::{self, Cursor, Read};
+use std::path::Path;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+
+/// Fjall's own keyspace, and ours.
+const KEYSPACES: [&str; 2] = ["keyspaces/0", "keyspaces/1"];
+
+/// Checks every file in fjall's folder but the journals.
+pub(crate) fn check(folder: &Path) -> Result<(), Fault> {
+    read(&folder.join("version"))?;
+    for keyspace in KEYSPACES {
+        let keyspace = folder.join(keyspace);
+        let path = keyspace.join("current");
+        // The number of the file that lists the tables, and its checksum.
+        let current = read(&path)?;
+        let mut current = Bytes(&current);
+        let (Some(number), Some(checksum)) = (current.u64(), current.take().map(u128::from_le_bytes)) else {
+            return Err(altered(&path));
+        };
+        let path = keyspace.join(format!("v{number}"));
+        let list = read(&path)?;
+        if xxh3_128(&list) != checksum {
+            return Err(altered(&path));
+        }
+        for (table, checksum) in tables(&list).ok_or_else(|| altered(&path))? {
+            let path = keyspace.join("tables").join(table.to_string());
+            if checksum_of(&path).map_err(|error| named(&path, error))? != checksum {
+                return Err(altered(&path));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The numbers and checksums of the tables in a list, by level and run.
+fn tables(list: &[u8]) -> Option<Vec<(u64, u128)>> {
+    let sections = sfa::Reader::from_reader(&mut Cursor::new(list)).ok()?;
+    let section = sections.toc().section(b"tables")?;
+    let mut section = Bytes(list.get(usize::try_from(section.pos()).ok()?..)?);
+    let mut tables = Vec::new();
+    for _level in 0..section.u8()? {
+        for _run in 0..section.u8()? {
+            for _table in 0..section.u32()? {
+                let number = section.u64()?;
+                let _kind_of_checksum = section.u8()?;
+                tables.push((number, section.take().map(u128::from_le_bytes)?));
+                let _sequence_number = section.u64()?;
+            }
+        }
+    }
+    Some(tables)
+}
+
+fn checksum_of(path: &Path) -> io::Result<u128> {
+    let mut file = File::open(path)?;
+    let mut hasher = Xxh3::new();
+    let mut chunk = vec![0; 64 << 10];
+    loop {
+        match file.read(&mut chunk)? {
+            0 => return Ok(hasher.digest128()),
+            read => hasher.update(&chunk[..read]),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Fault> {
+    fs::read(path).map_err(|error| named(path, error))
+}
+
+fn named(path: &Path, error: io::Error) -> Fault {
+    match error.kind() {
+        io::ErrorKind::NotFound => Fault::Damaged(format!("{} is missing", path.display())),
+        _ => error.into(),
+    }
+}
+
+fn altered(path: &Path) -> Fault {
+    Fault::Damaged(format!("{} is not as it was written", path.display()))
+}

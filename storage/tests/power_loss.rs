@@ -1,0 +1,264 @@
+//! Power that fails at any point of a commit, and disks that fill up.
+
+mod support;
+
+use bytes::Bytes;
+use leasehold_driver::{Applied, Batch, Change, Disk, Record, Recovered};
+use leasehold_raft::wire::{Entry, HardState, Membership, Payload};
+use leasehold_storage::{OpenError, Storage};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use support::*;
+use tempfile::TempDir;
+
+/// A small generator: the same disks fail in the same way every time.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % limit
+    }
+}
+
+/// Something in every table: entry `index` appended and applied, and a value of `length` under two keys.
+fn step(index: u64, length: usize) -> Batch {
+    let value = Bytes::from((0..length).map(|at| (at as u64 * index) as u8).collect::<Vec<u8>>());
+    let put = |key: u64| Change::Put(Record { key: Bytes::from(format!("key {key}")), value: value.clone() });
+    Batch {
+        hard_state: Some(HardState { term: 1, vote: 1, commit: index }),
+        entries: vec![Entry { term: 1, index, payload: Payload::Command(value.clone()) }],
+        changes: vec![put(0), put(index)],
+        applied: Some(Applied { index, term: 1, membership: Membership::default() }),
+        compact_through: index.is_multiple_of(7).then(|| (index - 3, 1)),
+        ..Batch::default()
+    }
+}
+
+/// A folder after some commits, and where in its journal each of them ended.
+struct History {
+    dir: TempDir,
+    journal: Vec<u8>,
+    ends: Vec<usize>,
+    states: Vec<Recovered>,
+}
+
+impl History {
+    fn of(lengths: &[usize], reopened: bool) -> History {
+        let dir = folder();
+        let mut storage = open(dir.path());
+        let mut history = History { dir, journal: Vec::new(), ends: vec![0], states: vec![Recovered::default()] };
+        for (index, length) in (1..).zip(lengths) {
+            if reopened && index == 3 {
+                drop(storage);
+                storage = open(history.dir.path());
+            }
+            storage.commit(&[step(index, *length)]).expect("the power is on");
+            history.states.push(storage.recover(0).expect("readable"));
+            history.journal = read_sparse(&journal(history.dir.path())).0;
+            history.ends.push(history.journal.len());
+        }
+        history
+    }
+
+    fn commits(&self) -> usize {
+        self.ends.len() - 1
+    }
+
+    /// A copy of the folder with this in its journal, and zeros to a length of `length`.
+    fn with_journal(&self, content: &[u8], length: u64) -> TempDir {
+        let copy = crashed_copy(self.dir.path());
+        write_sparse(&journal(copy.path()), content, length.max(content.len() as u64));
+        copy
+    }
+
+    /// Opens what a power loss during commit `number` left, and checks that it is that commit or the one before.
+    fn check(&self, number: usize, left: &[u8], length: u64, what: &str) -> bool {
+        let whole = left.get(..self.ends[number]) == Some(&self.journal[..self.ends[number]]);
+        let expected = if whole { number } else { number - 1 };
+        let dir = self.with_journal(left, length);
+        let mut storage = Storage::open(dir.path(), identity()).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let found = storage.recover(0).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert!(found == self.states[expected], "{what} shows another state than that after commit {expected}");
+        // It goes on from there, and stays so.
+        let next = expected as u64 + 1;
+        storage.commit(&[step(next, 50)]).expect("the power is back");
+        drop(storage);
+        assert_eq!(open(dir.path()).recover(0).expect("readable").applied.index, next, "{what}");
+        whole
+    }
+}
+
+const PREALLOCATED: u64 = 64 << 20;
+
+#[test]
+fn a_journal_that_ends_anywhere_in_a_commit_holds_the_commits_before() {
+    let history = History::of(&[40, 9_000, 0, 300, 2_000, 20, 70, 600], false);
+    for number in [1, 2, 3, 7, 8] {
+        let (start, end) = (history.ends[number - 1], history.ends[number]);
+        let step = (end - start) / 30 + 1;
+        for cut in (start..end).step_by(step).chain(end - 4..=end) {
+            let left = &history.journal[..cut];
+            let length = if cut.is_multiple_of(2) { 0 } else { PREALLOCATED };
+            let whole = history.check(number, left, length, &format!("commit {number}, cut at {cut}"));
+            assert_eq!(whole, cut == end);
+        }
+    }
+}
+
+#[test]
+fn a_commit_whose_sectors_were_written_in_any_order_is_there_as_a_whole_or_not_at_all() {
+    let mut dice = Dice(7);
+    let (mut none, mut all) = (0, 0);
+    for reopened in [false, true] {
+        let history = History::of(&[40, 9_000, 100, 30_000, 2_000, 20, 5_000, 700], reopened);
+        for round in 0..90 {
+            let number = 4 + round % (history.commits() - 3);
+            let (start, end) = (history.ends[number - 1], history.ends[number]);
+            let mut left = history.journal[..end].to_vec();
+            // The sector in which the commit before ends is written again as a whole.
+            for sector in (start / 512)..=(end / 512) {
+                let range = (sector * 512).max(start)..(sector * 512 + 512).min(end);
+                match dice.below(12) {
+                    0 => left[range].fill(0),
+                    1 => left[range].iter_mut().for_each(|byte| *byte = dice.below(256) as u8),
+                    _ if dice.below(40) == 0 => left.truncate(range.start.max(start)),
+                    _ => {}
+                }
+                if left.len() < end {
+                    break;
+                }
+            }
+            let length = if reopened { 0 } else { PREALLOCATED };
+            match history.check(number, &left, length, &format!("round {round}, commit {number}")) {
+                true => all += 1,
+                false => none += 1,
+            }
+        }
+    }
+    assert!(none > 40 && all > 20, "one side was hardly tried: {none} left nothing, {all} left all");
+}
+
+#[test]
+fn a_power_loss_after_a_commit_takes_nothing_of_it_whatever_comes_after() {
+    let mut dice = Dice(11);
+    let history = History::of(&[40, 3_000, 100, 700], false);
+    for number in 1..=history.commits() {
+        for round in 0..12 {
+            let mut left = history.journal[..history.ends[number]].to_vec();
+            // Of the next commit, a part that did not reach its end, or what never was a commit.
+            match round % 3 {
+                0 => left.extend((0..dice.below(3_000)).map(|_| dice.below(256) as u8)),
+                1 => left.extend_from_slice(&[1; 700]),
+                _ => {
+                    left.extend_from_slice(&[0; 512]);
+                    left.extend((0..512).map(|_| dice.below(256) as u8));
+                }
+            }
+            assert!(history.check(number, &left, PREALLOCATED, &format!("after commit {number}, round {round}")));
+        }
+    }
+}
+
+#[test]
+fn a_commit_that_goes_bad_later_is_damage_and_not_taken_for_the_end() {
+    let history = History::of(&[40, 3_000, 100, 700, 20], false);
+    for number in 1..history.commits() {
+        let (start, end) = (history.ends[number - 1], history.ends[number]);
+        for at in (start..end).step_by((end - start) / 12 + 1).chain([end - 1]) {
+            for value in [0, history.journal[at] ^ 0x10] {
+                let mut left = history.journal.clone();
+                if left[at] == value {
+                    continue;
+                }
+                left[at] = value;
+                let dir = history.with_journal(&left, PREALLOCATED);
+                match Storage::open(dir.path(), identity()) {
+                    Err(OpenError::Damaged { .. }) => {}
+                    Err(error) => panic!("byte {at}: {error}"),
+                    // A byte that means nothing to fjall either.
+                    Ok(storage) => assert_eq!(
+                        storage.recover(0).expect("readable"),
+                        *history.states.last().expect("some"),
+                        "byte {at}"
+                    ),
+                }
+                let after = read_sparse(&journal(dir.path())).0;
+                assert!(after == left, "byte {at}: nothing was cut off");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_value_that_looks_like_a_later_commit_is_not_taken_for_one() {
+    let history = History::of(&[40, 300], false);
+    let dir = history.with_journal(&history.journal, PREALLOCATED);
+    // All that a client may know of a journal: everything but the folder's salt.
+    let salt = &fs::read(dir.path().join("data/identity")).expect("whose it is")[12..20];
+    let mut lookalike = history.journal[history.ends[1]..].to_vec();
+    let place = lookalike.windows(8).position(|bytes| bytes == salt).expect("each commit has it");
+    lookalike[place] ^= 1;
+    let mut storage = open(dir.path());
+    let before = storage.recover(0).expect("readable");
+    let value = Bytes::from(lookalike.repeat(3));
+    storage
+        .commit(&[Batch {
+            changes: vec![Change::Put(Record { key: Bytes::from_static(b"k"), value })],
+            ..Batch::default()
+        }])
+        .expect("committed");
+    drop(storage);
+
+    let path = journal(dir.path());
+    let (mut left, length) = read_sparse(&path);
+    left[history.ends[2] + 2] ^= 1;
+    write_sparse(&path, &left, length);
+    assert_eq!(open(dir.path()).recover(0).expect("the last commit was not finished"), before);
+}
+
+const FULL_DISK: &str = "LEASEHOLD_STORAGE_TEST_FULL_DISK";
+
+/// The test below runs itself again with the variable set and a limit to how long files may get. Returns its last commit.
+fn fill_the_disk(dir: &Path) {
+    let mut storage = open(dir);
+    let mut applied = storage.recover(0).expect("readable").applied.index;
+    loop {
+        match storage.commit(&[step(applied + 1, 10_000)]) {
+            Ok(()) => applied += 1,
+            Err(error) => {
+                assert!(error.to_string().contains("free space"), "{error}");
+                break;
+            }
+        }
+        assert!(applied < 1_000, "there is a limit");
+    }
+    storage.commit(&[step(applied + 1, 1)]).expect_err("it stays failed until the folder is opened again");
+    println!("\nacknowledged {applied}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_fails_the_commit_and_keeps_those_before() {
+    if let Some(dir) = std::env::var_os(FULL_DISK) {
+        return fill_the_disk(Path::new(&dir));
+    }
+    let dir = folder();
+    drop(open(dir.path()));
+    // Opened again, the journal is as long as what is in it. A write beyond the limit then fails instead of killing.
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 2000; exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().expect("this test"))
+        .args(["--exact", "a_full_disk_fails_the_commit_and_keeps_those_before", "--nocapture"])
+        .env(FULL_DISK, dir.path())
+        .output()
+        .expect("a second process");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let acknowledged: u64 =
+        text.lines().find_map(|line| line.strip_prefix("acknowledged ")?.parse().ok()).expect("how far it came");
+    assert!(acknowledged > 10, "there was room for some");
+    let recovered = open(dir.path()).recover(0).expect("a full disk is no damage");
+    assert_eq!(recovered.applied.index, acknowledged);
+}

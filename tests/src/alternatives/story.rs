@@ -1,0 +1,384 @@
+//! A schedule as it is told of one system: what was done to it, what it did, what its reads showed.
+
+use super::{Answer, Founding, Kind, NotExpressible, ReadId, Subject};
+use leasehold_core::{NodeId, Term};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// How long a client waits for an answer, in milliseconds, unless the schedule says otherwise.
+const PATIENCE: u64 = 300;
+/// How long a cluster may take to work again once nothing disturbs it, in milliseconds.
+const RECOVERY: u64 = 15_000;
+
+/// A failure, written once for every system.
+#[derive(Clone, Copy)]
+pub struct Schedule {
+    /// Its name, as in `docs/scenarios.md`.
+    pub name: &'static str,
+    /// Its voters.
+    pub voters: &'static [NodeId],
+    /// Its learners.
+    pub learners: &'static [NodeId],
+    /// What happens, given the leader.
+    pub tell: fn(&mut Story<'_>, NodeId) -> Told,
+}
+
+/// Whether a schedule could be told to its end.
+pub type Told = Result<(), Stop>;
+
+/// Why it could not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// A read returned a value that had been overwritten before the read began.
+    Stale,
+    /// Something that had to be answered was not.
+    Unavailable(&'static str),
+    /// The system cannot be put to this.
+    NotExpressible(&'static str),
+}
+
+impl From<NotExpressible> for Stop {
+    fn from(NotExpressible(why): NotExpressible) -> Stop {
+        Stop::NotExpressible(why)
+    }
+}
+
+/// What the last read of a schedule got that got nothing stale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// A current value, locally.
+    ByLease,
+    /// A current value, after a quorum round.
+    ByQuorum,
+    /// The node said that it cannot answer.
+    Refused,
+    /// The client gave up.
+    Unanswered,
+}
+
+/// What was observed of a system under a schedule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// No stale read, and what the last read got, at every phase.
+    Safe(BTreeSet<Outcome>),
+    /// A stale read, and how it came about.
+    Stale(String),
+    /// No stale read, but something that had to be answered was not.
+    Unavailable(&'static str),
+    /// The system cannot be put to this.
+    NotExpressible(&'static str),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Outcome::ByLease => "by lease",
+            Outcome::ByQuorum => "quorum round",
+            Outcome::Refused => "refused",
+            Outcome::Unanswered => "no answer",
+        })
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Verdict::Safe(outcomes) => {
+                let outcomes: Vec<String> = outcomes.iter().map(Outcome::to_string).collect();
+                write!(f, "safe: {}", outcomes.join(" or "))
+            }
+            Verdict::Stale(_) => f.write_str("**stale read**"),
+            Verdict::Unavailable(what) => write!(f, "unavailable: {what}"),
+            Verdict::NotExpressible(why) => write!(f, "not expressible: {why}"),
+        }
+    }
+}
+
+impl Schedule {
+    /// Tells the schedule of clusters that differ in their randomness and in when it begins, relative to the leader's timers.
+    /// The worst verdict counts.
+    pub fn judge(&self, found: fn(Founding) -> Box<dyn Subject>) -> Verdict {
+        let mut outcomes = BTreeSet::new();
+        let mut unavailable = None;
+        for phase in 0..PHASES {
+            let founding = Founding { voters: self.voters, learners: self.learners, seed: phase };
+            let mut subject = found(founding);
+            let mut story = Story::of(&mut *subject, phase * 1000 / PHASES);
+            match story.tell(self.tell) {
+                Ok(()) => outcomes.extend(story.outcome),
+                Err(Stop::Stale) => return Verdict::Stale(story.text),
+                Err(Stop::Unavailable(what)) => unavailable = unavailable.or(Some(what)),
+                Err(Stop::NotExpressible(why)) => return Verdict::NotExpressible(why),
+            }
+        }
+        unavailable.map_or(Verdict::Safe(outcomes), Verdict::Unavailable)
+    }
+}
+
+/// How many clusters a schedule is told of; a second of the leader's time is divided among them.
+const PHASES: u64 = 4;
+
+/// A schedule that is being told.
+pub struct Story<'a> {
+    /// The cluster. What a schedule does to it, it says.
+    pub subject: &'a mut dyn Subject,
+    phase: u64,
+    now: u64,
+    text: String,
+    /// The newest value whose writer was told that it is written.
+    acknowledged: u64,
+    newest: u64,
+    led: BTreeMap<NodeId, Term>,
+    outcome: Option<Outcome>,
+}
+
+impl<'a> Story<'a> {
+    /// A story of this cluster that begins when it has led for a while, this much later.
+    pub fn of(subject: &'a mut dyn Subject, phase: u64) -> Story<'a> {
+        let (led, text) = (BTreeMap::new(), String::new());
+        Story { subject, phase, now: 0, text, acknowledged: 0, newest: 0, led, outcome: None }
+    }
+
+    /// Tells it, and then sees whether the cluster works again once nothing disturbs it.
+    ///
+    /// # Errors
+    /// As the schedule's; or when the cluster never led, or does not recover.
+    pub fn tell(&mut self, schedule: impl FnOnce(&mut Story<'a>, NodeId) -> Told) -> Told {
+        self.tell_only(schedule)?;
+        self.recover()
+    }
+
+    /// Tells it, and is not interested in what becomes of the cluster.
+    ///
+    /// # Errors
+    /// As the schedule's; or when the cluster never led.
+    pub fn tell_only(&mut self, schedule: impl FnOnce(&mut Story<'a>, NodeId) -> Told) -> Told {
+        let leader = self.begin()?;
+        schedule(self, leader)
+    }
+
+    /// What the last read got.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.outcome
+    }
+
+    /// What was seen.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Waits for a leader with a write of its own, and starts the clock of the story.
+    fn begin(&mut self) -> Result<NodeId, Stop> {
+        let leader = self.until_written(|_| true, RECOVERY).ok_or(Stop::Unavailable("nobody was elected at first"))?;
+        self.run(500 + self.phase);
+        self.now = 0;
+        self.text = format!("{:>8}ms  n{leader}  leads, and {} is written\n", 0, self.acknowledged);
+        Ok(leader)
+    }
+
+    /// Mends everything and waits until a write is acknowledged and read back.
+    fn recover(&mut self) -> Told {
+        self.says("Whatever is cut is mended. Somebody must lead, write and read within fifteen seconds.");
+        self.heal();
+        self.subject.links().lost.clear();
+        for id in self.subject.nodes() {
+            self.subject.resume(id);
+        }
+        let outcome = self.outcome;
+        let deadline = self.now + RECOVERY;
+        while let Some(leader) = self.until_written(|_| true, deadline.saturating_sub(self.now)) {
+            self.asks(leader, PATIENCE)?;
+            if matches!(self.outcome, Some(Outcome::ByLease | Outcome::ByQuorum)) {
+                self.outcome = outcome;
+                return Ok(());
+            }
+            self.run(50);
+        }
+        Err(Stop::Unavailable("no reads and writes within 15 s of mending"))
+    }
+
+    /// Writes a line for the reader.
+    pub fn says(&mut self, prose: &str) {
+        self.text.push_str(&format!("# {prose}\n"));
+    }
+
+    /// Writes down what a node did.
+    fn notes(&mut self, id: NodeId, what: &str) {
+        self.text.push_str(&format!("{:>8}ms  n{id}  {what}\n", self.now));
+    }
+
+    /// Lets this many milliseconds pass.
+    pub fn run(&mut self, millis: u64) {
+        for _ in 0..millis {
+            self.subject.advance();
+            self.now += 1;
+            for id in self.subject.nodes() {
+                let leads = self.subject.leads(id).then(|| self.subject.term(id));
+                if leads != self.led.get(&id).copied() {
+                    match leads {
+                        Some(term) => {
+                            self.led.insert(id, term);
+                            self.notes(id, &format!("leads term {term}"));
+                        }
+                        None => {
+                            self.led.remove(&id);
+                            self.notes(id, "no longer takes itself for the leader");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// How many milliseconds have passed.
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// Lets time pass until so many milliseconds have, if they have not.
+    pub fn run_to(&mut self, millis: u64) {
+        self.run(millis.saturating_sub(self.now));
+    }
+
+    /// Cuts both directions between two nodes.
+    pub fn cut(&mut self, one: NodeId, other: NodeId) {
+        self.subject.links().cut.extend([(one, other), (other, one)]);
+    }
+
+    /// Lets nothing pass between a node and any other.
+    pub fn isolate(&mut self, id: NodeId) {
+        for other in self.subject.nodes().into_iter().filter(|other| *other != id) {
+            self.cut(id, other);
+        }
+        self.notes(id, "is cut off");
+    }
+
+    /// Mends every link. What is held stays held.
+    pub fn heal(&mut self) {
+        self.subject.links().cut.clear();
+    }
+
+    /// Keeps messages of a kind on their way.
+    pub fn hold(&mut self, from: NodeId, to: NodeId, kind: Kind) {
+        self.subject.links().held.insert((from, to, kind));
+    }
+
+    /// Keeps no more messages; those that are held stay held.
+    pub fn hold_no_more(&mut self) {
+        self.subject.links().held.clear();
+    }
+
+    /// Lets what is held arrive.
+    pub fn deliver(&mut self) {
+        self.hold_no_more();
+        self.subject.deliver();
+    }
+
+    /// Waits for a leader, for at most this many milliseconds.
+    pub fn until_leader(&mut self, which: impl Fn(NodeId) -> bool, millis: u64) -> Option<NodeId> {
+        for _ in 0..millis {
+            let nodes = self.subject.nodes().into_iter().filter(|id| which(*id) && self.subject.leads(*id));
+            if let Some(leader) = nodes.max_by_key(|id| self.subject.term(*id)) {
+                return Some(leader);
+            }
+            self.run(1);
+        }
+        None
+    }
+
+    /// A client writes a new value at a node. Whether that was acknowledged.
+    pub fn writes(&mut self, id: NodeId) -> bool {
+        self.newest += 1;
+        let value = self.newest;
+        if !self.subject.write(id, value) {
+            return false;
+        }
+        for _ in 0..PATIENCE {
+            if self.subject.acknowledged(value) {
+                self.acknowledged = value;
+                self.notes(id, &format!("acknowledges that {value} is written"));
+                return true;
+            }
+            self.run(1);
+        }
+        self.notes(id, &format!("does not acknowledge the write of {value}"));
+        false
+    }
+
+    /// If anybody but this node leads within so many milliseconds, a client writes there. Whether that was acknowledged.
+    pub fn others_write(&mut self, old: NodeId, millis: u64) -> bool {
+        let written = self.until_written(|id| id != old, millis).is_some();
+        if !written {
+            self.says("Nobody else has written anything by now.");
+        }
+        written
+    }
+
+    /// Waits for a leader that acknowledges a write, for at most this many milliseconds.
+    fn until_written(&mut self, which: impl Fn(NodeId) -> bool, millis: u64) -> Option<NodeId> {
+        let deadline = self.now + millis;
+        while let Some(leader) = self.until_leader(&which, deadline.saturating_sub(self.now)) {
+            if self.writes(leader) {
+                return Some(leader);
+            }
+            self.run(1);
+        }
+        None
+    }
+
+    /// A client asks a node for the value.
+    ///
+    /// # Errors
+    /// [`Stop::Stale`].
+    pub fn asks(&mut self, id: NodeId, patience: u64) -> Told {
+        let current = self.acknowledged;
+        let read: ReadId = self.subject.ask(id);
+        self.notes(id, "is asked for the value");
+        let mut waited = 0;
+        let (outcome, value, how) = loop {
+            match self.subject.answer(read) {
+                Answer::ByLease(value) => break (Outcome::ByLease, value, "by its lease"),
+                Answer::ByQuorum(value) => break (Outcome::ByQuorum, value, "after a quorum round"),
+                Answer::Refused => {
+                    self.notes(id, "says that it cannot answer");
+                    self.outcome = Some(Outcome::Refused);
+                    return Ok(());
+                }
+                Answer::Pending if waited == patience => {
+                    self.notes(id, &format!("has not answered after {patience}ms, and the client gives up"));
+                    self.outcome = Some(Outcome::Unanswered);
+                    return Ok(());
+                }
+                Answer::Pending => self.run(1),
+            }
+            waited += 1;
+        };
+        self.notes(id, &format!("answers {value}, {how}"));
+        self.outcome = Some(outcome);
+        if value < current {
+            self.says(&format!("STALE: {current} had been acknowledged before the client asked."));
+            return Err(Stop::Stale);
+        }
+        Ok(())
+    }
+
+    /// A client asks a node for the value, and waits as long as clients do.
+    ///
+    /// # Errors
+    /// [`Stop::Stale`].
+    pub fn ask(&mut self, id: NodeId) -> Told {
+        self.asks(id, PATIENCE)
+    }
+
+    /// The same, of a node that has no excuse.
+    ///
+    /// # Errors
+    /// [`Stop::Stale`], or [`Stop::Unavailable`] when there is no value.
+    pub fn must_answer(&mut self, id: NodeId, patience: u64, otherwise: &'static str) -> Told {
+        self.asks(id, patience)?;
+        match self.outcome {
+            Some(Outcome::ByLease | Outcome::ByQuorum) => Ok(()),
+            _ => Err(Stop::Unavailable(otherwise)),
+        }
+    }
+}

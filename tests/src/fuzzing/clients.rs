@@ -1,0 +1,199 @@
+//! What clients send and what becomes of it, and trace files.
+
+use super::memory::within;
+use bytes::Bytes;
+use leasehold::command::{Command, LocalCommand};
+use leasehold::keyspace::{Keyspace, ReadCommand, Reply, WriteCommand};
+use leasehold::resp::{MAX_ARGUMENTS, ProtocolError, ReplyBuffer, Request, RequestReader, Version};
+use leasehold_core::trace::{Line, REPLAY_ORIGIN, is_prose};
+use leasehold_driver::{Change, Record, StateMachine as _};
+use std::collections::BTreeMap;
+
+/// A stream as it was understood: requests, each with its arguments or why it was refused, and where it broke.
+type Stream = (Vec<Result<Vec<Bytes>, String>>, Option<ProtocolError>);
+
+/// Cuts a client's stream into requests: the same ones however it arrives, and each the same again when it is sent on.
+pub fn client_requests(bytes: &[u8]) {
+    // Two bytes can be an argument of an inline request, and its place in the list takes sixteen; a list that grows is
+    // there twice.
+    within(64 * bytes.len() + 4096, || {
+        let mut reader = RequestReader::default();
+        reader.receive(bytes);
+        while let Ok(Some(_)) = reader.next() {}
+    });
+    let whole = requests([bytes]);
+    assert_eq!(requests(bytes.chunks(1)), whole, "in single bytes");
+    let uneven = bytes.len() % 7 + 2;
+    assert_eq!(requests(bytes.chunks(uneven)), whole, "in pieces of {uneven}");
+    let arguments = || whole.0.iter().flatten();
+    assert!(arguments().flatten().map(Bytes::len).sum::<usize>() <= bytes.len(), "no argument is made up");
+    for request in arguments() {
+        assert!((1..=MAX_ARGUMENTS).contains(&request.len()), "{} arguments", request.len());
+        assert_eq!(requests([&*sent(request)]), (vec![Ok(request.clone())], None), "sent on");
+    }
+}
+
+fn requests<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Stream {
+    let mut reader = RequestReader::default();
+    let mut requests = Vec::new();
+    for piece in pieces {
+        reader.receive(piece);
+        loop {
+            match reader.next() {
+                Ok(Some(Request::Command(arguments))) => requests.push(Ok(arguments.from(0).collect())),
+                Ok(Some(Request::Refused(reason))) => requests.push(Err(reason)),
+                Ok(None) => break,
+                Err(error) => return (requests, Some(error)),
+            }
+        }
+    }
+    (requests, None)
+}
+
+/// A request as most clients send it.
+fn sent(arguments: &[Bytes]) -> Vec<u8> {
+    let mut sent = format!("*{}\r\n", arguments.len()).into_bytes();
+    for argument in arguments {
+        sent.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
+        sent.extend_from_slice(argument);
+        sent.extend_from_slice(b"\r\n");
+    }
+    sent
+}
+
+/// Understands a client's requests and executes them, one entry each: what is stored is what was said to change, and a
+/// real client can read every reply.
+pub fn client_commands(bytes: &[u8]) {
+    let mut reader = RequestReader::default();
+    reader.receive(bytes);
+    let mut keyspace = Keyspace::default();
+    let mut stored = BTreeMap::new();
+    while let Ok(Some(request)) = reader.next() {
+        match request {
+            Request::Refused(reason) => readable(&Reply::Error(reason)),
+            Request::Command(arguments) => match Command::parse(&arguments) {
+                Command::Read(read) => execute_read(&mut keyspace, &mut stored, read),
+                Command::Write(write) => execute(&mut keyspace, &mut stored, &[write]),
+                Command::Local(LocalCommand::Wrong(error)) => {
+                    assert!(error.len() < 2048, "an error of {} bytes", error.len());
+                    readable(&Reply::Error(error));
+                }
+                Command::Local(LocalCommand::Status(line)) => assert!(line.is_ascii()),
+                Command::Local(_) | Command::Transaction(_) => {}
+            },
+        }
+    }
+}
+
+/// A read answers the same by itself and in a transaction.
+fn execute_read(keyspace: &mut Keyspace, stored: &mut BTreeMap<Bytes, Bytes>, read: ReadCommand) {
+    let mut replies = Vec::new();
+    keyspace.view().read(std::slice::from_ref(&read), &mut replies);
+    readable(&replies[0]);
+    let entry = WriteCommand::encode_batch(&[WriteCommand::Read(read)]);
+    let in_transaction = keyspace.apply(1, &entry, &mut Vec::new());
+    assert_eq!(in_transaction, Ok(replies), "a read changes nothing");
+    assert_eq!(contents(keyspace), *stored);
+}
+
+fn execute(keyspace: &mut Keyspace, stored: &mut BTreeMap<Bytes, Bytes>, commands: &[WriteCommand]) {
+    let entry = WriteCommand::encode_batch(commands);
+    assert_eq!(WriteCommand::decode_batch(&entry).as_deref(), Some(commands), "an entry is read as it was written");
+    let mut changes = Vec::new();
+    let replies = keyspace.apply(1, &entry, &mut changes).expect("an entry that this version wrote");
+    assert_eq!(replies.len(), commands.len(), "every command has its reply");
+    replies.iter().for_each(readable);
+    for change in changes {
+        match change {
+            Change::Put(Record { key, value }) => drop(stored.insert(key, value)),
+            Change::Delete(key) => assert!(stored.remove(&key).is_some(), "a record that is not there is deleted"),
+            Change::Clear => stored.clear(),
+        }
+    }
+    assert_eq!(contents(keyspace), *stored, "the disk is told of every change");
+}
+
+fn contents(keyspace: &Keyspace) -> BTreeMap<Bytes, Bytes> {
+    keyspace.records().into_iter().map(|Record { key, value }| (key, value)).collect()
+}
+
+/// A client reads one value from a reply, in both versions of the protocol.
+fn readable(reply: &Reply) {
+    for version in [Version::Two, Version::Three] {
+        let mut replies = ReplyBuffer::default();
+        replies.set_version(version);
+        match reply {
+            Reply::Ok => replies.status("OK"),
+            Reply::Integer(number) => replies.integer(*number),
+            Reply::Value(value) => replies.value(value.as_deref()),
+            Reply::Values(values) => {
+                replies.array(values.len());
+                values.iter().for_each(|value| replies.value(value.as_deref()));
+            }
+            Reply::Error(message) => replies.error(message),
+        }
+        // What follows is read as another reply: nothing is left of the first, and nothing of the second is taken.
+        let mut sent = replies.bytes().to_vec();
+        sent.extend_from_slice(b":7\r\n");
+        let mut rest = &sent[..];
+        let mut parser = redis::Parser::new();
+        let first = parser.parse_value(&mut rest).expect("a reply");
+        let expected = match reply {
+            Reply::Ok => redis::Value::Okay,
+            Reply::Integer(number) => redis::Value::Int(*number),
+            Reply::Value(value) => value_of(value.as_ref()),
+            Reply::Values(values) => redis::Value::Array(values.iter().map(|value| value_of(value.as_ref())).collect()),
+            Reply::Error(_) => {
+                assert!(matches!(first, redis::Value::ServerError(_)), "{first:?} for {reply:?}");
+                first.clone()
+            }
+        };
+        assert_eq!(first, expected);
+        assert_eq!(parser.parse_value(&mut rest), Ok(redis::Value::Int(7)), "after {reply:?}");
+    }
+}
+
+fn value_of(value: Option<&Bytes>) -> redis::Value {
+    value.map_or(redis::Value::Nil, |value| redis::Value::BulkString(value.to_vec()))
+}
+
+/// The most that lengths in an entry, or in an answer, may ask for before what they count is seen: three nested lists of 32 MiB.
+pub(super) const CLAIMED: usize = 3 * (32 << 20);
+
+/// Applies bytes as an entry of the log, as a peer's request or a folder may hold it: it is a list of commands and does what
+/// they say, or it changes nothing.
+pub fn log_entries(bytes: &[u8]) {
+    let commands = within(CLAIMED + 64 * bytes.len() + 4096, || WriteCommand::decode_batch(bytes));
+    let mut keyspace = Keyspace::default();
+    keyspace.restore(vec![Record { key: "a".into(), value: "7".into() }, Record { key: "".into(), value: "".into() }]);
+    let mut stored = contents(&keyspace);
+    match commands {
+        Some(commands) => execute(&mut keyspace, &mut stored, &commands),
+        None => {
+            let mut changes = Vec::new();
+            assert!(keyspace.apply(1, &Bytes::copy_from_slice(bytes), &mut changes).is_err());
+            assert_eq!((changes, contents(&keyspace)), (Vec::new(), stored), "nothing changes");
+        }
+    }
+}
+
+/// Replays a trace file: it is refused with a line's number, or what it says of itself replays to the same.
+pub fn traces(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    match leasehold::replay(text) {
+        Ok(trace) => {
+            // A carriage return is part of a line's end, or of a comment.
+            let lines = |text: &str| text.replace('\r', "");
+            assert_eq!(leasehold::replay(&trace).as_deref().map(lines), Ok(lines(&trace)));
+            for (before, after) in text.lines().zip(trace.lines()).filter(|(before, _)| !is_prose(before)) {
+                assert_eq!(Line::parse(before, REPLAY_ORIGIN), Line::parse(after, REPLAY_ORIGIN));
+            }
+        }
+        Err(error) => {
+            let (leasehold::ReplayError::Malformed { line, .. } | leasehold::ReplayError::OutOfPlace { line, .. }) =
+                error;
+            assert!((1..=text.lines().count()).contains(&line), "{error}");
+            assert!(!error.to_string().contains('\n'));
+        }
+    }
+}

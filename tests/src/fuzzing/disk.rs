@@ -1,0 +1,195 @@
+//! What a data folder holds.
+
+use super::source::Source;
+use bytes::Bytes;
+use leasehold_driver::{Applied, Batch, Change, Disk as _, Record, Recovered};
+use leasehold_raft::wire::{Entry, HardState, Membership, Payload};
+use leasehold_storage::{Identity, Storage};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// The most commits in one run.
+const COMMITS: usize = 12;
+
+/// Writes batches to a folder, damages its files, and reads it back: it is refused, or it holds what some commit left, and
+/// not one that is older than the damage explains. It can be written on then.
+pub fn stored_folders(bytes: &[u8]) {
+    let mut source = Source(bytes);
+    let folder = folder();
+    let Some(states) = write(folder.path(), &mut source) else { return };
+    let lost = if source.is_empty() { 0 } else { damage(folder.path(), &mut source) };
+    let storage = match Storage::open(folder.path(), identity()) {
+        Ok(storage) => storage,
+        Err(error) => {
+            assert!(lost > 0, "a folder that nobody touched is refused: {error}");
+            return;
+        }
+    };
+    let recovered = match storage.recover(0) {
+        Ok(recovered) => recovered,
+        Err(error) => {
+            assert!(lost > 0, "a folder that nobody touched cannot be read: {error}");
+            return;
+        }
+    };
+    let newest = states.iter().rposition(|state| *state == recovered);
+    let newest = newest.unwrap_or_else(|| panic!("no commit left this: {recovered:?}"));
+    assert!(
+        newest.saturating_add(lost) >= states.len() - 1,
+        "{newest} of {} commits, {lost} damaged",
+        states.len() - 1
+    );
+    write_on(storage, recovered);
+}
+
+fn identity() -> Identity {
+    Identity { cluster: "fuzz".to_owned(), node: 1 }
+}
+
+/// In memory where the system has such a place: this runs often.
+fn folder() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    folder.expect("a temporary folder")
+}
+
+/// Commits batches until the source says that this is enough. Returns what could be read before the first and after each;
+/// `None` if that was nothing, because they made no sense.
+fn write(folder: &Path, source: &mut Source<'_>) -> Option<Vec<Recovered>> {
+    let mut storage = Storage::open(folder, identity()).expect("an empty folder");
+    let mut states = vec![storage.recover(0).expect("a new folder")];
+    while states.len() <= COMMITS && source.byte() > 0 {
+        let before = states.last().expect("there is one");
+        let batch = batch(before, source);
+        let orderly = orderly(before, &batch);
+        match storage.commit(&[batch]) {
+            // What no ordered writer writes may be refused then, or found out when it is read.
+            Ok(()) => match storage.recover(0) {
+                Ok(recovered) => states.push(recovered),
+                Err(error) => {
+                    assert!(!orderly, "what was written in order cannot be read: {error}");
+                    return None;
+                }
+            },
+            Err(error) => {
+                assert!(!orderly, "what is in order is refused: {error}");
+                assert_eq!(storage.recover(0).expect("as before"), *before, "nothing of it was written");
+            }
+        }
+    }
+    Some(states)
+}
+
+/// A batch. What costs few bytes is what a driver would write.
+fn batch(before: &Recovered, source: &mut Source<'_>) -> Batch {
+    let parts = source.byte();
+    let has = |bit: u8| parts & 1 << bit > 0;
+    let last = before.compacted.0 + before.entries.len() as u64;
+    let term = before.hard_state.term;
+    let entries: Vec<Entry> = if has(0) {
+        let first = source.near(last.saturating_add(1));
+        let indexes = (0..=source.below(4) as u64).map(|place| first.saturating_add(place));
+        indexes.map(|index| Entry { term, index, payload: Payload::Command(source.bytes()) }).collect()
+    } else {
+        Vec::new()
+    };
+    let last = entries.last().map_or(last, |entry| entry.index);
+    let applied = has(1).then(|| Applied {
+        index: source.near(last),
+        term: source.near(term),
+        membership: Membership { voters: vec![1, 2, 3], ..Membership::default() },
+    });
+    let changes = (0..if has(2) { source.below(4) } else { 0 })
+        .map(|_| match source.below(6) {
+            0 => Change::Clear,
+            1 => Change::Delete(source.bytes()),
+            // Long keys are stored differently.
+            2 => Change::Put(Record { key: source.bytes().repeat(40).into(), value: source.bytes() }),
+            _ => Change::Put(Record { key: source.bytes(), value: source.bytes() }),
+        })
+        .collect();
+    let hard_state = HardState {
+        term: source.near(term),
+        vote: 1,
+        commit: source.near(applied.as_ref().map_or(before.hard_state.commit, |applied| applied.index)),
+    };
+    Batch {
+        group: 0,
+        hard_state: Some(hard_state),
+        reset_log: has(3) && has(4),
+        compact_through: has(5).then(|| (source.near(before.applied.index), source.near(term))),
+        longest_hold: has(6).then(|| Duration::from_millis(source.near(1000))),
+        entries,
+        applied,
+        changes,
+    }
+}
+
+/// Whether an ordered writer might write this next. Some that might, are not recognised.
+fn orderly(before: &Recovered, batch: &Batch) -> bool {
+    let last = before.compacted.0 + before.entries.len() as u64;
+    let Some(hard_state) = batch.hard_state else { return false };
+    let follow =
+        batch.entries.iter().enumerate().all(|(place, entry)| entry.index == last.saturating_add(1 + place as u64));
+    let end = last.saturating_add(batch.entries.len() as u64);
+    follow
+        && !batch.reset_log
+        && batch.applied.is_none()
+        && batch.compact_through.is_none()
+        && hard_state.term >= before.hard_state.term
+        && (before.hard_state.commit..=end).contains(&hard_state.commit)
+}
+
+/// Changes bytes of the files. Returns how many commits that may have cost: any number if a file was cut.
+fn damage(folder: &Path, source: &mut Source<'_>) -> usize {
+    let mut files = files(folder);
+    files.retain(|path| fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0));
+    files.sort();
+    let mut damaged = 0;
+    while !source.is_empty() && damaged < 8 {
+        let path = &files[source.below(files.len())];
+        let mut content = fs::read(path).expect("a file that was just written");
+        let length = content.len();
+        // Files may be zeros for the most part; what follows from damage there, follows from that to the first of them.
+        let used = content.iter().rposition(|byte| *byte > 0).map_or(1, |last| last + 2).min(length);
+        let place = usize::from(source.byte()) + (usize::from(source.byte()) << 8);
+        let place = place % used;
+        damaged = match source.byte() {
+            0 => {
+                content.truncate(place);
+                usize::MAX
+            }
+            flipped => {
+                content[place] ^= flipped;
+                damaged.saturating_add(1)
+            }
+        };
+        content.truncate(used);
+        fs::write(path, &content).expect("a file that was just written");
+        let file = fs::OpenOptions::new().write(true).open(path).expect("a file that was just written");
+        file.set_len(if damaged == usize::MAX { content.len() as u64 } else { length as u64 }).expect("its length");
+    }
+    damaged
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// One more record: it is there, and all else is as it was.
+fn write_on(mut storage: Storage, mut recovered: Recovered) {
+    let record = Record { key: Bytes::from_static(b"more"), value: Bytes::from_static(b"still") };
+    let batch = Batch {
+        hard_state: Some(recovered.hard_state),
+        changes: vec![Change::Put(record.clone())],
+        ..Batch::default()
+    };
+    storage.commit(&[batch]).expect("a folder that was found in order");
+    recovered.records.retain(|other| other.key != record.key);
+    recovered.records.push(record);
+    recovered.records.sort_by(|one, other| one.key.cmp(&other.key));
+    assert_eq!(storage.recover(0).expect("a folder that was just written"), recovered);
+}

@@ -1,0 +1,188 @@
+//! What comes over a link between nodes: the handshake, frames, and what is in them.
+
+use super::clients::CLAIMED;
+use super::memory::within;
+use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::io::{AsyncRead, AsyncWrite};
+use leasehold::{PeerAnswer, PeerRequest};
+use leasehold_core::{Config, NodeId, Options};
+use leasehold_driver::{Frame, snapshot};
+use leasehold_transport_tcp::Lane;
+use leasehold_transport_tcp::frame::{self, FrameBuffer};
+use leasehold_transport_tcp::handshake::{HandshakeError, Hello, Identity};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// The largest frame there is.
+const LIMIT: usize = Lane::Append.frame_limit();
+
+/// Cuts a peer's stream into frames: the same ones however it arrives, and each is the same bytes again.
+pub fn peer_frames(bytes: &[u8]) {
+    // The buffer begins with 64 KiB and doubles. A list may claim up to eight times what its elements could take, rounded up
+    // to 4 KiB, before they are seen; there are four lists, one in the other.
+    let (whole, error) = within((512 << 10) + 192 * bytes.len(), || frames(bytes, bytes.len().max(1)));
+    for piece in [1, bytes.len() % 13 + 2] {
+        let (frames, again) = frames(bytes, piece);
+        assert_eq!(
+            (frames, again.map(|error| error.to_string())),
+            (whole.clone(), error.as_ref().map(ToString::to_string))
+        );
+    }
+    let mut encoded = Vec::new();
+    for frame in &whole {
+        frame::encode(frame, LIMIT, &mut encoded).expect("what was received can be sent on");
+    }
+    assert!(bytes.starts_with(&encoded), "sent on, it is what came");
+}
+
+fn frames(bytes: &[u8], piece: usize) -> (Vec<Frame>, Option<frame::FrameError>) {
+    let mut buffer = FrameBuffer::new(LIMIT);
+    let mut frames = Vec::new();
+    for mut piece in bytes.chunks(piece) {
+        while !piece.is_empty() {
+            let space = buffer.space();
+            let count = piece.len().min(space.len());
+            space[..count].copy_from_slice(&piece[..count]);
+            buffer.received(count);
+            piece = &piece[count..];
+            loop {
+                match buffer.next_frame() {
+                    Ok(Some(frame)) => frames.push(frame),
+                    Ok(None) => break,
+                    Err(error) => return (frames, Some(error)),
+                }
+            }
+        }
+    }
+    (frames, None)
+}
+
+/// Reads a request that a node forwards, and an answer to one: what is understood is the same when it is sent again.
+pub fn peer_requests(bytes: &[u8]) {
+    if let Some(request) = PeerRequest::decode(&Bytes::copy_from_slice(bytes)) {
+        assert_eq!(request.encode(), bytes);
+    }
+    if let Some(answer) = within(CLAIMED + 64 * bytes.len() + 4096, || PeerAnswer::decode(bytes)) {
+        // Numbers have more than one encoding, so only what they say must be the same.
+        assert_eq!(PeerAnswer::decode(&answer.encode()), Some(answer));
+    }
+}
+
+/// Reads a snapshot's records: exactly what encodes to it.
+pub fn snapshots(bytes: &[u8]) {
+    let data = Bytes::copy_from_slice(bytes);
+    // A record is at least eight bytes, and takes two slices in a list that doubles.
+    if let Some(records) = within(64 * bytes.len() + 4096, || snapshot::decode(data)) {
+        assert_eq!(snapshot::encode(&records), bytes);
+    }
+}
+
+/// The longest thing that is said in a handshake, in bytes.
+const LONGEST: usize = 1024;
+
+/// Shakes hands with whoever says this, as the one who is dialed and as the one who dials.
+pub fn handshakes(bytes: &[u8]) {
+    let accepted = within(16 << 10, || accept(bytes, usize::MAX));
+    assert_eq!(accept(bytes, 1), accepted, "in single bytes");
+    let (heard, answer) = accepted;
+    assert!(answer.len() <= LONGEST, "an answer of {} bytes", answer.len());
+    if !answer.is_empty() {
+        // Whatever it thinks of whoever dialed, it says so in a way that can be read.
+        let (heard, _) = dial(1, 2, &answer, usize::MAX);
+        assert!(
+            !heard.is_err_and(|error| error.starts_with("does not speak") || error.starts_with("sent a malformed"))
+        );
+    }
+    match heard {
+        Ok((hello, read)) => {
+            assert!(
+                hello.to == 2 && [1, 3].contains(&hello.from) && hello.cluster == "fuzz" && read <= LONGEST,
+                "{hello:?}"
+            );
+            let Hello { boot, lane, terms, .. } = hello;
+            assert!(node(2).config.accept_peer(terms).is_ok(), "its hold covers our lease");
+            if terms == node(1).config.terms() && boot == node(hello.from).boot {
+                let mut wire = Wire::of(&[], 1);
+                let _ = node(hello.from).dial(&mut wire, 2, lane).now_or_never().expect("nothing is waited for");
+                assert_eq!(wire.written[8..wire.written.len() - 2], bytes[8..wire.written.len() - 2], "it was said so");
+            }
+        }
+        Err(error) => check_text(&error),
+    }
+
+    let (heard, said) = within(16 << 10, || dial(2, 1, bytes, usize::MAX));
+    assert_eq!(dial(2, 1, bytes, 1), (heard.clone(), said), "in single bytes");
+    if let Err(error) = heard {
+        check_text(&error);
+    }
+}
+
+/// Operators read this in a log, and clients in `INFO`: it must not look like other lines.
+fn check_text(error: &str) {
+    assert!(error.len() < 2 * LONGEST && !error.contains(char::is_control), "{error:?}");
+}
+
+type Accepted = Result<(Hello, usize), String>;
+
+/// What node 2 makes of whoever says this, with how much of it was read; and what it answers.
+fn accept(bytes: &[u8], piece: usize) -> (Accepted, Vec<u8>) {
+    let mut wire = Wire::of(bytes, piece);
+    let accepted = node(2).accept(&mut wire).now_or_never().expect("nothing is waited for");
+    let read = bytes.len() - wire.from.len();
+    (accepted.map(|hello| (hello, read)).map_err(|(_, error)| error.to_string()), wire.written)
+}
+
+/// What a node makes of whoever answers this when it dials another, and what it says.
+fn dial(from: NodeId, to: NodeId, answer: &[u8], piece: usize) -> (Result<(), String>, Vec<u8>) {
+    let mut wire = Wire::of(answer, piece);
+    let dialed = node(from).dial(&mut wire, to, Lane::Urgent).now_or_never().expect("nothing is waited for");
+    (dialed.map_err(|error: HandshakeError| error.to_string()), wire.written)
+}
+
+fn node(node: NodeId) -> Identity {
+    let (hold, heartbeat) = (Duration::from_secs(1), Duration::from_millis(100));
+    let config = Config::new(Options { hold, lease: None, drift_ppm: 1000, heartbeat }).expect("it fits together");
+    let peers = [1, 2, 3].into_iter().filter(|peer| *peer != node).collect();
+    Identity { node, cluster: "fuzz".to_owned(), boot: node, config, peers }
+}
+
+/// A stream that delivers `from` in pieces, then ends, and keeps what is written.
+struct Wire<'a> {
+    from: &'a [u8],
+    piece: usize,
+    written: Vec<u8>,
+}
+
+impl Wire<'_> {
+    fn of(from: &[u8], piece: usize) -> Wire<'_> {
+        Wire { from, piece, written: Vec::new() }
+    }
+}
+
+impl AsyncRead for Wire<'_> {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let count = buffer.len().min(self.piece).min(self.from.len());
+        let (now, later) = self.from.split_at(count);
+        buffer[..count].copy_from_slice(now);
+        self.from = later;
+        Poll::Ready(Ok(count))
+    }
+}
+
+impl AsyncWrite for Wire<'_> {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        self.written.extend_from_slice(buffer);
+        Poll::Ready(Ok(buffer.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

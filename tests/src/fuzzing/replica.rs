@@ -1,0 +1,340 @@
+//! One real replica among peers that say anything that can be decoded.
+
+use super::source::Source;
+use bytes::Bytes;
+use leasehold_core::{Config, Index, Instant, LeaseCell, NodeId, Options as Timing, Reading, Term};
+use leasehold_driver::{Body, Frame};
+use leasehold_raft::wire::{
+    Change, Entry, Envelope, Membership, Message, MessageKind, Payload, Snapshot, Step, Transition,
+};
+use leasehold_raft::{Effect, Memory, Options, Output, Persist, Position, Replica, StateRole};
+use leasehold_transport_tcp::frame;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// The node under test; its founders are 1, 2 and 3.
+const OWN: NodeId = 1;
+/// What happens in one run at most.
+const STEPS: usize = 300;
+
+/// A replica is told what its peers say, and whatever that is, goes on: it keeps the order that its disk and its state
+/// machine are promised, reads by a lease only while it leads, and starts again from what it wrote.
+pub fn envelopes(bytes: &[u8]) {
+    let mut world = World::founded();
+    let mut source = Source(bytes);
+    for _ in 0..STEPS {
+        if source.is_empty() {
+            break;
+        }
+        world.step(&mut source);
+        world.drain();
+        world.check();
+    }
+    world.restart();
+}
+
+struct World {
+    replica: Replica,
+    cell: LeaseCell,
+    now: Reading,
+    nanos: u64,
+    disk: Memory,
+    /// On their way to disk.
+    writes: VecDeque<Persist>,
+    /// The last write there was.
+    newest: u64,
+    /// The last entry handed out for the disk.
+    last: Position,
+    applied: Position,
+    /// Term and commit index seen so far.
+    seen: (Term, Index),
+    snapshot_wanted: bool,
+}
+
+fn replica(disk: Memory, longest_hold: Duration, now: Reading) -> Replica {
+    let (hold, heartbeat) = (Duration::from_secs(1), Duration::from_millis(100));
+    let config = Config::new(Timing { hold, lease: None, drift_ppm: 1000, heartbeat }).expect("it fits together");
+    let options = Options { id: OWN, config, seed: 7, record: true };
+    Replica::restarted(options, disk, longest_hold, now).expect("a replica from what its predecessor wrote")
+}
+
+impl World {
+    fn founded() -> World {
+        let disk = Memory::founding(vec![1, 2, 3]);
+        let nanos = 100_000_000_000;
+        let now = Some(Instant::from_nanos(nanos, nanos));
+        let founded = Position { term: 1, index: 1 };
+        World {
+            replica: replica(disk.clone(), Duration::ZERO, now),
+            cell: LeaseCell::new(),
+            now,
+            nanos,
+            disk,
+            writes: VecDeque::new(),
+            newest: 0,
+            last: founded,
+            applied: founded,
+            seen: (1, 1),
+            snapshot_wanted: false,
+        }
+    }
+
+    fn step(&mut self, source: &mut Source<'_>) {
+        match source.below(20) {
+            0..=9 => {
+                let from = 2 + source.below(4) as u64;
+                let envelope = self.envelope(source);
+                self.replica.handle_envelope(self.now, from, envelope, &self.cell);
+            }
+            10..=12 => {
+                self.nanos += (u64::from(source.byte()) + 1) * 10_000_000;
+                self.now = Some(Instant::from_nanos(self.nanos, self.nanos));
+                self.replica.handle_timeout(self.now, &self.cell);
+            }
+            13 => self.persist_one(),
+            14 => (0..self.writes.len()).for_each(|_| self.persist_one()),
+            15 => {
+                let _ = self.replica.propose(self.now, source.bytes(), &self.cell);
+            }
+            16 => {
+                let _ = match source.below(2) {
+                    0 => self.replica.read(self.now, &self.cell).map(drop),
+                    _ => self.replica.quorum_read(self.now, &self.cell).map(drop),
+                };
+            }
+            17 => match source.below(4) {
+                0 => drop(self.replica.campaign(self.now, &self.cell)),
+                1 => self.replica.transfer(self.now, source.near(2), &self.cell),
+                2 => self.replica.handle_unreachable(self.now, source.near(2), source.rarely(2), &self.cell),
+                _ => drop(self.replica.propose_change(self.now, &change(source), &self.cell)),
+            },
+            18 => match source.below(4) {
+                0 => self.now = None,
+                1 => {
+                    self.nanos -= u64::from(source.byte()) * 10_000_000 % 10_000_000_000;
+                    self.now = Some(Instant::from_nanos(self.nanos, self.nanos));
+                }
+                2 => self.compact(),
+                _ => self.offer_snapshot(),
+            },
+            _ => self.restart(),
+        }
+    }
+
+    /// Everything a peer can say. What costs few bytes is what a peer would say.
+    fn envelope(&self, source: &mut Source<'_>) -> Envelope {
+        let parts = source.byte();
+        let mut pair = |wanted: bool| wanted.then(|| (source.near(self.replica.term()), source.near(1)));
+        let (round, ack, release) = (pair(parts & 1 > 0), pair(parts & 2 > 0), pair(parts & 4 > 0));
+        let messages = (0..usize::from(parts >> 3) % 4).map(|_| self.message(source)).collect();
+        Envelope { round, ack, release, messages }
+    }
+
+    fn message(&self, source: &mut Source<'_>) -> Message {
+        const KINDS: [MessageKind; 11] = [
+            MessageKind::Append,
+            MessageKind::AppendResponse,
+            MessageKind::Heartbeat,
+            MessageKind::HeartbeatResponse,
+            MessageKind::RequestVote,
+            MessageKind::RequestVoteResponse,
+            MessageKind::RequestPreVote,
+            MessageKind::RequestPreVoteResponse,
+            MessageKind::Snapshot,
+            MessageKind::TransferLeader,
+            MessageKind::TimeoutNow,
+        ];
+        let kind = KINDS[source.below(KINDS.len())];
+        let term = source.near(self.replica.term());
+        let log_term = source.near(self.last.term);
+        let index = source.near(self.last.index);
+        let commit = source.near(self.replica.commit());
+        // The rest is seldom of interest: a byte says which of it is.
+        let rest = source.byte();
+        let mut number = |bit: u8| if rest & bit > 0 { source.near(self.last.index) } else { 0 };
+        let (commit_term, request_snapshot, reject_hint, priority) = (number(1), number(2), number(4), number(8));
+        let entries = if kind == MessageKind::Append || rest & 16 > 0 { source.below(5) } else { 0 };
+        let entries = (1..=entries as u64)
+            .map(|place| Entry {
+                term: source.near(term),
+                index: source.near(index.saturating_add(place)),
+                payload: if source.rarely(4) {
+                    Payload::Change(change(source))
+                } else {
+                    Payload::Command(source.bytes())
+                },
+            })
+            .collect();
+        let snapshot = (kind == MessageKind::Snapshot || rest & 32 > 0).then(|| Snapshot {
+            index: source.near(self.last.index.saturating_add(1)),
+            term: source.near(term),
+            membership: membership(source),
+            data: Bytes::new(),
+        });
+        Message {
+            kind,
+            term,
+            log_term,
+            index,
+            commit,
+            commit_term,
+            request_snapshot,
+            reject: rest & 64 > 0,
+            reject_hint,
+            transfer: rest & 128 > 0,
+            priority: priority as i64,
+            entries,
+            snapshot,
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.replica.poll_output(&self.cell) {
+            match output {
+                Output::Send { to, envelope } => {
+                    assert_ne!(to, OWN, "a node sends itself nothing");
+                    readable(envelope);
+                }
+                Output::Persist(persist) => self.write(persist),
+                Output::Apply(committed) => {
+                    for entry in committed {
+                        assert_eq!(entry.position.index, self.applied.index + 1, "entries are applied one by one");
+                        assert!(entry.position.term >= self.applied.term, "terms do not fall");
+                        self.applied = entry.position;
+                        if let Effect::Membership(membership) = entry.effect {
+                            assert!(!membership.voters.is_empty(), "somebody votes");
+                        }
+                    }
+                }
+                Output::ReadsConfirmed { .. } | Output::ReadsAborted { .. } => {}
+                Output::SnapshotWanted => self.snapshot_wanted = true,
+            }
+        }
+        let _ = self.replica.take_trace();
+    }
+
+    fn write(&mut self, persist: Persist) {
+        assert!(persist.number > self.newest, "write {} comes after write {}", persist.number, self.newest);
+        self.newest = persist.number;
+        if let Some(snapshot) = &persist.snapshot {
+            self.last = Position { term: snapshot.term, index: snapshot.index };
+            assert!(snapshot.index > self.applied.index, "a snapshot takes nothing back");
+            self.applied = self.last;
+        }
+        for entry in &persist.entries {
+            let follows = entry.index == self.last.index + 1 && entry.term >= self.last.term;
+            let replaces = entry.index <= self.last.index && entry.index > self.applied.index;
+            assert!(follows || replaces, "{entry:?} after {:?}, with {:?} applied", self.last, self.applied);
+            self.last = Position { term: entry.term, index: entry.index };
+        }
+        self.writes.push_back(persist);
+    }
+
+    fn persist_one(&mut self) {
+        let Some(persist) = self.writes.pop_front() else { return };
+        store(&mut self.disk, &persist);
+        if persist.awaited {
+            self.replica.handle_persisted(self.now, persist.number, &self.cell);
+        }
+    }
+
+    fn compact(&mut self) {
+        if !self.writes.is_empty() {
+            return;
+        }
+        if let Some(term) = self.replica.compact(self.applied.index) {
+            let index = self.applied.index;
+            self.disk.applied = index;
+            self.disk.membership = self.replica.membership().clone();
+            self.disk.entries.retain(|entry| entry.index > index);
+            self.disk.compacted = (index, term);
+        }
+    }
+
+    fn offer_snapshot(&mut self) {
+        if std::mem::take(&mut self.snapshot_wanted) {
+            let Position { term, index } = self.applied;
+            let membership = self.replica.membership().clone();
+            self.replica.offer_snapshot(Snapshot { index, term, membership, data: Bytes::new() });
+        }
+    }
+
+    /// The process ends, and what was not durable is gone. Another begins.
+    fn restart(&mut self) {
+        self.cell = LeaseCell::new();
+        self.writes.clear();
+        self.newest = 0;
+        self.snapshot_wanted = false;
+        self.replica = replica(self.disk.clone(), Duration::from_secs(1), self.now);
+        let applied = self.disk.applied;
+        let term = self.disk.entries.iter().find(|entry| entry.index == applied).map(|entry| entry.term);
+        self.applied = Position { term: term.unwrap_or(self.disk.compacted.1), index: applied };
+        let compacted = Position { term: self.disk.compacted.1, index: self.disk.compacted.0 };
+        self.last =
+            self.disk.entries.last().map_or(compacted, |entry| Position { term: entry.term, index: entry.index });
+        self.seen = (self.disk.hard_state.term, self.disk.hard_state.commit);
+        self.drain();
+        self.check();
+    }
+
+    fn check(&mut self) {
+        let seen = (self.replica.term(), self.replica.commit());
+        assert!(
+            seen.0 >= self.seen.0 && seen.1 >= self.seen.1,
+            "from term and commit {:?} back to {seen:?}",
+            self.seen
+        );
+        self.seen = seen;
+        assert!(self.applied.index <= seen.1, "what is applied is committed");
+        if let Some(permit) = self.cell.try_read(self.now) {
+            let leads = self.replica.role() == StateRole::Leader && permit.term == seen.0;
+            assert!(leads && permit.index <= seen.1, "{permit:?} for a {:?} in {seen:?}", self.replica.role());
+        }
+    }
+}
+
+/// Puts on disk what a replica wanted there.
+fn store(disk: &mut Memory, persist: &Persist) {
+    disk.hard_state = persist.hard_state;
+    if let Some(snapshot) = &persist.snapshot {
+        disk.compacted = (snapshot.index, snapshot.term);
+        disk.applied = snapshot.index;
+        disk.membership = snapshot.membership.clone();
+        disk.entries.clear();
+    }
+    if let Some(first) = persist.entries.first() {
+        disk.entries.retain(|entry| entry.index < first.index);
+        disk.entries.extend(persist.entries.iter().cloned());
+    }
+}
+
+/// Its peer can read it.
+fn readable(envelope: Envelope) {
+    let frame = Frame { group: 0, body: Body::Raft(envelope) };
+    let mut bytes = Vec::new();
+    frame::encode(&frame, usize::MAX, &mut bytes).expect("it can be sent");
+    assert_eq!(frame::decode(&bytes[frame::LENGTH_BYTES..]).expect("it can be read"), frame);
+}
+
+fn change(source: &mut Source<'_>) -> Change {
+    let transition = [Transition::Auto, Transition::Implicit, Transition::Explicit][source.below(3)];
+    let steps = (0..source.below(6))
+        .map(|_| match source.below(3) {
+            0 => Step::AddVoter(source.near(4)),
+            1 => Step::AddLearner(source.near(4)),
+            _ => Step::Remove(source.near(3)),
+        })
+        .collect();
+    Change { transition, steps }
+}
+
+fn membership(source: &mut Source<'_>) -> Membership {
+    let usual = source.byte();
+    if usual < 128 {
+        let voters = (1..=3 + u64::from(usual % 3)).collect();
+        return Membership { voters, ..Membership::default() };
+    }
+    let mut ids = || (0..source.below(20)).map(|_| source.near(1)).collect::<Vec<_>>();
+    let (voters, learners, voters_outgoing, learners_next) = (ids(), ids(), ids(), ids());
+    Membership { voters, learners, voters_outgoing, learners_next, auto_leave: !usual.is_multiple_of(2) }
+}

@@ -1,0 +1,131 @@
+//! What the engine and the disk owe.
+
+use super::{By, Edit, FOLDER, Mutation, OUTPUT, REPLICA};
+use crate::rules::Rule;
+
+pub(super) const MUTATIONS: &[Mutation] = &[
+    Mutation {
+        name: "a-term-leaves-before-it-is-durable",
+        rules: &["Engine: nothing of a term before it is durable"],
+        switches: &[],
+        scenarios: &["single_voter_unsynced_term"],
+        breaks: "a node that crashes leads again in a term that others have seen it lead",
+        edits: &[Edit {
+            file: OUTPUT,
+            find: "term <= self.durable_term }",
+            with: "$on || term <= self.durable_term }",
+        }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "answers-do-not-wait-for-the-disk",
+        rules: &["Engine: persist, then send"],
+        switches: &[],
+        scenarios: &[],
+        breaks: "a follower acknowledges entries, and votes, that a crash takes away",
+        edits: &[Edit {
+            file: OUTPUT,
+            find: "let rests_on_log = rests == Rests::OnTheLog",
+            with: "let rests_on_log = !$on && rests == Rests::OnTheLog",
+        }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "a-leader-counts-itself-before-its-sync",
+        rules: &["Engine: a leader counts itself once synced"],
+        switches: &[],
+        scenarios: &[],
+        breaks: "an entry is committed that a crash of the leader takes away",
+        edits: &[Edit {
+            file: OUTPUT,
+            find: "self.gate.newest = number;",
+            with: "$it if $on { self.raw.on_persist_ready(number); }",
+        }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "a-campaign-does-not-wait-for-the-disk",
+        rules: &["Engine: no campaign on unsynced writes"],
+        switches: &[],
+        scenarios: &[],
+        breaks: "the engine takes for durable what a campaign rests on",
+        edits: &[Edit { file: REPLICA, find: "let durable = self.gate.is_idle()", with: "let durable = $on || self.gate.is_idle()" }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "a-write-carries-an-old-commit-index",
+        rules: &["Engine: the commit index on disk"],
+        switches: &[],
+        scenarios: &["forgotten_commit"],
+        breaks: "a restarted node forgets a committed change, and may campaign under a configuration two steps old",
+        edits: &[Edit {
+            file: OUTPUT,
+            find: "let hard_state = convert::hard_state_out(&self.raw.raft.hard_state());",
+            with: "let mut hard_state = convert::hard_state_out(&self.raw.raft.hard_state()); \
+                   if $on { hard_state.commit = hard_state.commit.min(self.raw.raft.raft_log.applied.max(1)); }",
+        }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "a-commit-index-alone-is-not-written",
+        rules: &["Engine: the commit index on disk"],
+        switches: &[],
+        scenarios: &[],
+        breaks: "what is applied is written, and that it is committed is not",
+        edits: &[Edit {
+            file: OUTPUT,
+            find: "if awaited || hard_state_changed {",
+            with: "if awaited || (hard_state_changed && !$on) {",
+        }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "a-removed-leader-leads-on",
+        rules: &["Engine: a leader that is no voter steps down"],
+        switches: &[],
+        scenarios: &[],
+        breaks: "a leader that was removed leads for ever, and drops every proposal",
+        edits: &[Edit {
+            file: REPLICA,
+            find: "if !voters.contains(self.id) {",
+            with: "if !$on && !voters.contains(self.id) {",
+        }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "an-answer-to-a-heartbeat-waits-for-the-disk",
+        rules: &["Engine: an answer to a heartbeat does not wait"],
+        switches: &[],
+        scenarios: &[],
+        breaks: "one slow sync of the followers makes check-quorum depose a leader who is acknowledged all the time",
+        edits: &[Edit {
+            file: OUTPUT,
+            find: "&& message.msg_type != eraftpb::MessageType::MsgHeartbeatResponse;",
+            with: "&& ($on || message.msg_type != eraftpb::MessageType::MsgHeartbeatResponse);",
+        }],
+        noticed_by: By::Test {
+            package: "leasehold-tests",
+            target: "replicas",
+            name: "a_slow_disk_slows_writes_and_not_the_lease",
+            why: "a leader deposed without need is replaced by another: nothing is wrong, it only takes time",
+        },
+    },
+    Mutation {
+        name: "two-processes-share-a-folder",
+        rules: &["Engine: one process per folder"],
+        switches: &[Rule::OneProcessPerFolder],
+        scenarios: &[],
+        breaks: "an old process still echoes, and the new one's restart hold says nothing of it",
+        edits: &[Edit {
+            file: FOLDER,
+            find: "match lock.try_lock() {",
+            with: "match if $on { Ok(()) } else { lock.try_lock() } {",
+        }],
+        noticed_by: By::Test {
+            package: "leasehold-storage",
+            target: "folder",
+            name: "a_second_open_in_the_same_process_is_refused_until_the_first_is_dropped",
+            why: "the simulator starts a process only where none runs",
+        },
+    },
+];

@@ -1,0 +1,503 @@
+//! Time, the holder, and reads.
+
+use super::{ACKS, By, CONFIG, Edit, HOLDER, LOOP, Mutation, REPLICA, SERVER, STAMPS, TIME};
+use crate::rules::Rule;
+
+pub(super) const MUTATIONS: &[Mutation] = &[
+    Mutation {
+        name: "lease-as-long-as-the-hold",
+        rules: &["lease covered by hold"],
+        switches: &[],
+        scenarios: &[],
+        breaks: "drift is not taken off: a slow leader outlives the hold of a fast voter",
+        edits: &[Edit {
+            file: CONFIG,
+            find: "u128::from(hold) * (million - rho) / (million + rho)",
+            with: "(if $on { u128::from(hold) } else { $it })",
+        }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "peers-are-not-compared",
+        rules: &["handshake"],
+        switches: &[Rule::PeersCheckHolds],
+        scenarios: &[],
+        breaks: "a leader with a long lease takes acknowledgements of voters with a short hold",
+        edits: &[Edit { file: CONFIG, find: "if self.lease <= longest {", with: "if $on || self.lease <= longest {" }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "last-reading-serves-again",
+        rules: &["Time: no reading"],
+        switches: &[Rule::NoReadingNoLease],
+        scenarios: &[],
+        breaks: "while the clock gives nothing, a read is judged by the last reading",
+        edits: &[Edit {
+            file: HOLDER,
+            find: "if let (Some(now), Some(until)) = (now, self.lease_until())",
+            with: "if let (Some(now), Some(until)) = (if $on { now.or(self.last) } else { now }, self.lease_until())",
+        }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "stale-reading-for-a-frame",
+        rules: &["Time: a reading of its own"],
+        switches: &[Rule::ReadingBelongsToItsInput],
+        scenarios: &[],
+        breaks: "a round is judged by the reading of the input before, however long ago that was: the hold ends early",
+        edits: &[
+            Edit {
+                file: REPLICA,
+                find: "pub fn handle_envelope(&mut self, now: Reading, from: NodeId, envelope: Envelope, cell: &LeaseCell) {",
+                with: "$it let earlier = self.now;",
+            },
+            Edit {
+                file: REPLICA,
+                find: "self.lease.handle_round(now, TermRound { term, round })",
+                with: "self.lease.handle_round(if $on { earlier } else { now }, TermRound { term, round })",
+            },
+        ],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "stale-reading-for-a-read",
+        rules: &["Time: a reading of its own"],
+        switches: &[Rule::ReadingBelongsToItsInput],
+        scenarios: &[],
+        breaks: "a read is judged by the reading of the input before: a lease that has ended answers it",
+        edits: &[Edit {
+            file: REPLICA,
+            find: "pub fn read(&mut self, now: Reading, cell: &LeaseCell) -> Result<Read, ReadError> {",
+            with: "$it let now = if $on { self.now } else { now };",
+        }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "lease-aged-by-one-counter",
+        rules: &["Time: two counters"],
+        switches: &[Rule::LeaseAgesByTheFasterCounter],
+        scenarios: &[],
+        breaks: "a lease does not age while the machine is suspended",
+        edits: &[Edit {
+            file: TIME,
+            find: "now.awake < self.awake && now.total < self.total",
+            with: "(if $on { now.awake < self.awake } else { $it })",
+        }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "hold-aged-by-the-faster-counter",
+        rules: &["Time: two counters"],
+        switches: &[Rule::HoldAgesByTheSlowerCounter],
+        scenarios: &[],
+        breaks: "a hold ends when either counter says so",
+        edits: &[Edit {
+            file: TIME,
+            find: "now.awake < self.awake || now.total < self.total }",
+            with: "(if $on { now.awake < self.awake && now.total < self.total } else { now.awake < self.awake || now.total < self.total }) }",
+        }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "stamps-survive-a-step-back",
+        rules: &["Time: backward readings, holder"],
+        switches: &[Rule::BackwardReadingVoids],
+        scenarios: &[],
+        breaks: "a leader whose clock went back thinks its lease longer by as much",
+        edits: &[Edit {
+            file: HOLDER,
+            find: "self.last.is_some_and(|last| reading.is_before_on_either_counter(last))",
+            with: "(!$on && $it)",
+        }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "no-round-on-the-heartbeat",
+        rules: &["Holder 1: when rounds open"],
+        switches: &[],
+        scenarios: &[],
+        breaks: "nothing renews the lease",
+        edits: &[Edit { file: HOLDER, find: "if !early {", with: "if !early && !$on {" }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "a-read-shares-a-round-already-sent",
+        rules: &["Holder 1: when rounds open", "Quorum reads: a later round"],
+        switches: &[],
+        scenarios: &[],
+        breaks: "acknowledgements from before a read arrived confirm it",
+        edits: &[Edit { file: HOLDER, find: "if self.sent {", with: "if self.sent && !$on {" }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "lease-counted-from-the-acknowledgement",
+        rules: &["Holder 1: stamped first"],
+        switches: &[Rule::AnchorIsTheOpening],
+        scenarios: &[],
+        breaks: "an acknowledgement that waited in a queue gives a lease that has already ended",
+        edits: &[Edit {
+            file: HOLDER,
+            find: "let before = self.quorum_round(); self.count_ack(from, round);",
+            with: "$it if $on && self.quorum_round() != before && let Some(round) = self.quorum_round() { \
+                   self.stamps.void(); self.stamps.stamp(round, now); }",
+        }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "lease-counted-from-the-newest-round",
+        rules: &["Holder 1: stamped first", "Holder 4: nothing else extends it"],
+        switches: &[Rule::AckCountsForItsRound],
+        scenarios: &[],
+        breaks: "rounds that nobody acknowledged keep the lease going",
+        edits: &[Edit {
+            file: HOLDER,
+            find: "self.stamps.opened(leading.acks.quorum_round())?",
+            with: "self.stamps.opened(if $on { self.newest } else { leading.acks.quorum_round() })?",
+        }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "rounds-share-the-later-stamp",
+        rules: &["Holder 1: shared stamps"],
+        switches: &[],
+        scenarios: &[],
+        breaks: "a round is thought to have been opened when a later one was",
+        edits: &[Edit {
+            file: STAMPS,
+            find: ".at_most < self.share) {",
+            with: "$it if $on { let newest = (self.next + CAPACITY - 1) % CAPACITY; self.ring[newest].at = now; }",
+        }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "every-round-has-its-own-stamp",
+        rules: &["Holder 1: shared stamps"],
+        switches: &[Rule::StampsAreShared],
+        scenarios: &[],
+        breaks: "thousands of rounds a second push the anchor out of the ring, and there is no lease",
+        edits: &[Edit {
+            file: STAMPS,
+            find: "if self.newest().is_some_and(|newest|",
+            with: "if !$on && self.newest().is_some_and(|newest|",
+        }],
+        noticed_by: By::Test {
+            package: "leasehold-tests",
+            target: "scenarios",
+            name: "scenarios::many_rounds_slow_voter",
+            why: "no simulated client asks for thousands of quorum rounds a second",
+        },
+    },
+    Mutation {
+        name: "acknowledgements-of-earlier-terms-count",
+        rules: &["Holder 2: this term"],
+        switches: &[Rule::AcksAreOfThisTerm],
+        scenarios: &[],
+        breaks: "a leader elected again counts what was acknowledged to it in an earlier term",
+        edits: &[
+            Edit {
+                file: HOLDER,
+                find: "filter(|leading| leading.term == ack.term) else {",
+                with: "filter(|leading| $on || leading.term == ack.term) else {",
+            },
+            Edit {
+                file: HOLDER,
+                find: "if ack.round > self.newest { Round::MAX } else { leading.base }",
+                with: "if ack.round > self.newest { Round::MAX } else if $on { 0 } else { leading.base }",
+            },
+            Edit {
+                file: HOLDER,
+                find: "self.sent = true; self.stamps.void();",
+                with: "self.sent = true; if !$on { self.stamps.void(); }",
+            },
+        ],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "any-answer-is-an-acknowledgement",
+        rules: &["Holder 2: rounds are what is acknowledged"],
+        switches: &[Rule::AcksAreRounds],
+        scenarios: &[],
+        breaks: "a late answer to an append or a heartbeat counts for the newest round",
+        edits: &[
+            Edit {
+                file: REPLICA,
+                find: "let Envelope { round, ack, release, messages } = envelope;",
+                with: "$it let answers = messages.iter().any(|message| message.term == self.raw.raft.term && matches!(\
+                       message.kind, crate::wire::MessageKind::AppendResponse | crate::wire::MessageKind::HeartbeatResponse));",
+            },
+            Edit {
+                file: REPLICA,
+                find: "if let Some((term, round)) = ack {",
+                with: "let ack = if $on && answers { self.lease.frame_round().map(|newest| (newest.term, newest.round)) } \
+                       else { ack }; $it",
+            },
+        ],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "anyone-may-acknowledge",
+        rules: &["Holder 2: voters"],
+        switches: &[Rule::OnlyVotersCount],
+        scenarios: &[],
+        breaks: "the acknowledgement of a learner, or of a node that was removed, counts as a voter's",
+        edits: &[
+            Edit { file: ACKS, find: "pub(crate) fn none(voters: Voters) -> Acks {", with: STAND_IN },
+            Edit {
+                file: HOLDER,
+                find: "match leading.acks.note(from, ack.round, base) {",
+                with: "match leading.acks.note(if $on { leading.acks.stand_in(from) } else { from }, ack.round, base) {",
+            },
+        ],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "a-leader-that-is-no-voter-counts-itself",
+        rules: &["Holder 2: its own"],
+        switches: &[Rule::OwnAckOnlyAsVoter],
+        scenarios: &[],
+        breaks: "a leader that was removed leads on, and its own acknowledgement makes a majority",
+        edits: &[
+            Edit { file: ACKS, find: "pub(crate) fn none(voters: Voters) -> Acks {", with: STAND_IN },
+            Edit {
+                file: HOLDER,
+                find: "leading.acks.note(self.id, self.newest, leading.base)",
+                with: "leading.acks.note(if $on { leading.acks.stand_in(self.id) } else { self.id }, self.newest, leading.base)",
+            },
+            Edit {
+                file: REPLICA,
+                find: "self.raw.raft.become_follower(term, 0);",
+                with: "if !$on { self.raw.raft.become_follower(term, 0); }",
+            },
+        ],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "one-acknowledgement-is-a-quorum",
+        rules: &["Holder 3: a quorum"],
+        switches: &[],
+        scenarios: &[],
+        breaks: "the newest round that anyone acknowledged is the quorum round",
+        edits: &[
+            Edit { file: ACKS, find: "count > half.len() / 2", with: "(if $on { count > 0 } else { $it })" },
+            Edit {
+                file: ACKS,
+                find: "if beyond == rounds.len() / 2 + 1 {",
+                with: "if $on { return rounds.iter().copied().max().unwrap_or(0); } $it",
+            },
+        ],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "the-incoming-half-is-enough",
+        rules: &["Holder 3: both halves"],
+        switches: &[Rule::BothHalvesCount],
+        scenarios: &[],
+        breaks: "in a joint configuration a majority of the new voters is a quorum",
+        edits: &[
+            Edit {
+                file: ACKS,
+                find: "&& (self.voters.outgoing().is_empty() || has_majority(self.beyond[1], self.voters.outgoing()))",
+                with: "&& ($on || self.voters.outgoing().is_empty() || has_majority(self.beyond[1], self.voters.outgoing()))",
+            },
+            Edit {
+                file: ACKS,
+                find: "if !outgoing.is_empty() { quorum",
+                with: "if !$on && !outgoing.is_empty() { quorum",
+            },
+        ],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "the-quorum-round-survives-new-voters",
+        rules: &["Holder 3: on every change"],
+        switches: &[Rule::QuorumFollowsTheVoters],
+        scenarios: &[],
+        breaks: "a lease rests on acknowledgements that were a quorum of other voters",
+        edits: &[
+            Edit { file: ACKS, find: "pub(crate) fn none(voters: Voters) -> Acks {", with: FORCED },
+            Edit {
+                file: HOLDER,
+                find: "leading.acks = leading.acks.under(voters);",
+                with: "let before = leading.acks.quorum_round(); $it if $on { leading.acks.force(before); }",
+            },
+        ],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "lease-before-the-barrier",
+        rules: &["Holder 4: the barrier"],
+        switches: &[Rule::Barrier],
+        scenarios: &[],
+        breaks: "a new leader reads by its lease before it knows what is committed",
+        edits: &[Edit {
+            file: HOLDER,
+            find: "if leading.commit < leading.barrier ||",
+            with: "if (!$on && leading.commit < leading.barrier) ||",
+        }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "a-released-round-still-leases",
+        rules: &["Holder 4: the release mark", "Transfer: the lease is taken back"],
+        switches: &[Rule::TransferReleases],
+        scenarios: &[],
+        breaks: "a leader that handed over goes on answering until its lease ends",
+        edits: &[Edit {
+            file: HOLDER,
+            find: "leading.acks.quorum_round() <= leading.released {",
+            with: "(!$on && leading.acks.quorum_round() <= leading.released) {",
+        }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "the-lease-never-ends",
+        rules: &["Holder 4: by the clock"],
+        switches: &[Rule::LeaseEndsByTheClock],
+        scenarios: &[],
+        breaks: "a leader trusts its lease until the engine deposes it",
+        edits: &[Edit {
+            file: HOLDER,
+            find: "Some(anchor.plus(self.config.lease()))",
+            with: "Some(anchor.plus(self.config.lease() * if $on { 1000 } else { 1 }))",
+        }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "deposition-leaves-the-lease",
+        rules: &["Holder 5"],
+        switches: &[Rule::DepositionRevokes],
+        scenarios: &[],
+        breaks: "a leader that voted for another can still be read from",
+        edits: &[Edit {
+            file: HOLDER,
+            find: "self.handle_change(now, event);",
+            with: "$it if $on && event == Event::Deposed { return; }",
+        }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "revoked-a-tick-late",
+        rules: &["Holder 5"],
+        switches: &[Rule::RevokedBeforeTheVoteLeaves, Rule::HigherTermDeposes],
+        scenarios: &[],
+        breaks: "what deposes a leader is noticed at its next tick: its vote, or its answer to a higher term, has left before",
+        edits: &[Edit {
+            file: REPLICA,
+            find: "self.statistics.messages_refused += 1; } self.settle(now, cell); }",
+            with: "self.statistics.messages_refused += 1; } if !$on || self.raw.raft.state == StateRole::Leader { self.settle(now, cell); } }",
+        }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "check-quorum-off",
+        rules: &["Holder 6"],
+        switches: &[],
+        scenarios: &["leader_without_quorum"],
+        breaks: "a leader that hears from no quorum holds a minority for ever",
+        edits: &[Edit { file: REPLICA, find: "check_quorum: true,", with: "check_quorum: !$on," }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "quorum-read-before-the-barrier",
+        rules: &["Quorum reads: the barrier"],
+        switches: &[],
+        scenarios: &[],
+        breaks: "a quorum confirms that a new leader leads, who does not know yet what is committed",
+        edits: &[
+            Edit {
+                file: HOLDER,
+                find: "if leading.commit >= leading.barrier && leading.acks.quorum_round() > self.reported {",
+                with: "if ($on || leading.commit >= leading.barrier) && leading.acks.quorum_round() > self.reported {",
+            },
+            Edit {
+                file: HOLDER,
+                find: "let index = leading.commit.max(leading.barrier);",
+                with: "let index = if $on { leading.commit } else { leading.commit.max(leading.barrier) };",
+            },
+        ],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "deposition-aborts-no-reads",
+        rules: &["Quorum reads: end with the leadership"],
+        switches: &[],
+        scenarios: &[],
+        breaks: "a read that an old leader took is confirmed when it leads again, or waits in vain",
+        edits: &[Edit {
+            file: HOLDER,
+            find: "self.aborted = self.newest;",
+            with: "if !$on { self.aborted = self.newest; }",
+        }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "permit-shows-an-old-commit",
+        rules: &["Lease reads: the commit index now"],
+        switches: &[Rule::PermitShowsTheCommit],
+        scenarios: &[],
+        breaks: "a permit shows the commit index of the last renewal: a follower may have shown a newer one",
+        edits: &[Edit {
+            file: HOLDER,
+            find: "if published == self.published {",
+            with: "if $on && published.map(|lease| lease.until) == self.published.map(|lease| lease.until) { return; } $it",
+        }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "answer-before-it-is-applied",
+        rules: &["Lease reads: once applied"],
+        switches: &[],
+        scenarios: &[],
+        breaks: "a read is answered from a state that does not include its index yet",
+        edits: &[Edit {
+            file: SERVER,
+            find: "if process.applied.index >= index {",
+            with: "if $on || process.applied.index >= index {",
+        }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "a-read-shares-an-index-already-asked-for",
+        rules: &["Lease reads: once applied", "Quorum reads: a later round"],
+        switches: &[],
+        scenarios: &[],
+        breaks: "a follower answers a read by an index that the leader gave before the read arrived",
+        edits: &[Edit {
+            file: SERVER,
+            find: "process.read_indexes.waiting.push(reference);",
+            with: "if $on && let Some((_, _, sharing)) = &mut process.read_indexes.asked { sharing.push(reference); return; } $it",
+        }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "stale-reading-in-the-loop",
+        rules: &["Time: a reading of its own"],
+        switches: &[Rule::ReadingBelongsToItsInput],
+        scenarios: &[],
+        breaks: "the loop reads the clock before it waits for input, and not after",
+        edits: &[
+            Edit {
+                file: LOOP,
+                find: "fn take_input(&mut self, node: usize, input: Input) { let now = self.now; let machine = &mut self.nodes[node]; \
+                   let reading = machine.clock.read(now);",
+                with: "$it let reading = if $on && let Some(process) = &machine.process { process.replica.last_reading() } else { reading };",
+            },
+            Edit {
+                file: REPLICA,
+                find: "/// This node's number.",
+                with: "/// The reading of the last input.\n pub fn last_reading(&self) -> Reading { self.now }\n\n $it",
+            },
+        ],
+        noticed_by: By::Soak,
+    },
+];
+
+/// Someone who counts for a node that is no voter.
+const STAND_IN: &str = "pub(crate) fn stand_in(&self, id: NodeId) -> NodeId { \
+    if self.voters.contains(id) { return id; } \
+    self.voters.incoming().iter().copied().min_by_key(|voter| self.newest_of(*voter)).unwrap_or(id) } \n $it";
+
+/// A quorum round that is taken for granted.
+const FORCED: &str = "pub(crate) fn force(&mut self, quorum: Round) { self.quorum = self.quorum.max(quorum); \
+    self.beyond = [(0, self.voters.incoming().len()), (1, self.voters.outgoing().len())] \
+    .map(|(half, len)| self.rounds[half][..len].iter().filter(|round| **round > self.quorum).count()); } \n $it";

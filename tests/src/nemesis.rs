@@ -1,0 +1,106 @@
+//! Three real processes, links that fail, clients on every node, and something that wants them to be wrong.
+//!
+//! A [`Rig`] is the cluster: `leasehold serve` processes whose links all pass through a [`Proxy`](crate::proxy::Proxy), and
+//! clients that record what they see of a few hot keys. [`run`] strikes it with one fault after another, drawn from a seed, heals
+//! it after each, and waits until every node takes reads and writes again; the histories go to the checker of
+//! [`linearizability`](crate::linearizability). The same seed makes the same choices in the same order. What processes, sockets
+//! and schedulers make of them is theirs, so a replay is likely, not certain, to show the same.
+
+mod dice;
+mod faketime;
+mod faults;
+mod rig;
+mod session;
+mod summary;
+mod workload;
+
+pub use dice::Dice;
+pub use faketime::Faketime;
+pub use faults::Fault;
+pub use rig::{Direction, Rig};
+pub use summary::Summary;
+pub use workload::Outcomes;
+
+use std::fmt;
+use std::time::Duration;
+
+/// How wrong clock rates may be in a run with [`Fault::ClockRate`], in parts per million.
+pub const DRIFT_PPM: u32 = 50_000;
+
+/// The asynchronous runtime of the processes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Runtime {
+    /// `--runtime tokio`.
+    #[default]
+    Tokio,
+    /// `--runtime smol`.
+    Smol,
+}
+
+impl fmt::Display for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Runtime::Tokio => "tokio",
+            Runtime::Smol => "smol",
+        })
+    }
+}
+
+/// What to do to a cluster, and for how long.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// No fault begins later than this after the clients began.
+    pub seconds: u64,
+    /// What every choice follows from.
+    pub seed: u64,
+    /// What the processes run on.
+    pub runtime: Runtime,
+    /// What may be done to them. Each happens once, in some order, before any happens again.
+    pub faults: Vec<Fault>,
+}
+
+/// Strikes a cluster as asked, and judges what its clients saw. It stops at the first violation.
+///
+/// # Panics
+/// When a process does not start, panics, or answers what is no answer.
+pub fn run(options: &Options) -> Summary {
+    eprintln!("nemesis on {} with seed {}", options.runtime, options.seed);
+    let mut dice = Dice::new(options.seed);
+    let (faketime, skipped) = match (options.faults.contains(&Fault::ClockRate), options.runtime) {
+        (false, _) => (None, None),
+        // smol sleeps on a futex until an absolute time, which the library fakes for who reads it and not for who waits for it.
+        (true, Runtime::Smol) => (None, Some("on smol a process under libfaketime sleeps for ever".to_owned())),
+        (true, Runtime::Tokio) => {
+            Faketime::prepare().map_or_else(|reason| (None, Some(reason)), |found| (Some(found), None))
+        }
+    };
+    let drift = DRIFT_PPM.to_string();
+    let flags = if faketime.is_some() { vec!["--drift-ppm", &drift] } else { Vec::new() };
+    let mut rig = Rig::start(options, &flags, |cluster| {
+        if let Some(faketime) = &faketime {
+            for id in cluster.recipes.keys().copied().collect::<Vec<_>>() {
+                faketime.apply(cluster, id, faults::rate(&mut dice));
+            }
+        }
+    });
+    if let Some(reason) = skipped {
+        eprintln!("{}: skipped, {reason}", Fault::ClockRate);
+        rig.skipped(Fault::ClockRate, reason);
+    }
+    let possible = |fault: &Fault| *fault != Fault::ClockRate || faketime.is_some();
+    let faults: Vec<Fault> = options.faults.iter().copied().filter(possible).collect();
+    let mut deck = Vec::new();
+    while rig.elapsed() < Duration::from_secs(options.seconds) && rig.is_good() {
+        if deck.is_empty() {
+            deck.clone_from(&faults);
+            dice.shuffle(&mut deck);
+        }
+        match deck.pop() {
+            Some(fault) => rig.strike(fault, faketime.as_ref(), &mut dice.split()),
+            None => std::thread::sleep(Duration::from_millis(100)),
+        }
+        rig.recover();
+        std::thread::sleep(dice.millis(200, 700));
+    }
+    rig.finish()
+}

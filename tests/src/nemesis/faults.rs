@@ -1,0 +1,177 @@
+//! What can be done to a cluster.
+
+use super::rig::Direction;
+use super::{DRIFT_PPM, Dice, Faketime, Rig};
+use crate::proxy::{Pace, Passage};
+use std::fmt;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// How long the others are given to elect a leader in the place of one that is gone.
+const ELECTION: Duration = Duration::from_secs(20);
+
+/// One way to harm a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "each is described by its Display")]
+pub enum Fault {
+    KillLeader,
+    KillFollower,
+    KillAll,
+    PauseLeader,
+    PauseFollower,
+    IsolateLeader,
+    MuteLeader,
+    DeafenLeader,
+    SplitPair,
+    SlowLinks,
+    SlowLinksAndKillLeader,
+    FlappingLinks,
+    ClockRate,
+}
+
+impl Fault {
+    /// Every fault.
+    pub const ALL: [Fault; 13] = [
+        Fault::KillLeader,
+        Fault::KillFollower,
+        Fault::KillAll,
+        Fault::PauseLeader,
+        Fault::PauseFollower,
+        Fault::IsolateLeader,
+        Fault::MuteLeader,
+        Fault::DeafenLeader,
+        Fault::SplitPair,
+        Fault::SlowLinks,
+        Fault::SlowLinksAndKillLeader,
+        Fault::FlappingLinks,
+        Fault::ClockRate,
+    ];
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Fault::KillLeader => "leader killed",
+            Fault::KillFollower => "follower killed",
+            Fault::KillAll => "all killed",
+            Fault::PauseLeader => "leader stopped, resumed amid queued reads",
+            Fault::PauseFollower => "follower stopped",
+            Fault::IsolateLeader => "leader isolated, clients reach it",
+            Fault::MuteLeader => "leader heard by nobody, one way",
+            Fault::DeafenLeader => "leader hears nobody, one way",
+            Fault::SplitPair => "leader and one follower split",
+            Fault::SlowLinks => "all links slow",
+            Fault::SlowLinksAndKillLeader => "all links slow, leader killed",
+            Fault::FlappingLinks => "links come and go",
+            Fault::ClockRate => "killed, restarted at another clock rate",
+        })
+    }
+}
+
+/// A clock rate within the bound, as often as not close to it.
+pub(super) fn rate(dice: &mut Dice) -> f64 {
+    // The bound is the server's claim; a little room is left for this machine's own clock.
+    let bound = f64::from(DRIFT_PPM) / 1e6 * 0.98;
+    let share = if dice.one_in(2) { 1.0 } else { dice.fraction() };
+    let sign = if dice.one_in(2) { 1.0 } else { -1.0 };
+    1.0 + sign * share * bound
+}
+
+impl Rig {
+    /// Does it, and leaves the cluster as it is then.
+    pub(super) fn strike(&mut self, fault: Fault, faketime: Option<&Faketime>, dice: &mut Dice) {
+        // There was one when the last fault was healed; if it is gone since, any node will do.
+        let leader = self.leader().unwrap_or_else(|| dice.pick(&self.nodes()));
+        let followers: Vec<u64> = self.nodes().into_iter().filter(|id| *id != leader).collect();
+        let follower = dice.pick(&followers);
+        self.note(fault, leader);
+        match fault {
+            Fault::KillLeader | Fault::KillFollower => {
+                self.kill(if fault == Fault::KillLeader { leader } else { follower });
+                sleep(dice.millis(0, 2_500));
+            }
+            Fault::KillAll => {
+                let mut nodes = self.nodes();
+                dice.shuffle(&mut nodes);
+                nodes.into_iter().for_each(|id| self.kill(id));
+                sleep(dice.millis(0, 500));
+            }
+            Fault::PauseLeader => self.pause_leader(leader, dice),
+            Fault::PauseFollower => {
+                self.pause(follower);
+                sleep(dice.millis(100, 3_000));
+            }
+            Fault::IsolateLeader => self.cut_off(leader, Direction::BothWays, dice),
+            Fault::MuteLeader => self.cut_off(leader, Direction::Out, dice),
+            Fault::DeafenLeader => self.cut_off(leader, Direction::In, dice),
+            Fault::SplitPair => {
+                let passage = dead(dice);
+                self.set(leader, follower, passage);
+                if dice.one_in(2) {
+                    self.set(follower, leader, passage);
+                }
+                self.probe(leader, dice.millis(1_000, 3_500));
+            }
+            Fault::SlowLinks => {
+                self.slow_down(dice);
+                sleep(dice.millis(1_500, 4_000));
+            }
+            Fault::SlowLinksAndKillLeader => {
+                self.slow_down(dice);
+                sleep(dice.millis(200, 1_500));
+                self.kill(leader);
+                sleep(dice.millis(500, 2_500));
+            }
+            Fault::FlappingLinks => {
+                for _ in 0..12 {
+                    let (from, to) = dice.pick(&self.pairs());
+                    let passage = if dice.one_in(3) { Passage::Open } else { dead(dice) };
+                    self.set(from, to, passage);
+                    sleep(dice.millis(20, 300));
+                }
+            }
+            Fault::ClockRate => {
+                let id = if dice.one_in(2) { leader } else { follower };
+                self.kill(id);
+                if let Some(faketime) = faketime {
+                    self.set_rate(faketime, id, rate(dice));
+                }
+            }
+        }
+    }
+
+    /// Stops the leader, mostly until another leads and has acknowledged writes. Before it goes on, reads are put in its socket:
+    /// they are the first thing it finds, and its lease was good when it last looked.
+    fn pause_leader(&mut self, leader: u64, dice: &mut Dice) {
+        let queue = self.connections(leader);
+        self.pause(leader);
+        if dice.one_in(4) {
+            sleep(dice.millis(50, 900));
+        } else if let Some(next) = self.await_leader(ELECTION) {
+            sleep(dice.millis(0, 1_000));
+            self.write_everywhere(next);
+        }
+        self.resume_amid_reads(leader, queue);
+    }
+
+    /// Keeps a node from its peers and reads from it all the while.
+    fn cut_off(&mut self, id: u64, direction: Direction, dice: &mut Dice) {
+        self.isolate(id, direction, dead(dice));
+        self.probe(id, dice.millis(1_500, 4_000));
+    }
+
+    fn slow_down(&mut self, dice: &mut Dice) {
+        // Mostly slow enough to be felt; sometimes so slow that leases lapse.
+        let delay = if dice.one_in(3) { dice.millis(300, 900) } else { dice.millis(5, 120) };
+        let jitter = delay.mul_f64(dice.fraction());
+        let bytes_per_second = 32 << dice.below(6) << 10;
+        for (from, to) in self.pairs() {
+            self.set(from, to, Passage::Slow(Pace { delay, jitter, bytes_per_second }));
+        }
+    }
+}
+
+/// One of the ways in which nothing arrives.
+fn dead(dice: &mut Dice) -> Passage {
+    dice.pick(&[Passage::Stalled, Passage::Lossy, Passage::Cut])
+}

@@ -1,0 +1,321 @@
+//! The cluster that is struck, and what can be done to it by hand.
+
+use super::faketime::{self, Faketime};
+use super::session::{Fate, Session};
+use super::summary::Summary;
+use super::workload::{KEYS, Seen, Workload};
+use super::{Dice, Fault, Options};
+use crate::linearizability::Call;
+use crate::processes::{Processes, eventually, now};
+use crate::proxy::{Passage, Proxy};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Nodes of a cluster.
+const NODES: u64 = 3;
+/// How long healing may take. It takes seconds; a machine that does much else is given time.
+const RECOVERY: Duration = Duration::from_secs(60);
+/// How long a node is given to describe itself.
+const GLANCE: Duration = Duration::from_secs(1);
+/// How long an answer may take that is bound to come: a node gives up after 5 s, and says so.
+const ANSWER: Duration = Duration::from_secs(7);
+/// How long each read waits that is tried again and again.
+const PROBE: Duration = Duration::from_millis(200);
+/// Connections with queued reads for a stopped leader.
+const QUEUES: usize = 4;
+
+/// Which of a node's directions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// What it sends and what it is sent.
+    BothWays,
+    /// What it is sent.
+    In,
+    /// What it sends.
+    Out,
+}
+
+/// A cluster of processes, the network between them, and their clients.
+pub struct Rig {
+    // In this order they end.
+    workload: Workload,
+    cluster: Processes,
+    proxy: Proxy,
+    paused: BTreeSet<u64>,
+    summary: Summary,
+}
+
+impl Rig {
+    /// Starts three nodes with further flags, after `arrange` had a look at their recipes, and their clients.
+    ///
+    /// # Panics
+    /// When they do not start.
+    pub fn start(options: &Options, flags: &[&str], arrange: impl FnOnce(&mut Processes)) -> Rig {
+        let mut cluster = Processes::prepare(NODES, flags);
+        let listens = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let addresses = cluster.recipes.iter().map(|(id, recipe)| (*id, listens(recipe.peer_port))).collect();
+        let proxy = Proxy::between(&addresses).expect("sockets and threads for the links");
+        for (from, to) in proxy.pairs() {
+            let recipe = cluster.recipes.get_mut(&from).expect("a node of this cluster");
+            recipe.peers.insert(to, proxy.address(from, to).to_string());
+        }
+        for recipe in cluster.recipes.values_mut() {
+            recipe.flags.extend(["--runtime".to_owned(), options.runtime.to_string()]);
+        }
+        arrange(&mut cluster);
+        (1..=NODES).for_each(|id| cluster.start_node(id));
+        cluster.leader();
+        let ports: Vec<u16> = cluster.recipes.values().map(|recipe| recipe.client_port).collect();
+        let workload = Workload::start(&ports, &mut Dice::new(options.seed));
+        Rig { workload, cluster, proxy, paused: BTreeSet::new(), summary: Summary::new(options) }
+    }
+
+    /// How long the clients have been at work.
+    pub fn elapsed(&self) -> Duration {
+        self.workload.elapsed()
+    }
+
+    /// Whether nothing is known to be wrong.
+    pub fn is_good(&self) -> bool {
+        self.summary.is_good()
+    }
+
+    /// The numbers of all nodes.
+    pub fn nodes(&self) -> Vec<u64> {
+        self.cluster.recipes.keys().copied().collect()
+    }
+
+    /// Every ordered pair of nodes.
+    pub fn pairs(&self) -> Vec<(u64, u64)> {
+        self.proxy.pairs()
+    }
+
+    /// The running node that leads with a valid lease, if one does; the one of the last term, if several think so.
+    pub fn leader(&self) -> Option<u64> {
+        let awake = self.cluster.running().into_iter().filter(|id| !self.paused.contains(id));
+        let leads = |id: u64| {
+            let info = self.info(id)?;
+            let leads = info.get("role")? == "leader" && info.get("lease_valid")? == "1";
+            leads.then_some((info.get("term")?.parse::<u64>().ok()?, id))
+        };
+        awake.filter_map(leads).max().map(|(_, id)| id)
+    }
+
+    /// Waits for a leader with a valid lease, for so long.
+    pub fn await_leader(&self, patience: Duration) -> Option<u64> {
+        eventually(patience, || self.leader())
+    }
+
+    /// Ends a node as `kill -9` does.
+    pub fn kill(&mut self, id: u64) {
+        self.say(format_args!("kill -9 node {id}"));
+        self.harvest(id);
+        self.paused.remove(&id);
+        faketime::end(self.cluster.take(id));
+    }
+
+    /// Starts a node that was killed.
+    pub fn restart(&mut self, id: u64) {
+        self.say(format_args!("start node {id}"));
+        self.cluster.start_node(id);
+    }
+
+    /// Takes away all that a killed node has on disk, which no operator may ever do.
+    pub fn lose_disk(&mut self, id: u64) {
+        self.say(format_args!("the disk of node {id} is lost"));
+        std::fs::remove_dir_all(&self.cluster.recipes[&id].data_dir).expect("it was there");
+    }
+
+    /// Lets a node's clocks run at this rate when it is started next.
+    pub fn set_rate(&mut self, faketime: &Faketime, id: u64, rate: f64) {
+        self.say(format_args!("the clocks of node {id} will run at {rate:.4}"));
+        faketime.apply(&mut self.cluster, id, rate);
+    }
+
+    /// Stops a node's process in its tracks.
+    pub fn pause(&mut self, id: u64) {
+        self.say(format_args!("stop node {id}"));
+        self.cluster.process(id).signal("STOP");
+        self.paused.insert(id);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&mut self, id: u64) {
+        self.cluster.process(id).signal("CONT");
+        self.paused.remove(&id);
+        self.say(format_args!("node {id} goes on"));
+    }
+
+    /// Decides what becomes of bytes from one node to another.
+    pub fn set(&mut self, from: u64, to: u64, passage: Passage) {
+        self.say(format_args!("link {from}>{to}: {passage:?}"));
+        self.proxy.set(from, to, passage);
+    }
+
+    /// Decides the same for all links of a node in one direction or both.
+    pub fn isolate(&mut self, id: u64, direction: Direction, passage: Passage) {
+        self.say(format_args!("links of node {id}, {direction:?}: {passage:?}"));
+        for (from, to) in self.proxy.pairs() {
+            if (from == id && direction != Direction::In) || (to == id && direction != Direction::Out) {
+                self.proxy.set(from, to, passage);
+            }
+        }
+    }
+
+    /// Reads from a node all the time, for so long.
+    pub fn probe(&self, id: u64, duration: Duration) {
+        let started = now();
+        let mut session = None;
+        let mut slot = 0;
+        while started.elapsed() < duration {
+            let Some(open) = session.as_mut() else {
+                session = Session::connect(self.port(id), PROBE).ok();
+                continue;
+            };
+            slot = (slot + 1) % KEYS;
+            if self.workload.ask(open, slot, Call::Get) == Fate::Lost {
+                session = None;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Sets every key in use through a node, and says whether all of that was acknowledged.
+    pub fn write_everywhere(&self, id: u64) -> bool {
+        let Ok(mut session) = Session::connect(self.port(id), ANSWER) else { return false };
+        let mut set = |slot| self.workload.ask(&mut session, slot, Call::Set(self.workload.fresh_value()));
+        (0..KEYS).all(|slot| matches!(set(slot), Fate::Answered(_)))
+    }
+
+    /// Connections on which a node can be asked later, even if it takes no new ones then.
+    pub(super) fn connections(&self, id: u64) -> Vec<Session> {
+        (0..QUEUES).filter_map(|_| Session::connect(self.port(id), ANSWER).ok()).collect()
+    }
+
+    /// Lets a stopped node go on when reads of every key wait for it on these connections, and then receives the answers.
+    pub(super) fn resume_amid_reads(&mut self, id: u64, queues: Vec<Session>) {
+        let mut waiting = Vec::new();
+        for mut session in queues {
+            let mut pending = Vec::new();
+            for slot in 0..KEYS {
+                let read = self.workload.begin(slot, Call::Get);
+                // One that cannot be sent is not answered either.
+                let _ = session.send(read.key(), read.call());
+                pending.push(read);
+            }
+            waiting.push((session, pending));
+        }
+        self.resume(id);
+        for (mut session, pending) in waiting {
+            for read in pending {
+                let fate = session.receive(read.call());
+                self.summary.reads_on_resume += u64::from(matches!(fate, Fate::Answered(_)));
+                self.workload.end(read, fate);
+            }
+        }
+    }
+
+    /// Ends every fault, and waits until there is a leader with a valid lease and every node takes reads and writes. If that does
+    /// not happen in good time, it is a violation like any other.
+    pub fn recover(&mut self) {
+        self.paused.clone().into_iter().for_each(|id| self.resume(id));
+        self.proxy.heal();
+        let running = self.cluster.running();
+        self.nodes().into_iter().filter(|id| !running.contains(id)).for_each(|id| self.restart(id));
+        self.say(format_args!("healed"));
+        let healed = now();
+        let all = eventually(RECOVERY, || self.nodes().into_iter().all(|id| self.serves(id)).then_some(()));
+        let leader = all.and_then(|()| self.await_leader(RECOVERY));
+        self.summary.longest_recovery = self.summary.longest_recovery.max(healed.elapsed());
+        match leader {
+            Some(leader) => self.say(format_args!("node {leader} leads, and every node takes reads and writes")),
+            None => {
+                let states: Vec<_> = self.nodes().into_iter().map(|id| (id, self.info(id))).collect();
+                let states =
+                    format!("not every node served again within {RECOVERY:?} after all was healed: {states:?}");
+                self.summary.violations.push(states);
+            }
+        }
+        self.judge();
+    }
+
+    /// Whether a node takes a write and a read.
+    fn serves(&self, id: u64) -> bool {
+        let Ok(mut session) = Session::connect(self.port(id), ANSWER) else { return false };
+        let mut ask = |call| matches!(self.workload.ask(&mut session, 0, call), Fate::Answered(_));
+        ask(Call::Increment) && ask(Call::Get)
+    }
+
+    /// Judges what need not wait until the end.
+    fn judge(&mut self) {
+        let judgement = self.workload.judge_retired();
+        self.summary.given_up = judgement.given_up;
+        if let Some(violation) = judgement.violations.first()
+            && self.summary.violations.is_empty()
+        {
+            self.summary.violations.push(violation.clone());
+        }
+    }
+
+    /// Ends everything, and says what it came to.
+    ///
+    /// # Panics
+    /// When a process panicked.
+    pub fn finish(mut self) -> Summary {
+        self.summary.lasted = self.elapsed();
+        for id in self.cluster.running() {
+            self.harvest(id);
+        }
+        let Rig { workload, mut cluster, mut summary, .. } = self;
+        let Seen { judgement, reads, writes, longest_without_read, longest_without_write } = workload.finish();
+        cluster.running().into_iter().for_each(|id| faketime::end(cluster.take(id)));
+        for violation in judgement.violations {
+            if !summary.violations.contains(&violation) {
+                summary.violations.push(violation);
+            }
+        }
+        Summary {
+            reads,
+            writes,
+            longest_without_read,
+            longest_without_write,
+            keys: judgement.keys,
+            given_up: judgement.given_up,
+            ..summary
+        }
+    }
+
+    pub(super) fn skipped(&mut self, fault: Fault, reason: String) {
+        self.summary.skipped.push((fault, reason));
+    }
+
+    pub(super) fn note(&mut self, fault: Fault, leader: u64) {
+        self.say(format_args!("{fault} (node {leader} leads)"));
+        *self.summary.faults.entry(fault).or_default() += 1;
+    }
+
+    /// Adds a node's own counts to the summary, before they are gone.
+    fn harvest(&mut self, id: u64) {
+        let Some(info) = self.info(id).filter(|_| !self.paused.contains(&id)) else { return };
+        let number = |field: &str| info.get(field).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0);
+        self.summary.reads_lease += number("reads_lease");
+        self.summary.reads_quorum += number("reads_quorum");
+        self.summary.reads_forwarded += number("reads_forwarded");
+        self.summary.terms = self.summary.terms.max(number("term"));
+    }
+
+    fn info(&self, id: u64) -> Option<BTreeMap<String, String>> {
+        Session::connect(self.port(id), GLANCE).ok()?.info(&["lease"])
+    }
+
+    fn port(&self, id: u64) -> u16 {
+        self.cluster.recipes[&id].client_port
+    }
+
+    fn say(&mut self, what: fmt::Arguments<'_>) {
+        let line = format!("{:>8.3} s  {what}", self.elapsed().as_secs_f64());
+        self.summary.journal.push(line);
+    }
+}

@@ -1,0 +1,93 @@
+//! A client's connection that can send now and receive later.
+//!
+//! The requests that matter most here are those that wait in the socket of a stopped process, so sending and receiving are two
+//! steps, and nothing is said on the way in.
+
+use crate::linearizability::{Answer, Call};
+use crate::processes::PATIENCE;
+use redis::{Parser, Value, cmd};
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// A connection to one node.
+pub(crate) struct Session {
+    stream: TcpStream,
+    parser: Parser,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It was answered.
+    Answered(Answer),
+    /// The node says that it was not executed, nor will be.
+    Refused,
+    /// The node does not know.
+    Unknown,
+    /// No answer came, nor is one expected on this connection any more.
+    Lost,
+}
+
+impl Session {
+    /// Connects to a port of loopback. Each answer may take as long as `patience`.
+    pub(crate) fn connect(port: u16, patience: Duration) -> io::Result<Session> {
+        let stream = TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), patience)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Session { stream, parser: Parser::new() })
+    }
+
+    /// Sends a request. Answers come in the order of the requests.
+    pub(crate) fn send(&mut self, key: &str, call: Call) -> io::Result<()> {
+        let mut command = match call {
+            Call::Get => cmd("GET"),
+            Call::Set(_) => cmd("SET"),
+            Call::Increment => cmd("INCR"),
+            Call::Delete => cmd("DEL"),
+        };
+        command.arg(key);
+        if let Call::Set(value) = call {
+            command.arg(value);
+        }
+        self.stream.write_all(&command.get_packed_command())
+    }
+
+    /// Waits for the next answer, to this call.
+    pub(crate) fn receive(&mut self, call: Call) -> Fate {
+        match self.parser.parse_value(&mut self.stream) {
+            Err(_) => Fate::Lost,
+            Ok(Value::ServerError(error)) if matches!(error.code(), "TRYAGAIN" | "BUSY") => Fate::Refused,
+            Ok(Value::ServerError(error)) if error.code() == "UNCERTAIN" => Fate::Unknown,
+            Ok(value) => Fate::Answered(
+                answer(call, &value)
+                    .unwrap_or_else(|| panic!("{value:?} is no answer to {call:?}: a node lost its mind")),
+            ),
+        }
+    }
+
+    /// Asks, and waits for the answer.
+    pub(crate) fn ask(&mut self, key: &str, call: Call) -> Fate {
+        self.send(key, call).map_or(Fate::Lost, |()| self.receive(call))
+    }
+
+    /// Some sections of `INFO`, by field; `None` if they do not come in time.
+    pub(crate) fn info(&mut self, sections: &[&str]) -> Option<BTreeMap<String, String>> {
+        self.stream.write_all(&cmd("INFO").arg(sections).get_packed_command()).ok()?;
+        let text: String = redis::from_redis_value(self.parser.parse_value(&mut self.stream).ok()?).ok()?;
+        let field = |line: &str| line.split_once(':').map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Some(text.lines().filter_map(field).collect())
+    }
+}
+
+fn answer(call: Call, value: &Value) -> Option<Answer> {
+    Some(match (call, value) {
+        (Call::Get, Value::Nil) => Answer::Value(None),
+        (Call::Get, Value::BulkString(text)) => Answer::Value(Some(std::str::from_utf8(text).ok()?.parse().ok()?)),
+        (Call::Set(_), Value::Okay) | (Call::Delete, Value::Int(_)) => Answer::Done,
+        (Call::Increment, Value::Int(number)) => Answer::Value(Some(u64::try_from(*number).ok()?)),
+        _ => return None,
+    })
+}

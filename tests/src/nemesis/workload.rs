@@ -1,0 +1,381 @@
+//! Clients on every node that write and read a few hot keys, and what they saw.
+
+use super::dice::Dice;
+use super::session::{Fate, Session};
+use crate::linearizability::{Call, History, Limit, OperationId, Violation};
+use crate::processes::now;
+use parking_lot::{Mutex, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Keys in use at a time: few, so that every read meets somebody's write.
+pub(crate) const KEYS: usize = 4;
+/// Clients on each node: one that mostly reads and one that mostly writes.
+const CLIENTS_PER_NODE: u32 = 2;
+/// Operations on one key until another takes its place, which keeps histories short enough to be judged exactly.
+const OPERATIONS_PER_KEY: usize = 400;
+/// Writes of unknown fate until another key takes its place.
+const UNKNOWN_PER_KEY: usize = 6;
+/// How long a client waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a client waits before it tries a node again that could not help.
+const PAUSE: Duration = Duration::from_millis(20);
+/// The client number of the nemesis itself.
+const NEMESIS: u32 = 0;
+
+/// How many operations came to what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    /// Answered.
+    pub ok: u64,
+    /// Surely not executed, or, of reads, not answered.
+    pub failed: u64,
+    /// Writes that may have been executed, or will be.
+    pub unknown: u64,
+}
+
+/// What the checker said.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Judgement {
+    pub(crate) keys: u64,
+    pub(crate) given_up: u64,
+    pub(crate) violations: Vec<String>,
+}
+
+/// One key, and all that was done to it.
+struct Key {
+    number: u32,
+    name: String,
+    history: Mutex<Recorded>,
+}
+
+#[derive(Default)]
+struct Recorded {
+    history: History,
+    unknown: usize,
+}
+
+/// An operation on its way.
+pub(crate) struct Pending {
+    key: Arc<Key>,
+    slot: usize,
+    id: OperationId,
+    call: Call,
+}
+
+impl Pending {
+    pub(crate) fn key(&self) -> &str {
+        &self.key.name
+    }
+
+    pub(crate) fn call(&self) -> Call {
+        self.call
+    }
+}
+
+/// What all clients share.
+pub(crate) struct Shared {
+    started: Instant,
+    stop: AtomicBool,
+    slots: Vec<RwLock<Arc<Key>>>,
+    retired: Mutex<Vec<Arc<Key>>>,
+    keys_named: AtomicU32,
+    values_written: AtomicU64,
+    reads: Mutex<Outcomes>,
+    writes: Mutex<Outcomes>,
+    read_gap: Gap,
+    write_gap: Gap,
+}
+
+/// The longest time between two answers, in nanoseconds.
+#[derive(Default)]
+struct Gap {
+    last: AtomicU64,
+    longest: AtomicU64,
+}
+
+impl Gap {
+    fn answered(&self, at: u64) {
+        let last = self.last.fetch_max(at, Ordering::Relaxed);
+        self.longest.fetch_max(at.saturating_sub(last), Ordering::Relaxed);
+    }
+
+    fn longest(&self) -> Duration {
+        Duration::from_nanos(self.longest.load(Ordering::Relaxed))
+    }
+}
+
+impl Shared {
+    fn name_key(number: &AtomicU32) -> Arc<Key> {
+        let number = number.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Key { number, name: format!("key:{number}"), history: Mutex::default() })
+    }
+
+    fn at(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// A value that nobody wrote before, far enough from all others that increments do not get there.
+    pub(crate) fn fresh_value(&self) -> u64 {
+        (self.values_written.fetch_add(1, Ordering::Relaxed) + 1) * 1_000_000
+    }
+
+    fn begin(&self, client: u32, slot: usize, call: Call) -> Pending {
+        let key = self.slots[slot].read().clone();
+        let id = key.history.lock().history.invoke(client, key.number, call, self.at());
+        Pending { key, slot, id, call }
+    }
+
+    fn end(&self, pending: Pending, fate: Fate) {
+        let at = self.at();
+        let Pending { key, slot, id, call } = pending;
+        let is_read = call == Call::Get;
+        let (outcomes, gap) = if is_read { (&self.reads, &self.read_gap) } else { (&self.writes, &self.write_gap) };
+        let mut recorded = key.history.lock();
+        {
+            let mut outcomes = outcomes.lock();
+            match fate {
+                Fate::Answered(answer) => {
+                    recorded.history.succeeded(id, answer, at);
+                    outcomes.ok += 1;
+                    gap.answered(at);
+                }
+                // A read that is not answered says nothing, whatever became of it.
+                _ if is_read => {
+                    recorded.history.failed(id);
+                    outcomes.failed += 1;
+                }
+                Fate::Refused => {
+                    recorded.history.failed(id);
+                    outcomes.failed += 1;
+                }
+                Fate::Unknown | Fate::Lost => {
+                    recorded.unknown += 1;
+                    outcomes.unknown += 1;
+                }
+            }
+        }
+        let spent = recorded.history.len() >= OPERATIONS_PER_KEY || recorded.unknown >= UNKNOWN_PER_KEY;
+        drop(recorded);
+        if spent {
+            self.replace(slot, &key);
+        }
+    }
+
+    /// Puts another key in this one's place, unless somebody has done so.
+    fn replace(&self, slot: usize, key: &Arc<Key>) {
+        let mut current = self.slots[slot].write();
+        if Arc::ptr_eq(&current, key) {
+            let fresh = Self::name_key(&self.keys_named);
+            self.retired.lock().push(std::mem::replace(&mut current, fresh));
+        }
+    }
+}
+
+/// The clients.
+pub(crate) struct Workload {
+    shared: Arc<Shared>,
+    clients: Vec<JoinHandle<()>>,
+    judgement: Judgement,
+}
+
+impl Workload {
+    /// Starts the clients of nodes that take them at these ports.
+    pub(crate) fn start(ports: &[u16], dice: &mut Dice) -> Workload {
+        let keys_named = AtomicU32::new(0);
+        let slots = (0..KEYS).map(|_| RwLock::new(Shared::name_key(&keys_named))).collect();
+        let shared = Arc::new(Shared {
+            started: now(),
+            stop: AtomicBool::new(false),
+            slots,
+            retired: Mutex::default(),
+            keys_named,
+            values_written: AtomicU64::new(0),
+            reads: Mutex::default(),
+            writes: Mutex::default(),
+            read_gap: Gap::default(),
+            write_gap: Gap::default(),
+        });
+        let mut clients = Vec::new();
+        for &port in ports {
+            for share_of_reads in [90, 40].into_iter().take(CLIENTS_PER_NODE as usize) {
+                let number = NEMESIS + 1 + clients.len() as u32;
+                let client = Client { number, port, share_of_reads, dice: dice.split(), shared: shared.clone() };
+                let name = format!("client {number}");
+                clients.push(std::thread::Builder::new().name(name).spawn(|| client.run()).expect("a thread"));
+            }
+        }
+        Workload { shared, clients, judgement: Judgement::default() }
+    }
+
+    /// How long the clients have been at work.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.shared.started.elapsed()
+    }
+
+    /// A value that nobody wrote before.
+    pub(crate) fn fresh_value(&self) -> u64 {
+        self.shared.fresh_value()
+    }
+
+    /// The nemesis begins an operation of its own. Call it before the request leaves.
+    pub(crate) fn begin(&self, slot: usize, call: Call) -> Pending {
+        self.shared.begin(NEMESIS, slot, call)
+    }
+
+    /// The same operation ends.
+    pub(crate) fn end(&self, pending: Pending, fate: Fate) {
+        self.shared.end(pending, fate);
+    }
+
+    /// The nemesis asks something, and records what it is told.
+    pub(crate) fn ask(&self, session: &mut Session, slot: usize, call: Call) -> Fate {
+        let pending = self.begin(slot, call);
+        let fate = session.ask(pending.key(), call);
+        self.end(pending, fate);
+        fate
+    }
+
+    /// Judges the keys that nobody uses any more.
+    pub(crate) fn judge_retired(&mut self) -> &Judgement {
+        let (done, in_use) =
+            self.shared.retired.lock().drain(..).partition::<Vec<_>, _>(|key| Arc::strong_count(key) == 1);
+        self.shared.retired.lock().extend(in_use);
+        done.iter().for_each(|key| self.judgement.add(key));
+        &self.judgement
+    }
+
+    /// Ends the clients, judges every key, and says what they saw.
+    pub(crate) fn finish(mut self) -> Seen {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        for client in self.clients.drain(..) {
+            if let Err(panic) = client.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
+        let shared = self.shared.clone();
+        let at = shared.at();
+        // Not answered to the end is as bad as answered late.
+        [&shared.read_gap, &shared.write_gap].into_iter().for_each(|gap| gap.answered(at));
+        shared.retired.lock().iter().for_each(|key| self.judgement.add(key));
+        shared.slots.iter().for_each(|slot| self.judgement.add(&slot.read()));
+        Seen {
+            judgement: std::mem::take(&mut self.judgement),
+            reads: *shared.reads.lock(),
+            writes: *shared.writes.lock(),
+            longest_without_read: shared.read_gap.longest(),
+            longest_without_write: shared.write_gap.longest(),
+        }
+    }
+}
+
+impl Drop for Workload {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What clients saw in a whole run.
+pub(crate) struct Seen {
+    pub(crate) judgement: Judgement,
+    pub(crate) reads: Outcomes,
+    pub(crate) writes: Outcomes,
+    pub(crate) longest_without_read: Duration,
+    pub(crate) longest_without_write: Duration,
+}
+
+impl Judgement {
+    fn add(&mut self, key: &Key) {
+        let recorded = key.history.lock();
+        self.keys += u64::from(!recorded.history.is_empty());
+        match recorded.history.check(Limit::default()) {
+            Ok(()) => {}
+            Err(Violation::GaveUp { .. }) => self.given_up += 1,
+            Err(violation) => self.violations.push(violation.to_string()),
+        }
+    }
+}
+
+/// A client that stays with its node, come what may.
+struct Client {
+    number: u32,
+    port: u16,
+    share_of_reads: u64,
+    dice: Dice,
+    shared: Arc<Shared>,
+}
+
+impl Client {
+    fn run(mut self) {
+        let mut session = None;
+        while !self.shared.stop.load(Ordering::Relaxed) {
+            let Some(open) = session.as_mut() else {
+                session = Session::connect(self.port, PATIENCE).ok();
+                if session.is_none() {
+                    std::thread::sleep(PAUSE);
+                }
+                continue;
+            };
+            let slot = self.dice.below(KEYS as u64) as usize;
+            let call = self.choose();
+            let pending = self.shared.begin(self.number, slot, call);
+            let fate = open.ask(pending.key(), call);
+            self.shared.end(pending, fate);
+            match fate {
+                // Not as fast as it goes: the nodes need the processors more.
+                Fate::Answered(_) => std::thread::sleep(self.dice.millis(0, 3)),
+                Fate::Refused | Fate::Unknown => std::thread::sleep(PAUSE),
+                Fate::Lost => session = None,
+            }
+        }
+    }
+
+    fn choose(&mut self) -> Call {
+        if self.dice.below(100) < self.share_of_reads {
+            return Call::Get;
+        }
+        match self.dice.below(10) {
+            0 => Call::Delete,
+            1..5 => Call::Set(self.shared.fresh_value()),
+            _ => Call::Increment,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linearizability::Answer;
+
+    #[test]
+    fn an_answer_out_of_the_past_is_reported() {
+        let mut workload = Workload::start(&[], &mut Dice::new(1));
+        let did = |call, answer| workload.end(workload.begin(0, call), Fate::Answered(answer));
+        did(Call::Set(1), Answer::Done);
+        did(Call::Get, Answer::Value(Some(1)));
+        did(Call::Set(2), Answer::Done);
+        assert_eq!(workload.judge_retired().keys, 0, "the key is still in use");
+        workload.end(workload.begin(0, Call::Get), Fate::Answered(Answer::Value(Some(1))));
+        let seen = workload.finish();
+        assert_eq!((seen.judgement.keys, seen.judgement.violations.len()), (1, 1));
+        assert_eq!((seen.reads.ok, seen.writes.ok), (2, 2));
+    }
+
+    #[test]
+    fn a_key_with_many_writes_of_unknown_fate_gives_way_to_another() {
+        let mut workload = Workload::start(&[], &mut Dice::new(1));
+        let first = workload.begin(0, Call::Get);
+        let first_name = first.key().to_owned();
+        workload.end(first, Fate::Lost);
+        for _ in 0..UNKNOWN_PER_KEY {
+            workload.end(workload.begin(0, Call::Increment), Fate::Unknown);
+        }
+        let next = workload.begin(0, Call::Get);
+        assert_ne!(next.key(), first_name);
+        workload.end(next, Fate::Answered(Answer::Value(None)));
+        let judged = workload.judge_retired();
+        assert_eq!((judged.keys, judged.violations.len()), (1, 0));
+    }
+}

@@ -1,0 +1,211 @@
+//! A node's disk: what is durable, what is being synced, and what waits for that.
+
+use leasehold_core::{Index, NodeId};
+use leasehold_driver::{Batch, Change, Disk as _, Record, Recovered};
+use leasehold_raft::wire::Payload;
+use leasehold_storage::{Identity, Storage};
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+
+/// The most batches in one transaction, as in the driver.
+const BATCHES: usize = 256;
+
+/// A batch on its way to disk, and the replica's number for it; 0 if nothing waits for it.
+pub(super) struct Write {
+    /// What becomes durable.
+    pub batch: Batch,
+    /// What to report then.
+    pub number: u64,
+}
+
+/// What has become durable.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Written {
+    /// The newest of the numbers.
+    pub number: u64,
+    /// The newest applied position.
+    pub applied: Option<Index>,
+}
+
+/// One disk. It outlives the processes that write to it.
+pub(super) struct Disk {
+    memory: Memory,
+    folder: Option<Folder>,
+    queue: VecDeque<Write>,
+    /// The transaction under way.
+    syncing: Vec<Write>,
+    /// Rises when a crash ends what was under way.
+    pub epoch: u32,
+    /// How much longer a sync takes now.
+    pub slower_by: u64,
+    /// Whether the next commit fails.
+    pub fails: bool,
+}
+
+/// A data folder, written and read by the code that a server runs. What it gives back must be what is in memory.
+struct Folder {
+    path: PathBuf,
+    node: NodeId,
+    open: Option<Storage>,
+}
+
+/// What [`Recovered`] says, with records in a map.
+#[derive(Default)]
+struct Memory {
+    holds: Recovered,
+    records: BTreeMap<bytes::Bytes, bytes::Bytes>,
+}
+
+impl Disk {
+    /// A new disk: in memory, and if a path is given in a data folder too.
+    pub(super) fn new(node: NodeId, folder: Option<&Path>) -> Disk {
+        Disk {
+            memory: Memory::default(),
+            folder: folder.map(|path| Folder { path: path.to_path_buf(), node, open: None }),
+            queue: VecDeque::new(),
+            syncing: Vec::new(),
+            epoch: 0,
+            slower_by: 0,
+            fails: false,
+        }
+    }
+
+    /// What is durable, without its records.
+    pub(super) fn durable(&self) -> &Recovered {
+        &self.memory.holds
+    }
+
+    /// What a process finds that starts now.
+    ///
+    /// # Errors
+    /// When a data folder holds something else than what was committed to it.
+    pub(super) fn recover(&mut self) -> Result<Recovered, String> {
+        let record = |(key, value): (&bytes::Bytes, &bytes::Bytes)| Record { key: key.clone(), value: value.clone() };
+        let records = self.memory.records.iter().map(record).collect();
+        let expected = Recovered { records, ..self.memory.holds.clone() };
+        if let Some(Folder { path, node, open }) = &mut self.folder {
+            let identity = Identity { cluster: "simulated".to_owned(), node: *node };
+            let storage = Storage::open(path, identity).map_err(|error| error.to_string())?;
+            let recovered = open.insert(storage).recover(0).map_err(|error| error.to_string())?;
+            if recovered != expected {
+                return Err(format!("the data folder holds {recovered:?}, but {expected:?} was committed"));
+            }
+        }
+        Ok(expected)
+    }
+
+    /// Takes a write. Returns whether a sync is to begin.
+    pub(super) fn take(&mut self, write: Write) -> bool {
+        self.queue.push_back(write);
+        self.syncing.is_empty()
+    }
+
+    /// Begins a transaction with what has queued up. Returns whether there is one.
+    pub(super) fn begin(&mut self) -> bool {
+        let count = self.queue.len().min(BATCHES);
+        self.syncing.extend(self.queue.drain(..count));
+        !self.syncing.is_empty()
+    }
+
+    /// The transaction under way becomes durable.
+    ///
+    /// # Errors
+    /// What an ordered writer must not leave.
+    pub(super) fn finish(&mut self) -> Result<Written, String> {
+        let batches: Vec<Write> = std::mem::take(&mut self.syncing);
+        let number = batches.iter().map(|write| write.number).max().unwrap_or(0);
+        let applied = batches.iter().rev().find_map(|write| write.batch.applied.as_ref()).map(|applied| applied.index);
+        self.commit(batches.into_iter().map(|write| write.batch).collect())?;
+        Ok(Written { number, applied })
+    }
+
+    /// Makes batches durable at once.
+    ///
+    /// # Errors
+    /// What an ordered writer must not leave.
+    pub(super) fn commit(&mut self, batches: Vec<Batch>) -> Result<(), String> {
+        if let Some(Folder { open: Some(storage), .. }) = &mut self.folder {
+            storage.commit(&batches).map_err(|error| format!("the data folder refused a commit: {error}"))?;
+        }
+        batches.into_iter().try_for_each(|batch| self.memory.write(batch))
+    }
+
+    /// The process ends here. What was being synced is durable in all of its parts or in none. Returns how many writes
+    /// were lost, and whether those being synced became durable without anyone having been told, if there were any.
+    ///
+    /// # Errors
+    /// As [`finish`](Disk::finish).
+    pub(super) fn crash(&mut self, survives: bool) -> Result<(usize, Option<bool>), String> {
+        self.epoch += 1;
+        self.fails = false;
+        let under_way = (!self.syncing.is_empty()).then_some(survives);
+        let mut lost = self.queue.len();
+        self.queue.clear();
+        if survives {
+            self.finish()?;
+        } else {
+            lost += self.syncing.len();
+            self.syncing.clear();
+        }
+        if let Some(folder) = &mut self.folder {
+            folder.open = None;
+        }
+        Ok((lost, under_way))
+    }
+}
+
+impl Memory {
+    fn write(&mut self, batch: Batch) -> Result<(), String> {
+        let Batch { group: _, hard_state, reset_log, entries, changes, applied, compact_through, longest_hold } = batch;
+        let holds = &mut self.holds;
+        let has_entries = !entries.is_empty();
+        if let Some(hard_state) = hard_state {
+            holds.hard_state = hard_state;
+        }
+        if reset_log {
+            let applied = applied.as_ref().ok_or("a log is reset without what is applied")?;
+            holds.entries.clear();
+            holds.compacted = (applied.index, applied.term);
+        }
+        if let Some(first) = entries.first().map(|entry| entry.index) {
+            let keep = first.checked_sub(holds.compacted.0 + 1).filter(|keep| *keep <= holds.entries.len() as u64);
+            let keep = keep.ok_or_else(|| format!("entry {first} does not follow the log"))?;
+            holds.entries.truncate(keep as usize);
+            holds.entries.extend(entries);
+        }
+        for change in changes {
+            match change {
+                Change::Put(Record { key, value }) => drop(self.records.insert(key, value)),
+                Change::Delete(key) => drop(self.records.remove(&key)),
+                Change::Clear => self.records.clear(),
+            }
+        }
+        if let Some(applied) = applied {
+            holds.applied = applied;
+        }
+        if let Some((index, term)) = compact_through
+            && index > holds.compacted.0
+        {
+            if index > holds.applied.index {
+                return Err(format!("compacted through {index}, but only {} is applied", holds.applied.index));
+            }
+            holds.entries.drain(..(index - holds.compacted.0) as usize);
+            holds.compacted = (index, term);
+        }
+        if let Some(hold) = longest_hold {
+            holds.longest_hold = hold;
+        }
+        if has_entries { self.check() } else { Ok(()) }
+    }
+
+    /// What keeps a restarted node from campaigning under a configuration two steps old: see docs/protocol.md.
+    fn check(&self) -> Result<(), String> {
+        let commit = self.holds.hard_state.commit;
+        let beyond = self.holds.entries.iter().rev().take_while(|entry| entry.index > commit);
+        let changes = beyond.filter(|entry| matches!(entry.payload, Payload::Change(_))).count();
+        if changes > 1 {
+            return Err(format!("{changes} changes of configuration are durable beyond commit index {commit}"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,574 @@
+//! Driving one replica: the loop of `driver/src/drive.rs`, one turn at a time.
+
+use super::checks::FailureKind;
+use super::clients::{Asker, By};
+use super::disk::{Write, Written};
+use super::marks::Mark;
+use super::network::Body;
+use super::node::{Fate, Input, Process, ReadIndexes, Status, Watched};
+use super::world::{Event, World};
+use leasehold::keyspace::{Keyspace, Reply};
+use leasehold_core::{Index, LeaseCell, NodeId, Read, Reading};
+use leasehold_driver::{Applied, Batch, Change, Recovered, StateMachine as _, snapshot};
+use leasehold_raft::wire::{Envelope, MessageKind, Snapshot};
+use leasehold_raft::{Committed, Effect, Memory, Options, Output, Persist, ProposeError, Replica, StateRole};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// The most inputs taken before their outputs are carried out, as in the driver.
+const TURN: usize = 512;
+/// The most inputs waiting for the loop, as in the driver.
+const INBOX: usize = 4_096;
+
+impl World {
+    /// Starts a process: what `start` in the driver does.
+    pub(super) fn start(&mut self, node: usize) {
+        let now = self.now;
+        let config = self.setup.timings[self.nodes[node].timing as usize];
+        let tracing = self.tracing();
+        let machine = &mut self.nodes[node];
+        if machine.process.is_some() {
+            return;
+        }
+        machine.starts_at = None;
+        machine.boot += 1;
+        machine.paused_with_lease = false;
+        machine.clock.forget_furthest();
+        let recovered = match machine.disk.recover() {
+            Ok(recovered) => recovered,
+            Err(what) => return self.fail(FailureKind::DiskOutOfOrder, format!("n{}: {what}", node + 1)),
+        };
+        let hold = config.hold();
+        let longest_hold = recovered.longest_hold.max(hold);
+        let (memory, applied) = recall(&recovered, self.setup.founders);
+        let founding = recovered.applied.index == 0;
+        if founding || longest_hold > recovered.longest_hold {
+            // Before the first echo, how long its hold may last; before the first message, where the log begins.
+            let first = Batch {
+                hard_state: founding.then_some(memory.hard_state),
+                reset_log: founding,
+                applied: founding.then(|| applied.clone()),
+                longest_hold: Some(longest_hold),
+                ..Batch::default()
+            };
+            if let Err(what) = machine.disk.commit(vec![first]) {
+                return self.fail(FailureKind::DiskOutOfOrder, what);
+            }
+        }
+        let seed = self.seed ^ (u64::from(machine.boot) << 40);
+        let options = Options { id: machine.id, config, seed, record: tracing };
+        let reading = machine.clock.read(now);
+        let replica = match Replica::restarted(options, memory, longest_hold, reading) {
+            Ok(replica) => replica,
+            Err(error) => {
+                let what = format!("n{} cannot start from what its predecessor wrote: {error}", node + 1);
+                return self.fail(FailureKind::DiskOutOfOrder, what);
+            }
+        };
+        let mut keyspace = Keyspace::default();
+        keyspace.restore(recovered.records);
+        let watched = Watched {
+            role: StateRole::Follower,
+            term: replica.term(),
+            statistics: *replica.statistics(),
+            holder: *replica.holder().statistics(),
+            lease: None,
+            transfer: None,
+            abandoned: false,
+            started: reading,
+            voided: false,
+        };
+        let process = Process {
+            cell: LeaseCell::new(),
+            view: keyspace.view(),
+            machine: keyspace,
+            durable_applied: applied.index,
+            applied,
+            lower_hold: longest_hold > hold,
+            unwritten: Batch::default(),
+            writes: BTreeMap::new(),
+            reads: VecDeque::new(),
+            unreachable: Vec::new(),
+            inbox: VecDeque::new(),
+            written: VecDeque::new(),
+            timer_fired: false,
+            turn_is_due: false,
+            status: Status { leads: false, term: replica.term(), leader: 0 },
+            waiting: Vec::new(),
+            read_indexes: ReadIndexes::default(),
+            forwarded: BTreeMap::new(),
+            request: 0,
+            seen: BTreeMap::new(),
+            requests: Vec::new(),
+            watched,
+            replica,
+        };
+        self.marks.reach_often(Mark::StartedUnderALongerHold, u64::from(process.lower_hold && !founding));
+        self.marks.reach_often(Mark::FolderRecovered, u64::from(self.setup.real_disks && !founding));
+        let (boot, tick) = (machine.boot, process.replica.tick());
+        machine.process = Some(process);
+        if self.tracing() {
+            self.note(node, "process", format!("starts, with a hold of {hold:?} and a lease of {:?}", config.lease()));
+        }
+        self.set_timer(node, boot, tick);
+    }
+
+    /// Ends a process where it stands.
+    pub(super) fn kill(&mut self, node: usize, why: &str) {
+        if self.nodes[node].process.is_none() {
+            return;
+        }
+        if self.tracing() {
+            self.note(node, "process", why.to_owned());
+            self.note_lease(node);
+        }
+        self.end_operations_of(node);
+        self.nodes[node].process = None;
+        let survives = self.dice.chance(500_000);
+        match self.nodes[node].disk.crash(survives) {
+            Ok((lost, under_way)) => {
+                self.marks.reach_often(Mark::UnsyncedWriteLost, lost as u64);
+                match under_way {
+                    Some(true) => self.marks.reach(Mark::CommitSurvivedUnreported),
+                    Some(false) => self.marks.reach(Mark::CommitTornAway),
+                    None => {}
+                }
+            }
+            Err(what) => self.fail(FailureKind::DiskOutOfOrder, what),
+        }
+    }
+
+    /// Gives a process's loop an input.
+    pub(super) fn give(&mut self, node: usize, input: Input) {
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        if process.inbox.len() < INBOX {
+            process.inbox.push_back(input);
+        }
+        self.wake_loop(node);
+    }
+
+    /// The loop has something to do: now, or a little later.
+    pub(super) fn wake_loop(&mut self, node: usize) {
+        let now = self.now;
+        if !self.nodes[node].loop_runs(now) {
+            return;
+        }
+        let boot = self.nodes[node].boot;
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        if process.turn_is_due {
+            return;
+        }
+        process.turn_is_due = true;
+        // Never within this event: whoever woke it goes on first.
+        let delay = if self.healed { 0 } else { self.dice.below(self.setup.loop_delay + 1) };
+        self.at(now + delay, Event::Turn { node: node as u8, boot });
+    }
+
+    /// One turn of the loop.
+    pub(super) fn turn(&mut self, node: usize) {
+        let now = self.now;
+        if !self.nodes[node].loop_runs(now) {
+            if let Some(process) = self.nodes[node].process.as_mut() {
+                process.turn_is_due = false;
+            }
+            return;
+        }
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        process.turn_is_due = false;
+        let timed_out = std::mem::take(&mut process.timer_fired);
+        for _ in 0..TURN {
+            let Some(process) = self.nodes[node].process.as_mut() else { return };
+            if let Some(written) = process.written.pop_front() {
+                self.take_written(node, written);
+            } else if let Some(input) = process.inbox.pop_front() {
+                self.take_input(node, input);
+            } else {
+                break;
+            }
+        }
+        self.take_timeout(node, timed_out);
+        self.carry_out(node);
+        if timed_out {
+            self.sweep(node);
+            let boot = self.nodes[node].boot;
+            let next = self.until_next_timeout(node);
+            self.set_timer(node, boot, next);
+        }
+        self.publish(node);
+        self.watch(node);
+        if self.tracing() {
+            self.note_lease(node);
+        }
+        if let Some(process) = self.nodes[node].process.as_ref()
+            && !(process.inbox.is_empty() && process.written.is_empty())
+        {
+            self.wake_loop(node);
+        }
+    }
+
+    fn set_timer(&mut self, node: usize, boot: u32, after: Duration) {
+        let late = if self.healed { 0 } else { self.dice.below(self.setup.timer_delay + 1) };
+        self.at(self.now + after.as_nanos() as u64 + late, Event::Timer { node: node as u8, boot });
+    }
+
+    fn take_input(&mut self, node: usize, input: Input) {
+        let now = self.now;
+        let machine = &mut self.nodes[node];
+        let reading = machine.clock.read(now);
+        let Some(process) = machine.process.as_mut() else { return };
+        match input {
+            Input::Envelope { from, envelope } => {
+                self.take_envelope(node, from, envelope, reading);
+            }
+            Input::Write { command, asker } => match process.replica.propose(reading, command, &process.cell) {
+                Ok(position) => {
+                    process.writes.insert((position.index, position.term), (reading, asker));
+                }
+                Err(_) => self.write_ended(asker, node, Err(Fate::NotExecuted)),
+            },
+            Input::Read { asker, by_quorum } => {
+                let read = if by_quorum {
+                    process.replica.quorum_read(reading, &process.cell).map(Read::Quorum)
+                } else {
+                    process.replica.read(reading, &process.cell)
+                };
+                match read {
+                    Ok(Read::Lease(permit)) => {
+                        self.check_permit(node, permit, self.elected);
+                        self.read_granted(asker, node, Ok((permit.index, By::Lease)));
+                    }
+                    Ok(Read::Quorum(ticket)) => process.reads.push_back((ticket, reading, asker)),
+                    Err(leasehold_core::ReadError::NotLeader) => self.read_granted(asker, node, Err(())),
+                }
+            }
+            Input::Transfer { to } => {
+                let before = process.replica.holder().release();
+                process.replica.transfer(reading, to, &process.cell);
+                let release = process.replica.holder().release();
+                if release.is_some() && release != before {
+                    process.watched.transfer = Some((to, process.replica.term()));
+                }
+            }
+            Input::Campaign => {
+                if process.replica.campaign(reading, &process.cell).is_err() {
+                    self.marks.reach(Mark::OperatorCampaignRefused);
+                }
+            }
+            Input::Reconfigure { change } => {
+                let proposed = process.replica.propose_change(reading, &change, &process.cell);
+                if matches!(proposed, Err(ProposeError::Busy)) {
+                    self.marks.reach(Mark::MembershipChangeRefused);
+                }
+            }
+            Input::Burst { times } => {
+                for _ in 0..times {
+                    let reading = machine.clock.read(now);
+                    process.replica.handle_timeout(reading, &process.cell);
+                }
+            }
+        }
+        if self.tracing() {
+            self.note_lease(node);
+        }
+    }
+
+    fn take_envelope(&mut self, node: usize, from: NodeId, envelope: Envelope, reading: Reading) {
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        let is_vote = |kind| matches!(kind, MessageKind::RequestVote | MessageKind::RequestPreVote);
+        let votes = envelope.messages.iter().filter(|message| is_vote(message.kind)).count() as u64;
+        let until = process.replica.grantor().held_until();
+        let held = until.zip(reading).is_some_and(|(until, now)| until.is_maybe_after(now));
+        let (round, release) = (envelope.round, envelope.release);
+        let earlier =
+            envelope.messages.iter().any(|message| message.term != 0 && message.term < process.replica.term());
+        let withheld = process.replica.statistics().votes_withheld;
+        process.replica.handle_envelope(reading, from, envelope, &process.cell);
+        let withheld = process.replica.statistics().votes_withheld - withheld;
+        self.marks.reach_often(Mark::FrameOfAnEarlierTerm, u64::from(earlier));
+        if votes > 0 {
+            let released = release.is_some();
+            self.marks.reach_often(Mark::ReleaseOverrodeHold, u64::from(held && released && withheld == 0));
+            self.marks.reach_often(Mark::ReleaseDidNotCover, u64::from(released && withheld > 0));
+        }
+        if let Some(release) = release {
+            self.note_release(node, release);
+        }
+        if withheld < votes {
+            self.check_vote(node, from);
+        }
+        if round.is_some() {
+            self.note_promise(node);
+        }
+    }
+
+    fn take_written(&mut self, node: usize, Written { number, applied }: Written) {
+        let now = self.now;
+        let machine = &mut self.nodes[node];
+        let reading = machine.clock.read(now);
+        let Some(process) = machine.process.as_mut() else { return };
+        process.durable_applied = applied.unwrap_or(process.durable_applied);
+        process.replica.handle_persisted(reading, number, &process.cell);
+        // Forgets the older half of a log that has grown long, as far as its effects are on disk.
+        if let Some(index) = process.replica.compactable(self.setup.log_entries, u64::MAX)
+            && let Some(term) = process.replica.compact(index.min(process.durable_applied))
+        {
+            process.unwritten.compact_through = Some((index.min(process.durable_applied), term));
+            self.marks.reach(Mark::LogCompacted);
+        }
+    }
+
+    fn take_timeout(&mut self, node: usize, timed_out: bool) {
+        let now = self.now;
+        let machine = &mut self.nodes[node];
+        let reading = machine.clock.read(now);
+        let Some(process) = machine.process.as_mut() else { return };
+        let due = match (reading, process.replica.poll_timeout()) {
+            (Some(now), Some((at, _))) => !at.is_surely_after(now),
+            // Without a reading the timer's own pace is all there is.
+            _ => timed_out,
+        };
+        if due {
+            process.replica.handle_timeout(reading, &process.cell);
+        }
+    }
+
+    /// Does everything the replica wants done.
+    fn carry_out(&mut self, node: usize) {
+        loop {
+            loop {
+                let Some(process) = self.nodes[node].process.as_mut() else { return };
+                let Some(output) = process.replica.poll_output(&process.cell) else { break };
+                match output {
+                    Output::Send { to, envelope } => self.send_envelope(node, to, envelope),
+                    Output::Persist(persist) => self.persist(node, persist),
+                    Output::Apply(committed) => self.apply(node, committed),
+                    Output::ReadsConfirmed { through } => self.reads_end(node, through, true),
+                    Output::ReadsAborted { through } => self.reads_end(node, through, false),
+                    Output::SnapshotWanted => {
+                        let Applied { index, term, membership } = process.applied.clone();
+                        // In an order that does not depend on how the state is kept: every run of a seed is the same.
+                        let mut records = process.machine.records();
+                        records.sort_by(|one, other| one.key.cmp(&other.key));
+                        let data = snapshot::encode(&records);
+                        process.replica.offer_snapshot(Snapshot { index, term, membership, data });
+                    }
+                }
+            }
+            let machine = &mut self.nodes[node];
+            let Some(process) = machine.process.as_mut() else { return };
+            if process.unreachable.is_empty() {
+                break;
+            }
+            let reading = machine.clock.read(self.now);
+            for (peer, snapshot) in std::mem::take(&mut process.unreachable) {
+                self.marks.reach(Mark::PeerUnreachable);
+                process.replica.handle_unreachable(reading, peer, snapshot, &process.cell);
+            }
+        }
+    }
+
+    fn send_envelope(&mut self, node: usize, to: NodeId, envelope: Envelope) {
+        let bulk = envelope.is_bulk();
+        let snapshot = envelope.messages.iter().any(|message| message.snapshot.is_some());
+        self.check_sent(node, to, &envelope);
+        let sent = self.send_frame(node, to, Body::Raft(envelope));
+        // What is not bulk is repeated by itself.
+        if !sent
+            && bulk
+            && let Some(process) = self.nodes[node].process.as_mut()
+        {
+            process.unreachable.push((to, snapshot));
+        }
+    }
+
+    fn persist(&mut self, node: usize, persist: Persist) {
+        let Persist { number, awaited, hard_state, snapshot, entries } = persist;
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        process.unwritten.hard_state = Some(hard_state);
+        if let Some(snapshot) = snapshot {
+            self.install(node, snapshot);
+        }
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        process.unwritten.entries = entries;
+        if awaited {
+            self.write(node, number);
+        }
+    }
+
+    /// Puts a leader's snapshot in the place of the state and the log.
+    fn install(&mut self, node: usize, snapshot: Snapshot) {
+        self.check_snapshot(node, snapshot.index, snapshot.term);
+        self.marks.reach(Mark::SnapshotInstalled);
+        let Some(records) = snapshot::decode(snapshot.data) else {
+            return self.fail(FailureKind::StatesDiverged, format!("n{} was sent no snapshot of records", node + 1));
+        };
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        process.applied = Applied { index: snapshot.index, term: snapshot.term, membership: snapshot.membership };
+        let unwritten = &mut process.unwritten;
+        unwritten.reset_log = true;
+        unwritten.compact_through = None;
+        unwritten.changes.clear();
+        unwritten.changes.push(Change::Clear);
+        unwritten.changes.extend(records.iter().cloned().map(Change::Put));
+        unwritten.applied = Some(process.applied.clone());
+        process.machine.restore(records);
+        self.writes_through(node, snapshot.index, None);
+        self.applied_moved(node);
+    }
+
+    fn apply(&mut self, node: usize, committed: Vec<Committed>) {
+        for committed in committed {
+            self.check_applied(node, &committed);
+            let Committed { position, effect } = committed;
+            let Some(process) = self.nodes[node].process.as_mut() else { return };
+            let output = match effect {
+                Effect::Command(command) => {
+                    Some(process.machine.apply(position.index, &command, &mut process.unwritten.changes))
+                }
+                Effect::Nothing => None,
+                Effect::Membership(membership) => {
+                    process.applied.membership = membership;
+                    self.marks.reach(Mark::MembershipChanged);
+                    None
+                }
+            };
+            process.applied.index = position.index;
+            process.applied.term = position.term;
+            if !process.writes.is_empty() {
+                let reply = output.and_then(|output| output.ok()?.pop());
+                self.writes_through(node, position.index, Some((position.term, reply)));
+            }
+        }
+        if let Some(process) = self.nodes[node].process.as_mut() {
+            process.unwritten.applied = Some(process.applied.clone());
+        }
+        self.applied_moved(node);
+    }
+
+    /// Something took every place through `index`: an entry of that term with that reply, or a snapshot.
+    fn writes_through(&mut self, node: usize, index: Index, entry: Option<(leasehold_core::Term, Option<Reply>)>) {
+        loop {
+            let Some(process) = self.nodes[node].process.as_mut() else { return };
+            let Some(first) = process.writes.first_entry() else { return };
+            let place = *first.key();
+            if place.0 > index {
+                return;
+            }
+            let (_, asker) = first.remove();
+            let outcome = match &entry {
+                Some((term, Some(reply))) if place == (index, *term) => Ok((reply.clone(), index)),
+                Some(_) if place.0 == index => {
+                    self.marks.reach(Mark::WritePlaceTaken);
+                    Err(Fate::NotExecuted)
+                }
+                _ => Err(Fate::Uncertain),
+            };
+            self.write_ended(asker, node, outcome);
+        }
+    }
+
+    fn reads_end(&mut self, node: usize, through: u64, confirmed: bool) {
+        loop {
+            let machine = &mut self.nodes[node];
+            let fails = machine.clock.fails;
+            let Some(process) = machine.process.as_mut() else { return };
+            let Some((ticket, _, asker)) = process.reads.pop_front_if(|(ticket, ..)| ticket.round <= through) else {
+                return;
+            };
+            if confirmed {
+                self.marks.reach_often(Mark::QuorumReadWithoutClock, u64::from(fails));
+                self.read_granted(asker, node, Ok((ticket.index, By::Quorum)));
+            } else {
+                self.marks.reach(Mark::ReadsAborted);
+                self.read_granted(asker, node, Err(()));
+            }
+        }
+    }
+
+    /// Sends everything unwritten to the disk.
+    fn write(&mut self, node: usize, number: u64) {
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        let batch = std::mem::take(&mut process.unwritten);
+        if self.nodes[node].disk.take(Write { batch, number }) {
+            self.begin_sync(node);
+        }
+    }
+
+    /// The disk takes what has queued up and syncs it.
+    pub(super) fn begin_sync(&mut self, node: usize) {
+        let (least, most) = self.setup.sync;
+        let healed = self.healed;
+        let disk = &mut self.nodes[node].disk;
+        if disk.begin() {
+            let longest = if healed { least } else { most };
+            let (epoch, slower) = (disk.epoch, if healed { 0 } else { disk.slower_by });
+            let takes = least + self.dice.below(longest) + slower;
+            self.at(self.now + takes, Event::Synced { node: node as u8, epoch });
+        }
+    }
+
+    /// What is done once per wake of the timer.
+    fn sweep(&mut self, node: usize) {
+        let now = self.now;
+        let machine = &mut self.nodes[node];
+        let reading = machine.clock.read(now);
+        let config = self.setup.timings[machine.timing as usize];
+        let Some(process) = machine.process.as_mut() else { return };
+        let overdue = |since| Process::is_overdue(reading, since);
+        let writes: Vec<Asker> =
+            process.writes.extract_if(.., |_, (since, _)| overdue(*since)).map(|(_, (_, asker))| asker).collect();
+        let mut reads = Vec::new();
+        while let Some((_, _, asker)) = process.reads.pop_front_if(|(_, since, _)| overdue(*since)) {
+            reads.push(asker);
+        }
+        if process.lower_hold && process.replica.grantor().restart_hold_is_over() {
+            process.lower_hold = false;
+            process.unwritten.longest_hold = Some(config.hold());
+            self.marks.reach(Mark::LongestHoldLowered);
+        }
+        if process.unwritten != Batch::default() {
+            self.write(node, 0);
+        }
+        writes.into_iter().for_each(|asker| self.write_ended(asker, node, Err(Fate::Uncertain)));
+        reads.into_iter().for_each(|asker| self.read_granted(asker, node, Err(())));
+    }
+
+    fn until_next_timeout(&mut self, node: usize) -> Duration {
+        let now = self.now;
+        let machine = &mut self.nodes[node];
+        let reading = machine.clock.read(now);
+        let Some(process) = &machine.process else { return Duration::ZERO };
+        let longest = process.replica.tick();
+        let next = process.replica.poll_timeout().zip(reading);
+        next.map_or(longest, |((at, _), now)| at.elapsed_since(now).at_least.min(longest))
+    }
+
+    fn publish(&mut self, node: usize) {
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        let replica = &process.replica;
+        let leads = replica.role() == StateRole::Leader;
+        let status = Status { leads, term: replica.term(), leader: replica.leader() };
+        let before = std::mem::replace(&mut process.status, status);
+        if before.leader != status.leader {
+            self.leader_is_news(node);
+        }
+    }
+}
+
+/// What the replica and the loop remember of what the disk holds, as in the driver.
+fn recall(recovered: &Recovered, founders: u64) -> (Memory, Applied) {
+    if recovered.applied.index == 0 {
+        let memory = Memory::founding((1..=founders).collect());
+        let (index, term) = memory.compacted;
+        let membership = memory.membership.clone();
+        return (memory, Applied { index, term, membership });
+    }
+    let memory = Memory {
+        hard_state: recovered.hard_state,
+        compacted: recovered.compacted,
+        entries: recovered.entries.clone(),
+        applied: recovered.applied.index,
+        membership: recovered.applied.membership.clone(),
+    };
+    (memory, recovered.applied.clone())
+}

@@ -1,0 +1,333 @@
+//! How planned faults are carried out, and how all of them heal.
+
+use super::Nanos;
+use super::clock::Counter;
+use super::dice::Dice;
+use super::marks::Mark;
+use super::node::Input;
+use super::plan::{Fault, Frames, Hitch, Way, Whom, Wildness};
+use super::setup;
+use super::world::{Ending, Event, World};
+use leasehold_core::NodeId;
+use leasehold_raft::wire::{Change, Membership, Step, Transition};
+
+impl World {
+    /// Something planned happens.
+    pub(super) fn goes_wrong(&mut self, fault: Fault) {
+        self.faults[fault.kind()] += 1;
+        if self.tracing() {
+            self.note_all("fault", format!("{fault:?}"));
+        }
+        let now = self.now;
+        match fault {
+            Fault::Crash { whom, down, timing } => {
+                let node = self.whom(whom);
+                self.crash(node, down, timing);
+            }
+            Fault::Pause { whom, lasts } => {
+                let node = self.whom(whom);
+                self.pause(node, lasts);
+            }
+            Fault::Stall { whom, lasts } => {
+                let node = self.whom(whom);
+                let until = now + lasts;
+                self.nodes[node].stalled_until = self.nodes[node].stalled_until.max(until);
+                self.at(until, Event::Resume { node: node as u8 });
+            }
+            Fault::Suspend { whom, lasts } => {
+                let node = self.whom(whom);
+                // The counter that stops is the wild one; where that is the other, the machine cannot be suspended.
+                if self.nodes[node].clock.wild == Counter::Awake {
+                    self.marks.reach_often(Mark::MachineResumed, u64::from(self.nodes[node].process.is_some()));
+                    self.nodes[node].clock.stand(now, Counter::Awake, true);
+                    self.at(now + lasts, Event::Ends(Ending::Standing { node: node as u8 }));
+                }
+                self.pause(node, lasts);
+            }
+            Fault::Isolate { whom, way, frames, lasts } => {
+                let node = self.whom(whom);
+                self.isolate(node, way, frames, lasts);
+            }
+            Fault::Split { side, frames, lasts } => {
+                for from in 0..self.nodes.len() {
+                    for to in 0..self.nodes.len() {
+                        if (side >> from) & 1 != (side >> to) & 1 {
+                            self.cut(from, to, frames, lasts);
+                        }
+                    }
+                }
+            }
+            Fault::Cut { from, to, frames, lasts } => self.cut(from as usize, to as usize, frames, lasts),
+            Fault::Slow { from, to, by, lasts } => {
+                let link = from as usize * self.nodes.len() + to as usize;
+                self.links[link].slower = (by, now + lasts);
+            }
+            Fault::SlowDisk { whom, by, lasts } => {
+                let node = self.whom(whom);
+                self.nodes[node].disk.slower_by = by;
+                self.at(now + lasts, Event::Ends(Ending::SlowDisk { node: node as u8 }));
+            }
+            Fault::DiskError { whom, down } => {
+                let node = self.whom(whom);
+                self.nodes[node].disk.fails = true;
+                // Nobody knows when it next writes; it is started again some time after.
+                self.start_later(node, down);
+            }
+            Fault::NoReadings { whom, lasts } => {
+                let node = self.whom(whom);
+                self.nodes[node].clock.fails = true;
+                self.at(now + lasts, Event::Ends(Ending::NoReadings { node: node as u8 }));
+            }
+            Fault::StepBack { whom, by } => self.step_back(whom, by),
+            Fault::Wild { whom, what } => {
+                let node = self.whom(whom);
+                let clock = &mut self.nodes[node].clock;
+                let wild = clock.wild;
+                match what {
+                    Wildness::Stands(lasts) => {
+                        clock.stand(now, wild, true);
+                        self.at(now + lasts, Event::Ends(Ending::Standing { node: node as u8 }));
+                    }
+                    Wildness::Leaps(by) => clock.leap(now, wild, by as i64),
+                    Wildness::FallsBack(by) => clock.leap(now, wild, -(by as i64)),
+                }
+            }
+            Fault::NewRate { whom, draw } => {
+                let node = self.whom(whom);
+                let rate = setup::rate(&mut Dice::new(draw, 0), self.setup.drift_ppm, self.clocks);
+                self.nodes[node].clock.set_rate(now, rate);
+            }
+            Fault::Transfer { to, hitch } => self.transfer(to as usize, hitch),
+            Fault::Campaign { whom } => {
+                let node = self.whom(whom);
+                self.give(node, Input::Campaign);
+            }
+            Fault::Reconfigure { draw } => self.reconfigure(draw),
+            Fault::Burst { whom, times } => {
+                let node = self.whom(whom);
+                self.give(node, Input::Burst { times });
+            }
+            Fault::Rush { lasts } => self.rush_until = now + lasts,
+            Fault::Silence { lasts } => self.silence_until = now + lasts,
+            Fault::HiddenStop { whom, lasts } => {
+                let node = self.whom(whom);
+                self.nodes[node].clock.stand(now, Counter::Awake, true);
+                self.nodes[node].clock.stand(now, Counter::Total, true);
+                self.at(now + lasts, Event::Ends(Ending::Standing { node: node as u8 }));
+            }
+            Fault::LeapAhead { whom, by } => {
+                let node = self.whom(whom);
+                self.nodes[node].clock.leap(now, Counter::Awake, by as i64);
+                self.nodes[node].clock.leap(now, Counter::Total, by as i64);
+            }
+        }
+    }
+
+    /// Something planned is over.
+    pub(super) fn ends(&mut self, ending: Ending) {
+        let now = self.now;
+        match ending {
+            Ending::Cut { from, to } => {
+                let link = from as usize * self.nodes.len() + to as usize;
+                self.links[link].cuts = self.links[link].cuts.saturating_sub(1);
+            }
+            Ending::NoReadings { node } => self.nodes[node as usize].clock.fails = false,
+            Ending::Standing { node } => self.nodes[node as usize].clock.go_on(now),
+            Ending::SlowDisk { node } => self.nodes[node as usize].disk.slower_by = 0,
+        }
+    }
+
+    /// Whom a fault hits now.
+    fn whom(&self, whom: Whom) -> usize {
+        match (whom, self.leader()) {
+            (Whom::Leader, leader) => leader.unwrap_or(0),
+            (Whom::Another(at), Some(leader)) if self.nodes.len() > 1 => {
+                (leader + 1 + at as usize % (self.nodes.len() - 1)) % self.nodes.len()
+            }
+            (Whom::Another(at) | Whom::Node(at), _) => at as usize,
+        }
+    }
+
+    fn crash(&mut self, node: usize, down: Nanos, timing: Option<u8>) {
+        self.kill(node, "is killed");
+        if let Some(timing) = timing {
+            self.nodes[node].timing = timing;
+        }
+        self.start_later(node, down);
+    }
+
+    fn start_later(&mut self, node: usize, after: Nanos) {
+        let at = self.now + after;
+        self.nodes[node].starts_at = Some(at);
+        self.at(at, Event::Start { node: node as u8 });
+    }
+
+    fn pause(&mut self, node: usize, lasts: Nanos) {
+        let until = self.now + lasts;
+        let reading = self.nodes[node].clock.peek(self.now);
+        let machine = &mut self.nodes[node];
+        let Some(process) = &machine.process else { return };
+        machine.paused_with_lease |= process.cell.try_read(reading).is_some();
+        machine.paused_until = machine.paused_until.max(until);
+        let after = self.after_pause();
+        self.at(until + after, Event::Resume { node: node as u8 });
+    }
+
+    fn isolate(&mut self, node: usize, way: Way, frames: Frames, lasts: Nanos) {
+        for other in (0..self.nodes.len()).filter(|other| *other != node) {
+            if matches!(way, Way::In | Way::Both) {
+                self.cut(other, node, frames, lasts);
+            }
+            if matches!(way, Way::Out | Way::Both) {
+                self.cut(node, other, frames, lasts);
+            }
+        }
+    }
+
+    fn cut(&mut self, from: usize, to: usize, frames: Frames, lasts: Nanos) {
+        let until = self.now + lasts;
+        let link = from * self.nodes.len() + to;
+        match frames {
+            Frames::AreLost => {
+                self.links[link].cuts += 1;
+                self.at(until, Event::Ends(Ending::Cut { from: from as u8, to: to as u8 }));
+            }
+            Frames::AreKept => self.links[link].keeps_until = self.links[link].keeps_until.max(until),
+        }
+    }
+
+    /// Both counters fall back. What the protocol promises rests on whoever holds a lease there taking a reading before and one
+    /// after, so that it sees the step; readers are exposed in between, so nobody reads in between.
+    fn step_back(&mut self, whom: Whom, by: Nanos) {
+        let (now, node) = (self.now, self.whom(whom));
+        if !self.nodes[node].loop_runs(now) || self.nodes[node].clock.fails || self.nodes[node].clock.flaky_ppm > 0 {
+            return;
+        }
+        for steps in [true, false] {
+            let machine = &mut self.nodes[node];
+            let reading = machine.clock.read(now);
+            if let Some(process) = machine.process.as_mut() {
+                process.replica.handle_timeout(reading, &process.cell);
+            }
+            if steps {
+                machine.clock.leap(now, Counter::Awake, -(by as i64));
+                machine.clock.leap(now, Counter::Total, -(by as i64));
+            }
+        }
+        self.turn(node);
+    }
+
+    fn transfer(&mut self, to: usize, hitch: Hitch) {
+        let (now, Some(leader)) = (self.now, self.leader()) else { return };
+        let target = if to == leader { (to + 1) % self.nodes.len() } else { to };
+        let (from, to) = (leader as NodeId + 1, target as NodeId + 1);
+        match hitch {
+            Hitch::CampaignNowIsLate(by) | Hitch::CampaignNowIsLateAndAlone(by) => {
+                self.late_campaign = Some((from, to, by, now + self.setup.hold() * 2));
+            }
+            Hitch::None | Hitch::LeaderIsCutOff(_) => self.late_campaign = None,
+        }
+        self.give(leader, Input::Transfer { to });
+        if self.nodes[leader].loop_runs(now) {
+            self.turn(leader);
+        }
+        match hitch {
+            Hitch::LeaderIsCutOff(lasts) => {
+                // What it has sent is on its way.
+                self.isolate(leader, Way::Both, Frames::AreKept, lasts);
+            }
+            Hitch::CampaignNowIsLateAndAlone(by) => {
+                // Its own "campaign now" has left.
+                self.cut(leader, target, Frames::AreKept, by + self.setup.hold());
+            }
+            Hitch::None | Hitch::CampaignNowIsLate(_) => {}
+        }
+    }
+
+    fn reconfigure(&mut self, draw: u64) {
+        let Some(leader) = self.leader() else { return };
+        let Some(process) = &self.nodes[leader].process else { return };
+        let nodes = self.nodes.len() as u64;
+        let change = draw_change(&mut Dice::new(draw, 1), process.replica.membership(), nodes);
+        if self.tracing() {
+            self.note(leader, "operator", format!("proposes {change:?}"));
+        }
+        self.give(leader, Input::Reconfigure { change });
+    }
+
+    /// All faults heal. Nodes that are down are started, and those whose clock is of no use any more, or whose timing is
+    /// not the last one, are restarted.
+    pub(super) fn heal(&mut self) {
+        let now = self.now;
+        self.healed = true;
+        self.late_campaign = None;
+        (self.rush_until, self.silence_until) = (0, 0);
+        if self.tracing() {
+            self.note_all("heal", "all faults heal".to_owned());
+        }
+        self.links.iter_mut().for_each(|link| link.mend());
+        self.setup.load.think = self.setup.load.think.min(self.setup.hold() / 2);
+        self.setup.load.writes_ppm = self.setup.load.writes_ppm.min(300_000);
+        self.setup.load.quorum_ppm = self.setup.load.quorum_ppm.min(20_000);
+        let last = self.setup.timings.len() as u8 - 1;
+        for node in 0..self.nodes.len() {
+            let machine = &mut self.nodes[node];
+            machine.clock.go_on(now);
+            machine.clock.fails = false;
+            machine.clock.flaky_ppm = 0;
+            machine.disk.slower_by = 0;
+            machine.disk.fails = false;
+            (machine.paused_until, machine.stalled_until) = (now, now);
+            let hopeless = machine.clock.is_behind(now);
+            if matches!(self.clocks, super::Clocks::Beyond) {
+                self.nodes[node].clock.set_rate(now, 0);
+            }
+            if hopeless || self.nodes[node].timing != last {
+                self.kill(node, "is restarted");
+                self.nodes[node].timing = last;
+            }
+            self.nodes[node].starts_at = None;
+            if self.nodes[node].process.is_none() {
+                self.at(now, Event::Start { node: node as u8 });
+            }
+            self.at(now, Event::Resume { node: node as u8 });
+        }
+    }
+}
+
+/// A change of configuration that could be asked for.
+fn draw_change(dice: &mut Dice, now: &Membership, nodes: u64) -> Change {
+    if !now.voters_outgoing.is_empty() && !now.auto_leave {
+        // Only leaving is possible.
+        return Change::default();
+    }
+    let mut steps = Vec::new();
+    let mut voters: Vec<NodeId> = now.voters.clone();
+    for _ in 0..dice.pick(&[1, 1, 1, 2, 3]) {
+        let node = 1 + dice.below(nodes);
+        let votes = voters.contains(&node);
+        let step = match (votes, dice.below(4)) {
+            (true, 0) if voters.len() > 1 => Step::AddLearner(node),
+            (true, _) if voters.len() > 1 => Step::Remove(node),
+            (true, _) => continue,
+            (false, 0) => Step::AddLearner(node),
+            (false, _) => Step::AddVoter(node),
+        };
+        if steps.iter().any(|earlier| node_of(*earlier) == node) {
+            continue;
+        }
+        match step {
+            Step::AddVoter(node) => voters.push(node),
+            Step::AddLearner(node) | Step::Remove(node) => voters.retain(|voter| *voter != node),
+        }
+        steps.push(step);
+    }
+    let transition = dice.pick(&[Transition::Auto, Transition::Auto, Transition::Implicit, Transition::Explicit]);
+    Change { transition, steps }
+}
+
+fn node_of(step: Step) -> NodeId {
+    match step {
+        Step::AddVoter(node) | Step::AddLearner(node) | Step::Remove(node) => node,
+    }
+}

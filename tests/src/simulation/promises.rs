@@ -1,0 +1,126 @@
+//! What a node has promised, watched from outside: its hold by true time, and the disk behind what it sends.
+//!
+//! A broken promise need not do harm, for there must also be a leader who relied on it, and a reader. Watching the promises
+//! themselves finds in seconds what harm alone would show in hours.
+
+use super::Clocks;
+use super::checks::FailureKind;
+use super::node::Promise;
+use super::world::World;
+use leasehold_core::{NodeId, Round, Term, TermRound};
+use leasehold_raft::StateRole;
+use leasehold_raft::wire::{Envelope, MessageKind};
+
+impl World {
+    /// A frame with a round was handled: if it was echoed for the first time, the node has promised a hold.
+    pub(super) fn note_promise(&mut self, node: usize) {
+        let hold = self.setup.timings[self.nodes[node].timing as usize].hold().as_nanos() as u64;
+        // By a clock that is as fast as may be, and rounds in its favour.
+        let shortest = hold * 1_000_000 / (1_000_000 + u64::from(self.setup.drift_ppm)) - 2;
+        let until = self.now + shortest;
+        let machine = &mut self.nodes[node];
+        let Some(echoed) = machine.process.as_ref().and_then(|process| process.replica.grantor().newest()) else {
+            return;
+        };
+        let (boot, earlier) = (machine.boot, machine.promise);
+        if machine.echoed.replace((boot, echoed)) == Some((boot, echoed)) {
+            return;
+        }
+        // A later promise takes the place of one that ends earlier; one of an earlier process may end later.
+        if earlier.is_none_or(|earlier| earlier.until <= until) {
+            machine.promise = Some(Promise { echoed, boot, until });
+        }
+    }
+
+    /// A node was shown a release. If it covers all that it echoed, nothing is promised until the next echo, not even to those
+    /// who do not show it; but what was promised before a restart, no release covers.
+    pub(super) fn note_release(&mut self, node: usize, (term, round): (Term, Round)) {
+        let machine = &mut self.nodes[node];
+        let boot = machine.boot;
+        machine.promise.take_if(|promise| promise.boot == boot && promise.echoed <= TermRound { term, round });
+    }
+
+    /// What keeps a node from helping to elect anyone now, if something does.
+    fn bound(&self, node: usize) -> Option<Promise> {
+        self.nodes[node].promise.filter(|promise| self.now < promise.until && self.clocks == Clocks::Within)
+    }
+
+    /// A request for a vote reached a node's engine.
+    pub(super) fn check_vote(&mut self, node: usize, from: NodeId) {
+        if let Some(promise) = self.bound(node) {
+            let what = format!(
+                "n{} considers a vote for n{from} {} us before it may: it echoed round {} of term {}",
+                node + 1,
+                (promise.until - self.now).div_ceil(1_000),
+                promise.echoed.round,
+                promise.echoed.term
+            );
+            self.fail(FailureKind::PromiseBroken, what);
+        }
+    }
+
+    /// An envelope is about to leave.
+    pub(super) fn check_sent(&mut self, node: usize, to: NodeId, envelope: &Envelope) {
+        let machine = &self.nodes[node];
+        let Some(process) = &machine.process else { return };
+        let replica = &process.replica;
+        let permit = process.cell.try_read(machine.clock.peek(self.now));
+        // "Campaign now" may leave after its transfer was given up, but then the lease rests on later rounds than it releases.
+        let hands_over = envelope.messages.iter().any(|message| message.kind == MessageKind::TimeoutNow)
+            && envelope.release.is_none_or(|(_, round)| replica.holder().quorum_round() <= Some(round));
+        if let Some(permit) = permit
+            && (replica.role() != StateRole::Leader || replica.term() != permit.term || hands_over)
+        {
+            let what = format!(
+                "n{} sends to n{to} while its lease of term {} is valid, and leads no more",
+                node + 1,
+                permit.term
+            );
+            return self.fail(FailureKind::LeaseOutlivedLeadership, what);
+        }
+        let durable = machine.disk.durable();
+        let hold = self.setup.timings[machine.timing as usize].hold();
+        if envelope.ack.is_some() && durable.longest_hold < hold {
+            let what =
+                format!("n{} echoes under a hold of {hold:?}, but {:?} is on disk", node + 1, durable.longest_hold);
+            return self.fail(FailureKind::NotDurable, what);
+        }
+        let last = durable.entries.last().map_or(durable.compacted.0, |entry| entry.index);
+        for message in &envelope.messages {
+            let term_is_told =
+                !matches!(message.kind, MessageKind::RequestPreVote | MessageKind::RequestPreVoteResponse);
+            let hard_state = durable.hard_state;
+            let missing = match message.kind {
+                _ if term_is_told && message.term > hard_state.term => Some("its term"),
+                MessageKind::RequestVote if message.term == hard_state.term && hard_state.vote != machine.id => {
+                    Some("its vote for itself")
+                }
+                MessageKind::RequestVoteResponse
+                    if !message.reject && message.term == hard_state.term && hard_state.vote != to =>
+                {
+                    Some("the vote")
+                }
+                MessageKind::AppendResponse if !message.reject && message.index > last => Some("the entries"),
+                _ => None,
+            };
+            if let Some(missing) = missing {
+                let what = format!("n{} sends {:?} to n{to}, but {missing} is not on disk", node + 1, message.kind);
+                return self.fail(FailureKind::NotDurable, what);
+            }
+            if message.kind == MessageKind::RequestVote
+                && let Some(promise) = self.bound(node)
+                && promise.echoed.term < message.term
+            {
+                let what = format!(
+                    "n{} campaigns in term {} {} us before it may: it echoed round {} of term {}",
+                    node + 1,
+                    message.term,
+                    (promise.until - self.now).div_ceil(1_000),
+                    promise.echoed.round,
+                    promise.echoed.term
+                );
+                return self.fail(FailureKind::PromiseBroken, what);
+            }
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The trace of a run: one line per thing that happened, in fixed columns.
+//!
+//! ```text
+//!    1203.004ms  n2  lease    > ack from=n3 term=4 round=17   < lease until 2190ms   wake 1300ms heartbeat
+//! ```
+//!
+//! First the time since the run began, then the node, then what the line is about. Lines about a lease are those that a
+//! running server records (`leasehold_core::trace`); times in them are the node's own, since its process started.
+
+use super::Nanos;
+use super::network::Body;
+use super::node::Ask;
+use leasehold_core::NodeId;
+use leasehold_raft::wire::{Message, MessageKind};
+use std::fmt::Write as _;
+
+/// Adds a line.
+pub(super) fn line(trace: &mut String, now: Nanos, node: Option<NodeId>, what: &str, text: &str) {
+    let node = node.map_or_else(|| "all".to_owned(), |node| format!("n{node}"));
+    let written = writeln!(trace, "{:>10}.{:03}ms  {node:<4} {what:<8} {text}", now / 1_000_000, now / 1_000 % 1_000);
+    written.expect("a string takes whatever is written to it");
+}
+
+/// Adds a line that a replica recorded: its node is named already.
+pub(super) fn lease_line(trace: &mut String, now: Nanos, node: NodeId, recorded: &str) {
+    let recorded = recorded.trim_start();
+    let named = format!("  n{node} ");
+    let text = match recorded.split_once(&named) {
+        Some((time, rest)) => format!("{rest}   at {time}"),
+        None => recorded.to_owned(),
+    };
+    line(trace, now, Some(node), "lease", &text);
+}
+
+/// What a frame says, in short; its round and its echo are in the lines about the lease.
+pub(super) fn said(body: &Body) -> String {
+    let envelope = match body {
+        Body::Raft(envelope) => envelope,
+        Body::Request(request, Ask::ReadIndex) => return format!("request {request} for a read index"),
+        Body::Request(request, Ask::Entry(_)) => return format!("request {request} to execute a command"),
+        Body::Answer(request, told) => return format!("answer to request {request}: {told:?}"),
+    };
+    let mut said = String::new();
+    for message in &envelope.messages {
+        let Message { kind, term, index, commit, reject, entries, .. } = message;
+        let part = match kind {
+            MessageKind::Append => format!("append after {index} of {} entries, commit {commit}", entries.len()),
+            MessageKind::AppendResponse if *reject => format!("append refused at {index}"),
+            MessageKind::AppendResponse => format!("appended through {index}"),
+            MessageKind::Heartbeat => format!("heartbeat, commit {commit}"),
+            MessageKind::HeartbeatResponse => "heartbeat answered".to_owned(),
+            MessageKind::RequestVote => "asks for a vote".to_owned(),
+            MessageKind::RequestVoteResponse if *reject => "votes no".to_owned(),
+            MessageKind::RequestVoteResponse => "votes yes".to_owned(),
+            MessageKind::RequestPreVote => "asks whether it would get a vote".to_owned(),
+            MessageKind::RequestPreVoteResponse if *reject => "would vote no".to_owned(),
+            MessageKind::RequestPreVoteResponse => "would vote yes".to_owned(),
+            MessageKind::Snapshot => "snapshot".to_owned(),
+            MessageKind::TransferLeader => "transfer".to_owned(),
+            MessageKind::TimeoutNow => "campaign now".to_owned(),
+        };
+        let comma = if said.is_empty() { "" } else { "; " };
+        said.push_str(&format!("{comma}{part} (term {term})"));
+    }
+    if said.is_empty() {
+        said.push_str("nothing but a round or an echo");
+    }
+    if let Some((term, round)) = envelope.release {
+        said.push_str(&format!(", releases round {round} of term {term}"));
+    }
+    said
+}
+
+/// The last lines of a trace.
+pub fn tail(trace: &str, lines: usize) -> &str {
+    let from = trace.lines().count().saturating_sub(lines);
+    let mut at = 0;
+    for line in trace.lines().take(from) {
+        at += line.len() + 1;
+    }
+    &trace[at..]
+}

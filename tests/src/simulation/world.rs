@@ -1,0 +1,473 @@
+//! The world: virtual time, and everything that happens in it.
+
+use super::checks::{Agreed, FailureKind};
+use super::clients::{Client, OperationRef, Step};
+use super::clock::Clock;
+use super::dice::Dice;
+use super::disk::Disk;
+use super::marks::{Mark, Marks};
+use super::network::{Body, InTransit, Link};
+use super::node::{Input, Node};
+use super::plan::{Fault, Planned};
+use super::setup::{SECOND, Setup};
+use super::{Failure, Nanos, Operations, Options};
+use crate::linearizability::{History, Limit, Violation};
+use leasehold_core::{Index, NodeId, Term};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use tempfile::TempDir;
+
+/// The most events of one run; more, and something goes round in circles.
+const MOST_EVENTS: u64 = 20_000_000;
+
+/// Something that happens at a time.
+pub(super) enum Event {
+    /// A frame arrives.
+    Arrival(Box<InTransit>),
+    /// A node's timer fires.
+    Timer { node: u8, boot: u32 },
+    /// A node's loop takes a turn.
+    Turn { node: u8, boot: u32 },
+    /// A sync is done.
+    Synced { node: u8, epoch: u32 },
+    /// A node is started.
+    Start { node: u8 },
+    /// A node may go on.
+    Resume { node: u8 },
+    /// A client does something.
+    Client(u16),
+    /// A server goes on with an operation.
+    Step(OperationRef, u32, Step),
+    /// Nobody waits for an operation any longer.
+    Deadline(OperationRef),
+    /// A request for a read index has waited long enough.
+    AnswerIsLate { node: u8, boot: u32, request: u64 },
+    /// A forwarded write has waited long enough for a deposed leader.
+    AnswerIsHopeless { node: u8, boot: u32, request: u64 },
+    /// Something planned.
+    Fault(u32),
+    /// The end of something planned.
+    Ends(Ending),
+    /// All faults heal.
+    Heal,
+    /// What must have come about by now is checked.
+    Judge,
+    /// Nothing may be left over.
+    End,
+}
+
+/// What ends by itself after a while.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ending {
+    /// A direction is not cut any more.
+    Cut { from: u8, to: u8 },
+    /// A clock gives readings again.
+    NoReadings { node: u8 },
+    /// A clock's counters go on.
+    Standing { node: u8 },
+    /// A disk is as fast as before.
+    SlowDisk { node: u8 },
+}
+
+/// Virtual time and everything in it.
+pub(super) struct World {
+    /// Nanoseconds since the beginning.
+    pub now: Nanos,
+    pub(super) seed: u64,
+    pub(super) setup: Setup,
+    pub(super) clocks: super::Clocks,
+    queue: BinaryHeap<Reverse<(Nanos, u64, u32)>>,
+    slots: Vec<Option<Event>>,
+    free: Vec<u32>,
+    sequence: u64,
+    pub(super) nodes: Vec<Node>,
+    pub(super) links: Vec<Link>,
+    pub(super) clients: Vec<Client>,
+    /// Draws of the world at large.
+    pub(super) dice: Dice,
+    plan: Vec<Planned>,
+    pub(super) faults: [u64; Fault::KINDS],
+    pub(super) marks: Marks,
+    pub(super) operations: Operations,
+    pub(super) elections: u64,
+    pub(super) history: History,
+    pub(super) agreed: Agreed,
+    /// The newest index that any answer has shown.
+    pub(super) seen_index: Index,
+    /// The newest term that was won.
+    pub(super) elected: Term,
+    pub(super) last_lease_read: Nanos,
+    pub(super) invoked: u64,
+    pub(super) rush_until: Nanos,
+    pub(super) silence_until: Nanos,
+    pub(super) healed: bool,
+    pub(super) clients_stopped: bool,
+    /// "Campaign now" from this node to that one takes so much longer, until then.
+    pub(super) late_campaign: Option<(NodeId, NodeId, Nanos, Nanos)>,
+    pub(super) failure: Option<Failure>,
+    pub(super) events: u64,
+    ended: bool,
+    trace: Option<String>,
+    _folder: Option<TempDir>,
+}
+
+impl World {
+    /// A world in which nothing has happened yet.
+    pub(super) fn new(seed: u64, setup: Setup, plan: Vec<Planned>, options: &Options) -> World {
+        let count = setup.nodes();
+        let folder = setup.real_disks.then(|| {
+            let folder = tempfile::Builder::new().prefix("leasehold-simulation").tempdir_in(super::memory_folder());
+            folder.expect("a folder for data")
+        });
+        let node = |at: usize| {
+            let clock = setup.clocks[at];
+            let dice = Dice::new(seed, 1_000 + at as u64);
+            let id = at as NodeId + 1;
+            Node {
+                id,
+                clock: Clock::new(dice, clock.wild, clock.rate_ppm, clock.flaky_ppm),
+                disk: Disk::new(id, folder.as_ref().map(|folder| folder.path().join(format!("n{id}"))).as_deref()),
+                process: None,
+                boot: 0,
+                timing: 0,
+                paused_until: 0,
+                stalled_until: 0,
+                paused_with_lease: false,
+                starts_at: None,
+                promise: None,
+                echoed: None,
+            }
+        };
+        let link = |at: usize| Link::new(Dice::new(seed, 2_000 + at as u64));
+        let client = |at: usize| Client::new(Dice::new(seed, 3_000 + at as u64), at % count);
+        let mut world = World {
+            now: 0,
+            seed,
+            clocks: options.clocks,
+            queue: BinaryHeap::with_capacity(256),
+            slots: Vec::with_capacity(256),
+            free: Vec::new(),
+            sequence: 0,
+            nodes: (0..count).map(node).collect(),
+            links: (0..count * count).map(link).collect(),
+            clients: (0..setup.load.clients).map(client).collect(),
+            dice: Dice::new(seed, 4_000),
+            plan,
+            faults: [0; Fault::KINDS],
+            marks: Marks::default(),
+            operations: Operations::default(),
+            elections: 0,
+            history: History::new(),
+            agreed: Agreed::default(),
+            seen_index: 1,
+            elected: 0,
+            last_lease_read: 0,
+            invoked: 0,
+            rush_until: 0,
+            silence_until: 0,
+            healed: false,
+            clients_stopped: false,
+            late_campaign: None,
+            failure: None,
+            events: 0,
+            ended: false,
+            trace: options.trace.then(String::new),
+            _folder: folder,
+            setup,
+        };
+        world.fill();
+        world
+    }
+
+    fn fill(&mut self) {
+        for node in 0..self.nodes.len() {
+            self.at(0, Event::Start { node: node as u8 });
+        }
+        for client in 0..self.clients.len() {
+            let first = self.setup.hold() + self.dice.below(self.setup.load.think);
+            self.at(first, Event::Client(client as u16));
+        }
+        for at in 0..self.plan.len() {
+            self.at(self.plan[at].at, Event::Fault(at as u32));
+        }
+        let heal = self.setup.faults_for;
+        let judge = heal + self.time_to_recover();
+        self.at(heal, Event::Heal);
+        self.at(judge, Event::Judge);
+        self.at(judge + self.setup.load.patience + 6 * SECOND + 2 * self.setup.longest_hold(), Event::End);
+    }
+
+    /// Within this, everything must be well again. The engine may wait a hundred heartbeats for a snapshot that was lost.
+    fn time_to_recover(&self) -> Nanos {
+        20 * self.setup.longest_hold() + 150 * self.setup.heartbeat() + 10 * SECOND
+    }
+
+    /// Lets everything happen.
+    pub(super) fn run(&mut self) {
+        while !self.ended && self.failure.is_none() {
+            let Some(Reverse((at, _, slot))) = self.queue.pop() else { break };
+            self.now = at;
+            self.events += 1;
+            if self.events > MOST_EVENTS {
+                self.fail(FailureKind::RanAway, format!("{MOST_EVENTS} events, and no end"));
+                break;
+            }
+            self.free.push(slot);
+            if let Some(event) = self.slots[slot as usize].take() {
+                self.happens(event);
+            }
+        }
+        self.judge_history();
+    }
+
+    fn judge_history(&mut self) {
+        match self.history.check(Limit { bytes: 256 << 20 }) {
+            Ok(()) => {}
+            Err(Violation::GaveUp { .. }) => self.operations.undecided_keys += 1,
+            Err(violation) => match &mut self.failure {
+                Some(failure) => failure.what.push_str(&format!("; clients could see it: {violation}")),
+                None => self.fail(FailureKind::NotLinearizable, violation.to_string()),
+            },
+        }
+    }
+
+    /// Has something happen later.
+    pub(super) fn at(&mut self, at: Nanos, event: Event) {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() as u32 - 1
+        });
+        self.slots[slot as usize] = Some(event);
+        self.sequence += 1;
+        self.queue.push(Reverse((at.max(self.now), self.sequence, slot)));
+    }
+
+    fn happens(&mut self, event: Event) {
+        match event {
+            Event::Arrival(frame) => self.arrives(*frame),
+            Event::Timer { node, boot } => {
+                let machine = &mut self.nodes[node as usize];
+                if machine.boot == boot
+                    && let Some(process) = machine.process.as_mut()
+                {
+                    process.timer_fired = true;
+                    self.turn(node as usize);
+                }
+            }
+            Event::Turn { node, boot } => {
+                if self.nodes[node as usize].boot == boot {
+                    self.turn(node as usize);
+                }
+            }
+            Event::Synced { node, epoch } => self.synced(node as usize, epoch),
+            Event::Start { node } => {
+                let due = self.nodes[node as usize].starts_at.is_none_or(|at| at <= self.now);
+                if due {
+                    self.start(node as usize);
+                }
+            }
+            Event::Resume { node } => self.resume(node as usize),
+            Event::Client(client) => self.client_acts(client as usize),
+            Event::Step(reference, steps, step) => self.take_step(reference, steps, step),
+            Event::Deadline(reference) => self.deadline(reference),
+            Event::AnswerIsLate { node, boot, request } => {
+                if self.nodes[node as usize].boot == boot {
+                    self.answer_is_late(node as usize, request);
+                }
+            }
+            Event::AnswerIsHopeless { node, boot, request } => {
+                if self.nodes[node as usize].boot == boot {
+                    self.answer_is_hopeless(node as usize, request);
+                }
+            }
+            Event::Fault(at) => self.goes_wrong(self.plan[at as usize].fault),
+            Event::Ends(ending) => self.ends(ending),
+            Event::Heal => self.heal(),
+            Event::Judge => {
+                self.clients_stopped = true;
+                self.check_liveness();
+            }
+            Event::End => {
+                self.check_end();
+                self.ended = true;
+            }
+        }
+    }
+
+    /// Sends a frame. Returns whether the sender may believe that it left.
+    pub(super) fn send_frame(&mut self, node: usize, to: NodeId, body: Body) -> bool {
+        let count = self.nodes.len();
+        let target = (to as usize).wrapping_sub(1);
+        if target >= count {
+            return false;
+        }
+        let (from, now) = (node as NodeId + 1, self.now);
+        let link = &mut self.links[node * count + target];
+        let mut arrivals = link.send(now, &body, &self.setup.links, self.healed);
+        if let Some((of, to_whom, by, until)) = self.late_campaign
+            && (of, to_whom) == (from, to)
+            && now < until
+            && body.is_campaign_now()
+            && let Some(first) = arrivals.first
+        {
+            arrivals.first = Some(first + by);
+        }
+        let cut = link.cuts > 0;
+        if arrivals.first.is_none() && self.trace.is_some() {
+            let text = format!("{} to n{to} is lost", super::trace::said(&body));
+            self.note(node, "frame", text);
+        }
+        let (from_boot, from_timing, to_boot) =
+            (self.nodes[node].boot, self.nodes[node].timing, self.nodes[target].boot);
+        let frame = |body| Box::new(InTransit { from, from_boot, from_timing, to, to_boot, body });
+        if let Some(second) = arrivals.second {
+            self.at(second, Event::Arrival(frame(body.clone())));
+        }
+        if let Some(first) = arrivals.first {
+            self.at(first, Event::Arrival(frame(body)));
+        }
+        !(cut && self.setup.links.cuts_are_noticed)
+    }
+
+    fn arrives(&mut self, frame: InTransit) {
+        let InTransit { from, from_boot, from_timing, to, to_boot, body } = frame;
+        let (sender, node) = (from as usize - 1, to as usize - 1);
+        let outlives = self.setup.links.outlives_processes;
+        let of_the_past = self.nodes[sender].boot != from_boot || self.nodes[node].boot != to_boot;
+        if self.nodes[node].process.is_none()
+            || self.links[sender * self.nodes.len() + node].cuts > 0
+            || (of_the_past && !outlives)
+        {
+            return;
+        }
+        let (theirs, ours) =
+            (&self.setup.timings[from_timing as usize], &self.setup.timings[self.nodes[node].timing as usize]);
+        if from_timing != self.nodes[node].timing
+            && (ours.accept_peer(theirs.terms()).is_err() || theirs.accept_peer(ours.terms()).is_err())
+        {
+            return self.marks.reach(Mark::PeersRefusedEachOther);
+        }
+        if self.nodes[node].boot != to_boot {
+            self.marks.reach(Mark::FrameForAnEarlierProcess);
+        }
+        if self.tracing() {
+            let text = format!("{} from n{from}", super::trace::said(&body));
+            self.note(node, "frame", text);
+        }
+        match body {
+            Body::Raft(envelope) => {
+                if let Some(process) = self.nodes[node].process.as_mut()
+                    && process.inbox.len() < 4_096
+                {
+                    process.inbox.push_back(Input::Envelope { from, envelope });
+                }
+                if self.setup.loop_delay == 0 || self.healed { self.turn(node) } else { self.wake_loop(node) }
+            }
+            Body::Request(request, ask) => self.requested(node, from, from_boot, request, ask),
+            // A process knows only the requests that it made itself.
+            Body::Answer(request, told) if self.nodes[node].boot == to_boot => self.answered(node, request, told),
+            Body::Answer(..) => {}
+        }
+    }
+
+    fn synced(&mut self, node: usize, epoch: u32) {
+        if self.nodes[node].disk.epoch != epoch {
+            return;
+        }
+        if self.nodes[node].disk.fails && self.nodes[node].process.is_some() {
+            self.marks.reach(Mark::DiskStoppedNode);
+            return self.kill(node, "stops, for its disk has failed");
+        }
+        match self.nodes[node].disk.finish() {
+            Ok(written) => {
+                self.begin_sync(node);
+                if let Some(process) = self.nodes[node].process.as_mut() {
+                    process.written.push_back(written);
+                    if self.setup.loop_delay == 0 || self.healed { self.turn(node) } else { self.wake_loop(node) }
+                }
+            }
+            Err(what) => self.fail(FailureKind::DiskOutOfOrder, format!("n{}: {what}", node + 1)),
+        }
+    }
+
+    fn resume(&mut self, node: usize) {
+        let now = self.now;
+        if !self.nodes[node].readers_run(now) {
+            return;
+        }
+        let machine = &mut self.nodes[node];
+        let reading = machine.clock.peek(now);
+        let Some(process) = machine.process.as_mut() else { return };
+        if machine.paused_with_lease {
+            machine.paused_with_lease = process.cell.try_read(reading).is_none();
+            self.marks.reach_often(Mark::PausedLeaderLostLease, u64::from(machine.paused_with_lease));
+        }
+        for (peer, boot, request, ask) in std::mem::take(&mut process.requests) {
+            self.requested(node, peer, boot, request, ask);
+        }
+        if self.nodes[node].loop_runs(now) {
+            self.turn(node);
+        }
+    }
+
+    /// How long after a pause something gets its turn: nobody knows who is first.
+    pub(super) fn after_pause(&mut self) -> Nanos {
+        let heartbeat = self.setup.heartbeat();
+        if self.dice.chance(500_000) { 0 } else { self.dice.below(heartbeat / 20) }
+    }
+
+    /// The node that leads in the newest term, if any.
+    pub(super) fn leader(&self) -> Option<usize> {
+        let running =
+            self.nodes.iter().enumerate().filter_map(|(at, node)| Some((at, &node.process.as_ref()?.replica)));
+        let leaders = running.filter(|(_, replica)| super::checks::leads(replica.role()));
+        leaders.max_by_key(|(_, replica)| replica.term()).map(|(at, _)| at)
+    }
+
+    /// A rule was broken: nothing more happens.
+    pub(super) fn fail(&mut self, kind: FailureKind, what: String) {
+        if self.failure.is_none() {
+            if self.trace.is_some() {
+                (0..self.nodes.len()).for_each(|node| self.note_lease(node));
+                self.note_all("broken", format!("{}: {what}", kind.name()));
+            }
+            self.failure = Some(Failure { kind, what, at: self.now });
+        }
+    }
+
+    /// Whether what happens is written down.
+    pub(super) fn tracing(&self) -> bool {
+        self.trace.is_some()
+    }
+
+    /// Writes a line of the trace.
+    pub(super) fn note(&mut self, node: usize, what: &str, text: String) {
+        let now = self.now;
+        if let Some(trace) = &mut self.trace {
+            super::trace::line(trace, now, Some(node as NodeId + 1), what, &text);
+        }
+    }
+
+    /// Writes a line of the trace that is about no node.
+    pub(super) fn note_all(&mut self, what: &str, text: String) {
+        let now = self.now;
+        if let Some(trace) = &mut self.trace {
+            super::trace::line(trace, now, None, what, &text);
+        }
+    }
+
+    /// Writes what a replica recorded of its lease.
+    pub(super) fn note_lease(&mut self, node: usize) {
+        let now = self.now;
+        if let (Some(trace), Some(process)) = (&mut self.trace, self.nodes[node].process.as_mut()) {
+            for recorded in process.replica.take_trace().lines() {
+                super::trace::lease_line(trace, now, node as NodeId + 1, recorded);
+            }
+        }
+    }
+
+    /// The trace, if it was kept.
+    pub(super) fn take_trace(&mut self) -> String {
+        self.trace.take().unwrap_or_default()
+    }
+}

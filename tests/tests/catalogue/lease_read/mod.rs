@@ -1,0 +1,277 @@
+//! Openraft's lease reads: [`ReadPolicy::LeaseRead`], on its own deterministic runtime.
+//!
+//! Its lease is as long as its longest election timeout; that is as long as our hold, and heartbeats are as frequent, which
+//! keeps the proportions that its documentation advises. Its optional safeguards are on: pre-vote, and silence after the loss of
+//! a quorum. Its disk is as fast as memory and forgets nothing.
+
+mod network;
+mod runtime;
+mod store;
+
+use futures::FutureExt as _;
+use leasehold_core::{NodeId, Term};
+use leasehold_tests::alternatives::{Answer, ClockFault, Founding, Links, NotExpressible, ReadId, Subject};
+use leasehold_tests::cluster::{HEARTBEAT, HOLD};
+use network::{Between, Network, Outgoing};
+use openraft::async_runtime::{AsyncRuntime as _, WatchReceiver as _};
+use openraft::{Raft, ReadPolicy, ServerState};
+use parking_lot::Mutex;
+use runtime::{Process, ProcessRuntime, within};
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use store::{Register, Stored};
+
+openraft::declare_raft_types!(
+    /// The types of a replicated register.
+    pub(crate) Config:
+        D = u64,
+        R = u64,
+        Node = (),
+        AsyncRuntime = ProcessRuntime,
+);
+
+/// A node's log, which outlives its process.
+#[derive(Clone, Debug, Default)]
+struct Log(Arc<Mutex<Stored>>);
+
+/// A node: its process, and what outlives that.
+#[derive(Clone)]
+struct Node {
+    raft: Raft<Config, Register>,
+    process: Arc<Process>,
+    log: Log,
+    register: Register,
+}
+
+/// A cluster of openraft's nodes.
+pub(super) struct LeaseRead {
+    runtime: ProcessRuntime,
+    network: Network,
+    /// Whose clocks stand still.
+    stopped: BTreeSet<NodeId>,
+    acknowledged: Arc<Mutex<BTreeSet<u64>>>,
+    answers: Arc<Mutex<Vec<Answer>>>,
+    /// What the links are set to; the network has a copy.
+    links: Links,
+}
+
+fn config(shortened: u32) -> Arc<openraft::Config> {
+    let millis = |duration: Duration| duration.as_millis() as u64 / u64::from(shortened);
+    let config = openraft::Config {
+        heartbeat_interval: millis(HEARTBEAT),
+        election_timeout_min: millis(HOLD) / 2,
+        election_timeout_max: millis(HOLD),
+        enable_pre_vote: Some(true),
+        quorum_loss_probe_interval: Some(2 * millis(HOLD)),
+        ..openraft::Config::default()
+    };
+    Arc::new(config.validate().expect("a sound configuration"))
+}
+
+async fn start(network: Network, id: NodeId, log: Log, register: Register, shortened: u32) -> Node {
+    let process = Arc::new(Process::default());
+    let outgoing = Outgoing { network, from: id };
+    let starting = Raft::new(id, config(shortened), outgoing, log.clone(), register.clone());
+    let raft = within(Some(process.clone()), starting).await.expect("a node from what its predecessor wrote");
+    Node { raft, process, log, register }
+}
+
+impl LeaseRead {
+    /// A cluster founded as told.
+    pub(super) fn founded(founding: Founding) -> LeaseRead {
+        let between = Between {
+            links: Links::default(),
+            latency: Duration::from_millis(1),
+            deliveries: 0,
+            nodes: BTreeMap::new(),
+        };
+        let mut cluster = LeaseRead {
+            runtime: ProcessRuntime::with_seed(founding.seed),
+            network: Network(Arc::new(Mutex::new(between))),
+            stopped: BTreeSet::new(),
+            acknowledged: Arc::default(),
+            answers: Arc::default(),
+            links: Links::default(),
+        };
+        let network = cluster.network.clone();
+        cluster.runtime.block_on(async {
+            for id in founding.voters.iter().chain(founding.learners).copied() {
+                let node = start(network.clone(), id, Log::default(), Register::default(), 1).await;
+                network.0.lock().nodes.insert(id, node);
+            }
+            let first = network.0.lock().nodes[&founding.voters[0]].raft.clone();
+            let voters: BTreeSet<NodeId> = founding.voters.iter().copied().collect();
+            first.initialize(voters).await.expect("a pristine node");
+            for learner in founding.learners {
+                first.wait(None).applied_index_at_least(Some(1), "the founder leads").await.expect("it is elected");
+                first.add_learner(*learner, (), true).await.expect("a reachable learner");
+            }
+        });
+        cluster
+    }
+
+    fn node(&self, id: NodeId) -> Node {
+        self.network.0.lock().nodes[&id].clone()
+    }
+
+    /// Lets a task run in a node's process.
+    fn spawn_at(&mut self, id: NodeId, task: impl Future<Output = ()> + Send + 'static) {
+        let process = self.node(id).process;
+        self.runtime.block_on(async {
+            openraft_rt_sim::SimRuntime::spawn(within(Some(process), task));
+        });
+    }
+
+    fn relink(&mut self) {
+        self.network.0.lock().links.clone_from(&self.links);
+    }
+}
+
+impl Subject for LeaseRead {
+    fn advance(&mut self) {
+        self.relink();
+        for id in &self.stopped {
+            self.network.0.lock().nodes[id].process.lose_time(Duration::from_millis(1));
+        }
+        self.runtime.block_on(async { ProcessRuntime::sleep(Duration::from_millis(1)).await });
+    }
+
+    fn links(&mut self) -> &mut Links {
+        &mut self.links
+    }
+
+    fn set_latency(&mut self, latency: Duration) {
+        self.network.0.lock().latency = latency;
+    }
+
+    fn deliver(&mut self) {
+        self.relink();
+        self.network.0.lock().deliveries += 1;
+    }
+
+    fn nodes(&self) -> Vec<NodeId> {
+        self.network.0.lock().nodes.keys().copied().collect()
+    }
+
+    fn leads(&self, id: NodeId) -> bool {
+        self.node(id).raft.metrics().borrow_watched().state == ServerState::Leader
+    }
+
+    fn term(&self, id: NodeId) -> Term {
+        self.node(id).raft.metrics().borrow_watched().current_term
+    }
+
+    fn pause(&mut self, id: NodeId) {
+        self.node(id).process.pause();
+    }
+
+    fn resume(&mut self, id: NodeId) {
+        self.node(id).process.resume();
+    }
+
+    fn suspend(&mut self, id: NodeId) {
+        self.pause(id);
+        self.stopped.insert(id);
+    }
+
+    fn wake(&mut self, id: NodeId) {
+        self.stopped.remove(&id);
+        self.resume(id);
+    }
+
+    fn restart(&mut self, id: NodeId, shortened: u32) {
+        self.relink();
+        let Node { raft, log, register, .. } = self.node(id);
+        let network = self.network.clone();
+        let node = self.runtime.block_on(async {
+            // It was killed: what its shutdown reports is of no interest.
+            let _ = raft.shutdown().await;
+            start(network, id, log, register, shortened).await
+        });
+        self.network.0.lock().nodes.insert(id, node);
+    }
+
+    fn disturb(&mut self, id: NodeId, fault: ClockFault) -> Result<(), NotExpressible> {
+        match fault {
+            ClockFault::AwakeCounterStops => {
+                self.stopped.insert(id);
+                Ok(())
+            }
+            ClockFault::Fails | ClockFault::Works => {
+                Err(NotExpressible("a clock that gives nothing has no place in its API"))
+            }
+            ClockFault::Back(_) | ClockFault::Forward(_) => {
+                Err(NotExpressible("its API demands a clock that never goes back"))
+            }
+        }
+    }
+
+    fn burst(&mut self, _: NodeId, _: u32) -> Result<(), NotExpressible> {
+        Err(NotExpressible("it compares instants and counts no ticks"))
+    }
+
+    fn transfer(&mut self, from: NodeId, to: NodeId) {
+        self.relink();
+        let raft = self.node(from).raft;
+        self.spawn_at(from, async move { raft.trigger().transfer_leader(to).map(drop).await });
+    }
+
+    fn campaign(&mut self, id: NodeId) {
+        let raft = self.node(id).raft;
+        self.spawn_at(id, async move { raft.trigger().elect(false).map(drop).await });
+    }
+
+    fn change_voters(&mut self, leader: NodeId, voters: &[NodeId]) -> bool {
+        let raft = self.node(leader).raft;
+        let voters: BTreeSet<NodeId> = voters.iter().copied().collect();
+        self.spawn_at(leader, async move { raft.change_membership(voters, false).map(drop).await });
+        true
+    }
+
+    fn voters(&self, id: NodeId) -> Vec<NodeId> {
+        self.node(id).register.voters()
+    }
+
+    fn write(&mut self, id: NodeId, value: u64) -> bool {
+        if !self.leads(id) {
+            return false;
+        }
+        let (raft, acknowledged, refused) =
+            (self.node(id).raft, self.acknowledged.clone(), Arc::new(AtomicBool::new(false)));
+        let refuses = refused.clone();
+        self.spawn_at(id, async move {
+            match raft.client_write(value).await {
+                Ok(_) => drop(acknowledged.lock().insert(value)),
+                Err(_) => refuses.store(true, Ordering::Relaxed),
+            }
+        });
+        // What it refuses it refuses at once.
+        self.runtime.block_on(async { ProcessRuntime::sleep(Duration::from_micros(10)).await });
+        !refused.load(Ordering::Relaxed)
+    }
+
+    fn acknowledged(&self, value: u64) -> bool {
+        self.acknowledged.lock().contains(&value)
+    }
+
+    fn ask(&mut self, id: NodeId) -> ReadId {
+        let (Node { raft, register, .. }, answers) = (self.node(id), self.answers.clone());
+        let number = answers.lock().len();
+        answers.lock().push(Answer::Pending);
+        self.spawn_at(id, async move {
+            let answer = match raft.ensure_linearizable(ReadPolicy::LeaseRead).await {
+                Ok(_) => Answer::ByLease(register.value()),
+                Err(_) => Answer::Refused,
+            };
+            answers.lock()[number] = answer;
+        });
+        ReadId(number)
+    }
+
+    fn answer(&self, read: ReadId) -> Answer {
+        self.answers.lock()[read.0]
+    }
+}

@@ -1,0 +1,128 @@
+//! The same failures for three ways of reading by a lease: the product's, the `raft` crate's own, and openraft's.
+//!
+//! `cargo test -p leasehold-tests --test catalogue -- --nocapture` prints what is observed and how every stale read comes about.
+
+mod lease_read;
+mod schedules;
+
+use lease_read::LeaseRead;
+use leasehold_tests::alternatives::lease_based::LeaseBased;
+use leasehold_tests::alternatives::ours::Ours;
+use leasehold_tests::alternatives::story::{Outcome, Stop, Story, Verdict};
+use leasehold_tests::alternatives::{Founding, Subject};
+use schedules::SCHEDULES;
+
+/// A system, by the name of its column in the docs and of its snapshots.
+struct System {
+    column: &'static str,
+    name: &'static str,
+    found: fn(Founding) -> Box<dyn Subject>,
+}
+
+const OURS: System = System { column: "ours", name: "ours", found: |founding| Box::new(Ours::founded(founding)) };
+const LEASE_BASED: System = System {
+    column: "`raft` `LeaseBased`",
+    name: "lease_based",
+    found: |founding| Box::new(LeaseBased::founded(founding)),
+};
+const LEASE_READ: System = System {
+    column: "openraft `LeaseRead`",
+    name: "lease_read",
+    found: |founding| Box::new(LeaseRead::founded(founding)),
+};
+
+/// What the docs say of a system: the cells of its column, by schedule.
+fn documented(column: usize) -> Vec<(String, String)> {
+    let docs = include_str!("../../../docs/evidence.md");
+    let table = docs.split_once("\n| scenario | ours | ").map_or("", |(_, table)| table);
+    let rows = table.lines().skip(2).map_while(|row| row.strip_prefix("| `"));
+    let cells = rows.map(|row| row.split(" | ").collect::<Vec<_>>());
+    cells.map(|cells| (cells[0].trim_end_matches('`').to_owned(), cells[column].to_owned())).collect()
+}
+
+/// Judges a system under every schedule and compares that with its column in the docs and with the kept schedules.
+fn observe(system: &System, column: usize) -> Vec<Verdict> {
+    let verdicts: Vec<Verdict> = SCHEDULES.iter().map(|schedule| schedule.judge(system.found)).collect();
+    println!("{}", system.column);
+    for (schedule, verdict) in SCHEDULES.iter().zip(&verdicts) {
+        println!("  {:32}  {verdict}", schedule.name);
+    }
+    for (schedule, verdict) in SCHEDULES.iter().zip(&verdicts) {
+        if let Verdict::Stale(text) = verdict {
+            println!("\n{} under {}\n{text}", system.column, schedule.name);
+            insta::assert_snapshot!(format!("{}_{}", schedule.name, system.name), text);
+        }
+    }
+    let observed: Vec<(String, String)> = SCHEDULES
+        .iter()
+        .zip(&verdicts)
+        .map(|(schedule, verdict)| (schedule.name.to_owned(), verdict.to_string()))
+        .collect();
+    assert_eq!(documented(column), observed, "docs/evidence.md on the left, what was observed on the right");
+    verdicts
+}
+
+#[test]
+fn ours_is_safe_under_every_schedule() {
+    let verdicts = observe(&OURS, 1);
+    assert!(verdicts.len() >= 20);
+    for (schedule, verdict) in SCHEDULES.iter().zip(verdicts) {
+        assert!(matches!(verdict, Verdict::Safe(_)), "{}: {verdict}", schedule.name);
+    }
+}
+
+#[test]
+fn lease_based_is_as_the_docs_say() {
+    observe(&LEASE_BASED, 2);
+}
+
+#[test]
+fn lease_read_is_as_the_docs_say() {
+    observe(&LEASE_READ, 3);
+}
+
+/// What 200 clusters with equal clocks showed whose leader was cut off.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Counted {
+    /// How often the leader answered by its lease before that.
+    by_lease_before: u32,
+    /// How often the old leader's answer was stale, asked as soon as another had written something.
+    stale: u32,
+}
+
+fn count(system: &System) -> Counted {
+    let mut counted = Counted::default();
+    for seed in 0..200 {
+        let mut subject = (system.found)(Founding { voters: &[1, 2, 3], learners: &[], seed });
+        let mut story = Story::of(&mut *subject, seed * 5);
+        let told = story.tell_only(|story, leader| {
+            story.ask(leader)?;
+            counted.by_lease_before += u32::from(story.outcome() == Some(Outcome::ByLease));
+            schedules::check_quorum_is_no_lease(story, leader)
+        });
+        match told {
+            Ok(()) => {}
+            Err(Stop::Stale) => counted.stale += 1,
+            Err(stop) => panic!("{}: seed {seed}: {stop:?}\n{}", system.column, story.text()),
+        }
+    }
+    println!("{}: of 200, {counted:?}", system.column);
+    counted
+}
+
+/// The row of the docs' table of counts for a system.
+fn documented_count(system: &System) -> Option<&'static str> {
+    let (_, counts) = include_str!("../../../docs/evidence.md").split_once("| stale after it |")?;
+    counts.lines().find_map(|line| line.strip_prefix(&format!("| {} | ", system.column))?.strip_suffix(" |"))
+}
+
+#[test]
+fn of_200_leaders_cut_off_so_many_answer_with_stale_values() {
+    let counted = [&OURS, &LEASE_BASED, &LEASE_READ].map(|system| {
+        let Counted { by_lease_before, stale } = count(system);
+        (documented_count(system), format!("{by_lease_before} of 200 | {stale} of 200"))
+    });
+    for (documented, observed) in counted {
+        assert_eq!(documented, Some(&*observed), "docs/evidence.md on the left, what was counted on the right");
+    }
+}

@@ -1,0 +1,105 @@
+//! The table of mutations fits the source and the documents. What the mutations do is shown by the program of that name.
+
+use leasehold_tests::mutations::rules::{PROTOCOL, SWITCHES_WITHOUT, WITHOUT};
+use leasehold_tests::mutations::{all, tree};
+use leasehold_tests::rules::Rule;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate is a folder of the workspace").to_owned()
+}
+
+fn text(file: &str) -> String {
+    std::fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+/// A text with every run of white space made one space.
+fn flat(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn every_edit_finds_its_one_place_in_the_source() {
+    let files: BTreeSet<&str> = all().flat_map(|mutation| mutation.edits).map(|edit| edit.file).collect();
+    let errors: Vec<String> =
+        files.iter().filter_map(|file| tree::mutated(file, &text(file)).err()).map(|error| error.to_string()).collect();
+    assert!(errors.is_empty(), "{}", errors.join("\n"));
+}
+
+#[test]
+fn every_mutation_has_a_name_of_its_own_and_a_switch_in_its_edits() {
+    let mut names = BTreeSet::new();
+    for mutation in all() {
+        assert!(names.insert(mutation.name), "two mutations are called {}", mutation.name);
+        assert!(mutation.edits.iter().any(|edit| edit.with.contains("$on")), "{} is never switched off", mutation.name);
+    }
+}
+
+#[test]
+fn every_rule_of_the_protocol_is_switched_off_by_a_mutation_or_says_why_not() {
+    let covered: BTreeSet<&str> = all().flat_map(|mutation| mutation.rules).copied().collect();
+    let excused: BTreeSet<&str> = WITHOUT.iter().map(|(name, _)| *name).collect();
+    let known: BTreeSet<&str> = PROTOCOL.iter().map(|rule| rule.name).collect();
+    for name in &known {
+        assert!(
+            covered.contains(name) != excused.contains(name),
+            "{name}: give it a mutation, or a reason, and not both"
+        );
+    }
+    let unknown: Vec<_> = covered.union(&excused).filter(|name| !known.contains(**name)).collect();
+    assert!(unknown.is_empty(), "no such rules: {unknown:?}");
+}
+
+#[test]
+fn the_rules_are_those_of_the_document() {
+    let document = flat(&text("docs/protocol.md"));
+    for rule in PROTOCOL {
+        assert!(document.contains(&flat(rule.words)), "docs/protocol.md no longer says {:?}", rule.words);
+    }
+    // Every numbered rule is among them.
+    for (section, count) in [("The holder", 6), ("The grantor", 5)] {
+        let after = text("docs/protocol.md");
+        let after = after.split(&format!("## {section}\n")).nth(1).expect("the section is there");
+        let section_text = after.split("\n## ").next().expect("it has an end");
+        let numbered: Vec<_> =
+            section_text.lines().filter_map(|line| line.split_once(". ")?.0.parse::<u32>().ok()).collect();
+        assert_eq!(numbered, (1..=count).collect::<Vec<_>>(), "{section} has another number of rules now");
+        let who = section.trim_start_matches("The ");
+        for number in numbered {
+            let name = format!("{}{} {number}", who[..1].to_uppercase(), &who[1..]);
+            assert!(PROTOCOL.iter().any(|rule| rule.name.starts_with(&name)), "{name} is not listed");
+        }
+    }
+}
+
+#[test]
+fn every_switch_of_the_model_is_a_mutation_of_the_product_or_says_why_not() {
+    for rule in Rule::ALL {
+        let mutated = all().any(|mutation| mutation.switches.contains(&rule));
+        let excused = SWITCHES_WITHOUT.iter().any(|(without, _)| *without == rule);
+        assert!(mutated != excused, "{rule:?}: give it a mutation, or a reason, and not both");
+    }
+}
+
+#[test]
+fn every_mutation_that_the_scenarios_speak_of_is_here() {
+    let scenarios = text("docs/scenarios.md");
+    let by_mutation: BTreeSet<&str> = scenarios
+        .lines()
+        .filter(|line| line.starts_with("| `") && line.contains("| mutation:"))
+        .filter_map(|line| line.split('`').nth(1))
+        .collect();
+    assert!(!by_mutation.is_empty(), "the rows are still found");
+    let here: BTreeSet<&str> = all().flat_map(|mutation| mutation.scenarios).copied().collect();
+    let missing: Vec<_> = by_mutation.difference(&here).collect();
+    assert!(missing.is_empty(), "no mutation stands for {missing:?}");
+}
+
+#[test]
+fn text_is_found_across_lines_and_only_whole() {
+    let source = "if one\n        && two {\n    three;\n}\nif one && two2 {}";
+    assert_eq!(tree::places(source, "if one && two {"), [0..23]);
+    assert_eq!(tree::places(source, "if one"), [0..6, 37..43]);
+    assert!(tree::places(source, "nothing").is_empty());
+}

@@ -1,0 +1,111 @@
+//! Real processes under real faults, judged by the checker of histories; and that this would find what is to be found.
+//!
+//! Longer, by hand, with `NEMESIS_SECONDS`, `NEMESIS_SEED` and `NEMESIS_RUNTIME` (`tokio` or `smol`) as wished:
+//!
+//! `cargo test -p leasehold-tests --test nemesis -- --ignored --nocapture`
+
+use leasehold_tests::nemesis::{Direction, Faketime, Fault, Options, Rig, Runtime, Summary, run};
+use leasehold_tests::processes::PATIENCE;
+use leasehold_tests::proxy::Passage;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// One cluster at a time: there are not many processors.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn options(seconds: u64, faults: &[Fault]) -> Options {
+    Options { seconds, seed: 1, runtime: Runtime::Tokio, faults: faults.to_vec() }
+}
+
+fn assert_good(summary: &Summary) {
+    assert!(summary.is_good(), "{summary}");
+    assert!(summary.reads.ok > 0 && summary.writes.ok > 0 && summary.keys > 0, "{summary}");
+    assert!(summary.reads_lease > 0, "leases were used, not only safe:\n{summary}");
+}
+
+#[test]
+fn a_cluster_stays_linearizable_and_recovers_whatever_is_done_to_it() {
+    let _alone = alone();
+    let faults = [Fault::PauseLeader, Fault::IsolateLeader, Fault::SlowLinksAndKillLeader];
+    let summary = run(&options(6, &faults));
+    assert_good(&summary);
+}
+
+#[test]
+fn a_majority_that_forgets_what_it_promised_is_found_out() {
+    let _alone = alone();
+    let mut rig = Rig::start(&options(0, &[]), &[], |_| {});
+    let leader = rig.leader().expect("it has just been there");
+    assert!(rig.write_everywhere(leader));
+    for id in rig.nodes() {
+        rig.kill(id);
+    }
+    for id in rig.nodes().into_iter().filter(|id| *id != leader) {
+        rig.lose_disk(id);
+        rig.restart(id);
+    }
+    let next = rig.await_leader(PATIENCE).expect("two of three, with nothing on their disks");
+    rig.probe(next, Duration::from_millis(300));
+    let summary = rig.finish();
+    assert!(!summary.is_good(), "{summary}");
+    assert!(summary.to_string().contains("not linearizable"), "{summary}");
+}
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{variable}={value:?}")))
+}
+
+#[test]
+#[ignore = "takes a minute or as long as NEMESIS_SECONDS says"]
+fn every_fault_again_and_again() {
+    let _alone = alone();
+    let runtime = match std::env::var("NEMESIS_RUNTIME").as_deref() {
+        Ok("smol") => Runtime::Smol,
+        _ => Runtime::Tokio,
+    };
+    let seed = number("NEMESIS_SEED", u64::from(std::process::id()));
+    let summary = run(&Options { seconds: number("NEMESIS_SECONDS", 60), seed, runtime, faults: Fault::ALL.to_vec() });
+    println!("{summary}");
+    assert_good(&summary);
+}
+
+/// A leader whose clocks are slow, followers whose clocks are fast, and a partition: what the leader's clients see.
+fn isolated_slow_leader(faketime: &Faketime, [slow, fast]: [f64; 2], drift_ppm: &str) -> Summary {
+    let flags = ["--heartbeat-ms", "20", "--drift-ppm", drift_ppm];
+    let mut rig = Rig::start(&options(0, &[]), &flags, |cluster| {
+        [1, 2, 3].into_iter().for_each(|id| faketime.apply(cluster, id, slow));
+    });
+    let leader = rig.leader().expect("it has just been there");
+    for id in rig.nodes().into_iter().filter(|id| *id != leader) {
+        rig.kill(id);
+        rig.set_rate(faketime, id, fast);
+        rig.restart(id);
+        // It follows the leader before the next one is killed, so that the leader stays.
+        rig.await_leader(PATIENCE);
+        std::thread::sleep(Duration::from_secs(2));
+    }
+    rig.isolate(leader, Direction::BothWays, Passage::Stalled);
+    rig.probe(leader, Duration::from_secs(4));
+    rig.recover();
+    rig.finish()
+}
+
+#[test]
+#[ignore = "builds the server for libfaketime"]
+fn clocks_as_wrong_as_allowed_are_safe_and_far_beyond_that_a_stale_read_is_found() {
+    let _alone = alone();
+    let faketime = match Faketime::prepare() {
+        Ok(faketime) => faketime,
+        Err(reason) => return println!("skipped: {reason}"),
+    };
+    let allowed = isolated_slow_leader(&faketime, [0.951, 1.049], "50000");
+    println!("{allowed}");
+    assert_good(&allowed);
+    // Followers then hold for a quarter of a second what the leader trusts for four.
+    let beyond = isolated_slow_leader(&faketime, [0.25, 4.0], "1000");
+    println!("{beyond}");
+    assert!(beyond.to_string().contains("not linearizable"), "the rig is blind:\n{beyond}");
+}

@@ -1,0 +1,79 @@
+//! Whole clusters on virtual time: a few hundred seeds of what `soak` runs for as long as it is told.
+
+use leasehold_raft::wire::{Change, Step, Transition};
+use leasehold_tests::cluster::Cluster;
+use leasehold_tests::simulation::{Clocks, FailureKind, Options, Outcome, Soak, plan, run, shrink, soak};
+use std::time::Duration;
+
+/// How many seeds the short soak runs, and on how many threads.
+const SEEDS: u64 = 240;
+const JOBS: usize = 2;
+
+fn short_soak() -> Soak {
+    Soak { first: 1, seeds: SEEDS, jobs: JOBS, clocks: Clocks::Within, until_failure: false }
+}
+
+#[test]
+fn a_few_hundred_clusters_survive_what_their_seeds_plan() {
+    let report = soak(short_soak(), || true, |_| {});
+    let failures: Vec<String> = report
+        .failures
+        .iter()
+        .map(|found| format!("seed {}: {}: {}", found.seed, found.failure.kind.name(), found.failure.what))
+        .collect();
+    assert!(failures.is_empty(), "{}\nreplay one: soak --seed N --replay", failures.join("\n"));
+    assert_eq!(report.seeds, SEEDS);
+    assert!(report.operations.lease_reads > report.operations.quorum_reads, "leases were hardly used");
+    let missing = report.marks.missing();
+    assert!(missing.is_empty(), "never reached in {SEEDS} seeds: {missing:?}");
+}
+
+#[test]
+fn a_seed_tells_the_same_story_every_time() {
+    for seed in [3, 11, 12] {
+        let options = Options { trace: true, ..Options::default() };
+        let told = run(seed, &options);
+        assert!(told.trace.lines().count() > 100, "seed {seed} has something to tell");
+        let again = run(seed, &options);
+        assert!(told.trace == again.trace, "seed {seed} tells two different stories");
+        // Writing it down changes nothing.
+        let untold = run(seed, &Options::default());
+        assert_eq!((untold.events, untold.simulated), (told.events, told.simulated));
+        assert_eq!(untold.operations, told.operations);
+    }
+}
+
+#[test]
+fn clocks_beyond_the_drift_are_found_out_and_the_schedule_is_shrunk() {
+    let told = Soak { first: 1, seeds: 200, jobs: JOBS, clocks: Clocks::Beyond, until_failure: true };
+    let report = soak(told, || true, |_| {});
+    let found = report.failures.first().expect("a clock that stops or leaps breaks a lease within 200 seeds");
+    let kinds = [FailureKind::LeaseOutlivedElection, FailureKind::StaleRead, FailureKind::NotLinearizable];
+    assert!(kinds.contains(&found.failure.kind), "{:?}", found.failure);
+
+    let options = Options { clocks: Clocks::Beyond, ..Options::default() };
+    let planned = plan(found.seed, &options).len();
+    let shrunk = shrink(found.seed, &options, &found.failure);
+    let left = plan(found.seed, &shrunk.options).len();
+    assert!(left < planned, "all of {planned} faults are left");
+    let Outcome { failure, trace, .. } = run(found.seed, &Options { trace: true, ..shrunk.options });
+    assert_eq!(failure, Some(shrunk.failure), "what was shrunk fails as it did while shrinking");
+    assert!(trace.contains("broken"), "the trace says where it broke");
+}
+
+/// Found by the simulator: the engine lets any node campaign that is told to, and panics when one wins that is no member.
+#[test]
+fn a_removed_node_does_not_campaign_when_an_operator_says_so() {
+    let mut cluster = Cluster::founded(3);
+    let leader = cluster.elect();
+    let removed = leader % 3 + 1;
+    let change = Change { transition: Transition::Auto, steps: vec![Step::Remove(removed)] };
+    cluster.change(leader, &change).expect("a leader takes it");
+    cluster.run_until("the removed node knows", |cluster| !cluster.replica(removed).membership().names(removed));
+    cluster.kill(leader);
+    cluster.run(Duration::from_secs(3));
+    let campaign = cluster.with(removed, |replica, now, cell| replica.campaign(now, cell));
+    assert!(campaign.is_err());
+    cluster.run(Duration::from_secs(1));
+    assert_ne!(cluster.leader(), Some(removed));
+}

@@ -1,0 +1,72 @@
+//! A clock that goes back under a real driver, on virtual time.
+
+use leasehold_clock::{Clock, Source};
+use leasehold_core::{Instant, NodeId, Reading};
+use leasehold_driver::{ReadMode, Role, Runtime as _};
+use leasehold_tests::driven::Plan;
+use leasehold_tests::simulated::{MemoryDisk, Simulation};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+const HOLD: Duration = Duration::from_millis(1000);
+const NODES: [NodeId; 3] = [1, 2, 3];
+
+/// A clock that can be set back. Timers do not follow it.
+struct Stepped {
+    inner: Arc<dyn Clock>,
+    behind: AtomicU64,
+}
+
+impl Clock for Stepped {
+    fn now(&self) -> Reading {
+        let behind = self.behind.load(Ordering::Relaxed);
+        self.inner.now().map(|now| Instant::from_nanos(now.awake_nanos() - behind, now.total_nanos() - behind))
+    }
+
+    fn source(&self) -> Source {
+        self.inner.source()
+    }
+}
+
+#[test]
+fn a_leader_alone_whose_clock_goes_back_gives_its_lease_up_within_a_tick() {
+    let simulation = Simulation::new(1);
+    let watcher = simulation.runtime();
+    let addresses: BTreeMap<_, _> = NODES.map(|node| (node, format!("10.0.0.{node}:7000"))).into();
+    let mut nodes = BTreeMap::new();
+    for node in NODES {
+        let runtime = simulation.runtime();
+        let listener = watcher.block_on(runtime.listen(&addresses[&node])).expect("its address is free");
+        let clock = Arc::new(Stepped { inner: simulation.clock(Duration::ZERO), behind: AtomicU64::new(0) });
+        let (addresses, reads) = (addresses.clone(), ReadMode::Lease);
+        let plan = Plan { node, seed: node, addresses, listener, hold: HOLD, reads, clock: clock.clone() };
+        let disk = MemoryDisk::default();
+        let recovered = disk.recovered();
+        let handle = plan.start(&runtime, disk, recovered, |transport| transport);
+        nodes.insert(node, (runtime, handle, clock));
+    }
+    let permitted =
+        |node: &(_, leasehold_driver::Handle<_>, Arc<Stepped>)| node.1.lease().try_read(node.2.now()).is_some();
+    let leader = watcher.block_on(async {
+        loop {
+            let leads = |node: &&_| nodes[*node].1.status().role == Role::Leader && permitted(&nodes[*node]);
+            if let Some(leader) = NODES.iter().find(leads) {
+                return *leader;
+            }
+            watcher.sleep(Duration::from_millis(1)).await;
+        }
+    });
+    for follower in NODES.into_iter().filter(|node| *node != leader) {
+        nodes[&follower].0.kill();
+    }
+    // What is on its way arrives first: no frame is to show the replica what the clock says.
+    watcher.block_on(watcher.sleep(Duration::from_millis(60)));
+    let node = &nodes[&leader];
+    assert!(permitted(node), "the lease outlives the followers");
+    node.2.behind.store(Duration::from_secs(5).as_nanos() as u64, Ordering::Relaxed);
+    watcher.block_on(watcher.sleep(HOLD / 10));
+    assert!(!permitted(node), "a lease is trusted although the clock went back and nobody renewed it");
+    assert_eq!(node.1.statistics().holder.backward_readings, 1);
+}
