@@ -61,8 +61,8 @@ pub(crate) fn run(quick: bool) -> Result<Report, String> {
     }
     notes.push(
         "Where the peer is called `limit`, it is the target itself. openraft is one node with its log in memory, served by \
-         whichever of tokio's two schedulers serves it better; raft's LeaseBased is a leader of three on one thread, read_index \
-         then ready, and it trusts no clock at all, so its reads can be stale."
+         whichever of tokio's two schedulers serves it better; raft's LeaseBased is a leader of three on one thread, \
+         driven as its documentation says, and it trusts no clock at all, so its reads can be stale."
             .to_owned(),
     );
     if cfg!(debug_assertions) {

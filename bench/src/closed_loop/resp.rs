@@ -1,6 +1,7 @@
 //! The Redis protocol, as little of it as two commands need.
 
 use super::{Connection, VALUE};
+use std::io::Write as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -35,14 +36,15 @@ impl Connection for Resp {
 impl Resp {
     async fn call(&mut self, words: &[&str]) -> Result<(), String> {
         self.request.clear();
-        self.request.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
+        let text = |error: std::io::Error| error.to_string();
+        write!(self.request, "*{}\r\n", words.len()).map_err(text)?;
         for word in words {
-            self.request.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
+            write!(self.request, "${}\r\n{word}\r\n", word.len()).map_err(text)?;
         }
-        self.stream.write_all(&self.request).await.map_err(|error| error.to_string())?;
+        self.stream.write_all(&self.request).await.map_err(text)?;
         self.reply.clear();
         while !is_whole(&self.reply)? {
-            if self.stream.read_buf(&mut self.reply).await.map_err(|error| error.to_string())? == 0 {
+            if self.stream.read_buf(&mut self.reply).await.map_err(text)? == 0 {
                 return Err("the server closed the connection".to_owned());
             }
         }

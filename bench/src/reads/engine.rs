@@ -1,4 +1,5 @@
-//! The `raft` crate's own `LeaseBased` reads: a leader of three voters on one thread, with nobody else to serve.
+//! The `raft` crate's own `LeaseBased` reads: a leader of three voters on one thread, with nobody else to serve, driven as the
+//! crate's documentation says: `read_index`, then `has_ready`, `ready` and `advance`.
 
 use super::local::reads_a_second;
 use super::{Effort, in_turns, leased};
@@ -30,6 +31,7 @@ pub(super) fn lease_based(clock: &SystemClock, effort: Effort) -> Result<Row, St
 fn read(node: &mut RawNode<MemStorage>, number: &mut u64) {
     *number += 1;
     node.read_index(number.to_le_bytes().to_vec());
+    assert!(node.has_ready(), "there is an answer to a read");
     let mut ready = node.ready();
     let states = ready.take_read_states();
     assert_eq!(states.len(), 1, "it answers from its lease");

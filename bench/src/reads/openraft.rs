@@ -39,14 +39,21 @@ pub(super) fn lease_reads(clock: &SystemClock, effort: Effort) -> Result<(Vec<Ro
     {
         let (ours, theirs) = (effort.calls(50.0) / tasks * tasks.min(2), effort.calls(2000.0) / tasks);
         // A warm-up also says which scheduler serves the peer better.
-        let rates: Vec<f64> =
-            schedulers.iter().zip(&nodes).map(|(runtime, node)| of_openraft(runtime, node, tasks, theirs)).collect();
+        let mut rates = [Vec::new(), Vec::new()];
+        for _ in 0..5 {
+            for (rates, (runtime, node)) in rates.iter_mut().zip(schedulers.iter().zip(&nodes)) {
+                rates.push(of_openraft(runtime, node, tasks, theirs));
+            }
+        }
+        let rates = rates.map(|rates| median(&rates).expect("there are rates"));
         let best = usize::from(rates[1] > rates[0]);
+        // Ours has nobody to hand work to, so several tasks are served best by all threads, and one by the one it is on.
+        let ours_on = usize::from(tasks > 1);
         served.push(format!("{tasks} task(s): {:.2} M/s on one thread, {:.2} M/s on two", rates[0], rates[1]));
         let mut runs = Runs::default();
         in_turns(
             effort.runs,
-            || runs.ours.push(of_cell(&schedulers[1], &cell, *clock, tasks, ours)),
+            || runs.ours.push(of_cell(&schedulers[ours_on], &cell, *clock, tasks, ours)),
             || runs.theirs.push(of_openraft(&schedulers[best], &nodes[best], tasks, theirs)),
         );
         rows.push(runs.row(name, "M/s", Some(Target::AtLeast(target))));

@@ -1,11 +1,14 @@
-//! Runs simulated clusters for as long as told, and says what happened to them; or replays one of them.
+//! Runs simulated clusters for as long as told, and says what happened to them; or replays one of them; or strikes a cluster
+//! of real processes.
 //!
 //! ```text
 //! cargo run --release -p leasehold-tests --bin soak -- --seconds 60
 //! cargo run --release -p leasehold-tests --bin soak -- --seed 17 --replay
+//! cargo run --release -p leasehold-tests --bin soak -- --processes --seconds 60
 //! ```
 
 use clap::{Parser, ValueEnum};
+use leasehold_tests::nemesis;
 use leasehold_tests::simulation::{
     Clocks, Failure, Fault, Found, Options, Outcome, Report, Roughness, Soak, plan, run, shrink, soak, tail,
 };
@@ -50,6 +53,12 @@ struct Arguments {
     /// Run one seed and print its trace.
     #[arg(long)]
     replay: bool,
+    /// Strike three real `leasehold serve` processes instead, with faults drawn from the seed.
+    #[arg(long, conflicts_with_all = ["replay", "json", "seeds", "jobs", "until_failure"])]
+    processes: bool,
+    /// With --processes: what they run on.
+    #[arg(long, value_enum, default_value_t = RuntimeArgument::Tokio)]
+    runtime: RuntimeArgument,
     /// With --replay: only these faults of the plan happen, by number, separated by commas; `none` for none.
     #[arg(long)]
     faults: Option<String>,
@@ -65,6 +74,12 @@ struct Arguments {
 enum ClocksArgument {
     Within,
     Beyond,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum RuntimeArgument {
+    Tokio,
+    Smol,
 }
 
 impl Arguments {
@@ -95,6 +110,9 @@ impl Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.processes {
+        return strike_processes(&arguments);
+    }
     if arguments.replay {
         return match arguments.options() {
             Ok(options) => replay(&arguments, &options),
@@ -105,6 +123,19 @@ fn main() -> ExitCode {
         };
     }
     soak_seeds(&arguments)
+}
+
+/// Strikes a cluster of real processes.
+fn strike_processes(arguments: &Arguments) -> ExitCode {
+    let runtime = match arguments.runtime {
+        RuntimeArgument::Tokio => nemesis::Runtime::Tokio,
+        RuntimeArgument::Smol => nemesis::Runtime::Smol,
+    };
+    let (seconds, seed) = (arguments.seconds, arguments.seed);
+    let summary =
+        nemesis::run(&nemesis::Options { seconds, seed, runtime, faults: nemesis::Fault::ALL.to_vec() });
+    println!("{summary}");
+    if summary.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Prints one run.

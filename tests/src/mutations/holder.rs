@@ -1,6 +1,6 @@
 //! Time, the holder, and reads.
 
-use super::{ACKS, By, CONFIG, Edit, HOLDER, LOOP, Mutation, REPLICA, SERVER, STAMPS, TIME};
+use super::{ACKS, By, CELL, CONFIG, Edit, HOLDER, LOOP, Mutation, REPLICA, SERVER, STAMPS, TIME};
 use crate::rules::Rule;
 
 pub(super) const MUTATIONS: &[Mutation] = &[
@@ -78,11 +78,18 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         switches: &[Rule::LeaseAgesByTheFasterCounter],
         scenarios: &[],
         breaks: "a lease does not age while the machine is suspended",
-        edits: &[Edit {
-            file: TIME,
-            find: "now.awake < self.awake && now.total < self.total",
-            with: "(if $on { now.awake < self.awake } else { $it })",
-        }],
+        edits: &[
+            Edit {
+                file: CELL,
+                find: "published.until.is_surely_after(now)",
+                with: "(if $on { now.awake_nanos() < published.until.awake_nanos() } else { $it })",
+            },
+            Edit {
+                file: HOLDER,
+                find: "&& until.is_surely_after(now)",
+                with: "&& (if $on { now.awake_nanos() < until.awake_nanos() } else { until.is_surely_after(now) })",
+            },
+        ],
         noticed_by: By::Soak,
     },
     Mutation {
@@ -117,7 +124,11 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         switches: &[],
         scenarios: &[],
         breaks: "nothing renews the lease",
-        edits: &[Edit { file: HOLDER, find: "if !early {", with: "if !early && !$on {" }],
+        edits: &[Edit {
+            file: HOLDER,
+            find: "if !early {",
+            with: "if !early && $on { if let Some(leading) = &mut self.leading { leading.opened = now; } } else if !early {",
+        }],
         noticed_by: By::Soak,
     },
     Mutation {
@@ -210,7 +221,12 @@ pub(super) const MUTATIONS: &[Mutation] = &[
                 with: "self.sent = true; if !$on { self.stamps.void(); }",
             },
         ],
-        noticed_by: By::Soak,
+        noticed_by: By::Test {
+            package: "leasehold-tests",
+            target: "scenarios",
+            name: "scenarios::old_term_response",
+            why: "whoever commits the barrier of a term echoes a round of it with the same answer, and no older echo adds to those",
+        },
     },
     Mutation {
         name: "any-answer-is-an-acknowledgement",
@@ -321,7 +337,12 @@ pub(super) const MUTATIONS: &[Mutation] = &[
                 with: "let before = leading.acks.quorum_round(); $it if $on { leading.acks.force(before); }",
             },
         ],
-        noticed_by: By::Soak,
+        noticed_by: By::Test {
+            package: "leasehold-tests",
+            target: "scenarios",
+            name: "scenarios::grow_after_shrink",
+            why: "whoever commits the next change echoes a later round with the same answer, so in a whole cluster the holds outlast what the leader believes",
+        },
     },
     Mutation {
         name: "lease-before-the-barrier",

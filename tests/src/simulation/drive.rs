@@ -5,14 +5,13 @@ use super::clients::{Asker, By};
 use super::disk::{Write, Written};
 use super::marks::Mark;
 use super::network::Body;
-use super::node::{Fate, Input, Process, ReadIndexes, Status, Watched};
+use super::node::{Fate, Input, Process, Status};
 use super::world::{Event, World};
-use leasehold::keyspace::{Keyspace, Reply};
-use leasehold_core::{Index, LeaseCell, NodeId, Read, Reading};
-use leasehold_driver::{Applied, Batch, Change, Recovered, StateMachine as _, snapshot};
+use leasehold::keyspace::Reply;
+use leasehold_core::{Index, NodeId, Read, Reading};
+use leasehold_driver::{Applied, Batch, Change, StateMachine as _, snapshot};
 use leasehold_raft::wire::{Envelope, MessageKind, Snapshot};
-use leasehold_raft::{Committed, Effect, Memory, Options, Output, Persist, ProposeError, Replica, StateRole};
-use std::collections::{BTreeMap, VecDeque};
+use leasehold_raft::{Committed, Effect, Output, Persist, ProposeError, StateRole};
 use std::time::Duration;
 
 /// The most inputs taken before their outputs are carried out, as in the driver.
@@ -21,123 +20,6 @@ const TURN: usize = 512;
 const INBOX: usize = 4_096;
 
 impl World {
-    /// Starts a process: what `start` in the driver does.
-    pub(super) fn start(&mut self, node: usize) {
-        let now = self.now;
-        let config = self.setup.timings[self.nodes[node].timing as usize];
-        let tracing = self.tracing();
-        let machine = &mut self.nodes[node];
-        if machine.process.is_some() {
-            return;
-        }
-        machine.starts_at = None;
-        machine.boot += 1;
-        machine.paused_with_lease = false;
-        machine.clock.forget_furthest();
-        let recovered = match machine.disk.recover() {
-            Ok(recovered) => recovered,
-            Err(what) => return self.fail(FailureKind::DiskOutOfOrder, format!("n{}: {what}", node + 1)),
-        };
-        let hold = config.hold();
-        let longest_hold = recovered.longest_hold.max(hold);
-        let (memory, applied) = recall(&recovered, self.setup.founders);
-        let founding = recovered.applied.index == 0;
-        if founding || longest_hold > recovered.longest_hold {
-            // Before the first echo, how long its hold may last; before the first message, where the log begins.
-            let first = Batch {
-                hard_state: founding.then_some(memory.hard_state),
-                reset_log: founding,
-                applied: founding.then(|| applied.clone()),
-                longest_hold: Some(longest_hold),
-                ..Batch::default()
-            };
-            if let Err(what) = machine.disk.commit(vec![first]) {
-                return self.fail(FailureKind::DiskOutOfOrder, what);
-            }
-        }
-        let seed = self.seed ^ (u64::from(machine.boot) << 40);
-        let options = Options { id: machine.id, config, seed, record: tracing };
-        let reading = machine.clock.read(now);
-        let replica = match Replica::restarted(options, memory, longest_hold, reading) {
-            Ok(replica) => replica,
-            Err(error) => {
-                let what = format!("n{} cannot start from what its predecessor wrote: {error}", node + 1);
-                return self.fail(FailureKind::DiskOutOfOrder, what);
-            }
-        };
-        let mut keyspace = Keyspace::default();
-        keyspace.restore(recovered.records);
-        let watched = Watched {
-            role: StateRole::Follower,
-            term: replica.term(),
-            statistics: *replica.statistics(),
-            holder: *replica.holder().statistics(),
-            lease: None,
-            transfer: None,
-            abandoned: false,
-            started: reading,
-            voided: false,
-        };
-        let process = Process {
-            cell: LeaseCell::new(),
-            view: keyspace.view(),
-            machine: keyspace,
-            durable_applied: applied.index,
-            applied,
-            lower_hold: longest_hold > hold,
-            unwritten: Batch::default(),
-            writes: BTreeMap::new(),
-            reads: VecDeque::new(),
-            unreachable: Vec::new(),
-            inbox: VecDeque::new(),
-            written: VecDeque::new(),
-            timer_fired: false,
-            turn_is_due: false,
-            status: Status { leads: false, term: replica.term(), leader: 0 },
-            waiting: Vec::new(),
-            read_indexes: ReadIndexes::default(),
-            forwarded: BTreeMap::new(),
-            request: 0,
-            seen: BTreeMap::new(),
-            requests: Vec::new(),
-            watched,
-            replica,
-        };
-        self.marks.reach_often(Mark::StartedUnderALongerHold, u64::from(process.lower_hold && !founding));
-        self.marks.reach_often(Mark::FolderRecovered, u64::from(self.setup.real_disks && !founding));
-        let (boot, tick) = (machine.boot, process.replica.tick());
-        machine.process = Some(process);
-        if self.tracing() {
-            self.note(node, "process", format!("starts, with a hold of {hold:?} and a lease of {:?}", config.lease()));
-        }
-        self.set_timer(node, boot, tick);
-    }
-
-    /// Ends a process where it stands.
-    pub(super) fn kill(&mut self, node: usize, why: &str) {
-        if self.nodes[node].process.is_none() {
-            return;
-        }
-        if self.tracing() {
-            self.note(node, "process", why.to_owned());
-            self.note_lease(node);
-        }
-        self.end_operations_of(node);
-        self.nodes[node].process = None;
-        let survives = self.dice.chance(500_000);
-        match self.nodes[node].disk.crash(survives) {
-            Ok((lost, under_way)) => {
-                self.marks.reach_often(Mark::UnsyncedWriteLost, lost as u64);
-                match under_way {
-                    Some(true) => self.marks.reach(Mark::CommitSurvivedUnreported),
-                    Some(false) => self.marks.reach(Mark::CommitTornAway),
-                    None => {}
-                }
-            }
-            Err(what) => self.fail(FailureKind::DiskOutOfOrder, what),
-        }
-    }
-
     /// Gives a process's loop an input.
     pub(super) fn give(&mut self, node: usize, input: Input) {
         let Some(process) = self.nodes[node].process.as_mut() else { return };
@@ -206,7 +88,7 @@ impl World {
         }
     }
 
-    fn set_timer(&mut self, node: usize, boot: u32, after: Duration) {
+    pub(super) fn set_timer(&mut self, node: usize, boot: u32, after: Duration) {
         let late = if self.healed { 0 } else { self.dice.below(self.setup.timer_delay + 1) };
         self.at(self.now + after.as_nanos() as u64 + late, Event::Timer { node: node as u8, boot });
     }
@@ -553,22 +435,4 @@ impl World {
             self.leader_is_news(node);
         }
     }
-}
-
-/// What the replica and the loop remember of what the disk holds, as in the driver.
-fn recall(recovered: &Recovered, founders: u64) -> (Memory, Applied) {
-    if recovered.applied.index == 0 {
-        let memory = Memory::founding((1..=founders).collect());
-        let (index, term) = memory.compacted;
-        let membership = memory.membership.clone();
-        return (memory, Applied { index, term, membership });
-    }
-    let memory = Memory {
-        hard_state: recovered.hard_state,
-        compacted: recovered.compacted,
-        entries: recovered.entries.clone(),
-        applied: recovered.applied.index,
-        membership: recovered.applied.membership.clone(),
-    };
-    (memory, recovered.applied.clone())
 }

@@ -78,7 +78,7 @@ impl World {
                 self.nodes[node].clock.fails = true;
                 self.at(now + lasts, Event::Ends(Ending::NoReadings { node: node as u8 }));
             }
-            Fault::StepBack { whom, by } => self.step_back(whom, by),
+            Fault::StepBack { whom, by, recovers } => self.step_back(whom, by, recovers),
             Fault::Wild { whom, what } => {
                 let node = self.whom(whom);
                 let clock = &mut self.nodes[node].clock;
@@ -134,6 +134,14 @@ impl World {
             Ending::NoReadings { node } => self.nodes[node as usize].clock.fails = false,
             Ending::Standing { node } => self.nodes[node as usize].clock.go_on(now),
             Ending::SlowDisk { node } => self.nodes[node as usize].disk.slower_by = 0,
+            Ending::Behind { node, boot, by } => {
+                // To a process that began in between it would be a leap ahead, which no clock may make.
+                let machine = &mut self.nodes[node as usize];
+                if machine.boot == boot && machine.process.is_some() {
+                    machine.clock.leap(now, Counter::Awake, by as i64);
+                    machine.clock.leap(now, Counter::Total, by as i64);
+                }
+            }
         }
     }
 
@@ -198,7 +206,7 @@ impl World {
 
     /// Both counters fall back. What the protocol promises rests on whoever holds a lease there taking a reading before and one
     /// after, so that it sees the step; readers are exposed in between, so nobody reads in between.
-    fn step_back(&mut self, whom: Whom, by: Nanos) {
+    fn step_back(&mut self, whom: Whom, by: Nanos, recovers: Option<Nanos>) {
         let (now, node) = (self.now, self.whom(whom));
         if !self.nodes[node].loop_runs(now) || self.nodes[node].clock.fails || self.nodes[node].clock.flaky_ppm > 0 {
             return;
@@ -213,6 +221,10 @@ impl World {
                 machine.clock.leap(now, Counter::Awake, -(by as i64));
                 machine.clock.leap(now, Counter::Total, -(by as i64));
             }
+        }
+        if let Some(after) = recovers {
+            let boot = self.nodes[node].boot;
+            self.at(now + after, Event::Ends(Ending::Behind { node: node as u8, boot, by }));
         }
         self.turn(node);
     }

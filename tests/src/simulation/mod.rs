@@ -8,7 +8,7 @@
 //! ([`Batch`](leasehold_driver::Batch), [`Recovered`](leasehold_driver::Recovered)); and, in some seeds, the data folder itself
 //! ([`Storage`](leasehold_storage::Storage)). What is copied here, because the originals are asynchronous, is the loop of
 //! `driver/src/drive.rs` (in `drive.rs`) and the order in which `server/src/executor.rs`, `follower.rs` and `peers.rs` do
-//! things (in `clients.rs`).
+//! things (in `clients.rs` and `peers.rs`).
 //!
 //! # What a seed decides
 //!
@@ -46,11 +46,14 @@ mod faults;
 mod marks;
 mod network;
 mod node;
+mod patterns;
+mod peers;
 mod plan;
 mod promises;
 mod setup;
 mod shrink;
 mod soak;
+mod starts;
 mod trace;
 mod world;
 

@@ -1,6 +1,7 @@
 //! What a seed plans to go wrong, and when.
 
 use super::dice::Dice;
+use super::patterns;
 use super::setup::Setup;
 use super::{Clocks, Nanos};
 use std::fmt;
@@ -86,8 +87,8 @@ pub enum Fault {
     DiskError { whom: Whom, down: Nanos },
     /// A clock gives no readings.
     NoReadings { whom: Whom, lasts: Nanos },
-    /// Both counters of a clock fall back, so far that whoever runs there sees it.
-    StepBack { whom: Whom, by: Nanos },
+    /// Both counters of a clock fall back, so far that whoever runs there sees it; perhaps only for a while.
+    StepBack { whom: Whom, by: Nanos, recovers: Option<Nanos> },
     /// A clock's wild counter does something.
     Wild { whom: Whom, what: Wildness },
     /// A clock's rate error changes, within the drift.
@@ -197,6 +198,7 @@ pub(super) fn draw(seed: u64, setup: &Setup, clocks: Clocks) -> Vec<Planned> {
             at += 1 + dice.below(2 * gap);
         }
     }
+    patterns::draw(seed, setup, &mut plan);
     plan.sort_by_key(|planned| planned.at);
     for (number, planned) in plan.iter_mut().enumerate() {
         planned.number = number;
@@ -236,7 +238,10 @@ fn draw_fault(dice: &mut Dice, kind: usize, setup: &Setup) -> Fault {
         8 => Fault::SlowDisk { whom, by: dice.of_any_size(heartbeat / 4, hold * 2), lasts },
         9 => Fault::DiskError { whom, down: lasts },
         10 => Fault::NoReadings { whom, lasts },
-        11 => Fault::StepBack { whom, by: dice.of_any_size(1, hold * 4) },
+        11 => {
+            let by = dice.of_any_size(1, hold * 4);
+            Fault::StepBack { whom, by, recovers: dice.chance(400_000).then_some(lasts) }
+        }
         12 => {
             let by = dice.of_any_size(1, hold * 4);
             let what = dice.pick(&[Wildness::Stands(lasts), Wildness::Leaps(by), Wildness::FallsBack(by)]);

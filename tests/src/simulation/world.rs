@@ -67,6 +67,8 @@ pub(super) enum Ending {
     Standing { node: u8 },
     /// A disk is as fast as before.
     SlowDisk { node: u8 },
+    /// A clock that fell back recovers, if the process that saw it fall still runs.
+    Behind { node: u8, boot: u32, by: Nanos },
 }
 
 /// Virtual time and everything in it.
