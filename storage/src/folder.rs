@@ -27,6 +27,8 @@ const LOST_AND_FOUND: &str = "lost+found";
 /// In the data folder: whose it is, and fjall's own folder.
 const IDENTITY_FILE: &str = "identity";
 const DATABASE_FOLDER: &str = "fjall";
+/// In the data folder, until fjall's own is whole: nothing was ever committed in it.
+const UNUSED_FILE: &str = "unused";
 
 /// Hardly anything is read while running: whoever recovered a group keeps its records and the end of its log in memory.
 const CACHE_BYTES: u64 = 1 << 20;
@@ -110,16 +112,23 @@ impl Storage {
         let identity_file = Anchor::new(identity_path.clone(), &fs::metadata(&identity_path).map_err(unusable)?);
 
         let database_path = data.join(DATABASE_FOLDER);
-        sorted::check(&database_path).map_err(in_folder)?;
-        let last = journal::check(&database_path, owner.salt).map_err(in_folder)?;
-        let (database, keyspace) = reading(|| open_database(&database_path)).map_err(in_folder)?;
-        let commits = reading(|| newest_commit(&keyspace, owner.salt)).map_err(in_folder)?;
-        if last.is_some_and(|last| last != commits) {
-            let detail = format!("the last commit in the journal is not commit {commits}, the last that was read");
-            return Err(OpenError::Damaged { path, detail });
-        }
-        let journal = Watched::new(database_path).map_err(in_folder)?;
         let salt = owner.salt;
+        let unused = data.join(UNUSED_FILE);
+        let (database, keyspace, commits) = if unused.try_exists().map_err(unusable)? {
+            let (database, keyspace) = create_database(&database_path, &unused).map_err(in_folder)?;
+            (database, keyspace, 0)
+        } else {
+            sorted::check(&database_path).map_err(in_folder)?;
+            let last = journal::check(&database_path, salt).map_err(in_folder)?;
+            let (database, keyspace) = reading(|| open_database(&database_path)).map_err(in_folder)?;
+            let commits = reading(|| newest_commit(&keyspace, salt)).map_err(in_folder)?;
+            if last.is_some_and(|last| last != commits) {
+                let detail = format!("the last commit in the journal is not commit {commits}, the last that was read");
+                return Err(OpenError::Damaged { path, detail });
+            }
+            (database, keyspace, commits)
+        };
+        let journal = Watched::new(database_path).map_err(in_folder)?;
         let groups = BTreeMap::new();
         let looked = now();
         Ok(Storage { keyspace, database, commits, salt, groups, journal, identity_file, lock_file, lock, looked, path })
@@ -279,11 +288,25 @@ fn create_data(path: &Path, identity: &Identity) -> Result<(), Fault> {
     let salt = RandomState::new().hash_one(&identity.cluster);
     let owner = Owner { cluster: identity.cluster.clone(), node: identity.node, salt };
     fs::write(unfinished.join(IDENTITY_FILE), owner.encode())?;
-    drop(open_database(&unfinished.join(DATABASE_FOLDER))?);
+    File::create(unfinished.join(UNUSED_FILE))?;
     sync_everything(&unfinished)?;
     fs::rename(&unfinished, path.join(DATA_FOLDER))?;
     sync_folder(path)?;
     Ok(())
+}
+
+/// Makes fjall's folder, and lets the file `unused` go once all of it is durable. It stays open: a journal is allotted in
+/// advance by whoever creates it, and one that is opened again grows with every commit, which costs the file system twice.
+fn create_database(path: &Path, unused: &Path) -> Result<(Database, Keyspace), Fault> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let created = open_database(path)?;
+    sync_everything(path)?;
+    fs::remove_file(unused)?;
+    sync_folder(unused.parent().unwrap_or(path))?;
+    Ok(created)
 }
 
 fn sync_everything(folder: &Path) -> io::Result<()> {

@@ -15,6 +15,7 @@
 //! | --- | --- |
 //! | `LOCK` | locked while a process uses the folder; empty |
 //! | `data/identity` | the format, and whose folder it is |
+//! | `data/unused` | until fjall's folder is whole; nothing was committed while it is there |
 //! | `data/fjall/` | everything else; `*.jnl` are the journals |
 //! | `data.new/` | a first start that did not finish; replaced by the next |
 //!

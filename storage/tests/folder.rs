@@ -71,8 +71,15 @@ fn a_first_start_that_did_not_finish_is_begun_again() {
     fs::write(dir.path().join("LOCK"), "").expect("a lock file");
     fs::create_dir_all(dir.path().join("data.new/fjall")).expect("an unfinished folder");
     fs::write(dir.path().join("data.new/fjall/version"), "half a file").expect("in it");
-    open(dir.path());
+    drop(open(dir.path()));
     assert!(!dir.path().join("data.new").exists());
+    assert!(!dir.path().join("data/unused").exists());
+
+    // It may also have got as far as fjall's own folder.
+    fs::write(dir.path().join("data/unused"), "").expect("the mark of a folder that nothing was committed in");
+    fs::remove_dir_all(dir.path().join("data/fjall/keyspaces")).expect("a half of it");
+    open(dir.path());
+    assert!(!dir.path().join("data/unused").exists());
 }
 
 #[test]
