@@ -132,8 +132,7 @@ fn strike_processes(arguments: &Arguments) -> ExitCode {
         RuntimeArgument::Smol => nemesis::Runtime::Smol,
     };
     let (seconds, seed) = (arguments.seconds, arguments.seed);
-    let summary =
-        nemesis::run(&nemesis::Options { seconds, seed, runtime, faults: nemesis::Fault::ALL.to_vec() });
+    let summary = nemesis::run(&nemesis::Options { seconds, seed, runtime, faults: nemesis::Fault::ALL.to_vec() });
     println!("{summary}");
     if summary.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -49,7 +49,11 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         switches: &[],
         scenarios: &[],
         breaks: "the engine takes for durable what a campaign rests on",
-        edits: &[Edit { file: REPLICA, find: "let durable = self.gate.is_idle()", with: "let durable = $on || self.gate.is_idle()" }],
+        edits: &[Edit {
+            file: REPLICA,
+            find: "let durable = self.gate.is_idle()",
+            with: "let durable = $on || self.gate.is_idle()",
+        }],
         noticed_by: By::Soak,
     },
     Mutation {

@@ -1,6 +1,6 @@
 //! The grantor, and handing leadership over.
 
-use super::{By, Edit, GRANTOR, HOLDER, LOOP, Mutation, OUTPUT, REPLICA};
+use super::{By, Edit, GRANTOR, HOLDER, Mutation, OUTPUT, REPLICA, STARTS};
 use crate::rules::Rule;
 
 pub(super) const MUTATIONS: &[Mutation] = &[
@@ -191,7 +191,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         scenarios: &[],
         breaks: "a node echoes under a hold that its disk does not know of",
         edits: &[Edit {
-            file: LOOP,
+            file: STARTS,
             find: "longest_hold: Some(longest_hold), ..Batch::default()",
             with: "longest_hold: (!$on).then_some(longest_hold), ..Batch::default()",
         }],

@@ -85,5 +85,7 @@ const OUTPUT: &str = "engine-raft/src/output.rs";
 const FOLDER: &str = "storage/src/folder.rs";
 /// The simulator's copy of `driver/src/drive.rs`.
 const LOOP: &str = "tests/src/simulation/drive.rs";
+/// The simulator's copy of how `driver/src/drive.rs` starts a process.
+const STARTS: &str = "tests/src/simulation/starts.rs";
 /// The simulator's copy of what `server/src/executor.rs`, `follower.rs` and `peers.rs` do.
 const SERVER: &str = "tests/src/simulation/clients.rs";

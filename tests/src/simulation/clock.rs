@@ -36,6 +36,12 @@ pub(super) struct Clock {
     pub flaky_ppm: u32,
     /// The furthest readings it gave; a node whose clock is behind them has no use for it until it has caught up.
     furthest: (u64, u64),
+    /// The newest reading that the grantor surely took, and whether it may have taken one since that looked no older although the
+    /// clock had fallen back.
+    taken: (u64, u64),
+    deceived: bool,
+    /// Whether it is yet to make up for having fallen back.
+    owes: bool,
     dice: Dice,
 }
 
@@ -55,6 +61,9 @@ impl Clock {
             fails: false,
             flaky_ppm,
             furthest: (0, 0),
+            taken: (0, 0),
+            deceived: false,
+            owes: false,
             dice,
         }
     }
@@ -79,6 +88,7 @@ impl Clock {
         }
         let (awake, total) = self.shows(now);
         self.furthest = (self.furthest.0.max(awake), self.furthest.1.max(total));
+        self.deceived |= awake >= self.taken.0 && total >= self.taken.1;
         Some(Instant::from_nanos(awake, total))
     }
 
@@ -133,9 +143,38 @@ impl Clock {
         }
     }
 
-    /// The clock of a machine that was started again: its counters know nothing of what they showed before.
+    /// The process that begins now knows nothing of what the clock has shown before.
     pub(super) fn forget_furthest(&mut self) {
-        self.furthest = (0, 0);
+        (self.furthest, self.taken, self.owes) = ((0, 0), (0, 0), false);
+    }
+
+    /// The grantor has surely taken this reading.
+    pub(super) fn is_taken(&mut self, reading: Instant) {
+        let reading = (reading.awake_nanos(), reading.total_nanos());
+        if reading.0 >= self.taken.0 && reading.1 >= self.taken.1 {
+            self.taken = reading;
+        }
+    }
+
+    /// Both counters fall back. Returns whether they may make up for it later, if that is wanted.
+    pub(super) fn fall_back(&mut self, now: u64, by: i64, recovers: bool) -> bool {
+        self.leap(now, Counter::Awake, -by);
+        self.leap(now, Counter::Total, -by);
+        let may_recover = recovers && !self.owes;
+        if may_recover {
+            (self.owes, self.deceived) = (true, false);
+        }
+        may_recover
+    }
+
+    /// Both counters make up for having fallen back. They may do so only if no grantor has set a hold by a reading from before:
+    /// it would end early, and no rule could help it.
+    pub(super) fn recover(&mut self, now: u64, by: i64) {
+        self.owes = false;
+        if !self.deceived {
+            self.leap(now, Counter::Awake, by);
+            self.leap(now, Counter::Total, by);
+        }
     }
 
     fn settle(&mut self, now: u64) {

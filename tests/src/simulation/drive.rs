@@ -166,6 +166,9 @@ impl World {
         let withheld = process.replica.statistics().votes_withheld;
         process.replica.handle_envelope(reading, from, envelope, &process.cell);
         let withheld = process.replica.statistics().votes_withheld - withheld;
+        let (replica, term) = (&process.replica, process.replica.term());
+        let follows = replica.role() == StateRole::Follower && replica.leader() == from;
+        let echoes = follows && round.is_some_and(|(of, _)| of == term);
         self.marks.reach_often(Mark::FrameOfAnEarlierTerm, u64::from(earlier));
         if votes > 0 {
             let released = release.is_some();
@@ -177,6 +180,9 @@ impl World {
         }
         if withheld < votes {
             self.check_vote(node, from);
+        }
+        if let Some(reading) = reading.filter(|_| echoes) {
+            self.nodes[node].clock.is_taken(reading);
         }
         if round.is_some() {
             self.note_promise(node);

@@ -138,8 +138,7 @@ impl World {
                 // To a process that began in between it would be a leap ahead, which no clock may make.
                 let machine = &mut self.nodes[node as usize];
                 if machine.boot == boot && machine.process.is_some() {
-                    machine.clock.leap(now, Counter::Awake, by as i64);
-                    machine.clock.leap(now, Counter::Total, by as i64);
+                    machine.clock.recover(now, by as i64);
                 }
             }
         }
@@ -211,6 +210,7 @@ impl World {
         if !self.nodes[node].loop_runs(now) || self.nodes[node].clock.fails || self.nodes[node].clock.flaky_ppm > 0 {
             return;
         }
+        let mut recovers = recovers;
         for steps in [true, false] {
             let machine = &mut self.nodes[node];
             let reading = machine.clock.read(now);
@@ -218,8 +218,8 @@ impl World {
                 process.replica.handle_timeout(reading, &process.cell);
             }
             if steps {
-                machine.clock.leap(now, Counter::Awake, -(by as i64));
-                machine.clock.leap(now, Counter::Total, -(by as i64));
+                let may_recover = machine.clock.fall_back(now, by as i64, recovers.is_some());
+                recovers = recovers.filter(|_| may_recover);
             }
         }
         if let Some(after) = recovers {

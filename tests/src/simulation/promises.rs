@@ -100,7 +100,13 @@ impl World {
                 {
                     Some("the vote")
                 }
-                MessageKind::AppendResponse if !message.reject && message.index > last => Some("the entries"),
+                // What was acknowledged in an earlier term may have been overwritten since by the leader of a later one, as far as
+                // it was not committed.
+                MessageKind::AppendResponse
+                    if !message.reject && message.term == hard_state.term && message.index > last =>
+                {
+                    Some("the entries")
+                }
                 _ => None,
             };
             if let Some(missing) = missing {

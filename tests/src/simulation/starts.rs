@@ -87,7 +87,8 @@ impl World {
             waiting: Vec::new(),
             read_indexes: ReadIndexes::default(),
             forwarded: BTreeMap::new(),
-            request: 0,
+            // Of no other process of this node, whose answers may still be on their way.
+            request: u64::from(machine.boot) << 32,
             seen: BTreeMap::new(),
             requests: Vec::new(),
             watched,
