@@ -1,5 +1,4 @@
-//! The `raft` crate's own lease reads, [`ReadOnlyOption::LeaseBased`](raft::ReadOnlyOption::LeaseBased), without holder or
-//! grantor.
+//! The `raft` crate's own lease reads, [`ReadOnlyOption::LeaseBased`], without holder or grantor.
 //!
 //! Set up as its documentation recommends: check-quorum (which it insists on), pre-vote, an election timeout of ten heartbeats,
 //! and the `ready`/`advance` loop of its crate docs. A heartbeat and the least election timeout are as long as ours. In its favour:

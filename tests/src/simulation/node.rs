@@ -44,6 +44,8 @@ pub(super) struct Node {
     pub promise: Option<Promise>,
     /// The newest round it echoed, and which of its processes did.
     pub echoed: Option<(u32, TermRound)>,
+    /// The newest release it was shown, and which of its processes was.
+    pub released: Option<(u32, TermRound)>,
 }
 
 /// What a node promised when it first echoed its newest round.

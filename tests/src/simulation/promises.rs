@@ -32,17 +32,24 @@ impl World {
         }
     }
 
-    /// A node was shown a release. If it covers all that it echoed, nothing is promised until the next echo, not even to those
-    /// who do not show it; but what was promised before a restart, no release covers.
+    /// A node was shown a release. It is true for ever, so what it covers binds nobody, echoed before or repeated later; but what
+    /// was promised before a restart, no release covers.
     pub(super) fn note_release(&mut self, node: usize, (term, round): (Term, Round)) {
         let machine = &mut self.nodes[node];
-        let boot = machine.boot;
-        machine.promise.take_if(|promise| promise.boot == boot && promise.echoed <= TermRound { term, round });
+        let through = TermRound { term, round };
+        let known = machine.released.filter(|(boot, known)| *boot == machine.boot && *known >= through);
+        machine.released = known.or(Some((machine.boot, through)));
     }
 
     /// What keeps a node from helping to elect anyone now, if something does.
     fn bound(&self, node: usize) -> Option<Promise> {
-        self.nodes[node].promise.filter(|promise| self.now < promise.until && self.clocks == Clocks::Within)
+        let machine = &self.nodes[node];
+        let released = |promise: &Promise| {
+            let of_this_process = machine.released.filter(|(boot, _)| *boot == promise.boot && *boot == machine.boot);
+            of_this_process.is_some_and(|(_, through)| promise.echoed <= through)
+        };
+        let in_time = machine.promise.filter(|promise| self.now < promise.until && self.clocks == Clocks::Within);
+        in_time.filter(|promise| !released(promise))
     }
 
     /// A request for a vote reached a node's engine.

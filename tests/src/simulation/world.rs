@@ -138,6 +138,7 @@ impl World {
                 starts_at: None,
                 promise: None,
                 echoed: None,
+                released: None,
             }
         };
         let link = |at: usize| Link::new(Dice::new(seed, 2_000 + at as u64));
