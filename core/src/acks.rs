@@ -17,7 +17,9 @@ pub(crate) struct Acks {
 /// What an acknowledgement was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Noted {
-    /// Newer than all from this voter before it.
+    /// Newer than all from this voter before it, and it completed a quorum: the quorum round moved.
+    Completing,
+    /// Newer than all from this voter before it, and the quorum round stays.
     Newer,
     /// Not newer than an earlier one of this voter, or than what counts at all.
     Old,
@@ -61,6 +63,7 @@ impl Acks {
             && (self.voters.outgoing().is_empty() || has_majority(self.beyond[1], self.voters.outgoing()))
         {
             self.advance();
+            return Noted::Completing;
         }
         Noted::Newer
     }
@@ -87,9 +90,25 @@ impl Acks {
         let [incoming, outgoing] = &self.rounds;
         let incoming = &incoming[..self.voters.incoming().len()];
         let outgoing = &outgoing[..self.voters.outgoing().len()];
-        let mut quorum = majority_round(incoming, self.quorum);
+        if outgoing.is_empty() && self.beyond[0] == incoming.len() / 2 + 1 {
+            // As it nearly always is: a majority is just complete, and has reached the least of its rounds.
+            let (mut least, mut there) = (Round::MAX, 0);
+            for round in incoming.iter().copied() {
+                if round <= self.quorum || round > least {
+                    continue;
+                }
+                if round < least {
+                    (least, there) = (round, 0);
+                }
+                there += 1;
+            }
+            self.quorum = least;
+            self.beyond[0] -= there;
+            return;
+        }
+        let mut quorum = majority_round(incoming);
         if !outgoing.is_empty() {
-            quorum = quorum.min(majority_round(outgoing, self.quorum));
+            quorum = quorum.min(majority_round(outgoing));
         }
         self.quorum = quorum;
         self.beyond = [incoming, outgoing].map(|half| half.iter().filter(|round| **round > quorum).count());
@@ -106,17 +125,8 @@ fn has_majority(count: usize, half: &[NodeId]) -> bool {
     count > half.len() / 2
 }
 
-/// The greatest round that a majority reached, given that a majority is beyond `known`.
-fn majority_round(rounds: &[Round], known: Round) -> Round {
-    let (mut beyond, mut least) = (0, Round::MAX);
-    for round in rounds.iter().filter(|round| **round > known) {
-        beyond += 1;
-        least = least.min(*round);
-    }
-    if beyond == rounds.len() / 2 + 1 {
-        return least;
-    }
-    // Only in a joint configuration, whose other half lagged behind.
+/// The greatest round that a majority reached.
+fn majority_round(rounds: &[Round]) -> Round {
     let reached = |round: &Round| rounds.iter().filter(|other| **other >= *round).count() > rounds.len() / 2;
     rounds.iter().copied().filter(reached).max().unwrap_or(0)
 }
@@ -152,6 +162,30 @@ mod tests {
         let joint = Voters::joint(&[1, 2, 3], &[3, 4, 5]).unwrap();
         assert_eq!(quorum_round(joint, &[(1, 9), (2, 9), (3, 9)]), 0);
         assert_eq!(quorum_round(joint, &[(1, 9), (2, 9), (3, 5), (4, 7)]), 5);
+    }
+
+    #[test]
+    fn the_quorum_round_is_what_counting_all_of_them_gives() {
+        let halves: [(&[NodeId], &[NodeId]); 4] =
+            [(&[1, 2, 3], &[]), (&[1, 2, 3, 4], &[]), (&[1, 2, 3, 4, 5, 6, 7], &[]), (&[1, 2, 3], &[3, 4, 5, 6])];
+        for (incoming, outgoing) in halves {
+            let voters = match outgoing {
+                [] => Voters::simple(incoming).unwrap(),
+                _ => Voters::joint(incoming, outgoing).unwrap(),
+            };
+            let mut acks = Acks::none(voters);
+            let mut draw = 1_u64;
+            for turn in 0..4_000 {
+                draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let id = 1 + (draw >> 33) % 7;
+                acks.note(id, turn / 8 + (draw >> 60), 0);
+                let mut counted = majority_round(&acks.rounds[0][..incoming.len()]);
+                if !outgoing.is_empty() {
+                    counted = counted.min(majority_round(&acks.rounds[1][..outgoing.len()]));
+                }
+                assert_eq!(acks.quorum_round(), counted, "turn {turn} of {incoming:?} and {outgoing:?}");
+            }
+        }
     }
 
     #[test]

@@ -216,10 +216,8 @@ impl Holder {
     pub fn handle_event(&mut self, now: Reading, event: Event, cell: &LeaseCell) {
         let steady = self.observe(now);
         if let Event::Acked { from, round } = event {
-            let before = self.quorum_round();
-            self.count_ack(from, round);
             // Else nothing has changed that the published lease rests on.
-            if !steady || self.quorum_round() != before {
+            if self.count_ack(from, round) || !steady {
                 self.publish(cell);
             }
         } else {
@@ -234,7 +232,7 @@ impl Holder {
         match event {
             Event::Elected { term, voters, barrier, commit } => self.elect(now, term, voters, barrier, commit),
             Event::Deposed => self.depose(),
-            Event::Acked { from, round } => self.count_ack(from, round),
+            Event::Acked { .. } => unreachable!("acknowledgements are counted where they come in"),
             Event::Committed(index) => {
                 let leading = self.leading.as_mut().expect("only a leader is told of commits");
                 leading.commit = leading.commit.max(index);
@@ -356,19 +354,22 @@ impl Holder {
         self.stamps.void();
     }
 
+    /// Returns whether the quorum round moved.
     #[inline]
-    fn count_ack(&mut self, from: NodeId, ack: TermRound) {
+    fn count_ack(&mut self, from: NodeId, ack: TermRound) -> bool {
         let Some(leading) = self.leading.as_mut().filter(|leading| leading.term == ack.term) else {
             self.statistics.acks_of_other_terms += 1;
-            return;
+            return false;
         };
         // One that was never opened cannot be newer than anything.
         let base = if ack.round > self.newest { Round::MAX } else { leading.base };
         match leading.acks.note(from, ack.round, base) {
+            Noted::Completing => return true,
             Noted::Newer => {}
             Noted::Old => self.statistics.acks_out_of_order += 1,
             Noted::Stranger => self.statistics.acks_of_strangers += 1,
         }
+        false
     }
 
     fn answer(&mut self, now: Reading) -> Result<Read, ReadError> {

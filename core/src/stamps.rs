@@ -61,9 +61,13 @@ impl Stamps {
         self.newest_first().next()
     }
 
+    #[inline]
     fn newest_first(&self) -> impl Iterator<Item = Stamp> + '_ {
-        let (newer, older) = self.ring.split_at(self.next);
-        newer.iter().rev().chain(older.iter().rev()).take(self.len).copied()
+        let mut after = self.next;
+        (0..self.len).map(move |_| {
+            after = after.checked_sub(1).unwrap_or(CAPACITY - 1);
+            self.ring[after]
+        })
     }
 }
 

@@ -9,15 +9,19 @@ use crate::runtime::Runtime;
 use crate::snapshot;
 use crate::writer::{self, Write, Written};
 use async_channel::{Receiver, Sender};
+use bytes::Bytes;
 use futures::FutureExt as _;
+use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use leasehold_clock::Clock;
 use leasehold_core::{Index, Instant, LeaseCell, NodeId, Read, Reading};
 use leasehold_raft::wire::{Envelope, Snapshot};
-use leasehold_raft::{Committed, Effect, Memory, Output, Persist, ProposeError, Replica, StateRole};
+use leasehold_raft::{Committed, Effect, Memory, Output, Persist, Position, ProposeError, Replica, StateRole};
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 /// The most inputs waiting for the loop; whoever brings more waits.
@@ -200,6 +204,8 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
             if !self.take(wake) {
                 return;
             }
+            // Whoever else is ready now goes first. What they bring shares this turn: its frames, its sync, its answers.
+            others_first().await;
             for _ in 1..TURN {
                 // Taken out only to be dealt with: what this turn has no room for stays in its channel.
                 let next = written.try_recv().map(Wake::Written).or_else(|_| inputs.try_recv().map(Wake::Input));
@@ -250,11 +256,11 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
                     );
                 }
             }
-            Input::Write { command, answer } => {
-                if let Err(error) = self.propose(now, command, &answer) {
-                    let _ = answer.try_send(Err(error));
-                }
-            }
+            Input::Write { command, answer } => match self.propose(now, command) {
+                Ok(position) => self.writes.park(position, now, answer),
+                // Who asked may have left.
+                Err(error) => drop(answer.send(Err(error))),
+            },
             Input::Read { answer } => self.read(now, answer),
             Input::Transfer { to } => {
                 let cell = cell(&self.shared, &self.unused_cell, self.read_mode);
@@ -268,12 +274,7 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
         }
     }
 
-    fn propose(
-        &mut self,
-        now: Reading,
-        command: bytes::Bytes,
-        answer: &Sender<Result<M::Output, WriteError>>,
-    ) -> Result<(), WriteError> {
+    fn propose(&mut self, now: Reading, command: Bytes) -> Result<Position, WriteError> {
         if self.stopping {
             return Err(WriteError::Stopping);
         }
@@ -281,17 +282,15 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
             return Err(WriteError::Overloaded);
         }
         let cell = cell(&self.shared, &self.unused_cell, self.read_mode);
-        let position = self.replica.propose(now, command, cell).map_err(|error| match error {
+        self.replica.propose(now, command, cell).map_err(|error| match error {
             ProposeError::NotLeader | ProposeError::HandingOver => WriteError::NotLeader,
             ProposeError::Busy | ProposeError::Voters(_) => WriteError::Overloaded,
-        })?;
-        self.writes.park(position, now, answer.clone());
-        Ok(())
+        })
     }
 
-    fn read(&mut self, now: Reading, answer: Sender<Result<ReadGrant, ReadError>>) {
+    fn read(&mut self, now: Reading, answer: oneshot::Sender<Result<ReadGrant, ReadError>>) {
         if self.stopping {
-            let _ = answer.try_send(Err(ReadError::Stopping));
+            let _ = answer.send(Err(ReadError::Stopping));
             return;
         }
         let cell = cell(&self.shared, &self.unused_cell, self.read_mode);
@@ -305,7 +304,7 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
             Ok(Read::Quorum(ticket)) => return self.reads.park(ticket, now, answer),
             Err(leasehold_core::ReadError::NotLeader) => Err(ReadError::NotLeader),
         };
-        let _ = answer.try_send(outcome);
+        let _ = answer.send(outcome);
     }
 
     /// Returns whether the disk is still good.
@@ -537,6 +536,19 @@ impl<R: Runtime, M: StateMachine> Drop for Driver<R, M> {
         self.shared.status_changed.notify(usize::MAX);
         self.shared.applied_moved.notify(usize::MAX);
     }
+}
+
+/// Lets the tasks that are ready run before this one goes on.
+async fn others_first() {
+    let mut gone = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut gone, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// The cell the replica publishes to.

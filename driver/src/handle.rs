@@ -1,9 +1,10 @@
 //! How the rest of a process talks to a running driver.
 
 use crate::machine::StateMachine;
-use async_channel::{Receiver, Sender};
+use async_channel::Sender;
 use bytes::Bytes;
 use event_listener::Event;
+use futures::channel::oneshot;
 use leasehold_core::{Index, LeaseCell, NodeId, Term};
 use leasehold_raft::wire::Envelope;
 use parking_lot::Mutex;
@@ -94,8 +95,8 @@ pub enum WriteError {
 /// One input of the driver.
 pub(crate) enum Input<O> {
     Envelope { from: NodeId, envelope: Envelope },
-    Write { command: Bytes, answer: Sender<Result<O, WriteError>> },
-    Read { answer: Sender<Result<ReadGrant, ReadError>> },
+    Write { command: Bytes, answer: oneshot::Sender<Result<O, WriteError>> },
+    Read { answer: oneshot::Sender<Result<ReadGrant, ReadError>> },
     Transfer { to: NodeId },
     Stop,
 }
@@ -185,12 +186,12 @@ impl<M: StateMachine> Handle<M> {
     /// [`WriteError`]; only [`WriteError::Uncertain`] leaves open whether the command was or will be executed.
     pub async fn write(&self, command: Bytes) -> Result<M::Output, WriteError> {
         assert!(!command.is_empty(), "an empty command cannot be told from a leader's own entry");
-        let (answer, outcome) = async_channel::bounded(1);
+        let (answer, outcome) = oneshot::channel();
         if self.inbox.send(Input::Write { command, answer }).await.is_err() {
             return Err(WriteError::Stopping);
         }
         // The driver answers whatever it took; it ends without an answer only when it is killed with the write in hand.
-        outcome.recv().await.unwrap_or(Err(WriteError::Uncertain))
+        outcome.await.unwrap_or(Err(WriteError::Uncertain))
     }
 
     /// Asks the driver for leave to read: by the lease if it holds, else by one quorum round shared with others.
@@ -198,11 +199,11 @@ impl<M: StateMachine> Handle<M> {
     /// # Errors
     /// [`ReadError`].
     pub async fn read(&self) -> Result<ReadGrant, ReadError> {
-        let (answer, outcome): (_, Receiver<_>) = async_channel::bounded(1);
+        let (answer, outcome) = oneshot::channel();
         if self.inbox.send(Input::Read { answer }).await.is_err() {
             return Err(ReadError::Stopping);
         }
-        outcome.recv().await.unwrap_or(Err(ReadError::Stopping))
+        outcome.await.unwrap_or(Err(ReadError::Stopping))
     }
 
     /// Hands the driver what a peer's replica sent. Waits while the driver is behind.

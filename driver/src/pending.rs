@@ -1,7 +1,7 @@
 //! Writes and reads that wait for their fate.
 
 use crate::handle::{ReadError, ReadGrant, WriteError};
-use async_channel::Sender;
+use futures::channel::oneshot::Sender;
 use leasehold_core::{Index, Reading, Round, Term, Ticket};
 use leasehold_raft::Position;
 use std::collections::{BTreeMap, VecDeque};
@@ -22,10 +22,12 @@ struct Waiting<T> {
 impl<T> Waiting<T> {
     /// Answers, if anyone still wants to know.
     fn answer(self, outcome: T) {
-        let _ = self.answer.try_send(outcome);
+        let _ = self.answer.send(outcome);
     }
 
-    fn is_overdue(&self, now: Reading) -> bool {
+    fn is_overdue(&mut self, now: Reading) -> bool {
+        // What was parked while the clock gave nothing has waited since the first reading after it.
+        self.since = self.since.or(now);
         now.zip(self.since).is_some_and(|(now, since)| now.elapsed_since(since).at_most >= PATIENCE)
     }
 }
@@ -130,10 +132,11 @@ impl Reads {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use async_channel::Receiver;
+    use futures::channel::oneshot::{self, Receiver};
+    use leasehold_core::Instant;
 
     fn park(writes: &mut Writes<&'static str>, term: Term, index: Index) -> Receiver<Result<&'static str, WriteError>> {
-        let (answer, outcome) = async_channel::bounded(1);
+        let (answer, outcome) = oneshot::channel();
         writes.park(Position { term, index }, None, answer);
         outcome
     }
@@ -141,31 +144,44 @@ mod tests {
     #[test]
     fn a_write_is_acknowledged_only_in_its_own_place_and_term() {
         let mut writes = Writes::new();
-        let mine = park(&mut writes, 2, 7);
-        let next = park(&mut writes, 2, 8);
+        let mut mine = park(&mut writes, 2, 7);
+        let mut next = park(&mut writes, 2, 8);
         writes.applied(Position { term: 2, index: 7 }, Some("done"));
-        assert_eq!(mine.try_recv(), Ok(Ok("done")));
-        assert!(next.is_empty());
+        assert_eq!(mine.try_recv(), Ok(Some(Ok("done"))));
+        assert_eq!(next.try_recv(), Ok(None));
         writes.applied(Position { term: 3, index: 8 }, Some("another's"));
-        assert_eq!(next.try_recv(), Ok(Err(WriteError::NotLeader)), "its place was taken: it never happened");
+        assert_eq!(next.try_recv(), Ok(Some(Err(WriteError::NotLeader))), "its place was taken: it never happened");
     }
 
     #[test]
     fn of_two_writes_for_one_place_the_committed_one_is_acknowledged() {
         let mut writes = Writes::new();
-        let old = park(&mut writes, 2, 7);
-        let new = park(&mut writes, 5, 7);
+        let mut old = park(&mut writes, 2, 7);
+        let mut new = park(&mut writes, 5, 7);
         writes.applied(Position { term: 2, index: 7 }, Some("the old one, after all"));
-        assert_eq!(old.try_recv(), Ok(Ok("the old one, after all")));
-        assert_eq!(new.try_recv(), Ok(Err(WriteError::NotLeader)));
+        assert_eq!(old.try_recv(), Ok(Some(Ok("the old one, after all"))));
+        assert_eq!(new.try_recv(), Ok(Some(Err(WriteError::NotLeader))));
+    }
+
+    #[test]
+    fn what_is_parked_without_a_reading_expires_all_the_same() {
+        let at = |seconds: u64| Some(Instant::from_nanos(seconds * 1_000_000_000, seconds * 1_000_000_000));
+        let mut writes = Writes::new();
+        let mut parked = park(&mut writes, 2, 7);
+        for still_waits in [None, at(60), None, at(64)] {
+            writes.expire(still_waits);
+            assert_eq!(parked.try_recv(), Ok(None));
+        }
+        writes.expire(at(65));
+        assert_eq!(parked.try_recv(), Ok(Some(Err(WriteError::Uncertain))));
     }
 
     #[test]
     fn a_write_that_a_snapshot_swallowed_is_uncertain() {
         let mut writes = Writes::new();
-        let lost = park(&mut writes, 2, 7);
+        let mut lost = park(&mut writes, 2, 7);
         writes.skipped(9);
-        assert_eq!(lost.try_recv(), Ok(Err(WriteError::Uncertain)));
+        assert_eq!(lost.try_recv(), Ok(Some(Err(WriteError::Uncertain))));
         assert!(writes.is_empty());
     }
 }

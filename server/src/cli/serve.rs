@@ -13,9 +13,11 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::collections::BTreeMap;
 use std::io;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::process::ExitCode;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 /// How long stopping may take before the process ends all the same; everything acknowledged is on disk anyway.
@@ -47,6 +49,10 @@ pub(crate) struct ServeArguments {
     /// The asynchronous runtime.
     #[arg(long, value_enum, default_value_t = RuntimeChoice::Tokio)]
     runtime: RuntimeChoice,
+    /// Threads for clients, peers and the replica. By default one fewer than the machine has processors, and at least one:
+    /// the kernel and the disk have a thread of their own.
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
     /// How long nodes refuse to elect another leader after they heard from one. The lease is a little shorter.
     #[arg(long, value_name = "MS", default_value_t = 1000)]
     hold_ms: u64,
@@ -152,18 +158,21 @@ fn is_address(text: &str) -> bool {
 
 pub(super) fn run(arguments: ServeArguments) -> ExitCode {
     let runtime = arguments.runtime;
+    let threads = arguments.threads.unwrap_or_else(|| {
+        let processors = available_parallelism().map_or(1, NonZeroUsize::get);
+        NonZeroUsize::new(processors - 1).unwrap_or(NonZeroUsize::MIN)
+    });
     match arguments.options() {
         Err(bad) => fail(BAD_FLAGS, bad),
         Ok(options) => match runtime {
-            RuntimeChoice::Tokio => serve::<TokioRuntime>(options),
-            RuntimeChoice::Smol => serve::<SmolRuntime>(options),
+            RuntimeChoice::Tokio => serve::<TokioRuntime>(options, threads),
+            RuntimeChoice::Smol => serve::<SmolRuntime>(options, threads),
         },
     }
 }
 
-fn serve<R: Runtime>(options: NodeOptions) -> ExitCode {
-    let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    let runtime = match R::start("leasehold", threads) {
+fn serve<R: Runtime>(options: NodeOptions, threads: NonZeroUsize) -> ExitCode {
+    let runtime = match R::start("leasehold", threads.get()) {
         Ok(runtime) => runtime,
         Err(error) => return fail(FAILED, format_args!("cannot start the {} runtime: {error}", R::NAME)),
     };

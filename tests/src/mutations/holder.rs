@@ -119,6 +119,19 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         noticed_by: By::Soak,
     },
     Mutation {
+        name: "a-timer-that-is-early-shows-no-reading",
+        rules: &["Time: backward readings, holder"],
+        switches: &[],
+        scenarios: &[],
+        breaks: "a leader that nobody reaches does not learn that its clock went back",
+        edits: &[Edit {
+            file: LOOP,
+            find: "let due = timed_out ||",
+            with: "let due = (timed_out && (!$on || reading.is_none())) ||",
+        }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
         name: "no-round-on-the-heartbeat",
         rules: &["Holder 1: when rounds open"],
         switches: &[],
@@ -148,9 +161,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "an acknowledgement that waited in a queue gives a lease that has already ended",
         edits: &[Edit {
             file: HOLDER,
-            find: "let before = self.quorum_round(); self.count_ack(from, round);",
-            with: "$it if $on && self.quorum_round() != before && let Some(round) = self.quorum_round() { \
-                   self.stamps.void(); self.stamps.stamp(round, now); }",
+            find: "if self.count_ack(from, round) || !steady {",
+            with: "let moved = self.count_ack(from, round); \
+                   if $on && moved && let Some(round) = self.quorum_round() { self.stamps.void(); self.stamps.stamp(round, now); } \
+                   if moved || !steady {",
         }],
         noticed_by: By::Soak,
     },
@@ -220,6 +234,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
                 find: "self.sent = true; self.stamps.void();",
                 with: "self.sent = true; if !$on { self.stamps.void(); }",
             },
+            Edit { file: HOLDER, find: "released: self.newest,", with: "released: if $on { 0 } else { self.newest }," },
         ],
         noticed_by: By::Test {
             package: "leasehold-tests",
@@ -297,7 +312,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit { file: ACKS, find: "count > half.len() / 2", with: "(if $on { count > 0 } else { $it })" },
             Edit {
                 file: ACKS,
-                find: "if beyond == rounds.len() / 2 + 1 {",
+                find: "let reached = |round: &Round|",
                 with: "if $on { return rounds.iter().copied().max().unwrap_or(0); } $it",
             },
         ],
