@@ -5,7 +5,7 @@ use crate::replica::{Committed, Effect, Output, Persist, Position, Replica};
 use crate::wire::{Envelope, MessageKind};
 use leasehold_core::{Action, LeaseCell, NodeId, Release, Term, TermRound};
 use raft::{StateRole, eraftpb};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 /// Keeps messages until what they promise is durable.
 pub(crate) struct Gate {
@@ -79,6 +79,8 @@ pub(crate) struct Outbox {
     ack: Option<(NodeId, TermRound)>,
     ack_is_due: bool,
     round_is_due: bool,
+    /// Where envelopes are put together; empty in between.
+    peers: Vec<(NodeId, [Envelope; 2])>,
 }
 
 impl Outbox {
@@ -210,16 +212,19 @@ impl Replica {
         // A round that is due while its term is not durable yet waits for that.
         let speaks_as_leader = leads.is_some_and(|term| self.gate.admits(term));
         let round_leaves = self.outbox.round_is_due && speaks_as_leader;
-        let mut peers: BTreeMap<NodeId, [Envelope; 2]> = BTreeMap::new();
+        let mut peers = std::mem::take(&mut self.outbox.peers);
         if round_leaves {
             let others = self.raw.raft.prs().iter().map(|(id, _)| *id).filter(|id| *id != self.id);
-            peers.extend(others.map(|id| (id, Default::default())));
+            for id in others {
+                of(&mut peers, id);
+            }
         }
         self.outbox.round_is_due &= leads.is_some() && !speaks_as_leader;
-        for message in std::mem::take(&mut self.outbox.messages) {
+        let mut messages = std::mem::take(&mut self.outbox.messages);
+        for message in messages.drain(..) {
             let to = message.to;
             let Some(message) = convert::message_out(message) else { continue };
-            let envelope = &mut peers.entry(to).or_default()[usize::from(message.kind.is_bulk())];
+            let envelope = &mut of(&mut peers, to)[usize::from(message.kind.is_bulk())];
             match message.kind {
                 // What a transfer released stays released, so this is right even if the transfer ended meanwhile.
                 MessageKind::TimeoutNow => envelope.release = self.lease.holder().release().map(pair),
@@ -233,14 +238,12 @@ impl Replica {
         if let Some((to, ack)) = self.outbox.ack
             && self.gate.admits(ack.term)
         {
-            if std::mem::take(&mut self.outbox.ack_is_due) {
-                peers.entry(to).or_default();
-            }
-            if let Some([urgent, _]) = peers.get_mut(&to) {
-                urgent.ack = Some((ack.term, ack.round));
+            let due = std::mem::take(&mut self.outbox.ack_is_due);
+            if due || peers.iter().any(|(peer, _)| *peer == to) {
+                of(&mut peers, to)[0].ack = Some((ack.term, ack.round));
             }
         }
-        for (to, envelopes) in peers {
+        for (to, envelopes) in peers.drain(..) {
             for (bulk, mut envelope) in envelopes.into_iter().enumerate() {
                 // A round has a frame of its own only when it is due: what replicates the log carries it too.
                 let due = bulk == 0 && round_leaves;
@@ -253,7 +256,17 @@ impl Replica {
                 self.outbox.queue.push_back(Output::Send { to, envelope });
             }
         }
+        (self.outbox.messages, self.outbox.peers) = (messages, peers);
     }
+}
+
+/// What leaves for a peer: what must not wait, and what replicates the log.
+fn of(peers: &mut Vec<(NodeId, [Envelope; 2])>, to: NodeId) -> &mut [Envelope; 2] {
+    let at = peers.partition_point(|(peer, _)| *peer < to);
+    if peers.get(at).is_none_or(|(peer, _)| *peer != to) {
+        peers.insert(at, (to, Default::default()));
+    }
+    &mut peers[at].1
 }
 
 fn pair(release: Release) -> (u64, u64) {

@@ -1,7 +1,8 @@
 //! Whole clusters on virtual time: a few hundred seeds of what `soak` runs for as long as it is told.
 
-use leasehold_raft::wire::{Change, Step, Transition};
-use leasehold_tests::cluster::Cluster;
+use leasehold_raft::StateRole;
+use leasehold_raft::wire::{Change, MessageKind, Step, Transition};
+use leasehold_tests::cluster::{Cluster, HOLD};
 use leasehold_tests::simulation::{Clocks, FailureKind, Options, Outcome, Soak, plan, run, shrink, soak};
 use std::time::Duration;
 
@@ -76,4 +77,33 @@ fn a_removed_node_does_not_campaign_when_an_operator_says_so() {
     assert!(campaign.is_err());
     cluster.run(Duration::from_secs(1));
     assert_ne!(cluster.leader(), Some(removed));
+}
+
+/// What the simulator does not reach: the engine of a voter is as reluctant as its hold, so a second campaign mostly comes when
+/// both have ended anyway. Not where the voter's clock had failed, and its hold begins only when it is back.
+#[test]
+fn a_release_is_shown_again_with_later_requests_for_votes() {
+    let mut cluster = Cluster::founded(3);
+    let old = cluster.elect();
+    let [target, voter] = [old % 3 + 1, (old + 1) % 3 + 1];
+    cluster.run(Duration::from_millis(500));
+    cluster.nodes.get_mut(&voter).unwrap().clock_failed = true;
+    cluster.run(Duration::from_millis(200));
+
+    cluster.with(old, |replica, now, cell| replica.transfer(now, target, cell));
+    let asked_at = cluster.now;
+    let is = |kind| {
+        move |message: &leasehold_tests::cluster::InTransit| message.envelope.messages.iter().any(|m| m.kind == kind)
+    };
+    let campaign_now = cluster.intercept(is(MessageKind::TimeoutNow)).pop().expect("the target has caught up");
+    cluster.isolate(old);
+    cluster.deliver(campaign_now);
+    cluster.run_until("the first requests", |cluster| cluster.wire.iter().any(is(MessageKind::RequestVote)));
+    assert!(!cluster.intercept(is(MessageKind::RequestVote)).is_empty(), "they are lost");
+
+    cluster.run(HOLD * 9 / 10);
+    cluster.nodes.get_mut(&voter).unwrap().clock_failed = false;
+    cluster.run_until("the target leads", |cluster| cluster.replica(target).role() == StateRole::Leader);
+    let took = cluster.now - asked_at;
+    assert!(took < HOLD * 7 / 4, "after {took:?}: the voter was held although it had been released");
 }

@@ -337,7 +337,13 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             find: "self.campaigns += 1; } self.raw.tick();",
             with: "self.campaigns += 1; if $on { self.release = None; } } self.raw.tick();",
         }],
-        noticed_by: By::Soak,
+        noticed_by: By::Test {
+            package: "leasehold-tests",
+            target: "simulation",
+            name: "a_release_is_shown_again_with_later_requests_for_votes",
+            why: "a second campaign comes an election timeout after the first, when most holds are over: it takes a voter whose \
+                  clock failed just then, and nobody else to elect",
+        },
     },
     Mutation {
         name: "an-abandoned-transfer-gives-the-lease-back",

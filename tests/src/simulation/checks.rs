@@ -21,6 +21,8 @@ pub enum FailureKind {
     TwoLeadersInATerm,
     /// An answer older than what had been seen before it was asked for.
     StaleRead,
+    /// A quorum read was confirmed in another term than the one that took it.
+    ReadOutlivedLeadership,
     /// The clients' history is not that of one copy of the data.
     NotLinearizable,
     /// Two nodes applied different entries at one index, or an acknowledged one was lost.
@@ -49,6 +51,7 @@ impl FailureKind {
             FailureKind::NotDurable => "not-durable",
             FailureKind::TwoLeadersInATerm => "two-leaders-in-a-term",
             FailureKind::StaleRead => "stale-read",
+            FailureKind::ReadOutlivedLeadership => "read-outlived-leadership",
             FailureKind::NotLinearizable => "not-linearizable",
             FailureKind::LogsDiverged => "logs-diverged",
             FailureKind::StatesDiverged => "states-diverged",
@@ -90,6 +93,13 @@ impl Agreed {
             Some((known, _)) => {
                 Err(format!("entry {index} of term {term} is applied, but elsewhere it is another, of term {known}"))
             }
+        }
+    }
+
+    /// A single voter won a term and forgot it in a crash, before anyone else could learn of it: another may win it.
+    pub(super) fn never_led(&mut self, term: Term) {
+        if let Some(led) = self.leaders.get_mut(term as usize) {
+            *led = 0;
         }
     }
 

@@ -55,6 +55,7 @@ pub(super) struct Client {
     favourite: usize,
     /// What it waits for.
     pub active: Option<Operation>,
+    awaits_deadline: bool,
 }
 
 /// An operation under way.
@@ -103,7 +104,7 @@ enum Ending {
 
 impl Client {
     pub(super) fn new(dice: Dice, home: usize) -> Client {
-        Client { dice, number: 0, home, favourite: home, active: None }
+        Client { dice, number: 0, home, favourite: home, active: None, awaits_deadline: false }
     }
 }
 
@@ -172,9 +173,16 @@ impl World {
             self.note(node, "client", format!("c{at} asks {call:?} of key {key}"));
         }
         self.step_or_wait(reference, Step::Begin);
-        if let Some(operation) = self.clients[at].active.as_ref() {
+        self.await_deadline(at);
+    }
+
+    /// Has a client's deadline looked at when it is due. One event at a time is enough: every operation may take as long.
+    fn await_deadline(&mut self, at: usize) {
+        let client = &mut self.clients[at];
+        if let Some(operation) = client.active.as_ref().filter(|_| !client.awaits_deadline) {
             let deadline = operation.deadline;
-            self.at(deadline, Event::Deadline(reference));
+            client.awaits_deadline = true;
+            self.at(deadline, Event::Deadline(at as u16));
         }
     }
 
@@ -414,8 +422,14 @@ impl World {
     }
 
     /// A server, or a client, has waited long enough.
-    pub(super) fn deadline(&mut self, reference: OperationRef) {
-        let Some(operation) = self.operation(reference) else { return };
+    pub(super) fn deadline(&mut self, at: u16) {
+        let client = &mut self.clients[at as usize];
+        client.awaits_deadline = false;
+        let Some(operation) = client.active.as_ref() else { return };
+        if self.now < operation.deadline {
+            return self.await_deadline(at as usize);
+        }
+        let reference = OperationRef { client: at, number: client.number };
         let ending = if operation.attempted { Ending::Unknown } else { Ending::NotExecuted };
         self.end(reference, ending);
     }

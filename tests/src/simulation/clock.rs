@@ -112,6 +112,11 @@ impl Clock {
         awake.abs_diff(total) > u128::from(by)
     }
 
+    /// How long it takes until it has counted so much, at its present rate.
+    pub(super) fn takes(&self, nanos: u64) -> u64 {
+        (u128::from(nanos) * 1_000_000).div_ceil((1_000_000 + self.rate_ppm).unsigned_abs().into()) as u64
+    }
+
     /// Its rate is wrong by this much from now on.
     pub(super) fn set_rate(&mut self, now: u64, rate_ppm: i64) {
         self.settle(now);

@@ -90,7 +90,9 @@ impl World {
 
     pub(super) fn set_timer(&mut self, node: usize, boot: u32, after: Duration) {
         let late = if self.healed { 0 } else { self.dice.below(self.setup.timer_delay + 1) };
-        self.at(self.now + after.as_nanos() as u64 + late, Event::Timer { node: node as u8, boot });
+        // Timers go as wrong as the clock: they count the same oscillator.
+        let takes = self.nodes[node].clock.takes(after.as_nanos() as u64);
+        self.at(self.now + takes + late, Event::Timer { node: node as u8, boot });
     }
 
     fn take_input(&mut self, node: usize, input: Input) {
@@ -98,6 +100,7 @@ impl World {
         let machine = &mut self.nodes[node];
         let reading = machine.clock.read(now);
         let Some(process) = machine.process.as_mut() else { return };
+        process.watched.kept_back = false;
         match input {
             Input::Envelope { from, envelope } => {
                 self.take_envelope(node, from, envelope, reading);
@@ -119,7 +122,9 @@ impl World {
                         self.check_permit(node, permit, self.elected);
                         self.read_granted(asker, node, Ok((permit.index, By::Lease)));
                     }
-                    Ok(Read::Quorum(ticket)) => process.reads.push_back((ticket, reading, asker)),
+                    Ok(Read::Quorum(ticket)) => {
+                        process.reads.push_back((ticket, process.replica.term(), reading, asker));
+                    }
                     Err(leasehold_core::ReadError::NotLeader) => self.read_granted(asker, node, Err(())),
                 }
             }
@@ -194,6 +199,7 @@ impl World {
         let machine = &mut self.nodes[node];
         let reading = machine.clock.read(now);
         let Some(process) = machine.process.as_mut() else { return };
+        process.watched.kept_back = false;
         process.durable_applied = applied.unwrap_or(process.durable_applied);
         process.replica.handle_persisted(reading, number, &process.cell);
         // Forgets the older half of a log that has grown long, as far as its effects are on disk.
@@ -205,18 +211,18 @@ impl World {
         }
     }
 
-    fn take_timeout(&mut self, node: usize, timed_out: bool) {
+    pub(super) fn take_timeout(&mut self, node: usize, timed_out: bool) {
         let now = self.now;
         let machine = &mut self.nodes[node];
         let reading = machine.clock.read(now);
         let Some(process) = machine.process.as_mut() else { return };
-        let due = match (reading, process.replica.poll_timeout()) {
-            (Some(now), Some((at, _))) => !at.is_surely_after(now),
-            // Without a reading the timer's own pace is all there is.
-            _ => timed_out,
-        };
+        // When the timer fires the replica sees a reading, due or not, as in the driver.
+        let next = process.replica.poll_timeout();
+        let due = timed_out || reading.zip(next).is_some_and(|(now, (at, _))| !at.is_surely_after(now));
         if due {
+            let withheld = process.replica.statistics().campaigns_withheld;
             process.replica.handle_timeout(reading, &process.cell);
+            self.check_kept_back(node, reading, next.map(|(at, _)| at), withheld);
         }
     }
 
@@ -360,10 +366,13 @@ impl World {
             let machine = &mut self.nodes[node];
             let fails = machine.clock.fails;
             let Some(process) = machine.process.as_mut() else { return };
-            let Some((ticket, _, asker)) = process.reads.pop_front_if(|(ticket, ..)| ticket.round <= through) else {
+            let term = process.replica.term();
+            let Some((ticket, taken_in, _, asker)) = process.reads.pop_front_if(|(ticket, ..)| ticket.round <= through)
+            else {
                 return;
             };
             if confirmed {
+                self.check_confirmed(node, taken_in, term);
                 self.marks.reach_often(Mark::QuorumReadWithoutClock, u64::from(fails));
                 self.read_granted(asker, node, Ok((ticket.index, By::Quorum)));
             } else {
@@ -402,11 +411,11 @@ impl World {
         let reading = machine.clock.read(now);
         let config = self.setup.timings[machine.timing as usize];
         let Some(process) = machine.process.as_mut() else { return };
-        let overdue = |since| Process::is_overdue(reading, since);
+        let overdue = |since: &mut Reading| Process::is_overdue(reading, since);
         let writes: Vec<Asker> =
-            process.writes.extract_if(.., |_, (since, _)| overdue(*since)).map(|(_, (_, asker))| asker).collect();
+            process.writes.extract_if(.., |_, (since, _)| overdue(since)).map(|(_, (_, asker))| asker).collect();
         let mut reads = Vec::new();
-        while let Some((_, _, asker)) = process.reads.pop_front_if(|(_, since, _)| overdue(*since)) {
+        while let Some((.., asker)) = process.reads.pop_front_if(|(_, _, since, _)| overdue(since)) {
             reads.push(asker);
         }
         if process.lower_hold && process.replica.grantor().restart_hold_is_over() {

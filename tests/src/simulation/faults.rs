@@ -5,8 +5,7 @@ use super::clock::Counter;
 use super::dice::Dice;
 use super::marks::Mark;
 use super::node::Input;
-use super::plan::{Fault, Frames, Hitch, Way, Whom, Wildness};
-use super::setup;
+use super::plan::{Fault, Frames, Hitch, Shape, Way, Whom, Wildness};
 use super::world::{Ending, Event, World};
 use leasehold_core::NodeId;
 use leasehold_raft::wire::{Change, Membership, Step, Transition};
@@ -92,17 +91,16 @@ impl World {
                     Wildness::FallsBack(by) => clock.leap(now, wild, -(by as i64)),
                 }
             }
-            Fault::NewRate { whom, draw } => {
+            Fault::NewRate { whom, ppm } => {
                 let node = self.whom(whom);
-                let rate = setup::rate(&mut Dice::new(draw, 0), self.setup.drift_ppm, self.clocks);
-                self.nodes[node].clock.set_rate(now, rate);
+                self.nodes[node].clock.set_rate(now, ppm);
             }
             Fault::Transfer { to, hitch } => self.transfer(to as usize, hitch),
             Fault::Campaign { whom } => {
                 let node = self.whom(whom);
                 self.give(node, Input::Campaign);
             }
-            Fault::Reconfigure { draw } => self.reconfigure(draw),
+            Fault::Reconfigure { to } => self.reconfigure(to),
             Fault::Burst { whom, times } => {
                 let node = self.whom(whom);
                 self.give(node, Input::Burst { times });
@@ -180,7 +178,7 @@ impl World {
         self.at(until + after, Event::Resume { node: node as u8 });
     }
 
-    fn isolate(&mut self, node: usize, way: Way, frames: Frames, lasts: Nanos) {
+    pub(super) fn isolate(&mut self, node: usize, way: Way, frames: Frames, lasts: Nanos) {
         for other in (0..self.nodes.len()).filter(|other| *other != node) {
             if matches!(way, Way::In | Way::Both) {
                 self.cut(other, node, frames, lasts);
@@ -204,24 +202,17 @@ impl World {
     }
 
     /// Both counters fall back. What the protocol promises rests on whoever holds a lease there taking a reading before and one
-    /// after, so that it sees the step; readers are exposed in between, so nobody reads in between.
+    /// after, so that it sees the step; readers are exposed in between. So the timer fires just before and just after it.
     fn step_back(&mut self, whom: Whom, by: Nanos, recovers: Option<Nanos>) {
         let (now, node) = (self.now, self.whom(whom));
         if !self.nodes[node].loop_runs(now) || self.nodes[node].clock.fails || self.nodes[node].clock.flaky_ppm > 0 {
             return;
         }
         let mut recovers = recovers;
-        for steps in [true, false] {
-            let machine = &mut self.nodes[node];
-            let reading = machine.clock.read(now);
-            if let Some(process) = machine.process.as_mut() {
-                process.replica.handle_timeout(reading, &process.cell);
-            }
-            if steps {
-                let may_recover = machine.clock.fall_back(now, by as i64, recovers.is_some());
-                recovers = recovers.filter(|_| may_recover);
-            }
-        }
+        self.take_timeout(node, true);
+        let may_recover = self.nodes[node].clock.fall_back(now, by as i64, recovers.is_some());
+        recovers = recovers.filter(|_| may_recover);
+        self.take_timeout(node, true);
         if let Some(after) = recovers {
             let boot = self.nodes[node].boot;
             self.at(now + after, Event::Ends(Ending::Behind { node: node as u8, boot, by }));
@@ -229,7 +220,8 @@ impl World {
         self.turn(node);
     }
 
-    fn transfer(&mut self, to: usize, hitch: Hitch) {
+    /// An operator has the leader hand over.
+    pub(super) fn transfer(&mut self, to: usize, hitch: Hitch) {
         let (now, Some(leader)) = (self.now, self.leader()) else { return };
         let target = if to == leader { (to + 1) % self.nodes.len() } else { to };
         let (from, to) = (leader as NodeId + 1, target as NodeId + 1);
@@ -237,16 +229,19 @@ impl World {
             Hitch::CampaignNowIsLate(by) | Hitch::CampaignNowIsLateAndAlone(by) => {
                 self.late_campaign = Some((from, to, by, now + self.setup.hold() * 2));
             }
-            Hitch::None | Hitch::LeaderIsCutOff(_) => self.late_campaign = None,
+            Hitch::None | Hitch::LeaderIsCutOff(_) | Hitch::CalledBack(_) => self.late_campaign = None,
         }
         self.give(leader, Input::Transfer { to });
         if self.nodes[leader].loop_runs(now) {
             self.turn(leader);
         }
         match hitch {
-            Hitch::LeaderIsCutOff(lasts) => {
+            Hitch::LeaderIsCutOff(lasts) | Hitch::CalledBack(lasts) => {
                 // What it has sent is on its way.
                 self.isolate(leader, Way::Both, Frames::AreKept, lasts);
+                if matches!(hitch, Hitch::CalledBack(_)) {
+                    self.give(leader, Input::Transfer { to: from });
+                }
             }
             Hitch::CampaignNowIsLateAndAlone(by) => {
                 // Its own "campaign now" has left.
@@ -256,15 +251,39 @@ impl World {
         }
     }
 
-    fn reconfigure(&mut self, draw: u64) {
+    fn reconfigure(&mut self, to: Shape) {
         let Some(leader) = self.leader() else { return };
         let Some(process) = &self.nodes[leader].process else { return };
-        let nodes = self.nodes.len() as u64;
-        let change = draw_change(&mut Dice::new(draw, 1), process.replica.membership(), nodes);
+        let (id, nodes) = (leader as NodeId + 1, self.nodes.len() as u64);
+        let voters = process.replica.membership().voters.clone();
+        let change = match to {
+            Shape::Drawn(draw) => draw_change(&mut Dice::new(draw, 1), process.replica.membership(), nodes),
+            Shape::Exchanged(_) => {
+                let come = (1..=nodes).filter(|node| !voters.contains(node)).map(Step::AddVoter);
+                let go = voters.iter().filter(|voter| **voter != id).map(|voter| Step::Remove(*voter));
+                Change { transition: Transition::Explicit, steps: come.chain(go).collect() }
+            }
+            Shape::Sole(at) => {
+                let sole = self.whom(Whom::Another(at)) as NodeId + 1;
+                let comes = (!voters.contains(&sole)).then_some(Step::AddVoter(sole));
+                let go = voters.iter().filter(|voter| **voter != sole).map(|voter| Step::Remove(*voter));
+                Change { transition: Transition::Auto, steps: comes.into_iter().chain(go).collect() }
+            }
+        };
         if self.tracing() {
             self.note(leader, "operator", format!("proposes {change:?}"));
         }
         self.give(leader, Input::Reconfigure { change });
+        if let Shape::Exchanged(unheard) = to {
+            // What they are told of it is on its way; that it was decided they are not told.
+            self.turn(leader);
+            let goes = |node: usize| node != leader && voters.contains(&(node as NodeId + 1));
+            for from in (0..self.nodes.len()).filter(|node| !goes(*node)) {
+                for to in (0..self.nodes.len()).filter(|node| goes(*node)) {
+                    self.cut(from, to, Frames::AreKept, unheard);
+                }
+            }
+        }
     }
 
     /// All faults heal. Nodes that are down are started, and those whose clock is of no use any more, or whose timing is

@@ -34,6 +34,10 @@ marks! {
     EchoWithoutReading = "echo without a reading",
     /// A lease was valid under a joint configuration.
     LeaseWhileJoint = "lease valid in a joint configuration",
+    /// In a calm cluster, a transfer made its target leader before any hold was over.
+    HandedOver = "handed over within the holds",
+    /// The same, though the old leader was cut off and gave no vote.
+    HandedOverAlone = "handed over within the holds, without the old leader's vote",
     /// A transfer made its target leader.
     TransferCompleted = "transfer completed",
     /// A transfer was given up, and the leader still led.

@@ -26,9 +26,12 @@
 //!   That is stricter than what clients can see, and needs no luck with keys.
 //! * At every entry applied: it is the one that everyone else applied there. One leader per term. The disk's rule about
 //!   changes of configuration (`docs/protocol.md`).
+//! * At every tick that was kept back for a hold: the first one after it begins the campaign. At every quorum read confirmed: the
+//!   term is the one that took it.
 //! * At the end: what the clients saw, by [`linearizability`](crate::linearizability). All nodes hold the same data.
 //! * After all faults have healed, within a bound: there is a leader, its lease is valid, reads were answered by it, and no
-//!   request waits for ever.
+//!   request waits for ever. Then, in the calm, leadership is handed over, with the old leader's vote and without it, each time
+//!   in less than a hold; and a leader that is cut off steps down (`calm.rs`).
 //!
 //! # What it does not cover
 //!
@@ -36,6 +39,7 @@
 //! and the handshake's bytes: two nodes whose timings do not fit exchange nothing, which is all that is left of it. A server's
 //! pipelines and transactions. A disk that lies about a sync, or that returns what was never written.
 
+mod calm;
 mod checks;
 mod clients;
 mod clock;

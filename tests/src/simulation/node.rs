@@ -129,8 +129,8 @@ pub(super) struct Process {
     pub unwritten: Batch,
     /// Writes that wait for their fate.
     pub writes: BTreeMap<(Index, Term), (Reading, Asker)>,
-    /// Quorum reads that wait.
-    pub reads: VecDeque<(Ticket, Reading, Asker)>,
+    /// Quorum reads that wait, and in which term they were taken.
+    pub reads: VecDeque<(Ticket, Term, Reading, Asker)>,
     /// Peers to report as unreachable, and whether a snapshot was on its way.
     pub unreachable: Vec<(NodeId, bool)>,
     /// Inputs that wait for the loop.
@@ -199,13 +199,16 @@ pub(super) struct Watched {
     pub started: Reading,
     /// Whether the holder forgot its stamps for a reading that went back.
     pub voided: bool,
+    /// Whether its last tick would have begun a campaign and was kept back, and nothing has happened since.
+    pub kept_back: bool,
 }
 
 impl Process {
     /// Whether what has waited since then has waited too long.
-    pub(super) fn is_overdue(now: Reading, since: Reading) -> bool {
+    pub(super) fn is_overdue(now: Reading, since: &mut Reading) -> bool {
+        *since = since.or(now);
         let waited = |(now, since): (Instant, Instant)| now.elapsed_since(since).at_most.as_nanos() as Nanos;
-        now.zip(since).is_some_and(|both| waited(both) >= PATIENCE)
+        now.zip(*since).is_some_and(|both| waited(both) >= PATIENCE)
     }
 
     /// A request's number.

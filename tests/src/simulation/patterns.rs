@@ -5,10 +5,10 @@
 
 use super::Nanos;
 use super::dice::Dice;
-use super::plan::{Fault, Frames, Hitch, Planned, Way, Whom, Wildness};
+use super::plan::{Fault, Frames, Hitch, Planned, Shape, Way, Whom, Wildness};
 use super::setup::Setup;
 
-const PATTERNS: [fn(&mut Story<'_>); 7] = [
+const PATTERNS: [fn(&mut Story<'_>); 11] = [
     earliest_successor,
     rival,
     resumed_in_silence,
@@ -16,6 +16,10 @@ const PATTERNS: [fn(&mut Story<'_>); 7] = [
     to_and_fro,
     change_and_split,
     restart_and_transfer,
+    slow_leader,
+    called_back,
+    exchange,
+    slow_heir,
 ];
 
 /// A story in the making.
@@ -57,9 +61,8 @@ impl Story<'_> {
         if self.dice.chance(500_000) { Frames::AreKept } else { Frames::AreLost }
     }
 
-    /// Has a node campaign again and again.
-    fn campaigns(&mut self, node: u8, from: Nanos, until: Nanos, every: Nanos) {
-        let whom = Whom::Node(node);
+    /// Has someone campaign again and again.
+    fn campaigns(&mut self, whom: Whom, from: Nanos, until: Nanos, every: Nanos) {
         for number in 0..(until - from) / every {
             self.after(from + number * every, Fault::Campaign { whom });
         }
@@ -69,7 +72,7 @@ impl Story<'_> {
 /// A leader is cut off while its lease is fresh, and somebody campaigns as soon as the holds allow it.
 fn earliest_successor(story: &mut Story<'_>) {
     let hold = story.setup.hold();
-    let (node, frames) = (story.node(), story.frames());
+    let (node, frames) = (Whom::Node(story.node()), story.frames());
     story.after(0, Fault::Isolate { whom: Whom::Leader, way: Way::Both, frames, lasts: hold * 3 });
     story.campaigns(node, hold / 20, hold * 9 / 10, hold / 20);
     story.campaigns(node, hold * 9 / 10, hold * 12 / 10, hold / 200);
@@ -86,7 +89,7 @@ fn rival(story: &mut Story<'_>) {
             story.after(0, Fault::Cut { from: other, to: rival, frames: Frames::AreLost, lasts });
         }
     }
-    story.campaigns(rival, hold, lasts, heartbeat / 2);
+    story.campaigns(Whom::Node(rival), hold, lasts, heartbeat / 2);
     let mut at = hold;
     while at < lasts {
         let whom = Whom::Node(story.node());
@@ -148,20 +151,72 @@ fn to_and_fro(story: &mut Story<'_>) {
 /// The configuration changes, and before everyone knows of it some cannot hear the others.
 fn change_and_split(story: &mut Story<'_>) {
     let (hold, heartbeat) = (story.setup.hold(), story.setup.heartbeat());
-    let draw = story.dice.any();
-    story.after(0, Fault::Reconfigure { draw });
+    let to = Shape::Drawn(story.dice.any());
+    story.after(0, Fault::Reconfigure { to });
     let later = story.dice.of_any_size(story.setup.links.latency, heartbeat);
     let (side, frames) = (story.dice.below(1 << story.setup.nodes()) as u8, story.frames());
     let lasts = story.dice.between(hold, hold * 5);
     story.after(later, Fault::Split { side, frames, lasts });
 }
 
-/// A voter restarts, hears from its leader again, and then leadership is handed over.
+/// A voter restarts, hears from its leader again, and then leadership is handed over. In some it is the last step of a rolling
+/// restart, to a shorter hold.
 fn restart_and_transfer(story: &mut Story<'_>) {
     let (hold, heartbeat) = (story.setup.hold(), story.setup.heartbeat());
     let (whom, to) = (Whom::Node(story.node()), story.node());
     let down = story.dice.below(heartbeat);
-    story.after(0, Fault::Crash { whom, down, timing: None });
+    let (mut begins, mut timing) = (0, None);
+    if story.dice.chance(500_000) {
+        for node in 0..story.setup.nodes() as u8 {
+            story.after(begins, Fault::Crash { whom: Whom::Node(node), down, timing: Some(1) });
+            begins += hold * 3 / 2;
+        }
+        begins += hold;
+        timing = Some(2);
+    }
+    story.after(begins, Fault::Crash { whom, down, timing });
     let later = down + story.dice.between(heartbeat / 2, hold);
-    story.after(later, Fault::Transfer { to, hitch: Hitch::None });
+    story.after(begins + later, Fault::Transfer { to, hitch: Hitch::None });
+}
+
+/// The leader's clock is as slow as may be and those of the others as fast; nobody writes, so that its last round is what they
+/// last heard; then it is cut off, and somebody campaigns when the holds end.
+fn slow_leader(story: &mut Story<'_>) {
+    let (hold, heartbeat) = (story.setup.hold(), story.setup.heartbeat());
+    let most = i64::from(story.setup.drift_ppm);
+    let others = story.setup.nodes() as u8 - 1;
+    story.after(0, Fault::Silence { lasts: hold * 4 });
+    story.after(0, Fault::NewRate { whom: Whom::Leader, ppm: -most });
+    for other in 0..others {
+        story.after(0, Fault::NewRate { whom: Whom::Another(other), ppm: most });
+    }
+    let (rival, frames) = (Whom::Another(story.node()), story.frames());
+    let cut = story.dice.between(heartbeat * 3, heartbeat * 5);
+    story.after(cut, Fault::Isolate { whom: Whom::Leader, way: Way::Both, frames, lasts: hold * 2 });
+    story.campaigns(rival, cut + hold * 85 / 100, cut + hold * 115 / 100, hold / 200);
+}
+
+/// Leadership is handed over, and taken back at once, by a leader whom nobody hears.
+fn called_back(story: &mut Story<'_>) {
+    let hold = story.setup.hold();
+    let (to, lasts) = (story.node(), story.dice.between(hold / 2, hold * 2));
+    story.after(0, Fault::Transfer { to, hitch: Hitch::CalledBack(lasts) });
+}
+
+/// Most voters are exchanged for others, and those who go never hear that it was decided: they elect somebody as before.
+fn exchange(story: &mut Story<'_>) {
+    let hold = story.setup.hold();
+    let (rival, unheard) = (Whom::Another(story.node()), story.dice.between(hold * 2, hold * 5));
+    story.after(0, Fault::Reconfigure { to: Shape::Exchanged(unheard) });
+    story.campaigns(rival, hold * 9 / 10, hold * 2, hold / 20);
+}
+
+/// One node is to be the only voter, and its disk is slow: it has yet to write what it was sent when nothing else keeps it from
+/// leading.
+fn slow_heir(story: &mut Story<'_>) {
+    let hold = story.setup.hold();
+    let (heir, by) = (story.node(), story.dice.between(hold * 3 / 2, hold * 3));
+    story.after(0, Fault::SlowDisk { whom: Whom::Another(heir), by, lasts: hold * 15 });
+    story.after(0, Fault::Rush { lasts: hold * 15 });
+    story.after(1, Fault::Reconfigure { to: Shape::Sole(heir) });
 }

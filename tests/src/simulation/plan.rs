@@ -2,7 +2,7 @@
 
 use super::dice::Dice;
 use super::patterns;
-use super::setup::Setup;
+use super::setup::{self, Setup};
 use super::{Clocks, Nanos};
 use std::fmt;
 
@@ -48,6 +48,20 @@ pub enum Hitch {
     CampaignNowIsLate(Nanos),
     /// The same, and until then nothing else reaches the target.
     CampaignNowIsLateAndAlone(Nanos),
+    /// The leader is cut off as soon as it has sent "campaign now", and then keeps leadership after all.
+    CalledBack(Nanos),
+}
+
+/// What an operator makes of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Something that it could be; what follows from the draw and the configuration then.
+    Drawn(u64),
+    /// All voters but the leader are exchanged for those who are none. Those who go are told so, and hear nothing more for so
+    /// long.
+    Exchanged(Nanos),
+    /// One node that does not lead is to be the only voter.
+    Sole(u8),
 }
 
 /// What a wild counter does.
@@ -92,13 +106,13 @@ pub enum Fault {
     /// A clock's wild counter does something.
     Wild { whom: Whom, what: Wildness },
     /// A clock's rate error changes, within the drift.
-    NewRate { whom: Whom, draw: u64 },
+    NewRate { whom: Whom, ppm: i64 },
     /// An operator has leadership handed over.
     Transfer { to: u8, hitch: Hitch },
     /// An operator has a node campaign.
     Campaign { whom: Whom },
-    /// An operator changes the configuration; which change follows from the draw and the configuration then.
-    Reconfigure { draw: u64 },
+    /// An operator changes the configuration.
+    Reconfigure { to: Shape },
     /// A stalled timer fires many times at once.
     Burst { whom: Whom, times: u8 },
     /// Clients do much more.
@@ -194,7 +208,7 @@ pub(super) fn draw(seed: u64, setup: &Setup, clocks: Clocks) -> Vec<Planned> {
         let gap = dice.of_any_size(hold * 3, hold * 60);
         let mut at = hold + dice.below(2 * gap);
         while at < setup.faults_for {
-            plan.push(Planned { number: 0, at, fault: draw_fault(&mut dice, kind, setup) });
+            plan.push(Planned { number: 0, at, fault: draw_fault(&mut dice, kind, setup, clocks) });
             at += 1 + dice.below(2 * gap);
         }
     }
@@ -206,7 +220,7 @@ pub(super) fn draw(seed: u64, setup: &Setup, clocks: Clocks) -> Vec<Planned> {
     plan
 }
 
-fn draw_fault(dice: &mut Dice, kind: usize, setup: &Setup) -> Fault {
+fn draw_fault(dice: &mut Dice, kind: usize, setup: &Setup, clocks: Clocks) -> Fault {
     let (hold, heartbeat) = (setup.hold(), setup.heartbeat());
     let nodes = setup.nodes() as u64;
     let node = |dice: &mut Dice| dice.below(nodes) as u8;
@@ -247,19 +261,20 @@ fn draw_fault(dice: &mut Dice, kind: usize, setup: &Setup) -> Fault {
             let what = dice.pick(&[Wildness::Stands(lasts), Wildness::Leaps(by), Wildness::FallsBack(by)]);
             Fault::Wild { whom, what }
         }
-        13 => Fault::NewRate { whom, draw: dice.any() },
+        13 => Fault::NewRate { whom, ppm: setup::rate(dice, setup.drift_ppm, clocks) },
         14 => {
             let late = dice.between(hold / 4, hold * 3);
-            let hitch = match dice.below(5) {
+            let hitch = match dice.below(6) {
                 0 => Hitch::LeaderIsCutOff(lasts),
                 1 => Hitch::CampaignNowIsLate(late),
                 2 => Hitch::CampaignNowIsLateAndAlone(late),
+                3 => Hitch::CalledBack(lasts),
                 _ => Hitch::None,
             };
             Fault::Transfer { to: node(dice), hitch }
         }
         15 => Fault::Campaign { whom },
-        16 => Fault::Reconfigure { draw: dice.any() },
+        16 => Fault::Reconfigure { to: Shape::Drawn(dice.any()) },
         17 => Fault::Burst { whom, times: dice.between(2, 60) as u8 },
         18 => Fault::Rush { lasts },
         19 => Fault::Silence { lasts: lasts.max(hold * 3) },

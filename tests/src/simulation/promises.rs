@@ -7,7 +7,7 @@ use super::Clocks;
 use super::checks::FailureKind;
 use super::node::Promise;
 use super::world::World;
-use leasehold_core::{NodeId, Round, Term, TermRound};
+use leasehold_core::{Instant, NodeId, Reading, Round, Term, TermRound};
 use leasehold_raft::StateRole;
 use leasehold_raft::wire::{Envelope, MessageKind};
 
@@ -23,9 +23,11 @@ impl World {
             return;
         };
         let (boot, earlier) = (machine.boot, machine.promise);
-        if machine.echoed.replace((boot, echoed)) == Some((boot, echoed)) {
+        // What it echoed it echoed, whatever it thinks its newest is.
+        if machine.echoed >= Some((boot, echoed)) {
             return;
         }
+        machine.echoed = Some((boot, echoed));
         // A later promise takes the place of one that ends earlier; one of an earlier process may end later.
         if earlier.is_none_or(|earlier| earlier.until <= until) {
             machine.promise = Some(Promise { echoed, boot, until });
@@ -63,6 +65,32 @@ impl World {
                 promise.echoed.term
             );
             self.fail(FailureKind::PromiseBroken, what);
+        }
+    }
+
+    /// A timeout was handled; before, a tick was due at `due`, and so many campaigns had been withheld. A tick that would have begun
+    /// a campaign during the hold is kept back, and the first one after it begins the campaign.
+    pub(super) fn check_kept_back(&mut self, node: usize, reading: Reading, due: Option<Instant>, withheld: u64) {
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        let replica = &process.replica;
+        let next = replica.poll_timeout().map(|(at, _)| at);
+        // After a backward reading the interval to the next tick begins anew.
+        let later = |(due, next): (Instant, Instant)| next != due && !next.is_before_on_either_counter(due);
+        let ticked = reading.is_none() || due.zip(next).is_some_and(later);
+        let kept_back = replica.statistics().campaigns_withheld > withheld;
+        let forgotten = process.watched.kept_back && ticked && !kept_back && replica.role() == StateRole::Follower;
+        process.watched.kept_back = kept_back || (process.watched.kept_back && !ticked);
+        if forgotten {
+            let what = format!("n{} was held when it would have campaigned, is free now, and does not", node + 1);
+            self.fail(FailureKind::Liveness, what);
+        }
+    }
+
+    /// A quorum read that was taken in one term is confirmed in another, perhaps the same.
+    pub(super) fn check_confirmed(&mut self, node: usize, taken_in: Term, confirmed_in: Term) {
+        if taken_in != confirmed_in {
+            let what = format!("n{} took a read in term {taken_in} and confirms it in term {confirmed_in}", node + 1);
+            self.fail(FailureKind::ReadOutlivedLeadership, what);
         }
     }
 

@@ -165,7 +165,7 @@ impl Setup {
         let founders = dice.pick(&[1, 2, 3, 3, 3, 3, 3, 3, 3, 3, 4, 5, 5, 5, 7]);
         let spares = if founders == 7 { 0 } else { dice.pick(&[0, 0, 1, 1, 2]) };
         let hold = dice.of_any_size(500 * MILLI, 20 * SECOND);
-        let drift_ppm = dice.pick(&[0, 50, 200, 1_000, 1_000, 20_000]);
+        let drift_ppm = dice.pick(&[0, 50, 200, 1_000, 1_000, 20_000, 50_000]);
         let heartbeat = hold / dice.pick(&[4, 6, 10, 10, 10, 20]);
         let timings = timings(&mut dice, hold, heartbeat, drift_ppm);
 

@@ -1,6 +1,6 @@
 //! How a process starts from what its disk holds, as `start` in `driver/src/drive.rs` does, and how it ends where it stands.
 
-use super::checks::FailureKind;
+use super::checks::{FailureKind, leads};
 use super::marks::Mark;
 use super::node::{Process, ReadIndexes, Status, Watched};
 use super::world::World;
@@ -67,6 +67,7 @@ impl World {
             abandoned: false,
             started: reading,
             voided: false,
+            kept_back: false,
         };
         let process = Process {
             cell: LeaseCell::new(),
@@ -106,9 +107,8 @@ impl World {
 
     /// Ends a process where it stands.
     pub(super) fn kill(&mut self, node: usize, why: &str) {
-        if self.nodes[node].process.is_none() {
-            return;
-        }
+        let Some(process) = &self.nodes[node].process else { return };
+        let led = leads(process.replica.role()).then(|| process.replica.term());
         if self.tracing() {
             self.note(node, "process", why.to_owned());
             self.note_lease(node);
@@ -126,6 +126,11 @@ impl World {
                 }
             }
             Err(what) => self.fail(FailureKind::DiskOutOfOrder, what),
+        }
+        if let Some(term) = led
+            && term > self.nodes[node].disk.durable().hard_state.term
+        {
+            self.agreed.never_led(term);
         }
     }
 }

@@ -19,6 +19,8 @@ use tempfile::TempDir;
 
 /// The most events of one run; more, and something goes round in circles.
 const MOST_EVENTS: u64 = 20_000_000;
+/// The bits of an event's number that say where it is kept.
+const SLOTS: u64 = (1 << 24) - 1;
 
 /// Something that happens at a time.
 pub(super) enum Event {
@@ -38,20 +40,26 @@ pub(super) enum Event {
     Client(u16),
     /// A server goes on with an operation.
     Step(OperationRef, u32, Step),
-    /// Nobody waits for an operation any longer.
-    Deadline(OperationRef),
+    /// A client may have waited long enough.
+    Deadline(u16),
     /// A request for a read index has waited long enough.
     AnswerIsLate { node: u8, boot: u32, request: u64 },
     /// A forwarded write has waited long enough for a deposed leader.
     AnswerIsHopeless { node: u8, boot: u32, request: u64 },
-    /// Something planned.
-    Fault(u32),
     /// The end of something planned.
     Ends(Ending),
     /// All faults heal.
     Heal,
     /// What must have come about by now is checked.
     Judge,
+    /// All is calm, and an operator has leadership handed over.
+    HandOver { alone: bool },
+    /// It must have been by now.
+    HandedOver { to: u8, alone: bool },
+    /// The leader is cut off.
+    CutOff,
+    /// It must have stepped down by now.
+    SteppedDown { node: u8, term: Term },
     /// Nothing may be left over.
     End,
 }
@@ -78,7 +86,8 @@ pub(super) struct World {
     pub(super) seed: u64,
     pub(super) setup: Setup,
     pub(super) clocks: super::Clocks,
-    queue: BinaryHeap<Reverse<(Nanos, u64, u32)>>,
+    /// When, and then in the order in which they were queued: each with its slot in the low bits of its number.
+    queue: BinaryHeap<Reverse<(Nanos, u64)>>,
     slots: Vec<Option<Event>>,
     free: Vec<u32>,
     sequence: u64,
@@ -88,6 +97,8 @@ pub(super) struct World {
     /// Draws of the world at large.
     pub(super) dice: Dice,
     plan: Vec<Planned>,
+    /// How much of the plan has happened. It would only make the queue long.
+    done: usize,
     pub(super) faults: [u64; Fault::KINDS],
     pub(super) marks: Marks,
     pub(super) operations: Operations,
@@ -156,6 +167,7 @@ impl World {
             clients: (0..setup.load.clients).map(client).collect(),
             dice: Dice::new(seed, 4_000),
             plan,
+            done: 0,
             faults: [0; Fault::KINDS],
             marks: Marks::default(),
             operations: Operations::default(),
@@ -190,14 +202,17 @@ impl World {
             let first = self.setup.hold() + self.dice.below(self.setup.load.think);
             self.at(first, Event::Client(client as u16));
         }
-        for at in 0..self.plan.len() {
-            self.at(self.plan[at].at, Event::Fault(at as u32));
-        }
         let heal = self.setup.faults_for;
         let judge = heal + self.time_to_recover();
         self.at(heal, Event::Heal);
         self.at(judge, Event::Judge);
-        self.at(judge + self.setup.load.patience + 6 * SECOND + 2 * self.setup.longest_hold(), Event::End);
+        let calm = judge + self.setup.load.patience + 6 * SECOND + 2 * self.setup.longest_hold();
+        let again = calm + self.time_to_hand_over() + 2 * self.setup.longest_hold();
+        self.at(calm, Event::HandOver { alone: false });
+        self.at(again, Event::HandOver { alone: true });
+        let alone = again + self.time_to_hand_over() + 2 * self.setup.longest_hold();
+        self.at(alone, Event::CutOff);
+        self.at(alone + self.time_to_step_down() + 6 * self.setup.longest_hold(), Event::End);
     }
 
     /// Within this, everything must be well again. The engine may wait a hundred heartbeats for a snapshot that was lost.
@@ -208,19 +223,37 @@ impl World {
     /// Lets everything happen.
     pub(super) fn run(&mut self) {
         while !self.ended && self.failure.is_none() {
-            let Some(Reverse((at, _, slot))) = self.queue.pop() else { break };
-            self.now = at;
             self.events += 1;
             if self.events > MOST_EVENTS {
                 self.fail(FailureKind::RanAway, format!("{MOST_EVENTS} events, and no end"));
                 break;
             }
-            self.free.push(slot);
-            if let Some(event) = self.slots[slot as usize].take() {
-                self.happens(event);
+            if !self.next() {
+                break;
             }
         }
         self.judge_history();
+    }
+
+    /// The next thing happens. Returns whether there was one.
+    fn next(&mut self) -> bool {
+        let queued = self.queue.peek().map(|Reverse((at, _))| *at);
+        if let Some(Planned { at, fault, .. }) = self.plan.get(self.done).copied()
+            && queued.is_none_or(|queued| at <= queued)
+        {
+            self.now = at;
+            self.done += 1;
+            self.goes_wrong(fault);
+            return true;
+        }
+        let Some(Reverse((at, number))) = self.queue.pop() else { return false };
+        self.now = at;
+        let slot = (number & SLOTS) as usize;
+        self.free.push(slot as u32);
+        if let Some(event) = self.slots[slot].take() {
+            self.happens(event);
+        }
+        true
     }
 
     fn judge_history(&mut self) {
@@ -241,8 +274,8 @@ impl World {
             self.slots.len() as u32 - 1
         });
         self.slots[slot as usize] = Some(event);
-        self.sequence += 1;
-        self.queue.push(Reverse((at.max(self.now), self.sequence, slot)));
+        self.sequence += SLOTS + 1;
+        self.queue.push(Reverse((at.max(self.now), self.sequence | u64::from(slot))));
     }
 
     fn happens(&mut self, event: Event) {
@@ -272,7 +305,7 @@ impl World {
             Event::Resume { node } => self.resume(node as usize),
             Event::Client(client) => self.client_acts(client as usize),
             Event::Step(reference, steps, step) => self.take_step(reference, steps, step),
-            Event::Deadline(reference) => self.deadline(reference),
+            Event::Deadline(client) => self.deadline(client),
             Event::AnswerIsLate { node, boot, request } => {
                 if self.nodes[node as usize].boot == boot {
                     self.answer_is_late(node as usize, request);
@@ -283,13 +316,16 @@ impl World {
                     self.answer_is_hopeless(node as usize, request);
                 }
             }
-            Event::Fault(at) => self.goes_wrong(self.plan[at as usize].fault),
             Event::Ends(ending) => self.ends(ending),
             Event::Heal => self.heal(),
             Event::Judge => {
                 self.clients_stopped = true;
                 self.check_liveness();
             }
+            Event::HandOver { alone } => self.hand_over(alone),
+            Event::HandedOver { to, alone } => self.check_handed_over(to as usize, alone),
+            Event::CutOff => self.cut_off(),
+            Event::SteppedDown { node, term } => self.check_stepped_down(node as usize, term),
             Event::End => {
                 self.check_end();
                 self.ended = true;
