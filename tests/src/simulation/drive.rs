@@ -232,6 +232,8 @@ impl World {
             loop {
                 let Some(process) = self.nodes[node].process.as_mut() else { return };
                 let Some(output) = process.replica.poll_output(&process.cell) else { break };
+                // It may be another configuration that it has now, or another term.
+                process.watched.kept_back &= !matches!(output, Output::Apply(_) | Output::Persist(_));
                 match output {
                     Output::Send { to, envelope } => self.send_envelope(node, to, envelope),
                     Output::Persist(persist) => self.persist(node, persist),
