@@ -39,7 +39,8 @@ impl Acks {
     }
 
     /// Notes that `id` acknowledged `round`, if that is newer than its last and than `base`.
-    #[inline]
+    // The whole path of an acknowledgement is one function, but for what only some of them need.
+    #[inline(always)]
     pub(crate) fn note(&mut self, id: NodeId, round: Round, base: Round) -> Noted {
         let incoming = place(self.voters.incoming(), id);
         let outgoing = place(self.voters.outgoing(), id);
