@@ -213,7 +213,7 @@ impl Holder {
     /// # Panics
     /// When the engine breaks its own rules: a term that does not rise from one election to the next, or a transfer, a
     /// commit or a change of voters reported while this node does not lead.
-    // One function of its own, into which the counting of an acknowledgement is built: a caller's loop that took all of it in was slower.
+    // Counting an acknowledgement is built into it, and it into nothing: a caller's loop that took all of it in was slower.
     #[inline(never)]
     pub fn handle_event(&mut self, now: Reading, event: Event, cell: &LeaseCell) {
         let steady = self.observe(now);
