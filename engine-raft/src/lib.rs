@@ -13,7 +13,6 @@ mod replica;
 pub mod wire;
 
 pub use log::Memory;
+pub use output::{Committed, Effect, Output, Persist};
 pub use raft::StateRole;
-pub use replica::{
-    Committed, Effect, Error, Held, Options, Output, Persist, Position, ProposeError, Replica, Statistics,
-};
+pub use replica::{Error, Held, Options, Position, ProposeError, Replica, Statistics};

@@ -1,11 +1,76 @@
 //! What leaves a replica, and when: nothing before what it rests on is durable.
 
 use crate::convert;
-use crate::replica::{Committed, Effect, Output, Persist, Position, Replica};
-use crate::wire::{Envelope, MessageKind};
+use crate::replica::{Position, Replica};
+use crate::wire::{Entry, Envelope, HardState, Membership, MessageKind, Snapshot};
+use bytes::Bytes;
 use leasehold_core::{Action, LeaseCell, NodeId, Release, Term, TermRound};
 use raft::{StateRole, eraftpb};
 use std::collections::VecDeque;
+
+/// What a replica wants done. Do these in the order they come; all before the next input's outputs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send this. It may be lost.
+    Send {
+        /// To this node.
+        to: NodeId,
+        /// All of this, as one.
+        envelope: Envelope,
+    },
+    /// Write this down, after all that came before.
+    Persist(Persist),
+    /// Apply these, in order, before the next output.
+    Apply(Vec<Committed>),
+    /// Every parked read with a ticket of this round or an earlier one is confirmed.
+    ReadsConfirmed {
+        /// The quorum round.
+        through: u64,
+    },
+    /// Every parked read with a ticket of this round or an earlier one will never be confirmed.
+    ReadsAborted {
+        /// The last round of the leadership that ended.
+        through: u64,
+    },
+    /// A follower needs a snapshot: call [`Replica::offer_snapshot`] with the state as applied now.
+    SnapshotWanted,
+}
+
+/// What must become durable together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Persist {
+    /// What to tell [`Replica::handle_persisted`]; rises from one to the next.
+    pub number: u64,
+    /// Whether anything waits for it. If not, it may be written with the next one that is, and needs no report.
+    pub awaited: bool,
+    /// The hard state. It goes with every write: an entry must never be durable without the commit index that was known
+    /// when it was appended, or a restarted node could campaign under a configuration two steps old.
+    pub hard_state: HardState,
+    /// Takes the place of the log and of the state machine, if given; the entries follow it.
+    pub snapshot: Option<Snapshot>,
+    /// Entries to append after dropping any at or after the first one's index.
+    pub entries: Vec<Entry>,
+}
+
+/// One committed entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Where it stands.
+    pub position: Position,
+    /// What it does.
+    pub effect: Effect,
+}
+
+/// What a committed entry does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// A command for the state machine.
+    Command(Bytes),
+    /// Nothing: a leader opened its term with it.
+    Nothing,
+    /// The engine took this configuration.
+    Membership(Membership),
+}
 
 /// Keeps messages until what they promise is durable.
 pub(crate) struct Gate {

@@ -50,7 +50,7 @@ pub(crate) struct ServeArguments {
     #[arg(long, value_enum, default_value_t = RuntimeChoice::Tokio)]
     runtime: RuntimeChoice,
     /// Threads for clients, peers and the replica. By default one fewer than the machine has processors, and at least one:
-    /// the kernel and the disk have a thread of their own.
+    /// the disk's thread and the kernel need some of them too.
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
     /// How long nodes refuse to elect another leader after they heard from one. The lease is a little shorter.
