@@ -36,6 +36,8 @@ impl Effort {
 #[derive(Default)]
 struct Found {
     beside_redis: [Runs; 3],
+    /// redis-server under the closed loop, whose one thread does more than redis-benchmark's: 50 connections.
+    redis_in_the_loop: Vec<f64>,
     /// At 50 connections and at one.
     beside_etcd: [Runs; 2],
     quorum: Vec<f64>,
@@ -109,6 +111,8 @@ fn of_redis(effort: Effort, _round: u32, found: &mut Found) -> Result<(), String
     for (runs, per_second) in found.beside_redis.iter_mut().zip(redis_shapes(effort, redis.port)?) {
         runs.theirs.push(per_second);
     }
+    closed_loop::fill::<Resp>(redis.port)?;
+    found.redis_in_the_loop.push(closed_loop::run::<Resp>(redis.port, effort.load(50, 0))?.per_second);
     Ok(())
 }
 
@@ -146,6 +150,8 @@ fn report(effort: Effort, found: &Found) -> Report {
         rows.push(runs.row(*name, RATE, Some(Target::AtLeast(1.0))));
     }
     let [many, one] = &found.beside_etcd;
+    let in_the_loop = Runs { ours: many.ours.clone(), theirs: found.redis_in_the_loop.clone() };
+    rows.push(in_the_loop.row("GET, 50 clients of the closed loop / redis-server", RATE, None));
     let quorum = Runs { ours: found.quorum.clone(), theirs: many.theirs.clone() };
     rows.push(many.row("GET, 50 clients / etcd, linearizable", RATE, Some(Target::AtLeast(5.0))));
     rows.push(one.row("GET, 1 client / etcd, linearizable", RATE, Some(Target::AtLeast(6.0))));
