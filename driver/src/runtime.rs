@@ -35,12 +35,17 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);
 
     /// Runs a task that may block, on a thread of its own that carries `name`, until it ends; also after the runtime is killed.
-    /// Only a runtime that simulates time has a reason to do otherwise.
+    /// On Linux the thread is a batch thread (`sched(7)`): when what it waited for has come it takes an idle processor, or its turn,
+    /// and not the processor of a thread that serves reads. Only a runtime that simulates time has a reason to do otherwise.
     ///
     /// # Errors
     /// When the system gives no thread.
     fn spawn_thread(&self, name: &str, task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-        let run = move || futures::executor::block_on(task);
+        let run = move || {
+            #[cfg(target_os = "linux")]
+            become_a_batch_thread();
+            futures::executor::block_on(task);
+        };
         std::thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
     }
 
@@ -71,4 +76,14 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     /// # Errors
     /// As the system reports them: refused, unreachable, not found.
     async fn connect(&self, address: &str) -> io::Result<Self::Stream>;
+}
+
+/// Leaves an operator's own choice as it is, and goes on where the system refuses: it is for speed only.
+#[cfg(target_os = "linux")]
+fn become_a_batch_thread() {
+    use preempt_rt::sched::{Pid, Scheduler, SchedulerParams, get_scheduler, set_scheduler};
+    let this = Pid::current_thread();
+    if get_scheduler(this).is_ok_and(|scheduler| scheduler == Scheduler::SCHED_NORMAL) {
+        let _ = set_scheduler(this, Scheduler::SCHED_BATCH, SchedulerParams { priority: 0 });
+    }
 }

@@ -195,3 +195,24 @@ fn nobody_listens_is_an_error<R: Runtime>() {
         assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     });
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_thread_of_its_own_is_a_batch_thread() {
+    /// `SCHED_BATCH`, as the 41st field of `/proc/PID/stat` has it.
+    const BATCH: &str = "3";
+    fn policy<R: Runtime>() -> String {
+        let runtime = runtime::<R>();
+        let (tell, told) = async_channel::bounded(1);
+        let ask = async move {
+            let stat = std::fs::read_to_string("/proc/thread-self/stat").expect("of this thread");
+            tell.send(stat).await.expect("the test listens");
+        };
+        runtime.spawn_thread("blocking", ask).expect("a thread");
+        let stat = runtime.block_on(told.recv()).expect("it ran");
+        // The second field is the name, in parentheses, which may hold anything.
+        let (_, from_the_third) = stat.rsplit_once(") ").expect("a name");
+        from_the_third.split(' ').nth(41 - 3).expect("a policy").to_owned()
+    }
+    assert_eq!([policy::<TokioRuntime>(), policy::<SmolRuntime>()], [BATCH, BATCH]);
+}
