@@ -5,7 +5,6 @@ use crate::handle::{Handle, Input, ReadError, ReadGrant, Role, Shared, Statistic
 use crate::machine::StateMachine;
 use crate::network::{Body, Frame, GroupId, Links};
 use crate::pending::{Reads, Writes};
-use crate::runtime::Runtime;
 use crate::snapshot;
 use crate::writer::{self, Write, Written};
 use async_channel::{Receiver, Sender};
@@ -17,6 +16,7 @@ use leasehold_clock::Clock;
 use leasehold_core::{Index, Instant, LeaseCell, NodeId, Read, Reading};
 use leasehold_raft::wire::{Envelope, Snapshot};
 use leasehold_raft::{Committed, Effect, Memory, Output, Persist, Position, ProposeError, Replica, StateRole};
+use leasehold_runtime::Runtime;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;

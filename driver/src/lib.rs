@@ -10,7 +10,6 @@ mod handle;
 mod machine;
 mod network;
 mod pending;
-mod runtime;
 // Public only for whoever tries it with hostile bytes.
 #[doc(hidden)]
 pub mod snapshot;
@@ -19,6 +18,6 @@ mod writer;
 pub use disk::{Applied, Batch, Change, Disk, Record, Recovered};
 pub use drive::{Options, ReadMode, StartError, start};
 pub use handle::{Handle, ReadError, ReadGrant, Role, Statistics, Status, WriteError};
+pub use leasehold_runtime::Runtime;
 pub use machine::StateMachine;
 pub use network::{Body, Frame, GroupId, Links, NotSent, Receive, RequestId};
-pub use runtime::Runtime;

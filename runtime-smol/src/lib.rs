@@ -4,7 +4,7 @@
 //! last handle is dropped, wherever that happens: its threads hold the executor, and the last of them to leave drops the tasks.
 
 use async_trait::async_trait;
-use leasehold_driver::Runtime;
+use leasehold_runtime::Runtime;
 use smol::channel::{Receiver, Sender};
 use smol::net::{TcpListener, TcpStream};
 use smol::{Executor, Timer};

@@ -5,7 +5,7 @@
 //! this one is always shut down in the background instead.
 
 use async_trait::async_trait;
-use leasehold_driver::Runtime;
+use leasehold_runtime::Runtime;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! What a runtime gives the rest: tasks, timers and sockets.
+//! The trait that an asynchronous runtime implements: tasks, timers and TCP. No runtime and no consensus engine is named here.
 
 use async_trait::async_trait;
 use futures::io::{AsyncRead, AsyncWrite};

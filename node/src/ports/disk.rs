@@ -1,0 +1,87 @@
+//! Durable writes.
+
+use super::GroupId;
+use bytes::Bytes;
+use leasehold_core::{Index, Term};
+use leasehold_raft::wire::{Entry, HardState, Membership};
+use std::time::Duration;
+
+/// One record of the state machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The key.
+    pub key: Bytes,
+    /// The value.
+    pub value: Bytes,
+}
+
+/// A change that a command made to the state machine's records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Inserts or replaces a record.
+    Put(Record),
+    /// Deletes the record with this key.
+    Delete(Bytes),
+    /// Deletes every record.
+    Clear,
+}
+
+/// The position in the log up to which the records include it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// The last index applied.
+    pub index: Index,
+    /// The term of the entry at that index.
+    pub term: Term,
+    /// The configuration at that index.
+    pub membership: Membership,
+}
+
+/// Writes that become durable together. An empty field leaves what is stored unchanged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// The group it belongs to.
+    pub group: GroupId,
+    /// Replaces the stored hard state.
+    pub hard_state: Option<HardState>,
+    /// Drops every stored entry before the others are written: a snapshot replaced them. The log then starts after
+    /// `applied`, which must be given too.
+    pub reset_log: bool,
+    /// Appends these entries, after dropping any stored entry at or after the first of them. Their indexes are consecutive.
+    pub entries: Vec<Entry>,
+    /// Changes of records, in order.
+    pub changes: Vec<Change>,
+    /// Replaces the stored applied position.
+    pub applied: Option<Applied>,
+    /// Drops stored entries at or before this index, which is at or before `applied`; the term of the entry at it is kept.
+    pub compact_through: Option<(Index, Term)>,
+    /// Replaces the longest hold this node may have promised under.
+    pub longest_hold: Option<Duration>,
+}
+
+/// A group's durable state, as read at start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// The hard state; all zero on a new disk.
+    pub hard_state: HardState,
+    /// The last index that the log no longer holds, and its term; zeros while nothing was compacted.
+    pub compacted: (Index, Term),
+    /// The log from there on, consecutive.
+    pub entries: Vec<Entry>,
+    /// The position up to which the records include the log.
+    pub applied: Applied,
+    /// The state machine's records.
+    pub records: Vec<Record>,
+    /// The longest hold this node may have promised under; zero on a new disk.
+    pub longest_hold: Duration,
+}
+
+/// A disk that stores batches. It is called from a thread of its own, where it may block.
+pub trait Disk: Send + 'static {
+    /// Writes all the batches, in order, in one synced transaction. After `Ok` they survive a crash; a crash before it
+    /// leaves all of them or none.
+    ///
+    /// # Errors
+    /// Any error stops the node: it can keep no promise that it cannot write down.
+    fn commit(&mut self, batches: &[Batch]) -> std::io::Result<()>;
+}

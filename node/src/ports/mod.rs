@@ -1,0 +1,13 @@
+//! The traits that the outside world implements: [`Links`] for the network, [`Disk`] for durable writes, [`StateMachine`] for
+//! what is replicated. (`Runtime`, for tasks and timers, is a crate of its own.)
+
+mod disk;
+mod links;
+mod machine;
+
+pub use disk::{Applied, Batch, Change, Disk, Record, Recovered};
+pub use links::{Lane, Links, NotSent, Receive, Rejected};
+pub use machine::{State, StateMachine};
+
+/// Identifies a replicated group on a node. There is one group today, number 0; messages and storage keys carry the number.
+pub type GroupId = u32;
