@@ -8,7 +8,7 @@
 
 use crate::report::{Report, Row};
 use leasehold_core::NodeId;
-use leasehold_raft::StateRole;
+use leasehold_raft::Role;
 use leasehold_tests::cluster::{Cluster, timing};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -219,7 +219,7 @@ fn delayed_response(after: Duration) -> (u32, u32, u32) {
         }
         let acknowledged = written.is_some_and(|new| !cluster.applied(new).is_empty());
         if acknowledged {
-            let leads = cluster.replica(old).role() == StateRole::Leader;
+            let leads = cluster.replica(old).role() == Role::Leader;
             ours_stale += u32::from(cluster.permit(old).is_some());
             caller_stale += u32::from(leads && now < caller.until);
             receive_stale += u32::from(leads && receive.is_valid(now));

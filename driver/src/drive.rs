@@ -15,7 +15,10 @@ use futures::future::BoxFuture;
 use leasehold_clock::Clock;
 use leasehold_core::{Index, Instant, LeaseCell, NodeId, Read, Reading};
 use leasehold_raft::wire::{Envelope, Snapshot};
-use leasehold_raft::{Committed, Effect, Memory, Output, Persist, Position, ProposeError, Replica, StateRole};
+use leasehold_raft::{
+    Committed, Effect, Output, Persist, PersistentState, Position, ProposeError, Replica, Role as ReplicaRole,
+    Undelivered,
+};
 use leasehold_runtime::Runtime;
 use std::future::poll_fn;
 use std::io;
@@ -100,14 +103,19 @@ pub fn start<R: Runtime, M: StateMachine, D: Disk>(
         };
         disk.commit(&[first])?;
     }
-    let replica = Replica::restarted(replica, memory, longest_hold, clock.now())?;
+    let shared = Arc::new(Shared::default());
+    let cell = match reads {
+        ReadMode::Lease => shared.lease.clone(),
+        // Handles never see this cell, so they grant no read by it.
+        ReadMode::Quorum => Arc::new(LeaseCell::new()),
+    };
+    let replica = Replica::new(replica, memory, longest_hold, clock.now(), cell)?;
     machine.restore(recovered.records);
 
     let (inbox, inputs) = async_channel::bounded(INBOX);
     let (writes, queue) = async_channel::unbounded();
     let (report, written) = async_channel::unbounded();
     runtime.spawn_thread("disk", writer::write_all(disk, queue, report))?;
-    let shared = Arc::new(Shared::default());
     shared.applied.store(applied.index, Ordering::Release);
     let driver = Driver {
         group,
@@ -118,7 +126,6 @@ pub fn start<R: Runtime, M: StateMachine, D: Disk>(
         replica,
         read_mode: reads,
         trace,
-        unused_cell: LeaseCell::new(),
         shared: shared.clone(),
         durable_applied: applied.index,
         applied,
@@ -136,14 +143,14 @@ pub fn start<R: Runtime, M: StateMachine, D: Disk>(
 }
 
 /// What the replica and the loop remember of what the disk holds.
-fn recall(recovered: &Recovered, founders: Vec<NodeId>) -> (Memory, Applied) {
+fn recall(recovered: &Recovered, founders: Vec<NodeId>) -> (PersistentState, Applied) {
     if recovered.applied.index == 0 {
-        let memory = Memory::founding(founders);
+        let memory = PersistentState::founding(founders);
         let (index, term) = memory.compacted;
         let membership = memory.membership.clone();
         return (memory, Applied { index, term, membership });
     }
-    let memory = Memory {
+    let memory = PersistentState {
         hard_state: recovered.hard_state,
         compacted: recovered.compacted,
         entries: recovered.entries.clone(),
@@ -162,8 +169,6 @@ struct Driver<R: Runtime, M: StateMachine> {
     replica: Replica,
     read_mode: ReadMode,
     trace: Option<Sender<String>>,
-    /// Where the replica publishes the lease while nobody may use it.
-    unused_cell: LeaseCell,
     shared: Arc<Shared>,
     applied: Applied,
     /// The applied position that is on disk.
@@ -176,8 +181,8 @@ struct Driver<R: Runtime, M: StateMachine> {
     disk: Sender<Write>,
     writes: Writes<M::Output>,
     reads: Reads,
-    /// Peers to report to the engine as unreachable, and whether a snapshot was on its way.
-    unreachable: Vec<(NodeId, bool)>,
+    /// Peers to report to the engine as unreachable, and what was not delivered.
+    unreachable: Vec<(NodeId, Undelivered)>,
     stopping: bool,
 }
 
@@ -247,8 +252,7 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
         match input {
             Input::Envelope { from, envelope } => {
                 if snapshots_are_sound(&envelope) {
-                    let cell = cell(&self.shared, &self.unused_cell, self.read_mode);
-                    self.replica.handle_envelope(now, from, envelope, cell);
+                    self.replica.handle_envelope(now, from, envelope);
                 } else {
                     tracing::warn!(
                         peer = from,
@@ -263,13 +267,11 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
             },
             Input::Read { answer } => self.read(now, answer),
             Input::Transfer { to } => {
-                let cell = cell(&self.shared, &self.unused_cell, self.read_mode);
-                self.replica.transfer(now, to, cell);
+                self.replica.transfer(now, to);
             }
             Input::Stop => {
                 self.stopping = true;
-                let cell = cell(&self.shared, &self.unused_cell, self.read_mode);
-                self.replica.retire(now, cell);
+                self.replica.retire(now);
             }
         }
     }
@@ -281,10 +283,9 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
         if self.writes.is_full() {
             return Err(WriteError::Overloaded);
         }
-        let cell = cell(&self.shared, &self.unused_cell, self.read_mode);
-        self.replica.propose(now, command, cell).map_err(|error| match error {
+        self.replica.propose(now, command).map_err(|error| match error {
             ProposeError::NotLeader | ProposeError::HandingOver => WriteError::NotLeader,
-            ProposeError::Busy | ProposeError::Voters(_) => WriteError::Overloaded,
+            _ => WriteError::Overloaded,
         })
     }
 
@@ -293,10 +294,9 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
             let _ = answer.send(Err(ReadError::Stopping));
             return;
         }
-        let cell = cell(&self.shared, &self.unused_cell, self.read_mode);
         let read = match self.read_mode {
-            ReadMode::Lease => self.replica.read(now, cell),
-            ReadMode::Quorum => self.replica.quorum_read(now, cell).map(Read::Quorum),
+            ReadMode::Lease => self.replica.read(now),
+            ReadMode::Quorum => self.replica.quorum_read(now).map(Read::Quorum),
         };
         let outcome = match read {
             Ok(Read::Lease(permit)) => Ok(ReadGrant { index: permit.index, by_lease: true }),
@@ -313,8 +313,7 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
             Ok(Written { number, applied }) => {
                 let now = self.clock.now();
                 self.durable_applied = applied.unwrap_or(self.durable_applied);
-                let cell = cell(&self.shared, &self.unused_cell, self.read_mode);
-                self.replica.handle_persisted(now, number, cell);
+                self.replica.handle_persisted(now, number);
                 self.compact();
                 true
             }
@@ -332,15 +331,14 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
         let due =
             timed_out || now.zip(self.replica.poll_timeout()).is_some_and(|(now, (at, _))| !at.is_surely_after(now));
         if due {
-            let cell = cell(&self.shared, &self.unused_cell, self.read_mode);
-            self.replica.handle_timeout(now, cell);
+            self.replica.handle_timeout(now);
         }
     }
 
     /// Does everything the replica wants done.
     fn carry_out(&mut self) {
         loop {
-            while let Some(output) = self.replica.poll_output(cell(&self.shared, &self.unused_cell, self.read_mode)) {
+            while let Some(output) = self.replica.poll_output() {
                 match output {
                     Output::Send { to, envelope } => self.send(to, envelope),
                     Output::Persist(persist) => self.persist(persist),
@@ -361,9 +359,8 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
                 break;
             }
             let now = self.clock.now();
-            for (peer, snapshot) in std::mem::take(&mut self.unreachable) {
-                let cell = cell(&self.shared, &self.unused_cell, self.read_mode);
-                self.replica.handle_unreachable(now, peer, snapshot, cell);
+            for (peer, undelivered) in std::mem::take(&mut self.unreachable) {
+                self.replica.handle_unreachable(now, peer, undelivered);
             }
         }
         if self.unwritten_bytes > CHANGES {
@@ -377,18 +374,18 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
         let frame = Frame { group: self.group, body: Body::Raft(envelope) };
         // What is not bulk is repeated by itself.
         if self.links.send(to, frame).is_err() && bulk {
-            self.unreachable.push((to, snapshot));
+            self.unreachable.push((to, if snapshot { Undelivered::Snapshot } else { Undelivered::Append }));
         }
     }
 
     fn persist(&mut self, persist: Persist) {
-        let Persist { number, awaited, hard_state, snapshot, entries } = persist;
+        let Persist { number, must_sync, hard_state, snapshot, entries } = persist;
         self.unwritten.hard_state = Some(hard_state);
         if let Some(snapshot) = snapshot {
             self.install(snapshot);
         }
         self.unwritten.entries = entries;
-        if awaited {
+        if must_sync {
             self.write(number);
         }
     }
@@ -497,12 +494,12 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
     fn publish(&self) {
         let status = Status {
             role: match self.replica.role() {
-                StateRole::Leader => Role::Leader,
-                StateRole::Follower => Role::Follower,
-                StateRole::Candidate | StateRole::PreCandidate => Role::Candidate,
+                ReplicaRole::Leader => Role::Leader,
+                ReplicaRole::Follower => Role::Follower,
+                ReplicaRole::Candidate | ReplicaRole::PreCandidate => Role::Candidate,
             },
             term: self.replica.term(),
-            leader: self.replica.leader(),
+            leader: self.replica.leader().unwrap_or(0),
             commit: self.replica.commit(),
             applied: self.applied.index,
             stopped: false,
@@ -529,7 +526,7 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
 impl<R: Runtime, M: StateMachine> Drop for Driver<R, M> {
     /// However the loop ends, no lease outlives it and nobody waits for it in vain.
     fn drop(&mut self) {
-        self.replica.retire(None, cell(&self.shared, &self.unused_cell, self.read_mode));
+        self.replica.retire(None);
         self.writes.fail_all();
         self.reads.aborted(u64::MAX, ReadError::Stopping);
         self.shared.status.lock().stopped = true;
@@ -549,14 +546,6 @@ async fn others_first() {
         Poll::Pending
     })
     .await;
-}
-
-/// The cell the replica publishes to.
-fn cell<'a>(shared: &'a Shared, unused: &'a LeaseCell, mode: ReadMode) -> &'a LeaseCell {
-    match mode {
-        ReadMode::Lease => &shared.lease,
-        ReadMode::Quorum => unused,
-    }
 }
 
 fn snapshots_are_sound(envelope: &Envelope) -> bool {

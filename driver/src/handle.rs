@@ -104,7 +104,7 @@ pub(crate) enum Input<O> {
 /// What the driver publishes and everyone may read.
 #[derive(Default)]
 pub(crate) struct Shared {
-    pub(crate) lease: LeaseCell,
+    pub(crate) lease: Arc<LeaseCell>,
     pub(crate) status: Mutex<Status>,
     pub(crate) status_changed: Event,
     pub(crate) statistics: Mutex<Statistics>,

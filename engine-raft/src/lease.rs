@@ -4,12 +4,15 @@ use leasehold_core::trace::{Answer, Effect, Input, Recorder};
 use leasehold_core::{
     Action, Config, Event, Grantor, Holder, LeaseCell, NodeId, Read, ReadError, Reading, Release, TermRound, Ticket,
 };
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A holder and a grantor. Every input passes here, so that a recording misses none.
 pub(crate) struct Lease {
     holder: Holder,
     grantor: Grantor,
+    /// Where the holder publishes.
+    cell: Arc<LeaseCell>,
     trace: Option<Trace>,
 }
 
@@ -19,10 +22,17 @@ struct Trace {
 }
 
 impl Lease {
-    pub(crate) fn new(id: NodeId, config: Config, longest_hold: Duration, now: Reading, record: bool) -> Lease {
+    pub(crate) fn new(
+        id: NodeId,
+        config: Config,
+        longest_hold: Duration,
+        now: Reading,
+        cell: Arc<LeaseCell>,
+        record: bool,
+    ) -> Lease {
         let trace = record.then(|| Trace { recorder: Recorder::new(id, now), text: String::new() });
         let (holder, grantor) = (Holder::new(id, config), Grantor::restarted(config, longest_hold, now));
-        let mut lease = Lease { holder, grantor, trace };
+        let mut lease = Lease { holder, grantor, cell, trace };
         lease.note(now, Input::Start { config, longest_hold }, None);
         lease
     }
@@ -31,28 +41,32 @@ impl Lease {
         &self.holder
     }
 
+    pub(crate) fn cell(&self) -> &LeaseCell {
+        &self.cell
+    }
+
     pub(crate) fn grantor(&self) -> &Grantor {
         &self.grantor
     }
 
-    pub(crate) fn handle_event(&mut self, now: Reading, event: Event, cell: &LeaseCell) {
-        self.holder.handle_event(now, event, cell);
+    pub(crate) fn handle_event(&mut self, now: Reading, event: Event) {
+        self.holder.handle_event(now, event, &self.cell);
         self.note(now, Input::Event(event), None);
     }
 
-    pub(crate) fn handle_timeout(&mut self, now: Reading, cell: &LeaseCell) {
-        self.holder.handle_timeout(now, cell);
+    pub(crate) fn handle_timeout(&mut self, now: Reading) {
+        self.holder.handle_timeout(now, &self.cell);
         self.note(now, Input::Timeout, None);
     }
 
-    pub(crate) fn read(&mut self, now: Reading, cell: &LeaseCell) -> Result<Read, ReadError> {
-        let read = self.holder.read(now, cell);
+    pub(crate) fn read(&mut self, now: Reading) -> Result<Read, ReadError> {
+        let read = self.holder.read(now, &self.cell);
         self.note(now, Input::Read, Some(Answer::Read(read)));
         read
     }
 
-    pub(crate) fn quorum_read(&mut self, now: Reading, cell: &LeaseCell) -> Result<Ticket, ReadError> {
-        let ticket = self.holder.quorum_read(now, cell);
+    pub(crate) fn quorum_read(&mut self, now: Reading) -> Result<Ticket, ReadError> {
+        let ticket = self.holder.quorum_read(now, &self.cell);
         self.note(now, Input::QuorumRead, Some(Answer::Read(ticket.map(Read::Quorum))));
         ticket
     }

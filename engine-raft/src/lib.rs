@@ -12,7 +12,8 @@ mod output;
 mod replica;
 pub mod wire;
 
-pub use log::Memory;
+pub use log::PersistentState;
 pub use output::{Committed, Effect, Output, Persist};
-pub use raft::StateRole;
-pub use replica::{Error, Held, Options, Position, ProposeError, Replica, Statistics};
+pub use replica::{
+    CampaignError, EngineError, Error, Options, Position, ProposeError, Replica, Role, Statistics, Undelivered,
+};

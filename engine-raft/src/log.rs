@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 /// What a replica remembers from before a restart. The default is a node that has never been part of a group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Memory {
+pub struct PersistentState {
     /// The durable hard state.
     pub hard_state: HardState,
     /// The last index that the log no longer holds, and its term.
@@ -23,11 +23,11 @@ pub struct Memory {
     pub membership: Membership,
 }
 
-impl Memory {
+impl PersistentState {
     /// What every founding member of a group remembers of its foundation: an entry 1 of term 1 that is committed, applied and
     /// compacted, with these voters. A node that joins later gets it in a snapshot, as its log cannot begin before it.
-    pub fn founding(voters: Vec<u64>) -> Memory {
-        Memory {
+    pub fn founding(voters: Vec<u64>) -> PersistentState {
+        PersistentState {
             hard_state: HardState { term: 1, vote: 0, commit: 1 },
             compacted: (1, 1),
             entries: Vec::new(),
@@ -50,12 +50,12 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    pub(crate) fn new(memory: Memory) -> Log {
-        let entries: VecDeque<_> = memory.entries.into_iter().map(convert::entry_in).collect();
+    pub(crate) fn new(state: PersistentState) -> Log {
+        let entries: VecDeque<_> = state.entries.into_iter().map(convert::entry_in).collect();
         Log {
-            hard_state: memory.hard_state,
-            membership: memory.membership,
-            compacted: memory.compacted,
+            hard_state: state.hard_state,
+            membership: state.membership,
+            compacted: state.compacted,
             bytes: data_bytes(&entries),
             entries,
             snapshot: None,

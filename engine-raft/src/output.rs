@@ -4,7 +4,7 @@ use crate::convert;
 use crate::replica::{Position, Replica};
 use crate::wire::{Entry, Envelope, HardState, Membership, MessageKind, Snapshot};
 use bytes::Bytes;
-use leasehold_core::{Action, LeaseCell, NodeId, Release, Term, TermRound};
+use leasehold_core::{Action, NodeId, Release, Term, TermRound};
 use raft::{StateRole, eraftpb};
 use std::collections::VecDeque;
 
@@ -42,7 +42,7 @@ pub struct Persist {
     /// What to tell [`Replica::handle_persisted`]; rises from one to the next.
     pub number: u64,
     /// Whether anything waits for it. If not, it may be written with the next one that is, and needs no report.
-    pub awaited: bool,
+    pub must_sync: bool,
     /// The hard state. It goes with every write: an entry must never be durable without the commit index that was known
     /// when it was appended, or a restarted node could campaign under a configuration two steps old.
     pub hard_state: HardState,
@@ -157,15 +157,15 @@ impl Outbox {
 
 impl Replica {
     /// The next thing to do; `None` when nothing is left.
-    pub fn poll_output(&mut self, cell: &LeaseCell) -> Option<Output> {
+    pub fn poll_output(&mut self) -> Option<Output> {
         if self.outbox.queue.is_empty() {
-            self.collect(cell);
+            self.collect();
         }
         self.outbox.queue.pop_front()
     }
 
     /// Empties the engine and the holder into the queue.
-    fn collect(&mut self, cell: &LeaseCell) {
+    fn collect(&mut self) {
         loop {
             while let Some(action) = self.lease.poll_action() {
                 match action {
@@ -178,7 +178,7 @@ impl Replica {
             if !self.raw.has_ready() {
                 break;
             }
-            self.take_ready(cell);
+            self.take_ready();
         }
         if self.raw.mut_store().take_snapshot_wanted() {
             self.outbox.queue.push_back(Output::SnapshotWanted);
@@ -197,10 +197,10 @@ impl Replica {
         }
     }
 
-    fn take_ready(&mut self, cell: &LeaseCell) {
+    fn take_ready(&mut self) {
         let mut ready = self.raw.ready();
         let number = ready.number();
-        let awaited = ready.must_sync();
+        let must_sync = ready.must_sync();
         let hard_state_changed = ready.hs().is_some();
         let entries = ready.take_entries();
         let snapshot = Some(ready.snapshot().clone()).filter(|snapshot| !snapshot.is_empty());
@@ -216,14 +216,14 @@ impl Replica {
         self.raw.advance_append_async(ready);
         self.gate.newest = number;
 
-        if awaited || hard_state_changed {
+        if must_sync || hard_state_changed {
             let hard_state = convert::hard_state_out(&self.raw.raft.hard_state());
-            if awaited {
+            if must_sync {
                 self.gate.in_flight.push_back(InFlight { number, term: hard_state.term, messages: Vec::new() });
             }
             self.outbox.queue.push_back(Output::Persist(Persist {
                 number,
-                awaited,
+                must_sync,
                 hard_state,
                 snapshot: snapshot.map(convert::snapshot_out),
                 entries: entries.iter().map(convert::entry_out).collect(),
@@ -240,10 +240,10 @@ impl Replica {
         for message in at_once {
             self.gate.pass(message, term, Rests::OnTheTerm, &mut self.outbox);
         }
-        self.hand_out(committed, cell);
+        self.hand_out(committed);
     }
 
-    fn hand_out(&mut self, committed: Vec<eraftpb::Entry>, cell: &LeaseCell) {
+    fn hand_out(&mut self, committed: Vec<eraftpb::Entry>) {
         let Some(last) = committed.last().map(|entry| entry.index) else { return };
         let mut effects = Vec::with_capacity(committed.len());
         let mut membership_changed = false;
@@ -257,7 +257,7 @@ impl Replica {
                     if let Ok(state) = self.raw.apply_conf_change(&convert::change_of(&entry)) {
                         self.raw.mut_store().set_membership(convert::membership_out(&state));
                     }
-                    self.settle_membership(cell);
+                    self.settle_membership();
                     Effect::Membership(self.membership().clone())
                 }
             };
@@ -267,7 +267,7 @@ impl Replica {
         self.raw.advance_apply_to(last);
         if membership_changed {
             // Leaving a joint configuration by itself is a proposal that the engine makes when told what is applied.
-            self.settle_membership(cell);
+            self.settle_membership();
         }
     }
 

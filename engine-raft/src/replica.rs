@@ -3,16 +3,17 @@
 use crate::admission::Admission;
 use crate::convert;
 use crate::lease::Lease;
-use crate::log::{Log, Memory};
+use crate::log::{Log, PersistentState};
 use crate::output::{Gate, Outbox};
-use crate::wire::{Change, Envelope, Membership, Snapshot};
+use crate::wire::{Change, Entry, Envelope, Membership, Snapshot};
 use bytes::Bytes;
 use leasehold_core::{
     Config, Event, Grantor, Holder, Index, Instant, LeaseCell, NodeId, Read, ReadError, Reading, Reason, Release, Term,
     TermRound, Ticket, Voters, VotersError,
 };
-use raft::{RawNode, StateRole, eraftpb};
+use raft::{GetEntriesContext, RawNode, StateRole, eraftpb};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The most bytes of entries in one append.
@@ -26,32 +27,69 @@ const APPLY_BYTES: u64 = 16 << 20;
 /// How many ticks a snapshot may be on its way before the follower is asked again where it stands.
 const SNAPSHOT_TICKS: u32 = 200;
 
-/// What a replica is built from.
+/// The options of one replica.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Options {
-    /// This node's number; not 0.
+    /// The id of this node; not 0.
     pub id: NodeId,
     /// Hold, lease, drift and heartbeat.
     pub config: Config,
-    /// Where this node's randomness comes from: equal seeds elect alike.
+    /// The seed of the election timeouts: equal seeds draw equal timeouts.
     pub seed: u64,
-    /// Whether to keep a trace of what the holder and the grantor are told, for [`Replica::take_trace`].
+    /// Whether to record the inputs of the holder and the grantor for [`Replica::take_trace`]. Off by default.
     pub record: bool,
 }
 
-/// A replica that cannot be built, or a change it cannot make.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The configuration of the group has too many voters, or impossible ones.
-    #[error("the group's voters are not acceptable: {0}")]
-    Voters(#[from] VotersError),
-    /// The engine refused what the disk holds, or the options.
-    #[error("the raft engine refused to start: {0}")]
-    Engine(#[from] raft::Error),
+impl Options {
+    /// Returns options with recording off.
+    pub fn new(id: NodeId, config: Config, seed: u64) -> Options {
+        Options { id, config, seed, record: false }
+    }
 }
 
-/// A proposal that was not taken. It has no effect, now or later.
+/// The error of building a replica.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The stored configuration of the group has too many voters or is invalid.
+    #[error("the group's voters are not acceptable: {0}")]
+    Voters(#[from] VotersError),
+    /// The engine refused the stored state or the options.
+    #[error("the raft engine refused to start: {0}")]
+    Engine(#[source] EngineError),
+}
+
+/// An error of the raft engine. It has a text and no other public content.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct EngineError(raft::Error);
+
+/// The role of this node in its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// It follows a leader, or waits for one.
+    Follower,
+    /// It asks whether it could win an election. Its term has not changed.
+    PreCandidate,
+    /// It campaigns in its term.
+    Candidate,
+    /// It leads its term.
+    Leader,
+}
+
+/// A delivery that failed, for [`Replica::handle_unreachable`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Undelivered {
+    /// Messages without a snapshot.
+    Append,
+    /// A snapshot.
+    Snapshot,
+}
+
+/// The error of a proposal that was not accepted. The proposal has no effect, now or later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ProposeError {
     /// This node does not lead.
     #[error("this node does not lead")]
@@ -67,13 +105,20 @@ pub enum ProposeError {
     Voters(VotersError),
 }
 
-/// A campaign or a transfer that was not begun.
+/// The error of a campaign that did not start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "this node is no voter, or promised not to help elect anyone yet, or has writes on their way to disk; if it is a voter, \
-     try again after a hold"
-)]
-pub struct Held;
+#[non_exhaustive]
+pub enum CampaignError {
+    /// This node is not a voter in its newest configuration.
+    #[error("this node is not a voter; campaign on a voter, or make this node one first")]
+    NotVoter,
+    /// This node promised to elect no leader yet: the hold of an acknowledged round or of a restart is not over.
+    #[error("this node acknowledged a leader or restarted less than a hold ago; try again after a hold")]
+    Held,
+    /// This node has writes that are not durable yet.
+    #[error("this node has writes that are not durable yet; try again once they are")]
+    Unsynced,
+}
 
 /// A place in the log that only one entry can ever have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,6 +131,7 @@ pub struct Position {
 
 /// Counts of what was refused or ignored, since the replica was built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Statistics {
     /// Requests for a vote or a pre-vote that the hold kept from the engine.
     pub votes_withheld: u64,
@@ -134,14 +180,21 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// A replica in a process that has just started. `longest_hold` is the longest hold this node may ever have echoed
+    /// Returns the replica of a process that has just started. It publishes its lease in `cell`, which must be new: one cell
+    /// belongs to one replica. `longest_hold` is the longest hold this node may ever have echoed
     /// under, zero for a new node; `max(longest_hold, hold)` must be durable before the first input.
     ///
     /// # Errors
-    /// [`Error`], when the disk's memory or the options make no replica.
-    pub fn restarted(options: Options, memory: Memory, longest_hold: Duration, now: Reading) -> Result<Replica, Error> {
+    /// [`Error`], when no replica can be built from the state or the options.
+    pub fn new(
+        options: Options,
+        state: PersistentState,
+        longest_hold: Duration,
+        now: Reading,
+        cell: Arc<LeaseCell>,
+    ) -> Result<Replica, Error> {
         let Options { id, config, seed, record } = options;
-        voters_of(&memory.membership)?;
+        voters_of(&state.membership)?;
         let tick = config.heartbeat() / 2;
         let election_tick =
             usize::try_from(config.hold().as_nanos() / tick.as_nanos().max(1)).unwrap_or(usize::MAX / 4);
@@ -152,7 +205,7 @@ impl Replica {
             heartbeat_tick: 2,
             min_election_tick: election_tick,
             max_election_tick: election_tick + election_tick / 2 + 1,
-            applied: memory.applied,
+            applied: state.applied,
             check_quorum: true,
             pre_vote: true,
             // Its lease reads consult no clock; every read goes through the holder.
@@ -166,16 +219,16 @@ impl Replica {
             skip_bcast_commit: true,
             ..Default::default()
         };
-        let commit = memory.hard_state.commit;
-        let durable_term = memory.hard_state.term;
+        let commit = state.hard_state.commit;
+        let durable_term = state.hard_state.term;
         let logger = slog::Logger::root(tracing_slog::TracingSlogDrain, slog::o!());
-        let raw = RawNode::new(&engine, Log::new(memory), &logger)?;
+        let raw = RawNode::new(&engine, Log::new(state), &logger).map_err(|error| Error::Engine(EngineError(error)))?;
         let mut replica = Replica {
             id,
             config,
             seed,
             raw,
-            lease: Lease::new(id, config, longest_hold, now, record),
+            lease: Lease::new(id, config, longest_hold, now, cell, record),
             gate: Gate::new(durable_term),
             outbox: Outbox::default(),
             now,
@@ -199,9 +252,14 @@ impl Replica {
         self.id
     }
 
-    /// Its role: follower, candidate, pre-candidate or leader, in the engine's words.
-    pub fn role(&self) -> StateRole {
-        self.raw.raft.state
+    /// Returns the role of this node.
+    pub fn role(&self) -> Role {
+        match self.raw.raft.state {
+            StateRole::Follower => Role::Follower,
+            StateRole::PreCandidate => Role::PreCandidate,
+            StateRole::Candidate => Role::Candidate,
+            StateRole::Leader => Role::Leader,
+        }
     }
 
     /// The newest term it knows.
@@ -209,14 +267,24 @@ impl Replica {
         self.raw.raft.term
     }
 
-    /// Who leads in that term, as far as it knows; 0 for nobody.
-    pub fn leader(&self) -> NodeId {
-        self.raw.raft.leader_id
+    /// Returns the leader of that term, if this node knows it.
+    pub fn leader(&self) -> Option<NodeId> {
+        Some(self.raw.raft.leader_id).filter(|leader| *leader != raft::INVALID_ID)
     }
 
     /// The highest index known to be committed.
     pub fn commit(&self) -> Index {
         self.raw.raft.raft_log.committed
+    }
+
+    /// Returns the entry at `index`, if it is committed and the log still holds it.
+    pub fn committed_entry(&self, index: Index) -> Option<Entry> {
+        let log = &self.raw.raft.raft_log;
+        if index > log.committed {
+            return None;
+        }
+        let entries = log.slice(index, index + 1, None, GetEntriesContext::empty(false)).ok()?;
+        entries.first().map(convert::entry_out)
     }
 
     /// The configuration in force.
@@ -236,6 +304,11 @@ impl Replica {
         self.lease.holder()
     }
 
+    /// Returns the cell in which the lease is published.
+    pub fn cell(&self) -> &LeaseCell {
+        self.lease.cell()
+    }
+
     /// The grantor, to look at.
     pub fn grantor(&self) -> &Grantor {
         self.lease.grantor()
@@ -252,7 +325,7 @@ impl Replica {
     }
 
     /// Takes what a peer sent; `from` is whom the link authenticated. `now` was sampled after it arrived.
-    pub fn handle_envelope(&mut self, now: Reading, from: NodeId, envelope: Envelope, cell: &LeaseCell) {
+    pub fn handle_envelope(&mut self, now: Reading, from: NodeId, envelope: Envelope) {
         self.now = now;
         let Envelope { round, ack, release, messages } = envelope;
         let release = release.map(|(term, round)| Release { through: TermRound { term, round } });
@@ -272,7 +345,7 @@ impl Replica {
                 Admission::CampaignNow => {
                     // A late message of an earlier transfer must not take the place of a later release.
                     self.release = self.release.into_iter().chain(release).max_by_key(|release| release.through);
-                    if !self.may_campaign(now) {
+                    if self.may_campaign(now).is_err() {
                         self.statistics.transfers_withheld += 1;
                         continue;
                     }
@@ -284,7 +357,7 @@ impl Replica {
             if self.raw.step(message).is_err() {
                 self.statistics.messages_refused += 1;
             }
-            self.settle(now, cell);
+            self.sync_lease_with_raft(now);
         }
         if let Some((term, round)) = round
             && self.raw.raft.state == StateRole::Follower
@@ -298,63 +371,59 @@ impl Replica {
             }
         }
         if let Some((term, round)) = ack {
-            self.lease.handle_event(now, Event::Acked { from, round: TermRound { term, round } }, cell);
+            self.lease.handle_event(now, Event::Acked { from, round: TermRound { term, round } });
         }
     }
 
     /// Counts an engine tick and opens a heartbeat round, each if its interval has passed. However late it is called, it
     /// counts one tick.
-    pub fn handle_timeout(&mut self, now: Reading, cell: &LeaseCell) {
+    pub fn handle_timeout(&mut self, now: Reading) {
         self.now = now;
         if self.tick_is_due(now) {
             self.last_tick = now.or(self.last_tick);
             self.count_tick(now);
-            self.settle(now, cell);
+            self.sync_lease_with_raft(now);
         }
-        self.lease.handle_timeout(now, cell);
+        self.lease.handle_timeout(now);
     }
 
     /// Learns that everything through this number is durable.
-    pub fn handle_persisted(&mut self, now: Reading, number: u64, cell: &LeaseCell) {
+    pub fn handle_persisted(&mut self, now: Reading, number: u64) {
         self.now = now;
         let number = self.gate.open_through(number, &mut self.outbox);
         self.raw.on_persist_ready(number);
-        self.settle(now, cell);
+        self.sync_lease_with_raft(now);
         self.advance_apply_after_snapshot();
     }
 
     /// Learns that what was to be sent to this peer surely did not arrive.
-    pub fn handle_unreachable(&mut self, now: Reading, peer: NodeId, snapshot: bool, cell: &LeaseCell) {
+    pub fn handle_unreachable(&mut self, now: Reading, peer: NodeId, undelivered: Undelivered) {
         self.now = now;
-        if snapshot {
-            self.snapshots.remove(&peer);
-            self.raw.report_snapshot(peer, raft::SnapshotStatus::Failure);
-        } else {
-            self.raw.report_unreachable(peer);
+        match undelivered {
+            Undelivered::Snapshot => {
+                self.snapshots.remove(&peer);
+                self.raw.report_snapshot(peer, raft::SnapshotStatus::Failure);
+            }
+            Undelivered::Append => self.raw.report_unreachable(peer),
         }
-        self.settle(now, cell);
+        self.sync_lease_with_raft(now);
     }
 
     /// Proposes a command and returns the one place in the log where it can be committed.
     ///
     /// # Errors
     /// [`ProposeError`]: it was not taken.
-    pub fn propose(&mut self, now: Reading, command: Bytes, cell: &LeaseCell) -> Result<Position, ProposeError> {
+    pub fn propose(&mut self, now: Reading, command: Bytes) -> Result<Position, ProposeError> {
         self.now = now;
         let entry = eraftpb::Entry { data: command, ..Default::default() };
-        self.propose_entry(now, entry, cell)
+        self.propose_entry(now, entry)
     }
 
     /// Proposes a change of configuration.
     ///
     /// # Errors
     /// [`ProposeError`]: it was not taken.
-    pub fn propose_change(
-        &mut self,
-        now: Reading,
-        change: &Change,
-        cell: &LeaseCell,
-    ) -> Result<Position, ProposeError> {
+    pub fn propose_change(&mut self, now: Reading, change: &Change) -> Result<Position, ProposeError> {
         use protobuf::Message as _;
         self.now = now;
         let added = change.steps.iter().filter_map(|step| match step {
@@ -369,7 +438,7 @@ impl Replica {
         let mut entry = eraftpb::Entry::default();
         entry.set_entry_type(eraftpb::EntryType::EntryConfChangeV2);
         entry.data = convert::change_in(change).write_to_bytes().expect("a change of configuration encodes").into();
-        self.propose_entry(now, entry, cell)
+        self.propose_entry(now, entry)
     }
 
     /// How a read that has arrived may be answered; `now` was sampled after it arrived. Park a ticket until
@@ -378,48 +447,48 @@ impl Replica {
     ///
     /// # Errors
     /// [`ReadError`].
-    pub fn read(&mut self, now: Reading, cell: &LeaseCell) -> Result<Read, ReadError> {
+    pub fn read(&mut self, now: Reading) -> Result<Read, ReadError> {
         self.now = now;
-        self.lease.read(now, cell)
+        self.lease.read(now)
     }
 
     /// A ticket for a read that must not use the lease.
     ///
     /// # Errors
     /// [`ReadError`].
-    pub fn quorum_read(&mut self, now: Reading, cell: &LeaseCell) -> Result<Ticket, ReadError> {
+    pub fn quorum_read(&mut self, now: Reading) -> Result<Ticket, ReadError> {
         self.now = now;
-        self.lease.quorum_read(now, cell)
+        self.lease.quorum_read(now)
     }
 
     /// Campaigns now, if this node is a voter and the hold allows it.
     ///
     /// # Errors
-    /// [`Held`].
-    pub fn campaign(&mut self, now: Reading, cell: &LeaseCell) -> Result<(), Held> {
+    /// [`CampaignError`]: no campaign started.
+    pub fn campaign(&mut self, now: Reading) -> Result<(), CampaignError> {
         self.now = now;
         // The engine would let any node campaign, and ends in a panic if one wins that it does not know as a member.
         if !self.raw.raft.promotable() {
-            return Err(Held);
+            return Err(CampaignError::NotVoter);
         }
-        if !self.may_campaign(now) {
+        if let Err(refused) = self.may_campaign(now) {
             self.statistics.campaigns_withheld += 1;
-            return Err(Held);
+            return Err(refused);
         }
         self.campaigns += 1;
         // The engine's one error here is a proposal dropped, which a campaign is not.
         let _ = self.raw.campaign();
-        self.settle(now, cell);
+        self.sync_lease_with_raft(now);
         Ok(())
     }
 
     /// Hands leadership to `to`, if this node leads and `to` is a voter. The lease is gone when this returns; if the
     /// transfer comes to nothing within an election timeout, it is earned again.
-    pub fn transfer(&mut self, now: Reading, to: NodeId, cell: &LeaseCell) {
+    pub fn transfer(&mut self, now: Reading, to: NodeId) {
         self.now = now;
         if self.raw.raft.state == StateRole::Leader {
             self.raw.transfer_leader(to);
-            self.settle(now, cell);
+            self.sync_lease_with_raft(now);
         }
     }
 
@@ -437,10 +506,10 @@ impl Replica {
 
     /// Gives up the lease for good, and fails the reads that wait: what a shutdown does first. The engine goes on until the
     /// process ends, so that what it proposed can still be committed.
-    pub fn retire(&mut self, now: Reading, cell: &LeaseCell) {
+    pub fn retire(&mut self, now: Reading) {
         self.now = now;
         self.retired = true;
-        self.lease.handle_event(now, Event::Deposed, cell);
+        self.lease.handle_event(now, Event::Deposed);
     }
 
     /// When to call [`handle_timeout`](Replica::handle_timeout), and why. `None` while that cannot be known for want of a
@@ -458,12 +527,7 @@ impl Replica {
         self.tick
     }
 
-    fn propose_entry(
-        &mut self,
-        now: Reading,
-        entry: eraftpb::Entry,
-        cell: &LeaseCell,
-    ) -> Result<Position, ProposeError> {
+    fn propose_entry(&mut self, now: Reading, entry: eraftpb::Entry) -> Result<Position, ProposeError> {
         // A follower's engine would forward it, and nobody would know what became of it.
         if self.raw.raft.state != StateRole::Leader {
             return Err(ProposeError::NotLeader);
@@ -483,18 +547,21 @@ impl Replica {
         let position = Position { term: self.raw.raft.term, index };
         // The engine replaces a change that it cannot take now with an empty entry.
         let replaced = is_change && self.raw.raft.pending_conf_index != index;
-        self.settle(now, cell);
+        self.sync_lease_with_raft(now);
         if replaced { Err(ProposeError::Busy) } else { Ok(position) }
     }
 
-    /// Whether this node may begin a campaign: its hold is over, or released, and all it wrote is durable.
+    /// Checks that this node may start a campaign: its hold is over or released, and all it wrote is durable.
     ///
     /// The engine assumes the latter of every leader to be. What a message of the same envelope appended is not on its way
     /// to disk yet, and so is asked for too.
-    fn may_campaign(&mut self, now: Reading) -> bool {
+    fn may_campaign(&mut self, now: Reading) -> Result<(), CampaignError> {
+        if !self.lease.may_elect(now, self.release) {
+            return Err(CampaignError::Held);
+        }
         let log = &self.raw.raft.raft_log;
         let durable = self.gate.is_idle() && log.persisted == log.last_index();
-        self.lease.may_elect(now, self.release) && durable
+        if durable { Ok(()) } else { Err(CampaignError::Unsynced) }
     }
 
     fn tick_is_due(&mut self, now: Reading) -> bool {
@@ -516,7 +583,7 @@ impl Replica {
             && raft.promotable()
             && raft.election_elapsed + 1 >= raft.randomized_election_timeout();
         if would_campaign {
-            if !self.may_campaign(now) {
+            if self.may_campaign(now).is_err() {
                 self.statistics.campaigns_withheld += 1;
                 return;
             }
@@ -553,29 +620,29 @@ impl Replica {
 
     /// Brings the holder in line with the engine. Called after every step, so that a step-down revokes the cell before
     /// anything of the same step is handed out, and a transfer releases before its messages are.
-    pub(crate) fn settle(&mut self, now: Reading, cell: &LeaseCell) {
+    pub(crate) fn sync_lease_with_raft(&mut self, now: Reading) {
         let raft = &self.raw.raft;
         let (leads, term, commit) = (raft.state == StateRole::Leader, raft.term, raft.raft_log.committed);
         let transferring = leads && raft.lead_transferee.is_some();
         let last = raft.raft_log.last_index();
         if self.lease.holder().term().is_some_and(|led| !leads || led != term) {
-            self.lease.handle_event(now, Event::Deposed, cell);
+            self.lease.handle_event(now, Event::Deposed);
             self.transferring = false;
         }
         if leads && self.lease.holder().term().is_none() && !self.retired {
             let voters = self.voters();
             // The engine has just appended the entry that opens the term: nothing else can have come after it.
-            self.lease.handle_event(now, Event::Elected { term, voters, barrier: last, commit }, cell);
+            self.lease.handle_event(now, Event::Elected { term, voters, barrier: last, commit });
             self.commit_told = commit;
         }
         if self.lease.holder().term().is_some() {
             if transferring != self.transferring {
                 let event = if transferring { Event::TransferStarted } else { Event::TransferEnded };
-                self.lease.handle_event(now, event, cell);
+                self.lease.handle_event(now, event);
                 self.transferring = transferring;
             }
             if commit != self.commit_told {
-                self.lease.handle_event(now, Event::Committed(commit), cell);
+                self.lease.handle_event(now, Event::Committed(commit));
                 self.commit_told = commit;
             }
         }
@@ -583,18 +650,18 @@ impl Replica {
     }
 
     /// The engine took another configuration.
-    pub(crate) fn settle_membership(&mut self, cell: &LeaseCell) {
+    pub(crate) fn settle_membership(&mut self) {
         let now = self.now;
         if self.lease.holder().term().is_some() {
             let voters = self.voters();
-            self.lease.handle_event(now, Event::VotersChanged(voters), cell);
+            self.lease.handle_event(now, Event::VotersChanged(voters));
             // The engine would let a leader that is no voter lead for ever, and drop every proposal.
             if !voters.contains(self.id) {
                 let term = self.raw.raft.term;
                 self.raw.raft.become_follower(term, 0);
             }
         }
-        self.settle(now, cell);
+        self.sync_lease_with_raft(now);
     }
 
     pub(crate) fn release_shown(&self) -> Option<Release> {

@@ -129,9 +129,11 @@ impl<R: Runtime> Node<R> {
 
         let keyspace = Keyspace::default();
         let view = keyspace.view();
+        let mut replica = leasehold_raft::Options::new(node, timing, drawn());
+        replica.record = recording.is_some();
         let driver = leasehold_driver::Options {
             group: GROUP,
-            replica: leasehold_raft::Options { id: node, config: timing, seed: drawn(), record: recording.is_some() },
+            replica,
             founders,
             reads,
             trace: recording.as_ref().map(|recording| recording.lines.clone()),

@@ -4,8 +4,9 @@
 use bytes::Bytes;
 use leasehold_core::{Config, Index, Instant, LeaseCell, NodeId, Options as Timing, Permit, Read, Reading, Ticket};
 use leasehold_raft::wire::{Change, Envelope, Payload, Snapshot};
-use leasehold_raft::{Effect, Memory, Options, Output, Persist, Position, ProposeError, Replica, StateRole};
+use leasehold_raft::{Effect, Options, Output, Persist, PersistentState, Position, ProposeError, Replica, Role};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The hold of every node unless the story says otherwise.
@@ -26,9 +27,9 @@ pub struct Node {
     /// The machine under test. `None` while the node is down.
     pub replica: Option<Replica>,
     /// Its published lease.
-    pub cell: LeaseCell,
+    pub cell: Arc<LeaseCell>,
     /// What its disk holds.
-    pub disk: Memory,
+    pub disk: PersistentState,
     /// The longest hold its disk has a record of.
     pub longest_hold: Duration,
     /// Commands applied, in order.
@@ -113,10 +114,10 @@ impl Cluster {
     /// Starts a node on a new disk. If it is no founder it knows nobody, until a leader's snapshot reaches it.
     pub fn add_node(&mut self, id: NodeId) {
         let founder = self.founders.contains(&id);
-        let disk = if founder { Memory::founding(self.founders.clone()) } else { Memory::default() };
+        let disk = if founder { PersistentState::founding(self.founders.clone()) } else { PersistentState::default() };
         let node = Node {
             replica: None,
-            cell: LeaseCell::new(),
+            cell: Arc::default(),
             disk,
             longest_hold: Duration::ZERO,
             applied: Vec::new(),
@@ -149,7 +150,7 @@ impl Cluster {
     pub fn kill(&mut self, id: NodeId) {
         let node = self.node(id);
         node.replica = None;
-        node.cell = LeaseCell::new();
+        node.cell = Arc::default();
         node.inbox.clear();
         node.writes.clear();
         node.paused = false;
@@ -164,8 +165,8 @@ impl Cluster {
         node.config = config;
         node.applied.clear();
         node.position = FOUNDATION;
-        let options = Options { id, config, seed, record: false };
-        let replica = Replica::restarted(options, node.disk.clone(), longest_hold, now);
+        let options = Options::new(id, config, seed);
+        let replica = Replica::new(options, node.disk.clone(), longest_hold, now, node.cell.clone());
         node.replica = Some(replica.expect("a replica from what its predecessor wrote"));
         self.drain(id);
     }
@@ -224,7 +225,7 @@ impl Cluster {
     /// The node that leads in the newest term, if any.
     pub fn leader(&self) -> Option<NodeId> {
         let running = self.nodes.iter().filter_map(|(id, node)| node.replica.as_ref().map(|replica| (id, replica)));
-        let leaders = running.filter(|(_, replica)| replica.role() == StateRole::Leader);
+        let leaders = running.filter(|(_, replica)| replica.role() == Role::Leader);
         leaders.max_by_key(|(_, replica)| replica.term()).map(|(id, _)| *id)
     }
 
@@ -239,10 +240,10 @@ impl Cluster {
     }
 
     /// Gives node `id` one input, with a reading of its clock, and carries out what follows.
-    pub fn with<T>(&mut self, id: NodeId, input: impl FnOnce(&mut Replica, Reading, &LeaseCell) -> T) -> T {
+    pub fn with<T>(&mut self, id: NodeId, input: impl FnOnce(&mut Replica, Reading) -> T) -> T {
         let now = self.reading(id);
         let node = self.node(id);
-        let outcome = input(node.replica.as_mut().expect("a node that is up"), now, &node.cell);
+        let outcome = input(node.replica.as_mut().expect("a node that is up"), now);
         self.drain(id);
         outcome
     }
@@ -252,7 +253,7 @@ impl Cluster {
     /// # Errors
     /// As the replica's.
     pub fn propose(&mut self, id: NodeId, command: &'static str) -> Result<Position, ProposeError> {
-        self.with(id, |replica, now, cell| replica.propose(now, Bytes::from_static(command.as_bytes()), cell))
+        self.with(id, |replica, now| replica.propose(now, Bytes::from_static(command.as_bytes())))
     }
 
     /// Proposes a change of configuration at `id`.
@@ -260,17 +261,17 @@ impl Cluster {
     /// # Errors
     /// As the replica's.
     pub fn change(&mut self, id: NodeId, change: &Change) -> Result<Position, ProposeError> {
-        self.with(id, |replica, now, cell| replica.propose_change(now, change, cell))
+        self.with(id, |replica, now| replica.propose_change(now, change))
     }
 
     /// Asks `id` for a quorum read.
     pub fn quorum_read(&mut self, id: NodeId) -> Option<Ticket> {
-        self.with(id, |replica, now, cell| replica.quorum_read(now, cell)).ok()
+        self.with(id, |replica, now| replica.quorum_read(now)).ok()
     }
 
     /// Asks `id` how a read may be answered.
     pub fn read(&mut self, id: NodeId) -> Option<Read> {
-        self.with(id, |replica, now, cell| replica.read(now, cell)).ok()
+        self.with(id, |replica, now| replica.read(now)).ok()
     }
 
     /// The commands node `id` has applied.
@@ -288,7 +289,7 @@ impl Cluster {
     /// Delivers a message at once.
     pub fn deliver(&mut self, message: InTransit) {
         let InTransit { from, to, envelope, .. } = message;
-        self.with(to, |replica, now, cell| replica.handle_envelope(now, from, envelope, cell));
+        self.with(to, |replica, now| replica.handle_envelope(now, from, envelope));
     }
 
     fn node(&mut self, id: NodeId) -> &mut Node {
@@ -310,15 +311,16 @@ impl Cluster {
                 continue;
             }
             while let Some((from, envelope)) = self.node(id).inbox.pop_front() {
-                self.with(id, |replica, now, cell| replica.handle_envelope(now, from, envelope, cell));
+                self.with(id, |replica, now| replica.handle_envelope(now, from, envelope));
             }
             // A write that nothing waits for reaches the disk with the next one that something does: as late as it may.
-            while let Some(awaited) = self.nodes[&id].writes.iter().position(|(at, write)| write.awaited && *at <= now)
+            while let Some(awaited) =
+                self.nodes[&id].writes.iter().position(|(at, write)| write.must_sync && *at <= now)
             {
                 for (_, persist) in self.node(id).writes.drain(..=awaited).collect::<Vec<_>>() {
                     self.node(id).store(&persist);
-                    if persist.awaited {
-                        self.with(id, |replica, now, cell| replica.handle_persisted(now, persist.number, cell));
+                    if persist.must_sync {
+                        self.with(id, |replica, now| replica.handle_persisted(now, persist.number));
                     }
                 }
             }
@@ -328,7 +330,7 @@ impl Cluster {
                 _ => self.now.as_millis().is_multiple_of(50),
             };
             if due || self.now >= self.nodes[&id].wakes {
-                self.with(id, |replica, now, cell| replica.handle_timeout(now, cell));
+                self.with(id, |replica, now| replica.handle_timeout(now));
                 self.set_timer(id);
             }
         }
@@ -347,7 +349,7 @@ impl Cluster {
         let (arrives, durable) = (self.now + self.latency, self.now + self.disk_latency);
         let node = self.nodes.get_mut(&id).expect("a node of the cluster");
         let Some(replica) = node.replica.as_mut() else { return };
-        while let Some(output) = replica.poll_output(&node.cell) {
+        while let Some(output) = replica.poll_output() {
             match output {
                 Output::Send { to, envelope } => {
                     self.wire.push_back(InTransit { at: arrives, from: id, to, envelope });

@@ -74,7 +74,7 @@ impl<R: Runtime> Plan<R> {
         let links = TransportOptions { node, cluster: "driven".to_owned(), boot: node, config, peers, listener };
         let inbox = Arc::new(Inbox::default());
         let transport = Transport::start(runtime.clone(), links, inbox.clone()).expect("sound options");
-        let replica = leasehold_raft::Options { id: node, config, seed, record: false };
+        let replica = leasehold_raft::Options::new(node, config, seed);
         let options = Options { group: 0, replica, founders, reads, trace: None };
         let links = middleware(transport);
         let handle = leasehold_driver::start(runtime, options, List::default(), disk, recovered, links, clock);

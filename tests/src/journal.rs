@@ -3,7 +3,7 @@
 use crate::cluster::Cluster;
 use crate::world::{Broken, Told};
 use leasehold_core::{NodeId, Term};
-use leasehold_raft::{StateRole, Statistics};
+use leasehold_raft::{Role, Statistics};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub struct Journal {
 /// What is watched of one node.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Seen {
-    role: StateRole,
+    role: Role,
     term: Term,
     leader: NodeId,
     permit: Option<Term>,
@@ -91,7 +91,7 @@ impl Journal {
             let now = Seen {
                 role: replica.role(),
                 term: replica.term(),
-                leader: replica.leader(),
+                leader: replica.leader().unwrap_or(0),
                 permit: self.cluster.permit(id).map(|permit| permit.term),
                 statistics: *replica.statistics(),
             };
@@ -119,11 +119,11 @@ fn changes(before: Option<Seen>, now: Seen) -> Vec<String> {
     if before.map(place) != Some(place(now)) {
         let Seen { term, leader, .. } = now;
         changes.push(match now.role {
-            StateRole::Leader => format!("leads term {term}"),
-            StateRole::Candidate => format!("campaigns in term {term}"),
-            StateRole::PreCandidate => format!("asks whether it could win term {}", term + 1),
-            StateRole::Follower if leader == 0 => format!("is in term {term} and knows no leader"),
-            StateRole::Follower => format!("follows n{leader} in term {term}"),
+            Role::Leader => format!("leads term {term}"),
+            Role::Candidate => format!("campaigns in term {term}"),
+            Role::PreCandidate => format!("asks whether it could win term {}", term + 1),
+            Role::Follower if leader == 0 => format!("is in term {term} and knows no leader"),
+            Role::Follower => format!("follows n{leader} in term {term}"),
         });
     }
     match (before.and_then(|before| before.permit), now.permit) {

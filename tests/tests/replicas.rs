@@ -1,7 +1,7 @@
 //! What a cluster of replicas does, on virtual time.
 
 use leasehold_core::Read;
-use leasehold_raft::StateRole;
+use leasehold_raft::Role;
 use leasehold_raft::wire::{Change, MessageKind, Step, Transition};
 use leasehold_tests::cluster::{Cluster, HOLD};
 use std::time::Duration;
@@ -59,7 +59,7 @@ fn another_leader_only_after_the_lease_is_over() {
     assert!(cluster.now - cut_at < 2 * HOLD, "after {:?}", cluster.now - cut_at);
     cluster.propose(new, "set b").unwrap();
     cluster.run(Duration::from_secs(2));
-    assert_ne!(cluster.replica(old).role(), StateRole::Leader, "a leader that hears from no quorum steps down");
+    assert_ne!(cluster.replica(old).role(), Role::Leader, "a leader that hears from no quorum steps down");
     cluster.heal();
     cluster.run(Duration::from_millis(500));
     assert_eq!(cluster.applied(old), ["set b"]);
@@ -90,7 +90,7 @@ fn leadership_moves_at_once_although_everyone_is_held() {
     let old = cluster.elect();
     let target = (1..=3).find(|id| *id != old).unwrap();
     let asked_at = cluster.now;
-    cluster.with(old, |replica, now, cell| replica.transfer(now, target, cell));
+    cluster.with(old, |replica, now| replica.transfer(now, target));
     assert_eq!(cluster.permit(old), None, "the lease is gone before the message is");
     cluster.run_until("the target leads", |cluster| cluster.leader() == Some(target));
     assert!(cluster.now - asked_at < Duration::from_millis(100), "after {:?}", cluster.now - asked_at);
@@ -102,7 +102,7 @@ fn a_late_campaign_now_finds_everyone_held() {
     let mut cluster = Cluster::founded(3);
     let leader = cluster.elect();
     let target = (1..=3).find(|id| *id != leader).unwrap();
-    cluster.with(leader, |replica, now, cell| replica.transfer(now, target, cell));
+    cluster.with(leader, |replica, now| replica.transfer(now, target));
     let is_campaign_now = |kind: MessageKind| kind == MessageKind::TimeoutNow;
     let late = cluster.intercept(|m| m.envelope.messages.iter().any(|m| is_campaign_now(m.kind)));
     assert_eq!(late.len(), 1);
@@ -128,13 +128,13 @@ fn a_restarted_voter_keeps_the_promise_it_forgot() {
     cluster.cut.remove(&(others[1], others[0]));
     let until = cluster.now + HOLD;
     while cluster.now < until {
-        let elected = others.iter().any(|id| cluster.replica(*id).role() == StateRole::Leader);
+        let elected = others.iter().any(|id| cluster.replica(*id).role() == Role::Leader);
         assert!(!(elected && cluster.permit(leader).is_some()));
         assert!(!elected, "elected {:?} before the restart hold was over", until - cluster.now);
         cluster.run(Duration::from_millis(1));
     }
     cluster.run_until("a leader among the two", |cluster| {
-        others.iter().any(|id| cluster.replica(*id).role() == StateRole::Leader)
+        others.iter().any(|id| cluster.replica(*id).role() == Role::Leader)
     });
 }
 
@@ -214,7 +214,7 @@ fn a_follower_behind_the_compacted_log_gets_a_snapshot() {
         cluster.run(Duration::from_millis(10));
     }
     let commit = cluster.replica(leader).commit();
-    cluster.with(leader, |replica, _, _| replica.compact(commit));
+    cluster.with(leader, |replica, _| replica.compact(commit));
     cluster.start(behind, leasehold_tests::cluster::timing());
     cluster.run(Duration::from_secs(1));
     assert_eq!(cluster.applied(behind), ["one", "two", "three"]);

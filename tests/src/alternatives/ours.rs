@@ -4,7 +4,7 @@ use super::{Answer, ClockFault, Founding, Kind, Links, NotExpressible, ReadId, S
 use crate::cluster::{Cluster, HOLD, InTransit, timing};
 use bytes::Bytes;
 use leasehold_core::{Config, Index, NodeId, Options, Read, Term, Ticket};
-use leasehold_raft::StateRole;
+use leasehold_raft::Role;
 use leasehold_raft::wire::{Change, Envelope, MessageKind, Step, Transition};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -167,7 +167,7 @@ impl Subject for Ours {
     }
 
     fn leads(&self, id: NodeId) -> bool {
-        self.is_up(id) && self.cluster.replica(id).role() == StateRole::Leader
+        self.is_up(id) && self.cluster.replica(id).role() == Role::Leader
     }
 
     fn term(&self, id: NodeId) -> Term {
@@ -216,18 +216,18 @@ impl Subject for Ours {
 
     fn burst(&mut self, id: NodeId, ticks: u32) -> Result<(), NotExpressible> {
         for _ in 0..ticks {
-            self.cluster.with(id, |replica, now, cell| replica.handle_timeout(now, cell));
+            self.cluster.with(id, |replica, now| replica.handle_timeout(now));
         }
         Ok(())
     }
 
     fn transfer(&mut self, from: NodeId, to: NodeId) {
-        self.cluster.with(from, |replica, now, cell| replica.transfer(now, to, cell));
+        self.cluster.with(from, |replica, now| replica.transfer(now, to));
     }
 
     fn campaign(&mut self, id: NodeId) {
         // Refused while the node is held, which is the point.
-        let _ = self.cluster.with(id, |replica, now, cell| replica.campaign(now, cell));
+        let _ = self.cluster.with(id, |replica, now| replica.campaign(now));
     }
 
     fn change_voters(&mut self, leader: NodeId, voters: &[NodeId]) -> bool {
@@ -245,7 +245,7 @@ impl Subject for Ours {
 
     fn write(&mut self, id: NodeId, value: u64) -> bool {
         let command = Bytes::from(value.to_string());
-        let taken = self.cluster.with(id, |replica, now, cell| replica.propose(now, command, cell)).is_ok();
+        let taken = self.cluster.with(id, |replica, now| replica.propose(now, command)).is_ok();
         if taken {
             self.writes.insert(value, Write { at: id, acknowledged: false });
         }

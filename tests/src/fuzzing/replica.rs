@@ -7,9 +7,10 @@ use leasehold_driver::{Body, Frame};
 use leasehold_raft::wire::{
     Change, Entry, Envelope, Membership, Message, MessageKind, Payload, Snapshot, Step, Transition,
 };
-use leasehold_raft::{Effect, Memory, Options, Output, Persist, Position, Replica, StateRole};
+use leasehold_raft::{Effect, Options, Output, Persist, PersistentState, Position, Replica, Role, Undelivered};
 use leasehold_transport_tcp::frame;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The node under test; its founders are 1, 2 and 3.
@@ -35,10 +36,10 @@ pub fn envelopes(bytes: &[u8]) {
 
 struct World {
     replica: Replica,
-    cell: LeaseCell,
+    cell: Arc<LeaseCell>,
     now: Reading,
     nanos: u64,
-    disk: Memory,
+    disk: PersistentState,
     /// On their way to disk.
     writes: VecDeque<Persist>,
     /// The last write there was.
@@ -51,22 +52,24 @@ struct World {
     snapshot_wanted: bool,
 }
 
-fn replica(disk: Memory, longest_hold: Duration, now: Reading) -> Replica {
+fn replica(disk: PersistentState, longest_hold: Duration, now: Reading, cell: Arc<LeaseCell>) -> Replica {
     let (hold, heartbeat) = (Duration::from_secs(1), Duration::from_millis(100));
     let config = Config::new(Timing { hold, lease: None, drift_ppm: 1000, heartbeat }).expect("it fits together");
-    let options = Options { id: OWN, config, seed: 7, record: true };
-    Replica::restarted(options, disk, longest_hold, now).expect("a replica from what its predecessor wrote")
+    let mut options = Options::new(OWN, config, 7);
+    options.record = true;
+    Replica::new(options, disk, longest_hold, now, cell).expect("a replica from what its predecessor wrote")
 }
 
 impl World {
     fn founded() -> World {
-        let disk = Memory::founding(vec![1, 2, 3]);
+        let disk = PersistentState::founding(vec![1, 2, 3]);
         let nanos = 100_000_000_000;
         let now = Some(Instant::from_nanos(nanos, nanos));
         let founded = Position { term: 1, index: 1 };
+        let cell = Arc::new(LeaseCell::new());
         World {
-            replica: replica(disk.clone(), Duration::ZERO, now),
-            cell: LeaseCell::new(),
+            replica: replica(disk.clone(), Duration::ZERO, now, cell.clone()),
+            cell,
             now,
             nanos,
             disk,
@@ -84,29 +87,33 @@ impl World {
             0..=9 => {
                 let from = 2 + source.below(4) as u64;
                 let envelope = self.envelope(source);
-                self.replica.handle_envelope(self.now, from, envelope, &self.cell);
+                self.replica.handle_envelope(self.now, from, envelope);
             }
             10..=12 => {
                 self.nanos += (u64::from(source.byte()) + 1) * 10_000_000;
                 self.now = Some(Instant::from_nanos(self.nanos, self.nanos));
-                self.replica.handle_timeout(self.now, &self.cell);
+                self.replica.handle_timeout(self.now);
             }
             13 => self.persist_one(),
             14 => (0..self.writes.len()).for_each(|_| self.persist_one()),
             15 => {
-                let _ = self.replica.propose(self.now, source.bytes(), &self.cell);
+                let _ = self.replica.propose(self.now, source.bytes());
             }
             16 => {
                 let _ = match source.below(2) {
-                    0 => self.replica.read(self.now, &self.cell).map(drop),
-                    _ => self.replica.quorum_read(self.now, &self.cell).map(drop),
+                    0 => self.replica.read(self.now).map(drop),
+                    _ => self.replica.quorum_read(self.now).map(drop),
                 };
             }
             17 => match source.below(4) {
-                0 => drop(self.replica.campaign(self.now, &self.cell)),
-                1 => self.replica.transfer(self.now, source.near(2), &self.cell),
-                2 => self.replica.handle_unreachable(self.now, source.near(2), source.rarely(2), &self.cell),
-                _ => drop(self.replica.propose_change(self.now, &change(source), &self.cell)),
+                0 => drop(self.replica.campaign(self.now)),
+                1 => self.replica.transfer(self.now, source.near(2)),
+                2 => {
+                    let peer = source.near(2);
+                    let undelivered = if source.rarely(2) { Undelivered::Snapshot } else { Undelivered::Append };
+                    self.replica.handle_unreachable(self.now, peer, undelivered);
+                }
+                _ => drop(self.replica.propose_change(self.now, &change(source))),
             },
             18 => match source.below(4) {
                 0 => self.now = None,
@@ -189,7 +196,7 @@ impl World {
     }
 
     fn drain(&mut self) {
-        while let Some(output) = self.replica.poll_output(&self.cell) {
+        while let Some(output) = self.replica.poll_output() {
             match output {
                 Output::Send { to, envelope } => {
                     assert_ne!(to, OWN, "a node sends itself nothing");
@@ -233,8 +240,8 @@ impl World {
     fn persist_one(&mut self) {
         let Some(persist) = self.writes.pop_front() else { return };
         store(&mut self.disk, &persist);
-        if persist.awaited {
-            self.replica.handle_persisted(self.now, persist.number, &self.cell);
+        if persist.must_sync {
+            self.replica.handle_persisted(self.now, persist.number);
         }
     }
 
@@ -261,11 +268,11 @@ impl World {
 
     /// The process ends, and what was not durable is gone. Another begins.
     fn restart(&mut self) {
-        self.cell = LeaseCell::new();
+        self.cell = Arc::new(LeaseCell::new());
         self.writes.clear();
         self.newest = 0;
         self.snapshot_wanted = false;
-        self.replica = replica(self.disk.clone(), Duration::from_secs(1), self.now);
+        self.replica = replica(self.disk.clone(), Duration::from_secs(1), self.now, self.cell.clone());
         let applied = self.disk.applied;
         let term = self.disk.entries.iter().find(|entry| entry.index == applied).map(|entry| entry.term);
         self.applied = Position { term: term.unwrap_or(self.disk.compacted.1), index: applied };
@@ -287,14 +294,14 @@ impl World {
         self.seen = seen;
         assert!(self.applied.index <= seen.1, "what is applied is committed");
         if let Some(permit) = self.cell.try_read(self.now) {
-            let leads = self.replica.role() == StateRole::Leader && permit.term == seen.0;
+            let leads = self.replica.role() == Role::Leader && permit.term == seen.0;
             assert!(leads && permit.index <= seen.1, "{permit:?} for a {:?} in {seen:?}", self.replica.role());
         }
     }
 }
 
 /// Puts on disk what a replica wanted there.
-fn store(disk: &mut Memory, persist: &Persist) {
+fn store(disk: &mut PersistentState, persist: &Persist) {
     disk.hard_state = persist.hard_state;
     if let Some(snapshot) = &persist.snapshot {
         disk.compacted = (snapshot.index, snapshot.term);

@@ -78,8 +78,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "what is applied is written, and that it is committed is not",
         edits: &[Edit {
             file: OUTPUT,
-            find: "if awaited || hard_state_changed {",
-            with: "if awaited || (hard_state_changed && !$on) {",
+            find: "if must_sync || hard_state_changed {",
+            with: "if must_sync || (hard_state_changed && !$on) {",
         }],
         noticed_by: By::Soak,
     },

@@ -113,8 +113,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             },
             Edit {
                 file: REPLICA,
-                find: "fn may_campaign(&mut self, now: Reading) -> bool {",
-                with: "$it if $on { return true; }",
+                find: "fn may_campaign(&mut self, now: Reading) -> Result<(), CampaignError> {",
+                with: "$it if $on { return Ok(()); }",
             },
         ],
         noticed_by: By::Soak,
@@ -127,8 +127,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "a held node campaigns because an operator says so",
         edits: &[Edit {
             file: REPLICA,
-            find: "if !self.may_campaign(now) { self.statistics.campaigns_withheld += 1; return Err(Held);",
-            with: "if !$on && !self.may_campaign(now) { self.statistics.campaigns_withheld += 1; return Err(Held);",
+            find: "if let Err(refused) = self.may_campaign(now) {",
+            with: "if !$on && let Err(refused) = self.may_campaign(now) {",
         }],
         noticed_by: By::Soak,
     },
@@ -140,8 +140,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "a late \"campaign now\" makes a held node campaign",
         edits: &[Edit {
             file: REPLICA,
-            find: "if !self.may_campaign(now) { self.statistics.transfers_withheld += 1;",
-            with: "if !$on && !self.may_campaign(now) { self.statistics.transfers_withheld += 1;",
+            find: "if self.may_campaign(now).is_err() { self.statistics.transfers_withheld += 1;",
+            with: "if !$on && self.may_campaign(now).is_err() { self.statistics.transfers_withheld += 1;",
         }],
         noticed_by: By::Soak,
     },
@@ -153,8 +153,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "a node that was held when it would have campaigned waits for another election timeout",
         edits: &[Edit {
             file: REPLICA,
-            find: "if !self.may_campaign(now) { self.statistics.campaigns_withheld += 1; return; }",
-            with: "if !self.may_campaign(now) { self.statistics.campaigns_withheld += 1; if $on { self.raw.raft.election_elapsed = 0; } return; }",
+            find: "if self.may_campaign(now).is_err() { self.statistics.campaigns_withheld += 1; return; }",
+            with: "if self.may_campaign(now).is_err() { self.statistics.campaigns_withheld += 1; if $on { self.raw.raft.election_elapsed = 0; } return; }",
         }],
         noticed_by: By::Soak,
     },

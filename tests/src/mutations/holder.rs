@@ -48,7 +48,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[
             Edit {
                 file: REPLICA,
-                find: "pub fn handle_envelope(&mut self, now: Reading, from: NodeId, envelope: Envelope, cell: &LeaseCell) {",
+                find: "pub fn handle_envelope(&mut self, now: Reading, from: NodeId, envelope: Envelope) {",
                 with: "$it let earlier = self.now;",
             },
             Edit {
@@ -67,7 +67,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "a read is judged by the reading of the input before: a lease that has ended answers it",
         edits: &[Edit {
             file: REPLICA,
-            find: "pub fn read(&mut self, now: Reading, cell: &LeaseCell) -> Result<Read, ReadError> {",
+            find: "pub fn read(&mut self, now: Reading) -> Result<Read, ReadError> {",
             with: "$it let now = if $on { self.now } else { now };",
         }],
         noticed_by: By::Soak,
@@ -419,8 +419,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "what deposes a leader is noticed at its next tick: its vote, or its answer to a higher term, has left before",
         edits: &[Edit {
             file: REPLICA,
-            find: "self.statistics.messages_refused += 1; } self.settle(now, cell); }",
-            with: "self.statistics.messages_refused += 1; } if !$on || self.raw.raft.state == StateRole::Leader { self.settle(now, cell); } }",
+            find: "self.statistics.messages_refused += 1; } self.sync_lease_with_raft(now); }",
+            with: "self.statistics.messages_refused += 1; } if !$on || self.raw.raft.state == StateRole::Leader { self.sync_lease_with_raft(now); } }",
         }],
         noticed_by: By::Soak,
     },

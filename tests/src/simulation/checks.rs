@@ -4,7 +4,7 @@ use super::marks::Mark;
 use super::world::World;
 use leasehold_core::{Index, NodeId, Permit, Term};
 use leasehold_driver::StateMachine as _;
-use leasehold_raft::{Committed, Effect, StateRole};
+use leasehold_raft::{Committed, Effect, Role};
 
 /// What kind of rule was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,7 +217,7 @@ impl World {
         }
         let process = self.nodes[node].process.as_mut().expect("it was there");
         if let Some((to, since)) = process.watched.transfer {
-            if process.replica.leader() == to {
+            if process.replica.leader() == Some(to) {
                 process.watched.transfer = None;
                 self.marks.reach(Mark::TransferCompleted);
             } else if leading && term == since && process.replica.holder().poll_timeout().is_some() {
@@ -231,13 +231,14 @@ impl World {
         }
         if was != role || was_term != term {
             if self.tracing() {
-                let leader = self.nodes[node].process.as_ref().map_or(0, |process| process.replica.leader());
+                let leader =
+                    self.nodes[node].process.as_ref().and_then(|process| process.replica.leader()).unwrap_or(0);
                 let text = match role {
-                    StateRole::Leader => format!("leads term {term}"),
-                    StateRole::Candidate => format!("campaigns in term {term}"),
-                    StateRole::PreCandidate => format!("asks whether it could win term {}", term + 1),
-                    StateRole::Follower if leader == 0 => format!("is in term {term} and knows no leader"),
-                    StateRole::Follower => format!("follows n{leader} in term {term}"),
+                    Role::Leader => format!("leads term {term}"),
+                    Role::Candidate => format!("campaigns in term {term}"),
+                    Role::PreCandidate => format!("asks whether it could win term {}", term + 1),
+                    Role::Follower if leader == 0 => format!("is in term {term} and knows no leader"),
+                    Role::Follower => format!("follows n{leader} in term {term}"),
                 };
                 self.note(node, "engine", text);
             }
@@ -345,8 +346,8 @@ impl World {
 }
 
 /// Whether it leads.
-pub(super) fn leads(role: StateRole) -> bool {
-    role == StateRole::Leader
+pub(super) fn leads(role: Role) -> bool {
+    role == Role::Leader
 }
 
 fn watch_statistics(process: &mut super::node::Process, marks: &mut super::marks::Marks, clock_fails: bool) {

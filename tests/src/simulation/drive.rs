@@ -11,7 +11,7 @@ use leasehold::keyspace::Reply;
 use leasehold_core::{Index, NodeId, Read, Reading};
 use leasehold_driver::{Applied, Batch, Change, StateMachine as _, snapshot};
 use leasehold_raft::wire::{Envelope, MessageKind, Snapshot};
-use leasehold_raft::{Committed, Effect, Output, Persist, ProposeError, StateRole};
+use leasehold_raft::{Committed, Effect, Output, Persist, ProposeError, Role, Undelivered};
 use std::time::Duration;
 
 /// The most inputs taken before their outputs are carried out, as in the driver.
@@ -105,7 +105,7 @@ impl World {
             Input::Envelope { from, envelope } => {
                 self.take_envelope(node, from, envelope, reading);
             }
-            Input::Write { command, asker } => match process.replica.propose(reading, command, &process.cell) {
+            Input::Write { command, asker } => match process.replica.propose(reading, command) {
                 Ok(position) => {
                     process.writes.insert((position.index, position.term), (reading, asker));
                 }
@@ -113,9 +113,9 @@ impl World {
             },
             Input::Read { asker, by_quorum } => {
                 let read = if by_quorum {
-                    process.replica.quorum_read(reading, &process.cell).map(Read::Quorum)
+                    process.replica.quorum_read(reading).map(Read::Quorum)
                 } else {
-                    process.replica.read(reading, &process.cell)
+                    process.replica.read(reading)
                 };
                 match read {
                     Ok(Read::Lease(permit)) => {
@@ -130,19 +130,19 @@ impl World {
             }
             Input::Transfer { to } => {
                 let before = process.replica.holder().release();
-                process.replica.transfer(reading, to, &process.cell);
+                process.replica.transfer(reading, to);
                 let release = process.replica.holder().release();
                 if release.is_some() && release != before {
                     process.watched.transfer = Some((to, process.replica.term()));
                 }
             }
             Input::Campaign => {
-                if process.replica.campaign(reading, &process.cell).is_err() {
+                if process.replica.campaign(reading).is_err() {
                     self.marks.reach(Mark::OperatorCampaignRefused);
                 }
             }
             Input::Reconfigure { change } => {
-                let proposed = process.replica.propose_change(reading, &change, &process.cell);
+                let proposed = process.replica.propose_change(reading, &change);
                 if matches!(proposed, Err(ProposeError::Busy)) {
                     self.marks.reach(Mark::MembershipChangeRefused);
                 }
@@ -150,7 +150,7 @@ impl World {
             Input::Burst { times } => {
                 for _ in 0..times {
                     let reading = machine.clock.read(now);
-                    process.replica.handle_timeout(reading, &process.cell);
+                    process.replica.handle_timeout(reading);
                 }
             }
         }
@@ -169,10 +169,10 @@ impl World {
         let earlier =
             envelope.messages.iter().any(|message| message.term != 0 && message.term < process.replica.term());
         let withheld = process.replica.statistics().votes_withheld;
-        process.replica.handle_envelope(reading, from, envelope, &process.cell);
+        process.replica.handle_envelope(reading, from, envelope);
         let withheld = process.replica.statistics().votes_withheld - withheld;
         let (replica, term) = (&process.replica, process.replica.term());
-        let follows = replica.role() == StateRole::Follower && replica.leader() == from;
+        let follows = replica.role() == Role::Follower && replica.leader() == Some(from);
         let echoes = follows && round.is_some_and(|(of, _)| of == term);
         self.marks.reach_often(Mark::FrameOfAnEarlierTerm, u64::from(earlier));
         if votes > 0 {
@@ -201,7 +201,7 @@ impl World {
         let Some(process) = machine.process.as_mut() else { return };
         process.watched.kept_back = false;
         process.durable_applied = applied.unwrap_or(process.durable_applied);
-        process.replica.handle_persisted(reading, number, &process.cell);
+        process.replica.handle_persisted(reading, number);
         // Forgets the older half of a log that has grown long, as far as its effects are on disk.
         if let Some(index) = process.replica.compactable(self.setup.log_entries, u64::MAX)
             && let Some(term) = process.replica.compact(index.min(process.durable_applied))
@@ -221,7 +221,7 @@ impl World {
         let due = timed_out || reading.zip(next).is_some_and(|(now, (at, _))| !at.is_surely_after(now));
         if due {
             let withheld = process.replica.statistics().campaigns_withheld;
-            process.replica.handle_timeout(reading, &process.cell);
+            process.replica.handle_timeout(reading);
             self.check_kept_back(node, reading, next.map(|(at, _)| at), withheld);
         }
     }
@@ -231,7 +231,7 @@ impl World {
         loop {
             loop {
                 let Some(process) = self.nodes[node].process.as_mut() else { return };
-                let Some(output) = process.replica.poll_output(&process.cell) else { break };
+                let Some(output) = process.replica.poll_output() else { break };
                 // It may be another configuration that it has now, or another term.
                 process.watched.kept_back &= !matches!(output, Output::Apply(_) | Output::Persist(_));
                 match output {
@@ -256,9 +256,9 @@ impl World {
                 break;
             }
             let reading = machine.clock.read(self.now);
-            for (peer, snapshot) in std::mem::take(&mut process.unreachable) {
+            for (peer, undelivered) in std::mem::take(&mut process.unreachable) {
                 self.marks.reach(Mark::PeerUnreachable);
-                process.replica.handle_unreachable(reading, peer, snapshot, &process.cell);
+                process.replica.handle_unreachable(reading, peer, undelivered);
             }
         }
     }
@@ -273,12 +273,12 @@ impl World {
             && bulk
             && let Some(process) = self.nodes[node].process.as_mut()
         {
-            process.unreachable.push((to, snapshot));
+            process.unreachable.push((to, if snapshot { Undelivered::Snapshot } else { Undelivered::Append }));
         }
     }
 
     fn persist(&mut self, node: usize, persist: Persist) {
-        let Persist { number, awaited, hard_state, snapshot, entries } = persist;
+        let Persist { number, must_sync, hard_state, snapshot, entries } = persist;
         let Some(process) = self.nodes[node].process.as_mut() else { return };
         process.unwritten.hard_state = Some(hard_state);
         if let Some(snapshot) = snapshot {
@@ -286,7 +286,7 @@ impl World {
         }
         let Some(process) = self.nodes[node].process.as_mut() else { return };
         process.unwritten.entries = entries;
-        if awaited {
+        if must_sync {
             self.write(node, number);
         }
     }
@@ -445,8 +445,8 @@ impl World {
     fn publish(&mut self, node: usize) {
         let Some(process) = self.nodes[node].process.as_mut() else { return };
         let replica = &process.replica;
-        let leads = replica.role() == StateRole::Leader;
-        let status = Status { leads, term: replica.term(), leader: replica.leader() };
+        let leads = replica.role() == Role::Leader;
+        let status = Status { leads, term: replica.term(), leader: replica.leader().unwrap_or(0) };
         let before = std::mem::replace(&mut process.status, status);
         if before.leader != status.leader {
             self.leader_is_news(node);

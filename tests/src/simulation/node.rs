@@ -12,8 +12,9 @@ use leasehold::keyspace::{Keyspace, View};
 use leasehold_core::{Index, Instant, LeaseCell, NodeId, Reading, Term, TermRound, Ticket};
 use leasehold_driver::{Applied, Batch};
 use leasehold_raft::wire::{Change, Envelope};
-use leasehold_raft::{Replica, StateRole};
+use leasehold_raft::{Replica, Role, Undelivered};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 /// How long a write or a read may wait, as in the driver.
 const PATIENCE: Nanos = 5_000_000_000;
@@ -114,7 +115,7 @@ pub(super) struct Process {
     /// The machine under test.
     pub replica: Replica,
     /// Its published lease.
-    pub cell: LeaseCell,
+    pub cell: Arc<LeaseCell>,
     /// The state.
     pub machine: Keyspace,
     /// The same state, as readers see it.
@@ -131,8 +132,8 @@ pub(super) struct Process {
     pub writes: BTreeMap<(Index, Term), (Reading, Asker)>,
     /// Quorum reads that wait, and in which term they were taken.
     pub reads: VecDeque<(Ticket, Term, Reading, Asker)>,
-    /// Peers to report as unreachable, and whether a snapshot was on its way.
-    pub unreachable: Vec<(NodeId, bool)>,
+    /// Peers to report as unreachable, and what was not delivered.
+    pub unreachable: Vec<(NodeId, Undelivered)>,
     /// Inputs that wait for the loop.
     pub inbox: VecDeque<Input>,
     /// What the disk has reported.
@@ -182,7 +183,7 @@ pub(super) struct ReadIndexes {
 #[derive(Clone, Debug)]
 pub(super) struct Watched {
     /// Its role and term.
-    pub role: StateRole,
+    pub role: Role,
     /// The term.
     pub term: Term,
     /// The engine's counts.

@@ -8,7 +8,7 @@ use super::checks::FailureKind;
 use super::node::Promise;
 use super::world::World;
 use leasehold_core::{Instant, NodeId, Reading, Round, Term, TermRound};
-use leasehold_raft::StateRole;
+use leasehold_raft::Role;
 use leasehold_raft::wire::{Envelope, MessageKind};
 
 impl World {
@@ -78,7 +78,7 @@ impl World {
         let later = |(due, next): (Instant, Instant)| next != due && !next.is_before_on_either_counter(due);
         let ticked = reading.is_none() || due.zip(next).is_some_and(later);
         let kept_back = replica.statistics().campaigns_withheld > withheld;
-        let forgotten = process.watched.kept_back && ticked && !kept_back && replica.role() == StateRole::Follower;
+        let forgotten = process.watched.kept_back && ticked && !kept_back && replica.role() == Role::Follower;
         process.watched.kept_back = kept_back || (process.watched.kept_back && !ticked);
         if forgotten {
             let what = format!("n{} was held when it would have campaigned, is free now, and does not", node + 1);
@@ -104,7 +104,7 @@ impl World {
         let hands_over = envelope.messages.iter().any(|message| message.kind == MessageKind::TimeoutNow)
             && envelope.release.is_none_or(|(_, round)| replica.holder().quorum_round() <= Some(round));
         if let Some(permit) = permit
-            && (replica.role() != StateRole::Leader || replica.term() != permit.term || hands_over)
+            && (replica.role() != Role::Leader || replica.term() != permit.term || hands_over)
         {
             let what = format!(
                 "n{} sends to n{to} while its lease of term {} is valid, and leads no more",

@@ -7,8 +7,9 @@ use super::world::World;
 use leasehold::keyspace::Keyspace;
 use leasehold_core::LeaseCell;
 use leasehold_driver::{Applied, Batch, Recovered, StateMachine as _};
-use leasehold_raft::{Memory, Options, Replica, StateRole};
+use leasehold_raft::{Options, PersistentState, Replica, Role};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 impl World {
     /// Starts a process: what `start` in the driver does.
@@ -46,9 +47,11 @@ impl World {
             }
         }
         let seed = self.seed ^ (u64::from(machine.boot) << 40);
-        let options = Options { id: machine.id, config, seed, record: tracing };
+        let mut options = Options::new(machine.id, config, seed);
+        options.record = tracing;
+        let cell = Arc::new(LeaseCell::new());
         let reading = machine.clock.read(now);
-        let replica = match Replica::restarted(options, memory, longest_hold, reading) {
+        let replica = match Replica::new(options, memory, longest_hold, reading, cell.clone()) {
             Ok(replica) => replica,
             Err(error) => {
                 let what = format!("n{} cannot start from what its predecessor wrote: {error}", node + 1);
@@ -58,7 +61,7 @@ impl World {
         let mut keyspace = Keyspace::default();
         keyspace.restore(recovered.records);
         let watched = Watched {
-            role: StateRole::Follower,
+            role: Role::Follower,
             term: replica.term(),
             statistics: *replica.statistics(),
             holder: *replica.holder().statistics(),
@@ -70,7 +73,7 @@ impl World {
             kept_back: false,
         };
         let process = Process {
-            cell: LeaseCell::new(),
+            cell,
             view: keyspace.view(),
             machine: keyspace,
             durable_applied: applied.index,
@@ -136,14 +139,14 @@ impl World {
 }
 
 /// What the replica and the loop remember of what the disk holds, as in the driver.
-fn recall(recovered: &Recovered, founders: u64) -> (Memory, Applied) {
+fn recall(recovered: &Recovered, founders: u64) -> (PersistentState, Applied) {
     if recovered.applied.index == 0 {
-        let memory = Memory::founding((1..=founders).collect());
+        let memory = PersistentState::founding((1..=founders).collect());
         let (index, term) = memory.compacted;
         let membership = memory.membership.clone();
         return (memory, Applied { index, term, membership });
     }
-    let memory = Memory {
+    let memory = PersistentState {
         hard_state: recovered.hard_state,
         compacted: recovered.compacted,
         entries: recovered.entries.clone(),

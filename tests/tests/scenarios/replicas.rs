@@ -3,7 +3,7 @@
 
 use leasehold_core::NodeId;
 use leasehold_raft::wire::{Change, Envelope, Message, MessageKind, Payload, Step, Transition};
-use leasehold_raft::{Held, StateRole};
+use leasehold_raft::{CampaignError, Role};
 use leasehold_tests::cluster::{Cluster, HOLD, InTransit};
 use leasehold_tests::journal::Journal;
 use leasehold_tests::world::Told;
@@ -57,13 +57,13 @@ pub(crate) fn tick_burst_voter(_: bool, journal: &mut Journal, leader: NodeId) -
     // It handles what it missed first, and so has acknowledged a moment ago.
     journal.run(1)?;
     for _ in 0..1000 {
-        journal.cluster.with(voter, |replica, now, cell| replica.handle_timeout(now, cell));
+        journal.cluster.with(voter, |replica, now| replica.handle_timeout(now));
     }
     for (kind, transfer) in
         [(MessageKind::RequestPreVote, false), (MessageKind::RequestVote, false), (MessageKind::RequestVote, true)]
     {
         let request = vote_request(&journal.cluster, leader, kind, transfer);
-        journal.cluster.with(voter, |replica, now, cell| replica.handle_envelope(now, candidate, request, cell));
+        journal.cluster.with(voter, |replica, now| replica.handle_envelope(now, candidate, request));
         journal.look()?;
     }
     let (term, granted) = (journal.cluster.replica(leader).term(), journal.cluster.replica(voter).term());
@@ -80,10 +80,10 @@ pub(crate) fn tick_burst_candidate(_: bool, journal: &mut Journal, leader: NodeI
     let [stalled, _] = others(leader);
     journal.says("A follower that acknowledged a moment ago fires a thousand ticks at once. It must not campaign.");
     for _ in 0..1000 {
-        journal.cluster.with(stalled, |replica, now, cell| replica.handle_timeout(now, cell));
+        journal.cluster.with(stalled, |replica, now| replica.handle_timeout(now));
     }
     journal.look()?;
-    journal.must(journal.cluster.replica(stalled).role() == StateRole::Follower, "it follows on")?;
+    journal.must(journal.cluster.replica(stalled).role() == Role::Follower, "it follows on")?;
     journal.run(500)?;
     journal.must(journal.cluster.leader() == Some(leader), "the leader leads on")?;
     journal.must(journal.cluster.permit(leader).is_some(), "with a lease")?;
@@ -94,16 +94,16 @@ pub(crate) fn tick_burst_candidate(_: bool, journal: &mut Journal, leader: NodeI
 pub(crate) fn operator_campaign(_: bool, journal: &mut Journal, leader: NodeId) -> Told {
     let [follower, _] = others(leader);
     journal.says("An operator tells a follower to campaign, which acknowledged the leader's round just now.");
-    let refused = journal.cluster.with(follower, |replica, now, cell| replica.campaign(now, cell));
+    let refused = journal.cluster.with(follower, |replica, now| replica.campaign(now));
     journal.look()?;
-    journal.must(refused == Err(Held), "it is told that the node is held")?;
+    journal.must(refused == Err(CampaignError::Held), "it is told that the node is held")?;
     journal.run(300)?;
     journal.must(journal.cluster.permit(leader).is_some(), "the lease goes on")?;
     journal.says("The leader is cut off. As soon as the follower's hold is over, the operator's word counts.");
     journal.cluster.isolate(leader);
     journal.run(HOLD.as_millis() as u64 + 1)?;
     journal.must(journal.cluster.permit(leader).is_none(), "the lease was over before that")?;
-    let taken = journal.cluster.with(follower, |replica, now, cell| replica.campaign(now, cell));
+    let taken = journal.cluster.with(follower, |replica, now| replica.campaign(now));
     journal.look()?;
     journal.must(taken == Ok(()), "the campaign begins")?;
     journal.run_until("the follower leads", 100, |cluster| cluster.leader() == Some(follower))
@@ -157,7 +157,7 @@ pub(crate) fn forgotten_commit(tampered: bool, journal: &mut Journal, leader: No
     for _ in 0..5000 {
         journal.run(1)?;
         for id in [one, two] {
-            journal.must(journal.cluster.replica(id).role() != StateRole::Leader, "two of five elect nobody")?;
+            journal.must(journal.cluster.replica(id).role() != Role::Leader, "two of five elect nobody")?;
         }
     }
     journal.must(journal.cluster.permit(leader).is_some(), "three of five go on")?;
@@ -208,7 +208,7 @@ pub(crate) fn two_transfers(tampered: bool, journal: &mut Journal, leader: NodeI
     journal.says("The leader gives up and earns its lease again. Whichever message arrives then is out of date.");
     let mut late = Vec::new();
     for target in [first, second] {
-        journal.cluster.with(leader, |replica, now, cell| replica.transfer(now, target, cell));
+        journal.cluster.with(leader, |replica, now| replica.transfer(now, target));
         late.extend(journal.cluster.intercept(is_campaign_now));
         journal.look()?;
         journal.run(20)?;
@@ -228,7 +228,7 @@ pub(crate) fn two_transfers(tampered: bool, journal: &mut Journal, leader: NodeI
     }
     journal.must(journal.cluster.permit(leader).is_some(), "the lease goes on")?;
     journal.says("The first message comes once more, while a third transfer, to the second node, is under way: that one succeeds.");
-    journal.cluster.with(leader, |replica, now, cell| replica.transfer(now, second, cell));
+    journal.cluster.with(leader, |replica, now| replica.transfer(now, second));
     if let Some(again) = late.into_iter().next() {
         journal.cluster.deliver(again);
     }
@@ -250,7 +250,7 @@ pub(crate) fn hidden_transfer(_: bool, journal: &mut Journal, leader: NodeId) ->
         message.term = journal.cluster.replica(leader).term();
         (message.index, message.log_term) = (0, 0);
     }
-    journal.cluster.with(leader, |replica, now, cell| replica.handle_envelope(now, target, request, cell));
+    journal.cluster.with(leader, |replica, now| replica.handle_envelope(now, target, request));
     journal.must(journal.cluster.permit(leader).is_none(), "the lease is gone when the transfer begins")?;
     journal.look()?;
     journal.must(!journal.cluster.wire.iter().any(is_campaign_now), "the target is not told yet")?;
@@ -278,9 +278,8 @@ pub(crate) fn leader_without_quorum(_: bool, journal: &mut Journal, leader: Node
         journal.cluster.cut.insert((*other, leader));
     }
     let hold = HOLD.as_millis() as u64;
-    journal.run_until("the leader steps down", 2 * hold + 100, |cluster| {
-        cluster.replica(leader).role() != StateRole::Leader
-    })?;
+    journal
+        .run_until("the leader steps down", 2 * hold + 100, |cluster| cluster.replica(leader).role() != Role::Leader)?;
     journal.run_until("another leads, with a lease", 6 * hold, |cluster| {
         rest.iter().any(|id| cluster.permit(*id).is_some())
     })
