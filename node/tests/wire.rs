@@ -1,0 +1,228 @@
+//! Messages survive their encoding, and no bytes cause harm.
+
+use bytes::Bytes;
+use leasehold_node::ports::{Lane, Rejected};
+use leasehold_node::wire::{Body, DecodeError, Message, PeerAnswer, PeerRequest, RequestId};
+use leasehold_raft::wire::{
+    Change, Entry, Envelope, Membership, Message as RaftMessage, MessageKind, Payload, Snapshot, Step,
+};
+use quickcheck::{Arbitrary, Gen, QuickCheck};
+
+const MIB: usize = 1 << 20;
+/// The bytes of version, kind, group and id.
+const FIXED: usize = 1 + 1 + 4 + 16;
+
+fn message(entries: Vec<Entry>, snapshot: Option<Snapshot>) -> RaftMessage {
+    RaftMessage {
+        kind: MessageKind::Append,
+        term: 3,
+        log_term: 2,
+        index: 7,
+        commit: 6,
+        commit_term: 2,
+        request_snapshot: 0,
+        reject: false,
+        reject_hint: 0,
+        transfer: false,
+        priority: -1,
+        entries,
+        snapshot,
+    }
+}
+
+fn entry(payload: Payload) -> Entry {
+    Entry { term: 1, index: 2, payload }
+}
+
+fn raft(messages: Vec<RaftMessage>) -> Message {
+    let envelope = Envelope { round: Some((3, 9)), ack: None, release: Some((3, 8)), messages };
+    Message { group: 0, body: Body::Raft(envelope) }
+}
+
+fn request(request: PeerRequest) -> Message {
+    Message { group: 7, body: Body::Request { id: RequestId { boot: 1, sequence: 2 }, request } }
+}
+
+fn answer(answer: PeerAnswer) -> Message {
+    Message { group: 7, body: Body::Answer { id: RequestId { boot: 1, sequence: 2 }, answer } }
+}
+
+fn encode(message: &Message) -> Bytes {
+    message.encode().expect("it encodes")
+}
+
+/// A message of any kind and shape.
+#[derive(Clone, Debug)]
+struct Any(Message);
+
+impl Arbitrary for Any {
+    fn arbitrary(g: &mut Gen) -> Self {
+        let payload = Bytes::from(Vec::<u8>::arbitrary(g));
+        let id = RequestId { boot: u64::arbitrary(g), sequence: u64::arbitrary(g) };
+        let answer = |answer| Body::Answer { id, answer };
+        let body = match u8::arbitrary(g) % 12 {
+            0 => Body::Request { id, request: PeerRequest::ReadIndex },
+            1 => Body::Request { id, request: PeerRequest::Propose(payload) },
+            2 => answer(PeerAnswer::ReadIndex { index: u64::arbitrary(g), by_lease: bool::arbitrary(g) }),
+            3 => answer(PeerAnswer::Applied(payload)),
+            4 => answer(PeerAnswer::NotExecuted),
+            5 => answer(PeerAnswer::Busy),
+            6 => answer(PeerAnswer::Uncertain),
+            _ => {
+                let messages = (0..u8::arbitrary(g) % 4).map(|_| any_message(g)).collect();
+                let [round, ack, release] = [Option::arbitrary(g), Option::arbitrary(g), Option::arbitrary(g)];
+                Body::Raft(Envelope { round, ack, release, messages })
+            }
+        };
+        Any(Message { group: u32::arbitrary(g), body })
+    }
+}
+
+fn any_message(g: &mut Gen) -> RaftMessage {
+    let entries = (0..u8::arbitrary(g) % 5)
+        .map(|_| match bool::arbitrary(g) {
+            true => entry(Payload::Command(Vec::arbitrary(g).into())),
+            false => entry(Payload::Change(Change {
+                steps: vec![Step::AddVoter(u64::arbitrary(g)), Step::Remove(u64::arbitrary(g))],
+                ..Change::default()
+            })),
+        })
+        .collect();
+    let membership = Membership { voters: Vec::arbitrary(g), learners: Vec::arbitrary(g), ..Membership::default() };
+    let snapshot = bool::arbitrary(g).then(|| Snapshot {
+        index: u64::arbitrary(g),
+        term: u64::arbitrary(g),
+        membership,
+        data: Vec::arbitrary(g).into(),
+    });
+    RaftMessage { reject: bool::arbitrary(g), priority: i64::arbitrary(g), ..message(entries, snapshot) }
+}
+
+/// Returns true if the length of this body is known only from where the payload ends.
+fn is_open_ended(message: &Message) -> bool {
+    let Message { body, .. } = message;
+    matches!(
+        body,
+        Body::Request { request: PeerRequest::Propose(_), .. } | Body::Answer { answer: PeerAnswer::Applied(_), .. }
+    )
+}
+
+#[test]
+fn every_message_survives_its_encoding() {
+    fn property(Any(message): Any) -> bool {
+        Message::decode(&encode(&message)) == Ok(message)
+    }
+    QuickCheck::new().tests(1000).quickcheck(property as fn(Any) -> bool);
+}
+
+#[test]
+fn rejects_messages_cut_or_extended_anywhere() {
+    fn property(Any(message): Any) -> bool {
+        let bytes = encode(&message);
+        let open_ended = is_open_ended(&message);
+        let fixed = if open_ended { FIXED } else { bytes.len() };
+        (0..fixed).all(|end| Message::decode(&bytes[..end]).is_err())
+            && Message::decode(&[&bytes, &[0][..]].concat()).is_ok() == open_ended
+    }
+    QuickCheck::new().tests(300).quickcheck(property as fn(Any) -> bool);
+}
+
+#[test]
+fn random_and_damaged_bytes_never_panic() {
+    fn random(bytes: Vec<u8>) -> bool {
+        let _ = Message::decode(&bytes);
+        for kind in 0..=8 {
+            let _ = Message::decode(&[&[1, kind, 0, 0, 0, 0], bytes.as_slice()].concat());
+        }
+        true
+    }
+    fn damaged(Any(message): Any, position: usize, value: u8) -> bool {
+        let mut bytes = encode(&message).to_vec();
+        let position = position % bytes.len();
+        bytes[position] = value;
+        // Every change of a byte is seen, as an error or as another message.
+        let unchanged = encode(&message)[position] == value;
+        unchanged || Message::decode(&bytes) != Ok(message)
+    }
+    QuickCheck::new().tests(2000).quickcheck(random as fn(Vec<u8>) -> bool);
+    QuickCheck::new().tests(2000).quickcheck(damaged as fn(Any, usize, u8) -> bool);
+}
+
+#[test]
+fn names_the_unknown_version_or_kind() {
+    assert_eq!(Message::decode(&[2, 0, 0, 0, 0, 0]), Err(DecodeError::OtherVersion { version: 2 }));
+    assert_eq!(Message::decode(&[1, 9]), Err(DecodeError::UnknownKind { kind: 9 }));
+    for bytes in [&[][..], &[1], &[1, 0], &[1, 5, 0, 0, 0]] {
+        assert_eq!(Message::decode(bytes), Err(DecodeError::Malformed { length: bytes.len() }));
+    }
+    assert_eq!(
+        Rejected::from(DecodeError::UnknownKind { kind: 9 }).to_string(),
+        "sent a message of unknown kind 9: run the same release on all nodes"
+    );
+}
+
+#[test]
+fn the_encoding_of_version_1_does_not_change() {
+    let id = [1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0];
+    let expected = |kind: u8, rest: &[u8]| [&[1, kind, 7, 0, 0, 0], &id[..], rest].concat();
+    let bytes = Bytes::from_static(b"bytes");
+    for (message, expected) in [
+        (request(PeerRequest::ReadIndex), expected(1, &[])),
+        (request(PeerRequest::Propose(bytes.clone())), expected(2, b"bytes")),
+        (answer(PeerAnswer::ReadIndex { index: 9, by_lease: true }), expected(3, &[9, 0, 0, 0, 0, 0, 0, 0, 1])),
+        (answer(PeerAnswer::Applied(bytes)), expected(4, b"bytes")),
+        (answer(PeerAnswer::NotExecuted), expected(5, &[])),
+        (answer(PeerAnswer::Busy), expected(6, &[])),
+        (answer(PeerAnswer::Uncertain), expected(7, &[])),
+    ] {
+        assert_eq!(encode(&message), expected, "{message:?}");
+    }
+    let empty = Message { group: 7, body: Body::Raft(Envelope::default()) };
+    assert_eq!(encode(&empty)[..], [&[1, 0, 7, 0, 0, 0][..], &[0; 3 + 8]].concat());
+}
+
+#[test]
+fn rejects_a_flag_that_is_neither_0_nor_1() {
+    let mut bytes = encode(&answer(PeerAnswer::ReadIndex { index: 9, by_lease: true })).to_vec();
+    bytes[FIXED + 8] = 2;
+    assert_eq!(Message::decode(&bytes), Err(DecodeError::Malformed { length: FIXED + 9 }));
+}
+
+#[test]
+fn log_entries_and_client_requests_stay_off_the_urgent_lane() {
+    assert_eq!(raft(vec![]).lane(), Lane::Urgent);
+    assert_eq!(raft(vec![message(vec![], None)]).lane(), Lane::Append);
+    assert_eq!(request(PeerRequest::ReadIndex).lane(), Lane::Request);
+    assert_eq!(answer(PeerAnswer::Busy).lane(), Lane::Request);
+}
+
+#[test]
+fn large_commands_and_snapshots_fit() {
+    let data = Bytes::from(vec![7; 40 * MIB]);
+    let snapshot = Snapshot { index: 1, term: 1, membership: Membership::default(), data: data.clone() };
+    let messages = [
+        raft(vec![message(vec![], Some(snapshot))]),
+        raft(vec![message(vec![entry(Payload::Command(data.slice(..16 * MIB))); 2], None)]),
+        answer(PeerAnswer::Applied(data)),
+    ];
+    for message in messages {
+        let again = Message::decode(&encode(&message)).expect("it decodes");
+        assert!(again == message, "the message changed");
+    }
+}
+
+#[test]
+fn many_small_elements_decode_at_every_size() {
+    // Each needs more memory than its encoding: the preallocation limit must allow for it.
+    let change = |count| Payload::Change(Change { steps: vec![Step::Remove(1); count], ..Change::default() });
+    for count in (0..14).flat_map(|power| [1 << power, (1 << power) + (1 << power) / 3, (2 << power) - 1]) {
+        for message in [
+            raft(vec![message(vec![], None); count]),
+            raft(vec![message(vec![entry(Payload::Command(Bytes::new())); count], None)]),
+            raft(vec![message(vec![entry(change(count))], None)]),
+        ] {
+            let again = Message::decode(&encode(&message));
+            assert!(again.is_ok_and(|again| again == message), "{count} elements");
+        }
+    }
+}
