@@ -15,11 +15,8 @@ use futures::future::BoxFuture;
 use leasehold_clock::Clock;
 use leasehold_core::{Index, Instant, LeaseCell, NodeId, Read, Reading};
 use leasehold_raft::wire::{Envelope, Snapshot};
-use leasehold_raft::{
-    Committed, Effect, Output, Persist, PersistentState, Position, ProposeError, Replica, Role as ReplicaRole,
-    Undelivered,
-};
-use leasehold_runtime::Runtime;
+use leasehold_raft::{Committed, Effect, Memory, Output, Persist, Position, ProposeError, Replica, StateRole};
+use leasehold_runtime::{Runtime, ThreadPolicy};
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
@@ -103,19 +100,14 @@ pub fn start<R: Runtime, M: StateMachine, D: Disk>(
         };
         disk.commit(&[first])?;
     }
-    let shared = Arc::new(Shared::default());
-    let cell = match reads {
-        ReadMode::Lease => shared.lease.clone(),
-        // Handles never see this cell, so they grant no read by it.
-        ReadMode::Quorum => Arc::new(LeaseCell::new()),
-    };
-    let replica = Replica::new(replica, memory, longest_hold, clock.now(), cell)?;
+    let replica = Replica::restarted(replica, memory, longest_hold, clock.now())?;
     machine.restore(recovered.records);
 
     let (inbox, inputs) = async_channel::bounded(INBOX);
     let (writes, queue) = async_channel::unbounded();
     let (report, written) = async_channel::unbounded();
-    runtime.spawn_thread("disk", writer::write_all(disk, queue, report))?;
+    runtime.spawn_thread("disk", ThreadPolicy::Batch, writer::write_all(disk, queue, report))?;
+    let shared = Arc::new(Shared::default());
     shared.applied.store(applied.index, Ordering::Release);
     let driver = Driver {
         group,
@@ -126,6 +118,7 @@ pub fn start<R: Runtime, M: StateMachine, D: Disk>(
         replica,
         read_mode: reads,
         trace,
+        unused_cell: LeaseCell::new(),
         shared: shared.clone(),
         durable_applied: applied.index,
         applied,
@@ -143,14 +136,14 @@ pub fn start<R: Runtime, M: StateMachine, D: Disk>(
 }
 
 /// What the replica and the loop remember of what the disk holds.
-fn recall(recovered: &Recovered, founders: Vec<NodeId>) -> (PersistentState, Applied) {
+fn recall(recovered: &Recovered, founders: Vec<NodeId>) -> (Memory, Applied) {
     if recovered.applied.index == 0 {
-        let memory = PersistentState::founding(founders);
+        let memory = Memory::founding(founders);
         let (index, term) = memory.compacted;
         let membership = memory.membership.clone();
         return (memory, Applied { index, term, membership });
     }
-    let memory = PersistentState {
+    let memory = Memory {
         hard_state: recovered.hard_state,
         compacted: recovered.compacted,
         entries: recovered.entries.clone(),
@@ -169,6 +162,8 @@ struct Driver<R: Runtime, M: StateMachine> {
     replica: Replica,
     read_mode: ReadMode,
     trace: Option<Sender<String>>,
+    /// Where the replica publishes the lease while nobody may use it.
+    unused_cell: LeaseCell,
     shared: Arc<Shared>,
     applied: Applied,
     /// The applied position that is on disk.
@@ -181,8 +176,8 @@ struct Driver<R: Runtime, M: StateMachine> {
     disk: Sender<Write>,
     writes: Writes<M::Output>,
     reads: Reads,
-    /// Peers to report to the engine as unreachable, and what was not delivered.
-    unreachable: Vec<(NodeId, Undelivered)>,
+    /// Peers to report to the engine as unreachable, and whether a snapshot was on its way.
+    unreachable: Vec<(NodeId, bool)>,
     stopping: bool,
 }
 
@@ -252,7 +247,8 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
         match input {
             Input::Envelope { from, envelope } => {
                 if snapshots_are_sound(&envelope) {
-                    self.replica.handle_envelope(now, from, envelope);
+                    let cell = cell(&self.shared, &self.unused_cell, self.read_mode);
+                    self.replica.handle_envelope(now, from, envelope, cell);
                 } else {
                     tracing::warn!(
                         peer = from,
@@ -267,11 +263,13 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
             },
             Input::Read { answer } => self.read(now, answer),
             Input::Transfer { to } => {
-                self.replica.transfer(now, to);
+                let cell = cell(&self.shared, &self.unused_cell, self.read_mode);
+                self.replica.transfer(now, to, cell);
             }
             Input::Stop => {
                 self.stopping = true;
-                self.replica.retire(now);
+                let cell = cell(&self.shared, &self.unused_cell, self.read_mode);
+                self.replica.retire(now, cell);
             }
         }
     }
@@ -283,9 +281,10 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
         if self.writes.is_full() {
             return Err(WriteError::Overloaded);
         }
-        self.replica.propose(now, command).map_err(|error| match error {
+        let cell = cell(&self.shared, &self.unused_cell, self.read_mode);
+        self.replica.propose(now, command, cell).map_err(|error| match error {
             ProposeError::NotLeader | ProposeError::HandingOver => WriteError::NotLeader,
-            _ => WriteError::Overloaded,
+            ProposeError::Busy | ProposeError::Voters(_) => WriteError::Overloaded,
         })
     }
 
@@ -294,9 +293,10 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
             let _ = answer.send(Err(ReadError::Stopping));
             return;
         }
+        let cell = cell(&self.shared, &self.unused_cell, self.read_mode);
         let read = match self.read_mode {
-            ReadMode::Lease => self.replica.read(now),
-            ReadMode::Quorum => self.replica.quorum_read(now).map(Read::Quorum),
+            ReadMode::Lease => self.replica.read(now, cell),
+            ReadMode::Quorum => self.replica.quorum_read(now, cell).map(Read::Quorum),
         };
         let outcome = match read {
             Ok(Read::Lease(permit)) => Ok(ReadGrant { index: permit.index, by_lease: true }),
@@ -313,7 +313,8 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
             Ok(Written { number, applied }) => {
                 let now = self.clock.now();
                 self.durable_applied = applied.unwrap_or(self.durable_applied);
-                self.replica.handle_persisted(now, number);
+                let cell = cell(&self.shared, &self.unused_cell, self.read_mode);
+                self.replica.handle_persisted(now, number, cell);
                 self.compact();
                 true
             }
@@ -331,14 +332,15 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
         let due =
             timed_out || now.zip(self.replica.poll_timeout()).is_some_and(|(now, (at, _))| !at.is_surely_after(now));
         if due {
-            self.replica.handle_timeout(now);
+            let cell = cell(&self.shared, &self.unused_cell, self.read_mode);
+            self.replica.handle_timeout(now, cell);
         }
     }
 
     /// Does everything the replica wants done.
     fn carry_out(&mut self) {
         loop {
-            while let Some(output) = self.replica.poll_output() {
+            while let Some(output) = self.replica.poll_output(cell(&self.shared, &self.unused_cell, self.read_mode)) {
                 match output {
                     Output::Send { to, envelope } => self.send(to, envelope),
                     Output::Persist(persist) => self.persist(persist),
@@ -359,8 +361,9 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
                 break;
             }
             let now = self.clock.now();
-            for (peer, undelivered) in std::mem::take(&mut self.unreachable) {
-                self.replica.handle_unreachable(now, peer, undelivered);
+            for (peer, snapshot) in std::mem::take(&mut self.unreachable) {
+                let cell = cell(&self.shared, &self.unused_cell, self.read_mode);
+                self.replica.handle_unreachable(now, peer, snapshot, cell);
             }
         }
         if self.unwritten_bytes > CHANGES {
@@ -374,18 +377,18 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
         let frame = Frame { group: self.group, body: Body::Raft(envelope) };
         // What is not bulk is repeated by itself.
         if self.links.send(to, frame).is_err() && bulk {
-            self.unreachable.push((to, if snapshot { Undelivered::Snapshot } else { Undelivered::Append }));
+            self.unreachable.push((to, snapshot));
         }
     }
 
     fn persist(&mut self, persist: Persist) {
-        let Persist { number, must_sync, hard_state, snapshot, entries } = persist;
+        let Persist { number, awaited, hard_state, snapshot, entries } = persist;
         self.unwritten.hard_state = Some(hard_state);
         if let Some(snapshot) = snapshot {
             self.install(snapshot);
         }
         self.unwritten.entries = entries;
-        if must_sync {
+        if awaited {
             self.write(number);
         }
     }
@@ -494,12 +497,12 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
     fn publish(&self) {
         let status = Status {
             role: match self.replica.role() {
-                ReplicaRole::Leader => Role::Leader,
-                ReplicaRole::Follower => Role::Follower,
-                ReplicaRole::Candidate | ReplicaRole::PreCandidate => Role::Candidate,
+                StateRole::Leader => Role::Leader,
+                StateRole::Follower => Role::Follower,
+                StateRole::Candidate | StateRole::PreCandidate => Role::Candidate,
             },
             term: self.replica.term(),
-            leader: self.replica.leader().unwrap_or(0),
+            leader: self.replica.leader(),
             commit: self.replica.commit(),
             applied: self.applied.index,
             stopped: false,
@@ -526,7 +529,7 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
 impl<R: Runtime, M: StateMachine> Drop for Driver<R, M> {
     /// However the loop ends, no lease outlives it and nobody waits for it in vain.
     fn drop(&mut self) {
-        self.replica.retire(None);
+        self.replica.retire(None, cell(&self.shared, &self.unused_cell, self.read_mode));
         self.writes.fail_all();
         self.reads.aborted(u64::MAX, ReadError::Stopping);
         self.shared.status.lock().stopped = true;
@@ -546,6 +549,14 @@ async fn others_first() {
         Poll::Pending
     })
     .await;
+}
+
+/// The cell the replica publishes to.
+fn cell<'a>(shared: &'a Shared, unused: &'a LeaseCell, mode: ReadMode) -> &'a LeaseCell {
+    match mode {
+        ReadMode::Lease => &shared.lease,
+        ReadMode::Quorum => unused,
+    }
 }
 
 fn snapshots_are_sound(envelope: &Envelope) -> bool {

@@ -1,7 +1,8 @@
-//! The runtime ports on smol, and nothing else.
+//! The [`Runtime`] trait on smol.
 //!
-//! An executor with threads of its own; timers and sockets share smol's one reactor. It lives until [`Runtime::kill`] or until its
-//! last handle is dropped, wherever that happens: its threads hold the executor, and the last of them to leave drops the tasks.
+//! A [`SmolRuntime`] has an executor and threads of its own. Timers and sockets use smol's process-wide reactor. The runtime
+//! stops when [`SmolRuntime::kill`] is called or its last handle is dropped, on whatever thread that happens: the threads
+//! own the executor, and the last one to exit drops the tasks.
 
 use async_trait::async_trait;
 use leasehold_runtime::Runtime;
@@ -14,26 +15,34 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// A connection that this node opened is dead when its peer acknowledges nothing for this long, or takes nothing of what waits
-/// for it. The system's own default is a quarter of an hour.
+/// An outbound connection fails when its peer acknowledges nothing for this long, or accepts none of the data that waits to
+/// be sent. The system's own default is a quarter of an hour.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
+const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A handle to a smol executor of its own.
-#[derive(Clone)]
+/// A handle to a smol executor and its threads.
+#[derive(Clone, Debug)]
 pub struct SmolRuntime {
-    /// Tasks hold handles, so a handle must not hold the executor that holds the tasks.
+    /// Weak, because tasks hold handles and the executor holds the tasks.
     executor: Weak<Executor<'static>>,
-    /// Closed by [`Runtime::kill`], and when the last handle is gone: the threads then leave.
     alive: Arc<Alive>,
 }
 
-/// Keeps the threads at work.
+/// Keeps the threads running until its channel is closed, by [`SmolRuntime::kill`] or by the drop of the last handle.
+#[derive(Debug)]
 struct Alive(Sender<()>);
 
 impl Drop for Alive {
     fn drop(&mut self) {
         self.0.close();
+    }
+}
+
+impl SmolRuntime {
+    /// Stops every task at its current await point, as if the process was killed, and returns without waiting for them.
+    /// Their sockets close. Tasks spawned later never run.
+    pub fn kill(&self) {
+        self.alive.0.close();
     }
 }
 
@@ -53,7 +62,7 @@ impl Runtime for SmolRuntime {
         for _ in 0..threads {
             let (executor, closed): (_, Receiver<()>) = (executor.clone(), closed.clone());
             let work = move || {
-                // Nothing is ever sent: this ends when the channel is closed.
+                // Nothing is ever sent: this returns when the channel is closed.
                 let _ = smol::block_on(executor.run(closed.recv()));
             };
             std::thread::Builder::new().name(name.to_owned()).spawn(work)?;
@@ -65,12 +74,8 @@ impl Runtime for SmolRuntime {
         smol::block_on(future)
     }
 
-    fn kill(&self) {
-        self.alive.0.close();
-    }
-
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        // On a runtime that was killed a task ends before it begins.
+        // After a kill the executor is gone, or drops the task without running it.
         if let Some(executor) = self.executor.upgrade() {
             executor.spawn(task).detach();
         }
@@ -84,7 +89,7 @@ impl Runtime for SmolRuntime {
     }
 
     async fn listen(&self, address: &str) -> io::Result<TcpListener> {
-        // Binding sets SO_REUSEADDR where that lets a restart go on at once.
+        // Binding sets SO_REUSEADDR on systems where a restart needs it.
         TcpListener::bind(address).await
     }
 
@@ -102,7 +107,7 @@ impl Runtime for SmolRuntime {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
+        socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT))?;
         Ok(stream)
     }
 }

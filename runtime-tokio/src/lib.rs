@@ -1,8 +1,8 @@
-//! The runtime ports on tokio, and nothing else.
+//! The [`Runtime`] trait on tokio.
 //!
-//! A multi-threaded tokio runtime that its handles own together. It lives until [`Runtime::kill`] or until its last
-//! handle is dropped, wherever that happens: tokio panics when a runtime is dropped inside one of its own tasks, so
-//! this one is always shut down in the background instead.
+//! [`TokioRuntime::start`](Runtime::start) starts a multi-threaded runtime. It stops when [`TokioRuntime::kill`] is called or
+//! its last handle is dropped. tokio panics when a runtime is dropped inside one of its own tasks, so this one always shuts
+//! down in the background. [`TokioRuntime::from_handle`] uses a runtime that the application already has.
 
 use async_trait::async_trait;
 use leasehold_runtime::Runtime;
@@ -14,39 +14,71 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::runtime::{Builder, Handle};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
+use tokio_util::sync::CancellationToken;
 
-/// Connections that may wait to be accepted.
-const BACKLOG: u32 = 1024;
+/// The number of connections that may wait to be accepted.
+const MAX_BACKLOG: u32 = 1024;
 
-/// A connection that this node opened is dead when its peer acknowledges nothing for this long, or takes nothing of what
-/// waits for it. The system's own default is a quarter of an hour, and a link would go on trusting a host that lost its
-/// power, or wait for a retransmission long after a partition healed.
+/// An outbound connection fails when its peer acknowledges nothing for this long, or accepts none of the data that waits to
+/// be sent. With the system's default, a quarter of an hour, a link would trust a host that lost power, or wait for a
+/// retransmission long after a partition healed.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
+const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A handle to a tokio runtime of its own.
-#[derive(Clone)]
+/// A handle to a tokio runtime.
+#[derive(Clone, Debug)]
 pub struct TokioRuntime {
     handle: Handle,
-    owned: Arc<Owned>,
+    scope: Arc<Scope>,
 }
 
-/// The runtime itself, until it is killed.
-struct Owned(Mutex<Option<tokio::runtime::Runtime>>);
+/// What [`TokioRuntime::kill`], and the drop of the last handle, stop.
+#[derive(Debug)]
+enum Scope {
+    /// A whole runtime; `None` once it was killed.
+    Owned(Mutex<Option<tokio::runtime::Runtime>>),
+    /// The tasks spawned on a runtime that belongs to the application.
+    Adopted(CancellationToken),
+}
 
-impl Owned {
+impl Scope {
     fn kill(&self) {
-        // Nothing can panic while the lock is held; were it poisoned, the runtime in it is still good to shut down.
-        let runtime = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(runtime) = runtime {
-            runtime.shutdown_background();
+        match self {
+            Scope::Owned(runtime) => {
+                // No code panics while it holds the lock. A poisoned lock would still hold a runtime to shut down.
+                let runtime = runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let Some(runtime) = runtime {
+                    runtime.shutdown_background();
+                }
+            }
+            Scope::Adopted(killed) => killed.cancel(),
         }
     }
 }
 
-impl Drop for Owned {
+impl Drop for Scope {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+impl TokioRuntime {
+    /// Runs tasks on a runtime that the application owns. The runtime must have its I/O and time drivers enabled. It should
+    /// be multi-threaded: [`block_on`](Runtime::block_on) does not drive a current-thread runtime.
+    ///
+    /// [`kill`](Self::kill), and the drop of the last clone of the returned handle, stop the tasks spawned through the handle
+    /// and its clones. The runtime and the application's own tasks continue.
+    pub fn from_handle(handle: Handle) -> Self {
+        Self { handle, scope: Arc::new(Scope::Adopted(CancellationToken::new())) }
+    }
+
+    /// Stops every task at its current await point, as if the process was killed, and returns without waiting for them.
+    /// Their sockets close. Tasks spawned later never run.
+    ///
+    /// A runtime that [`start`](Runtime::start) made shuts down. For one from [`from_handle`](Self::from_handle), this stops
+    /// the tasks spawned through this handle and its clones.
+    pub fn kill(&self) {
+        self.scope.kill();
     }
 }
 
@@ -62,29 +94,34 @@ impl Runtime for TokioRuntime {
         }
         let runtime = Builder::new_multi_thread().worker_threads(threads).thread_name(name).enable_all().build()?;
         let handle = runtime.handle().clone();
-        Ok(Self { handle, owned: Arc::new(Owned(Mutex::new(Some(runtime)))) })
+        Ok(Self { handle, scope: Arc::new(Scope::Owned(Mutex::new(Some(runtime)))) })
     }
 
     fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.handle.block_on(future)
     }
 
-    fn kill(&self) {
-        self.owned.kill();
-    }
-
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        drop(self.handle.spawn(task));
+        match &*self.scope {
+            Scope::Owned(_) => drop(self.handle.spawn(task)),
+            Scope::Adopted(killed) if killed.is_cancelled() => {}
+            Scope::Adopted(killed) => {
+                let killed = killed.clone();
+                drop(self.handle.spawn(async move {
+                    let _ = killed.run_until_cancelled_owned(task).await;
+                }));
+            }
+        }
     }
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
-        // A timer belongs to the runtime in whose context it is made; callers need not be in one.
+        // tokio creates timers in the current context, and the caller may have none.
         let _context = self.handle.enter();
         tokio::time::sleep(duration)
     }
 
     async fn listen(&self, address: &str) -> io::Result<TcpListener> {
-        let mut failure = not_found(address);
+        let mut failure = no_address(address);
         for address in lookup_host(address).await? {
             match listen_on(address) {
                 Ok(listener) => return Ok(listener),
@@ -108,7 +145,7 @@ impl Runtime for TokioRuntime {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
+        socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT))?;
         Ok(stream.compat())
     }
 }
@@ -117,9 +154,9 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(BACKLOG)
+    socket.listen(MAX_BACKLOG)
 }
 
-fn not_found(address: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, format!("{address} names no address"))
+fn no_address(name: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("{name} resolves to no address"))
 }

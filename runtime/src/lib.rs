@@ -1,4 +1,6 @@
-//! The trait that an asynchronous runtime implements: tasks, timers and TCP. No runtime and no consensus engine is named here.
+//! The trait that an asynchronous runtime implements to run a Leasehold node: tasks, threads, timers and TCP.
+//!
+//! This crate names no runtime and no consensus engine. It starts no task and opens no socket: implementations do.
 
 use async_trait::async_trait;
 use futures::io::{AsyncRead, AsyncWrite};
@@ -7,80 +9,99 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Tasks, timers and TCP, from one asynchronous runtime. A new runtime implements this and nothing else.
+/// How the system schedules a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ThreadPolicy {
+    /// The system's usual policy: for the thread that runs the node.
+    Normal,
+    /// On Linux, `SCHED_BATCH` (`sched(7)`), and elsewhere as [`Normal`](Self::Normal): for blocking work. When such a thread
+    /// wakes, it takes an idle processor or waits for its turn. It does not preempt a thread that serves reads.
+    Batch,
+}
+
+/// Tasks, threads, timers and TCP from one asynchronous runtime.
 ///
-/// Clones are handles to the same runtime.
+/// Clones are handles to the same runtime. When the last one is dropped, the runtime's tasks are dropped too.
 #[async_trait]
 pub trait Runtime: Clone + Send + Sync + 'static {
-    /// The name by which users choose it and `INFO` reports it.
+    /// The name by which users choose this runtime and `INFO` reports it.
     const NAME: &'static str;
-    /// A connected socket. Dropping it closes it. Small writes must leave at once (`TCP_NODELAY`).
+    /// A connected socket. Dropping it closes it. It sends small writes at once (`TCP_NODELAY`).
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
     /// A listening socket. Dropping it closes it.
     type Listener: Send + Sync + 'static;
 
-    /// Starts a runtime with this many worker threads, which carry `name`.
+    /// Starts a runtime with this many worker threads, each named `name`.
     ///
     /// # Errors
-    /// When the system gives no threads or no poller.
+    /// `InvalidInput` for zero threads. Otherwise as the system reports them: no thread or no poller could be created.
     fn start(name: &str, threads: usize) -> io::Result<Self>;
 
-    /// Runs `future` on the calling thread until it is done; spawned tasks run meanwhile.
+    /// Runs `future` on the calling thread until it completes. Spawned tasks run meanwhile.
     fn block_on<F: Future>(&self, future: F) -> F::Output;
 
-    /// Stops every task where it stands, as a killed process would, and returns without waiting for them. Sockets close.
-    fn kill(&self);
-
-    /// Runs `task` in the background until it ends or the runtime is killed.
+    /// Runs `task` in the background until it ends or the runtime stops.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);
 
-    /// Runs a task that may block, on a thread of its own that carries `name`, until it ends; also after the runtime is killed.
-    /// On Linux the thread is a batch thread (`sched(7)`): when what it waited for has come it takes an idle processor, or its turn,
-    /// and not the processor of a thread that serves reads. Only a runtime that simulates time has a reason to do otherwise.
+    /// Runs `task`, which may block, on a new thread named `name` until the task ends. The thread outlives the runtime.
+    ///
+    /// Only a runtime that simulates time needs its own implementation.
     ///
     /// # Errors
-    /// When the system gives no thread.
-    fn spawn_thread(&self, name: &str, task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+    /// As the system reports them: no thread could be created. A system that refuses the policy causes no error: the policy
+    /// affects speed only.
+    fn spawn_thread(
+        &self,
+        name: &str,
+        policy: ThreadPolicy,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<()> {
         let run = move || {
             #[cfg(target_os = "linux")]
-            become_a_batch_thread();
+            if policy == ThreadPolicy::Batch {
+                switch_to_batch();
+            }
+            #[cfg(not(target_os = "linux"))]
+            let _ = policy;
             futures::executor::block_on(task);
         };
         std::thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
     }
 
-    /// Wakes after at least `duration`. A timer only wakes: what is due is decided from a clock reading.
+    /// Completes after at least `duration`. A timer only wakes a task: the task decides what is due from a clock reading.
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static;
 
-    /// Listens on `address` (`host:port`; port 0 takes a free one), with `SO_REUSEADDR` so that a restart need not wait.
+    /// Listens on `address` (`host:port`; port 0 selects a free one), with `SO_REUSEADDR` so that a restarted process need
+    /// not wait for the port.
     ///
     /// # Errors
     /// As the system reports them: address in use, not permitted, not found.
     async fn listen(&self, address: &str) -> io::Result<Self::Listener>;
 
-    /// The address that `listener` really has.
+    /// Returns the address that `listener` is bound to.
     ///
     /// # Errors
     /// As the system reports them.
     fn local_address(&self, listener: &Self::Listener) -> io::Result<SocketAddr>;
 
-    /// The next connection and where it comes from.
+    /// Returns the next connection and its remote address.
     ///
     /// # Errors
-    /// As the system reports them; the listener is still good after one.
+    /// As the system reports them. The listener stays usable.
     async fn accept(&self, listener: &Self::Listener) -> io::Result<(Self::Stream, SocketAddr)>;
 
-    /// Connects to `address` (`host:port`). Where the system can, the connection should fail when its peer has acknowledged
-    /// nothing for some ten seconds, so that a host without power is noticed.
+    /// Connects to `address` (`host:port`). Where the system supports it, the connection fails when its peer has
+    /// acknowledged nothing for about ten seconds, so that a host that lost power is noticed.
     ///
     /// # Errors
     /// As the system reports them: refused, unreachable, not found.
     async fn connect(&self, address: &str) -> io::Result<Self::Stream>;
 }
 
-/// Leaves an operator's own choice as it is, and goes on where the system refuses: it is for speed only.
+/// Moves the calling thread from the normal policy to the batch policy. Keeps any other policy: an operator chose it.
 #[cfg(target_os = "linux")]
-fn become_a_batch_thread() {
+fn switch_to_batch() {
     use preempt_rt::sched::{Pid, Scheduler, SchedulerParams, get_scheduler, set_scheduler};
     let this = Pid::current_thread();
     if get_scheduler(this).is_ok_and(|scheduler| scheduler == Scheduler::SCHED_NORMAL) {

@@ -4,6 +4,7 @@ use async_channel::{Receiver, Sender};
 use leasehold_core::NodeId;
 use leasehold_core::trace::{Line, Malformed, Node, OutOfPlace, REPLAY_ORIGIN, is_prose};
 use leasehold_driver::Runtime;
+use leasehold_runtime::ThreadPolicy;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
@@ -27,7 +28,7 @@ impl Recording {
         writeln!(file, "# The lease of one node. Replay it with: leasehold trace FILE")?;
         let (lines, waiting) = async_channel::bounded::<String>(WAITING);
         let (open, written) = async_channel::bounded(1);
-        runtime.spawn_thread("record", async move {
+        runtime.spawn_thread("record", ThreadPolicy::Batch, async move {
             // Held until all is written.
             let _open: Sender<()> = open;
             while let Ok(piece) = waiting.recv().await {

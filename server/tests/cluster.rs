@@ -33,6 +33,24 @@ on_every_runtime!(
     a_stopping_node_answers_what_it_has_in_hand_and_closes_the_rest,
 );
 
+/// A runtime whose tasks can be stopped as if their process was killed.
+trait Kill: Runtime {
+    /// Stops every task.
+    fn kill(&self);
+}
+
+impl Kill for TokioRuntime {
+    fn kill(&self) {
+        TokioRuntime::kill(self);
+    }
+}
+
+impl Kill for SmolRuntime {
+    fn kill(&self) {
+        SmolRuntime::kill(self);
+    }
+}
+
 struct Member<R: Runtime> {
     runtime: R,
     node: Node<R>,
@@ -182,7 +200,7 @@ fn without_leases_every_read_takes_a_quorum_round<R: Runtime>() {
     }
 }
 
-fn a_new_leader_serves_what_the_killed_one_acknowledged<R: Runtime>() {
+fn a_new_leader_serves_what_the_killed_one_acknowledged<R: Kill>() {
     let mut members = cluster::<R>(3, ReadMode::Lease);
     let killed = members.remove(0);
     assert_eq!(killed.exchange(b"SET k v\r\nQUIT\r\n"), "+OK\r\n+OK\r\n");
@@ -192,7 +210,7 @@ fn a_new_leader_serves_what_the_killed_one_acknowledged<R: Runtime>() {
     assert_eq!(members[1].exchange(b"GET k\r\nQUIT\r\n"), "$2\r\nvw\r\n+OK\r\n");
 }
 
-fn without_a_quorum_a_client_is_told_so_in_time<R: Runtime>() {
+fn without_a_quorum_a_client_is_told_so_in_time<R: Kill>() {
     let mut members = cluster::<R>(3, ReadMode::Lease);
     let last = members.pop().expect("three nodes were started");
     for member in members {

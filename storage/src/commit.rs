@@ -1,7 +1,7 @@
 //! Writing: one batch in the journal for all that becomes durable together.
 
-use crate::Storage;
 use crate::error::Fault;
+use crate::folder::Storage;
 use crate::group::Group;
 use crate::journal::CommitRecord;
 use crate::tables::{
@@ -10,7 +10,7 @@ use crate::tables::{
 };
 use fjall::{Keyspace, OwnedWriteBatch, PersistMode, Slice};
 use leasehold_core::{Index, Term};
-use leasehold_driver::{Applied, Batch, Change, Disk, GroupId, Record};
+use leasehold_node::ports::{Applied, Batch, Change, Disk, GroupId, Record};
 use leasehold_raft::wire::Entry;
 use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, VecDeque};

@@ -1,6 +1,5 @@
 //! What can go wrong, each with what to do about it.
 
-use crate::tables::FORMAT;
 use leasehold_core::NodeId;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -157,7 +156,7 @@ pub(crate) enum Fault {
     Io(io::Error),
     Gone(PathBuf),
     Damaged(String),
-    NewerFormat(u32),
+    NewerFormat { stored: u32, known: u32 },
     Refused(String),
 }
 
@@ -168,7 +167,7 @@ impl Fault {
             Fault::Io(source) => StorageError::Io { path, source },
             Fault::Gone(path) => StorageError::Gone { path },
             Fault::Damaged(detail) => StorageError::Damaged { path, detail },
-            Fault::NewerFormat(stored) => {
+            Fault::NewerFormat { stored, .. } => {
                 StorageError::Damaged { path, detail: format!("its format became {stored} while it was in use") }
             }
             Fault::Refused(detail) => StorageError::Refused { detail },
@@ -180,7 +179,7 @@ impl Fault {
         match self {
             Fault::Io(source) => OpenError::Unusable { path, source },
             Fault::Gone(_) => OpenError::Unusable { path, source: io::ErrorKind::NotFound.into() },
-            Fault::NewerFormat(stored) => OpenError::NewerFormat { path, stored, known: FORMAT },
+            Fault::NewerFormat { stored, known } => OpenError::NewerFormat { path, stored, known },
             Fault::Damaged(detail) | Fault::Refused(detail) => OpenError::Damaged { path, detail },
         }
     }

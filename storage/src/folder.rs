@@ -9,7 +9,7 @@ use fjall::compaction::Leveled;
 use fjall::config::FilterPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use leasehold_core::NodeId;
-use leasehold_driver::GroupId;
+use leasehold_node::ports::GroupId;
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::hash::{BuildHasher, RandomState};
@@ -352,7 +352,7 @@ impl Owner {
         // It says how to read the rest.
         match u32::from_le_bytes(*format) {
             FORMAT => {}
-            newer if newer > FORMAT => return Err(Fault::NewerFormat(newer)),
+            newer if newer > FORMAT => return Err(Fault::NewerFormat { stored: newer, known: FORMAT }),
             older => return Err(Fault::Damaged(format!("it has format {older}, which no release wrote"))),
         }
         let (node, rest) = rest.split_first_chunk().ok_or_else(damaged)?;

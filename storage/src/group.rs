@@ -5,7 +5,7 @@ use crate::tables::{APPLIED, COMPACTED, Table, index_of, log_key, meta, numbered
 use bytes::Bytes;
 use fjall::Keyspace;
 use leasehold_core::{Index, Term};
-use leasehold_driver::GroupId;
+use leasehold_node::ports::GroupId;
 use leasehold_raft::wire::Membership;
 use std::collections::{HashMap, VecDeque};
 use std::ops::RangeInclusive;

@@ -1,7 +1,7 @@
 //! A node's data folder: the log, the hard state and the state machine's records of every group, in one `fjall` database.
 //!
 //! [`Storage::open`] takes the folder for this process alone and checks whose it is; [`Storage::recover`] reads what a
-//! group had; from then on the driver writes through [`Disk`](leasehold_driver::Disk). A commit is one synced write to a
+//! group had; from then on the driver writes through [`Disk`](leasehold_node::ports::Disk). A commit is one synced write to a
 //! journal: a crash at any moment leaves all of it or none. A thread in the background sorts what has been written into
 //! tables, and merges these; it has nothing to do with what a commit promises.
 //!

@@ -1,13 +1,13 @@
 //! Reading back, and checking that it is what an ordered writer leaves.
 
-use crate::error::{Fault, reading};
+use crate::error::{Fault, StorageError, reading};
+use crate::folder::Storage;
 use crate::tables::{
     APPLIED, At, COMPACTED, HARD_STATE, LONGEST_HOLD, Table, decode, index_of, log_key, meta, prefix, record,
 };
-use crate::{Storage, StorageError};
 use fjall::Keyspace;
 use leasehold_core::{Index, Term};
-use leasehold_driver::{Applied, GroupId, Recovered};
+use leasehold_node::ports::{Applied, GroupId, Recovered};
 use leasehold_raft::wire::{Entry, HardState, Membership};
 
 impl Storage {

@@ -8,7 +8,7 @@ use crate::error::Fault;
 use bytes::Bytes;
 use fjall::Keyspace;
 use leasehold_core::Index;
-use leasehold_driver::{GroupId, Record};
+use leasehold_node::ports::{GroupId, Record};
 use std::fmt;
 use std::ops::Range;
 use wincode::config::{Configuration, DefaultConfig};

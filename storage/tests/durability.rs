@@ -3,7 +3,7 @@
 mod support;
 
 use bytes::Bytes;
-use leasehold_driver::{Batch, Change, Disk, Record, Recovered};
+use leasehold_node::ports::{Batch, Change, Disk, Record, Recovered};
 use leasehold_raft::wire::{Entry, Payload, Step, Transition};
 use leasehold_storage::StorageError;
 use std::io::ErrorKind;

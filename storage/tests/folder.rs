@@ -3,7 +3,7 @@
 mod support;
 
 use fjall::{Database, KeyspaceCreateOptions, PersistMode};
-use leasehold_driver::{Batch, Disk};
+use leasehold_node::ports::{Batch, Disk};
 use leasehold_storage::{Identity, OpenError, Storage, StorageError};
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Write};

@@ -3,7 +3,7 @@
 mod support;
 
 use bytes::Bytes;
-use leasehold_driver::{Applied, Batch, Change, Disk, Record, Recovered};
+use leasehold_node::ports::{Applied, Batch, Change, Disk, Record, Recovered};
 use leasehold_raft::wire::{Entry, HardState, Membership, Payload};
 use leasehold_storage::{OpenError, Storage};
 use std::fs;

@@ -16,7 +16,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use leasehold_clock::{Clock, Counter, InSuspend, Rate, Source};
 use leasehold_core::{Instant, Reading};
-use leasehold_driver::Runtime;
+use leasehold_runtime::{Runtime, ThreadPolicy};
 use network::Network;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
@@ -32,7 +32,7 @@ use std::time::Duration;
 
 /// How late a timer may wake.
 const LATENESS: Range<Duration> = Duration::ZERO..Duration::from_millis(1);
-/// How long a task with a thread of its own takes to go on: mostly the disk's, which syncs.
+/// The duration of each step of a task on a batch thread: mostly the disk's, which syncs.
 const THREAD: Range<Duration> = Duration::from_micros(50)..Duration::from_millis(3);
 /// What a virtual clock shows when the simulation begins.
 const EPOCH: Duration = Duration::from_secs(3600);
@@ -207,6 +207,11 @@ pub struct SimulatedRuntime {
 }
 
 impl SimulatedRuntime {
+    /// Ends this process's tasks, as by `kill -9`.
+    pub fn kill(&self) {
+        self.process.kill();
+    }
+
     /// A clock on the time of this runtime's world.
     pub fn clock(&self) -> Arc<dyn Clock> {
         Arc::new(SimulatedClock { shared: self.process.shared.clone(), ahead: EPOCH })
@@ -280,10 +285,6 @@ impl Runtime for SimulatedRuntime {
         output
     }
 
-    fn kill(&self) {
-        self.process.kill();
-    }
-
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         if self.process.killed.load(Ordering::Relaxed) {
             return;
@@ -294,9 +295,18 @@ impl Runtime for SimulatedRuntime {
         shared.world.lock().tasks.insert(number, task);
     }
 
-    /// The thread is a task that takes its time. It is killed with its process, as by `kill -9` or a loss of power: what
-    /// the disk was asked to write and has not written is lost.
-    fn spawn_thread(&self, _name: &str, task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+    /// The thread is a task, and a batch thread takes time for each step. It ends with its process, as by `kill -9` or a loss
+    /// of power: what the disk was asked to write and has not written is lost.
+    fn spawn_thread(
+        &self,
+        _name: &str,
+        policy: ThreadPolicy,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<()> {
+        if policy == ThreadPolicy::Normal {
+            self.spawn(task);
+            return Ok(());
+        }
         let shared = self.process.shared.clone();
         let mut task = Box::pin(task);
         let mut busy: Option<Timer> = None;

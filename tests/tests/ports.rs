@@ -1,7 +1,7 @@
-//! What the rest of the project relies on a runtime to do, asked of every one.
+//! The behavior that the rest of the project requires of a runtime, checked for each of them.
 
 use futures::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use leasehold_driver::Runtime;
+use leasehold_runtime::{Runtime, ThreadPolicy};
 use leasehold_runtime_smol::SmolRuntime;
 use leasehold_runtime_tokio::TokioRuntime;
 use leasehold_tests::simulated::SimulatedRuntime;
@@ -25,12 +25,35 @@ on_every_runtime!(
     bytes_cross_a_connection_both_ways,
     the_last_handle_may_be_dropped_inside_its_own_task,
     a_killed_runtime_drops_its_tasks_and_closes_its_sockets,
-    a_taken_address_is_an_error_and_so_is_one_that_names_nothing,
-    a_timer_outlives_the_handle_it_came_from_and_wakes_no_sooner_than_asked,
-    a_task_on_a_thread_of_its_own_does_not_hold_up_the_others,
-    a_writer_waits_for_a_reader_that_reads_nothing_and_learns_when_it_is_gone,
-    nobody_listens_is_an_error,
+    listening_on_an_occupied_or_malformed_address_is_an_error,
+    a_timer_outlives_the_handle_that_made_it,
+    a_task_on_its_own_thread_does_not_delay_the_others,
+    a_writer_waits_for_a_slow_reader_and_fails_when_the_reader_is_dropped,
+    connecting_without_a_listener_is_an_error,
 );
+
+/// A runtime whose tasks can be stopped as if their process was killed.
+trait Kill: Runtime {
+    fn kill(&self);
+}
+
+impl Kill for TokioRuntime {
+    fn kill(&self) {
+        TokioRuntime::kill(self);
+    }
+}
+
+impl Kill for SmolRuntime {
+    fn kill(&self) {
+        SmolRuntime::kill(self);
+    }
+}
+
+impl Kill for SimulatedRuntime {
+    fn kill(&self) {
+        SimulatedRuntime::kill(self);
+    }
+}
 
 fn runtime<R: Runtime>() -> R {
     R::start("test", 2).expect("threads")
@@ -65,9 +88,9 @@ fn the_last_handle_may_be_dropped_inside_its_own_task<R: Runtime>() {
     let last = runtime.clone();
     runtime.spawn(async move {
         entered.send(()).await.expect("the test listens");
-        waiting.recv().await.expect("the test says when");
+        waiting.recv().await.expect("the test sends");
         drop(last);
-        // Only reached if the drop did not panic.
+        // Reached only if the drop did not panic.
         ended.try_send(()).expect("the test listens");
     });
     other.block_on(async {
@@ -78,7 +101,7 @@ fn the_last_handle_may_be_dropped_inside_its_own_task<R: Runtime>() {
     });
 }
 
-fn a_killed_runtime_drops_its_tasks_and_closes_its_sockets<R: Runtime>() {
+fn a_killed_runtime_drops_its_tasks_and_closes_its_sockets<R: Kill>() {
     let (killed, other) = (runtime::<R>(), runtime::<R>());
     let (address, held) = killed.block_on(async {
         let listener = killed.listen("127.0.0.1:0").await.expect("a free port");
@@ -86,7 +109,7 @@ fn a_killed_runtime_drops_its_tasks_and_closes_its_sockets<R: Runtime>() {
         let (hold, held) = async_channel::bounded::<()>(1);
         let accepting = killed.clone();
         killed.spawn(async move {
-            // Locals, because they are dropped in reverse: the listener is closed before the hold lets go.
+            // Locals are dropped in reverse order: the listener closes before `held` reports it.
             let _hold = hold;
             let listener = listener;
             let stream = accepting.accept(&listener).await;
@@ -106,22 +129,22 @@ fn a_killed_runtime_drops_its_tasks_and_closes_its_sockets<R: Runtime>() {
         other.sleep(Duration::from_millis(1)).await;
     });
     killed.kill();
-    killed.spawn(async { unreachable!("a killed runtime runs nothing") });
+    killed.spawn(async { unreachable!("a killed runtime runs no task") });
 }
 
-fn a_taken_address_is_an_error_and_so_is_one_that_names_nothing<R: Runtime>() {
+fn listening_on_an_occupied_or_malformed_address_is_an_error<R: Runtime>() {
     let runtime = runtime::<R>();
     runtime.block_on(async {
         let listener = runtime.listen("127.0.0.1:0").await.expect("a free port");
         let address = runtime.local_address(&listener).expect("an address").to_string();
-        let taken = runtime.listen(&address).await.err().expect("taken");
-        assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse);
+        let error = runtime.listen(&address).await.err().expect("an error");
+        assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
         runtime.listen("no-port").await.err().expect("not host:port");
     });
     R::start("none", 0).err().expect("no threads");
 }
 
-fn a_timer_outlives_the_handle_it_came_from_and_wakes_no_sooner_than_asked<R: Runtime>() {
+fn a_timer_outlives_the_handle_that_made_it<R: Runtime>() {
     let runtime = runtime::<R>();
     let handle = runtime.clone();
     runtime.block_on(async move {
@@ -133,26 +156,32 @@ fn a_timer_outlives_the_handle_it_came_from_and_wakes_no_sooner_than_asked<R: Ru
     });
 }
 
-fn a_task_on_a_thread_of_its_own_does_not_hold_up_the_others<R: Runtime>() {
+fn a_task_on_its_own_thread_does_not_delay_the_others<R: Runtime>() {
     let runtime = R::start("test", 1).expect("a thread");
     let (ask, asked) = async_channel::bounded::<u32>(1);
     let (answer, answers) = async_channel::bounded(1);
-    let blocking = async move {
-        while let Ok(number) = asked.recv().await {
-            answer.send(number + 1).await.expect("the test listens");
-        }
-    };
-    runtime.spawn_thread("blocking", blocking).expect("a thread");
+    for policy in [ThreadPolicy::Batch, ThreadPolicy::Normal] {
+        let (asked, answer) = (asked.clone(), answer.clone());
+        let thread = async move {
+            while let Ok(number) = asked.recv().await {
+                answer.send(number + 1).await.expect("the test listens");
+            }
+        };
+        runtime.spawn_thread("blocking", policy, thread).expect("a thread");
+    }
+    drop(answer);
     runtime.block_on(async {
-        ask.send(1).await.expect("it runs");
-        runtime.sleep(Duration::from_millis(1)).await;
-        assert_eq!(answers.recv().await, Ok(2));
+        for _ in 0..10 {
+            ask.send(1).await.expect("a thread runs");
+            runtime.sleep(Duration::from_millis(1)).await;
+            assert_eq!(answers.recv().await, Ok(2));
+        }
         drop(ask);
-        answers.recv().await.expect_err("it ended");
+        answers.recv().await.expect_err("both ended");
     });
 }
 
-fn a_writer_waits_for_a_reader_that_reads_nothing_and_learns_when_it_is_gone<R: Runtime>() {
+fn a_writer_waits_for_a_slow_reader_and_fails_when_the_reader_is_dropped<R: Runtime>() {
     let runtime = runtime::<R>();
     runtime.block_on(async {
         let listener = runtime.listen("127.0.0.1:0").await.expect("a free port");
@@ -161,7 +190,7 @@ fn a_writer_waits_for_a_reader_that_reads_nothing_and_learns_when_it_is_gone<R: 
         let (reader, from) = runtime.accept(&listener).await.expect("a connection");
         assert!(from.ip().is_loopback());
         let (full, filled) = async_channel::bounded::<()>(1);
-        let (gone, told) = async_channel::bounded(1);
+        let (failed, failure) = async_channel::bounded(1);
         runtime.spawn(async move {
             let error = loop {
                 let write = std::pin::pin!(writer.write_all(&[0; 1 << 16]));
@@ -176,16 +205,16 @@ fn a_writer_waits_for_a_reader_that_reads_nothing_and_learns_when_it_is_gone<R: 
                     break error;
                 }
             };
-            gone.send(error).await.expect("the test listens");
+            failed.send(error).await.expect("the test listens");
         });
-        filled.recv().await.expect("no network keeps bytes without bound");
-        assert!(told.is_empty());
+        filled.recv().await.expect("buffers are bounded");
+        assert!(failure.is_empty());
         drop(reader);
-        told.recv().await.expect("the writer goes on");
+        failure.recv().await.expect("the writer fails");
     });
 }
 
-fn nobody_listens_is_an_error<R: Runtime>() {
+fn connecting_without_a_listener_is_an_error<R: Runtime>() {
     let runtime = runtime::<R>();
     runtime.block_on(async {
         let listener = runtime.listen("127.0.0.1:0").await.expect("a free port");
@@ -198,21 +227,24 @@ fn nobody_listens_is_an_error<R: Runtime>() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_thread_of_its_own_is_a_batch_thread() {
-    /// `SCHED_BATCH`, as the 41st field of `/proc/PID/stat` has it.
+fn a_batch_thread_has_the_batch_policy_and_a_normal_one_does_not() {
+    /// `SCHED_OTHER` and `SCHED_BATCH` in the 41st field of `/proc/PID/stat`.
+    const NORMAL: &str = "0";
     const BATCH: &str = "3";
-    fn policy<R: Runtime>() -> String {
+    fn policy<R: Runtime>(policy: ThreadPolicy) -> String {
         let runtime = runtime::<R>();
-        let (tell, told) = async_channel::bounded(1);
-        let ask = async move {
-            let stat = std::fs::read_to_string("/proc/thread-self/stat").expect("of this thread");
-            tell.send(stat).await.expect("the test listens");
+        let (send, receive) = async_channel::bounded(1);
+        let read = async move {
+            let stat = std::fs::read_to_string("/proc/thread-self/stat").expect("the thread's own");
+            send.send(stat).await.expect("the test listens");
         };
-        runtime.spawn_thread("blocking", ask).expect("a thread");
-        let stat = runtime.block_on(told.recv()).expect("it ran");
-        // The second field is the name, in parentheses, which may hold anything.
-        let (_, from_the_third) = stat.rsplit_once(") ").expect("a name");
-        from_the_third.split(' ').nth(41 - 3).expect("a policy").to_owned()
+        runtime.spawn_thread("blocking", policy, read).expect("a thread");
+        let stat = runtime.block_on(receive.recv()).expect("it ran");
+        // The second field is the name in parentheses, which may contain anything.
+        let (_, from_third) = stat.rsplit_once(") ").expect("a name");
+        from_third.split(' ').nth(41 - 3).expect("a policy").to_owned()
     }
-    assert_eq!([policy::<TokioRuntime>(), policy::<SmolRuntime>()], [BATCH, BATCH]);
+    for (wanted, shown) in [(ThreadPolicy::Normal, NORMAL), (ThreadPolicy::Batch, BATCH)] {
+        assert_eq!([policy::<TokioRuntime>(wanted), policy::<SmolRuntime>(wanted)], [shown, shown]);
+    }
 }

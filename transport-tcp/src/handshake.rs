@@ -1,66 +1,67 @@
-//! How two nodes make sure that they belong together before they exchange frames.
+//! The handshake: two nodes check that they belong together before they exchange frames.
 //!
-//! The dialer sends a [`Hello`]; the acceptor answers with its own and with its verdict. Each judges the other by the same
-//! rules, so a mistake is named on both sides. The layout is fixed and little-endian:
+//! The dialer sends a [`Hello`]. The acceptor answers with its own and its verdict. Both apply the same rules, so both sides
+//! report a mistake. The layout is fixed and little-endian:
 //!
 //! ```text
-//! "LSHD" | u16 version | u16 length of what follows | hello | u16 length of the reason | reason     empty: welcome
+//! "LSHD" | u16 version | u16 length of what follows | hello | u16 length of the reason | reason     empty: accepted
 //! hello:  u64 from | u64 to | u64 boot | u8 lane | u64 hold ns | u64 lease ns | u32 drift ppm | u8 length | cluster
 //! ```
 //!
-//! The first eight bytes and the reason's place after the hello stay the same in every version.
+//! The first eight bytes, and the reason's position after the hello, stay the same in every version.
 
-use crate::lane::Lane;
+use crate::lane;
 use futures::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use leasehold_core::{Config, NodeId, NotCovered, Terms};
+use leasehold_node::ports::Lane;
 use std::collections::BTreeSet;
 use std::io;
 
-/// What a connection between nodes begins with.
+/// The first bytes on a connection between nodes.
 const MAGIC: [u8; 4] = *b"LSHD";
 /// The version of the handshake and of the frames.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 /// The bytes before the hello.
-const PREFIX: usize = 4 + 2 + 2;
-/// The longest message, prefix included.
-const LONGEST: usize = 1024;
-/// The longest name of a cluster, in bytes.
-pub(crate) const LONGEST_CLUSTER: usize = 64;
-/// The longest reason, in bytes; a longer one is cut.
-const LONGEST_REASON: usize = 512;
+const PREFIX_BYTES: usize = 4 + 2 + 2;
+/// The longest message, including its prefix.
+const MAX_MESSAGE_BYTES: usize = 1024;
+/// The longest name of a cluster.
+pub(crate) const MAX_CLUSTER_BYTES: usize = 64;
+/// The longest reason. A longer one is truncated.
+const MAX_REASON_BYTES: usize = 512;
 
-/// Why a connection between two nodes was not made. Each reads as what is to be said after the peer's name.
+/// The reason why a handshake failed. Each text follows the peer's name.
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
     #[error("does not speak Leasehold's peer protocol: check that the address and port are those for peers")]
     NotLeasehold,
-    #[error("speaks version {theirs} of the peer protocol, this node version {VERSION}: run the same release on both")]
+    #[error("uses version {theirs} of the peer protocol, this node version {VERSION}: run the same release on both")]
     OtherVersion { theirs: u16 },
     #[error("sent a malformed hello: run the same release on both nodes")]
     Malformed,
     #[error("belongs to cluster {theirs:?}, this node to {ours:?}: give both the same --cluster")]
     OtherCluster { theirs: String, ours: String },
-    #[error("turns out to be this node itself: correct the addresses of its peers")]
+    #[error("is this node itself: correct the addresses of its peers")]
     Myself,
-    #[error("also calls itself node {node}: give every node a number of its own")]
+    #[error("also has the number {node} of this node: give every node a different number")]
     SameNumber { node: NodeId },
     #[error("is node {theirs}, not {expected}: correct the addresses of this node's peers")]
     OtherNode { theirs: NodeId, expected: NodeId },
-    #[error("wants to reach node {wanted}, but this is node {ours}: correct the addresses of its peers")]
-    WantsOther { wanted: NodeId, ours: NodeId },
-    #[error("calls itself node {theirs}, which is not among this node's peers: add it there, or correct its number")]
+    #[error("dialed node {wanted}, but this is node {ours}: correct the addresses of its peers")]
+    DialedOther { wanted: NodeId, ours: NodeId },
+    #[error("has the number {theirs}, which is not among this node's peers: add it there, or correct its number")]
     Unknown { theirs: NodeId },
-    #[error("promises too little: {0}")]
+    #[error("has too short a hold: {0}")]
     NotCovered(NotCovered),
-    #[error("refuses this node, which, it says, {reason}")]
-    Refused { reason: String },
-    #[error("did not say who it is within {seconds} s: check that nothing else listens there")]
+    #[error("refused the connection: \"node {ours} {reason}\"")]
+    Refused { ours: NodeId, reason: String },
+    #[error("did not complete the handshake within {seconds} s: check that the address and port are those for peers")]
     Late { seconds: u64 },
-    #[error("closed the connection or lost it while it said who it is: {0}")]
+    #[error("lost the connection during the handshake: {0}")]
     Io(#[from] io::Error),
 }
 
-/// Who a node is and what it wants.
+/// The message with which a node introduces itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
     pub from: NodeId,
@@ -71,7 +72,7 @@ pub struct Hello {
     pub cluster: String,
 }
 
-/// Who this node is, and whom it talks to.
+/// This node and the peers that it accepts.
 #[derive(Clone, Debug)]
 pub struct Identity {
     pub node: NodeId,
@@ -87,8 +88,8 @@ impl Identity {
         Hello { from: self.node, to, boot: self.boot, lane, terms, cluster }
     }
 
-    /// What both sides check of the other.
-    fn judge(&self, hello: &Hello) -> Result<(), HandshakeError> {
+    /// Checks what both sides check of the other.
+    fn check(&self, hello: &Hello) -> Result<(), HandshakeError> {
         if hello.cluster != self.cluster {
             return Err(HandshakeError::OtherCluster { theirs: hello.cluster.clone(), ours: self.cluster.clone() });
         }
@@ -102,44 +103,44 @@ impl Identity {
         self.config.accept_peer(hello.terms).map_err(HandshakeError::NotCovered)
     }
 
-    fn judge_dialer(&self, hello: &Hello) -> Result<(), HandshakeError> {
-        self.judge(hello)?;
+    fn check_dialer(&self, hello: &Hello) -> Result<(), HandshakeError> {
+        self.check(hello)?;
         if hello.to == self.node {
             Ok(())
         } else {
-            Err(HandshakeError::WantsOther { wanted: hello.to, ours: self.node })
+            Err(HandshakeError::DialedOther { wanted: hello.to, ours: self.node })
         }
     }
 
-    fn judge_acceptor(&self, hello: &Hello, expected: NodeId) -> Result<(), HandshakeError> {
-        self.judge(hello)?;
+    fn check_acceptor(&self, hello: &Hello, expected: NodeId) -> Result<(), HandshakeError> {
+        self.check(hello)?;
         if hello.from == expected { Ok(()) } else { Err(HandshakeError::OtherNode { theirs: hello.from, expected }) }
     }
 
-    /// The dialer's side. `Ok`: the connection is for frames from now on.
+    /// Runs the dialer's side. After `Ok` the connection carries frames.
     pub async fn dial<S>(&self, stream: &mut S, to: NodeId, lane: Lane) -> Result<(), HandshakeError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         write(stream, &self.hello(to, lane), "").await?;
         let (hello, reason) = read(stream).await?;
-        // Our own view first: it is worded for whoever reads our log.
-        self.judge_acceptor(&hello, to)?;
+        // This node's own check first: its text is for the reader of this node's log.
+        self.check_acceptor(&hello, to)?;
         if reason.is_empty() {
             return Ok(());
         }
-        // It is shown in one line, in logs and in `INFO`, and must not pass for others.
-        Err(HandshakeError::Refused { reason: reason.replace(char::is_control, " ") })
+        // Logs and `INFO` show it in one line: it must not forge further lines.
+        Err(HandshakeError::Refused { ours: self.node, reason: reason.replace(char::is_control, " ") })
     }
 
-    /// The acceptor's side: who dialed and for which lane, or whom it refused and why.
+    /// Runs the acceptor's side. Returns the dialer's hello, or the error and the number of the dialer if it is a known peer.
     pub async fn accept<S>(&self, stream: &mut S) -> Result<Hello, (Option<NodeId>, HandshakeError)>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let (hello, verdict) = match read(stream).await {
             Ok((hello, _)) => {
-                let verdict = self.judge_dialer(&hello);
+                let verdict = self.check_dialer(&hello);
                 (Some(hello), verdict)
             }
             Err(error) => (None, Err(error)),
@@ -147,7 +148,7 @@ impl Identity {
         let (from, lane) = hello.as_ref().map_or((0, Lane::Urgent), |hello| (hello.from, hello.lane));
         let answer = match &verdict {
             Ok(()) => write(stream, &self.hello(from, lane), "").await,
-            // Strangers who do not speak the protocol get no answer.
+            // A dialer that does not speak the protocol gets no answer.
             Err(HandshakeError::Io(_) | HandshakeError::NotLeasehold) => Ok(()),
             Err(error) => write(stream, &self.hello(from, lane), &error.to_string()).await,
         };
@@ -167,8 +168,8 @@ async fn write<S: AsyncWrite + Unpin>(stream: &mut S, hello: &Hello, reason: &st
 }
 
 async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<(Hello, String), HandshakeError> {
-    let mut prefix = [0; PREFIX];
-    // The magic by itself: whatever is not Leasehold may send less than a prefix and wait.
+    let mut prefix = [0; PREFIX_BYTES];
+    // Read the magic alone: another protocol's client may send less than a prefix and wait.
     let (magic, rest) = prefix.split_at_mut(MAGIC.len());
     stream.read_exact(magic).await?;
     if magic != MAGIC {
@@ -178,8 +179,8 @@ async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<(Hello, String), H
     let [.., v0, v1, l0, l1] = prefix;
     let theirs = u16::from_le_bytes([v0, v1]);
     let length = usize::from(u16::from_le_bytes([l0, l1]));
-    // Of any version: closing on unread bytes would reset the connection and might lose our answer.
-    let mut rest = vec![0; length.min(LONGEST - PREFIX)];
+    // Read it for any version: closing a connection with unread bytes resets it, and the answer could be lost.
+    let mut rest = vec![0; length.min(MAX_MESSAGE_BYTES - PREFIX_BYTES)];
     stream.read_exact(&mut rest).await?;
     if theirs != VERSION {
         return Err(HandshakeError::OtherVersion { theirs });
@@ -191,20 +192,20 @@ async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<(Hello, String), H
 }
 
 fn encode(hello: &Hello, reason: &str) -> Vec<u8> {
-    let reason = &reason[..reason.floor_char_boundary(LONGEST_REASON)];
+    let reason = &reason[..reason.floor_char_boundary(MAX_REASON_BYTES)];
     let mut body = Vec::new();
     body.extend_from_slice(&hello.from.to_le_bytes());
     body.extend_from_slice(&hello.to.to_le_bytes());
     body.extend_from_slice(&hello.boot.to_le_bytes());
-    body.push(hello.lane.number());
+    body.push(lane::number(hello.lane));
     body.extend_from_slice(&hello.terms.hold_nanos.to_le_bytes());
     body.extend_from_slice(&hello.terms.lease_nanos.to_le_bytes());
     body.extend_from_slice(&hello.terms.drift_ppm.to_le_bytes());
     body.push(u8::try_from(hello.cluster.len()).expect("the name's length was checked at the start"));
     body.extend_from_slice(hello.cluster.as_bytes());
-    body.extend_from_slice(&u16::try_from(reason.len()).expect("just cut").to_le_bytes());
+    body.extend_from_slice(&u16::try_from(reason.len()).expect("it was truncated above").to_le_bytes());
     body.extend_from_slice(reason.as_bytes());
-    let mut message = Vec::with_capacity(PREFIX + body.len());
+    let mut message = Vec::with_capacity(PREFIX_BYTES + body.len());
     message.extend_from_slice(&MAGIC);
     message.extend_from_slice(&VERSION.to_le_bytes());
     message.extend_from_slice(&u16::try_from(body.len()).expect("far below the limit").to_le_bytes());
@@ -229,7 +230,7 @@ fn decode(mut bytes: &[u8]) -> Option<(Hello, String)> {
     let to = u64::from_le_bytes(array(bytes)?);
     let boot = u64::from_le_bytes(array(bytes)?);
     let [lane] = array(bytes)?;
-    let lane = Lane::from_number(lane)?;
+    let lane = lane::from_number(lane)?;
     let hold_nanos = u64::from_le_bytes(array(bytes)?);
     let lease_nanos = u64::from_le_bytes(array(bytes)?);
     let drift_ppm = u32::from_le_bytes(array(bytes)?);
@@ -237,7 +238,7 @@ fn decode(mut bytes: &[u8]) -> Option<(Hello, String)> {
     let cluster = text(bytes, usize::from(length))?;
     let length = u16::from_le_bytes(array(bytes)?);
     let reason = text(bytes, usize::from(length))?;
-    if !bytes.is_empty() || cluster.len() > LONGEST_CLUSTER {
+    if !bytes.is_empty() || cluster.len() > MAX_CLUSTER_BYTES {
         return None;
     }
     let terms = Terms { hold_nanos, lease_nanos, drift_ppm };
@@ -254,20 +255,20 @@ mod tests {
 
     fn config(hold: u64) -> Config {
         let (hold, heartbeat) = (Duration::from_millis(hold), Duration::from_millis(10));
-        Config::new(Options { hold, lease: None, drift_ppm: 100, heartbeat }).expect("it fits together")
+        Config::new(Options { hold, lease: None, drift_ppm: 100, heartbeat }).expect("a valid configuration")
     }
 
     fn node(node: NodeId) -> Identity {
         Identity { node, cluster: "a".into(), boot: 7 * node, config: config(1000), peers: BTreeSet::from([1, 2, 3]) }
     }
 
-    /// A stream that delivers `from` and takes what is written.
-    struct Wire {
+    /// A stream that yields `from` and keeps the bytes written.
+    struct FakeStream {
         from: Cursor<Vec<u8>>,
         written: Vec<u8>,
     }
 
-    impl AsyncRead for Wire {
+    impl AsyncRead for FakeStream {
         fn poll_read(
             mut self: std::pin::Pin<&mut Self>,
             context: &mut std::task::Context<'_>,
@@ -277,7 +278,7 @@ mod tests {
         }
     }
 
-    impl AsyncWrite for Wire {
+    impl AsyncWrite for FakeStream {
         fn poll_write(
             mut self: std::pin::Pin<&mut Self>,
             _: &mut std::task::Context<'_>,
@@ -300,16 +301,17 @@ mod tests {
         }
     }
 
-    fn wire(from: Vec<u8>) -> Wire {
-        Wire { from: Cursor::new(from), written: Vec::new() }
+    fn stream(from: Vec<u8>) -> FakeStream {
+        FakeStream { from: Cursor::new(from), written: Vec::new() }
     }
 
-    /// One handshake: what the dialer thinks of it, and what the acceptor does.
-    fn meet(dialer: &Identity, expects: NodeId, acceptor: &Identity) -> [Option<String>; 2] {
-        let mut to_acceptor = wire(encode(&dialer.hello(expects, Lane::Append), ""));
-        let accepted = acceptor.accept(&mut to_acceptor).now_or_never().expect("all is there");
-        let mut to_dialer = wire(to_acceptor.written);
-        let dialed = dialer.dial(&mut to_dialer, expects, Lane::Append).now_or_never().expect("all is there");
+    /// Runs one handshake. Returns the dialer's error and the acceptor's.
+    fn connect(dialer: &Identity, expects: NodeId, acceptor: &Identity) -> [Option<String>; 2] {
+        let mut to_acceptor = stream(encode(&dialer.hello(expects, Lane::Append), ""));
+        let accepted = acceptor.accept(&mut to_acceptor).now_or_never().expect("every byte is available");
+        let mut to_dialer = stream(to_acceptor.written);
+        let dialed =
+            dialer.dial(&mut to_dialer, expects, Lane::Append).now_or_never().expect("every byte is available");
         if let Ok(hello) = &accepted {
             assert_eq!(*hello, dialer.hello(expects, Lane::Append));
         }
@@ -321,81 +323,85 @@ mod tests {
     }
 
     #[test]
-    fn nodes_of_one_cluster_with_sufficient_holds_welcome_each_other() {
-        assert_eq!(meet(&node(1), 2, &node(2)), [None, None]);
+    fn nodes_of_one_cluster_with_sufficient_holds_accept_each_other() {
+        assert_eq!(connect(&node(1), 2, &node(2)), [None, None]);
     }
 
     #[test]
-    fn each_mistake_is_named_on_both_sides() {
+    fn both_sides_name_each_mistake() {
         let mut other = node(2);
         other.cluster = "b".into();
         assert_eq!(
-            meet(&node(1), 2, &other),
+            connect(&node(1), 2, &other),
             both(
                 r#"belongs to cluster "b", this node to "a": give both the same --cluster"#,
                 r#"belongs to cluster "a", this node to "b": give both the same --cluster"#
             )
         );
         assert_eq!(
-            meet(&node(1), 2, &node(3)),
+            connect(&node(1), 2, &node(3)),
             both(
                 "is node 3, not 2: correct the addresses of this node's peers",
-                "wants to reach node 2, but this is node 3: correct the addresses of its peers"
+                "dialed node 2, but this is node 3: correct the addresses of its peers"
             )
         );
         let mut other = node(2);
         other.peers.remove(&1);
-        let unknown = "calls itself node 1, which is not among this node's peers: add it there, or correct its number";
-        assert_eq!(meet(&node(1), 2, &other), both(&format!("refuses this node, which, it says, {unknown}"), unknown));
-        let myself = "turns out to be this node itself: correct the addresses of its peers";
-        assert_eq!(meet(&node(1), 2, &node(1)), both(myself, myself));
+        let unknown = "has the number 1, which is not among this node's peers: add it there, or correct its number";
+        assert_eq!(
+            connect(&node(1), 2, &other),
+            both(&format!("refused the connection: \"node 1 {unknown}\""), unknown)
+        );
+        let myself = "is this node itself: correct the addresses of its peers";
+        assert_eq!(connect(&node(1), 2, &node(1)), both(myself, myself));
         let mut twin = node(1);
         twin.boot = 99;
-        let twins = "also calls itself node 1: give every node a number of its own";
-        assert_eq!(meet(&node(1), 2, &twin), both(twins, twins));
+        let twins = "also has the number 1 of this node: give every node a different number";
+        assert_eq!(connect(&node(1), 2, &twin), both(twins, twins));
     }
 
     #[test]
-    fn a_hold_that_does_not_cover_the_others_lease_is_refused_whoever_dials() {
+    fn refuses_a_hold_that_does_not_cover_our_lease_on_either_side() {
         let mut short = node(2);
         short.config = config(500);
-        let [long_side, short_side] = meet(&node(1), 2, &short);
+        let [long_side, short_side] = connect(&node(1), 2, &short);
         let complaint = long_side.expect("its lease is not covered");
-        assert!(complaint.starts_with("promises too little: the peer's hold of 500ms"), "{complaint}");
+        assert!(complaint.starts_with("has too short a hold: ") && complaint.contains("500ms"), "{complaint}");
         assert_eq!(short_side, None, "our hold covers its lease");
 
-        let [short_side, long_side] = meet(&short, 1, &node(1));
+        let [short_side, long_side] = connect(&short, 1, &node(1));
         let complaint = long_side.expect("its lease is not covered");
-        assert!(complaint.starts_with("promises too little: the peer's hold of 500ms"), "{complaint}");
-        assert_eq!(short_side, Some(format!("refuses this node, which, it says, {complaint}")));
+        assert!(complaint.starts_with("has too short a hold: ") && complaint.contains("500ms"), "{complaint}");
+        assert_eq!(short_side, Some(format!("refused the connection: \"node 2 {complaint}\"")));
     }
 
     #[test]
-    fn strangers_are_told_apart_from_other_releases() {
+    fn distinguishes_other_protocols_from_other_releases() {
         let accept = |bytes: &[u8]| {
-            let mut wire = wire(bytes.to_vec());
-            let error = node(1).accept(&mut wire).now_or_never().expect("all is there").expect_err("no hello").1;
-            (error, wire.written)
+            let mut stream = stream(bytes.to_vec());
+            let error =
+                node(1).accept(&mut stream).now_or_never().expect("every byte is available").expect_err("no hello").1;
+            (error, stream.written)
         };
         let (error, answer) = accept(b"GET / HTTP/1.1\r\n\r\n");
         assert!(matches!(error, HandshakeError::NotLeasehold), "{error}");
         assert!(answer.is_empty());
-        let (error, answer) = accept(b"LSHD\x02\x00\x00\x00");
-        assert!(matches!(error, HandshakeError::OtherVersion { theirs: 2 }), "{error}");
-        assert!(answer.starts_with(b"LSHD\x01\x00"));
-        let (error, _) = accept(&[b"LSHD\x01\x00\xff\xff".as_slice(), &[0; LONGEST]].concat());
+        let (error, answer) = accept(b"LSHD\x01\x00\x00\x00");
+        assert!(matches!(error, HandshakeError::OtherVersion { theirs: 1 }), "{error}");
+        assert!(answer.starts_with(b"LSHD\x02\x00"));
+        let (error, _) = accept(&[b"LSHD\x02\x00\xff\xff".as_slice(), &[0; MAX_MESSAGE_BYTES]].concat());
         assert!(matches!(error, HandshakeError::Malformed), "{error}");
-        let (error, _) = accept(b"LSHD\x01\x00\x02\x00\xff\xff");
+        let (error, _) = accept(b"LSHD\x02\x00\x02\x00\xff\xff");
         assert!(matches!(error, HandshakeError::Malformed), "{error}");
     }
 
     #[test]
-    fn a_hello_cut_or_extended_anywhere_is_malformed() {
-        let hello = Hello { cluster: "x".repeat(LONGEST_CLUSTER), ..node(1).hello(2, Lane::Command) };
-        let message = encode(&hello, &"ß".repeat(LONGEST_REASON));
-        assert!(message.len() <= LONGEST);
-        let body = &message[PREFIX..];
-        assert_eq!(decode(body), Some((hello, "ß".repeat(LONGEST_REASON / 2))));
+    fn rejects_a_hello_cut_or_extended_anywhere() {
+        let hello = Hello { cluster: "x".repeat(MAX_CLUSTER_BYTES), ..node(1).hello(2, Lane::Request) };
+        let message = encode(&hello, &"ß".repeat(MAX_REASON_BYTES));
+        assert!(message.len() <= MAX_MESSAGE_BYTES);
+        let body = &message[PREFIX_BYTES..];
+        assert_eq!(decode(body), Some((hello, "ß".repeat(MAX_REASON_BYTES / 2))));
         for end in 0..body.len() {
             assert_eq!(decode(&body[..end]), None, "cut at {end}");
         }

@@ -1,14 +1,15 @@
-//! The acceptor's end of all lanes: who is it, then read frames and deliver them.
+//! The accepting end of all lanes: handshake, then read frames and deliver their payloads.
 
-use crate::frame::{FrameBuffer, FrameError};
+use crate::frame::{FrameBuffer, TooLarge};
 use crate::handshake::{HandshakeError, Hello};
-use crate::lane::Lane;
-use crate::peer::{Context, DEADLINE, Trouble, count};
+use crate::lane;
+use crate::peer::{CONNECT_TIMEOUT, Context, Trouble, count};
 use async_channel::Sender;
 use futures::future::select;
 use futures::io::AsyncReadExt as _;
 use leasehold_core::NodeId;
-use leasehold_driver::{Receive, Runtime};
+use leasehold_node::ports::{Lane, Receive, Rejected};
+use leasehold_runtime::Runtime;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -19,28 +20,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Connections whose dialers have not yet said who they are; further ones are closed at once.
-const MOST_STRANGERS: usize = 64;
-/// The pause after a failed accept, which is usually for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+/// Connections whose handshake is not complete. Further ones are closed at once.
+const MAX_HANDSHAKES: usize = 64;
+/// The pause after a failed accept. The usual cause is a lack of file descriptors.
+const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Why a connection from a peer ended before the peer closed it.
+/// The reason why this node stopped reading a connection before the peer closed it. Each text follows the peer's name.
 #[derive(Debug, thiserror::Error)]
 enum ReadError {
-    #[error("{0}")]
-    Malformed(#[from] FrameError),
-    #[error("connection lost: {0}")]
+    #[error("sent {0}")]
+    TooLarge(#[from] TooLarge),
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    #[error("lost the connection: {0}")]
     Lost(#[from] io::Error),
 }
 
-/// Everything that accepts.
+/// The accepting side of a transport.
 pub(crate) struct Inbound<R> {
     context: Arc<Context<R>>,
     receive: Arc<dyn Receive>,
-    strangers: AtomicUsize,
-    /// The newest connection of each peer's lane. Dropping the sender ends its reader.
+    handshakes: AtomicUsize,
+    /// The newest connection of each lane of each peer. Dropping the sender ends its reader.
     newest: Mutex<BTreeMap<(NodeId, Lane), Sender<Infallible>>>,
-    /// What is wrong with each known peer that dials, and (`None`) with the last stranger.
+    /// The trouble with each known peer that dials, and under `None` with the last unknown one.
     troubles: BTreeMap<Option<NodeId>, Trouble>,
 }
 
@@ -48,70 +51,72 @@ impl<R: Runtime> Inbound<R> {
     pub(crate) fn new(context: Arc<Context<R>>, receive: Arc<dyn Receive>) -> Self {
         let known = context.identity.peers.iter().copied().map(Some);
         let troubles = known.chain([None]).map(|node| (node, Trouble::default())).collect();
-        Self { context, receive, strangers: AtomicUsize::new(0), newest: Mutex::default(), troubles }
+        Self { context, receive, handshakes: AtomicUsize::new(0), newest: Mutex::default(), troubles }
     }
 
-    /// Accepts, for ever.
+    /// Accepts connections until the transport stops.
     pub(crate) async fn run(self: Arc<Self>, listener: R::Listener) {
         loop {
             match self.context.runtime.accept(&listener).await {
-                // Nobody else lets strangers in, so the count cannot grow between the check and the entry.
-                Ok(_) if self.strangers.load(Ordering::Relaxed) >= MOST_STRANGERS => {
+                // Only this task adds to the count, so it cannot grow between the check and `HandshakeSlot::new`.
+                Ok(_) if self.handshakes.load(Ordering::Relaxed) >= MAX_HANDSHAKES => {
                     count(&self.context.counters.refused, 1);
                 }
                 Ok((stream, address)) => {
-                    let stranger = Stranger::enter(&self);
-                    self.context.tasks.spawn(self.clone().serve(stream, address.ip(), stranger));
+                    let slot = HandshakeSlot::new(&self);
+                    self.context.tasks.spawn(self.clone().serve(stream, address.ip(), slot));
                 }
                 Err(error) => {
-                    tracing::debug!("accepting a peer's connection failed: {error}");
-                    self.context.runtime.sleep(ACCEPT_PAUSE).await;
+                    tracing::debug!("cannot accept a peer's connection: {error}");
+                    self.context.runtime.sleep(ACCEPT_RETRY_INTERVAL).await;
                 }
             }
         }
     }
 
-    async fn serve(self: Arc<Self>, mut stream: R::Stream, address: IpAddr, stranger: Stranger<R>) {
+    async fn serve(self: Arc<Self>, mut stream: R::Stream, address: IpAddr, slot: HandshakeSlot<R>) {
         let accept = self.context.identity.accept(&mut stream);
-        let late = HandshakeError::Late { seconds: DEADLINE.as_secs() };
-        let accepted = self.context.within(DEADLINE, accept).await.unwrap_or(Err((None, late)));
-        drop(stranger);
+        let late = HandshakeError::Late { seconds: CONNECT_TIMEOUT.as_secs() };
+        let accepted = self.context.timeout(CONNECT_TIMEOUT, accept).await.unwrap_or(Err((None, late)));
+        drop(slot);
         match accepted {
-            Ok(hello) => self.listen_to(stream, address, hello).await,
+            Ok(hello) => self.serve_lane(stream, address, hello).await,
             Err((from, error)) => {
                 count(&self.context.counters.refused, 1);
-                self.report(from, address, &error);
+                let peer = from.map_or_else(|| "an unknown node".to_owned(), |from| format!("peer {from}"));
+                self.report(from, format!("{peer} dialing from {address} {error}"));
             }
         }
     }
 
-    /// Reads a peer's lane until it ends or a newer connection takes its place.
-    async fn listen_to(&self, stream: R::Stream, address: IpAddr, hello: Hello) {
+    /// Reads one lane of a peer until the connection ends or a newer one replaces it.
+    async fn serve_lane(&self, stream: R::Stream, address: IpAddr, hello: Hello) {
         let Hello { from, lane, .. } = hello;
         let (current, superseded) = async_channel::bounded(1);
         self.newest.lock().insert((from, lane), current);
-        if let Some(trouble) = self.troubles.get(&Some(from)) {
-            trouble.end();
-        }
         let read = pin!(async {
             match self.read(stream, from, lane).await {
                 Ok(()) => tracing::debug!("peer {from} at {address} closed its connection ({lane:?})"),
-                Err(ReadError::Lost(error)) => tracing::debug!("peer {from} at {address}: {error} ({lane:?})"),
-                Err(ReadError::Malformed(error)) => {
+                Err(error @ ReadError::Lost(_)) => tracing::debug!("peer {from} at {address} {error} ({lane:?})"),
+                Err(error @ (ReadError::TooLarge(_) | ReadError::Rejected(_))) => {
                     count(&self.context.counters.malformed, 1);
-                    tracing::warn!("peer {from} at {address} sent {error}; this connection is closed ({lane:?})");
+                    let closed = format!("closed its connection for the {lane:?} lane");
+                    self.report(Some(from), format!("peer {from} at {address} {error}; this node {closed}"));
                 }
             }
         });
-        select(read, pin!(superseded.recv())).await;
+        let superseded = pin!(superseded.recv());
+        let serve = select(read, superseded);
+        let clear_trouble = || self.troubles.get(&Some(from)).into_iter().for_each(Trouble::clear);
+        self.context.note_stable(serve, clear_trouble).await;
     }
 
     async fn read(&self, mut stream: R::Stream, from: NodeId, lane: Lane) -> Result<(), ReadError> {
-        let mut buffer = FrameBuffer::new(lane.frame_limit());
+        let mut buffer = FrameBuffer::new(lane::max_payload_bytes(lane));
         loop {
-            while let Some(frame) = buffer.next_frame()? {
+            while let Some(payload) = buffer.next_frame()? {
                 count(&self.context.counters.received, 1);
-                self.receive.receive(from, frame).await;
+                self.receive.receive(from, lane, payload).await?;
             }
             match stream.read(buffer.space()).await? {
                 0 => return Ok(()),
@@ -120,30 +125,26 @@ impl<R: Runtime> Inbound<R> {
         }
     }
 
-    /// Says whom this node refused and why, if that is news. Ports differ with every attempt, so they are left out.
-    fn report(&self, from: Option<NodeId>, address: IpAddr, error: &HandshakeError) {
-        let text = match from {
-            Some(from) => format!("peer {from} dialing from {address} {error}"),
-            None => format!("whoever dials from {address} {error}"),
-        };
-        if let Some(news) = self.troubles.get(&from).and_then(|trouble| trouble.change(text)) {
-            tracing::warn!("{news}");
+    /// Logs a trouble unless it is the last one again. The text has no port: a dialer's port differs with every attempt.
+    fn report(&self, from: Option<NodeId>, trouble: String) {
+        if let Some(last) = self.troubles.get(&from) {
+            last.report(trouble);
         }
     }
 }
 
-/// One connection whose dialer has not yet said who it is.
-struct Stranger<R>(Arc<Inbound<R>>);
+/// Counts one connection whose handshake is not complete, until it is dropped.
+struct HandshakeSlot<R>(Arc<Inbound<R>>);
 
-impl<R> Stranger<R> {
-    fn enter(inbound: &Arc<Inbound<R>>) -> Self {
-        inbound.strangers.fetch_add(1, Ordering::Relaxed);
+impl<R> HandshakeSlot<R> {
+    fn new(inbound: &Arc<Inbound<R>>) -> Self {
+        inbound.handshakes.fetch_add(1, Ordering::Relaxed);
         Self(inbound.clone())
     }
 }
 
-impl<R> Drop for Stranger<R> {
+impl<R> Drop for HandshakeSlot<R> {
     fn drop(&mut self) {
-        self.0.strangers.fetch_sub(1, Ordering::Relaxed);
+        self.0.handshakes.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,68 +1,44 @@
-//! The lanes between two nodes.
+//! The limits of each lane and its number in the handshake.
+//!
+//! A node opens one connection to each peer for each [`Lane`], so that an urgent message never waits behind a large one, in
+//! a queue or in the kernel's buffers.
 
-use leasehold_driver::{Body, Frame};
+use leasehold_node::ports::Lane;
 
-/// One of the connections that a node opens to each peer. They are separate so that what is urgent never waits, in a queue
-/// or in the kernel's buffers, behind what is large.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Lane {
-    /// Rounds, heartbeats, votes and all acknowledgements.
-    Urgent,
-    /// Log entries and snapshots.
-    Append,
-    /// Requests between servers, and their answers.
-    Command,
-}
+const MIB: usize = 1 << 20;
 
-/// What may wait in a lane's queue.
+/// The limits of a lane's queue. An empty queue accepts one frame of any permitted size.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Room {
+pub(crate) struct QueueLimits {
     pub(crate) frames: usize,
     pub(crate) bytes: usize,
 }
 
-const MIB: usize = 1 << 20;
-
-impl Lane {
-    /// Every lane.
-    pub const ALL: [Lane; 3] = [Lane::Urgent, Lane::Append, Lane::Command];
-
-    /// The lane that this frame takes.
-    pub fn of(frame: &Frame) -> Lane {
-        match &frame.body {
-            Body::Raft(envelope) if envelope.is_bulk() => Lane::Append,
-            Body::Raft(_) => Lane::Urgent,
-            Body::Request { .. } | Body::Answer { .. } => Lane::Command,
-        }
+/// Returns the largest payload that a lane carries, in bytes: 1 MiB on the urgent lane, whose messages hold no data;
+/// 512 MiB on the others, which bounds a snapshot.
+pub const fn max_payload_bytes(lane: Lane) -> usize {
+    match lane {
+        Lane::Urgent => MIB,
+        Lane::Append | Lane::Request => 512 * MIB,
     }
+}
 
-    /// The largest frame on this lane, in bytes after the length field: 1 MiB on the urgent lane, whose frames carry no
-    /// data; 512 MiB on the others, which bounds a snapshot.
-    pub const fn frame_limit(self) -> usize {
-        match self {
-            Lane::Urgent => MIB,
-            Lane::Append | Lane::Command => 512 * MIB,
-        }
+pub(crate) const fn queue_limits(lane: Lane) -> QueueLimits {
+    match lane {
+        Lane::Urgent => QueueLimits { frames: 4096, bytes: 4 * MIB },
+        Lane::Append | Lane::Request => QueueLimits { frames: 4096, bytes: 64 * MIB },
     }
+}
 
-    /// What may wait to be sent. An empty queue admits one frame of any permitted size.
-    pub(crate) const fn room(self) -> Room {
-        match self {
-            Lane::Urgent => Room { frames: 4096, bytes: 4 * MIB },
-            Lane::Append | Lane::Command => Room { frames: 4096, bytes: 64 * MIB },
-        }
+/// Returns the lane's number in the handshake, which is also its position in [`Lane::ALL`].
+pub(crate) const fn number(lane: Lane) -> u8 {
+    match lane {
+        Lane::Urgent => 0,
+        Lane::Append => 1,
+        Lane::Request => 2,
     }
+}
 
-    /// The lane's number in the handshake.
-    pub(crate) const fn number(self) -> u8 {
-        match self {
-            Lane::Urgent => 0,
-            Lane::Append => 1,
-            Lane::Command => 2,
-        }
-    }
-
-    pub(crate) fn from_number(number: u8) -> Option<Lane> {
-        Lane::ALL.into_iter().find(|lane| lane.number() == number)
-    }
+pub(crate) fn from_number(wanted: u8) -> Option<Lane> {
+    Lane::ALL.into_iter().find(|lane| number(*lane) == wanted)
 }

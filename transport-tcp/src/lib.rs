@@ -1,17 +1,18 @@
-//! Frames between peers over TCP: a pure codec, a handshake, and lossy links that reconnect by themselves.
+//! Lossy links between peers over TCP: frames, a handshake, and connections that are established again when they break.
 //!
-//! Each node dials each peer once per [`Lane`], and each connection carries frames one way, from its dialer. Nothing here
-//! waits for a slow or absent peer: [`Transport::send`](Links::send) queues within bounds or refuses. Frames are lost with
-//! the connection they were queued for; Raft repeats its messages, and whoever asks a question has a deadline.
+//! Each node dials each peer once per [`Lane`]. Each connection carries frames one way, from its dialer. Nothing here waits
+//! for a slow or unreachable peer: [`Transport::send`](Links::send) queues within bounds or refuses. A broken connection
+//! loses the frames queued for it. Senders must cope: Raft repeats its messages, and requests have deadlines.
 //!
-//! What this does not do: it does not authenticate and does not encrypt. Whoever can reach the port and knows the
-//! cluster's name and a node's number can speak as that node. Keep the port on a network that only the nodes are on.
+//! The payloads are opaque: this crate knows no consensus engine. It names no runtime either: sockets, timers and tasks come
+//! from a [`Runtime`].
 //!
-//! It names no runtime: sockets, timers and tasks come from a [`Runtime`].
+//! It does not authenticate and does not encrypt. Anyone who can reach the port and knows the cluster's name and a node's
+//! number can speak as that node. Keep the port on a network that contains only the nodes.
 
+// Public only for fuzzing and for this crate's own tests.
+#[doc(hidden)]
 pub mod frame;
-
-// Public only for whoever tries it with hostile bytes.
 #[doc(hidden)]
 pub mod handshake;
 mod inbound;
@@ -21,55 +22,69 @@ mod peer;
 mod queue;
 mod tasks;
 
-pub use lane::Lane;
+pub use lane::max_payload_bytes;
 pub use peer::Counters;
 
-use frame::LENGTH_BYTES;
-use handshake::{Identity, LONGEST_CLUSTER};
+use bytes::Bytes;
+use frame::Frame;
+use handshake::{Identity, MAX_CLUSTER_BYTES};
 use inbound::Inbound;
 use leasehold_core::{Config, NodeId};
-use leasehold_driver::{Frame, Links, NotSent, Receive, Runtime};
+use leasehold_node::ports::{Lane, Links, NotSent, Receive};
+use leasehold_runtime::Runtime;
 use outbound::Outbound;
 use peer::{Context, Peer, count};
 use queue::Refused;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use tasks::Tasks;
 
-/// What a transport needs to know.
+/// The options of a transport.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct TransportOptions<L> {
-    /// This node's number.
+    /// This node's number, from 1.
     pub node: NodeId,
-    /// The cluster's name, the same on all its nodes; at most 64 bytes.
+    /// The cluster's name, the same on all its nodes; 1 to 64 bytes.
     pub cluster: String,
-    /// A number drawn at random by this process, so that it recognizes itself.
+    /// A number that this process drew at random, by which it recognizes a connection to itself.
     pub boot: u64,
-    /// What this node promises and what it requires; both sides of every connection check that they fit.
+    /// The lease configuration. Both sides of every connection check that their configurations fit together.
     pub config: Config,
     /// The other nodes and their addresses, `host:port`.
     pub peers: BTreeMap<NodeId, String>,
-    /// Where the other nodes dial this one.
+    /// The socket on which this node accepts connections from the others.
     pub listener: L,
 }
 
-/// Why a transport cannot start.
+impl<L> TransportOptions<L> {
+    /// Returns options with no peers and a random boot number.
+    pub fn new(node: NodeId, cluster: impl Into<String>, config: Config, listener: L) -> Self {
+        let boot = RandomState::new().hash_one(node);
+        Self { node, cluster: cluster.into(), boot, config, peers: BTreeMap::new(), listener }
+    }
+}
+
+/// The reason why a transport cannot start.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
-    /// The cluster's name does not fit in the handshake.
-    #[error("the cluster's name is {length} bytes long; give it one of 1 to {LONGEST_CLUSTER}")]
+    /// The cluster's name does not fit into the handshake.
+    #[error("the cluster's name is {length} bytes long; give it one of 1 to {MAX_CLUSTER_BYTES}")]
     ClusterName {
         /// Its length in bytes.
         length: usize,
     },
     /// This node is among its own peers.
-    #[error("node {node} is among its own peers; name only the others")]
+    #[error("node {node} is among its own peers; list only the others")]
     OwnPeer {
         /// This node.
         node: NodeId,
     },
     /// A node has the number 0.
-    #[error("0 is nobody's number; number nodes from 1")]
+    #[error("0 is not a node number; number nodes from 1")]
     NumberZero,
 }
 
@@ -79,18 +94,28 @@ pub struct Transport<R: Runtime> {
     peers: BTreeMap<NodeId, Arc<Peer>>,
 }
 
+impl<R: Runtime> fmt::Debug for Transport<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport")
+            .field("node", &self.context.identity.node)
+            .field("peers", &self.peers.keys())
+            .field("counters", &self.context.counters)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<R: Runtime> Transport<R> {
-    /// Starts to accept and to dial. What arrives goes to `receive`, each lane of each peer in order.
+    /// Starts accepting and dialing. Delivers received payloads to `receive`, in order for each lane of each peer.
     ///
     /// # Errors
-    /// [`StartError`] when the options name nothing that could work.
+    /// [`StartError`] if the options are invalid.
     pub fn start(
         runtime: R,
         options: TransportOptions<R::Listener>,
         receive: Arc<dyn Receive>,
     ) -> Result<Arc<Self>, StartError> {
         let TransportOptions { node, cluster, boot, config, peers, listener } = options;
-        if cluster.is_empty() || cluster.len() > LONGEST_CLUSTER {
+        if cluster.is_empty() || cluster.len() > MAX_CLUSTER_BYTES {
             return Err(StartError::ClusterName { length: cluster.len() });
         }
         if peers.contains_key(&node) {
@@ -115,23 +140,23 @@ impl<R: Runtime> Transport<R> {
         Ok(Arc::new(Self { context, peers }))
     }
 
-    /// Whether there is a connection to this peer on which urgent frames can be sent.
+    /// Returns true if the urgent lane to this peer is connected.
     pub fn peer_up(&self, node: NodeId) -> bool {
         self.peers.get(&node).is_some_and(|peer| peer.queue(Lane::Urgent).is_open())
     }
 
-    /// What is or was last wrong with the links to this peer, in one line; `None` once they have been good for a second.
+    /// Returns the last trouble with the links to this peer, in one line; `None` after a link was connected for a second.
     pub fn peer_trouble(&self, node: NodeId) -> Option<String> {
         self.peers.get(&node)?.trouble()
     }
 
-    /// What happened so far.
+    /// Returns the counters.
     pub fn counters(&self) -> &Counters {
         &self.context.counters
     }
 
-    /// Closes the listener and every connection, and waits until they are closed. A frame that was being delivered may
-    /// be lost.
+    /// Closes the listener and every connection, and waits until they are closed. A payload that is being delivered may be
+    /// lost.
     pub async fn stop(&self) {
         self.context.tasks.stop();
         self.context.tasks.ended().await;
@@ -145,24 +170,18 @@ impl<R: Runtime> Drop for Transport<R> {
 }
 
 impl<R: Runtime> Links for Transport<R> {
-    fn send(&self, to: NodeId, frame: Frame) -> Result<(), NotSent> {
+    fn send(&self, to: NodeId, lane: Lane, payload: Bytes) -> Result<(), NotSent> {
         let peer = self.peers.get(&to).ok_or(NotSent)?;
-        let lane = Lane::of(&frame);
         let counters = &self.context.counters;
-        let limit = lane.frame_limit();
-        let size = match frame::encoded_len(&frame) {
-            Ok(size) if size - LENGTH_BYTES <= limit => size,
-            outcome => {
-                count(&counters.dropped_full, 1);
-                let length = outcome.map_or(usize::MAX, |size| size - LENGTH_BYTES);
-                peer.report(&format_args!("was to be sent {}", frame::FrameError::TooLarge { length, limit }));
-                return Err(NotSent);
-            }
-        };
-        peer.queue(lane).push(size, frame).map_err(|refused| {
+        let frame = Frame::new(payload, max_payload_bytes(lane)).map_err(|error| {
+            count(&counters.dropped_full, 1);
+            peer.report(&format_args!("cannot be sent {error}"));
+            NotSent
+        })?;
+        peer.queue(lane).push(frame).map_err(|refused| {
             let counter = match refused {
                 Refused::Full => &counters.dropped_full,
-                Refused::Down => &counters.dropped_down,
+                Refused::Disconnected => &counters.dropped_down,
             };
             count(counter, 1);
             NotSent

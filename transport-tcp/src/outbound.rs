@@ -1,14 +1,15 @@
-//! The dialer's end of one lane to one peer: connect, write what is queued, notice the end, connect again.
+//! The dialing end of one lane to one peer: connect, write the queued frames, detect the connection's end, connect again.
 
-use crate::frame;
 use crate::handshake::HandshakeError;
-use crate::lane::Lane;
-use crate::peer::{Context, DEADLINE, Peer, count};
-use crate::queue::COALESCED;
+use crate::lane;
+use crate::peer::{CONNECT_TIMEOUT, Context, Peer, count};
+use crate::queue::MAX_COALESCED_BYTES;
 use futures::future::{Either, select};
 use futures::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use leasehold_core::NodeId;
-use leasehold_driver::Runtime;
+use leasehold_node::ports::Lane;
+use leasehold_runtime::Runtime;
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
@@ -16,26 +17,24 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-/// The pause after the first failure; it doubles with each further one.
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-/// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// A connection that lasted this long was a good one: the next pause is short again, and trouble is news again.
-const SETTLED: Duration = Duration::from_secs(1);
+/// The upper bound of the pause after the first failure. It doubles with each further failure.
+const MIN_RECONNECT_INTERVAL: Duration = Duration::from_millis(20);
+/// The upper bound of every pause.
+const MAX_RECONNECT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Why there is no connection. Each reads as what is to be said after the peer's name.
+/// The reason why a lane is not connected. Each text follows the peer's name.
 #[derive(Debug, thiserror::Error)]
 enum LinkError {
     #[error("cannot be reached: {0}")]
     Unreachable(io::Error),
-    #[error("cannot be reached: no answer within {} s", DEADLINE.as_secs())]
+    #[error("cannot be reached: no answer within {} s", CONNECT_TIMEOUT.as_secs())]
     NoAnswer,
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
     #[error("closed the connection")]
     Closed,
-    #[error("spoke on a connection that is only for listening: run the same release on both nodes")]
-    Spoke,
+    #[error("sent bytes on a connection that this node only writes to: run the same release on both nodes")]
+    UnexpectedBytes,
     #[error("lost the connection: {0}")]
     Lost(io::Error),
 }
@@ -48,12 +47,12 @@ pub(crate) struct Outbound<R> {
 }
 
 impl<R: Runtime> Outbound<R> {
-    /// Keeps the lane connected, for ever.
+    /// Keeps the lane connected until the transport stops.
     pub(crate) async fn run(self) {
         let mut failures = 0;
         let mut connected_before = false;
         loop {
-            let trouble = match self.connect().await {
+            let error = match self.connect().await {
                 Ok(stream) => {
                     if std::mem::replace(&mut connected_before, true) {
                         count(&self.context.counters.reconnects, 1);
@@ -63,8 +62,8 @@ impl<R: Runtime> Outbound<R> {
                 }
                 Err(error) => error,
             };
-            self.peer.report(&trouble);
-            let pause = pause([self.context.identity.node, self.peer.node], self.lane, failures);
+            self.peer.report(&error);
+            let pause = reconnect_pause([self.context.identity.node, self.peer.node], self.lane, failures);
             self.context.runtime.sleep(pause).await;
             failures = failures.saturating_add(1);
         }
@@ -72,78 +71,77 @@ impl<R: Runtime> Outbound<R> {
 
     async fn connect(&self) -> Result<R::Stream, LinkError> {
         let connect = self.context.runtime.connect(&self.peer.address);
-        let connected = self.context.within(DEADLINE, connect).await.ok_or(LinkError::NoAnswer)?;
+        let connected = self.context.timeout(CONNECT_TIMEOUT, connect).await.ok_or(LinkError::NoAnswer)?;
         let mut stream = connected.map_err(LinkError::Unreachable)?;
         let handshake = self.context.identity.dial(&mut stream, self.peer.node, self.lane);
-        let late = HandshakeError::Late { seconds: DEADLINE.as_secs() };
-        self.context.within(DEADLINE, handshake).await.unwrap_or(Err(late))?;
+        let late = HandshakeError::Late { seconds: CONNECT_TIMEOUT.as_secs() };
+        self.context.timeout(CONNECT_TIMEOUT, handshake).await.unwrap_or(Err(late))?;
         Ok(stream)
     }
 
-    /// Writes what is queued until the connection ends, and says how it did.
+    /// Writes queued frames until the connection ends, and returns how it ended.
     async fn carry(&self, mut stream: R::Stream, failures: &mut u32) -> LinkError {
-        let _open = Open::new(self);
-        let write = pin!(self.write(&mut stream));
-        match select(write, pin!(self.context.runtime.sleep(SETTLED))).await {
-            Either::Left((error, _)) => error,
-            Either::Right((_, write)) => {
-                *failures = 0;
-                self.peer.recovered(self.lane);
-                write.await
-            }
-        }
+        let _open = OpenQueue::new(self);
+        let stable = || {
+            *failures = 0;
+            self.peer.stable(self.lane);
+        };
+        let Err(error) = self.context.note_stable(self.write(&mut stream), stable).await;
+        error
     }
 
-    async fn write(&self, stream: &mut R::Stream) -> LinkError {
+    async fn write(&self, stream: &mut R::Stream) -> Result<Infallible, LinkError> {
         let queue = self.peer.queue(self.lane);
         let mut batch = Vec::new();
-        let mut bytes = Vec::new();
+        let mut coalesced = Vec::new();
         loop {
             let closed = pin!(poll_fn(|context| poll_closed(stream, context)));
             match select(pin!(queue.take(&mut batch)), closed).await {
                 Either::Left(_) => {}
-                Either::Right((error, _)) => return error,
+                Either::Right((error, _)) => return Err(error),
             }
-            let mut frames = 0;
+            let frames = batch.len();
             for frame in batch.drain(..) {
-                match frame::encode(&frame, self.lane.frame_limit(), &mut bytes) {
-                    Ok(()) => frames += 1,
-                    Err(error) => self.peer.report(&format_args!("was to be sent {error}")),
+                coalesced.extend_from_slice(&frame.length_field());
+                if frame.size() <= MAX_COALESCED_BYTES {
+                    coalesced.extend_from_slice(frame.payload());
+                } else {
+                    write_all(stream, &coalesced).await?;
+                    coalesced.clear();
+                    write_all(stream, frame.payload()).await?;
                 }
             }
-            if let Err(error) = write_all(stream, &bytes).await {
-                return error;
-            }
+            write_all(stream, &coalesced).await?;
+            coalesced.clear();
+            stream.flush().await.map_err(LinkError::Lost)?;
             count(&self.context.counters.sent, frames);
-            bytes.clear();
-            bytes.shrink_to(COALESCED);
         }
     }
 }
 
-/// While this lives, the lane's queue takes frames. It is dropped also when the whole task is.
-struct Open<'a, R>(&'a Outbound<R>);
+/// Keeps the lane's queue open until it is dropped, which also happens when the task is.
+struct OpenQueue<'a, R>(&'a Outbound<R>);
 
-impl<'a, R> Open<'a, R> {
+impl<'a, R> OpenQueue<'a, R> {
     fn new(link: &'a Outbound<R>) -> Self {
         link.peer.queue(link.lane).open();
         Self(link)
     }
 }
 
-impl<R> Drop for Open<'_, R> {
+impl<R> Drop for OpenQueue<'_, R> {
     fn drop(&mut self) {
         let lost = self.0.peer.queue(self.0.lane).close();
         count(&self.0.context.counters.dropped_down, lost);
     }
 }
 
-/// Ready when the peer has closed the connection or broken it. It has nothing to say on it after the handshake.
+/// Completes when the peer has closed or broken the connection. A peer sends nothing on it after the handshake.
 fn poll_closed<S: AsyncRead + Unpin>(stream: &mut S, context: &mut std::task::Context<'_>) -> Poll<LinkError> {
     let outcome = ready!(Pin::new(stream).poll_read(context, &mut [0; 1]));
     Poll::Ready(match outcome {
         Ok(0) => LinkError::Closed,
-        Ok(_) => LinkError::Spoke,
+        Ok(_) => LinkError::UnexpectedBytes,
         Err(error) => LinkError::Lost(error),
     })
 }
@@ -163,20 +161,20 @@ async fn write_all<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, mut bytes:
         }
         Poll::Ready(Ok(()))
     })
-    .await?;
-    stream.flush().await.map_err(LinkError::Lost)
+    .await
 }
 
-/// How long to wait after so many failures in a row. The upper half varies with who dials whom, so that nodes which lost
-/// each other at once do not come back in step; it needs to be scattered, not unpredictable.
-fn pause(nodes: [NodeId; 2], lane: Lane, failures: u32) -> Duration {
-    let longest = FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(LONGEST_PAUSE);
-    let parts = [nodes[0], nodes[1], u64::from(lane.number()), u64::from(failures)];
-    // FNV-1a over words, finished by a multiplication that brings the differences to the top.
-    let scattered = parts.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, part| {
+/// Returns the pause after this many failures in a row. The upper half of the interval varies with the two nodes and the
+/// lane, so that nodes that lost each other at the same moment do not redial in step. The value needs to be spread, not
+/// unpredictable.
+fn reconnect_pause(nodes: [NodeId; 2], lane: Lane, failures: u32) -> Duration {
+    let longest = MIN_RECONNECT_INTERVAL.saturating_mul(1 << failures.min(16)).min(MAX_RECONNECT_INTERVAL);
+    let parts = [nodes[0], nodes[1], u64::from(lane::number(lane)), u64::from(failures)];
+    // FNV-1a over words. The final multiplication moves the differences to the high bits.
+    let hash = parts.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, part| {
         (hash ^ part).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29)
     });
-    let share = (scattered.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u32;
+    let share = (hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u32;
     longest / 2 + longest / 2 * share / (1 << 16)
 }
 
@@ -187,13 +185,13 @@ mod tests {
     #[test]
     fn pauses_grow_to_a_second_and_differ_between_dialers() {
         for failures in 0..40 {
-            let longest = FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(LONGEST_PAUSE);
-            let pauses: Vec<_> = (1..=5).map(|node| pause([node, 9], Lane::Urgent, failures)).collect();
+            let longest = MIN_RECONNECT_INTERVAL.saturating_mul(1 << failures.min(16)).min(MAX_RECONNECT_INTERVAL);
+            let pauses: Vec<_> = (1..=5).map(|node| reconnect_pause([node, 9], Lane::Urgent, failures)).collect();
             for pause in &pauses {
                 assert!((longest / 2..=longest).contains(pause), "{pause:?} after {failures} failures");
             }
-            assert!(pauses.windows(2).any(|two| two[0] != two[1]), "all pause alike: {pauses:?}");
+            assert!(pauses.windows(2).any(|two| two[0] != two[1]), "all pauses are equal: {pauses:?}");
         }
-        assert_eq!(pause([1, 2], Lane::Append, 3), pause([1, 2], Lane::Append, 3));
+        assert_eq!(reconnect_pause([1, 2], Lane::Append, 3), reconnect_pause([1, 2], Lane::Append, 3));
     }
 }

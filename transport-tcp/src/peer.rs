@@ -1,36 +1,40 @@
-//! What the transport knows of each peer, and what all its tasks share.
+//! The state of each peer's links, and the state that all tasks of a transport share.
 
 use crate::handshake::Identity;
-use crate::lane::Lane;
+use crate::lane;
 use crate::queue::Queue;
 use crate::tasks::Tasks;
 use futures::future::{Either, select};
 use leasehold_core::NodeId;
-use leasehold_driver::Runtime;
+use leasehold_node::ports::Lane;
+use leasehold_runtime::Runtime;
 use parking_lot::Mutex;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How long a connection may take to be made, and then how long each side may take to say who it is.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
+/// The time limit for connecting, and for the handshake that follows, on each side.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection that lasted this long is stable: the next reconnect pause is short again, and trouble is reported again.
+pub(crate) const STABLE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the transport has done since it started. Read them with any ordering; they only count.
+/// Counts of events since the transport started. They order nothing: read them with any memory ordering.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Counters {
-    /// Frames written to a connection. They may be lost all the same.
+    /// Frames written to a connection. They may still be lost.
     pub sent: AtomicU64,
     /// Frames received.
     pub received: AtomicU64,
-    /// Frames refused because their queue was full, or because they were too large for any.
+    /// Frames refused because their queue was full or their payload exceeded their lane's limit.
     pub dropped_full: AtomicU64,
-    /// Frames refused for want of a connection, or lost in a queue when theirs broke.
+    /// Frames refused because there was no connection, or lost in a queue when its connection broke.
     pub dropped_down: AtomicU64,
-    /// Connections closed because of what arrived on them.
+    /// Connections closed because a frame exceeded its lane's limit or its payload was rejected.
     pub malformed: AtomicU64,
-    /// Inbound connections refused: strangers, other clusters, promises too short, too many at once.
+    /// Inbound connections refused: unknown nodes, other clusters, too short a hold, too many at once.
     pub refused: AtomicU64,
-    /// Outbound connections made anew after an earlier one broke.
+    /// Outbound connections established again after an earlier one broke.
     pub reconnects: AtomicU64,
 }
 
@@ -38,7 +42,7 @@ pub(crate) fn count(counter: &AtomicU64, by: usize) {
     counter.fetch_add(by as u64, Ordering::Relaxed);
 }
 
-/// What every task of one transport shares.
+/// The state that all tasks of one transport share.
 pub(crate) struct Context<R> {
     pub(crate) runtime: R,
     pub(crate) identity: Identity,
@@ -47,17 +51,28 @@ pub(crate) struct Context<R> {
 }
 
 impl<R: Runtime> Context<R> {
-    /// What `future` comes to, unless `duration` passes first.
-    pub(crate) async fn within<F: Future>(&self, duration: Duration, future: F) -> Option<F::Output> {
-        let (future, late) = (pin!(future), pin!(self.runtime.sleep(duration)));
-        match select(future, late).await {
+    /// Returns the output of `future`, or `None` if `duration` passes first.
+    pub(crate) async fn timeout<F: Future>(&self, duration: Duration, future: F) -> Option<F::Output> {
+        let (future, expired) = (pin!(future), pin!(self.runtime.sleep(duration)));
+        match select(future, expired).await {
             Either::Left((output, _)) => Some(output),
             Either::Right(_) => None,
         }
     }
+
+    /// Returns the output of `future`. Calls `stable` if the future still runs after [`STABLE_INTERVAL`].
+    pub(crate) async fn note_stable<F: Future>(&self, future: F, stable: impl FnOnce()) -> F::Output {
+        match select(pin!(future), pin!(self.runtime.sleep(STABLE_INTERVAL))).await {
+            Either::Left((output, _)) => output,
+            Either::Right((_, future)) => {
+                stable();
+                future.await
+            }
+        }
+    }
 }
 
-/// One peer, as seen by who sends to it.
+/// One peer that this node dials.
 pub(crate) struct Peer {
     pub(crate) node: NodeId,
     pub(crate) address: String,
@@ -67,23 +82,22 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) fn new(node: NodeId, address: String) -> Self {
-        Self { node, address, queues: Lane::ALL.map(|lane| Queue::new(lane.room())), trouble: Trouble::default() }
+        let queues = Lane::ALL.map(|lane| Queue::new(lane::queue_limits(lane)));
+        Self { node, address, queues, trouble: Trouble::default() }
     }
 
     pub(crate) fn queue(&self, lane: Lane) -> &Queue {
-        &self.queues[usize::from(lane.number())]
+        &self.queues[usize::from(lane::number(lane))]
     }
 
-    /// Says what is wrong with this peer, if that is news.
+    /// Logs a trouble with this peer unless it is the last one again. Its text follows the peer's name.
     pub(crate) fn report(&self, trouble: &dyn std::fmt::Display) {
-        if let Some(news) = self.trouble.change(format!("peer {} at {} {trouble}", self.node, self.address)) {
-            tracing::warn!("{news}");
-        }
+        self.trouble.report(format!("peer {} at {} {trouble}", self.node, self.address));
     }
 
-    /// Notes that a lane has been good for a while.
-    pub(crate) fn recovered(&self, lane: Lane) {
-        self.trouble.end();
+    /// Records that a lane's connection is stable.
+    pub(crate) fn stable(&self, lane: Lane) {
+        self.trouble.clear();
         if lane == Lane::Urgent {
             tracing::info!("peer {} at {} is connected", self.node, self.address);
         }
@@ -94,22 +108,20 @@ impl Peer {
     }
 }
 
-/// What is wrong, so that each trouble is said once and not with every attempt.
+/// The last trouble, so that a repeated one is logged once and not with every attempt.
 #[derive(Default)]
 pub(crate) struct Trouble(Mutex<Option<String>>);
 
 impl Trouble {
-    /// Notes the newest trouble and returns it if it is not the last one again.
-    pub(crate) fn change(&self, trouble: String) -> Option<String> {
-        let mut known = self.0.lock();
-        if known.as_ref() == Some(&trouble) {
-            return None;
+    /// Records and logs a trouble, unless it is the last one again.
+    pub(crate) fn report(&self, trouble: String) {
+        let last = self.0.lock().replace(trouble.clone());
+        if last.as_ref() != Some(&trouble) {
+            tracing::warn!("{trouble}");
         }
-        *known = Some(trouble.clone());
-        Some(trouble)
     }
 
-    pub(crate) fn end(&self) {
+    pub(crate) fn clear(&self) {
         self.0.lock().take();
     }
 }

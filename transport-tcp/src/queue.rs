@@ -1,77 +1,75 @@
-//! What waits to be written to one connection: bounded by count and by bytes, and only while there is a connection.
+//! Frames that wait to be written to one connection: bounded by count and by bytes, and only while it is connected.
 
-use crate::lane::Room;
+use crate::frame::Frame;
+use crate::lane::QueueLimits;
 use futures::task::AtomicWaker;
-use leasehold_driver::Frame;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::task::Poll;
 
-/// Frames gathered into one write, in bytes. A larger frame is written by itself.
-pub(crate) const COALESCED: usize = 256 << 10;
+/// The bytes of frames gathered into one write. A larger frame is written alone.
+pub(crate) const MAX_COALESCED_BYTES: usize = 256 << 10;
 
-/// Why a frame was not taken.
+/// The reason why a queue refused a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// No connection.
-    Down,
-    /// No room.
+    Disconnected,
     Full,
 }
 
 /// A queue with many senders and one writer.
 pub(crate) struct Queue {
-    room: Room,
-    waiting: Mutex<Waiting>,
+    limits: QueueLimits,
+    pending: Mutex<Pending>,
     filled: AtomicWaker,
 }
 
 #[derive(Default)]
-struct Waiting {
-    up: bool,
+struct Pending {
+    connected: bool,
     bytes: usize,
-    frames: VecDeque<(usize, Frame)>,
+    frames: VecDeque<Frame>,
 }
 
 impl Queue {
-    /// A queue that takes nothing until [`open`](Self::open).
-    pub(crate) fn new(room: Room) -> Self {
-        Self { room, waiting: Mutex::default(), filled: AtomicWaker::new() }
+    /// Creates a queue that refuses everything until [`open`](Self::open).
+    pub(crate) fn new(limits: QueueLimits) -> Self {
+        Self { limits, pending: Mutex::default(), filled: AtomicWaker::new() }
     }
 
-    /// Takes frames from now on: there is a connection.
+    /// Accepts frames from now on.
     pub(crate) fn open(&self) {
-        self.waiting.lock().up = true;
+        self.pending.lock().connected = true;
     }
 
-    /// Forgets what waits and takes nothing more: the connection is gone. Returns how many frames were lost.
+    /// Drops the pending frames and refuses new ones. Returns the number dropped.
     pub(crate) fn close(&self) -> usize {
-        std::mem::take(&mut *self.waiting.lock()).frames.len()
+        std::mem::take(&mut *self.pending.lock()).frames.len()
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.waiting.lock().up
+        self.pending.lock().connected
     }
 
-    /// Takes a frame that will be `size` bytes long.
-    pub(crate) fn push(&self, size: usize, frame: Frame) -> Result<(), Refused> {
-        let mut waiting = self.waiting.lock();
-        if !waiting.up {
-            return Err(Refused::Down);
+    pub(crate) fn push(&self, frame: Frame) -> Result<(), Refused> {
+        let size = frame.size();
+        let mut pending = self.pending.lock();
+        if !pending.connected {
+            return Err(Refused::Disconnected);
         }
-        let fits = waiting.frames.len() < self.room.frames && size <= self.room.bytes.saturating_sub(waiting.bytes);
-        if !fits && !waiting.frames.is_empty() {
+        let fits = pending.frames.len() < self.limits.frames && size <= self.limits.bytes.saturating_sub(pending.bytes);
+        if !fits && !pending.frames.is_empty() {
             return Err(Refused::Full);
         }
-        waiting.bytes += size;
-        waiting.frames.push_back((size, frame));
-        drop(waiting);
+        pending.bytes += size;
+        pending.frames.push_back(frame);
+        drop(pending);
         self.filled.wake();
         Ok(())
     }
 
-    /// Moves the next frames worth one write into `batch`: at least one, and more while they fit together.
+    /// Waits for at least one frame, then moves into `batch` as many as fit into one write.
     pub(crate) async fn take(&self, batch: &mut Vec<Frame>) {
         poll_fn(|context| {
             self.filled.register(context.waker());
@@ -81,15 +79,15 @@ impl Queue {
     }
 
     fn take_now(&self, batch: &mut Vec<Frame>) -> bool {
-        let mut waiting = self.waiting.lock();
-        let mut taken = 0_usize;
-        while let Some(&(size, _)) = waiting.frames.front() {
-            if taken > 0 && taken + size > COALESCED {
+        let mut pending = self.pending.lock();
+        let mut taken = 0;
+        while let Some(size) = pending.frames.front().map(Frame::size) {
+            if taken > 0 && taken + size > MAX_COALESCED_BYTES {
                 break;
             }
             taken += size;
-            waiting.bytes -= size;
-            batch.extend(waiting.frames.pop_front().map(|(_, frame)| frame));
+            pending.bytes -= size;
+            batch.extend(pending.frames.pop_front());
         }
         taken > 0
     }
@@ -98,66 +96,66 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::LENGTH_BYTES;
     use futures::FutureExt as _;
-    use leasehold_driver::Body;
-    use leasehold_raft::wire::Envelope;
 
-    fn frame(group: u32) -> Frame {
-        Frame { group, body: Body::Raft(Envelope::default()) }
+    /// A frame of this many bytes.
+    fn frame(size: usize) -> Frame {
+        Frame::new(vec![0; size - LENGTH_BYTES].into(), size).expect("it is within the limit")
     }
 
     fn open(frames: usize, bytes: usize) -> Queue {
-        let queue = Queue::new(Room { frames, bytes });
+        let queue = Queue::new(QueueLimits { frames, bytes });
         queue.open();
         queue
     }
 
     #[test]
-    fn a_queue_is_full_by_count_or_by_bytes_and_an_empty_one_takes_anything() {
+    fn a_queue_is_full_by_count_or_by_bytes_and_an_empty_one_accepts_any_size() {
         let queue = open(2, 100);
-        assert_eq!(queue.push(1, frame(0)), Ok(()));
-        assert_eq!(queue.push(1, frame(1)), Ok(()));
-        assert_eq!(queue.push(1, frame(2)), Err(Refused::Full));
+        assert_eq!(queue.push(frame(4)), Ok(()));
+        assert_eq!(queue.push(frame(4)), Ok(()));
+        assert_eq!(queue.push(frame(4)), Err(Refused::Full));
 
         let queue = open(10, 100);
-        assert_eq!(queue.push(60, frame(0)), Ok(()));
-        assert_eq!(queue.push(41, frame(1)), Err(Refused::Full));
-        assert_eq!(queue.push(40, frame(1)), Ok(()));
+        assert_eq!(queue.push(frame(60)), Ok(()));
+        assert_eq!(queue.push(frame(41)), Err(Refused::Full));
+        assert_eq!(queue.push(frame(40)), Ok(()));
 
         let queue = open(10, 100);
-        assert_eq!(queue.push(1000, frame(0)), Ok(()));
-        assert_eq!(queue.push(1, frame(1)), Err(Refused::Full));
+        assert_eq!(queue.push(frame(1000)), Ok(()));
+        assert_eq!(queue.push(frame(4)), Err(Refused::Full));
     }
 
     #[test]
-    fn without_a_connection_nothing_is_taken_and_what_waited_is_forgotten() {
-        let queue = Queue::new(Room { frames: 10, bytes: 100 });
-        assert_eq!(queue.push(1, frame(0)), Err(Refused::Down));
+    fn a_disconnected_queue_refuses_frames_and_drops_the_pending_ones() {
+        let queue = Queue::new(QueueLimits { frames: 10, bytes: 100 });
+        assert_eq!(queue.push(frame(4)), Err(Refused::Disconnected));
         queue.open();
-        assert_eq!(queue.push(60, frame(0)), Ok(()));
+        assert_eq!(queue.push(frame(60)), Ok(()));
         assert_eq!(queue.close(), 1);
-        assert_eq!(queue.push(1, frame(0)), Err(Refused::Down));
+        assert_eq!(queue.push(frame(4)), Err(Refused::Disconnected));
         queue.open();
-        assert_eq!(queue.push(60, frame(1)), Ok(()), "forgotten bytes take no room");
+        assert_eq!(queue.push(frame(61)), Ok(()), "dropped frames no longer count");
         let mut batch = Vec::new();
-        queue.take(&mut batch).now_or_never().expect("a frame waits");
-        assert_eq!(batch, [frame(1)]);
+        queue.take(&mut batch).now_or_never().expect("a frame is pending");
+        assert_eq!(batch, [frame(61)]);
     }
 
     #[test]
-    fn small_frames_share_a_write_and_a_large_one_has_its_own() {
-        let queue = open(10, 8 * COALESCED);
-        for (group, size) in [(0, 10), (1, 10), (2, 2 * COALESCED), (3, 10)] {
-            assert_eq!(queue.push(size, frame(group)), Ok(()));
+    fn small_frames_share_a_write_and_a_large_one_is_written_alone() {
+        let queue = open(10, 8 * MAX_COALESCED_BYTES);
+        for size in [10, 11, 2 * MAX_COALESCED_BYTES, 12] {
+            assert_eq!(queue.push(frame(size)), Ok(()));
         }
-        let groups = || {
+        let sizes = || {
             let mut batch = Vec::new();
             queue.take(&mut batch).now_or_never()?;
-            Some(batch.iter().map(|frame| frame.group).collect::<Vec<_>>())
+            Some(batch.iter().map(Frame::size).collect::<Vec<_>>())
         };
-        assert_eq!(groups(), Some(vec![0, 1]));
-        assert_eq!(groups(), Some(vec![2]));
-        assert_eq!(groups(), Some(vec![3]));
-        assert_eq!(groups(), None);
+        assert_eq!(sizes(), Some(vec![10, 11]));
+        assert_eq!(sizes(), Some(vec![2 * MAX_COALESCED_BYTES]));
+        assert_eq!(sizes(), Some(vec![12]));
+        assert_eq!(sizes(), None);
     }
 }

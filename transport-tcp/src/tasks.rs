@@ -2,16 +2,16 @@
 
 use async_channel::{Receiver, Sender};
 use futures::future::select;
-use leasehold_driver::Runtime;
+use leasehold_runtime::Runtime;
 use parking_lot::Mutex;
 use std::convert::Infallible;
 use std::pin::pin;
 
-/// Starts tasks, ends them, and knows when they have ended. Nothing is ever sent on its channels: closing says it all.
+/// Starts tasks, stops them, and reports when they have ended. Its channels carry no values; their closing is the signal.
 pub(crate) struct Tasks<R> {
     runtime: R,
     stop: (Sender<Infallible>, Receiver<Infallible>),
-    /// Each task holds a clone of the sender while it lives.
+    /// Each running task holds a clone of the sender.
     alive: Mutex<Option<Sender<Infallible>>>,
     ended: Receiver<Infallible>,
 }
@@ -22,7 +22,7 @@ impl<R: Runtime> Tasks<R> {
         Self { runtime, stop: async_channel::bounded(1), alive: Mutex::new(Some(alive)), ended }
     }
 
-    /// Runs `task` until it ends or everything stops; not at all if everything has stopped.
+    /// Runs `task` until it ends or [`stop`](Self::stop) is called. After `stop` this does nothing.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let Some(alive) = self.alive.lock().clone() else { return };
         let stop = self.stop.1.clone();
@@ -35,13 +35,13 @@ impl<R: Runtime> Tasks<R> {
         });
     }
 
-    /// Tells every task to end where it stands.
+    /// Ends every task at its current await point.
     pub(crate) fn stop(&self) {
         self.alive.lock().take();
         self.stop.0.close();
     }
 
-    /// Waits until every task has ended. Comes to an end only after [`stop`](Self::stop).
+    /// Waits until every task has ended. Completes only after [`stop`](Self::stop).
     pub(crate) async fn ended(&self) {
         let Err(_) = self.ended.recv().await;
     }

@@ -206,7 +206,6 @@ fn serve<R: Runtime>(options: NodeOptions, threads: NonZeroUsize) -> ExitCode {
             ),
         }
     });
-    runtime.kill();
     code
 }
 

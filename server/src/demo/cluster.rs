@@ -4,7 +4,10 @@ use super::places::{HOST, Place};
 use crate::executor::within;
 use crate::{Node, NodeOptions, StartError};
 use leasehold_core::{Config, NodeId, Options, Term};
-use leasehold_driver::{ReadMode, Role, Runtime};
+use leasehold_driver::{ReadMode, Role};
+use leasehold_runtime::Runtime;
+use leasehold_runtime_smol::SmolRuntime;
+use leasehold_runtime_tokio::TokioRuntime;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,7 +28,25 @@ pub(super) enum ClusterError {
     Node { node: NodeId, source: StartError },
 }
 
-struct Member<R: Runtime> {
+/// A runtime whose tasks can be stopped as if their process was killed.
+pub(super) trait Kill: Runtime {
+    /// Stops every task.
+    fn kill(&self);
+}
+
+impl Kill for TokioRuntime {
+    fn kill(&self) {
+        TokioRuntime::kill(self);
+    }
+}
+
+impl Kill for SmolRuntime {
+    fn kill(&self) {
+        SmolRuntime::kill(self);
+    }
+}
+
+struct Member<R: Kill> {
     runtime: R,
     /// A dead node still has its counters.
     node: Node<R>,
@@ -33,7 +54,7 @@ struct Member<R: Runtime> {
 }
 
 /// The nodes, by their numbers.
-pub(super) struct Cluster<R: Runtime> {
+pub(super) struct Cluster<R: Kill> {
     members: BTreeMap<NodeId, Member<R>>,
 }
 
@@ -85,7 +106,7 @@ pub(super) fn data_dir(folder: &Path, node: NodeId) -> PathBuf {
     folder.join(format!("n{node}"))
 }
 
-impl<R: Runtime> Cluster<R> {
+impl<R: Kill> Cluster<R> {
     pub(super) fn start(folder: &Path, places: &[Place]) -> Result<Cluster<R>, ClusterError> {
         let timing = Config::new(Options {
             hold: Duration::from_secs(1),

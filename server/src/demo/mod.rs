@@ -14,9 +14,8 @@ mod summary;
 
 use crate::cli::RuntimeChoice;
 use client::RespClient;
-use cluster::{Cluster, ClusterError, Leadership, Totals};
+use cluster::{Cluster, ClusterError, Kill, Leadership, Totals};
 use leasehold_core::NodeId;
-use leasehold_driver::Runtime;
 use leasehold_runtime_smol::SmolRuntime;
 use leasehold_runtime_tokio::TokioRuntime;
 use load::{Connect, Failure, Load, Store};
@@ -102,7 +101,7 @@ pub fn run(arguments: DemoArguments) -> ExitCode {
 }
 
 /// Returns whether everything was as promised.
-fn demo<R: Runtime>(arguments: DemoArguments) -> Result<bool, DemoError> {
+fn demo<R: Kill>(arguments: DemoArguments) -> Result<bool, DemoError> {
     let DemoArguments { nodes, runtime: _, data_dir, base_port, seconds, json } = arguments;
     let interrupted = interrupts().map_err(DemoError::Signals)?;
     let mut screen = Screen::new(json);
@@ -157,7 +156,7 @@ fn interrupts() -> io::Result<Arc<AtomicBool>> {
 }
 
 /// The cluster, and what was shown of it so far.
-struct Show<R: Runtime> {
+struct Show<R: Kill> {
     screen: Screen,
     cluster: Cluster<R>,
     started: Instant,
@@ -169,7 +168,7 @@ struct Show<R: Runtime> {
     interrupted: Arc<AtomicBool>,
 }
 
-impl<R: Runtime> Show<R> {
+impl<R: Kill> Show<R> {
     fn is_interrupted(&self) -> bool {
         self.interrupted.load(Ordering::Relaxed)
     }

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use bytes::Bytes;
-use leasehold_driver::{Applied, Batch, Change, Record};
+use leasehold_node::ports::{Applied, Batch, Change, Record};
 use leasehold_raft::wire::{Entry, HardState, Membership, Payload};
 use leasehold_storage::{Identity, Storage};
 use std::fs::{self, File, OpenOptions};
