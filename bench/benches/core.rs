@@ -13,16 +13,18 @@ fn at(millis: u64) -> Reading {
     Some(Instant::from_nanos(millis * 1_000_000, millis * 1_000_000))
 }
 
-fn options() -> Options {
-    Options { hold: Duration::from_secs(1), lease: None, drift_ppm: 1000, heartbeat: Duration::from_millis(100) }
+fn options(hold: Duration) -> Options {
+    Options::new(hold, 1000).with_heartbeat(Duration::from_millis(100))
 }
 
 /// A leader of `voters` nodes at 1 s, past its barrier.
 fn leader(voters: u64, cell: &LeaseCell) -> Holder {
     let ids: Vec<NodeId> = (1..=voters).collect();
-    let mut holder = Holder::new(1, Config::new(options()).expect("it fits together"));
+    let mut holder = Holder::new(1, Config::new(options(Duration::from_secs(1))).expect("it fits together"));
     let voters = Voters::simple(&ids).expect("few voters");
-    holder.handle_event(at(1000), Event::Elected { term: TERM, voters, barrier: 1, commit: 1 }, cell);
+    holder
+        .handle_event(at(1000), Event::Elected { term: TERM, voters, barrier: 1, commit: 1 }, cell)
+        .expect("the node leads");
     while holder.poll_action().is_some() {}
     holder
 }
@@ -42,7 +44,7 @@ fn acks(criterion: &mut Criterion) {
                 while holder.poll_action().is_some() {}
                 for from in 2..=voters {
                     let event = Event::Acked { from, round: TermRound { term: TERM, round } };
-                    holder.handle_event(at(now), black_box(event), &cell);
+                    holder.handle_event(at(now), black_box(event), &cell).expect("the node leads");
                 }
             });
         });
@@ -74,10 +76,11 @@ fn reads(criterion: &mut Criterion) {
         return;
     };
     let cell = LeaseCell::new();
-    let mut holder =
-        Holder::new(1, Config::new(Options { hold: Duration::from_secs(3600), ..options() }).expect("it fits"));
+    let mut holder = Holder::new(1, Config::new(options(Duration::from_secs(3600))).expect("it fits"));
     let voters = Voters::simple(&[1]).expect("one voter");
-    holder.handle_event(clock.now(), Event::Elected { term: TERM, voters, barrier: 1, commit: 1 }, &cell);
+    holder
+        .handle_event(clock.now(), Event::Elected { term: TERM, voters, barrier: 1, commit: 1 }, &cell)
+        .expect("the node leads");
     criterion.bench_function("two bare clock readings", |bencher| {
         bencher.iter(|| (black_box(clock_gettime(ClockId::MonotonicRaw)), black_box(clock_gettime(ClockId::Boottime))));
     });

@@ -7,17 +7,37 @@ use core::time::Duration;
 /// One million: drift is given in parts of this.
 const MILLION: u64 = 1_000_000;
 
-/// What a [`Config`] is built from. There is no default for the hold or the drift: both are statements about a deployment.
+/// The values from which [`Config::new`] builds a configuration.
+///
+/// The hold and the drift have no defaults: both are statements about a deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// How long a grantor that acknowledged a round refuses to help elect anyone else (`H`).
-    pub hold: Duration,
-    /// How long after its anchor a holder may answer locally (`D`). `None` takes the longest that `hold` and `drift_ppm` allow.
-    pub lease: Option<Duration>,
-    /// The bound on every clock's rate error, in parts per million.
-    pub drift_ppm: u32,
-    /// How often the holder opens a round by itself.
-    pub heartbeat: Duration,
+    hold: Duration,
+    lease: Option<Duration>,
+    drift_ppm: u32,
+    heartbeat: Duration,
+}
+
+impl Options {
+    /// Options with the longest lease that `hold` covers, and a heartbeat of a tenth of `hold`.
+    ///
+    /// * `hold` (`H`): how long a grantor refuses to help elect another leader after it acknowledged a round.
+    /// * `drift_ppm`: the bound on the rate error of every clock, in parts per million.
+    pub fn new(hold: Duration, drift_ppm: u32) -> Options {
+        Options { hold, lease: None, drift_ppm, heartbeat: hold / 10 }
+    }
+
+    /// Sets how long after its anchor a holder may answer locally (`D`).
+    #[must_use]
+    pub const fn with_lease(self, lease: Duration) -> Options {
+        Options { lease: Some(lease), ..self }
+    }
+
+    /// Sets the interval at which the holder opens rounds.
+    #[must_use]
+    pub const fn with_heartbeat(self, heartbeat: Duration) -> Options {
+        Options { heartbeat, ..self }
+    }
 }
 
 /// Hold, lease, drift and heartbeat that fit together; built once, never changed.
@@ -31,7 +51,7 @@ pub struct Config {
 
 /// What one node tells another of its timing, so that each can check that the other's hold covers its lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Terms {
+pub struct LeaseTiming {
     /// The peer's hold, in nanoseconds.
     pub hold_nanos: u64,
     /// The peer's lease, in nanoseconds.
@@ -42,6 +62,7 @@ pub struct Terms {
 
 /// Why a set of options is not a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// The hold is zero.
     ZeroHold,
@@ -74,6 +95,7 @@ pub enum ConfigError {
 
 /// A peer whose hold does not cover our lease: an acknowledgement from it would prove nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NotCovered {
     /// Our lease.
     pub lease: Duration,
@@ -142,8 +164,8 @@ impl Config {
     }
 
     /// What this node tells its peers.
-    pub fn terms(&self) -> Terms {
-        Terms { hold_nanos: nanos(self.hold), lease_nanos: nanos(self.lease), drift_ppm: self.drift_ppm }
+    pub fn timing(&self) -> LeaseTiming {
+        LeaseTiming { hold_nanos: nanos(self.hold), lease_nanos: nanos(self.lease), drift_ppm: self.drift_ppm }
     }
 
     /// Whether an acknowledgement from a peer with these terms is long enough for our lease, under the larger drift.
@@ -151,7 +173,7 @@ impl Config {
     /// # Errors
     /// [`NotCovered`] with the figures, when it is not. Refuse the peer: a rolling restart changes holds up first and
     /// leases after, or leases down first and holds after.
-    pub fn accept_peer(&self, peer: Terms) -> Result<(), NotCovered> {
+    pub fn accept_peer(&self, peer: LeaseTiming) -> Result<(), NotCovered> {
         let drift_ppm = self.drift_ppm.max(peer.drift_ppm);
         let longest = Duration::from_nanos(longest_lease(peer.hold_nanos, drift_ppm));
         if self.lease <= longest {

@@ -9,7 +9,7 @@ use core::time::Duration;
 ///
 /// For each frame that carries a round, once the engine has accepted its sender as leader of the current term, call
 /// [`handle_round`](Grantor::handle_round) and send the echo it returns. Before the engine sees a vote or pre-vote request,
-/// and before anything that would make it campaign, ask [`may_elect`](Grantor::may_elect); on `false`, do not let the engine
+/// and before anything that would make it campaign, ask [`may_vote_or_campaign`](Grantor::may_vote_or_campaign); on `false`, do not let the engine
 /// see it at all, for it would raise its term even while it refuses.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Grantor {
@@ -36,7 +36,7 @@ enum RestartHold {
 impl Grantor {
     /// A grantor in a process that has just started. `longest_hold` is the longest hold this node ever echoed under, as it
     /// recorded durably before the first such echo; zero if it never did.
-    pub fn restarted(config: Config, longest_hold: Duration, now: Reading) -> Grantor {
+    pub fn new(config: Config, longest_hold: Duration, now: Reading) -> Grantor {
         let mut grantor = Grantor {
             hold: config.hold(),
             restart_hold: RestartHold::Due(longest_hold.max(config.hold())),
@@ -70,7 +70,7 @@ impl Grantor {
     ///
     /// A `release` shown with the request lifts the hold of what was echoed, until the next echo, if it covers all of it.
     /// Nothing but time ends the hold of a restart.
-    pub fn may_elect(&mut self, now: Reading, release: Option<Release>) -> bool {
+    pub fn may_vote_or_campaign(&mut self, now: Reading, release: Option<Release>) -> bool {
         let now = self.observe(now);
         if let (Some(release), Some(newest)) = (release, self.newest)
             && newest <= release.through

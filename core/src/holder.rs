@@ -1,13 +1,16 @@
 //! The leader's side of the lease.
 
-use crate::acks::{Acks, Noted};
+mod acks;
+mod stamps;
+
 use crate::cell::{LeaseCell, Permit, Published};
 use crate::config::Config;
-use crate::stamps::Stamps;
 use crate::time::{Instant, Reading};
 use crate::voters::Voters;
 use crate::{Index, NodeId, Reason, Release, Round, Term, TermRound};
+use acks::{Acks, Noted};
 use core::fmt;
+use stamps::Stamps;
 
 /// Opens rounds, counts who acknowledged them, and says what a read may do.
 ///
@@ -61,6 +64,7 @@ struct Leading {
 
 /// What happened in the engine, or arrived from a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Event {
     /// This node became leader.
     Elected {
@@ -130,13 +134,34 @@ pub struct Ticket {
 
 /// Why a read cannot be answered here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ReadError {
     /// This node does not lead. The read had no effect; ask the leader.
     NotLeader,
 }
 
+/// A mistake of the caller of [`Holder::handle_event`]: an event that a correct engine cannot report at that point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Misuse {
+    /// [`Event::Elected`] in a term that is not higher than the one in which this node leads.
+    TermNotHigher {
+        /// The term of the event.
+        term: Term,
+        /// The term in which this node leads.
+        current: Term,
+    },
+    /// [`Event::Committed`] while this node does not lead.
+    CommitWithoutLeading,
+    /// [`Event::VotersChanged`] while this node does not lead.
+    VotersWithoutLeading,
+    /// [`Event::TransferStarted`] or [`Event::TransferEnded`] while this node does not lead.
+    TransferWithoutLeading,
+}
+
 /// Counts of what was ignored or out of the ordinary, since the process started or the counts were last taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Statistics {
     /// Rounds opened.
     pub rounds_opened: u64,
@@ -208,51 +233,64 @@ impl Holder {
         core::mem::take(&mut self.statistics)
     }
 
-    /// Takes one event.
+    /// Handles one event.
     ///
-    /// # Panics
-    /// When the engine breaks its own rules: a term that does not rise from one election to the next, or a transfer, a
-    /// commit or a change of voters reported while this node does not lead.
-    // Counting an acknowledgement is built into it, and it into nothing: a caller's loop that took all of it in was slower.
+    /// # Errors
+    /// [`Misuse`] if a correct engine cannot report this event now. The holder and the cell are then unchanged.
+    // `count_ack` is inlined here, and this function into no caller: a caller's loop that inlined all of it was slower.
     #[inline(never)]
-    pub fn handle_event(&mut self, now: Reading, event: Event, cell: &LeaseCell) {
-        let steady = self.observe(now);
+    pub fn handle_event(&mut self, now: Reading, event: Event, cell: &LeaseCell) -> Result<(), Misuse> {
         if let Event::Acked { from, round } = event {
-            // Else nothing has changed that the published lease rests on.
+            let steady = self.observe(now);
+            // Otherwise the published lease is unaffected.
             if self.count_ack(from, round) || !steady {
                 self.publish(cell);
             }
         } else {
-            self.handle_change(now, event);
+            self.handle_change(now, event)?;
             self.publish(cell);
         }
+        Ok(())
     }
 
-    /// Takes an event that changes what this node leads: rare, and kept out of the path of acknowledgements.
+    /// Handles an event other than an acknowledgement: rare, and kept out of the path of acknowledgements.
     #[inline(never)]
-    fn handle_change(&mut self, now: Reading, event: Event) {
+    fn handle_change(&mut self, now: Reading, event: Event) -> Result<(), Misuse> {
+        self.check(event)?;
+        self.observe(now);
+        if let Event::Elected { term, voters, barrier, commit } = event {
+            self.elect(now, term, voters, barrier, commit);
+        }
+        let Some(leading) = &mut self.leading else { return Ok(()) };
         match event {
-            Event::Elected { term, voters, barrier, commit } => self.elect(now, term, voters, barrier, commit),
+            Event::Elected { .. } | Event::Acked { .. } => {}
             Event::Deposed => self.depose(),
-            Event::Acked { .. } => unreachable!("acknowledgements are counted where they come in"),
-            Event::Committed(index) => {
-                let leading = self.leading.as_mut().expect("only a leader is told of commits");
-                leading.commit = leading.commit.max(index);
-            }
+            Event::Committed(index) => leading.commit = leading.commit.max(index),
             Event::VotersChanged(voters) => {
-                let leading = self.leading.as_mut().expect("only a leader is told of voters");
-                leading.acks = leading.acks.under(voters);
+                leading.acks = leading.acks.with_voters(voters);
             }
             Event::TransferStarted => {
-                let leading = self.leading.as_mut().expect("only a leader transfers leadership");
                 leading.transferring = true;
                 leading.released = self.newest;
             }
             Event::TransferEnded => {
-                let leading = self.leading.as_mut().expect("only a leader's transfer can be abandoned");
                 leading.transferring = false;
                 self.open(now);
             }
+        }
+        Ok(())
+    }
+
+    /// Returns an error if a correct engine cannot report `event` now.
+    fn check(&self, event: Event) -> Result<(), Misuse> {
+        match (event, self.term()) {
+            (Event::Elected { term, .. }, Some(current)) if term <= current => {
+                Err(Misuse::TermNotHigher { term, current })
+            }
+            (Event::Committed(_), None) => Err(Misuse::CommitWithoutLeading),
+            (Event::VotersChanged(_), None) => Err(Misuse::VotersWithoutLeading),
+            (Event::TransferStarted | Event::TransferEnded, None) => Err(Misuse::TransferWithoutLeading),
+            _ => Ok(()),
         }
     }
 
@@ -328,9 +366,6 @@ impl Holder {
     }
 
     fn elect(&mut self, now: Reading, term: Term, voters: Voters, barrier: Index, commit: Index) {
-        if let Some(leading) = &self.leading {
-            assert!(term > leading.term, "elected in term {term} while leading in term {}", leading.term);
-        }
         self.depose();
         self.leading = Some(Leading {
             term,
@@ -353,7 +388,7 @@ impl Holder {
         self.aborted = self.newest;
         self.due = false;
         self.sent = true;
-        self.stamps.void();
+        self.stamps.clear();
     }
 
     /// Returns whether the quorum round moved.
@@ -421,7 +456,7 @@ impl Holder {
         };
         let backward = self.last.is_some_and(|last| reading.is_before_on_either_counter(last));
         if backward {
-            self.stamps.void();
+            self.stamps.clear();
             self.statistics.backward_readings += 1;
             if let Some(leading) = &mut self.leading {
                 leading.opened = None;
@@ -456,4 +491,19 @@ impl fmt::Display for ReadError {
     }
 }
 
+impl fmt::Display for Misuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let event = match self {
+            Misuse::TermNotHigher { term, current } => {
+                return write!(f, "elected in term {term} while leading in term {current}; expected a higher term");
+            }
+            Misuse::CommitWithoutLeading => "a commit",
+            Misuse::VotersWithoutLeading => "a change of voters",
+            Misuse::TransferWithoutLeading => "a transfer",
+        };
+        write!(f, "{event} was reported while this node does not lead; report its election first")
+    }
+}
+
 impl core::error::Error for ReadError {}
+impl core::error::Error for Misuse {}

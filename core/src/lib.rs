@@ -2,15 +2,11 @@
 #![no_std]
 
 #[cfg(target_has_atomic = "64")]
-mod acks;
-#[cfg(target_has_atomic = "64")]
 mod cell;
 mod config;
 mod grantor;
 #[cfg(target_has_atomic = "64")]
 mod holder;
-#[cfg(target_has_atomic = "64")]
-mod stamps;
 #[cfg(target_has_atomic = "64")]
 mod sync;
 mod time;
@@ -20,10 +16,10 @@ mod voters;
 
 #[cfg(target_has_atomic = "64")]
 pub use cell::{LeaseCell, Permit};
-pub use config::{Config, ConfigError, NotCovered, Options, Terms};
+pub use config::{Config, ConfigError, LeaseTiming, NotCovered, Options};
 pub use grantor::Grantor;
 #[cfg(target_has_atomic = "64")]
-pub use holder::{Action, Event, Holder, Read, ReadError, Statistics, Ticket};
+pub use holder::{Action, Event, Holder, Misuse, Read, ReadError, Statistics, Ticket};
 pub use time::{Elapsed, Instant, Reading};
 pub use voters::{MAX_VOTERS, Voters, VotersError};
 

@@ -15,8 +15,8 @@ mod parse;
 mod text;
 
 use crate::{
-    Action, Config, Event, Grantor, Holder, Instant, LeaseCell, NodeId, Permit, Read, ReadError, Reading, Reason,
-    Release, TermRound,
+    Action, Config, Event, Grantor, Holder, Instant, LeaseCell, Misuse, NodeId, Permit, Read, ReadError, Reading,
+    Reason, Release, TermRound,
 };
 use core::fmt;
 use core::time::Duration;
@@ -63,7 +63,7 @@ pub enum Input {
     Look,
     /// [`Grantor::handle_round`].
     Frame(TermRound),
-    /// [`Grantor::may_elect`].
+    /// [`Grantor::may_vote_or_campaign`].
     MayElect(Option<Release>),
 }
 
@@ -135,15 +135,19 @@ pub struct Node {
     cell: LeaseCell,
 }
 
-/// A line that cannot follow the ones before it.
+/// Reports that a line cannot follow the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OutOfPlace {
     /// The node has not started.
     NotStarted(NodeId),
-    /// The node does not lead, and only a leader is told this.
-    NotLeading(NodeId),
-    /// The node leads already, in this term or a later one.
-    TermDoesNotRise(NodeId),
+    /// The holder rejected the line's event.
+    Misuse {
+        /// The node.
+        node: NodeId,
+        /// The reason.
+        reason: Misuse,
+    },
 }
 
 impl Node {
@@ -155,38 +159,21 @@ impl Node {
         if let Input::Start { config, longest_hold } = line.input {
             *slot = Some(Node {
                 holder: Holder::new(line.node, config),
-                grantor: Grantor::restarted(config, longest_hold, line.now),
+                grantor: Grantor::new(config, longest_hold, line.now),
                 cell: LeaseCell::new(),
             });
         }
         let node = slot.as_mut().ok_or(OutOfPlace::NotStarted(line.node))?;
-        node.check(line)?;
-        Ok(node.handle(line))
+        node.handle(line).map_err(|reason| OutOfPlace::Misuse { node: line.node, reason })
     }
 
-    /// What the holder would panic at is a line out of place here: a file can say anything.
-    fn check(&self, line: &Line) -> Result<(), OutOfPlace> {
-        match (line.input, self.holder.term()) {
-            (Input::Event(Event::Elected { term, .. }), Some(led)) if term <= led => {
-                Err(OutOfPlace::TermDoesNotRise(line.node))
-            }
-            (
-                Input::Event(
-                    Event::Committed(_) | Event::VotersChanged(_) | Event::TransferStarted | Event::TransferEnded,
-                ),
-                None,
-            ) => Err(OutOfPlace::NotLeading(line.node)),
-            _ => Ok(()),
-        }
-    }
-
-    fn handle(&mut self, line: &Line) -> Effect {
+    fn handle(&mut self, line: &Line) -> Result<Effect, Misuse> {
         let Node { holder, grantor, cell } = self;
         let now = line.now;
         let answer = match line.input {
             Input::Start { .. } => None,
             Input::Event(event) => {
-                holder.handle_event(now, event, cell);
+                holder.handle_event(now, event, cell)?;
                 None
             }
             Input::Timeout => {
@@ -197,7 +184,7 @@ impl Node {
             Input::QuorumRead => Some(Answer::Read(holder.quorum_read(now, cell).map(Read::Quorum))),
             Input::Look => Some(Answer::Permit(cell.try_read(now))),
             Input::Frame(round) => Some(Answer::Echo(grantor.handle_round(now, round))),
-            Input::MayElect(release) => Some(Answer::MayElect(grantor.may_elect(now, release))),
+            Input::MayElect(release) => Some(Answer::MayElect(grantor.may_vote_or_campaign(now, release))),
         };
         let mut effect = Effect::seen(answer, holder, grantor);
         if line.taken {
@@ -205,7 +192,7 @@ impl Node {
                 effect.add(action);
             }
         }
-        effect
+        Ok(effect)
     }
 }
 
@@ -261,10 +248,7 @@ impl fmt::Display for OutOfPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             OutOfPlace::NotStarted(node) => write!(f, "n{node} has not started; expected its `start` line first"),
-            OutOfPlace::NotLeading(node) => write!(f, "n{node} does not lead; expected its `elected` line first"),
-            OutOfPlace::TermDoesNotRise(node) => {
-                write!(f, "n{node} leads in this term or a later one; expected a higher term")
-            }
+            OutOfPlace::Misuse { node, reason } => write!(f, "n{node}: {reason}"),
         }
     }
 }

@@ -22,6 +22,7 @@ struct Half {
 
 /// Why a list of nodes is not a set of voters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum VotersError {
     /// A half has more voters than [`MAX_VOTERS`].
     TooMany {
@@ -30,8 +31,8 @@ pub enum VotersError {
     },
     /// The same node is named twice in one half.
     Repeated(NodeId),
-    /// Node 0 names nobody.
-    Nobody,
+    /// Node 0 is not a valid number.
+    Zero,
 }
 
 impl Half {
@@ -46,7 +47,7 @@ impl Half {
         let sorted = &mut half.ids[..ids.len()];
         sorted.sort_unstable();
         if sorted.first() == Some(&0) {
-            return Err(VotersError::Nobody);
+            return Err(VotersError::Zero);
         }
         match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => Err(VotersError::Repeated(pair[0])),
@@ -102,7 +103,7 @@ impl fmt::Display for VotersError {
                 write!(f, "{given} voters in one half of a configuration; at most {MAX_VOTERS} are supported")
             }
             VotersError::Repeated(id) => write!(f, "node {id} is named twice among the voters; name each once"),
-            VotersError::Nobody => f.write_str("node 0 cannot be a voter; number nodes from 1"),
+            VotersError::Zero => f.write_str("node 0 cannot be a voter; number nodes from 1"),
         }
     }
 }
@@ -116,7 +117,7 @@ mod tests {
     #[test]
     fn a_list_that_is_no_set_of_voters_is_refused() {
         assert_eq!(Voters::simple(&[1, 2, 1]), Err(VotersError::Repeated(1)));
-        assert_eq!(Voters::simple(&[0]), Err(VotersError::Nobody));
+        assert_eq!(Voters::simple(&[0]), Err(VotersError::Zero));
         assert_eq!(Voters::simple(&[7; 16]), Err(VotersError::TooMany { given: 16 }));
     }
 }

@@ -54,27 +54,28 @@ fn the_count_counts() {
 #[test]
 fn no_call_allocates() {
     let before = taken();
-    let options =
-        Options { hold: Duration::from_secs(2), lease: None, drift_ppm: 500, heartbeat: Duration::from_millis(100) };
+    let options = Options::new(Duration::from_secs(2), 500).with_heartbeat(Duration::from_millis(100));
     let config = Config::new(options).expect("a sound configuration");
-    config.accept_peer(config.terms()).expect("the same configuration");
+    config.accept_peer(config.timing()).expect("the same configuration");
     let five = Voters::simple(&[1, 2, 3, 4, 5]).expect("five voters");
     let joint = Voters::joint(&[1, 2, 3], &[3, 4, 5]).expect("five voters in two halves");
     Voters::simple(&[7; 16]).expect_err("too many");
 
     let cell = LeaseCell::new();
     let mut holder = Holder::new(1, config);
-    let mut grantors = [2_u64, 3, 4, 5].map(|id| (id, Grantor::restarted(config, Duration::ZERO, at(0))));
+    let mut grantors = [2_u64, 3, 4, 5].map(|id| (id, Grantor::new(config, Duration::ZERO, at(0))));
     for term in 1..20_u64 {
         let start = term * 100_000;
-        holder.handle_event(at(start), Event::Elected { term, voters: five, barrier: term, commit: term - 1 }, &cell);
-        holder.handle_event(at(start), Event::Committed(term), &cell);
+        holder
+            .handle_event(at(start), Event::Elected { term, voters: five, barrier: term, commit: term - 1 }, &cell)
+            .expect("the node leads");
+        holder.handle_event(at(start), Event::Committed(term), &cell).expect("the node leads");
         for step in 0..1000 {
             let now = start + step * 20;
             match step % 10 {
-                0 => {
-                    holder.handle_event(at(now), Event::VotersChanged(if step % 20 == 0 { joint } else { five }), &cell)
-                }
+                0 => holder
+                    .handle_event(at(now), Event::VotersChanged(if step % 20 == 0 { joint } else { five }), &cell)
+                    .expect("the node leads"),
                 3 => drop(black_box(holder.read(at(now), &cell))),
                 6 => drop(black_box(holder.quorum_read(None, &cell))),
                 _ => holder.handle_timeout(at(now), &cell),
@@ -83,7 +84,7 @@ fn no_call_allocates() {
                 let Action::SendRound(round) = action else { continue };
                 for (id, grantor) in &mut grantors {
                     let Some(round) = grantor.handle_round(at(now + 1), round) else { continue };
-                    holder.handle_event(at(now + 2), Event::Acked { from: *id, round }, &cell);
+                    holder.handle_event(at(now + 2), Event::Acked { from: *id, round }, &cell).expect("the node leads");
                 }
             }
             black_box((cell.try_read(at(now + 3)), cell.remaining(at(now + 3)), holder.poll_timeout()));
@@ -91,13 +92,13 @@ fn no_call_allocates() {
         }
         // A clock that goes back, an echo from nowhere, a transfer given up, the end of the term.
         let stray = TermRound { term: 0, round: 0 };
-        holder.handle_event(at(start), Event::Acked { from: 9, round: stray }, &cell);
-        holder.handle_event(at(start), Event::TransferStarted, &cell);
+        holder.handle_event(at(start), Event::Acked { from: 9, round: stray }, &cell).expect("the node leads");
+        holder.handle_event(at(start), Event::TransferStarted, &cell).expect("the node leads");
         black_box((holder.release(), holder.frame_round()));
-        holder.handle_event(at(start), Event::TransferEnded, &cell);
-        holder.handle_event(at(start), Event::Deposed, &cell);
+        holder.handle_event(at(start), Event::TransferEnded, &cell).expect("the node leads");
+        holder.handle_event(at(start), Event::Deposed, &cell).expect("the node leads");
         for (_, grantor) in &mut grantors {
-            black_box(grantor.may_elect(at(start + 90_000), Some(Release { through: stray })));
+            black_box(grantor.may_vote_or_campaign(at(start + 90_000), Some(Release { through: stray })));
             black_box((grantor.held_until(), grantor.newest(), grantor.restart_hold_is_over()));
         }
     }

@@ -15,8 +15,7 @@ fn at(millis: u64) -> Reading {
 
 /// A holder that is its group's only voter: its own acknowledgement is the quorum, so each of its steps writes the cell.
 fn holder() -> Holder {
-    let options =
-        Options { hold: Duration::from_secs(1), lease: None, drift_ppm: 0, heartbeat: Duration::from_millis(100) };
+    let options = Options::new(Duration::from_secs(1), 0);
     Holder::new(1, Config::new(options).expect("a sound configuration"))
 }
 
@@ -49,10 +48,10 @@ fn no_reader_sees_a_permit_that_was_never_published() {
         let cell = Arc::new(LeaseCell::new());
         let mut holder = holder();
         // The lease of term 1 ends at 1000, that of term 2 at 1500.
-        holder.handle_event(at(0), elected(1), &cell);
+        holder.handle_event(at(0), elected(1), &cell).expect("the node leads");
         let late = reader(&cell, at(1200), &[(2, 2)]);
-        holder.handle_event(at(400), Event::Deposed, &cell);
-        holder.handle_event(at(500), elected(2), &cell);
+        holder.handle_event(at(400), Event::Deposed, &cell).expect("the node leads");
+        holder.handle_event(at(500), elected(2), &cell).expect("the node leads");
         late.join().expect("the late reader");
     });
 }
@@ -62,9 +61,9 @@ fn two_readers_see_what_was_published() {
     explore(2, || {
         let cell = Arc::new(LeaseCell::new());
         let mut holder = holder();
-        holder.handle_event(at(0), elected(1), &cell);
+        holder.handle_event(at(0), elected(1), &cell).expect("the node leads");
         let readers = [at(600), at(1200)].map(|now| reader(&cell, now, if now == at(600) { &[(1, 1)] } else { &[] }));
-        holder.handle_event(at(400), Event::Deposed, &cell);
+        holder.handle_event(at(400), Event::Deposed, &cell).expect("the node leads");
         for reader in readers {
             reader.join().expect("a reader");
         }
@@ -76,7 +75,7 @@ fn no_reader_sees_a_permit_after_a_revocation_that_happened_before() {
     explore(2, || {
         let cell = Arc::new(LeaseCell::new());
         let mut holder = holder();
-        holder.handle_event(at(0), elected(1), &cell);
+        holder.handle_event(at(0), elected(1), &cell).expect("the node leads");
         let voted = Arc::new(AtomicBool::new(false));
         let readers = [(); 2].map(|()| {
             let (cell, voted) = (cell.clone(), voted.clone());
@@ -86,7 +85,7 @@ fn no_reader_sees_a_permit_after_a_revocation_that_happened_before() {
                 assert!(!after || permit.is_none(), "{permit:?} was granted after the vote");
             })
         });
-        holder.handle_event(at(400), Event::Deposed, &cell);
+        holder.handle_event(at(400), Event::Deposed, &cell).expect("the node leads");
         // The vote that deposed this leader leaves: whoever knows of it must find no lease.
         voted.store(true, Ordering::Release);
         for reader in readers {
@@ -101,7 +100,7 @@ fn a_reader_never_goes_back_to_an_earlier_lease() {
     explore(5, || {
         let cell = Arc::new(LeaseCell::new());
         let mut holder = holder();
-        holder.handle_event(at(0), elected(1), &cell);
+        holder.handle_event(at(0), elected(1), &cell).expect("the node leads");
         let reader = {
             let cell = cell.clone();
             thread::spawn(move || {
@@ -112,7 +111,7 @@ fn a_reader_never_goes_back_to_an_earlier_lease() {
                 }
             })
         };
-        holder.handle_event(at(500), elected(2), &cell);
+        holder.handle_event(at(500), elected(2), &cell).expect("the node leads");
         reader.join().expect("the reader");
     });
 }

@@ -57,22 +57,16 @@ fn a_trace_replays_to_itself() {
 #[test]
 fn what_a_running_node_records_replays_to_itself() {
     let at = |millis: u64| Some(Instant::from_nanos(5_000_000 + millis * 1_000_000, 9_000_017 + millis * 1_000_000));
-    let config = Config::new(Options {
-        hold: Duration::from_millis(1000),
-        lease: None,
-        drift_ppm: 250,
-        heartbeat: Duration::from_millis(100),
-    })
-    .unwrap();
+    let config = Config::new(Options::new(Duration::from_millis(1000), 250)).unwrap();
     let (mut holder, mut grantor, cell) =
-        (Holder::new(1, config), Grantor::restarted(config, Duration::ZERO, at(0)), LeaseCell::new());
+        (Holder::new(1, config), Grantor::new(config, Duration::ZERO, at(0)), LeaseCell::new());
     let mut recorder = Recorder::new(1, None);
     let mut out = String::new();
     let start = trace::Input::Start { config, longest_hold: Duration::ZERO };
     recorder.input(at(0), start, trace::Effect::seen(None, &holder, &grantor), &mut out).unwrap();
     let elected = Event::Elected { term: 2, voters: Voters::simple(&[1]).unwrap(), barrier: 1, commit: 0 };
     for (millis, event) in [(1, elected), (2, Event::Committed(1))] {
-        holder.handle_event(at(millis), event, &cell);
+        holder.handle_event(at(millis), event, &cell).expect("the node leads");
         let effect = trace::Effect::seen(None, &holder, &grantor);
         recorder.input(at(millis), trace::Input::Event(event), effect, &mut out).unwrap();
     }
@@ -82,7 +76,7 @@ fn what_a_running_node_records_replays_to_itself() {
     }
     recorder.taken(&mut out).unwrap();
     let release = Some(Release { through: TermRound { term: 1, round: 9 } });
-    let answer = Some(trace::Answer::MayElect(grantor.may_elect(at(1200), release)));
+    let answer = Some(trace::Answer::MayElect(grantor.may_vote_or_campaign(at(1200), release)));
     let effect = trace::Effect::seen(answer, &holder, &grantor);
     recorder.input(at(1200), trace::Input::MayElect(release), effect, &mut out).unwrap();
     recorder.taken(&mut out).unwrap();
@@ -112,7 +106,7 @@ fn a_bad_line_says_what_was_expected_and_where() {
     let start = "0ms n1 > start hold=10ms lease=5ms drift=0ppm heartbeat=1ms longest=0ms\n";
     assert_eq!(
         wrong(&format!("{start}0ms n1 > committed index=3")),
-        "line 2: n1 does not lead; expected its `elected` line first"
+        "line 2: n1: a commit was reported while this node does not lead; report its election first"
     );
 }
 

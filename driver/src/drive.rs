@@ -302,7 +302,7 @@ impl<R: Runtime, M: StateMachine> Driver<R, M> {
             Ok(Read::Lease(permit)) => Ok(ReadGrant { index: permit.index, by_lease: true }),
             Ok(Read::Quorum(_)) if self.reads.is_full() => Err(ReadError::Overloaded),
             Ok(Read::Quorum(ticket)) => return self.reads.park(ticket, now, answer),
-            Err(leasehold_core::ReadError::NotLeader) => Err(ReadError::NotLeader),
+            Err(_) => Err(ReadError::NotLeader),
         };
         let _ = answer.send(outcome);
     }

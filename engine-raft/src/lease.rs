@@ -31,7 +31,7 @@ impl Lease {
         record: bool,
     ) -> Lease {
         let trace = record.then(|| Trace { recorder: Recorder::new(id, now), text: String::new() });
-        let (holder, grantor) = (Holder::new(id, config), Grantor::restarted(config, longest_hold, now));
+        let (holder, grantor) = (Holder::new(id, config), Grantor::new(config, longest_hold, now));
         let mut lease = Lease { holder, grantor, cell, trace };
         lease.note(now, Input::Start { config, longest_hold }, None);
         lease
@@ -50,7 +50,8 @@ impl Lease {
     }
 
     pub(crate) fn handle_event(&mut self, now: Reading, event: Event) {
-        self.holder.handle_event(now, event, &self.cell);
+        let reported = self.holder.handle_event(now, event, &self.cell);
+        reported.expect("the engine reports its role before anything that needs it");
         self.note(now, Input::Event(event), None);
     }
 
@@ -78,7 +79,7 @@ impl Lease {
     }
 
     pub(crate) fn may_elect(&mut self, now: Reading, release: Option<Release>) -> bool {
-        let may = self.grantor.may_elect(now, release);
+        let may = self.grantor.may_vote_or_campaign(now, release);
         self.note(now, Input::MayElect(release), Some(Answer::MayElect(may)));
         may
     }

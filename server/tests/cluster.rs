@@ -71,7 +71,7 @@ impl<R: Runtime> Member<R> {
 
 fn timing() -> Config {
     let (hold, heartbeat) = (Duration::from_millis(300), Duration::from_millis(30));
-    Config::new(Options { hold, lease: None, drift_ppm: 1000, heartbeat }).expect("numbers that fit")
+    Config::new(Options::new(hold, 1000).with_heartbeat(heartbeat)).expect("numbers that fit")
 }
 
 /// Starts a cluster and waits until one node leads it, which comes first.

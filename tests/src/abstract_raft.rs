@@ -166,9 +166,9 @@ pub struct Node {
 impl Node {
     /// A node that has run for so long that the hold of its start is over, in term 0 with an empty log.
     pub fn settled(id: NodeId, rules: &Rules, now: Reading) -> Node {
-        let mut grantor = Grantor::restarted(rules.config, Duration::ZERO, now);
+        let mut grantor = Grantor::new(rules.config, Duration::ZERO, now);
         let later = now.map(|now| now.plus(rules.config.hold()));
-        assert!(grantor.may_elect(later, None), "a hold ends when it is over");
+        assert!(grantor.may_vote_or_campaign(later, None), "a hold ends when it is over");
         Node {
             id,
             term: 0,
@@ -252,7 +252,7 @@ impl Node {
                 // An echo that counts for nothing, and a question whose answer nobody acts on.
                 let nothing = Event::Acked { from: 0, round: TermRound { term: 0, round: 0 } };
                 self.holder.handle_event(now, nothing, cell);
-                self.grantor.may_elect(now, None);
+                self.grantor.may_vote_or_campaign(now, None);
             }
             Input::OpenRound => self.holder.open_round(now, cell),
             Input::Campaign => self.campaign(now, rules, &mut out),
@@ -363,7 +363,7 @@ impl Node {
     }
 
     fn may_elect(&mut self, now: Reading, release: Option<Release>, rules: &Rules) -> bool {
-        let may = self.grantor.may_elect(now, release);
+        let may = self.grantor.may_vote_or_campaign(now, release);
         let lifted = rules.broken == Some(Broken::ReleaseLiftsEverything) && release.is_some();
         may || lifted && self.grantor.restart_hold_is_over()
     }
@@ -444,7 +444,7 @@ impl Node {
             Some(Broken::RestartForgetsHold) => {
                 Node::settled(self.id, rules, Some(crate::exploration::LONG_AGO)).grantor
             }
-            _ => Grantor::restarted(rules.config, Duration::ZERO, now),
+            _ => Grantor::new(rules.config, Duration::ZERO, now),
         };
     }
 

@@ -108,13 +108,14 @@ impl TestedHolder {
         let now = self.seen(now);
         let before = self.lease_until();
         let quorum_round = self.real.quorum_round();
-        match (self.broken, event) {
+        let reported = match (self.broken, event) {
             (Some(Broken::NoReleaseMark), Event::TransferStarted | Event::TransferEnded) => return,
             (Some(Broken::BarrierNotAwaited), Event::Elected { term, voters, commit, .. }) => {
-                self.real.handle_event(now, Event::Elected { term, voters, barrier: commit, commit }, cell);
+                Event::Elected { term, voters, barrier: commit, commit }
             }
-            _ => self.real.handle_event(now, event, cell),
-        }
+            _ => event,
+        };
+        self.real.handle_event(now, reported, cell).expect("the abstract Raft reports its role first");
         match (self.broken, event) {
             (_, Event::Elected { .. } | Event::Deposed) => (self.stretched, self.before_transfer) = (None, None),
             (Some(Broken::AnchoredAtReceipt), Event::Acked { .. }) if self.real.quorum_round() > quorum_round => {

@@ -19,7 +19,7 @@ const FOUNDATION: Position = Position { term: 1, index: 1 };
 
 /// The timing of every node unless the story says otherwise.
 pub fn timing() -> Config {
-    Config::new(Timing { hold: HOLD, lease: None, drift_ppm: 1000, heartbeat: HEARTBEAT }).expect("it fits together")
+    Config::new(Timing::new(HOLD, 1000).with_heartbeat(HEARTBEAT)).expect("it fits together")
 }
 
 /// One node: a replica, its cell, its disk and its clock.

@@ -67,8 +67,7 @@ impl<R: Runtime> Plan<R> {
         middleware: impl FnOnce(Arc<Transport<R>>) -> Arc<dyn Links>,
     ) -> Handle<List> {
         let Plan { node, seed, addresses, listener, hold, reads, clock } = self;
-        let timing = Timing { hold, lease: None, drift_ppm: 1000, heartbeat: hold / 10 };
-        let config = Config::new(timing).expect("it fits together");
+        let config = Config::new(Timing::new(hold, 1000)).expect("it fits together");
         let founders = addresses.keys().copied().collect();
         let peers = addresses.into_iter().filter(|(peer, _)| *peer != node).collect();
         let links = TransportOptions { node, cluster: "driven".to_owned(), boot: node, config, peers, listener };

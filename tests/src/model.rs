@@ -242,6 +242,7 @@ impl Process {
                 self.lead().transfer = false;
                 self.open(now);
             }
+            other => unreachable!("the model has no rule for {other:?}"),
         }
     }
 

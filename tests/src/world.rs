@@ -116,7 +116,7 @@ pub fn timing() -> Config {
 /// The usual timing but for hold and lease, in milliseconds.
 pub fn timing_of(hold: u64, lease: u64) -> Config {
     let [hold, lease, heartbeat] = [hold, lease, 100.min(lease / 2)].map(Duration::from_millis);
-    Config::new(Options { hold, lease: Some(lease), drift_ppm: 1000, heartbeat }).expect("they fit together")
+    Config::new(Options::new(hold, 1000).with_lease(lease).with_heartbeat(heartbeat)).expect("they fit together")
 }
 
 impl World {
@@ -506,7 +506,7 @@ impl World {
     pub fn meet(&self, one: NodeId, other: NodeId) -> bool {
         let (one, other) = (self.places[&one].config, self.places[&other].config);
         !self.has(Rule::PeersCheckHolds)
-            || one.accept_peer(other.terms()).is_ok() && other.accept_peer(one.terms()).is_ok()
+            || one.accept_peer(other.timing()).is_ok() && other.accept_peer(one.timing()).is_ok()
     }
 
     /// Something must hold.

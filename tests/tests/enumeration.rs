@@ -21,13 +21,10 @@ const LEADER_SLOW: u8 = 0b110;
 /// A hold of two fast ticks, and the lease it covers: two slow ones, to the nanosecond.
 fn rules(configurations: &[&[u64]], broken: Option<Broken>) -> Rules {
     let ignored = broken == Some(Broken::DriftIgnored);
-    let config = Config::new(Options {
-        hold: Duration::from_nanos(2 * FAST_TICK),
-        lease: Some(Duration::from_nanos(if ignored { 2 * FAST_TICK } else { 2 * SLOW_TICK })),
-        drift_ppm: if ignored { 0 } else { DRIFT_PPM },
-        heartbeat: Duration::from_nanos(1),
-    })
-    .expect("the longest lease that the hold covers");
+    let options = Options::new(Duration::from_nanos(2 * FAST_TICK), if ignored { 0 } else { DRIFT_PPM })
+        .with_lease(Duration::from_nanos(if ignored { 2 * FAST_TICK } else { 2 * SLOW_TICK }))
+        .with_heartbeat(Duration::from_nanos(1));
+    let config = Config::new(options).expect("the longest lease that the hold covers");
     Rules { config, configurations: configurations.iter().map(|voters| voters.to_vec()).collect(), broken }
 }
 

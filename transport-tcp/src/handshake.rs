@@ -12,7 +12,7 @@
 
 use crate::lane;
 use futures::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use leasehold_core::{Config, NodeId, NotCovered, Terms};
+use leasehold_core::{Config, LeaseTiming, NodeId, NotCovered};
 use leasehold_node::ports::Lane;
 use std::collections::BTreeSet;
 use std::io;
@@ -68,7 +68,7 @@ pub struct Hello {
     pub to: NodeId,
     pub boot: u64,
     pub lane: Lane,
-    pub terms: Terms,
+    pub timing: LeaseTiming,
     pub cluster: String,
 }
 
@@ -84,8 +84,8 @@ pub struct Identity {
 
 impl Identity {
     fn hello(&self, to: NodeId, lane: Lane) -> Hello {
-        let (cluster, terms) = (self.cluster.clone(), self.config.terms());
-        Hello { from: self.node, to, boot: self.boot, lane, terms, cluster }
+        let (cluster, timing) = (self.cluster.clone(), self.config.timing());
+        Hello { from: self.node, to, boot: self.boot, lane, timing, cluster }
     }
 
     /// Checks what both sides check of the other.
@@ -100,7 +100,7 @@ impl Identity {
         if !self.peers.contains(&hello.from) {
             return Err(HandshakeError::Unknown { theirs: hello.from });
         }
-        self.config.accept_peer(hello.terms).map_err(HandshakeError::NotCovered)
+        self.config.accept_peer(hello.timing).map_err(HandshakeError::NotCovered)
     }
 
     fn check_dialer(&self, hello: &Hello) -> Result<(), HandshakeError> {
@@ -198,9 +198,9 @@ fn encode(hello: &Hello, reason: &str) -> Vec<u8> {
     body.extend_from_slice(&hello.to.to_le_bytes());
     body.extend_from_slice(&hello.boot.to_le_bytes());
     body.push(lane::number(hello.lane));
-    body.extend_from_slice(&hello.terms.hold_nanos.to_le_bytes());
-    body.extend_from_slice(&hello.terms.lease_nanos.to_le_bytes());
-    body.extend_from_slice(&hello.terms.drift_ppm.to_le_bytes());
+    body.extend_from_slice(&hello.timing.hold_nanos.to_le_bytes());
+    body.extend_from_slice(&hello.timing.lease_nanos.to_le_bytes());
+    body.extend_from_slice(&hello.timing.drift_ppm.to_le_bytes());
     body.push(u8::try_from(hello.cluster.len()).expect("the name's length was checked at the start"));
     body.extend_from_slice(hello.cluster.as_bytes());
     body.extend_from_slice(&u16::try_from(reason.len()).expect("it was truncated above").to_le_bytes());
@@ -241,8 +241,8 @@ fn decode(mut bytes: &[u8]) -> Option<(Hello, String)> {
     if !bytes.is_empty() || cluster.len() > MAX_CLUSTER_BYTES {
         return None;
     }
-    let terms = Terms { hold_nanos, lease_nanos, drift_ppm };
-    Some((Hello { from, to, boot, lane, terms, cluster }, reason))
+    let timing = LeaseTiming { hold_nanos, lease_nanos, drift_ppm };
+    Some((Hello { from, to, boot, lane, timing, cluster }, reason))
 }
 
 #[cfg(test)]
@@ -255,7 +255,7 @@ mod tests {
 
     fn config(hold: u64) -> Config {
         let (hold, heartbeat) = (Duration::from_millis(hold), Duration::from_millis(10));
-        Config::new(Options { hold, lease: None, drift_ppm: 100, heartbeat }).expect("a valid configuration")
+        Config::new(Options::new(hold, 100).with_heartbeat(heartbeat)).expect("a valid configuration")
     }
 
     fn node(node: NodeId) -> Identity {

@@ -75,7 +75,7 @@ struct Plan {
 impl Plan {
     async fn start(self, runtime: &TokioRuntime, listener: <TokioRuntime as Runtime>::Listener) -> Node {
         let (hold, heartbeat) = (Duration::from_millis(self.hold), Duration::from_millis(10));
-        let config = Config::new(Options { hold, lease: None, drift_ppm: 100, heartbeat }).expect("a valid config");
+        let config = Config::new(Options::new(hold, 100).with_heartbeat(heartbeat)).expect("a valid config");
         let mut options = TransportOptions::new(self.node, self.cluster, config, listener);
         options.peers = self.peers;
         let (sender, received) = async_channel::unbounded();
@@ -437,7 +437,7 @@ fn rejects_invalid_options() {
         ] {
             let (listener, address) = listen(&runtime, "127.0.0.1:0").await;
             let (hold, heartbeat) = (Duration::from_secs(1), Duration::from_millis(10));
-            let config = Config::new(Options { hold, lease: None, drift_ppm: 0, heartbeat }).expect("a valid config");
+            let config = Config::new(Options::new(hold, 0).with_heartbeat(heartbeat)).expect("a valid config");
             let mut options = TransportOptions::new(node, cluster, config, listener);
             options.peers = BTreeMap::from([(peer, address)]);
             let (sender, _) = async_channel::unbounded();

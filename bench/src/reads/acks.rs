@@ -37,12 +37,7 @@ pub(super) struct Waiting {
 
 impl Waiting {
     pub(super) fn of(voters: u64) -> Result<Waiting, String> {
-        let options = Options {
-            hold: Duration::from_secs(1),
-            lease: None,
-            drift_ppm: 1000,
-            heartbeat: Duration::from_millis(100),
-        };
+        let options = Options::new(Duration::from_secs(1), 1000);
         let config = Config::new(options).map_err(|error| error.to_string())?;
         let ids: Vec<NodeId> = (1..=voters).collect();
         let all = Voters::simple(&ids).map_err(|error| error.to_string())?;
@@ -54,7 +49,7 @@ impl Waiting {
             voters,
         };
         let elected = Event::Elected { term: TERM, voters: all, barrier: 1, commit: 1 };
-        waiting.holder.handle_event(at(1000), elected, &waiting.cell);
+        waiting.holder.handle_event(at(1000), elected, &waiting.cell).expect("the node leads");
         while waiting.holder.poll_action().is_some() {}
         // As full as its memory of rounds gets.
         for round in 2..100 {
@@ -77,7 +72,7 @@ impl Waiting {
 #[inline]
 pub(super) fn acknowledge(holder: &mut Holder, voters: u64, round: TermRound, now: Reading, cell: &LeaseCell) {
     for from in 2..=voters {
-        holder.handle_event(black_box(now), black_box(Event::Acked { from, round }), cell);
+        holder.handle_event(black_box(now), black_box(Event::Acked { from, round }), cell).expect("the node leads");
     }
 }
 

@@ -7,6 +7,7 @@ use core::time::Duration;
 
 /// A line that is not one of a trace. Whoever reads the file adds the line's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Malformed {
     /// The column, from 1, of the first character that cannot be.
     pub column: usize,
@@ -128,7 +129,7 @@ impl<'a> Words<'a> {
     fn start(&mut self) -> Result<Input, Malformed> {
         let from = self.rest;
         let hold = self.span("hold=")?;
-        let lease = Some(self.span("lease=")?);
+        let lease = self.span("lease=")?;
         let word = self.next();
         let drift = word.strip_prefix("drift=").and_then(|word| word.strip_suffix("ppm"));
         let Some(drift_ppm) = drift.and_then(|drift| drift.parse().ok()) else {
@@ -136,7 +137,7 @@ impl<'a> Words<'a> {
         };
         let heartbeat = self.span("heartbeat=")?;
         let longest_hold = self.span("longest=")?;
-        match Config::new(Options { hold, lease, drift_ppm, heartbeat }) {
+        match Config::new(Options::new(hold, drift_ppm).with_lease(lease).with_heartbeat(heartbeat)) {
             Ok(config) => Ok(Input::Start { config, longest_hold }),
             Err(_) => self.wrong(from.trim_start(), "a hold, lease, drift and heartbeat that fit together"),
         }

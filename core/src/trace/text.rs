@@ -172,7 +172,7 @@ impl fmt::Display for Input {
         match self {
             Input::Start { config, longest_hold } => {
                 let (hold, lease, heartbeat) = (span(config.hold()), span(config.lease()), span(config.heartbeat()));
-                let (drift, longest) = (config.terms().drift_ppm, span(*longest_hold));
+                let (drift, longest) = (config.timing().drift_ppm, span(*longest_hold));
                 write!(f, "start hold={hold} lease={lease} drift={drift}ppm heartbeat={heartbeat} longest={longest}")
             }
             Input::Event(Event::Elected { term, voters, barrier, commit }) => {

@@ -124,12 +124,8 @@ impl ServeArguments {
         if self.cluster.is_empty() || self.cluster.len() > LONGEST_CLUSTER {
             return Err(BadFlags::Cluster);
         }
-        let timing = Config::new(leasehold_core::Options {
-            hold: Duration::from_millis(self.hold_ms),
-            lease: None,
-            drift_ppm: self.drift_ppm,
-            heartbeat: Duration::from_millis(self.heartbeat_ms),
-        })?;
+        let timing = leasehold_core::Options::new(Duration::from_millis(self.hold_ms), self.drift_ppm);
+        let timing = Config::new(timing.with_heartbeat(Duration::from_millis(self.heartbeat_ms)))?;
         Ok(NodeOptions {
             node: self.id,
             cluster: self.cluster,

@@ -108,13 +108,7 @@ pub(super) fn data_dir(folder: &Path, node: NodeId) -> PathBuf {
 
 impl<R: Kill> Cluster<R> {
     pub(super) fn start(folder: &Path, places: &[Place]) -> Result<Cluster<R>, ClusterError> {
-        let timing = Config::new(Options {
-            hold: Duration::from_secs(1),
-            lease: None,
-            drift_ppm: 1_000,
-            heartbeat: Duration::from_millis(100),
-        })
-        .expect("these fit together");
+        let timing = Config::new(Options::new(Duration::from_secs(1), 1_000)).expect("these fit together");
         let peers: BTreeMap<_, _> = places.iter().map(|place| (place.node, address(place.peer_port))).collect();
         let mut cluster = Cluster { members: BTreeMap::new() };
         for place in places {

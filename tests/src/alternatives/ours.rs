@@ -196,7 +196,7 @@ impl Subject for Ours {
         let usual = timing();
         let hold = HOLD / shortened;
         let heartbeat = usual.heartbeat() / shortened;
-        let config = Config::new(Options { hold, lease: None, drift_ppm: 1000, heartbeat }).expect("it fits together");
+        let config = Config::new(Options::new(hold, 1000).with_heartbeat(heartbeat)).expect("it fits together");
         self.cluster.kill(id);
         self.look_after_reads();
         self.cluster.start(id, config);

@@ -102,9 +102,9 @@ pub fn handshakes(bytes: &[u8]) {
                 hello.to == 2 && [1, 3].contains(&hello.from) && hello.cluster == "fuzz" && read <= LONGEST,
                 "{hello:?}"
             );
-            let Hello { boot, lane, terms, .. } = hello;
-            assert!(node(2).config.accept_peer(terms).is_ok(), "its hold covers our lease");
-            if terms == node(1).config.terms() && boot == node(hello.from).boot {
+            let Hello { boot, lane, timing, .. } = hello;
+            assert!(node(2).config.accept_peer(timing).is_ok(), "its hold covers our lease");
+            if timing == node(1).config.timing() && boot == node(hello.from).boot {
                 let mut wire = Wire::of(&[], 1);
                 let _ = node(hello.from).dial(&mut wire, 2, lane).now_or_never().expect("nothing is waited for");
                 assert_eq!(wire.written[8..wire.written.len() - 2], bytes[8..wire.written.len() - 2], "it was said so");
@@ -144,7 +144,7 @@ fn dial(from: NodeId, to: NodeId, answer: &[u8], piece: usize) -> (Result<(), St
 
 fn node(node: NodeId) -> Identity {
     let (hold, heartbeat) = (Duration::from_secs(1), Duration::from_millis(100));
-    let config = Config::new(Options { hold, lease: None, drift_ppm: 1000, heartbeat }).expect("it fits together");
+    let config = Config::new(Options::new(hold, 1000).with_heartbeat(heartbeat)).expect("it fits together");
     let peers = [1, 2, 3].into_iter().filter(|peer| *peer != node).collect();
     Identity { node, cluster: "fuzz".to_owned(), boot: node, config, peers }
 }

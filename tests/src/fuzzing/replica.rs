@@ -54,7 +54,7 @@ struct World {
 
 fn replica(disk: PersistentState, longest_hold: Duration, now: Reading, cell: Arc<LeaseCell>) -> Replica {
     let (hold, heartbeat) = (Duration::from_secs(1), Duration::from_millis(100));
-    let config = Config::new(Timing { hold, lease: None, drift_ppm: 1000, heartbeat }).expect("it fits together");
+    let config = Config::new(Timing::new(hold, 1000).with_heartbeat(heartbeat)).expect("it fits together");
     let mut options = Options::new(OWN, config, 7);
     options.record = true;
     Replica::new(options, disk, longest_hold, now, cell).expect("a replica from what its predecessor wrote")

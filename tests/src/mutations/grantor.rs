@@ -179,7 +179,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "a node restarted with a shorter hold breaks the longer promise of its predecessor",
         edits: &[Edit {
             file: GRANTOR,
-            find: "pub fn restarted(config: Config, longest_hold: Duration, now: Reading) -> Grantor {",
+            find: "pub fn new(config: Config, longest_hold: Duration, now: Reading) -> Grantor {",
             with: "$it let longest_hold = if $on { Duration::ZERO } else { longest_hold };",
         }],
         noticed_by: By::Soak,

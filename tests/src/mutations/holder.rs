@@ -163,7 +163,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             file: HOLDER,
             find: "if self.count_ack(from, round) || !steady {",
             with: "let moved = self.count_ack(from, round); \
-                   if $on && moved && let Some(round) = self.quorum_round() { self.stamps.void(); self.stamps.stamp(round, now); } \
+                   if $on && moved && let Some(round) = self.quorum_round() { self.stamps.clear(); self.stamps.stamp(round, now); } \
                    if moved || !steady {",
         }],
         noticed_by: By::Soak,
@@ -231,8 +231,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             },
             Edit {
                 file: HOLDER,
-                find: "self.sent = true; self.stamps.void();",
-                with: "self.sent = true; if !$on { self.stamps.void(); }",
+                find: "self.sent = true; self.stamps.clear();",
+                with: "self.sent = true; if !$on { self.stamps.clear(); }",
             },
             Edit { file: HOLDER, find: "released: self.newest,", with: "released: if $on { 0 } else { self.newest }," },
         ],
@@ -348,7 +348,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit { file: ACKS, find: "pub(crate) fn none(voters: Voters) -> Acks {", with: FORCED },
             Edit {
                 file: HOLDER,
-                find: "leading.acks = leading.acks.under(voters);",
+                find: "leading.acks = leading.acks.with_voters(voters);",
                 with: "let before = leading.acks.quorum_round(); $it if $on { leading.acks.force(before); }",
             },
         ],
@@ -406,8 +406,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "a leader that voted for another can still be read from",
         edits: &[Edit {
             file: HOLDER,
-            find: "self.handle_change(now, event);",
-            with: "$it if $on && event == Event::Deposed { return; }",
+            find: "self.handle_change(now, event)?;",
+            with: "$it if $on && event == Event::Deposed { return Ok(()); }",
         }],
         noticed_by: By::Soak,
     },

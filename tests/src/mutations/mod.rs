@@ -74,8 +74,8 @@ pub fn all() -> impl Iterator<Item = &'static Mutation> {
 }
 
 const HOLDER: &str = "core/src/holder.rs";
-const STAMPS: &str = "core/src/stamps.rs";
-const ACKS: &str = "core/src/acks.rs";
+const STAMPS: &str = "core/src/holder/stamps.rs";
+const ACKS: &str = "core/src/holder/acks.rs";
 const CELL: &str = "core/src/cell.rs";
 const TIME: &str = "core/src/time.rs";
 const CONFIG: &str = "core/src/config.rs";

@@ -119,7 +119,7 @@ pub const WITHOUT: &[(&str, &str)] = &[
     (
         "Holder 3: removed is forgotten",
         "a voter's round lives in its place in the configuration: there is nowhere to remember a node that has none. \
-         `a_removed_voter_is_forgotten_even_if_it_returns` in `core/src/acks.rs`",
+         `a_removed_voter_is_forgotten_even_if_it_returns` in `core/src/holder/acks.rs`",
     ),
     (
         "Grantor 1: never lower",

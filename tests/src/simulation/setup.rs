@@ -269,8 +269,9 @@ pub(super) fn rate(dice: &mut Dice, drift_ppm: u32, clocks: Clocks) -> i64 {
 /// What a rolling restart from one timing to another goes through, and both ends. Holds are lengthened before leases are.
 fn timings(dice: &mut Dice, hold: Nanos, heartbeat: Nanos, drift_ppm: u32) -> Vec<Config> {
     let timing = |hold: Nanos, lease: Option<Duration>| {
-        let timing =
-            Timing { hold: Duration::from_nanos(hold), lease, drift_ppm, heartbeat: Duration::from_nanos(heartbeat) };
+        let longest =
+            Timing::new(Duration::from_nanos(hold), drift_ppm).with_heartbeat(Duration::from_nanos(heartbeat));
+        let timing = lease.map_or(longest, |lease| longest.with_lease(lease));
         Config::new(timing).expect("a timing that fits together")
     };
     let here = timing(hold, dice.chance(300_000).then(|| Duration::from_nanos(dice.between(hold / 2, hold * 9 / 10))));

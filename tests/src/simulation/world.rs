@@ -382,7 +382,7 @@ impl World {
         let (theirs, ours) =
             (&self.setup.timings[from_timing as usize], &self.setup.timings[self.nodes[node].timing as usize]);
         if from_timing != self.nodes[node].timing
-            && (ours.accept_peer(theirs.terms()).is_err() || theirs.accept_peer(ours.terms()).is_err())
+            && (ours.accept_peer(theirs.timing()).is_err() || theirs.accept_peer(ours.timing()).is_err())
         {
             return self.marks.reach(Mark::PeersRefusedEachOther);
         }

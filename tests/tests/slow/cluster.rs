@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const CLUSTER: &str = "slow";
 
 pub(crate) fn timing() -> Config {
-    let timing = Timing { hold: HOLD, lease: None, drift_ppm: 1000, heartbeat: HOLD / 10 };
+    let timing = Timing::new(HOLD, 1000);
     Config::new(timing).expect("it fits together")
 }
 

@@ -77,15 +77,15 @@ fn announce_too_much(address: SocketAddr, hello: &[u8]) {
 
 /// What a node says first; see the transport's handshake.
 fn hello(from: NodeId, to: NodeId, lane: u8) -> Vec<u8> {
-    let terms = timing().terms();
+    let timing = timing().timing();
     let mut body = Vec::new();
     for number in [from, to, 4711] {
         body.extend_from_slice(&number.to_le_bytes());
     }
     body.push(lane);
-    body.extend_from_slice(&terms.hold_nanos.to_le_bytes());
-    body.extend_from_slice(&terms.lease_nanos.to_le_bytes());
-    body.extend_from_slice(&terms.drift_ppm.to_le_bytes());
+    body.extend_from_slice(&timing.hold_nanos.to_le_bytes());
+    body.extend_from_slice(&timing.lease_nanos.to_le_bytes());
+    body.extend_from_slice(&timing.drift_ppm.to_le_bytes());
     body.push(CLUSTER.len() as u8);
     body.extend_from_slice(CLUSTER.as_bytes());
     body.extend_from_slice(&[0, 0]);

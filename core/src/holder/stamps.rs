@@ -34,7 +34,7 @@ impl Stamps {
     }
 
     /// Forgets every stamp: rounds opened so far give no lease.
-    pub(crate) fn void(&mut self) {
+    pub(crate) fn clear(&mut self) {
         *self = Stamps::new(self.share * SHARES_PER_LEASE);
     }
 
@@ -52,7 +52,7 @@ impl Stamps {
     }
 
     /// A time no later than the opening of `round`; `None` if it is older than the ring or was opened before the last
-    /// [`void`](Stamps::void).
+    /// [`clear`](Stamps::clear).
     pub(crate) fn opened(&self, round: Round) -> Option<Instant> {
         self.newest_first().find(|stamp| stamp.first <= round).map(|stamp| stamp.at)
     }
@@ -104,10 +104,10 @@ mod tests {
     }
 
     #[test]
-    fn voided_rounds_have_no_anchor_and_later_ones_do() {
+    fn cleared_rounds_have_no_anchor_and_later_ones_do() {
         let mut stamps = Stamps::new(Duration::from_millis(320));
         stamps.stamp(1, at(100));
-        stamps.void();
+        stamps.clear();
         stamps.stamp(2, None);
         assert_eq!(stamps.opened(2), None);
         stamps.stamp(3, at(40));

@@ -70,7 +70,7 @@ impl Acks {
     }
 
     /// The same acknowledgements under other voters: those of nodes that are no longer voters are forgotten for good.
-    pub(crate) fn under(&self, voters: Voters) -> Acks {
+    pub(crate) fn with_voters(&self, voters: Voters) -> Acks {
         let mut acks = Acks::none(voters);
         for id in voters.incoming().iter().chain(voters.outgoing()) {
             // A voter of both halves is in the second one's turn already noted.
@@ -195,7 +195,7 @@ mod tests {
         let mut acks = Acks::none(three);
         acks.note(1, 9, 0);
         acks.note(2, 9, 0);
-        let back = acks.under(Voters::simple(&[1]).unwrap()).under(three);
+        let back = acks.with_voters(Voters::simple(&[1]).unwrap()).with_voters(three);
         assert_eq!(back.newest_of(1), Some(9));
         assert_eq!(back.newest_of(2), Some(0));
         assert_eq!(back.quorum_round(), 0);
