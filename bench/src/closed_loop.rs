@@ -7,6 +7,7 @@ pub(crate) mod resp;
 
 use crate::stopwatch::Stopwatch;
 use hdrhistogram::Histogram;
+use leasehold_testing::dice::Dice;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
@@ -97,14 +98,10 @@ async fn ask_again_and_again<C: Connection>(
 ) -> Result<(Histogram<u64>, Histogram<u64>), String> {
     let (mut gets, mut sets) = (histogram()?, histogram()?);
     let keys: Vec<String> = (0..KEYS).map(key).collect();
-    let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut dice = Dice::new(seed, 0);
     loop {
-        // Xorshift.
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        let key = &keys[(random % KEYS) as usize];
-        let writes = (random >> 32) % 100 < u64::from(load.writes);
+        let key = &keys[dice.index(keys.len())];
+        let writes = dice.below(100) < u64::from(load.writes);
         let asked = watch.elapsed();
         if writes {
             connection.set(key).await?;

@@ -9,7 +9,7 @@
 use crate::report::{Report, Row};
 use leasehold_core::NodeId;
 use leasehold_raft::Role;
-use leasehold_tests::cluster::{Cluster, timing};
+use leasehold_testing::cluster::{Cluster, timing};
 use std::collections::BTreeMap;
 use std::time::Duration;
 

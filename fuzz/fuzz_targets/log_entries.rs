@@ -1,8 +1,8 @@
 #![no_main]
 
-use leasehold_tests::fuzzing::{self, Counting};
+use leasehold_fuzzing::Counting;
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzzing::log_entries(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| leasehold_fuzzing::log_entries(bytes));

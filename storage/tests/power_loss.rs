@@ -6,21 +6,12 @@ use bytes::Bytes;
 use leasehold_node::ports::{Applied, Batch, Change, Disk, Record, Recovered};
 use leasehold_raft::wire::{Entry, HardState, Membership, Payload};
 use leasehold_storage::{OpenError, Storage};
+use leasehold_testing::dice::Dice;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use support::*;
 use tempfile::TempDir;
-
-/// A small generator: the same disks fail in the same way every time.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % limit
-    }
-}
 
 /// Something in every table: entry `index` appended and applied, and a value of `length` under two keys.
 fn step(index: u64, length: usize) -> Batch {
@@ -109,7 +100,7 @@ fn a_journal_that_ends_anywhere_in_a_commit_holds_the_commits_before() {
 
 #[test]
 fn a_commit_whose_sectors_were_written_in_any_order_is_there_as_a_whole_or_not_at_all() {
-    let mut dice = Dice(7);
+    let mut dice = Dice::new(7, 0);
     let (mut none, mut all) = (0, 0);
     for reopened in [false, true] {
         let history = History::of(&[40, 9_000, 100, 30_000, 2_000, 20, 5_000, 700], reopened);
@@ -142,7 +133,7 @@ fn a_commit_whose_sectors_were_written_in_any_order_is_there_as_a_whole_or_not_a
 
 #[test]
 fn a_power_loss_after_a_commit_takes_nothing_of_it_whatever_comes_after() {
-    let mut dice = Dice(11);
+    let mut dice = Dice::new(11, 0);
     let history = History::of(&[40, 3_000, 100, 700], false);
     for number in 1..=history.commits() {
         for round in 0..12 {

@@ -1,6 +1,6 @@
 //! A cluster of real replicas, watched: whatever changes is written down, as a story that can be read.
 
-use crate::cluster::Cluster;
+use leasehold_testing::cluster::Cluster;
 use crate::world::{Broken, Told};
 use leasehold_core::{NodeId, Term};
 use leasehold_raft::{Role, Statistics};

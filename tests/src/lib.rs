@@ -3,10 +3,8 @@
 pub mod abstract_raft;
 pub mod alternatives;
 pub mod broken;
-pub mod cluster;
 pub mod driven;
 pub mod exploration;
-pub mod fuzzing;
 pub mod journal;
 pub mod linearizability;
 pub mod model;

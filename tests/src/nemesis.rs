@@ -6,7 +6,6 @@
 //! [`linearizability`](crate::linearizability). The same seed makes the same choices in the same order. What processes, sockets
 //! and schedulers make of them is theirs, so a replay is likely, not certain, to show the same.
 
-mod dice;
 mod faketime;
 mod faults;
 mod rig;
@@ -14,13 +13,13 @@ mod session;
 mod summary;
 mod workload;
 
-pub use dice::Dice;
 pub use faketime::Faketime;
 pub use faults::Fault;
 pub use rig::{Direction, Rig};
 pub use summary::Summary;
 pub use workload::Outcomes;
 
+use leasehold_testing::dice::Dice;
 use std::fmt;
 use std::time::Duration;
 
@@ -65,7 +64,7 @@ pub struct Options {
 /// When a process does not start, panics, or answers what is no answer.
 pub fn run(options: &Options) -> Summary {
     eprintln!("nemesis on {} with seed {}", options.runtime, options.seed);
-    let mut dice = Dice::new(options.seed);
+    let mut dice = Dice::new(options.seed, 0);
     let (faketime, skipped) = match (options.faults.contains(&Fault::ClockRate), options.runtime) {
         (false, _) => (None, None),
         // smol sleeps on a futex until an absolute time, which the library fakes for who reads it and not for who waits for it.

@@ -7,8 +7,8 @@
 //!
 //! Two threads carry each direction of each connection: one reads and says when each chunk may go on, one writes it then.
 
-use crate::nemesis::Dice;
 use crate::processes::now;
+use leasehold_testing::dice::Dice;
 use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
@@ -80,7 +80,7 @@ impl Proxy {
             let listener = TcpListener::bind("127.0.0.1:0")?;
             let address = listener.local_addr()?;
             let way = Way { there: link.clone(), back: links[&(to, from)].clone(), target: nodes[&to] };
-            let dice = Dice::new(from << 32 | to);
+            let dice = Dice::new(from, to);
             proxy.doors.insert((from, to), Door { address, link: link.clone() });
             spawn(format!("proxy {from}>{to}"), move || way.accept(&listener, dice))?;
         }

@@ -1,7 +1,7 @@
 //! Nodes that join one after the other.
 
 use leasehold_raft::wire::{Change, Step, Transition};
-use leasehold_tests::cluster::Cluster;
+use leasehold_testing::cluster::Cluster;
 
 #[test]
 fn a_second_node_joins_after_a_snapshot_was_made_for_the_first() {

@@ -8,6 +8,7 @@ use leasehold_core::{
     Config, Event, Grantor, Holder, Instant, LeaseCell, NodeId, Options, Reading, Round, Term, TermRound, Ticket,
     Voters,
 };
+use leasehold_testing::dice::Dice;
 use leasehold_tests::abstract_raft::{Input, Message, Node, Output, Rules};
 use leasehold_tests::broken::Broken;
 use quickcheck::{Gen, QuickCheck, TestResult};
@@ -29,24 +30,6 @@ fn check(runs: u64, length: usize, property: fn(Vec<u32>) -> TestResult) {
             assert!(!property(case).is_failure(), "the case still fails");
         }
         Err(_) => QuickCheck::new().rng(Gen::new(length)).tests(runs).quickcheck(property),
-    }
-}
-
-/// Takes decisions from one number of a case.
-struct Choice(u64);
-
-impl Choice {
-    /// One of `count`.
-    fn of(&mut self, count: usize) -> usize {
-        // A step of splitmix64: nearby numbers decide differently.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed >> 32) as usize % count
-    }
-
-    fn one_in(&mut self, count: usize) -> bool {
-        self.of(count) == 0
     }
 }
 
@@ -110,18 +93,18 @@ impl World {
     /// Runs a whole case. What must hold is asserted along the way.
     fn run(&mut self, case: &[u32]) {
         for number in case {
-            self.happen(&mut Choice(u64::from(*number)));
+            self.happen(&mut Dice::new(u64::from(*number), 0));
             self.check();
         }
     }
 
-    fn happen(&mut self, choice: &mut Choice) {
-        let at = choice.of(self.machines.len());
-        match choice.of(60) {
+    fn happen(&mut self, choice: &mut Dice) {
+        let at = choice.index(self.machines.len());
+        match choice.index(60) {
             0..25 if !self.sent.is_empty() => {
                 // The newest are the likeliest, but any may come again.
                 let recent = if choice.one_in(4) { self.sent.len() } else { self.sent.len().min(6) };
-                let message = self.sent[self.sent.len() - 1 - choice.of(recent)].clone();
+                let message = self.sent[self.sent.len() - 1 - choice.index(recent)].clone();
                 let to = match message {
                     Message::Ack { to, .. } | Message::CampaignNow { to, .. } => to as usize - 1,
                     _ => at,
@@ -133,7 +116,7 @@ impl World {
             48..52 => self.input(at, Input::OpenRound, choice),
             52..54 => self.park(at),
             54..56 => self.input(at, Input::Campaign, choice),
-            56 => self.input(at, Input::Transfer(choice.of(self.machines.len()) as NodeId + 1), choice),
+            56 => self.input(at, Input::Transfer(choice.index(self.machines.len()) as NodeId + 1), choice),
             57 => self.input(at, if choice.one_in(2) { Input::Abandon } else { Input::Change }, choice),
             // A process has no earlier reading to tell a wrong first one by.
             58 => self.sound_input(at, Input::Restart),
@@ -141,7 +124,7 @@ impl World {
                 let machine = &mut self.machines[at];
                 // While a clock fails nobody sees it step, and one that goes wrong unseen breaks the bound on its rate.
                 if choice.one_in(3) && !machine.failing {
-                    let by = choice.of(3000) as u64 * MILLIS + 1;
+                    let by = choice.index(3000) as u64 * MILLIS + 1;
                     machine.at = Instant::from_nanos(machine.at.awake_nanos() - by, machine.at.total_nanos() - by);
                 } else {
                     machine.failing = !machine.failing;
@@ -153,7 +136,7 @@ impl World {
     }
 
     /// Votes are counted, and what is appended: each may come late.
-    fn settle(&mut self, at: usize, choice: &mut Choice) {
+    fn settle(&mut self, at: usize, choice: &mut Dice) {
         let (id, term) = (at as NodeId + 1, self.machines[at].node.term());
         let mut votes = 0;
         let mut lengths = [0; 3];
@@ -171,11 +154,11 @@ impl World {
     }
 
     /// Time passes, for each clock at its own rate; one machine may be asleep meanwhile.
-    fn pass(&mut self, choice: &mut Choice) {
-        let elevenths = [1, 20, 100, 500][choice.of(4)] * MILLIS / 11;
-        let asleep = choice.of(30);
+    fn pass(&mut self, choice: &mut Dice) {
+        let elevenths = [1, 20, 100, 500][choice.index(4)] * MILLIS / 11;
+        let asleep = choice.index(30);
         for (at, machine) in self.machines.iter_mut().enumerate() {
-            let by = elevenths * (10 + choice.of(3) as u64);
+            let by = elevenths * (10 + choice.index(3) as u64);
             let awake = if at == asleep { 0 } else { by };
             machine.at = Instant::from_nanos(machine.at.awake_nanos() + awake, machine.at.total_nanos() + by);
         }
@@ -184,7 +167,7 @@ impl World {
         }
     }
 
-    fn input(&mut self, at: usize, input: Input, choice: &mut Choice) {
+    fn input(&mut self, at: usize, input: Input, choice: &mut Dice) {
         let machine = &mut self.machines[at];
         let mut now: Reading = (!machine.failing).then_some(machine.at);
         if choice.one_in(12) {
@@ -366,8 +349,8 @@ fn quorum_round(case: Vec<u32>) -> TestResult {
     let mut newest = 1;
     let mut acked = BTreeMap::from([(ME, newest)]);
     for number in case {
-        let mut choice = Choice(u64::from(number));
-        match choice.of(8) {
+        let mut choice = Dice::new(u64::from(number), 0);
+        match choice.index(8) {
             0 => {
                 for half in &mut halves {
                     *half = (1..=9).filter(|_| choice.one_in(2)).collect();
@@ -389,7 +372,7 @@ fn quorum_round(case: Vec<u32>) -> TestResult {
                 }
             }
             _ => {
-                let (from, round) = (choice.of(9) as NodeId + 1, choice.of(newest as usize + 2) as Round);
+                let (from, round) = (choice.index(9) as NodeId + 1, choice.index(newest as usize + 2) as Round);
                 if halves.concat().contains(&from) && round <= newest && round > 0 {
                     let before = acked.entry(from).or_insert(0);
                     *before = round.max(*before);
@@ -413,8 +396,8 @@ fn the_quorum_round_is_what_a_naive_count_finds() {
 
 /// A leader and two grantors that answer in time; before that, anything may have happened to the leader's clock.
 fn liveness(case: Vec<u32>) -> TestResult {
-    let mut choice = Choice(case.iter().fold(0, |all, number| all.rotate_left(7) ^ u64::from(*number)));
-    let heartbeat = Duration::from_micros(1 + choice.of(500_000) as u64);
+    let mut choice = Dice::new(case.iter().fold(0, |all, number| all.rotate_left(7) ^ u64::from(*number)), 0);
+    let heartbeat = Duration::from_micros(1 + choice.index(500_000) as u64);
     let options = Options::new(HOLD, DRIFT_PPM).with_lease(LEASE).with_heartbeat(heartbeat);
     let config = Config::new(options).expect("sound");
     let (mut holder, cell) = (Holder::new(1, config), LeaseCell::new());
@@ -424,15 +407,15 @@ fn liveness(case: Vec<u32>) -> TestResult {
         .handle_event(Some(now), Event::Elected { term: 1, voters, barrier: 1, commit: 1 }, &cell)
         .expect("the events keep the contract");
     for number in case {
-        let mut choice = Choice(u64::from(number));
-        match choice.of(4) {
+        let mut choice = Dice::new(u64::from(number), 0);
+        match choice.index(4) {
             0 => holder.handle_timeout(None, &cell),
             1 => {
-                now = Instant::from_nanos(now.awake_nanos() - choice.of(1 << 30) as u64, now.total_nanos());
+                now = Instant::from_nanos(now.awake_nanos() - choice.index(1 << 30) as u64, now.total_nanos());
                 holder.handle_timeout(Some(now), &cell);
             }
             _ => {
-                now = now.plus(Duration::from_nanos(choice.of(1 << 30) as u64));
+                now = now.plus(Duration::from_nanos(choice.index(1 << 30) as u64));
                 holder.handle_timeout(Some(now), &cell);
             }
         }
@@ -457,7 +440,7 @@ fn liveness(case: Vec<u32>) -> TestResult {
         }
         while let Some(action) = holder.poll_action() {
             if let leasehold_core::Action::SendRound(round) = action {
-                arriving = arriving.or(Some((step + choice.of(steps as usize / 2) as u32, round)));
+                arriving = arriving.or(Some((step + choice.index(steps as usize / 2) as u32, round)));
             }
         }
         if cell.try_read(Some(now)).is_some() {

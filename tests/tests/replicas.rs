@@ -3,7 +3,7 @@
 use leasehold_core::Read;
 use leasehold_raft::Role;
 use leasehold_raft::wire::{Change, MessageKind, Step, Transition};
-use leasehold_tests::cluster::{Cluster, HOLD};
+use leasehold_testing::cluster::{Cluster, HOLD};
 use std::time::Duration;
 
 #[test]
@@ -215,7 +215,7 @@ fn a_follower_behind_the_compacted_log_gets_a_snapshot() {
     }
     let commit = cluster.replica(leader).commit();
     cluster.with(leader, |replica, _| replica.compact(commit));
-    cluster.start(behind, leasehold_tests::cluster::timing());
+    cluster.start(behind, leasehold_testing::cluster::timing());
     cluster.run(Duration::from_secs(1));
     assert_eq!(cluster.applied(behind), ["one", "two", "three"]);
     cluster.propose(leader, "four").unwrap();

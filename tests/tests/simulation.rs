@@ -2,7 +2,7 @@
 
 use leasehold_raft::wire::{Change, MessageKind, Step, Transition};
 use leasehold_raft::{CampaignError, Role};
-use leasehold_tests::cluster::{Cluster, HOLD};
+use leasehold_testing::cluster::{Cluster, HOLD};
 use leasehold_tests::simulation::{Clocks, FailureKind, Options, Outcome, Soak, plan, run, shrink, soak};
 use std::time::Duration;
 
@@ -93,7 +93,7 @@ fn a_release_is_shown_again_with_later_requests_for_votes() {
     cluster.with(old, |replica, now| replica.transfer(now, target));
     let asked_at = cluster.now;
     let is = |kind| {
-        move |message: &leasehold_tests::cluster::InTransit| message.envelope.messages.iter().any(|m| m.kind == kind)
+        move |message: &leasehold_testing::cluster::InTransit| message.envelope.messages.iter().any(|m| m.kind == kind)
     };
     let campaign_now = cluster.intercept(is(MessageKind::TimeoutNow)).pop().expect("the target has caught up");
     cluster.isolate(old);

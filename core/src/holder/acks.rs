@@ -135,6 +135,8 @@ fn majority_round(rounds: &[Round]) -> Round {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand_xoshiro::SplitMix64;
+    use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 
     fn quorum_round(voters: Voters, acked: &[(NodeId, Round)]) -> Round {
         let mut acks = Acks::none(voters);
@@ -175,9 +177,9 @@ mod tests {
                 _ => Voters::joint(incoming, outgoing).unwrap(),
             };
             let mut acks = Acks::none(voters);
-            let mut draw = 1_u64;
+            let mut draws = SplitMix64::seed_from_u64(1);
             for turn in 0..4_000 {
-                draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let draw = draws.next_u64();
                 let id = 1 + (draw >> 33) % 7;
                 acks.note(id, turn / 8 + (draw >> 60), 0);
                 let mut counted = majority_round(&acks.rounds[0][..incoming.len()]);

@@ -6,8 +6,9 @@
 //! otherwise. Its random election timeouts are replaced by seeded ones from the range it would draw from.
 
 use super::{Answer, ClockFault, Founding, Kind, Links, NotExpressible, ReadId, Subject};
-use crate::cluster::{HEARTBEAT, HOLD};
 use leasehold_core::{Index, NodeId, Term};
+use leasehold_testing::cluster::{HEARTBEAT, HOLD};
+use leasehold_testing::dice::mix;
 use protobuf::Message as _;
 use raft::eraftpb::{
     ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState, Entry, EntryType, Message, MessageType,
@@ -459,12 +460,4 @@ fn kinds(message: &Message) -> [Kind; 1] {
         MsgAppendResponse | MsgHeartbeatResponse => Kind::Answer,
         _ => Kind::Lead,
     }]
-}
-
-/// A well-mixed number from a counter (the finalizer of SplitMix64).
-fn mix(seed: u64) -> u64 {
-    let mut mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }

@@ -1,11 +1,11 @@
 //! The product: real replicas, their holders and grantors, on the harness's disks, network and clocks.
 
 use super::{Answer, ClockFault, Founding, Kind, Links, NotExpressible, ReadId, Subject};
-use crate::cluster::{Cluster, HOLD, InTransit, timing};
 use bytes::Bytes;
 use leasehold_core::{Config, Index, NodeId, Options, Read, Term, Ticket};
 use leasehold_raft::Role;
 use leasehold_raft::wire::{Change, Envelope, MessageKind, Step, Transition};
+use leasehold_testing::cluster::{Cluster, HOLD, InTransit, timing};
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -1,8 +1,9 @@
 //! What can be done to a cluster.
 
 use super::rig::Direction;
-use super::{DRIFT_PPM, Dice, Faketime, Rig};
+use super::{DRIFT_PPM, Faketime, Rig};
 use crate::proxy::{Pace, Passage};
+use leasehold_testing::dice::Dice;
 use std::fmt;
 use std::thread::sleep;
 use std::time::Duration;

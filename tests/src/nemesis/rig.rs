@@ -4,10 +4,11 @@ use super::faketime::{self, Faketime};
 use super::session::{Fate, Session};
 use super::summary::Summary;
 use super::workload::{KEYS, Seen, Workload};
-use super::{Dice, Fault, Options};
+use super::{Fault, Options};
 use crate::linearizability::Call;
 use crate::processes::{Processes, eventually, now};
 use crate::proxy::{Passage, Proxy};
+use leasehold_testing::dice::Dice;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
@@ -68,7 +69,7 @@ impl Rig {
         (1..=NODES).for_each(|id| cluster.start_node(id));
         cluster.leader();
         let ports: Vec<u16> = cluster.recipes.values().map(|recipe| recipe.client_port).collect();
-        let workload = Workload::start(&ports, &mut Dice::new(options.seed));
+        let workload = Workload::start(&ports, &mut Dice::new(options.seed, 1));
         Rig { workload, cluster, proxy, paused: BTreeSet::new(), summary: Summary::new(options) }
     }
 

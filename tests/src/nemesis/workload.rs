@@ -1,9 +1,9 @@
 //! Clients on every node that write and read a few hot keys, and what they saw.
 
-use super::dice::Dice;
 use super::session::{Fate, Session};
 use crate::linearizability::{Call, History, Limit, OperationId, Violation};
 use crate::processes::now;
+use leasehold_testing::dice::Dice;
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -351,7 +351,7 @@ mod tests {
 
     #[test]
     fn an_answer_out_of_the_past_is_reported() {
-        let mut workload = Workload::start(&[], &mut Dice::new(1));
+        let mut workload = Workload::start(&[], &mut Dice::new(1, 0));
         let did = |call, answer| workload.end(workload.begin(0, call), Fate::Answered(answer));
         did(Call::Set(1), Answer::Done);
         did(Call::Get, Answer::Value(Some(1)));
@@ -365,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_key_with_many_writes_of_unknown_fate_gives_way_to_another() {
-        let mut workload = Workload::start(&[], &mut Dice::new(1));
+        let mut workload = Workload::start(&[], &mut Dice::new(1, 0));
         let first = workload.begin(0, Call::Get);
         let first_name = first.key().to_owned();
         workload.end(first, Fate::Lost);

@@ -7,7 +7,7 @@ mod replicas;
 use leasehold::replay;
 use leasehold_core::NodeId;
 use leasehold_storage::{Identity, OpenError, Storage};
-use leasehold_tests::cluster::Cluster;
+use leasehold_testing::cluster::Cluster;
 use leasehold_tests::journal::Journal;
 use leasehold_tests::rules::{Rule, Rules};
 use leasehold_tests::world::{Told, World};

@@ -4,7 +4,7 @@
 use leasehold_core::NodeId;
 use leasehold_raft::wire::{Change, Envelope, Message, MessageKind, Payload, Step, Transition};
 use leasehold_raft::{CampaignError, Role};
-use leasehold_tests::cluster::{Cluster, HOLD, InTransit};
+use leasehold_testing::cluster::{Cluster, HOLD, InTransit};
 use leasehold_tests::journal::Journal;
 use leasehold_tests::world::Told;
 use std::time::Duration;
@@ -146,7 +146,7 @@ pub(crate) fn forgotten_commit(tampered: bool, journal: &mut Journal, leader: No
             // As if entries were written without the commit index that was known by then.
             journal.cluster.nodes.get_mut(&id).expect("a node").disk.hard_state.commit = before;
         }
-        journal.cluster.start(id, leasehold_tests::cluster::timing());
+        journal.cluster.start(id, leasehold_testing::cluster::timing());
         if tampered {
             // The harness would object to such a disk. Nobody reads it again.
             journal.cluster.nodes.get_mut(&id).expect("a node").disk.entries.iter_mut().for_each(|entry| {
@@ -196,7 +196,7 @@ pub(crate) fn single_voter_unsynced_term(_: bool, journal: &mut Journal, leader:
     journal.cluster.kill(1);
     journal.look()?;
     journal.cluster.disk_latency = Duration::from_millis(1);
-    journal.cluster.start(1, leasehold_tests::cluster::timing());
+    journal.cluster.start(1, leasehold_testing::cluster::timing());
     journal.run_until("n1 has a lease", 4000, |cluster| cluster.permit(1).is_some())?;
     let term = journal.cluster.replica(1).term();
     journal.run_until("the learner hears of the term", 1000, |cluster| cluster.replica(2).term() == term)

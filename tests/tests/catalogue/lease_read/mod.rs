@@ -10,8 +10,8 @@ mod store;
 
 use futures::FutureExt as _;
 use leasehold_core::{NodeId, Term};
+use leasehold_testing::cluster::{HEARTBEAT, HOLD};
 use leasehold_tests::alternatives::{Answer, ClockFault, Founding, Links, NotExpressible, ReadId, Subject};
-use leasehold_tests::cluster::{HEARTBEAT, HOLD};
 use network::{Between, Network, Outgoing};
 use openraft::async_runtime::{AsyncRuntime as _, WatchReceiver as _};
 use openraft::{Raft, ReadPolicy, ServerState};

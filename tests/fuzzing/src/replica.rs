@@ -1,6 +1,6 @@
 //! One real replica among peers that say anything that can be decoded.
 
-use super::source::Source;
+use crate::source::Source;
 use bytes::Bytes;
 use leasehold_core::{Config, Index, Instant, LeaseCell, NodeId, Options as Timing, Reading, Term};
 use leasehold_driver::{Body, Frame};

@@ -1,7 +1,7 @@
 //! What comes over a link between nodes: the handshake, frames, and what is in them.
 
-use super::clients::CLAIMED;
-use super::memory::within;
+use crate::clients::CLAIMED;
+use crate::memory::within;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::io::{AsyncRead, AsyncWrite};

@@ -3,7 +3,8 @@
 //! The corpora are those of `cargo fuzz`, in `fuzz/corpus`. Mutations follow from a seed: `LEASEHOLD_FUZZ_SEED` chooses
 //! another, `LEASEHOLD_FUZZ_RUNS` how many there are of each quick target.
 
-use leasehold_tests::fuzzing::{Counting, TARGETS, Target};
+use leasehold_fuzzing::{Counting, TARGETS, Target};
+use leasehold_testing::dice::Dice;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,7 @@ const RUNS: u64 = 6_000;
 const LONGEST: usize = 4096;
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate is a folder of the workspace").join("fuzz")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz")
 }
 
 fn number(name: &str, otherwise: u64) -> u64 {
@@ -73,7 +74,7 @@ fn holds(name: &str) {
     }
     let seed = number("LEASEHOLD_FUZZ_SEED", 1);
     println!("mutations from LEASEHOLD_FUZZ_SEED={seed}");
-    let mut mutator = Mutator { state: seed, corpus: &corpus };
+    let mut mutator = Mutator { dice: Dice::new(seed, 0), corpus: &corpus };
     for run in 0..number("LEASEHOLD_FUZZ_RUNS", RUNS) / u64::from(target.weight) {
         let input = mutator.next();
         Trying { target, what: &format!("mutation {run} of seed {seed}"), input: &input }.run();
@@ -95,7 +96,7 @@ macro_rules! targets {
             for name in tried {
                 let source = folder().join("fuzz_targets").join(format!("{name}.rs"));
                 let source = fs::read_to_string(&source).expect("a target for cargo fuzz");
-                assert!(source.contains(&format!("fuzzing::{name}(")) && manifest.contains(&format!("name = \"{name}\"")));
+                assert!(source.contains(&format!("leasehold_fuzzing::{name}(")) && manifest.contains(&format!("name = \"{name}\"")));
             }
         }
     };
@@ -116,7 +117,7 @@ targets! {
 
 /// Makes inputs from others.
 struct Mutator<'a> {
-    state: u64,
+    dice: Dice,
     corpus: &'a [(String, Vec<u8>)],
 }
 
@@ -165,18 +166,10 @@ impl<'a> Mutator<'a> {
     }
 
     fn byte(&mut self) -> u8 {
-        self.number().to_le_bytes()[7]
+        self.dice.below(256) as u8
     }
 
     fn below(&mut self, end: usize) -> usize {
-        (self.number() >> 11) as usize % end
-    }
-
-    /// SplitMix64.
-    fn number(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.dice.index(end)
     }
 }

@@ -55,7 +55,7 @@ unsafe impl GlobalAlloc for Counting {
 
 /// Does some work, which must not take more than `limit` bytes at any time beyond those taken before.
 #[track_caller]
-pub(super) fn within<T>(limit: usize, work: impl FnOnce() -> T) -> T {
+pub(crate) fn within<T>(limit: usize, work: impl FnOnce() -> T) -> T {
     let before = TAKEN.get();
     MOST.set(before);
     let done = work();

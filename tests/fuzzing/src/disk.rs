@@ -1,6 +1,6 @@
 //! What a data folder holds.
 
-use super::source::Source;
+use crate::source::Source;
 use bytes::Bytes;
 use leasehold_driver::{Applied, Batch, Change, Disk as _, Record, Recovered};
 use leasehold_raft::wire::{Entry, HardState, Membership, Payload};

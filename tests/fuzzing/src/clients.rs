@@ -1,6 +1,6 @@
 //! What clients send and what becomes of it, and trace files.
 
-use super::memory::within;
+use crate::memory::within;
 use bytes::Bytes;
 use leasehold::command::{Command, LocalCommand};
 use leasehold::keyspace::{Keyspace, ReadCommand, Reply, WriteCommand};
@@ -158,7 +158,7 @@ fn value_of(value: Option<&Bytes>) -> redis::Value {
 }
 
 /// The most that lengths in an entry, or in an answer, may ask for before what they count is seen: three nested lists of 32 MiB.
-pub(super) const CLAIMED: usize = 3 * (32 << 20);
+pub(crate) const CLAIMED: usize = 3 * (32 << 20);
 
 /// Applies bytes as an entry of the log, as a peer's request or a folder may hold it: it is a list of commands and does what
 /// they say, or it changes nothing.

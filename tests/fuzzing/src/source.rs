@@ -4,36 +4,36 @@ use bytes::Bytes;
 
 /// Bytes that decisions are taken from; zeros once they are used up.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Source<'a>(pub(super) &'a [u8]);
+pub(crate) struct Source<'a>(pub(crate) &'a [u8]);
 
 impl Source<'_> {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn byte(&mut self) -> u8 {
+    pub(crate) fn byte(&mut self) -> u8 {
         let Some((first, rest)) = self.0.split_first() else { return 0 };
         self.0 = rest;
         *first
     }
 
     /// A number less than `end`, which is at most 256.
-    pub(super) fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         usize::from(self.byte()) % end
     }
 
     /// One time in `in_all`; never once the bytes are used up.
-    pub(super) fn rarely(&mut self, in_all: usize) -> bool {
+    pub(crate) fn rarely(&mut self, in_all: usize) -> bool {
         self.below(in_all) == in_all - 1
     }
 
     /// Eight bytes.
-    pub(super) fn wide(&mut self) -> u64 {
+    pub(crate) fn wide(&mut self) -> u64 {
         u64::from_le_bytes(std::array::from_fn(|_| self.byte()))
     }
 
     /// `usual`, a neighbour of it, a small number, or any at all.
-    pub(super) fn near(&mut self, usual: u64) -> u64 {
+    pub(crate) fn near(&mut self, usual: u64) -> u64 {
         match self.byte() {
             0 => usual,
             above @ 1..=31 => usual.saturating_add(above.into()),
@@ -45,7 +45,7 @@ impl Source<'_> {
     }
 
     /// At most 255 bytes.
-    pub(super) fn bytes(&mut self) -> Bytes {
+    pub(crate) fn bytes(&mut self) -> Bytes {
         let length = usize::from(self.byte()).min(self.0.len());
         let (taken, rest) = self.0.split_at(length);
         self.0 = rest;
