@@ -4,33 +4,18 @@
 //! show it.
 
 mod acks;
+mod effort;
 mod engine;
 mod instructions;
 mod local;
 mod openraft;
 
 use crate::report::{Report, Row};
+use effort::Effort;
 use leasehold_clock::SystemClock;
-use leasehold_core::{Config, Event, Holder, LeaseCell, Options, Reading, Voters};
 use std::time::Duration;
 
 pub(crate) use instructions::Turns;
-
-/// How much is measured.
-#[derive(Clone, Copy)]
-pub(crate) struct Effort {
-    /// Of ours and of the peer, in turns.
-    runs: u32,
-    /// How long one of them takes.
-    lasts: Duration,
-}
-
-impl Effort {
-    /// How many calls of about this many nanoseconds make one run.
-    fn calls(self, nanos: f64) -> u32 {
-        (self.lasts.as_secs_f64() * 1e9 / nanos) as u32
-    }
-}
 
 pub(crate) fn run(quick: bool) -> Result<Report, String> {
     let clock = SystemClock::new().map_err(|error| error.to_string())?;
@@ -75,27 +60,4 @@ pub(crate) fn run(quick: bool) -> Result<Report, String> {
         rows,
         notes,
     })
-}
-
-/// A cell with a lease that lasts an hour from now.
-fn leased(now: Reading) -> LeaseCell {
-    let hour = Options::new(Duration::from_secs(3600), 1000).with_heartbeat(Duration::from_millis(100));
-    let cell = LeaseCell::new();
-    let mut holder = Holder::new(1, Config::new(hour).expect("a sound configuration"));
-    let voters = Voters::simple(&[1]).expect("one voter");
-    holder.handle_event(now, Event::Elected { term: 1, voters, barrier: 1, commit: 1 }, &cell).expect("the first term");
-    cell
-}
-
-/// Runs both so often, and lets each be the first in turn.
-fn in_turns(runs: u32, mut ours: impl FnMut(), mut theirs: impl FnMut()) {
-    for run in 0..runs {
-        if run % 2 == 0 {
-            ours();
-            theirs();
-        } else {
-            theirs();
-            ours();
-        }
-    }
 }

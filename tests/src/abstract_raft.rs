@@ -5,22 +5,36 @@
 //! at any moment, and no leader or follower turns a candidate away for having heard from a leader. A log holds the entry
 //! that opens each term and the changes of voters; an append carries the whole log, and travels apart from the round.
 
-use crate::broken::{Broken, TestedHolder};
+use crate::machine::{Machine, Subject};
+use crate::rules::Rule;
+use leasehold_core::trace::{self, Answer};
 use leasehold_core::{
-    Action, Config, Event, Grantor, LeaseCell, NodeId, Reading, Release, Round, Term, TermRound, Voters,
+    Action, Config, Event, Instant, LeaseCell, NodeId, Permit, Read, Reading, Release, Round, Term, TermRound, Ticket,
+    Voters,
 };
 use std::fmt;
 use std::time::Duration;
 
 /// What all nodes of a world share.
 #[derive(Clone, Debug)]
-pub struct Rules {
+pub struct Setup {
     /// Hold, lease and drift.
     pub config: Config,
     /// The voters at first, and after each change.
     pub configurations: Vec<Vec<NodeId>>,
-    /// The rule that is missing, if one is.
-    pub broken: Option<Broken>,
+    /// The machines that the nodes run.
+    pub subject: Subject,
+    /// How old the reading of a frame is where a reading does not belong to its input.
+    pub staleness: Duration,
+}
+
+impl Setup {
+    fn has(&self, rule: Rule) -> bool {
+        match self.subject {
+            Subject::Product | Subject::Compared => true,
+            Subject::Model(rules) => rules.has(rule),
+        }
+    }
 }
 
 /// An entry of the log.
@@ -159,16 +173,16 @@ pub struct Node {
     transferring: bool,
     /// The release it campaigns under.
     release: Option<Release>,
-    holder: TestedHolder,
-    grantor: Grantor,
+    machine: Machine,
 }
 
 impl Node {
     /// A node that has run for so long that the hold of its start is over, in term 0 with an empty log.
-    pub fn settled(id: NodeId, rules: &Rules, now: Reading) -> Node {
-        let mut grantor = Grantor::new(rules.config, Duration::ZERO, now);
-        let later = now.map(|now| now.plus(rules.config.hold()));
-        assert!(grantor.may_vote_or_campaign(later, None), "a hold ends when it is over");
+    pub fn settled(id: NodeId, setup: &Setup, now: Reading) -> Node {
+        let mut machine = Machine::start(setup.subject, id, setup.config, now);
+        let later = now.map(|now| now.plus(setup.config.hold()));
+        let free = machine.handle(later, trace::Input::MayElect(None), &LeaseCell::new()).answer;
+        assert_eq!(free, Some(Answer::MayElect(true)), "a hold ends when it is over");
         Node {
             id,
             term: 0,
@@ -178,8 +192,7 @@ impl Node {
             role: Role::Follower,
             transferring: false,
             release: None,
-            holder: TestedHolder::new(id, rules.config, rules.broken),
-            grantor,
+            machine,
         }
     }
 
@@ -215,19 +228,30 @@ impl Node {
         (self.leads() && entry.term == self.term).then_some((self.term, self.commit))
     }
 
-    /// Its holder.
-    pub fn holder(&self) -> &TestedHolder {
-        &self.holder
+    /// Returns when its lease ends, if it has one.
+    pub fn lease_until(&self) -> Option<Instant> {
+        self.machine.lease_until()
     }
 
-    /// Its holder, to read with.
-    pub fn holder_mut(&mut self) -> &mut TestedHolder {
-        &mut self.holder
+    /// Returns what a reader thread is granted.
+    pub fn permit(&self, now: Reading, cell: &LeaseCell) -> Option<Permit> {
+        self.machine.permit(now, cell)
     }
 
-    /// Its grantor.
-    pub fn grantor(&self) -> &Grantor {
-        &self.grantor
+    /// Returns whether its grantor would let it vote or campaign.
+    pub fn is_free(&self, now: Reading) -> bool {
+        let answer = self.machine.clone().handle(now, trace::Input::MayElect(None), &LeaseCell::new()).answer;
+        answer == Some(Answer::MayElect(true))
+    }
+
+    /// Takes a quorum read, if it leads.
+    pub fn quorum_read(&mut self, now: Reading, cell: &LeaseCell) -> (Option<Ticket>, Vec<Output>) {
+        let mut out = Vec::new();
+        let ticket = match self.tell(now, trace::Input::QuorumRead, cell, &mut out) {
+            Some(Answer::Read(Ok(Read::Quorum(ticket)))) => Some(ticket),
+            _ => None,
+        };
+        (ticket, out)
     }
 
     /// Whether an append of this term can tell it nothing.
@@ -236,81 +260,87 @@ impl Node {
     }
 
     /// The voters of the newest configuration it knows to be committed.
-    pub fn voters<'rules>(&self, rules: &'rules Rules) -> &'rules [NodeId] {
+    pub fn voters<'setup>(&self, setup: &'setup Setup) -> &'setup [NodeId] {
         let changes = self.log[..self.commit].iter().filter(|entry| entry.change).count();
-        &rules.configurations[changes]
+        &setup.configurations[changes]
     }
 
     /// Takes one input, with a reading from after it arrived.
-    pub fn handle(&mut self, now: Reading, input: &Input, rules: &Rules, cell: &LeaseCell) -> Vec<Output> {
+    pub fn handle(&mut self, now: Reading, input: &Input, setup: &Setup, cell: &LeaseCell) -> Vec<Output> {
         let mut out = Vec::new();
         match input {
-            Input::Deliver(message) => self.deliver(now, message, rules, cell, &mut out),
-            Input::Count(by) => self.count_votes(now, *by, rules, cell, &mut out),
-            Input::Replicated(lengths) => self.commit_replicated(now, lengths, rules, cell, &mut out),
+            Input::Deliver(message) => self.deliver(now, message, setup, cell, &mut out),
+            Input::Count(by) => self.count_votes(now, *by, setup, cell, &mut out),
+            Input::Replicated(lengths) => self.commit_replicated(now, lengths, setup, cell, &mut out),
             Input::Look => {
                 // An echo that counts for nothing, and a question whose answer nobody acts on.
                 let nothing = Event::Acked { from: 0, round: TermRound { term: 0, round: 0 } };
-                self.holder.handle_event(now, nothing, cell);
-                self.grantor.may_vote_or_campaign(now, None);
+                self.event(now, nothing, cell, &mut out);
+                self.tell(now, trace::Input::MayElect(None), cell, &mut out);
             }
-            Input::OpenRound => self.holder.open_round(now, cell),
-            Input::Campaign => self.campaign(now, rules, &mut out),
+            Input::OpenRound => {
+                self.tell(now, trace::Input::QuorumRead, cell, &mut out);
+            }
+            Input::Campaign => self.campaign(now, setup, cell, &mut out),
             Input::Transfer(to) => {
                 if self.leads() && *to != self.id {
                     self.transferring = true;
-                    self.holder.handle_event(now, Event::TransferStarted, cell);
-                    let release = self.holder.release();
+                    self.event(now, Event::TransferStarted, cell, &mut out);
+                    let release = self.machine.release();
                     out.push(Output::Send(Message::CampaignNow { to: *to, term: self.term, release }));
                 }
             }
             Input::Abandon => {
                 if self.transferring {
                     self.transferring = false;
-                    self.holder.handle_event(now, Event::TransferEnded, cell);
+                    self.event(now, Event::TransferEnded, cell, &mut out);
                 }
             }
             Input::Change => {
                 let settled = self.acknowledged().is_some_and(|(_, length)| length == self.log.len());
                 let made = self.log.iter().filter(|entry| entry.change).count();
-                if settled && made + 1 < rules.configurations.len() {
+                if settled && made + 1 < setup.configurations.len() {
                     self.log.push(Entry { term: self.term, change: true });
                     self.push_append(&mut out);
                 }
             }
-            Input::Restart => self.restart(now, rules),
+            Input::Restart => self.restart(now, setup),
         }
-        while let Some(action) = self.holder.real().poll_action() {
-            match action {
-                Action::SendRound(round) => out.push(Output::Send(Message::Round { from: self.id, round })),
-                Action::Confirmed { through } => out.push(Output::Confirmed(through)),
-                Action::Aborted { through } => out.push(Output::Aborted(through)),
-            }
-        }
-        // Counts grow for ever, and no rule depends on them.
-        self.holder.real().take_statistics();
         out
     }
 
-    fn deliver(&mut self, now: Reading, message: &Message, rules: &Rules, cell: &LeaseCell, out: &mut Vec<Output>) {
+    /// Gives the machines an input, and puts out what they cause.
+    fn tell(&mut self, now: Reading, input: trace::Input, cell: &LeaseCell, out: &mut Vec<Output>) -> Option<Answer> {
+        let effect = self.machine.handle(now, input, cell);
+        out.extend(effect.actions.into_iter().flatten().map(|action| match action {
+            Action::SendRound(round) => Output::Send(Message::Round { from: self.id, round }),
+            Action::Confirmed { through } => Output::Confirmed(through),
+            Action::Aborted { through } => Output::Aborted(through),
+        }));
+        effect.answer
+    }
+
+    fn event(&mut self, now: Reading, event: Event, cell: &LeaseCell, out: &mut Vec<Output>) {
+        self.tell(now, trace::Input::Event(event), cell, out);
+    }
+
+    fn deliver(&mut self, now: Reading, message: &Message, setup: &Setup, cell: &LeaseCell, out: &mut Vec<Output>) {
         match message {
             Message::Round { from, round } => {
-                if !self.accept_leader(now, *from, round.term, cell) {
+                if !self.accept_leader(now, *from, round.term, cell, out) {
                     return;
                 }
-                let echo = match (rules.broken, now) {
-                    (Some(Broken::EchoWithoutReadingHoldsNothing), None) => Some(*round),
-                    (Some(Broken::ReadingOlderThanFrame), Some(now)) => {
-                        self.grantor.handle_round(Some(crate::exploration::a_tick_before(now)), *round)
-                    }
-                    _ => self.grantor.handle_round(now, *round),
+                let belongs = setup.has(Rule::ReadingBelongsToItsInput);
+                let now = if belongs { now } else { now.map(|now| earlier(now, setup.staleness)) };
+                let Some(Answer::Echo(echo)) = self.tell(now, trace::Input::Frame(*round), cell, out) else {
+                    unreachable!("a frame is answered by an echo or none");
                 };
                 if let Some(round) = echo {
                     out.push(Output::Send(Message::Ack { from: self.id, to: *from, round }));
                 }
             }
             Message::Append { from, term, log, commit } => {
-                if !self.accept_leader(now, *from, *term, cell) {
+                if !self.accept_leader(now, *from, *term, cell, out) {
                     return;
                 }
                 if !self.log.starts_with(log) {
@@ -322,16 +352,16 @@ impl Node {
             }
             Message::Ack { from, to, round } => {
                 if *to == self.id {
-                    self.holder.handle_event(now, Event::Acked { from: *from, round: *round }, cell);
+                    self.event(now, Event::Acked { from: *from, round: *round }, cell, out);
                 }
             }
             Message::RequestVote { from, term, last, release } => {
-                let gated = rules.broken != Some(Broken::VoteNotGated);
-                if *from == self.id || gated && !self.may_elect(now, *release, rules) {
+                let gated = setup.has(Rule::HeldNodeDoesNotVote);
+                if *from == self.id || gated && !self.may_elect(now, *release, cell, out) {
                     return;
                 }
                 if *term > self.term {
-                    self.follow(now, *term, cell);
+                    self.follow(now, *term, cell, out);
                 }
                 let free = self.vote.is_none_or(|vote| vote == *from);
                 if *term == self.term && free && *last >= self.last() {
@@ -342,7 +372,7 @@ impl Node {
             Message::CampaignNow { to, term, release } => {
                 if *to == self.id && *term == self.term && self.role == Role::Follower {
                     self.release = release.or(self.release);
-                    self.campaign(now, rules, out);
+                    self.campaign(now, setup, cell, out);
                 }
             }
             // Taken together, as `Replicated` and `Count`.
@@ -351,26 +381,33 @@ impl Node {
     }
 
     /// Whether a message of this leader is to be heeded; its term is this node's then.
-    fn accept_leader(&mut self, now: Reading, leader: NodeId, term: Term, cell: &LeaseCell) -> bool {
+    fn accept_leader(
+        &mut self,
+        now: Reading,
+        leader: NodeId,
+        term: Term,
+        cell: &LeaseCell,
+        out: &mut Vec<Output>,
+    ) -> bool {
         if leader == self.id || term < self.term {
             return false;
         }
         assert!(term > self.term || self.role != Role::Leader, "two leaders in term {term}");
         if term > self.term || self.role == Role::Candidate {
-            self.follow(now, term, cell);
+            self.follow(now, term, cell, out);
         }
         true
     }
 
-    fn may_elect(&mut self, now: Reading, release: Option<Release>, rules: &Rules) -> bool {
-        let may = self.grantor.may_vote_or_campaign(now, release);
-        let lifted = rules.broken == Some(Broken::ReleaseLiftsEverything) && release.is_some();
-        may || lifted && self.grantor.restart_hold_is_over()
+    fn may_elect(&mut self, now: Reading, release: Option<Release>, cell: &LeaseCell, out: &mut Vec<Output>) -> bool {
+        self.tell(now, trace::Input::MayElect(release), cell, out) == Some(Answer::MayElect(true))
     }
 
-    fn campaign(&mut self, now: Reading, rules: &Rules, out: &mut Vec<Output>) {
-        let gated = rules.broken != Some(Broken::CampaignNotGated);
-        if self.leads() || !self.voters(rules).contains(&self.id) || gated && !self.may_elect(now, self.release, rules)
+    fn campaign(&mut self, now: Reading, setup: &Setup, cell: &LeaseCell, out: &mut Vec<Output>) {
+        let gated = setup.has(Rule::HeldNodeDoesNotCampaign);
+        if self.leads()
+            || !self.voters(setup).contains(&self.id)
+            || gated && !self.may_elect(now, self.release, cell, out)
         {
             return;
         }
@@ -381,8 +418,8 @@ impl Node {
         out.push(Output::Send(Message::RequestVote { from, term, last, release }));
     }
 
-    fn count_votes(&mut self, now: Reading, by: u8, rules: &Rules, cell: &LeaseCell, out: &mut Vec<Output>) {
-        let voters = self.voters(rules);
+    fn count_votes(&mut self, now: Reading, by: u8, setup: &Setup, cell: &LeaseCell, out: &mut Vec<Output>) {
+        let voters = self.voters(setup);
         let votes = voters.iter().filter(|&&voter| voter == self.id || by & (1 << voter) != 0).count();
         if self.role != Role::Candidate || votes <= voters.len() / 2 {
             return;
@@ -391,7 +428,7 @@ impl Node {
         self.log.push(Entry { term: self.term, change: false });
         let voters = Voters::simple(voters).expect("a world's configurations are sound");
         let (barrier, commit) = (self.log.len() as u64, self.commit as u64);
-        self.holder.handle_event(now, Event::Elected { term: self.term, voters, barrier, commit }, cell);
+        self.event(now, Event::Elected { term: self.term, voters, barrier, commit }, cell, out);
         self.push_append(out);
     }
 
@@ -399,11 +436,11 @@ impl Node {
         &mut self,
         now: Reading,
         lengths: &[usize; 3],
-        rules: &Rules,
+        setup: &Setup,
         cell: &LeaseCell,
         out: &mut Vec<Output>,
     ) {
-        let before = self.voters(rules);
+        let before = self.voters(setup);
         let shared = |length: usize| {
             let has = |voter: &&NodeId| **voter == self.id || lengths[**voter as usize - 1] >= length;
             before.iter().filter(has).count() > before.len() / 2
@@ -413,19 +450,19 @@ impl Node {
             return;
         }
         self.commit = commit;
-        self.holder.handle_event(now, Event::Committed(commit as u64), cell);
-        let after = self.voters(rules);
+        self.event(now, Event::Committed(commit as u64), cell, out);
+        let after = self.voters(setup);
         if after != before {
             let voters = Voters::simple(after).expect("a world's configurations are sound");
-            self.holder.handle_event(now, Event::VotersChanged(voters), cell);
+            self.event(now, Event::VotersChanged(voters), cell, out);
         }
         self.push_append(out);
     }
 
     /// Steps down, if it leads, before anything else of the same step can be seen.
-    fn follow(&mut self, now: Reading, term: Term, cell: &LeaseCell) {
+    fn follow(&mut self, now: Reading, term: Term, cell: &LeaseCell, out: &mut Vec<Output>) {
         if self.leads() {
-            self.holder.handle_event(now, Event::Deposed, cell);
+            self.event(now, Event::Deposed, cell, out);
         }
         if term > self.term {
             self.vote = None;
@@ -435,17 +472,11 @@ impl Node {
         self.transferring = false;
     }
 
-    fn restart(&mut self, now: Reading, rules: &Rules) {
+    fn restart(&mut self, now: Reading, setup: &Setup) {
         self.role = Role::Follower;
         self.transferring = false;
         self.release = None;
-        self.holder = TestedHolder::new(self.id, rules.config, rules.broken);
-        self.grantor = match rules.broken {
-            Some(Broken::RestartForgetsHold) => {
-                Node::settled(self.id, rules, Some(crate::exploration::LONG_AGO)).grantor
-            }
-            _ => Grantor::new(rules.config, Duration::ZERO, now),
-        };
+        self.machine = Machine::start(setup.subject, self.id, setup.config, now);
     }
 
     fn push_append(&self, out: &mut Vec<Output>) {
@@ -456,6 +487,11 @@ impl Node {
     fn last(&self) -> (Term, usize) {
         (self.log.last().map_or(0, |entry| entry.term), self.log.len())
     }
+}
+
+fn earlier(now: Instant, by: Duration) -> Instant {
+    let nanos = by.as_nanos() as u64;
+    Instant::from_nanos(now.awake_nanos() - nanos, now.total_nanos() - nanos)
 }
 
 fn release_text(release: &Option<Release>) -> String {

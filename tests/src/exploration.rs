@@ -8,7 +8,8 @@
 //! world is then a handful of numbers. Worlds already seen are known by a 64-bit fingerprint: among ten million, the chance
 //! that two share one, and that a state is missed, is less than one in a hundred thousand.
 
-use crate::abstract_raft::{Input, Message, Node, Output, Rules};
+use crate::abstract_raft::{Input, Message, Node, Output, Setup};
+use crate::rules::Rule;
 use leasehold_core::{Instant, LeaseCell, NodeId, Reading, Term};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
@@ -24,13 +25,24 @@ pub const DRIFT_PPM: u32 = 90_909;
 const STEP: u64 = FAST_TICK + 1_000_000;
 /// Where every clock starts.
 const START: Instant = Instant::from_nanos(1_000_000_000, 1_000_000_000);
-/// Before every clock started.
-pub const LONG_AGO: Instant = Instant::from_nanos(1, 1);
 
-/// A reading that is a tick old.
-pub fn a_tick_before(now: Instant) -> Instant {
-    Instant::from_nanos(now.awake_nanos() - FAST_TICK, now.total_nanos() - FAST_TICK)
-}
+/// The rules whose absence a search of a small world shows.
+pub const SHOWN: [Rule; 14] = [
+    Rule::RestartHold,
+    Rule::HeldNodeDoesNotVote,
+    Rule::HeldNodeDoesNotCampaign,
+    Rule::ReleaseMustCoverTheNewestAck,
+    Rule::EchoWithoutReadingHolds,
+    Rule::ReadingBelongsToItsInput,
+    Rule::AnchorIsTheOpening,
+    Rule::TransferReleases,
+    Rule::AbandonedTransferStaysReleased,
+    Rule::QuorumFollowsTheVoters,
+    Rule::BackwardReadingVoids,
+    Rule::LeaseAgesByTheFasterCounter,
+    Rule::HoldCoversLease,
+    Rule::Barrier,
+];
 
 /// How much may happen in a world.
 #[derive(Clone, Debug, Default)]
@@ -186,7 +198,7 @@ impl Hasher for AsIs {
 type Memory<T> = HashMap<u64, T, BuildHasherDefault<AsIs>>;
 
 struct Search<'a> {
-    rules: &'a Rules,
+    setup: &'a Setup,
     bounds: &'a Bounds,
     nodes: usize,
     places: Vec<Place>,
@@ -211,10 +223,10 @@ struct Search<'a> {
 
 /// Visits every world within the bounds, starting with node 1 as leader of term 1, whose first entry is committed and whose
 /// newest round has just been sent. Stops at the first world in which a lease is valid that must not be.
-pub fn explore(rules: &Rules, bounds: &Bounds) -> Found {
-    let nodes = rules.configurations.iter().flatten().copied().max().expect("somebody votes") as usize;
+pub fn explore(setup: &Setup, bounds: &Bounds) -> Found {
+    let nodes = setup.configurations.iter().flatten().copied().max().expect("somebody votes") as usize;
     let mut search = Search {
-        rules,
+        setup,
         bounds,
         nodes,
         places: Vec::new(),
@@ -267,25 +279,25 @@ impl Search<'_> {
     /// Node 1 is elected and commits its first entry, which the others have but do not know to be committed; they
     /// acknowledged its first round, and all holds ran out before it opened the round that is on its way now.
     fn start(&mut self, fast: u8) {
-        let (rules, cell) = (self.rules, LeaseCell::new());
-        let hold = rules.config.hold();
+        let (setup, cell) = (self.setup, LeaseCell::new());
+        let hold = setup.config.hold();
         let (elected, now) = (START.plus(hold), START.plus(hold).plus(hold));
-        let mut nodes: Vec<Node> = (1..=self.nodes as NodeId).map(|id| Node::settled(id, rules, Some(START))).collect();
+        let mut nodes: Vec<Node> = (1..=self.nodes as NodeId).map(|id| Node::settled(id, setup, Some(START))).collect();
         let (leader, others) = nodes.split_first_mut().expect("somebody votes");
         let everyone = (1..=self.nodes).fold(0, |all, id| all | 1 << id);
         for input in [Input::Campaign, Input::Count(everyone)] {
-            for output in leader.handle(Some(elected), &input, rules, &cell) {
+            for output in leader.handle(Some(elected), &input, setup, &cell) {
                 let Output::Send(message) = output else { continue };
                 for other in &mut *others {
-                    other.handle(Some(elected), &Input::Deliver(message.clone()), rules, &cell);
+                    other.handle(Some(elected), &Input::Deliver(message.clone()), setup, &cell);
                 }
             }
         }
-        leader.handle(Some(elected), &Input::Replicated([1; 3]), rules, &cell);
+        leader.handle(Some(elected), &Input::Replicated([1; 3]), setup, &cell);
         let mut world = World { places: [0; 3], sent: [0; 8], used: Used::default(), acknowledged: (1, 1) };
         for (at, mut node) in nodes.into_iter().enumerate() {
             let inputs: &[Input] = if at == 0 { &[Input::Look, Input::OpenRound] } else { &[Input::Look] };
-            for output in inputs.iter().flat_map(|input| node.handle(Some(now), input, rules, &cell)) {
+            for output in inputs.iter().flat_map(|input| node.handle(Some(now), input, setup, &cell)) {
                 if let Output::Send(message) = output {
                     let message = self.message(&message);
                     world.sent[usize::from(message) / 64] |= 1 << (message % 64);
@@ -302,7 +314,10 @@ impl Search<'_> {
         let (number, new) = self.place_numbers.number(&key);
         if new {
             let (node, clock) = key;
-            let lease = node.holder().lease_is_valid(clock.at).then_some((node.term(), node.commit()));
+            let lease = node
+                .lease_until()
+                .is_some_and(|until| until.is_surely_after(clock.at))
+                .then_some((node.term(), node.commit()));
             self.leases.extend(lease.map(|(term, _)| term));
             self.places.push(Place { node, clock, lease });
         }
@@ -370,7 +385,7 @@ impl Search<'_> {
             };
             // The holder writes the cell when what it shows changes; what it would show is asked of itself here.
             let cell = LeaseCell::new();
-            for output in node.handle(now, &input, self.rules, &cell) {
+            for output in node.handle(now, &input, self.setup, &cell) {
                 if let Output::Send(message) = output {
                     sends.push(self.message(&message));
                 }

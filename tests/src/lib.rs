@@ -2,11 +2,11 @@
 
 pub mod abstract_raft;
 pub mod alternatives;
-pub mod broken;
 pub mod driven;
 pub mod exploration;
 pub mod journal;
 pub mod linearizability;
+pub mod machine;
 pub mod model;
 pub mod mutations;
 pub mod nemesis;

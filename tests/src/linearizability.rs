@@ -1,77 +1,40 @@
-//! Whether what clients saw could come from one copy of the data, each operation at one moment between its call and its answer.
+//! Checks whether a history of clients is linearizable: one copy of the data explains all answers, and each operation takes
+//! effect at one moment between its call and its answer.
 //!
-//! Exact, per key, and bounded in memory: a history is accepted, refused, or given up on, and the last is never called a
-//! pass. The search is Wing and Gong's with Lowe's memory of the places already visited (`search.rs`); what makes it fast
-//! enough to judge every run of a simulator is what it does not try:
+//! The check is exact, works key by key and is bounded in memory. It accepts a history, refuses it, or gives up; giving up is
+//! never reported as a pass. The search is Wing and Gong's with Lowe's memory of the places already visited (`search.rs`). It is
+//! fast enough to judge every run of a simulator because of what it does not try:
 //!
 //! * A read that fits the present state is taken at once: taken now, it rules out nothing.
-//! * A write of unknown fate is taken only together with the answered operation that shows its effect. One that shows
-//!   itself nowhere might as well never have happened, so a thousand of them cost nothing.
+//! * A write of unknown fate is taken only together with the answered operation that shows its effect. A write whose effect no
+//!   answer shows is the same as one that never happened, so a thousand of them cost nothing.
 //! * Of equal writes of unknown fate, the one invoked first is taken first.
 //! * A value is not overwritten while answers depend on it that nothing else can explain.
 //! * An acknowledged write on which no answer depends is taken as soon as something is to overwrite it.
 
+mod operation;
 mod search;
 mod window;
 
+pub use operation::{Answer, Call};
+use operation::{Fate, Moment, Operation};
 use search::{Outcome, Search};
-
-/// What a client asked of one key. A key begins without a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Call {
-    /// Give it this value.
-    Set(u64),
-    /// Add one; no value counts as 0.
-    Increment,
-    /// Take its value away.
-    Delete,
-    /// What is its value?
-    Get,
-}
-
-/// What it was told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// That a set or a delete was done.
-    Done,
-    /// The value that a get found, or that an increment left.
-    Value(Option<u64>),
-}
 
 /// An operation of a [`History`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OperationId(usize);
 
-/// What the clients of one run did and saw, in the order it was recorded.
+/// The operations of the clients of one run, in the order they were recorded.
 ///
-/// [`invoke`](History::invoke) an operation before its request leaves, and record its answer after that came. One that is
-/// neither [`succeeded`](History::succeeded) nor [`failed`](History::failed) may have taken effect at any time since, or never.
+/// Call [`invoke`](History::invoke) before a request leaves, and record its answer after it arrived. An operation that neither
+/// [`succeeded`](History::succeeded) nor [`failed`](History::failed) may have taken effect at any time since its call, or never.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     operations: Vec<Operation>,
     recorded: u32,
 }
 
-/// When something happened: the time given, and among equal times the order of recording.
-type Moment = (u64, u32);
-
-#[derive(Clone, Copy, Debug)]
-struct Operation {
-    client: u32,
-    key: u32,
-    call: Call,
-    invoked: Moment,
-    fate: Fate,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Unknown,
-    Failed,
-    Answered(Answer, Moment),
-}
-
-/// How much memory a check of one key may take before it gives up.
+/// The memory that a check of one key may take before it gives up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
     /// In bytes.
@@ -85,7 +48,7 @@ impl Default for Limit {
     }
 }
 
-/// Why a history was not accepted.
+/// The reason why a history was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
     /// No order of the operations explains the answers.
@@ -93,23 +56,23 @@ pub enum Violation {
     NotLinearizable {
         /// The key.
         key: u32,
-        /// Operations that by themselves are not linearizable, as a table; those that do not matter are left out.
+        /// A table of operations that alone are not linearizable; those that do not matter are omitted.
         window: String,
     },
-    /// The search outgrew its limit. The history may be linearizable or not: count it apart.
+    /// The search reached its limit. The history may be linearizable or not: count it separately.
     #[error(
         "key {key} was given up: the search visited {places} places, which is all its memory holds; raise the limit"
     )]
     GaveUp {
         /// The key.
         key: u32,
-        /// How many places the search remembered.
+        /// The number of places the search remembered.
         places: usize,
     },
 }
 
 impl History {
-    /// One in which nothing has happened.
+    /// Returns an empty history.
     pub fn new() -> History {
         History::default()
     }
@@ -120,27 +83,27 @@ impl History {
         self.recorded = 0;
     }
 
-    /// How many operations were invoked.
+    /// Returns the number of operations invoked.
     pub fn len(&self) -> usize {
         self.operations.len()
     }
 
-    /// Whether nothing was invoked.
+    /// Returns whether nothing was invoked.
     pub fn is_empty(&self) -> bool {
         self.operations.is_empty()
     }
 
-    /// A client asks something at a time in nanoseconds. Until more is said its fate is unknown.
+    /// Records a call at a time in nanoseconds. Its fate is unknown until it is recorded.
     pub fn invoke(&mut self, client: u32, key: u32, call: Call, at: u64) -> OperationId {
         let invoked = self.moment(at);
         self.operations.push(Operation { client, key, call, invoked, fate: Fate::Unknown });
         OperationId(self.operations.len() - 1)
     }
 
-    /// It was done, and this is what the client was told.
+    /// Records that an operation was done, with its answer.
     ///
     /// # Panics
-    /// When the answer cannot be one to that call, came before it, or is the second one.
+    /// If the answer does not fit the call, came before it, or is the second one.
     pub fn succeeded(&mut self, id: OperationId, answer: Answer, at: u64) {
         let answered = self.moment(at);
         let operation = &mut self.operations[id.0];
@@ -154,17 +117,17 @@ impl History {
         operation.fate = Fate::Answered(answer, answered);
     }
 
-    /// It surely was not done, and never will be.
+    /// Records that an operation was not done and never will be.
     ///
     /// # Panics
-    /// When it has ended before.
+    /// If it has ended before.
     pub fn failed(&mut self, id: OperationId) {
         let operation = &mut self.operations[id.0];
         assert_eq!(operation.fate, Fate::Unknown, "an operation ends once");
         operation.fate = Fate::Failed;
     }
 
-    /// Whether one copy of the data could have given all these answers. The limit is for each key by itself.
+    /// Checks that one copy of the data can have given all these answers. The limit is for each key.
     ///
     /// # Errors
     /// [`Violation::NotLinearizable`] for the first such key; [`Violation::GaveUp`] only if there is none.
@@ -192,62 +155,5 @@ impl History {
     fn moment(&mut self, at: u64) -> Moment {
         self.recorded += 1;
         (at, self.recorded)
-    }
-}
-
-/// The values whose presence some answer depends on.
-#[derive(Debug, Default)]
-struct Observed {
-    /// Sorted. An increment observes the value it found.
-    values: Vec<u64>,
-    /// Whether some answer depends on there being no value.
-    nothing: bool,
-    /// Increments of unknown fate: as many may come between a write and the answer that depends on it.
-    steps: u64,
-}
-
-impl Observed {
-    fn gather(&mut self, operations: &[Operation]) {
-        self.values.clear();
-        (self.nothing, self.steps) = (false, 0);
-        for operation in operations {
-            match (operation.call, operation.fate) {
-                (Call::Get, Fate::Answered(Answer::Value(value), _)) => match value {
-                    Some(value) => self.values.push(value),
-                    None => self.nothing = true,
-                },
-                (Call::Increment, Fate::Answered(Answer::Value(left), _)) => {
-                    self.values.extend(left.and_then(|left| left.checked_sub(1)));
-                    // What 1 was left of may have been 0 or no value.
-                    self.nothing |= left == Some(1);
-                }
-                (Call::Increment, Fate::Unknown) => self.steps += 1,
-                _ => {}
-            }
-        }
-        self.values.sort_unstable();
-        self.values.dedup();
-    }
-
-    /// Whether an answer can depend on a set of `value`, or on a delete. If not, the operations are linearizable only if they
-    /// are so without it: it must come just before another write, or after every answer.
-    fn may_show(&self, call: Call) -> bool {
-        match call {
-            Call::Set(value) => self.shows_from(value),
-            Call::Delete => self.nothing || self.shows_from(1),
-            Call::Increment => true,
-            Call::Get => false,
-        }
-    }
-
-    /// The place of a state in the order of those that are observed; having no value comes last.
-    fn place(&self, state: Option<u64>) -> Option<usize> {
-        state.map_or(Some(self.values.len()), |value| self.values.binary_search(&value).ok())
-    }
-
-    /// Whether one of the next `steps` values, or this one, is observed.
-    fn shows_from(&self, value: u64) -> bool {
-        let at = self.values.partition_point(|observed| *observed < value);
-        self.values.get(at).is_some_and(|observed| *observed - value <= self.steps)
     }
 }

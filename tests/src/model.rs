@@ -1,11 +1,12 @@
-//! A second holder and grantor, in which single rules can be switched off.
+//! A second implementation of holder and grantor, in which single rules can be switched off.
 //!
-//! It derives the quorum round and the lease anew at each step, by trying rather than by keeping. What a trace shows but the
-//! protocol leaves open, such as how tickets are numbered and how many stamps there is room for, it does as the product does.
+//! It derives the quorum round and the lease anew at each step, by trying all candidates instead of keeping a result. Where the
+//! protocol leaves a choice that a trace shows, such as how tickets are numbered, it chooses as the product does. Two tests keep
+//! it equal to the product: it tells every scenario word for word as the product does, and a search compares the two in every
+//! state of a small world.
 
 use crate::rules::{Rule, Rules};
-use crate::world::Machine;
-use leasehold_core::trace::{Answer, Effect, Hold, Input, Line};
+use leasehold_core::trace::{Answer, Effect, Hold, Input};
 use leasehold_core::{
     Action, Config, Event, Index, Instant, NodeId, Permit, Read, ReadError, Reading, Reason, Release, Round, Term,
     TermRound, Ticket, Voters,
@@ -16,13 +17,9 @@ use std::time::Duration;
 /// Stamps that a holder has room for.
 const ROOM: usize = 72;
 
-/// The model of one node.
+/// The model of one process.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Model {
-    rules: Rules,
-    process: Option<Process>,
-}
-
-struct Process {
     rules: Rules,
     id: NodeId,
     config: Config,
@@ -32,14 +29,14 @@ struct Process {
     cell: Option<Published>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Published {
     from: Instant,
     until: Instant,
     permit: Permit,
 }
 
-#[derive(Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct HolderModel {
     last: Reading,
     newest: Round,
@@ -54,7 +51,7 @@ struct HolderModel {
     old_acks: BTreeMap<NodeId, Round>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Lead {
     term: Term,
     first: Round,
@@ -73,6 +70,7 @@ struct Lead {
     opened: Reading,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct GrantorModel {
     last: Reading,
     newest: Option<TermRound>,
@@ -83,44 +81,27 @@ struct GrantorModel {
 }
 
 impl Model {
-    /// A model under these rules, not started yet.
-    pub fn new(rules: Rules) -> Model {
-        Model { rules, process: None }
+    /// Starts a process. `longest_hold` is the longest hold that its disk has a record of.
+    pub fn start(rules: Rules, id: NodeId, config: Config, longest_hold: Duration, now: Reading) -> Model {
+        let recorded = if rules.has(Rule::LongestHoldIsRecorded) { longest_hold } else { Duration::ZERO };
+        let restart_due = rules.has(Rule::RestartHold).then(|| recorded.max(config.hold()));
+        let mut model = Model {
+            rules,
+            id,
+            config,
+            holder: HolderModel { newest_was_sent: true, ..HolderModel::default() },
+            grantor: GrantorModel { last: None, newest: None, acked: None, ack_due: false, restart: None, restart_due },
+            cell: None,
+        };
+        model.grantor_sees(now);
+        model
     }
-}
 
-impl Machine for Model {
-    fn handle(&mut self, line: &Line) -> Effect {
-        if let Input::Start { config, longest_hold } = line.input {
-            let longest = if self.rules.has(Rule::LongestHoldIsRecorded) { longest_hold } else { Duration::ZERO };
-            let hold = self.rules.has(Rule::RestartHold).then(|| longest.max(config.hold()));
-            let mut process = Process {
-                rules: self.rules,
-                id: line.node,
-                config,
-                holder: HolderModel { newest_was_sent: true, ..HolderModel::default() },
-                grantor: GrantorModel {
-                    last: None,
-                    newest: None,
-                    acked: None,
-                    ack_due: false,
-                    restart: None,
-                    restart_due: hold,
-                },
-                cell: None,
-            };
-            process.grantor_sees(line.now);
-            self.process = Some(process);
-        }
-        self.process.as_mut().expect("a process that has started").handle(line.now, line.input)
-    }
-}
-
-impl Process {
-    fn handle(&mut self, now: Reading, input: Input) -> Effect {
+    /// Takes one input and returns its effect, with all actions taken.
+    pub fn handle(&mut self, now: Reading, input: Input) -> Effect {
         let answer = match input {
             Input::Start { .. } => None,
-            Input::Look => Some(Answer::Permit(self.look(now))),
+            Input::Look => Some(Answer::Permit(self.permit(now))),
             Input::Frame(round) => Some(Answer::Echo(self.echo(now, round))),
             Input::MayElect(release) => Some(Answer::MayElect(self.may_elect(now, release))),
             Input::Event(_) | Input::Timeout | Input::Read | Input::QuorumRead => {
@@ -142,6 +123,17 @@ impl Process {
             }
         };
         self.effect(answer)
+    }
+
+    /// Returns when the lease ends, if there is one.
+    pub fn lease_until(&self) -> Option<Instant> {
+        self.lease().map(|lease| lease.until)
+    }
+
+    /// Returns the release that a pending transfer sends along.
+    pub fn release(&self) -> Option<Release> {
+        let lead = self.holder.lead.as_ref().filter(|lead| lead.transfer)?;
+        Some(Release { through: TermRound { term: lead.term, round: self.holder.newest } })
     }
 
     fn effect(&mut self, answer: Option<Answer>) -> Effect {
@@ -239,7 +231,11 @@ impl Process {
                 }
             }
             Event::TransferEnded => {
-                self.lead().transfer = false;
+                let lead = self.lead();
+                lead.transfer = false;
+                if !rules.has(Rule::AbandonedTransferStaysReleased) {
+                    lead.released = lead.first;
+                }
                 self.open(now);
             }
             other => unreachable!("the model has no rule for {other:?}"),
@@ -256,7 +252,9 @@ impl Process {
         self.holder.abort = self.holder.newest;
         self.holder.send = false;
         self.holder.newest_was_sent = true;
-        self.holder.old_acks = lead.acks;
+        if !self.rules.has(Rule::AcksAreOfThisTerm) {
+            self.holder.old_acks = lead.acks;
+        }
     }
 
     fn open(&mut self, now: Reading) {
@@ -368,7 +366,8 @@ impl Process {
         }
     }
 
-    fn look(&self, now: Reading) -> Option<Permit> {
+    /// Returns what a reader thread is granted by the published lease.
+    pub fn permit(&self, now: Reading) -> Option<Permit> {
         let now = if self.rules.has(Rule::NoReadingNoLease) { now } else { now.or(self.holder.last) }?;
         let lease = self.cell?;
         let early = now.is_before_on_either_counter(lease.from) && !self.rules.has(Rule::SampleBeforeTheAnchorIsGood);
@@ -381,7 +380,7 @@ impl Process {
         }
         // The same question, of a cell that is up to date.
         self.publish();
-        match self.look(now) {
+        match self.permit(now) {
             Some(permit) => Ok(Read::Lease(permit)),
             None => self.ticket(now).map(Read::Quorum),
         }

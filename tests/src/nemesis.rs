@@ -7,56 +7,23 @@
 //! and schedulers make of them is theirs, so a replay is likely, not certain, to show the same.
 
 mod faketime;
-mod faults;
+mod fault;
+mod options;
 mod rig;
 mod session;
+mod strike;
 mod summary;
 mod workload;
 
 pub use faketime::Faketime;
-pub use faults::Fault;
+pub use fault::Fault;
+pub use options::{DRIFT_PPM, Options, Runtime};
 pub use rig::{Direction, Rig};
 pub use summary::Summary;
 pub use workload::Outcomes;
 
 use leasehold_testing::dice::Dice;
-use std::fmt;
 use std::time::Duration;
-
-/// How wrong clock rates may be in a run with [`Fault::ClockRate`], in parts per million.
-pub const DRIFT_PPM: u32 = 50_000;
-
-/// The asynchronous runtime of the processes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Runtime {
-    /// `--runtime tokio`.
-    #[default]
-    Tokio,
-    /// `--runtime smol`.
-    Smol,
-}
-
-impl fmt::Display for Runtime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Runtime::Tokio => "tokio",
-            Runtime::Smol => "smol",
-        })
-    }
-}
-
-/// What to do to a cluster, and for how long.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// No fault begins later than this after the clients began.
-    pub seconds: u64,
-    /// What every choice follows from.
-    pub seed: u64,
-    /// What the processes run on.
-    pub runtime: Runtime,
-    /// What may be done to them. Each happens once, in some order, before any happens again.
-    pub faults: Vec<Fault>,
-}
 
 /// Strikes a cluster as asked, and judges what its clients saw. It stops at the first violation.
 ///
@@ -78,7 +45,7 @@ pub fn run(options: &Options) -> Summary {
     let mut rig = Rig::start(options, &flags, |cluster| {
         if let Some(faketime) = &faketime {
             for id in cluster.recipes.keys().copied().collect::<Vec<_>>() {
-                faketime.apply(cluster, id, faults::rate(&mut dice));
+                faketime.apply(cluster, id, strike::rate(&mut dice));
             }
         }
     });

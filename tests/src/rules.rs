@@ -1,138 +1,202 @@
-//! The rules of the protocol, each of which can be switched off where a test wants to see what it is for.
+//! The rules of the protocol: one list, which `docs/protocol.md`, the scenarios, the searches and the mutations share.
+//!
+//! A rule is switched off in one of two ways, under the same name:
+//!
+//! * In the [model](crate::model), a second implementation of holder and grantor, and in the abstract Rafts around it
+//!   ([`crate::world`], [`crate::abstract_raft`]). This takes no build, so every test run does it. Rules that have [`Rule::off`]
+//!   can be switched off there.
+//! * In the source of the product, by a [mutation](crate::mutations). This takes a build of the workspace, and tries the code
+//!   that ships. It cannot replace the model: an abstract Raft has no source in the product that could be edited, and the search
+//!   of all states needs machines of which dozens exist in one process, each with another rule off.
 
-/// A rule. With it off, some scenario goes wrong: `docs/scenarios.md` says which.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "`off` says what each is")]
-pub enum Rule {
-    RestartHold,
-    LongestHoldIsRecorded,
-    RestartHoldEndsOnlyByTime,
-    ReleaseMustCoverTheNewestAck,
-    ReleaseLiftsTheHold,
-    TransferReleases,
-    NoRoundWhileTransferring,
-    ReleaseIsShownAgain,
-    LeaseEndsByTheClock,
-    AnchorIsTheOpening,
-    LeaseAgesByTheFasterCounter,
-    HoldAgesByTheSlowerCounter,
-    AcksAreOfThisTerm,
-    AcksAreRounds,
-    AckCountsForItsRound,
-    Barrier,
-    PermitShowsTheCommit,
-    OnlyVotersCount,
-    QuorumFollowsTheVoters,
-    OwnAckOnlyAsVoter,
-    BothHalvesCount,
-    NoReadingNoLease,
-    EchoWithoutReadingHolds,
-    SampleBeforeTheAnchorIsGood,
-    DepositionRevokes,
-    RevokedBeforeTheVoteLeaves,
-    HigherTermDeposes,
-    ReadingBelongsToItsInput,
-    BackwardReadingVoids,
-    GrantorIgnoresBackwardReadings,
-    StampsAreShared,
-    PeersCheckHolds,
-    OneProcessPerFolder,
+/// Declares the rules. Each has a place in `docs/protocol.md`, words that state it there, and, if the model can do without
+/// it, what then happens.
+macro_rules! rules {
+    ($($name:ident: $place:literal, $words:literal $(, off: $off:literal)?;)*) => {
+        /// A rule of the protocol.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[expect(missing_docs, reason = "`words` says what each is")]
+        pub enum Rule {
+            $($name,)*
+        }
+
+        impl Rule {
+            /// Every rule, in the order of the document.
+            pub const ALL: &[Rule] = &[$(Rule::$name,)*];
+
+            /// Returns the section of `docs/protocol.md` that states the rule, with the number of its paragraph if it has one.
+            pub fn place(self) -> &'static str {
+                match self {
+                    $(Rule::$name => $place,)*
+                }
+            }
+
+            /// Returns the words with which `docs/protocol.md` states the rule.
+            pub fn words(self) -> &'static str {
+                match self {
+                    $(Rule::$name => $words,)*
+                }
+            }
+
+            /// Returns what happens without the rule, if the model has a switch for it.
+            pub fn off(self) -> Option<&'static str> {
+                match self {
+                    $($(Rule::$name => Some($off),)?)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+rules! {
+    RoundsAreNeverReused: "Words", "rises for the life of the process, never reused";
+    HoldCoversLease: "Words", "`D <= H (1 - rho) / (1 + rho)`, in integers, rounded down",
+        off: "the lease is as long as the hold, whatever the drift";
+    PeersCheckHolds: "Words", "refuse each other if one's hold does not cover the other's lease",
+        off: "nodes talk without comparing hold and lease";
+
+    NoReadingNoLease: "Time", "a clock that fails brings none, which is never taken for an instant",
+        off: "without a reading the last one is used";
+    ReadingBelongsToItsInput: "Time", "A reading belongs to its input.",
+        off: "one reading serves input that arrived after it was taken";
+    LeaseAgesByTheFasterCounter: "Time", "The holder ages its lease by the *larger* difference",
+        off: "the lease is aged by the awake counter alone";
+    HoldAgesByTheSlowerCounter: "Time", "the grantor its hold by the *smaller*",
+        off: "the hold is aged by the faster counter";
+    BackwardReadingVoids: "Time", "The holder forgets every stamp and takes the published lease back",
+        off: "the holder goes on with its stamps after a backward reading";
+    GrantorIgnoresBackwardReadings: "Time", "The grantor treats it as no reading.",
+        off: "the grantor takes a backward reading for the time";
+    NoClockOnTheWire: "Time", "No clock value crosses the network.";
+
+    HeartbeatsOpenRounds: "Holder 1", "on each heartbeat interval; and for quorum reads";
+    AnchorIsTheOpening: "Holder 1", "The round is stamped first.",
+        off: "the lease is counted from when the ack was handled";
+    StampsAreShared: "Holder 1", "Rounds opened within `D/32` of a stamp share it (the earlier time is the safe one)",
+        off: "every round takes its own place in the ring of stamps";
+    AcksAreOfThisTerm: "Holder 2", "An ack counts only if it is of the current term",
+        off: "acks and stamps of an earlier term of the same leader count";
+    AcksAreRounds: "Words", "a node's repetition of `(term, round)`",
+        off: "any response counts as an ack of the newest round";
+    OnlyVotersCount: "Holder 2", "from a present voter",
+        off: "the acks of learners and of removed voters count";
+    AcksAreOfOpenedRounds: "Holder 2", "of a round opened in this term and newer than that voter's last";
+    OwnAckOnlyAsVoter: "Holder 2", "The holder acknowledges its own rounds only while it is a voter.",
+        off: "a leader that is no voter counts itself";
+    QuorumAcknowledges: "Words", "the greatest round that a quorum of the present voters acknowledged";
+    QuorumFollowsTheVoters: "Holder 3",
+        "`Q` is recomputed on every ack and on every change of voters, when it may go back.",
+        off: "the quorum round survives a change of voters";
+    BothHalvesCount: "Holder 3", "A joint configuration needs a quorum of both halves.",
+        off: "the incoming half of a joint configuration is enough";
+    RemovedVoterIsForgotten: "Holder 3", "A node that was removed is forgotten even if it returns.";
+    Barrier: "Holder 4", "The lease is valid at `now` if the barrier is committed",
+        off: "a leader reads before it has committed in its term";
+    ReleasedRoundsGiveNoLease: "Holder 4", "`Q` is later than the release mark";
+    LeaseEndsByTheClock: "Holder 4", "at most less than `D` has elapsed since",
+        off: "a leader trusts its lease until the engine deposes it";
+    AckCountsForItsRound: "Holder 4", "There is no other way to extend it",
+        off: "the lease is counted from the opening of the round acked last";
+    DepositionRevokes: "Holder 5", "the published lease is revoked",
+        off: "a deposed leader leaves the cell as it was";
+    RevokedBeforeTheVoteLeaves: "Holder 5", "before any message or vote of the same step exists outside",
+        off: "the vote leaves first, the cell is revoked later";
+    HigherTermDeposes: "Holder 5", "On any step-down",
+        off: "a response of a higher term counts like any other";
+    CheckQuorumIsOn: "Holder 6", "Check-quorum is on";
+
+    QuorumReadCoversTheBarrier: "Quorum reads", "notes the commit index, or the barrier if that is later";
+    QuorumReadTakesALaterRound: "Quorum reads", "takes a round that cannot have left before it arrived";
+    QuorumReadsEndWithTheLeadership: "Quorum reads",
+        "It is confirmed when `Q` reaches the round and the barrier is committed.";
+
+    PermitShowsTheCommit: "Lease reads", "uses the commit index known at the check",
+        off: "a permit shows the commit index of the last renewal";
+    AnsweredOnceApplied: "Lease reads", "is answered once that is applied";
+    CheckComesFirst: "Lease reads", "The check comes first and the state is read after";
+    SampleBeforeTheAnchorIsGood: "Lease reads", "the answer counts as of the sample",
+        off: "a sample older than the anchor is refused";
+
+    OnlyTheLeaderIsEchoed: "Grantor 1", "from the leader of its current term, after the engine accepted that leader";
+    EchoRaisesTheHold: "Grantor 1", "it raises its hold to `now + H` on each counter";
+    HoldIsNeverLowered: "Grantor 1", "never lower than it was, and only then echoes";
+    EchoWithoutReadingHolds: "Grantor 1", "its hold lasts a full `H` from the next reading",
+        off: "an echo without a reading sets no hold";
+    HeldNodeDoesNotVote: "Grantor 2", "While held, votes and pre-votes are refused by not showing the request to the engine",
+        off: "a held node votes";
+    HeldNodeDoesNotCampaign: "Grantor 2", "not by its own ticks",
+        off: "a held node campaigns";
+    OperatorIsRefusedWhileHeld: "Grantor 2", "not by an operator's command";
+    LeaderIsRefusedWhileHeld: "Grantor 2", "not at a leader's request";
+    WithheldTickIsRetried: "Grantor 2", "A tick that would campaign is kept back and tried again";
+    RestartHold: "Grantor 3", "A process that has just started cannot know what it promised.",
+        off: "a restarted grantor is free at once";
+    LongestHoldIsRecorded: "Grantor 3",
+        "held for the longest hold it ever echoed under, which it records on disk before the first such echo",
+        off: "the restart hold is as long as the new configuration says";
+    RestartHoldEndsOnlyByTime: "Grantor 3", "Only time ends this hold.",
+        off: "a release that covers the newest ack also ends the restart hold";
+    NoReadingKeepsTheHold: "Grantor 4", "With no reading, it stays held.";
+    ReleaseLiftsTheHold: "Grantor 5", "A request for a vote may show a release.",
+        off: "releases are not looked at";
+    ReleaseMustCoverTheNewestAck: "Grantor 5",
+        "It lifts the hold of what was echoed if the newest echo is covered by it.",
+        off: "any release lifts the ack hold";
+
+    TransferReleases: "Handing leadership over",
+        "The holder releases through its newest round and takes the published lease back",
+        off: "a transfer leaves the lease as it is";
+    EveryTransferReleasesFirst: "Handing leadership over", "only then does the engine's \"campaign now\" leave";
+    CampaignNowCarriesTheRelease: "Handing leadership over", "with the release in its envelope";
+    VoteRequestsShowTheRelease: "Handing leadership over", "The target shows the release with its requests for votes";
+    ReleaseIsShownAgain: "Handing leadership over", "in this campaign and any later one",
+        off: "a second campaign does not show the release";
+    NoRoundWhileTransferring: "Handing leadership over", "While a transfer is pending no round is opened",
+        off: "heartbeats open rounds while a transfer is pending";
+    AbandonedTransferStaysReleased: "Handing leadership over", "the lease is earned again on later rounds",
+        off: "an abandoned transfer gives the old lease back";
+    LateCampaignNowIsRefused: "Handing leadership over", "meets voters who have acknowledged those and stay held";
+
+    TermIsDurableFirst: "Engine and disk", "Nothing of a term leaves a node before that term is durable there";
+    AcksWaitForTheDisk: "Engine and disk", "A leader's appends do not wait for its own disk beyond that";
+    LeaderCountsItselfOnceSynced: "Engine and disk", "it counts itself only once it has synced";
+    NoCampaignOnUnsyncedWrites: "Engine and disk", "everything it knows to be committed";
+    OneProcessPerFolder: "Engine and disk", "One process per data folder, by a lock",
+        off: "a second process may start on the same folder";
+    CommitIndexIsDurableInOrder: "Engine and disk",
+        "an entry is never durable without the commit index that was known when the entry was appended";
+    RemovedLeaderStepsDown: "Engine and disk", "A leader that is no voter steps down";
+    HeartbeatAnswersDoNotWait: "Engine and disk", "An answer to a heartbeat does not wait";
 }
 
 impl Rule {
-    /// Every rule.
-    pub const ALL: [Rule; 33] = [
-        Rule::RestartHold,
-        Rule::LongestHoldIsRecorded,
-        Rule::RestartHoldEndsOnlyByTime,
-        Rule::ReleaseMustCoverTheNewestAck,
-        Rule::ReleaseLiftsTheHold,
-        Rule::TransferReleases,
-        Rule::NoRoundWhileTransferring,
-        Rule::ReleaseIsShownAgain,
-        Rule::LeaseEndsByTheClock,
-        Rule::AnchorIsTheOpening,
-        Rule::LeaseAgesByTheFasterCounter,
-        Rule::HoldAgesByTheSlowerCounter,
-        Rule::AcksAreOfThisTerm,
-        Rule::AcksAreRounds,
-        Rule::AckCountsForItsRound,
-        Rule::Barrier,
-        Rule::PermitShowsTheCommit,
-        Rule::OnlyVotersCount,
-        Rule::QuorumFollowsTheVoters,
-        Rule::OwnAckOnlyAsVoter,
-        Rule::BothHalvesCount,
-        Rule::NoReadingNoLease,
-        Rule::EchoWithoutReadingHolds,
-        Rule::SampleBeforeTheAnchorIsGood,
-        Rule::DepositionRevokes,
-        Rule::RevokedBeforeTheVoteLeaves,
-        Rule::HigherTermDeposes,
-        Rule::ReadingBelongsToItsInput,
-        Rule::BackwardReadingVoids,
-        Rule::GrantorIgnoresBackwardReadings,
-        Rule::StampsAreShared,
-        Rule::PeersCheckHolds,
-        Rule::OneProcessPerFolder,
-    ];
-
-    /// What happens without it.
-    pub fn off(self) -> &'static str {
-        match self {
-            Rule::RestartHold => "a restarted grantor is free at once",
-            Rule::LongestHoldIsRecorded => "the restart hold is as long as the new configuration says",
-            Rule::RestartHoldEndsOnlyByTime => "a release that covers the newest ack also ends the restart hold",
-            Rule::ReleaseMustCoverTheNewestAck => "any release lifts the ack hold",
-            Rule::ReleaseLiftsTheHold => "releases are not looked at",
-            Rule::TransferReleases => "a transfer leaves the lease as it is",
-            Rule::NoRoundWhileTransferring => "heartbeats open rounds while a transfer is pending",
-            Rule::ReleaseIsShownAgain => "a second campaign does not show the release",
-            Rule::LeaseEndsByTheClock => "a leader trusts its lease until the engine deposes it",
-            Rule::AnchorIsTheOpening => "the lease is counted from when the ack was handled",
-            Rule::LeaseAgesByTheFasterCounter => "the lease is aged by the awake counter alone",
-            Rule::HoldAgesByTheSlowerCounter => "the hold is aged by the faster counter",
-            Rule::AcksAreOfThisTerm => "acks and stamps of an earlier term of the same leader count",
-            Rule::AcksAreRounds => "any response counts as an ack of the newest round",
-            Rule::AckCountsForItsRound => "the lease is counted from the opening of the round acked last",
-            Rule::Barrier => "a leader reads before it has committed in its term",
-            Rule::PermitShowsTheCommit => "a permit shows the commit index of the last renewal",
-            Rule::OnlyVotersCount => "the acks of learners and of removed voters count",
-            Rule::QuorumFollowsTheVoters => "the quorum round survives a change of voters",
-            Rule::OwnAckOnlyAsVoter => "a leader that is no voter counts itself",
-            Rule::BothHalvesCount => "the incoming half of a joint configuration is enough",
-            Rule::NoReadingNoLease => "without a reading the last one is used",
-            Rule::EchoWithoutReadingHolds => "an echo without a reading sets no hold",
-            Rule::SampleBeforeTheAnchorIsGood => "a sample older than the anchor is refused",
-            Rule::DepositionRevokes => "a deposed leader leaves the cell as it was",
-            Rule::RevokedBeforeTheVoteLeaves => "the vote leaves first, the cell is revoked later",
-            Rule::HigherTermDeposes => "a response of a higher term counts like any other",
-            Rule::ReadingBelongsToItsInput => "one reading serves input that arrived after it was taken",
-            Rule::BackwardReadingVoids => "the holder goes on with its stamps after a backward reading",
-            Rule::GrantorIgnoresBackwardReadings => "the grantor takes a backward reading for the time",
-            Rule::StampsAreShared => "every round takes its own place in the ring of stamps",
-            Rule::PeersCheckHolds => "nodes talk without comparing hold and lease",
-            Rule::OneProcessPerFolder => "a second process may start on the same folder",
-        }
+    /// Returns the rules that the model has a switch for.
+    pub fn switches() -> impl Iterator<Item = Rule> {
+        Rule::ALL.iter().copied().filter(|rule| rule.off().is_some())
     }
 }
 
-/// Which rules are in force.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The rules in force in a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Rules {
     off: Option<Rule>,
 }
 
 impl Rules {
-    /// All of them.
+    /// All rules.
     pub const ALL: Rules = Rules { off: None };
 
-    /// All but one.
+    /// Returns all rules but one.
+    ///
+    /// # Panics
+    /// If the model has no switch for that rule.
     pub fn without(rule: Rule) -> Rules {
+        assert!(rule.off().is_some(), "the model has no switch for {rule:?}");
         Rules { off: Some(rule) }
     }
 
-    /// Whether `rule` is in force.
+    /// Returns whether `rule` is in force.
     pub fn has(self, rule: Rule) -> bool {
         self.off != Some(rule)
     }

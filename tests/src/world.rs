@@ -18,19 +18,25 @@ pub struct Broken(pub String);
 /// What a story, or a step of it, comes to.
 pub type Told<T = ()> = Result<T, Broken>;
 
-/// Something that takes what a node takes.
-pub trait Machine {
-    /// Takes one line's input, and says what followed.
-    fn handle(&mut self, line: &Line) -> Effect;
+/// The machines of one node.
+enum Machine {
+    /// The product's, as a trace is replayed through them; `None` before the first start.
+    Product(Option<Node>),
+    /// The model; `None` before the first start.
+    Model(Rules, Option<Model>),
 }
 
-/// The product's machines.
-#[derive(Default)]
-struct Real(Option<Node>);
-
-impl Machine for Real {
+impl Machine {
     fn handle(&mut self, line: &Line) -> Effect {
-        Node::replay(&mut self.0, line).expect("the abstract engine keeps the engine's rules")
+        match self {
+            Machine::Product(node) => Node::replay(node, line).expect("the abstract engine keeps the engine's rules"),
+            Machine::Model(rules, model) => {
+                if let Input::Start { config, longest_hold } = line.input {
+                    *model = Some(Model::start(*rules, line.node, config, longest_hold, line.now));
+                }
+                model.as_mut().expect("a process that has started").handle(line.now, line.input)
+            }
+        }
     }
 }
 
@@ -80,7 +86,7 @@ pub struct Response {
 }
 
 struct Place {
-    machine: Box<dyn Machine>,
+    machine: Machine,
     clock: Clock,
     config: Config,
     /// The longest hold on this node's disk.
@@ -95,8 +101,8 @@ struct Place {
 
 /// The world of one story.
 pub struct World {
-    rules: Rules,
-    make: Box<dyn Fn() -> Box<dyn Machine>>,
+    /// The rules of the model; `None` for the product.
+    model: Option<Rules>,
     places: BTreeMap<NodeId, Place>,
     /// The configuration in force.
     pub voters: Voters,
@@ -120,20 +126,19 @@ pub fn timing_of(hold: u64, lease: u64) -> Config {
 }
 
 impl World {
-    /// A world of the product's machines.
+    /// Returns a world of the product's machines.
     pub fn real() -> World {
-        World::of(Rules::ALL, || Box::<Real>::default())
+        World::of(None)
     }
 
-    /// A world of the model, under these rules.
+    /// Returns a world of the model, with these rules.
     pub fn model(rules: Rules) -> World {
-        World::of(rules, move || Box::new(Model::new(rules)))
+        World::of(Some(rules))
     }
 
-    fn of(rules: Rules, make: impl Fn() -> Box<dyn Machine> + 'static) -> World {
+    fn of(model: Option<Rules>) -> World {
         World {
-            rules,
-            make: Box::new(make),
+            model,
             places: BTreeMap::new(),
             voters: Voters::NONE,
             last_index: 0,
@@ -147,7 +152,7 @@ impl World {
 
     /// Whether a rule is in force.
     pub fn has(&self, rule: Rule) -> bool {
-        self.rules.has(rule)
+        self.model.unwrap_or(Rules::ALL).has(rule)
     }
 
     /// The story as a trace.
@@ -196,7 +201,7 @@ impl World {
         let mut clock = Clock::default();
         clock.step(-5000);
         let place = Place {
-            machine: (self.make)(),
+            machine: self.model.map_or(Machine::Product(None), |rules| Machine::Model(rules, None)),
             clock,
             config,
             longest_hold: Duration::ZERO,

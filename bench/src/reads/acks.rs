@@ -1,6 +1,6 @@
 //! What a leader does with an acknowledgement: it counts it, and publishes the lease that a quorum of them earns.
 
-use super::Effort;
+use super::effort::Effort;
 use crate::allocation;
 use crate::report::{Row, Runs, median};
 use crate::stopwatch::Stopwatch;

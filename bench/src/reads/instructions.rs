@@ -4,7 +4,7 @@
 //! calls and nothing else.
 
 use super::acks::{Waiting, acknowledge};
-use super::leased;
+use super::effort::leased;
 use crate::children::is_installed;
 use crate::report::Row;
 use clap::ValueEnum;

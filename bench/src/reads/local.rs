@@ -1,6 +1,6 @@
 //! The cell beside the clock.
 
-use super::{Effort, in_turns, leased};
+use super::effort::{Effort, in_turns, leased};
 use crate::allocation;
 use crate::report::{Row, Runs, Target};
 use crate::stopwatch::nanos_each;

@@ -1,6 +1,6 @@
 //! openraft's lease reads: one node, which has only itself to ask, with its log in memory.
 
-use super::{Effort, in_turns, leased};
+use super::effort::{Effort, in_turns, leased};
 use crate::allocation;
 use crate::report::{Row, Runs, Target, median};
 use crate::stopwatch::Stopwatch;

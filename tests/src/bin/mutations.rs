@@ -319,7 +319,7 @@ fn json(rows: &[Row], control: Option<&Soaked>) -> serde_json::Value {
         .map(|row| {
             serde_json::json!({
                 "name": row.mutation.name,
-                "rules": row.mutation.rules,
+                "rules": row.mutation.rules.iter().map(|rule| format!("{rule:?}")).collect::<Vec<_>>(),
                 "breaks": row.mutation.breaks,
                 "found": row.found,
                 "by": if row.after.is_some() { "soak" } else { "test" },

@@ -1,6 +1,6 @@
 //! The search for an order.
 
-use super::{Answer, Call, Fate, Moment, Observed, Operation};
+use super::operation::{Answer, Call, Fate, Moment, Observed, Operation};
 use std::ops::Range;
 
 /// What a search found.

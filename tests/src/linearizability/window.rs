@@ -1,7 +1,7 @@
 //! What is shown of a history that no order explains.
 
+use super::operation::{Answer, Call, Fate, Moment, Observed, Operation};
 use super::search::{Outcome, Search};
-use super::{Answer, Call, Fate, Moment, Observed, Operation};
 use std::fmt::Write as _;
 
 /// The most operations shown.

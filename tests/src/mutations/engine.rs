@@ -1,13 +1,12 @@
 //! What the engine and the disk owe.
 
-use super::{By, Edit, FOLDER, Mutation, OUTPUT, REPLICA};
+use super::mutation::{By, Edit, FOLDER, Mutation, OUTPUT, REPLICA};
 use crate::rules::Rule;
 
 pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a-term-leaves-before-it-is-durable",
-        rules: &["Engine: nothing of a term before it is durable"],
-        switches: &[],
+        rules: &[Rule::TermIsDurableFirst],
         scenarios: &["single_voter_unsynced_term"],
         breaks: "a node that crashes leads again in a term that others have seen it lead",
         edits: &[Edit {
@@ -19,8 +18,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "answers-do-not-wait-for-the-disk",
-        rules: &["Engine: persist, then send"],
-        switches: &[],
+        rules: &[Rule::AcksWaitForTheDisk],
         scenarios: &[],
         breaks: "a follower acknowledges entries, and votes, that a crash takes away",
         edits: &[Edit {
@@ -32,8 +30,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a-leader-counts-itself-before-its-sync",
-        rules: &["Engine: a leader counts itself once synced"],
-        switches: &[],
+        rules: &[Rule::LeaderCountsItselfOnceSynced],
         scenarios: &[],
         breaks: "an entry is committed that a crash of the leader takes away",
         edits: &[Edit {
@@ -45,8 +42,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a-campaign-does-not-wait-for-the-disk",
-        rules: &["Engine: no campaign on unsynced writes"],
-        switches: &[],
+        rules: &[Rule::NoCampaignOnUnsyncedWrites],
         scenarios: &[],
         breaks: "the engine takes for durable what a campaign rests on",
         edits: &[Edit {
@@ -58,8 +54,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a-write-carries-an-old-commit-index",
-        rules: &["Engine: the commit index on disk"],
-        switches: &[],
+        rules: &[Rule::CommitIndexIsDurableInOrder],
         scenarios: &["forgotten_commit"],
         breaks: "a restarted node forgets a committed change, and may campaign under a configuration two steps old",
         edits: &[Edit {
@@ -72,8 +67,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a-commit-index-alone-is-not-written",
-        rules: &["Engine: the commit index on disk"],
-        switches: &[],
+        rules: &[Rule::CommitIndexIsDurableInOrder],
         scenarios: &[],
         breaks: "what is applied is written, and that it is committed is not",
         edits: &[Edit {
@@ -85,8 +79,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a-removed-leader-leads-on",
-        rules: &["Engine: a leader that is no voter steps down"],
-        switches: &[],
+        rules: &[Rule::RemovedLeaderStepsDown],
         scenarios: &[],
         breaks: "a leader that was removed leads for ever, and drops every proposal",
         edits: &[Edit {
@@ -98,8 +91,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "an-answer-to-a-heartbeat-waits-for-the-disk",
-        rules: &["Engine: an answer to a heartbeat does not wait"],
-        switches: &[],
+        rules: &[Rule::HeartbeatAnswersDoNotWait],
         scenarios: &[],
         breaks: "one slow sync of the followers makes check-quorum depose a leader who is acknowledged all the time",
         edits: &[Edit {
@@ -116,8 +108,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "two-processes-share-a-folder",
-        rules: &["Engine: one process per folder"],
-        switches: &[Rule::OneProcessPerFolder],
+        rules: &[Rule::OneProcessPerFolder],
         scenarios: &[],
         breaks: "an old process still echoes, and the new one's restart hold says nothing of it",
         edits: &[Edit {

@@ -1,13 +1,12 @@
 //! The grantor, and handing leadership over.
 
-use super::{By, Edit, GRANTOR, HOLDER, Mutation, OUTPUT, REPLICA, STARTS};
+use super::mutation::{By, Edit, GRANTOR, HOLDER, Mutation, OUTPUT, REPLICA, STARTS};
 use crate::rules::Rule;
 
 pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "an-echo-holds-nothing",
-        rules: &["Grantor 1: the hold"],
-        switches: &[],
+        rules: &[Rule::EchoRaisesTheHold],
         scenarios: &[],
         breaks: "nothing but the engine's own ticks keeps a voter from electing another",
         edits: &[Edit {
@@ -19,8 +18,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "an-echo-without-a-reading-holds-nothing",
-        rules: &["Grantor 1: without a reading"],
-        switches: &[Rule::EchoWithoutReadingHolds],
+        rules: &[Rule::EchoWithoutReadingHolds],
         scenarios: &[],
         breaks: "a voter whose clock failed when it echoed is free when it is back",
         edits: &[Edit {
@@ -32,8 +30,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "any-frame-is-echoed",
-        rules: &["Grantor 1: of its leader"],
-        switches: &[],
+        rules: &[Rule::OnlyTheLeaderIsEchoed],
         scenarios: &[],
         breaks: "a voter that has voted for another still acknowledges the old leader's rounds",
         edits: &[
@@ -62,8 +59,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "the-newest-echo-may-fall",
-        rules: &["Grantor 5: only what is covered"],
-        switches: &[],
+        rules: &[Rule::ReleaseMustCoverTheNewestAck],
         scenarios: &[],
         breaks: "a frame that was overtaken makes a voter forget that it echoed a later round, and a release seems to cover all",
         edits: &[Edit {
@@ -75,8 +71,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a-backward-reading-is-the-time",
-        rules: &["Time: backward readings, grantor"],
-        switches: &[Rule::GrantorIgnoresBackwardReadings],
+        rules: &[Rule::GrantorIgnoresBackwardReadings],
         scenarios: &[],
         breaks: "a hold begun while the clock was behind ends early once it has recovered",
         edits: &[Edit {
@@ -88,8 +83,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "held-voters-vote",
-        rules: &["Grantor 2: votes"],
-        switches: &[],
+        rules: &[Rule::HeldNodeDoesNotVote],
         scenarios: &["tick_burst_voter"],
         breaks: "requests for votes reach the engine whatever the hold says",
         edits: &[Edit {
@@ -101,8 +95,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "held-nodes-campaign-by-their-ticks",
-        rules: &["Grantor 2: its own ticks"],
-        switches: &[],
+        rules: &[Rule::HeldNodeDoesNotCampaign],
         scenarios: &["tick_burst_candidate"],
         breaks: "a burst of ticks makes a held node campaign",
         edits: &[
@@ -121,8 +114,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "an-operator-overrules-the-hold",
-        rules: &["Grantor 2: an operator"],
-        switches: &[],
+        rules: &[Rule::OperatorIsRefusedWhileHeld],
         scenarios: &["operator_campaign"],
         breaks: "a held node campaigns because an operator says so",
         edits: &[Edit {
@@ -134,8 +126,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a-leader-overrules-the-hold",
-        rules: &["Grantor 2: a leader's request"],
-        switches: &[],
+        rules: &[Rule::LeaderIsRefusedWhileHeld],
         scenarios: &[],
         breaks: "a late \"campaign now\" makes a held node campaign",
         edits: &[Edit {
@@ -147,8 +138,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a-kept-back-tick-starts-over",
-        rules: &["Grantor 2: failover is not delayed"],
-        switches: &[],
+        rules: &[Rule::WithheldTickIsRetried],
         scenarios: &[],
         breaks: "a node that was held when it would have campaigned waits for another election timeout",
         edits: &[Edit {
@@ -160,8 +150,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a-restarted-node-is-free",
-        rules: &["Grantor 3: the restart hold"],
-        switches: &[Rule::RestartHold],
+        rules: &[Rule::RestartHold],
         scenarios: &[],
         breaks: "a process forgets with its memory what its predecessor promised",
         edits: &[Edit {
@@ -173,8 +162,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "the-restart-hold-is-as-configured-now",
-        rules: &["Grantor 3: the longest hold"],
-        switches: &[Rule::LongestHoldIsRecorded],
+        rules: &[Rule::LongestHoldIsRecorded],
         scenarios: &[],
         breaks: "a node restarted with a shorter hold breaks the longer promise of its predecessor",
         edits: &[Edit {
@@ -186,8 +174,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "the-longest-hold-is-not-written-first",
-        rules: &["Grantor 3: the longest hold"],
-        switches: &[Rule::LongestHoldIsRecorded],
+        rules: &[Rule::LongestHoldIsRecorded],
         scenarios: &[],
         breaks: "a node echoes under a hold that its disk does not know of",
         edits: &[Edit {
@@ -199,8 +186,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "the-record-of-the-hold-is-lowered-at-once",
-        rules: &["Grantor 3: the longest hold"],
-        switches: &[],
+        rules: &[Rule::LongestHoldIsRecorded],
         scenarios: &[],
         breaks: "a node that restarts twice within its predecessor's hold has forgotten it",
         edits: &[Edit {
@@ -212,8 +198,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a-release-ends-the-restart-hold",
-        rules: &["Grantor 3: only by time"],
-        switches: &[Rule::RestartHoldEndsOnlyByTime],
+        rules: &[Rule::RestartHoldEndsOnlyByTime],
         scenarios: &[],
         breaks: "a release that covers what this process echoed ends what the one before it promised",
         edits: &[Edit {
@@ -225,8 +210,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "without-a-reading-a-node-is-free",
-        rules: &["Grantor 4"],
-        switches: &[],
+        rules: &[Rule::NoReadingKeepsTheHold],
         scenarios: &[],
         breaks: "a voter whose clock fails votes",
         edits: &[Edit {
@@ -238,8 +222,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "any-release-lifts-the-hold",
-        rules: &["Grantor 5: only what is covered", "Transfer: a late campaign now"],
-        switches: &[Rule::ReleaseMustCoverTheNewestAck],
+        rules: &[Rule::ReleaseMustCoverTheNewestAck, Rule::LateCampaignNowIsRefused],
         scenarios: &[],
         breaks: "a release of an abandoned transfer lifts holds that the leader's new lease rests on",
         edits: &[Edit {
@@ -251,8 +234,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "no-release-lifts-the-hold",
-        rules: &["Grantor 5: a release lifts it"],
-        switches: &[Rule::ReleaseLiftsTheHold],
+        rules: &[Rule::ReleaseLiftsTheHold],
         scenarios: &[],
         breaks: "leadership cannot be handed over while voters are held",
         edits: &[Edit {
@@ -264,8 +246,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "campaign-now-carries-no-release",
-        rules: &["Transfer: the release goes along"],
-        switches: &[],
+        rules: &[Rule::CampaignNowCarriesTheRelease],
         scenarios: &[],
         breaks: "the target of a transfer is held, and has nothing to show",
         edits: &[Edit {
@@ -277,8 +258,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "requests-for-votes-show-no-release",
-        rules: &["Transfer: the release is shown"],
-        switches: &[],
+        rules: &[Rule::VoteRequestsShowTheRelease],
         scenarios: &[],
         breaks: "the voters that the target of a transfer asks stay held",
         edits: &[Edit {
@@ -290,8 +270,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a-hidden-transfer-releases-nothing",
-        rules: &["Transfer: whoever started it"],
-        switches: &[],
+        rules: &[Rule::EveryTransferReleasesFirst],
         scenarios: &["hidden_transfer"],
         breaks: "\"campaign now\" leaves inside a step of the engine, and the holder knows nothing of it",
         edits: &[Edit {
@@ -303,8 +282,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "rounds-go-on-while-handing-over",
-        rules: &["Transfer: no round meanwhile"],
-        switches: &[Rule::NoRoundWhileTransferring],
+        rules: &[Rule::NoRoundWhileTransferring],
         scenarios: &[],
         breaks: "the release is out of date when it arrives, and the transfer comes to nothing",
         edits: &[
@@ -328,8 +306,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "the-release-is-shown-once",
-        rules: &["Transfer: the release is shown"],
-        switches: &[Rule::ReleaseIsShownAgain],
+        rules: &[Rule::ReleaseIsShownAgain],
         scenarios: &[],
         breaks: "a target whose first requests for votes are lost has nothing to show with the next",
         edits: &[Edit {
@@ -347,8 +324,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "an-abandoned-transfer-gives-the-lease-back",
-        rules: &["Transfer: later rounds only"],
-        switches: &[],
+        rules: &[Rule::AbandonedTransferStaysReleased],
         scenarios: &[],
         breaks: "after a transfer that came to nothing, a lease rests on rounds that were released",
         edits: &[Edit {
@@ -360,8 +336,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a-round-is-given-twice",
-        rules: &["Rounds are never reused"],
-        switches: &[],
+        rules: &[Rule::RoundsAreNeverReused],
         scenarios: &[],
         breaks: "a ticket given during a transfer is for a round that the next term opens",
         edits: &[Edit {

@@ -1,13 +1,12 @@
 //! Time, the holder, and reads.
 
-use super::{ACKS, By, CELL, CONFIG, Edit, HOLDER, LOOP, Mutation, REPLICA, SERVER, STAMPS, TIME};
+use super::mutation::{ACKS, By, CELL, CONFIG, Edit, HOLDER, LOOP, Mutation, REPLICA, SERVER, STAMPS, TIME};
 use crate::rules::Rule;
 
 pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "lease-as-long-as-the-hold",
-        rules: &["lease covered by hold"],
-        switches: &[],
+        rules: &[Rule::HoldCoversLease],
         scenarios: &[],
         breaks: "drift is not taken off: a slow leader outlives the hold of a fast voter",
         edits: &[Edit {
@@ -19,8 +18,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "peers-are-not-compared",
-        rules: &["handshake"],
-        switches: &[Rule::PeersCheckHolds],
+        rules: &[Rule::PeersCheckHolds],
         scenarios: &[],
         breaks: "a leader with a long lease takes acknowledgements of voters with a short hold",
         edits: &[Edit { file: CONFIG, find: "if self.lease <= longest {", with: "if $on || self.lease <= longest {" }],
@@ -28,8 +26,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "last-reading-serves-again",
-        rules: &["Time: no reading"],
-        switches: &[Rule::NoReadingNoLease],
+        rules: &[Rule::NoReadingNoLease],
         scenarios: &[],
         breaks: "while the clock gives nothing, a read is judged by the last reading",
         edits: &[Edit {
@@ -41,8 +38,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "stale-reading-for-a-frame",
-        rules: &["Time: a reading of its own"],
-        switches: &[Rule::ReadingBelongsToItsInput],
+        rules: &[Rule::ReadingBelongsToItsInput],
         scenarios: &[],
         breaks: "a round is judged by the reading of the input before, however long ago that was: the hold ends early",
         edits: &[
@@ -61,8 +57,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "stale-reading-for-a-read",
-        rules: &["Time: a reading of its own"],
-        switches: &[Rule::ReadingBelongsToItsInput],
+        rules: &[Rule::ReadingBelongsToItsInput],
         scenarios: &[],
         breaks: "a read is judged by the reading of the input before: a lease that has ended answers it",
         edits: &[Edit {
@@ -74,8 +69,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "lease-aged-by-one-counter",
-        rules: &["Time: two counters"],
-        switches: &[Rule::LeaseAgesByTheFasterCounter],
+        rules: &[Rule::LeaseAgesByTheFasterCounter],
         scenarios: &[],
         breaks: "a lease does not age while the machine is suspended",
         edits: &[
@@ -94,8 +88,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "hold-aged-by-the-faster-counter",
-        rules: &["Time: two counters"],
-        switches: &[Rule::HoldAgesByTheSlowerCounter],
+        rules: &[Rule::HoldAgesByTheSlowerCounter],
         scenarios: &[],
         breaks: "a hold ends when either counter says so",
         edits: &[Edit {
@@ -107,8 +100,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "stamps-survive-a-step-back",
-        rules: &["Time: backward readings, holder"],
-        switches: &[Rule::BackwardReadingVoids],
+        rules: &[Rule::BackwardReadingVoids],
         scenarios: &[],
         breaks: "a leader whose clock went back thinks its lease longer by as much",
         edits: &[Edit {
@@ -120,8 +112,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a-timer-that-is-early-shows-no-reading",
-        rules: &["Time: backward readings, holder"],
-        switches: &[],
+        rules: &[Rule::BackwardReadingVoids],
         scenarios: &[],
         breaks: "a leader that nobody reaches does not learn that its clock went back",
         edits: &[Edit {
@@ -133,8 +124,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "no-round-on-the-heartbeat",
-        rules: &["Holder 1: when rounds open"],
-        switches: &[],
+        rules: &[Rule::HeartbeatsOpenRounds],
         scenarios: &[],
         breaks: "nothing renews the lease",
         edits: &[Edit {
@@ -146,8 +136,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a-read-shares-a-round-already-sent",
-        rules: &["Holder 1: when rounds open", "Quorum reads: a later round"],
-        switches: &[],
+        rules: &[Rule::HeartbeatsOpenRounds, Rule::QuorumReadTakesALaterRound],
         scenarios: &[],
         breaks: "acknowledgements from before a read arrived confirm it",
         edits: &[Edit { file: HOLDER, find: "if self.sent {", with: "if self.sent && !$on {" }],
@@ -155,8 +144,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "lease-counted-from-the-acknowledgement",
-        rules: &["Holder 1: stamped first"],
-        switches: &[Rule::AnchorIsTheOpening],
+        rules: &[Rule::AnchorIsTheOpening],
         scenarios: &[],
         breaks: "an acknowledgement that waited in a queue gives a lease that has already ended",
         edits: &[Edit {
@@ -170,8 +158,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "lease-counted-from-the-newest-round",
-        rules: &["Holder 1: stamped first", "Holder 4: nothing else extends it"],
-        switches: &[Rule::AckCountsForItsRound],
+        rules: &[Rule::AckCountsForItsRound],
         scenarios: &[],
         breaks: "rounds that nobody acknowledged keep the lease going",
         edits: &[Edit {
@@ -183,8 +170,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "rounds-share-the-later-stamp",
-        rules: &["Holder 1: shared stamps"],
-        switches: &[],
+        rules: &[Rule::StampsAreShared],
         scenarios: &[],
         breaks: "a round is thought to have been opened when a later one was",
         edits: &[Edit {
@@ -196,8 +182,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "every-round-has-its-own-stamp",
-        rules: &["Holder 1: shared stamps"],
-        switches: &[Rule::StampsAreShared],
+        rules: &[Rule::StampsAreShared],
         scenarios: &[],
         breaks: "thousands of rounds a second push the anchor out of the ring, and there is no lease",
         edits: &[Edit {
@@ -214,8 +199,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "acknowledgements-of-earlier-terms-count",
-        rules: &["Holder 2: this term"],
-        switches: &[Rule::AcksAreOfThisTerm],
+        rules: &[Rule::AcksAreOfThisTerm],
         scenarios: &[],
         breaks: "a leader elected again counts what was acknowledged to it in an earlier term",
         edits: &[
@@ -245,8 +229,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "any-answer-is-an-acknowledgement",
-        rules: &["Holder 2: rounds are what is acknowledged"],
-        switches: &[Rule::AcksAreRounds],
+        rules: &[Rule::AcksAreRounds],
         scenarios: &[],
         breaks: "a late answer to an append or a heartbeat counts for the newest round",
         edits: &[
@@ -267,8 +250,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "anyone-may-acknowledge",
-        rules: &["Holder 2: voters"],
-        switches: &[Rule::OnlyVotersCount],
+        rules: &[Rule::OnlyVotersCount],
         scenarios: &[],
         breaks: "the acknowledgement of a learner, or of a node that was removed, counts as a voter's",
         edits: &[
@@ -283,8 +265,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a-leader-that-is-no-voter-counts-itself",
-        rules: &["Holder 2: its own"],
-        switches: &[Rule::OwnAckOnlyAsVoter],
+        rules: &[Rule::OwnAckOnlyAsVoter],
         scenarios: &[],
         breaks: "a leader that was removed leads on, and its own acknowledgement makes a majority",
         edits: &[
@@ -304,8 +285,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "one-acknowledgement-is-a-quorum",
-        rules: &["Holder 3: a quorum"],
-        switches: &[],
+        rules: &[Rule::QuorumAcknowledges],
         scenarios: &[],
         breaks: "the newest round that anyone acknowledged is the quorum round",
         edits: &[
@@ -320,8 +300,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "the-incoming-half-is-enough",
-        rules: &["Holder 3: both halves"],
-        switches: &[Rule::BothHalvesCount],
+        rules: &[Rule::BothHalvesCount],
         scenarios: &[],
         breaks: "in a joint configuration a majority of the new voters is a quorum",
         edits: &[
@@ -340,8 +319,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "the-quorum-round-survives-new-voters",
-        rules: &["Holder 3: on every change"],
-        switches: &[Rule::QuorumFollowsTheVoters],
+        rules: &[Rule::QuorumFollowsTheVoters],
         scenarios: &[],
         breaks: "a lease rests on acknowledgements that were a quorum of other voters",
         edits: &[
@@ -361,8 +339,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "lease-before-the-barrier",
-        rules: &["Holder 4: the barrier"],
-        switches: &[Rule::Barrier],
+        rules: &[Rule::Barrier],
         scenarios: &[],
         breaks: "a new leader reads by its lease before it knows what is committed",
         edits: &[Edit {
@@ -374,8 +351,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a-released-round-still-leases",
-        rules: &["Holder 4: the release mark", "Transfer: the lease is taken back"],
-        switches: &[Rule::TransferReleases],
+        rules: &[Rule::TransferReleases, Rule::ReleasedRoundsGiveNoLease],
         scenarios: &[],
         breaks: "a leader that handed over goes on answering until its lease ends",
         edits: &[Edit {
@@ -387,8 +363,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "the-lease-never-ends",
-        rules: &["Holder 4: by the clock"],
-        switches: &[Rule::LeaseEndsByTheClock],
+        rules: &[Rule::LeaseEndsByTheClock],
         scenarios: &[],
         breaks: "a leader trusts its lease until the engine deposes it",
         edits: &[Edit {
@@ -400,8 +375,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "deposition-leaves-the-lease",
-        rules: &["Holder 5"],
-        switches: &[Rule::DepositionRevokes],
+        rules: &[Rule::DepositionRevokes],
         scenarios: &[],
         breaks: "a leader that voted for another can still be read from",
         edits: &[Edit {
@@ -413,8 +387,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "revoked-a-tick-late",
-        rules: &["Holder 5"],
-        switches: &[Rule::RevokedBeforeTheVoteLeaves, Rule::HigherTermDeposes],
+        rules: &[Rule::RevokedBeforeTheVoteLeaves, Rule::HigherTermDeposes],
         scenarios: &[],
         breaks: "what deposes a leader is noticed at its next tick: its vote, or its answer to a higher term, has left before",
         edits: &[Edit {
@@ -426,8 +399,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "check-quorum-off",
-        rules: &["Holder 6"],
-        switches: &[],
+        rules: &[Rule::CheckQuorumIsOn],
         scenarios: &["leader_without_quorum"],
         breaks: "a leader that hears from no quorum holds a minority for ever",
         edits: &[Edit { file: REPLICA, find: "check_quorum: true,", with: "check_quorum: !$on," }],
@@ -435,8 +407,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "quorum-read-before-the-barrier",
-        rules: &["Quorum reads: the barrier"],
-        switches: &[],
+        rules: &[Rule::QuorumReadCoversTheBarrier],
         scenarios: &[],
         breaks: "a quorum confirms that a new leader leads, who does not know yet what is committed",
         edits: &[
@@ -455,8 +426,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "deposition-aborts-no-reads",
-        rules: &["Quorum reads: end with the leadership"],
-        switches: &[],
+        rules: &[Rule::QuorumReadsEndWithTheLeadership],
         scenarios: &[],
         breaks: "a read that an old leader took is confirmed when it leads again, or waits in vain",
         edits: &[Edit {
@@ -468,8 +438,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "permit-shows-an-old-commit",
-        rules: &["Lease reads: the commit index now"],
-        switches: &[Rule::PermitShowsTheCommit],
+        rules: &[Rule::PermitShowsTheCommit],
         scenarios: &[],
         breaks: "a permit shows the commit index of the last renewal: a follower may have shown a newer one",
         edits: &[Edit {
@@ -481,8 +450,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "answer-before-it-is-applied",
-        rules: &["Lease reads: once applied"],
-        switches: &[],
+        rules: &[Rule::AnsweredOnceApplied],
         scenarios: &[],
         breaks: "a read is answered from a state that does not include its index yet",
         edits: &[Edit {
@@ -494,8 +462,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a-read-shares-an-index-already-asked-for",
-        rules: &["Lease reads: once applied", "Quorum reads: a later round"],
-        switches: &[],
+        rules: &[Rule::AnsweredOnceApplied, Rule::QuorumReadTakesALaterRound],
         scenarios: &[],
         breaks: "a follower answers a read by an index that the leader gave before the read arrived",
         edits: &[Edit {
@@ -507,8 +474,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "stale-reading-in-the-loop",
-        rules: &["Time: a reading of its own"],
-        switches: &[Rule::ReadingBelongsToItsInput],
+        rules: &[Rule::ReadingBelongsToItsInput],
         scenarios: &[],
         breaks: "the loop reads the clock before it waits for input, and not after",
         edits: &[

@@ -1,10 +1,11 @@
 //! The cluster that is struck, and what can be done to it by hand.
 
 use super::faketime::{self, Faketime};
+use super::fault::Fault;
+use super::options::Options;
 use super::session::{Fate, Session};
 use super::summary::Summary;
 use super::workload::{KEYS, Seen, Workload};
-use super::{Fault, Options};
 use crate::linearizability::Call;
 use crate::processes::{Processes, eventually, now};
 use crate::proxy::{Passage, Proxy};

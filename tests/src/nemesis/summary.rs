@@ -1,7 +1,7 @@
 //! What a run came to.
 
-use super::Options;
-use super::faults::Fault;
+use super::fault::Fault;
+use super::options::Options;
 use super::workload::Outcomes;
 use std::collections::BTreeMap;
 use std::fmt;

@@ -101,7 +101,10 @@ mod tests {
     fn a_seed_draws_the_same_numbers_forever() {
         // Recorded seeds of the simulator depend on these numbers.
         let mut dice = Dice::new(1, 2);
-        assert_eq!([dice.any(), dice.any(), dice.any()], [0x9c48_cc91_6cb8_6cf4, 0xb875_0d2a_c5ec_a8c2, 0x9494_75b5_b93b_1108]);
+        assert_eq!(
+            [dice.any(), dice.any(), dice.any()],
+            [0x9c48_cc91_6cb8_6cf4, 0xb875_0d2a_c5ec_a8c2, 0x9494_75b5_b93b_1108]
+        );
     }
 
     #[test]

@@ -1,75 +1,18 @@
-//! What can be done to a cluster.
+//! Strikes a cluster with a fault.
 
-use super::rig::Direction;
-use super::{DRIFT_PPM, Faketime, Rig};
+use super::faketime::Faketime;
+use super::fault::Fault;
+use super::options::DRIFT_PPM;
+use super::rig::{Direction, Rig};
 use crate::proxy::{Pace, Passage};
 use leasehold_testing::dice::Dice;
-use std::fmt;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// How long the others are given to elect a leader in the place of one that is gone.
-const ELECTION: Duration = Duration::from_secs(20);
+/// The time that the others have to elect a new leader.
+const ELECTION_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// One way to harm a cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(missing_docs, reason = "each is described by its Display")]
-pub enum Fault {
-    KillLeader,
-    KillFollower,
-    KillAll,
-    PauseLeader,
-    PauseFollower,
-    IsolateLeader,
-    MuteLeader,
-    DeafenLeader,
-    SplitPair,
-    SlowLinks,
-    SlowLinksAndKillLeader,
-    FlappingLinks,
-    ClockRate,
-}
-
-impl Fault {
-    /// Every fault.
-    pub const ALL: [Fault; 13] = [
-        Fault::KillLeader,
-        Fault::KillFollower,
-        Fault::KillAll,
-        Fault::PauseLeader,
-        Fault::PauseFollower,
-        Fault::IsolateLeader,
-        Fault::MuteLeader,
-        Fault::DeafenLeader,
-        Fault::SplitPair,
-        Fault::SlowLinks,
-        Fault::SlowLinksAndKillLeader,
-        Fault::FlappingLinks,
-        Fault::ClockRate,
-    ];
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Fault::KillLeader => "leader killed",
-            Fault::KillFollower => "follower killed",
-            Fault::KillAll => "all killed",
-            Fault::PauseLeader => "leader stopped, resumed amid queued reads",
-            Fault::PauseFollower => "follower stopped",
-            Fault::IsolateLeader => "leader isolated, clients reach it",
-            Fault::MuteLeader => "leader heard by nobody, one way",
-            Fault::DeafenLeader => "leader hears nobody, one way",
-            Fault::SplitPair => "leader and one follower split",
-            Fault::SlowLinks => "all links slow",
-            Fault::SlowLinksAndKillLeader => "all links slow, leader killed",
-            Fault::FlappingLinks => "links come and go",
-            Fault::ClockRate => "killed, restarted at another clock rate",
-        })
-    }
-}
-
-/// A clock rate within the bound, as often as not close to it.
+/// Draws a clock rate within the bound; every second one is at the bound.
 pub(super) fn rate(dice: &mut Dice) -> f64 {
     // The bound is the server's claim; a little room is left for this machine's own clock.
     let bound = f64::from(DRIFT_PPM) / 1e6 * 0.98;
@@ -79,7 +22,7 @@ pub(super) fn rate(dice: &mut Dice) -> f64 {
 }
 
 impl Rig {
-    /// Does it, and leaves the cluster as it is then.
+    /// Strikes the cluster, and does not recover it.
     pub(super) fn strike(&mut self, fault: Fault, faketime: Option<&Faketime>, dice: &mut Dice) {
         // There was one when the last fault was healed; if it is gone since, any node will do.
         let leader = self.leader().unwrap_or_else(|| dice.pick(&self.nodes()));
@@ -148,7 +91,7 @@ impl Rig {
         self.pause(leader);
         if dice.one_in(4) {
             sleep(dice.millis(50, 900));
-        } else if let Some(next) = self.await_leader(ELECTION) {
+        } else if let Some(next) = self.await_leader(ELECTION_TIMEOUT) {
             sleep(dice.millis(0, 1_000));
             self.write_everywhere(next);
         }
