@@ -11,6 +11,7 @@
 //! To add a platform, write a module beside `linux` with the same three items: `Counters::open`, `Counters::read` and
 //! `SOURCE`.
 
+mod error;
 mod manual;
 mod source;
 mod system;
@@ -32,9 +33,10 @@ mod windows;
 ))]
 mod portable;
 
+pub use error::ClockError;
 pub use manual::ManualClock;
 pub use source::{Counter, InSuspend, Rate, Source};
-pub use system::{ClockError, SystemClock};
+pub use system::SystemClock;
 
 use leasehold_core::Reading;
 

@@ -1,9 +1,11 @@
-//! Raft reduced to what a lease depends on: terms, votes, which log is newer, what is committed, who votes.
+//! Raft reduced to what a lease depends on: terms, votes, logs, commits and voters.
 //!
-//! The lease is the product's own: every [`Node`] drives a real [`Holder`](leasehold_core::Holder) and a real [`Grantor`]
-//! through the contract that their documentation gives. What is left out of Raft only makes it bolder: any node may campaign
-//! at any moment, and no leader or follower turns a candidate away for having heard from a leader. A log holds the entry
-//! that opens each term and the changes of voters; an append carries the whole log, and travels apart from the round.
+//! A [`Node`] is a value that a search can copy, compare and hash. It drives the [machines](crate::machine): the holder and
+//! grantor of the product, or the model with a rule off. What is omitted from Raft only allows more: any node may campaign at
+//! any moment, and no node rejects a candidate because it heard from a leader. A log holds the first entry of each term and
+//! the changes of voters. An append carries the whole log and travels apart from the round.
+//!
+//! [`crate::world`] explains why scenarios have a world of their own.
 
 use crate::machine::{Machine, Subject};
 use crate::rules::Rule;
@@ -15,16 +17,16 @@ use leasehold_core::{
 use std::fmt;
 use std::time::Duration;
 
-/// What all nodes of a world share.
+/// The settings that all nodes of a world share.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// Hold, lease and drift.
     pub config: Config,
-    /// The voters at first, and after each change.
+    /// The initial voters, and those after each change.
     pub configurations: Vec<Vec<NodeId>>,
     /// The machines that the nodes run.
     pub subject: Subject,
-    /// How old the reading of a frame is where a reading does not belong to its input.
+    /// The age of a frame's reading while [`Rule::ReadingBelongsToItsInput`] is off.
     pub staleness: Duration,
 }
 
@@ -42,11 +44,11 @@ impl Setup {
 pub struct Entry {
     /// Its leader's term.
     pub term: Term,
-    /// Whether it brings the next configuration; otherwise it opens its leader's term.
+    /// True for a change to the next configuration, false for the first entry of a term.
     pub change: bool,
 }
 
-/// What nodes tell each other.
+/// A message between nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
     /// The leader's round.
@@ -60,11 +62,11 @@ pub enum Message {
     Append {
         /// The leader.
         from: NodeId,
-        /// Its term.
+        /// Returns its term.
         term: Term,
         /// All of its log.
         log: Vec<Entry>,
-        /// How much of that is committed.
+        /// The length of its committed part.
         commit: usize,
     },
     /// A round's echo.
@@ -73,36 +75,36 @@ pub enum Message {
         from: NodeId,
         /// The holder.
         to: NodeId,
-        /// What is echoed.
+        /// The round that is echoed.
         round: TermRound,
     },
-    /// What the leader's log and this node's share.
+    /// The length up to which the leader's log and the follower's are equal.
     Appended {
         /// The follower.
         from: NodeId,
         /// Of this term.
         term: Term,
-        /// So many entries.
+        /// The number of entries.
         length: usize,
     },
-    /// A candidate's question.
+    /// A candidate asks for votes.
     RequestVote {
         /// The candidate.
         from: NodeId,
-        /// Its term.
+        /// Returns its term.
         term: Term,
         /// The term of its last entry, and the length of its log.
         last: (Term, usize),
         /// The release it campaigns under.
         release: Option<Release>,
     },
-    /// The answer, if it is yes.
+    /// A vote is granted.
     Vote {
         /// The voter.
         from: NodeId,
         /// The candidate.
         to: NodeId,
-        /// Its term.
+        /// Returns its term.
         term: Term,
     },
     /// A leader asks a follower to take over.
@@ -111,12 +113,12 @@ pub enum Message {
         to: NodeId,
         /// The leader's term.
         term: Term,
-        /// What the leader released.
+        /// The release of the leader.
         release: Option<Release>,
     },
 }
 
-/// What happens to a node.
+/// An input of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
     /// A message arrives.
@@ -125,30 +127,30 @@ pub enum Input {
     Count(u8),
     /// These lengths were reported to have been appended, by node 1, 2 and 3.
     Replicated([usize; 3]),
-    /// The node looks at its clock.
+    /// The node reads its clock.
     Look,
     /// A heartbeat, or a quorum read.
     OpenRound,
     /// The election timer ends.
     Campaign,
-    /// The leader is asked to hand over to this node.
+    /// The leader is asked to transfer leadership to this node.
     Transfer(NodeId),
-    /// It gives that up.
+    /// The leader abandons the transfer.
     Abandon,
-    /// It is asked for the next configuration.
+    /// The leader is asked to propose the next configuration.
     Change,
-    /// The process dies and starts again.
+    /// The process crashes and restarts.
     Restart,
 }
 
-/// What a node puts out.
+/// An output of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Output {
-    /// A message, to everyone it concerns.
+    /// A message, to every node that can use it.
     Send(Message),
     /// Quorum reads through this round are confirmed.
     Confirmed(Round),
-    /// Quorum reads through this round are given up.
+    /// Quorum reads through this round are aborted.
     Aborted(Round),
 }
 
@@ -168,7 +170,7 @@ pub struct Node {
     vote: Option<NodeId>,
     log: Vec<Entry>,
     commit: usize,
-    // Lost by a restart.
+    // Volatile: lost by a restart.
     role: Role,
     transferring: bool,
     /// The release it campaigns under.
@@ -177,7 +179,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node that has run for so long that the hold of its start is over, in term 0 with an empty log.
+    /// Returns a node in term 0 with an empty log, whose restart hold is over.
     pub fn settled(id: NodeId, setup: &Setup, now: Reading) -> Node {
         let mut machine = Machine::start(setup.subject, id, setup.config, now);
         let later = now.map(|now| now.plus(setup.config.hold()));
@@ -196,33 +198,33 @@ impl Node {
         }
     }
 
-    /// Its term.
+    /// Returns its term.
     pub fn term(&self) -> Term {
         self.term
     }
 
-    /// Whether it leads.
+    /// Returns whether it leads.
     pub fn leads(&self) -> bool {
         self.role == Role::Leader
     }
 
-    /// Whether it asks for votes.
+    /// Returns whether it is a candidate.
     pub fn campaigns(&self) -> bool {
         self.role == Role::Candidate
     }
 
-    /// Whether it hands leadership over.
+    /// Returns whether a transfer is pending.
     pub fn transfers(&self) -> bool {
         self.transferring
     }
 
-    /// How much it knows to be committed.
+    /// Returns the length of its committed log.
     pub fn commit(&self) -> usize {
         self.commit
     }
 
-    /// The term and the length of what it has committed as a leader in its own term: the writes up to there can be
-    /// acknowledged.
+    /// Returns its term and the length of its committed log, if it leads and committed an entry of its own term. It can have
+    /// acknowledged the writes up to there.
     pub fn acknowledged(&self) -> Option<(Term, usize)> {
         let entry = self.log[..self.commit].last()?;
         (self.leads() && entry.term == self.term).then_some((self.term, self.commit))
@@ -254,18 +256,18 @@ impl Node {
         (ticket, out)
     }
 
-    /// Whether an append of this term can tell it nothing.
+    /// Returns whether an append would change nothing.
     pub fn has_taken(&self, term: Term, log: &[Entry], commit: usize) -> bool {
         self.term > term || self.term == term && self.log.starts_with(log) && self.commit >= commit
     }
 
-    /// The voters of the newest configuration it knows to be committed.
+    /// Returns the voters of its newest committed configuration.
     pub fn voters<'setup>(&self, setup: &'setup Setup) -> &'setup [NodeId] {
         let changes = self.log[..self.commit].iter().filter(|entry| entry.change).count();
         &setup.configurations[changes]
     }
 
-    /// Takes one input, with a reading from after it arrived.
+    /// Takes one input, with a reading that was sampled after it arrived.
     pub fn handle(&mut self, now: Reading, input: &Input, setup: &Setup, cell: &LeaseCell) -> Vec<Output> {
         let mut out = Vec::new();
         match input {
@@ -273,7 +275,7 @@ impl Node {
             Input::Count(by) => self.count_votes(now, *by, setup, cell, &mut out),
             Input::Replicated(lengths) => self.commit_replicated(now, lengths, setup, cell, &mut out),
             Input::Look => {
-                // An echo that counts for nothing, and a question whose answer nobody acts on.
+                // Neither input has an effect other than that the machines see the reading.
                 let nothing = Event::Acked { from: 0, round: TermRound { term: 0, round: 0 } };
                 self.event(now, nothing, cell, &mut out);
                 self.tell(now, trace::Input::MayElect(None), cell, &mut out);
@@ -309,7 +311,7 @@ impl Node {
         out
     }
 
-    /// Gives the machines an input, and puts out what they cause.
+    /// Gives the machines an input, and adds their actions to the outputs.
     fn tell(&mut self, now: Reading, input: trace::Input, cell: &LeaseCell, out: &mut Vec<Output>) -> Option<Answer> {
         let effect = self.machine.handle(now, input, cell);
         out.extend(effect.actions.into_iter().flatten().map(|action| match action {
@@ -375,12 +377,12 @@ impl Node {
                     self.campaign(now, setup, cell, out);
                 }
             }
-            // Taken together, as `Replicated` and `Count`.
+            // These are counted by `Replicated` and `Count`.
             Message::Appended { .. } | Message::Vote { .. } => {}
         }
     }
 
-    /// Whether a message of this leader is to be heeded; its term is this node's then.
+    /// Follows a leader unless its term is old. Returns whether its message is accepted.
     fn accept_leader(
         &mut self,
         now: Reading,
@@ -459,7 +461,7 @@ impl Node {
         self.push_append(out);
     }
 
-    /// Steps down, if it leads, before anything else of the same step can be seen.
+    /// Steps down, if it leads, before the step has any other effect.
     fn follow(&mut self, now: Reading, term: Term, cell: &LeaseCell, out: &mut Vec<Output>) {
         if self.leads() {
             self.event(now, Event::Deposed, cell, out);

@@ -1,12 +1,12 @@
-//! Every state of a small world, breadth first.
+//! Visits every state of a small world, breadth first.
 //!
 //! A world is two or three [`Node`]s, their clocks, and every message ever sent. Each message may arrive at any later moment,
-//! any number of times, or never: that is loss, duplication, delay and reordering in one. Time moves in ticks, in which a
-//! clock advances by either end of what the drift allows. What is bounded is counted in [`Bounds`].
+//! any number of times, or never: this covers loss, duplication, delay and reordering. Time moves in ticks. In a tick a clock
+//! advances by the least or the most that the drift allows. [`Bounds`] limits what may happen.
 //!
-//! A node is a function of its state, its reading and its input, so it is run once for each combination and remembered; a
-//! world is then a handful of numbers. Worlds already seen are known by a 64-bit fingerprint: among ten million, the chance
-//! that two share one, and that a state is missed, is less than one in a hundred thousand.
+//! A node is a function of its state, its reading and its input, so it runs once for each combination and the result is kept.
+//! A world is then a few numbers. Visited worlds are recognised by a 64-bit fingerprint. Among ten million of them, the chance
+//! that two share one, so that a state is missed, is less than one in a hundred thousand.
 
 use crate::abstract_raft::{Input, Message, Node, Output, Setup};
 use crate::rules::Rule;
@@ -19,11 +19,11 @@ use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 pub const SLOW_TICK: u64 = 10_000_000;
 /// A tick of a clock that runs as fast as the drift allows: 12/11 of what it should show.
 pub const FAST_TICK: u64 = 12_000_000;
-/// One eleventh, in parts per million, as the two ticks have it.
+/// The drift of the two ticks: one eleventh, in parts per million.
 pub const DRIFT_PPM: u32 = 90_909;
-/// How far a clock steps or dips back: more than a tick, so that it shows.
+/// The distance by which a clock steps or dips back: more than a tick, so that the step is visible.
 const STEP: u64 = FAST_TICK + 1_000_000;
-/// Where every clock starts.
+/// The reading at which every clock starts.
 const START: Instant = Instant::from_nanos(1_000_000_000, 1_000_000_000);
 
 /// The rules whose absence a search of a small world shows.
@@ -44,14 +44,14 @@ pub const SHOWN: [Rule; 14] = [
     Rule::Barrier,
 ];
 
-/// How much may happen in a world.
+/// Limits on what may happen in a world.
 #[derive(Clone, Debug, Default)]
 pub struct Bounds {
     /// Ticks of time.
     pub ticks: u8,
     /// The highest term.
     pub terms: Term,
-    /// Rounds opened, besides those that every election and every abandoned transfer opens.
+    /// Rounds opened, in addition to those that every election and every abandoned transfer opens.
     pub rounds: u8,
     /// Restarts of a process.
     pub restarts: u8,
@@ -59,38 +59,38 @@ pub struct Bounds {
     pub transfers: u8,
     /// Clocks that begin to fail; each may recover.
     pub failures: u8,
-    /// Clocks that step back for good, and single readings that dip.
+    /// Permanent steps of clocks, and single readings that dip.
     pub steps_back: u8,
     /// Ticks for which one machine is suspended.
     pub suspends: u8,
-    /// Whether every node looks at its clock once a tick, as a real one does several times; else it does so with inputs only.
+    /// True if every node reads its clock once a tick, as a real one does. If false, nodes read it with inputs only.
     pub watchful: bool,
-    /// Which clocks are fast: a bit for each node, in each world to start from.
+    /// The fast clocks, one bit for each node, of each initial world.
     pub fast: Vec<u8>,
 }
 
-/// What was found.
+/// The result of a search.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// Distinct worlds.
     pub states: usize,
     /// Steps from one world to another, or the same.
     pub steps: usize,
-    /// The longest path needed to reach a world.
+    /// The length of the longest of the shortest paths to all worlds.
     pub depth: usize,
-    /// How many distinct states the nodes had, and how often a machine was really run.
+    /// Distinct states of nodes.
     pub nodes: usize,
-    /// See `nodes`.
+    /// Steps of single nodes that were executed rather than looked up.
     pub runs: usize,
-    /// The terms of which a valid lease was seen.
+    /// The terms that had a valid lease.
     pub leases: Vec<Term>,
     /// The newest term in which a leader committed something.
     pub acknowledged: Term,
-    /// The shortest path to a world that must not be.
+    /// The shortest path to a world that breaks a guarantee.
     pub violation: Option<String>,
 }
 
-/// What a node can do in one step.
+/// One step of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Act {
     Input { at: u8, input: u16, reading: Shown },
@@ -100,7 +100,7 @@ enum Act {
     StepBack { at: u8 },
 }
 
-/// What a node's clock shows it with an input.
+/// The reading that comes with an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Shown {
     TheTime,
@@ -114,7 +114,7 @@ struct Clock {
     failing: bool,
 }
 
-/// A node with its clock, and what the search asks of it again and again.
+/// A node with its clock, and the lease that the search checks in every world.
 #[derive(Clone, Debug)]
 struct Place {
     node: Node,
@@ -123,7 +123,7 @@ struct Place {
     lease: Option<(Term, usize)>,
 }
 
-/// Everything ever sent: a bit per message.
+/// The messages ever sent, one bit each.
 type Sent = [u64; 8];
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -142,20 +142,20 @@ struct World {
     places: [u32; 3],
     sent: Sent,
     used: Used,
-    /// The newest term in which a leader has committed anything of its own, and the highest index any leader has.
+    /// The newest term in which a leader committed an entry of its own, and the highest index that any leader committed.
     acknowledged: (u16, u16),
 }
 
-/// The outcome of an act of one node.
+/// The outcome of a step of one node.
 #[derive(Clone, Copy)]
 struct Step {
     place: u32,
-    /// Where in `Search::outputs` its messages are.
+    /// The position of its messages in `Search::outputs`.
     first: u32,
     count: u8,
 }
 
-/// Numbers for things, so that they can be compared and stored as such.
+/// Gives values numbers, which are quick to compare and to store.
 struct Numbered<T> {
     numbers: HashMap<T, u32>,
 }
@@ -165,7 +165,7 @@ impl<T: Clone + Eq + Hash> Numbered<T> {
         Numbered { numbers: HashMap::new() }
     }
 
-    /// The number of a thing, and whether it is new.
+    /// Returns the number of a value, and whether it is new.
     fn number(&mut self, thing: &T) -> (u32, bool) {
         if let Some(number) = self.numbers.get(thing) {
             return (*number, false);
@@ -176,7 +176,7 @@ impl<T: Clone + Eq + Hash> Numbered<T> {
     }
 }
 
-/// Takes a 64-bit value that is well mixed, or nearly, as its own hash.
+/// Hashes one 64-bit word that is already well mixed, or nearly.
 #[derive(Default)]
 struct AsIs(u64);
 
@@ -212,7 +212,7 @@ struct Search<'a> {
     steps: Memory<Step>,
     outputs: Vec<u16>,
     seen: HashSet<u64, BuildHasherDefault<AsIs>>,
-    /// How each world was first reached, in the order of their numbers.
+    /// The previous world and the step by which each world was first reached, in the order of their numbers.
     paths: Vec<(u32, Act)>,
     frontier: Vec<(u32, World)>,
     taken: usize,
@@ -222,9 +222,9 @@ struct Search<'a> {
 }
 
 /// Visits every world within the bounds, starting with node 1 as leader of term 1, whose first entry is committed and whose
-/// newest round has just been sent. Stops at the first world in which a lease is valid that must not be.
+/// newest round has just been sent. Stops at the first world with a valid lease that must not be valid.
 pub fn explore(setup: &Setup, bounds: &Bounds) -> Found {
-    let nodes = setup.configurations.iter().flatten().copied().max().expect("somebody votes") as usize;
+    let nodes = setup.configurations.iter().flatten().copied().max().expect("a configuration has voters") as usize;
     let mut search = Search {
         setup,
         bounds,
@@ -276,14 +276,14 @@ pub fn explore(setup: &Setup, bounds: &Bounds) -> Found {
 }
 
 impl Search<'_> {
-    /// Node 1 is elected and commits its first entry, which the others have but do not know to be committed; they
-    /// acknowledged its first round, and all holds ran out before it opened the round that is on its way now.
+    /// Adds an initial world. Node 1 is elected and has committed its first entry; the others have it but do not know that it
+    /// is committed. They acknowledged its first round, and all holds ended before node 1 opened the round that is in flight.
     fn start(&mut self, fast: u8) {
         let (setup, cell) = (self.setup, LeaseCell::new());
         let hold = setup.config.hold();
         let (elected, now) = (START.plus(hold), START.plus(hold).plus(hold));
         let mut nodes: Vec<Node> = (1..=self.nodes as NodeId).map(|id| Node::settled(id, setup, Some(START))).collect();
-        let (leader, others) = nodes.split_first_mut().expect("somebody votes");
+        let (leader, others) = nodes.split_first_mut().expect("a configuration has voters");
         let everyone = (1..=self.nodes).fold(0, |all, id| all | 1 << id);
         for input in [Input::Campaign, Input::Count(everyone)] {
             for output in leader.handle(Some(elected), &input, setup, &cell) {
@@ -343,7 +343,7 @@ impl Search<'_> {
         number as u16
     }
 
-    /// What one node does of an act, run once and remembered.
+    /// Executes a step of one node, or returns the result of its earlier execution.
     fn step(&mut self, place: u32, act: Act) -> Step {
         let code = match act {
             Act::Input { input, reading, .. } => u32::from(input) << 4 | reading as u32,
@@ -383,7 +383,7 @@ impl Search<'_> {
                 Act::Input { reading: Shown::ADip, .. } => Some(back(clock.at)),
                 _ => Some(clock.at),
             };
-            // The holder writes the cell when what it shows changes; what it would show is asked of itself here.
+            // The search reads the lease from the holder, so what is published to the cell does not matter.
             let cell = LeaseCell::new();
             for output in node.handle(now, &input, self.setup, &cell) {
                 if let Output::Send(message) = output {
@@ -399,7 +399,7 @@ impl Search<'_> {
         step
     }
 
-    /// Counts an act, and notes the world it leads to if that is new and within the bounds.
+    /// Takes a step, and adds the world it leads to if that is new and within the bounds.
     fn try_act(&mut self, number: u32, world: &World, act: Act, count: impl FnOnce(&mut Used)) {
         self.taken += 1;
         let mut after = *world;
@@ -435,15 +435,15 @@ impl Search<'_> {
         self.reach(number, act, after);
     }
 
-    /// Whether a message can do nothing any more, wherever and whenever it arrives: terms only rise, and who has ceased to
-    /// lead or to campaign in a term will never do so again.
+    /// Returns whether a message can no longer have an effect, on any node at any time: terms only rise, and a node that
+    /// stopped leading or campaigning in a term never does so again in that term.
     fn is_dead(&self, message: &Message, world: &World) -> bool {
         let node = |id: NodeId| &self.places[world.places[id as usize - 1] as usize].node;
         let others_are_past =
             |from: NodeId, term: Term| (1..=self.nodes as NodeId).all(|id| id == from || node(id).term() > term);
         match message {
             Message::Round { from, round } => others_are_past(*from, round.term),
-            // Whose last entry is of that term has taken it from that leader, and has said so.
+            // A node whose last entry is of that term got it from that leader, and has acknowledged it.
             Message::Append { from, term, log, commit } => {
                 (1..=self.nodes as NodeId).all(|id| id == *from || node(id).has_taken(*term, log, *commit))
             }
@@ -451,7 +451,7 @@ impl Search<'_> {
             Message::Appended { term, .. } => {
                 !(1..=self.nodes as NodeId).any(|id| node(id).leads() && node(id).term() == *term)
             }
-            // What a release lifts, it lifts whatever the term of the request.
+            // A release has its effect whatever the term of the request.
             Message::RequestVote { from, term, release, .. } => release.is_none() && others_are_past(*from, *term),
             Message::Vote { to, term, .. } => !node(*to).campaigns() || node(*to).term() != *term,
             Message::CampaignNow { to, term, .. } => node(*to).term() > *term,
@@ -460,7 +460,7 @@ impl Search<'_> {
 
     fn reach(&mut self, from: u32, act: Act, mut world: World) {
         for message in bits(&world.sent) {
-            // A node that does not look at its clock by itself may do so because of a message that says nothing new.
+            // Where nodes read their clocks with inputs only, even a message without effect makes a node read its clock.
             if self.bounds.watchful && self.is_dead(&self.messages[message], &world) {
                 world.sent[message / 64] &= !(1 << (message % 64));
             }
@@ -581,7 +581,7 @@ impl Search<'_> {
         }
     }
 
-    /// The path to a world, one act a line.
+    /// Returns the path to a world, one step a line.
     fn tell(&self, number: u32, what: &str) -> String {
         let mut acts = Vec::new();
         let mut at = number;
@@ -625,7 +625,7 @@ fn has(sent: &Sent, message: u16) -> bool {
     sent[usize::from(message) / 64] & 1 << (message % 64) != 0
 }
 
-/// The numbers of the bits that are set.
+/// Returns the numbers of the bits that are set.
 fn bits(sent: &Sent) -> impl Iterator<Item = usize> + use<> {
     let sent = *sent;
     (0..sent.len()).flat_map(move |word| {

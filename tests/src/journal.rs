@@ -1,4 +1,4 @@
-//! A cluster of real replicas, watched: whatever changes is written down, as a story that can be read.
+//! Records what changes in a cluster of real replicas, as text that can be read.
 
 use leasehold_testing::cluster::Cluster;
 use crate::world::{Broken, Told};
@@ -7,7 +7,7 @@ use leasehold_raft::{Role, Statistics};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A cluster and what has been seen of it.
+/// A cluster and its journal.
 pub struct Journal {
     /// The cluster. After an input that is not a [`run`](Journal::run), call [`look`](Journal::look).
     pub cluster: Cluster,
@@ -16,7 +16,7 @@ pub struct Journal {
     text: String,
 }
 
-/// What is watched of one node.
+/// The state of one node as it was last recorded.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Seen {
     role: Role,
@@ -27,7 +27,7 @@ struct Seen {
 }
 
 impl Journal {
-    /// The journal of a cluster that has a leader with a lease, and that leader.
+    /// Runs a cluster until it has a leader with a lease, and returns its journal and that leader.
     pub fn of(mut cluster: Cluster) -> (Journal, NodeId) {
         let leader = cluster.elect();
         cluster.run(Duration::from_millis(20));
@@ -37,12 +37,12 @@ impl Journal {
         (journal, leader)
     }
 
-    /// The story so far.
+    /// Returns the journal so far.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Writes a line for the reader.
+    /// Writes a comment into the journal.
     pub fn says(&mut self, prose: &str) {
         self.text.push_str(&format!("# {prose}\n"));
     }
@@ -50,7 +50,7 @@ impl Journal {
     /// Lets time pass, a millisecond at a time.
     ///
     /// # Errors
-    /// When two nodes may read by a lease at once.
+    /// If two nodes may read by a lease at once.
     pub fn run(&mut self, millis: u64) -> Told {
         for _ in 0..millis {
             self.cluster.run(Duration::from_millis(1));
@@ -59,10 +59,10 @@ impl Journal {
         Ok(())
     }
 
-    /// Lets time pass until something holds.
+    /// Lets time pass until a condition holds.
     ///
     /// # Errors
-    /// When it does not within `millis`, or two nodes may read by a lease at once.
+    /// If it does not within `millis`, or two nodes may read by a lease at once.
     pub fn run_until(&mut self, what: &str, millis: u64, holds: impl Fn(&Cluster) -> bool) -> Told {
         for _ in 0..millis {
             if holds(&self.cluster) {
@@ -73,10 +73,10 @@ impl Journal {
         self.must(holds(&self.cluster), what)
     }
 
-    /// Writes down what has changed.
+    /// Records what has changed.
     ///
     /// # Errors
-    /// When two nodes may read by a lease at once.
+    /// If two nodes may read by a lease at once.
     pub fn look(&mut self) -> Told {
         let at = (self.cluster.now - self.started).as_millis();
         let ids: Vec<NodeId> = self.cluster.nodes.keys().copied().collect();
@@ -104,12 +104,12 @@ impl Journal {
         self.must(permits < 2, "at most one node reads by a lease")
     }
 
-    /// Something must hold.
+    /// Checks a condition.
     ///
     /// # Errors
-    /// When it does not.
+    /// If it does not hold.
     pub fn must(&self, holds: bool, what: &str) -> Told {
-        if holds { Ok(()) } else { Err(Broken(format!("it must hold that {what}"))) }
+        if holds { Ok(()) } else { Err(Broken(format!("expected: {what}"))) }
     }
 }
 

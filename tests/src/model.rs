@@ -14,8 +14,8 @@ use leasehold_core::{
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Stamps that a holder has room for.
-const ROOM: usize = 72;
+/// The number of stamps that a holder keeps.
+const MAX_STAMPS: usize = 72;
 
 /// The model of one process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -44,10 +44,10 @@ struct HolderModel {
     send: bool,
     stamps: Vec<(Round, Instant)>,
     lead: Option<Lead>,
-    /// Through which round tickets were confirmed or aborted, and through which they must be aborted.
-    told: Round,
+    /// The round through which tickets were confirmed or aborted, and the one through which they must be aborted.
+    finished: Round,
     abort: Round,
-    /// Acks of the last term led, for a leader that takes them along.
+    /// Acks of the last term led, for a leader that counts them in its next term.
     old_acks: BTreeMap<NodeId, Round>,
 }
 
@@ -58,7 +58,7 @@ struct Lead {
     voters: Voters,
     acks: BTreeMap<NodeId, Round>,
     quorum: Round,
-    /// When the quorum round last rose, and which round was acked last.
+    /// The time at which the quorum round last rose, and the round acked last.
     rose_at: Reading,
     acked_last: Round,
     renewed_at_commit: Index,
@@ -149,17 +149,17 @@ impl Model {
         let lease = self.lease().map(|lease| lease.until);
         let mut effect = Effect { answer, actions: [None; 3], lease, wake, hold };
         let holder = &mut self.holder;
-        if holder.abort > holder.told {
-            holder.told = holder.abort;
-            effect.add(Action::Aborted { through: holder.told });
+        if holder.abort > holder.finished {
+            holder.finished = holder.abort;
+            effect.add(Action::Aborted { through: holder.finished });
         }
         if let Some(lead) = &holder.lead {
             if std::mem::take(&mut holder.send) {
                 holder.newest_was_sent = true;
                 effect.add(Action::SendRound(TermRound { term: lead.term, round: holder.newest }));
             }
-            if lead.commit >= lead.barrier && lead.quorum > holder.told {
-                holder.told = lead.quorum;
+            if lead.commit >= lead.barrier && lead.quorum > holder.finished {
+                holder.finished = lead.quorum;
                 effect.add(Action::Confirmed { through: lead.quorum });
             }
         }
@@ -282,7 +282,7 @@ impl Model {
             return;
         }
         stamps.push((round, at));
-        if stamps.len() > ROOM {
+        if stamps.len() > MAX_STAMPS {
             stamps.remove(0);
         }
     }
@@ -310,7 +310,7 @@ impl Model {
         }
     }
 
-    /// The greatest round that a quorum acked, found by trying them all.
+    /// Finds the greatest round that a quorum acknowledged by trying all of them.
     fn recount(&mut self, now: Reading) {
         let rules = self.rules;
         let id = self.id;
@@ -339,7 +339,7 @@ impl Model {
         lead.quorum = if rules.has(Rule::QuorumFollowsTheVoters) { found } else { found.max(lead.quorum) };
     }
 
-    /// The lease as the rules give it, whether or not it is over.
+    /// Returns the lease as the rules give it, even if it has ended.
     fn lease(&self) -> Option<Published> {
         let rules = self.rules;
         let lead = self.holder.lead.as_ref()?;
@@ -378,7 +378,7 @@ impl Model {
         if self.holder.lead.is_none() {
             return Err(ReadError::NotLeader);
         }
-        // The same question, of a cell that is up to date.
+        // A read is decided as by a reader thread with an up-to-date cell.
         self.publish();
         match self.permit(now) {
             Some(permit) => Ok(Read::Lease(permit)),

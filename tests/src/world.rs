@@ -1,5 +1,12 @@
-//! A small abstract Raft, moved by hand: nodes with clocks, terms and votes, and a network that delivers what the story
-//! delivers. It tells the real machines, or the model's, what an engine would tell them, and writes down what followed.
+//! The world of a scenario: nodes with clocks, terms and votes, whose every step the story takes by hand.
+//!
+//! The world gives the machines of the product, or the model, the inputs that an engine would give them, and records a trace.
+//!
+//! This is not the Raft of [`crate::abstract_raft`]. There the nodes decide, with logs and votes of their own, so that a search
+//! can try every step they may take; they are values without a trace, and they never do what no correct engine does. A story
+//! needs the opposite: it delivers the late ack of a removed voter, counts a rejected append as an ack, restarts a node with
+//! another timing or starts a second process on its folder, and keeps a trace to read and to replay. One world with both
+//! would have two modes and share only the arithmetic of majorities.
 
 use crate::model::Model;
 use crate::rules::{Rule, Rules};
@@ -11,11 +18,11 @@ use leasehold_core::{
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Why a story did not go as it must.
+/// The reason why a story failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken(pub String);
 
-/// What a story, or a step of it, comes to.
+/// The result of a story or of one of its steps.
 pub type Told<T = ()> = Result<T, Broken>;
 
 /// The machines of one node.
@@ -29,7 +36,9 @@ enum Machine {
 impl Machine {
     fn handle(&mut self, line: &Line) -> Effect {
         match self {
-            Machine::Product(node) => Node::replay(node, line).expect("the abstract engine keeps the engine's rules"),
+            Machine::Product(node) => {
+                Node::replay(node, line).expect("the story keeps the order of an engine's inputs")
+            }
             Machine::Model(rules, model) => {
                 if let Input::Start { config, longest_hold } = line.input {
                     *model = Some(Model::start(*rules, line.node, config, longest_hold, line.now));
@@ -40,30 +49,30 @@ impl Machine {
     }
 }
 
-/// One node's clock: nanoseconds since the story began, on both counters.
+/// The clock of one node: nanoseconds since the story began, on both counters.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Clock {
     /// The counter that stops in a suspend.
     pub awake: i64,
     /// The counter that goes on.
     pub total: i64,
-    /// Whether the first stands still although the machine runs.
+    /// True while `awake` stands still although the machine runs.
     pub awake_frozen: bool,
-    /// Whether the second does.
+    /// True while `total` stands still.
     pub total_frozen: bool,
-    /// Whether it gives no readings.
+    /// True while it gives no readings.
     pub failed: bool,
 }
 
 impl Clock {
-    /// Sets both counters back, or forth.
+    /// Moves both counters forward, or back if `millis` is negative.
     pub fn step(&mut self, millis: i64) {
         self.awake += millis * 1_000_000;
         self.total += millis * 1_000_000;
     }
 }
 
-/// A frame of a leader on its way: every frame carries a round.
+/// A frame of a leader in flight. Every frame carries a round.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame {
     /// The leader.
@@ -72,16 +81,16 @@ pub struct Frame {
     pub round: TermRound,
 }
 
-/// A response on its way to a leader.
+/// A response in flight to a leader.
 #[derive(Clone, Copy, Debug)]
 pub struct Response {
-    /// Who responds.
+    /// The sender.
     pub from: NodeId,
-    /// To whom.
+    /// The leader.
     pub to: NodeId,
-    /// The responder's term.
+    /// The sender's term.
     pub term: Term,
-    /// What it echoes.
+    /// The round it echoes.
     pub echo: Option<TermRound>,
 }
 
@@ -95,7 +104,7 @@ struct Place {
     leads: bool,
     newest: TermRound,
     confirmed: Round,
-    /// A reading taken before the input it will be used for had arrived.
+    /// A reading that was sampled before the input it will be used for arrived.
     stale: Option<Reading>,
 }
 
@@ -114,12 +123,12 @@ pub struct World {
     elided: bool,
 }
 
-/// Hold 1000 ms, lease 900 ms, heartbeat 100 ms, clocks off by at most a thousandth.
+/// Returns the usual timing: hold 1000 ms, lease 900 ms, heartbeat 100 ms, drift 1000 ppm.
 pub fn timing() -> Config {
     timing_of(1000, 900)
 }
 
-/// The usual timing but for hold and lease, in milliseconds.
+/// Returns the usual timing with another hold and lease, in milliseconds.
 pub fn timing_of(hold: u64, lease: u64) -> Config {
     let [hold, lease, heartbeat] = [hold, lease, 100.min(lease / 2)].map(Duration::from_millis);
     Config::new(Options::new(hold, 1000).with_lease(lease).with_heartbeat(heartbeat)).expect("they fit together")
@@ -150,29 +159,29 @@ impl World {
         }
     }
 
-    /// Whether a rule is in force.
+    /// Returns whether a rule is in force.
     pub fn has(&self, rule: Rule) -> bool {
         self.model.unwrap_or(Rules::ALL).has(rule)
     }
 
-    /// The story as a trace.
+    /// Returns the trace of the story.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Whether some lines were left out of the trace.
+    /// Returns whether lines were omitted from the trace.
     pub fn is_elided(&self) -> bool {
         self.elided
     }
 
-    /// Writes a line for the reader.
+    /// Writes a comment into the trace.
     pub fn says(&mut self, prose: &str) {
         if !self.hushed {
             self.text.push_str(&format!("# {prose}\n"));
         }
     }
 
-    /// Leaves what `more` does out of the trace.
+    /// Omits what `more` does from the trace.
     pub fn hushed<T>(&mut self, more: impl FnOnce(&mut World) -> T) -> T {
         self.hushed = true;
         self.elided = true;
@@ -186,7 +195,7 @@ impl World {
         self.begin_with(size, timing());
     }
 
-    /// The same with another timing.
+    /// Starts voters as [`begin`](World::begin) does, with another timing.
     pub fn begin_with(&mut self, size: u64, config: Config) {
         let ids: Vec<NodeId> = (1..=size).collect();
         self.voters = Voters::simple(&ids).expect("voters");
@@ -196,7 +205,7 @@ impl World {
         }
     }
 
-    /// A node that starts five seconds before now.
+    /// Adds a node that started five seconds ago.
     pub fn add(&mut self, id: NodeId, config: Config) {
         let mut clock = Clock::default();
         clock.step(-5000);
@@ -216,13 +225,13 @@ impl World {
         self.clock(id).step(5000);
     }
 
-    /// Starts node `id` again. What it held in memory is gone.
+    /// Restarts node `id`. What it held in memory is lost.
     pub fn restart(&mut self, id: NodeId) {
         let config = self.place(id).config;
         self.restart_with(id, config);
     }
 
-    /// Starts node `id` again, with another configuration.
+    /// Restarts node `id` with another configuration.
     pub fn restart_with(&mut self, id: NodeId, config: Config) {
         self.place(id).leads = false;
         self.start_with(id, config);
@@ -231,7 +240,7 @@ impl World {
     fn start_with(&mut self, id: NodeId, config: Config) {
         let place = self.place(id);
         place.config = config;
-        // Durable before the first echo under it.
+        // The record must be durable before the first echo under the new hold.
         let longest_hold = place.longest_hold;
         place.longest_hold = longest_hold.max(config.hold());
         self.input(id, Input::Start { config, longest_hold });
@@ -252,12 +261,12 @@ impl World {
         }
     }
 
-    /// The clock of node `id`, to meddle with.
+    /// Returns the clock of node `id`, so that the story can disturb it.
     pub fn clock(&mut self, id: NodeId) -> &mut Clock {
         &mut self.place(id).clock
     }
 
-    /// Node `id`'s thread sleeps, ready to handle what comes next.
+    /// Puts the thread of node `id` to sleep just before it handles its next input.
     pub fn sleeps(&mut self, id: NodeId, millis: u64) {
         if !self.has(Rule::ReadingBelongsToItsInput) {
             let early = self.reading(id);
@@ -266,7 +275,7 @@ impl World {
         self.pass(millis);
     }
 
-    /// What node `id`'s clock shows.
+    /// Reads the clock of node `id`.
     pub fn reading(&mut self, id: NodeId) -> Reading {
         let clock = self.place(id).clock;
         let awake = REPLAY_ORIGIN.awake_nanos().checked_add_signed(clock.awake)?;
@@ -283,7 +292,7 @@ impl World {
         self.input_at(id, now, input)
     }
 
-    /// Gives node `id` an input with this reading.
+    /// Gives node `id` an input with a given reading.
     pub fn input_at(&mut self, id: NodeId, now: Reading, input: Input) -> Effect {
         let line = Line { node: id, now, input, taken: true };
         let place = self.place(id);
@@ -310,14 +319,14 @@ impl World {
         effect
     }
 
-    /// Node `id` campaigns in the next term and asks these for their votes. Whether it was elected.
+    /// Lets node `id` campaign in the next term and ask these nodes for votes. Returns whether it was elected.
     pub fn campaign(&mut self, id: NodeId, asking: &[NodeId], release: Option<Release>) -> bool {
         let names: Vec<String> = asking.iter().map(|id| format!("n{id}")).collect();
         self.says(&format!("n{id} would campaign, and ask {} to vote.", names.join(", ")));
         if !self.may_elect(id, release) {
             return false;
         }
-        // Candidates try until their term is high enough.
+        // Candidates retry until their term is high enough.
         let term = self.places.values().map(|place| place.term).max().unwrap_or(0) + 1;
         self.take_term(id, term);
         let mut votes = vec![id];
@@ -339,12 +348,12 @@ impl World {
         elected
     }
 
-    /// Whether node `id` may help to elect, or campaign.
+    /// Returns whether node `id` may vote or campaign.
     pub fn may_elect(&mut self, id: NodeId, release: Option<Release>) -> bool {
         self.input(id, Input::MayElect(release)).answer == Some(Answer::MayElect(true))
     }
 
-    /// Asks node `id` for its vote in `term`.
+    /// Asks node `id` for its vote in `term`, and returns whether it votes.
     pub fn vote(&mut self, id: NodeId, term: Term, release: Option<Release>) -> bool {
         let granted = self.may_elect(id, release) && self.place(id).term < term;
         if granted && self.has(Rule::RevokedBeforeTheVoteLeaves) {
@@ -353,7 +362,7 @@ impl World {
         granted
     }
 
-    /// Node `id` sees a term: a higher one deposes it.
+    /// Shows node `id` a term. A higher one than its own deposes it.
     pub fn take_term(&mut self, id: NodeId, term: Term) {
         let place = self.place(id);
         if term > place.term {
@@ -364,17 +373,17 @@ impl World {
         }
     }
 
-    /// A frame of leader `id`, as it would leave now.
+    /// Returns the frame that leader `id` would send now.
     pub fn frame(&mut self, id: NodeId) -> Frame {
         Frame { from: id, round: self.place(id).newest }
     }
 
-    /// A frame arrives at node `to`, which responds.
+    /// Delivers a frame to node `to`, and returns its response.
     pub fn deliver(&mut self, frame: Frame, to: NodeId) -> Response {
         self.take_term(to, frame.round.term);
         let term = self.place(to).term;
         let mut echo = None;
-        // The engine refuses the leader of an old term, and the grantor never hears of its round.
+        // The engine rejects the leader of an old term, so the grantor does not see its round.
         if term == frame.round.term
             && let Some(Answer::Echo(echoed)) = self.input(to, Input::Frame(frame.round)).answer
         {
@@ -383,7 +392,7 @@ impl World {
         Response { from: to, to: frame.from, term, echo }
     }
 
-    /// A response arrives.
+    /// Delivers a response.
     pub fn respond(&mut self, response: Response) {
         let Response { from, to, term, echo } = response;
         let place = self.place(to);
@@ -404,7 +413,7 @@ impl World {
         }
     }
 
-    /// Frames of leader `id` to these nodes, and their responses, all at once.
+    /// Delivers a frame of leader `id` to these nodes, and their responses, all at once.
     pub fn exchange(&mut self, id: NodeId, with: &[NodeId]) {
         let frame = self.frame(id);
         for other in with {
@@ -413,20 +422,20 @@ impl World {
         }
     }
 
-    /// Leader `id` commits one more entry.
+    /// Lets leader `id` commit one more entry.
     pub fn write(&mut self, id: NodeId) -> Index {
         self.last_index += 1;
         self.commit(id)
     }
 
-    /// Leader `id` commits all there is.
+    /// Lets leader `id` commit its whole log.
     pub fn commit(&mut self, id: NodeId) -> Index {
         let index = self.last_index;
         self.input(id, Input::Event(Event::Committed(index)));
         index
     }
 
-    /// Node 1 is elected by everyone, and these acknowledge its first round.
+    /// Lets all nodes elect node 1, and these acknowledge its first round.
     pub fn leads(&mut self, acked_by: &[NodeId]) -> Told {
         let others: Vec<NodeId> = self.places.keys().copied().filter(|id| *id != 1).collect();
         let elected = self.campaign(1, &others, None);
@@ -436,91 +445,91 @@ impl World {
         Ok(())
     }
 
-    /// Leader `id` opens a round, if one is due, and these acknowledge it.
+    /// Lets leader `id` open a round if one is due, and these nodes acknowledge it.
     pub fn heartbeat(&mut self, id: NodeId, acked_by: &[NodeId]) {
         self.input(id, Input::Timeout);
         self.exchange(id, acked_by);
     }
 
-    /// Leader `id` begins to hand leadership over. What its "campaign now" will carry.
+    /// Starts a transfer at leader `id`. Returns the release that its "campaign now" will carry.
     pub fn transfer(&mut self, id: NodeId) -> Release {
         self.input(id, Input::Event(Event::TransferStarted));
         Release { through: self.place(id).newest }
     }
 
-    /// Its engine gives the transfer up.
+    /// Lets the engine of leader `id` abandon the transfer.
     pub fn abandon(&mut self, id: NodeId) {
         self.input(id, Input::Event(Event::TransferEnded));
     }
 
-    /// The voters change, as leader `id` learns.
+    /// Changes the voters, at leader `id` too.
     pub fn change(&mut self, id: NodeId, voters: Voters) {
         self.voters = voters;
         self.input(id, Input::Event(Event::VotersChanged(voters)));
     }
 
-    /// A read at node `id`, which must be answered by the lease: of which term, and at which index.
+    /// Takes a read at node `id`, which the lease must answer. Returns the term and the index.
     pub fn lease_read(&mut self, id: NodeId) -> Told<(Term, Index)> {
         match self.input(id, Input::Read).answer {
             Some(Answer::Read(Ok(Read::Lease(permit)))) => self.sound().map(|()| (permit.term, permit.index)),
-            other => Err(Broken(format!("n{id} must read by its lease, and not: {other:?}"))),
+            other => Err(Broken(format!("expected a lease read at n{id}, not {other:?}"))),
         }
     }
 
-    /// A read at node `id`, which must take a quorum round.
+    /// Takes a read at node `id`, which must need a quorum round.
     pub fn quorum_read(&mut self, id: NodeId) -> Told<Ticket> {
         match self.input(id, Input::Read).answer {
             Some(Answer::Read(Ok(Read::Quorum(ticket)))) => Ok(ticket),
-            other => Err(Broken(format!("n{id} must take a quorum round, and not: {other:?}"))),
+            other => Err(Broken(format!("expected a quorum read at n{id}, not {other:?}"))),
         }
     }
 
-    /// A reader thread looks at node `id`'s cell, which must grant: a lease of which term, and which index.
+    /// Takes a reader thread to the cell of node `id`, which must grant. Returns the term and the index.
     pub fn permit(&mut self, id: NodeId) -> Told<(Term, Index)> {
         match self.input(id, Input::Look).answer {
             Some(Answer::Permit(Some(permit))) => self.sound().map(|()| (permit.term, permit.index)),
-            _ => Err(Broken(format!("n{id}'s cell must grant"))),
+            _ => Err(Broken(format!("expected a permit from the cell of n{id}"))),
         }
     }
 
-    /// A reader thread looks at node `id`'s cell, which must not grant.
+    /// Takes a reader thread to the cell of node `id`, which must not grant.
     pub fn no_permit(&mut self, id: NodeId) -> Told {
         let granted = self.input(id, Input::Look).answer != Some(Answer::Permit(None));
-        self.must(!granted, &format!("n{id}'s cell grants nothing"))
+        self.must(!granted, &format!("the cell of n{id} grants nothing"))
     }
 
-    /// Neither a reader thread nor the holder of node `id` may use the lease.
+    /// Checks that neither a reader thread nor the holder of node `id` can use the lease.
     pub fn no_lease(&mut self, id: NodeId) -> Told {
         self.no_permit(id)?;
         let by_lease = matches!(self.input(id, Input::Read).answer, Some(Answer::Read(Ok(Read::Lease(_)))));
         self.must(!by_lease, &format!("n{id} has no lease"))
     }
 
-    /// Node `id` must refuse to help elect anyone.
+    /// Checks that node `id` refuses to vote and to campaign.
     pub fn refuses(&mut self, id: NodeId, release: Option<Release>) -> Told {
         let may = self.may_elect(id, release);
         self.must(!may, &format!("n{id} is held"))
     }
 
-    /// Through which round node `id` has confirmed quorum reads.
+    /// Returns the round through which node `id` has confirmed quorum reads.
     pub fn confirmed(&self, id: NodeId) -> Round {
         self.places[&id].confirmed
     }
 
-    /// Whether two nodes accept each other's timing.
+    /// Returns whether two nodes accept each other's timing.
     pub fn meet(&self, one: NodeId, other: NodeId) -> bool {
         let (one, other) = (self.places[&one].config, self.places[&other].config);
         !self.has(Rule::PeersCheckHolds)
             || one.accept_peer(other.timing()).is_ok() && other.accept_peer(one.timing()).is_ok()
     }
 
-    /// Something must hold.
+    /// Checks a condition.
     pub fn must(&self, holds: bool, what: &str) -> Told {
         self.sound()?;
-        if holds { Ok(()) } else { Err(Broken(format!("it must hold that {what}"))) }
+        if holds { Ok(()) } else { Err(Broken(format!("expected: {what}"))) }
     }
 
-    /// Nobody read by a lease that was no longer good.
+    /// Checks that no read used a lease after a later leader was elected.
     pub fn sound(&self) -> Told {
         self.stale_read.clone().map_or(Ok(()), |stale| Err(Broken(stale)))
     }

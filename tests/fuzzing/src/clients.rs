@@ -1,4 +1,4 @@
-//! What clients send and what becomes of it, and trace files.
+//! Streams of clients, the commands in them, entries of the log, and trace files.
 
 use crate::memory::within;
 use bytes::Bytes;
@@ -9,10 +9,10 @@ use leasehold_core::trace::{Line, REPLAY_ORIGIN, is_prose};
 use leasehold_driver::{Change, Record, StateMachine as _};
 use std::collections::BTreeMap;
 
-/// A stream as it was understood: requests, each with its arguments or why it was refused, and where it broke.
+/// A parsed stream: requests, each with its arguments or the reason why it was refused, and the position of the error.
 type Stream = (Vec<Result<Vec<Bytes>, String>>, Option<ProtocolError>);
 
-/// Cuts a client's stream into requests: the same ones however it arrives, and each the same again when it is sent on.
+/// Splits a client's stream into requests. They do not depend on how the stream is cut, and each parses to itself when encoded.
 pub fn client_requests(bytes: &[u8]) {
     // Two bytes can be an argument of an inline request, and its place in the list takes sixteen; a list that grows is
     // there twice.
@@ -50,7 +50,7 @@ fn requests<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Stream {
     (requests, None)
 }
 
-/// A request as most clients send it.
+/// Encodes a request as most clients send it.
 fn sent(arguments: &[Bytes]) -> Vec<u8> {
     let mut sent = format!("*{}\r\n", arguments.len()).into_bytes();
     for argument in arguments {
@@ -61,8 +61,8 @@ fn sent(arguments: &[Bytes]) -> Vec<u8> {
     sent
 }
 
-/// Understands a client's requests and executes them, one entry each: what is stored is what was said to change, and a
-/// real client can read every reply.
+/// Parses a client's requests and executes them, one entry each. The stored changes are exactly the reported ones, and an
+/// independent client can parse every reply.
 pub fn client_commands(bytes: &[u8]) {
     let mut reader = RequestReader::default();
     reader.receive(bytes);
@@ -85,7 +85,7 @@ pub fn client_commands(bytes: &[u8]) {
     }
 }
 
-/// A read answers the same by itself and in a transaction.
+/// Checks that a read has the same answer alone and in a transaction.
 fn execute_read(keyspace: &mut Keyspace, stored: &mut BTreeMap<Bytes, Bytes>, read: ReadCommand) {
     let mut replies = Vec::new();
     keyspace.view().read(std::slice::from_ref(&read), &mut replies);
@@ -110,14 +110,14 @@ fn execute(keyspace: &mut Keyspace, stored: &mut BTreeMap<Bytes, Bytes>, command
             Change::Clear => stored.clear(),
         }
     }
-    assert_eq!(contents(keyspace), *stored, "the disk is told of every change");
+    assert_eq!(contents(keyspace), *stored, "every change is reported to the disk");
 }
 
 fn contents(keyspace: &Keyspace) -> BTreeMap<Bytes, Bytes> {
     keyspace.records().into_iter().map(|Record { key, value }| (key, value)).collect()
 }
 
-/// A client reads one value from a reply, in both versions of the protocol.
+/// Checks that a client parses exactly one value from a reply, in both versions of the protocol.
 fn readable(reply: &Reply) {
     for version in [Version::Two, Version::Three] {
         let mut replies = ReplyBuffer::default();
@@ -132,7 +132,7 @@ fn readable(reply: &Reply) {
             }
             Reply::Error(message) => replies.error(message),
         }
-        // What follows is read as another reply: nothing is left of the first, and nothing of the second is taken.
+        // A second reply follows, to check that the first is consumed exactly.
         let mut sent = replies.bytes().to_vec();
         sent.extend_from_slice(b":7\r\n");
         let mut rest = &sent[..];
@@ -160,8 +160,8 @@ fn value_of(value: Option<&Bytes>) -> redis::Value {
 /// The most that lengths in an entry, or in an answer, may ask for before what they count is seen: three nested lists of 32 MiB.
 pub(crate) const CLAIMED: usize = 3 * (32 << 20);
 
-/// Applies bytes as an entry of the log, as a peer's request or a folder may hold it: it is a list of commands and does what
-/// they say, or it changes nothing.
+/// Applies bytes as an entry of the log, as a peer or a folder may contain it. Either it is a list of commands and has their
+/// effect, or it changes nothing.
 pub fn log_entries(bytes: &[u8]) {
     let commands = within(CLAIMED + 64 * bytes.len() + 4096, || WriteCommand::decode_batch(bytes));
     let mut keyspace = Keyspace::default();
@@ -177,7 +177,7 @@ pub fn log_entries(bytes: &[u8]) {
     }
 }
 
-/// Replays a trace file: it is refused with a line's number, or what it says of itself replays to the same.
+/// Replays a trace file. Either it is refused with the number of a line, or its own output replays to itself.
 pub fn traces(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     match leasehold::replay(text) {

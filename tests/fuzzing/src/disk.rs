@@ -1,4 +1,4 @@
-//! What a data folder holds.
+//! Damaged data folders.
 
 use crate::source::Source;
 use bytes::Bytes;
@@ -13,8 +13,8 @@ use tempfile::TempDir;
 /// The most commits in one run.
 const COMMITS: usize = 12;
 
-/// Writes batches to a folder, damages its files, and reads it back: it is refused, or it holds what some commit left, and
-/// not one that is older than the damage explains. It can be written on then.
+/// Writes batches to a folder, damages its files, and opens it. Either it is refused, or it holds the state after some commit,
+/// no older than the damage explains, and accepts writes.
 pub fn stored_folders(bytes: &[u8]) {
     let mut source = Source(bytes);
     let folder = folder();
@@ -23,14 +23,14 @@ pub fn stored_folders(bytes: &[u8]) {
     let storage = match Storage::open(folder.path(), identity()) {
         Ok(storage) => storage,
         Err(error) => {
-            assert!(lost > 0, "a folder that nobody touched is refused: {error}");
+            assert!(lost > 0, "an undamaged folder is refused: {error}");
             return;
         }
     };
     let recovered = match storage.recover(0) {
         Ok(recovered) => recovered,
         Err(error) => {
-            assert!(lost > 0, "a folder that nobody touched cannot be read: {error}");
+            assert!(lost > 0, "an undamaged folder cannot be read: {error}");
             return;
         }
     };
@@ -48,15 +48,15 @@ fn identity() -> Identity {
     Identity { cluster: "fuzz".to_owned(), node: 1 }
 }
 
-/// In memory where the system has such a place: this runs often.
+/// Returns a folder in memory where the system has one, because this runs often.
 fn folder() -> TempDir {
     let memory = Path::new("/dev/shm");
     let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
     folder.expect("a temporary folder")
 }
 
-/// Commits batches until the source says that this is enough. Returns what could be read before the first and after each;
-/// `None` if that was nothing, because they made no sense.
+/// Commits batches until the source ends. Returns the readable state before the first and after each batch; `None` if storage
+/// refused them as invalid.
 fn write(folder: &Path, source: &mut Source<'_>) -> Option<Vec<Recovered>> {
     let mut storage = Storage::open(folder, identity()).expect("an empty folder");
     let mut states = vec![storage.recover(0).expect("a new folder")];
@@ -65,7 +65,7 @@ fn write(folder: &Path, source: &mut Source<'_>) -> Option<Vec<Recovered>> {
         let batch = batch(before, source);
         let orderly = orderly(before, &batch);
         match storage.commit(&[batch]) {
-            // What no ordered writer writes may be refused then, or found out when it is read.
+            // A batch that no ordered writer writes may be refused now or when it is read.
             Ok(()) => match storage.recover(0) {
                 Ok(recovered) => states.push(recovered),
                 Err(error) => {
@@ -82,7 +82,7 @@ fn write(folder: &Path, source: &mut Source<'_>) -> Option<Vec<Recovered>> {
     Some(states)
 }
 
-/// A batch. What costs few bytes is what a driver would write.
+/// Takes a batch. The batches of a node need few bytes.
 fn batch(before: &Recovered, source: &mut Source<'_>) -> Batch {
     let parts = source.byte();
     let has = |bit: u8| parts & 1 << bit > 0;
@@ -127,7 +127,7 @@ fn batch(before: &Recovered, source: &mut Source<'_>) -> Batch {
     }
 }
 
-/// Whether an ordered writer might write this next. Some that might, are not recognised.
+/// Returns true only if an ordered writer may write this batch next. Some such batches are not recognised.
 fn orderly(before: &Recovered, batch: &Batch) -> bool {
     let last = before.compacted.0 + before.entries.len() as u64;
     let Some(hard_state) = batch.hard_state else { return false };
@@ -142,7 +142,7 @@ fn orderly(before: &Recovered, batch: &Batch) -> bool {
         && (before.hard_state.commit..=end).contains(&hard_state.commit)
 }
 
-/// Changes bytes of the files. Returns how many commits that may have cost: any number if a file was cut.
+/// Changes bytes of the files. Returns the most commits that this may lose: any number if a file was cut.
 fn damage(folder: &Path, source: &mut Source<'_>) -> usize {
     let mut files = files(folder);
     files.retain(|path| fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0));
@@ -152,7 +152,7 @@ fn damage(folder: &Path, source: &mut Source<'_>) -> usize {
         let path = &files[source.below(files.len())];
         let mut content = fs::read(path).expect("a file that was just written");
         let length = content.len();
-        // Files may be zeros for the most part; what follows from damage there, follows from that to the first of them.
+        // Files may consist mostly of zeros. Damage to any of them has the same effect as damage to the first.
         let used = content.iter().rposition(|byte| *byte > 0).map_or(1, |last| last + 2).min(length);
         let place = usize::from(source.byte()) + (usize::from(source.byte()) << 8);
         let place = place % used;
@@ -179,7 +179,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
-/// One more record: it is there, and all else is as it was.
+/// Writes one more record, and checks that it is there and that nothing else changed.
 fn write_on(mut storage: Storage, mut recovered: Recovered) {
     let record = Record { key: Bytes::from_static(b"more"), value: Bytes::from_static(b"still") };
     let batch = Batch {

@@ -1,9 +1,9 @@
-//! What the parsers must hold to, whatever bytes come: one function for each place where bytes from outside enter.
+//! Checks of the parsers, for any bytes: one function for each place where bytes from outside enter.
 //!
-//! Each takes any bytes and panics if a promise is broken. `cargo fuzz` searches for such bytes (see `fuzz/README.md`); the
-//! test `fuzzed` tries those that were found interesting, and seeded mutations of them. All of them check that nothing
-//! panics, and that memory follows the bytes that came and not the lengths they claim, where [`Counting`] is the
-//! program's allocator.
+//! Each function takes any bytes and panics if a guarantee is broken. `cargo fuzz` searches for such bytes (see
+//! `fuzz/README.md`); the test `fuzzed` tries the corpora and seeded mutations of them. Every check includes that nothing panics.
+//! In a program with the allocator [`Counting`], it includes that memory grows with the bytes received, not with the lengths
+//! they claim.
 
 mod clients;
 mod disk;
@@ -23,9 +23,9 @@ pub use replica::envelopes;
 pub struct Target {
     /// The name of its function, its corpus and its `cargo fuzz` target.
     pub name: &'static str,
-    /// Takes any bytes, and panics at a broken promise.
+    /// Checks any bytes, and panics if a guarantee is broken.
     pub run: fn(&[u8]),
-    /// How long one run takes, in units of the shortest: what a bounded number of runs is divided by.
+    /// The duration of one run, in units of the shortest. A bounded number of runs is divided by it.
     pub weight: u32,
 }
 

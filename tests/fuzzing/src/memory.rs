@@ -1,22 +1,22 @@
-//! How much memory a piece of work takes at most.
+//! Measures the most memory that a piece of work takes.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 thread_local! {
-    /// Bytes that this thread took and did not give back; less than nothing if it gave back what another took.
+    /// Bytes that this thread allocated and did not free; negative if it freed what another thread allocated.
     static TAKEN: Cell<isize> = const { Cell::new(0) };
-    /// The most that it ever was.
+    /// The maximum of `TAKEN`.
     static MOST: Cell<isize> = const { Cell::new(0) };
 }
 
-/// The system's allocator, with what each thread takes counted. A program that makes it its global allocator has the
-/// memory bounds of the targets checked; in others they hold unseen.
+/// The system's allocator, which counts what each thread takes. The memory bounds of the targets are checked only in programs
+/// whose global allocator it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Counting;
 
 fn count(by: isize) {
-    // Nothing to count for a thread that is being torn down.
+    // A thread that is being torn down is not counted.
     let _gone = TAKEN.try_with(|taken| {
         taken.set(taken.get() + by);
         let _gone = MOST.try_with(|most| most.set(most.get().max(taken.get())));
@@ -28,7 +28,7 @@ fn count(by: isize) {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);
-        // SAFETY: the caller's promise is the one that is asked for.
+        // SAFETY: the caller guarantees what this call requires.
         unsafe { System.alloc(layout) }
     }
 
@@ -39,7 +39,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // Both may exist while one is copied to the other.
+        // Both blocks may exist while one is copied to the other.
         count(size as isize);
         count(-(layout.size() as isize));
         // SAFETY: as above.
@@ -53,7 +53,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Does some work, which must not take more than `limit` bytes at any time beyond those taken before.
+/// Does some work, and panics if it ever takes more than `limit` bytes in addition to those taken before.
 #[track_caller]
 pub(crate) fn within<T>(limit: usize, work: impl FnOnce() -> T) -> T {
     let before = TAKEN.get();

@@ -1,4 +1,4 @@
-//! What comes over a link between nodes: the handshake, frames, and what is in them.
+//! Bytes from a link between nodes: the handshake, frames, and their contents.
 
 use crate::clients::CLAIMED;
 use crate::memory::within;
@@ -16,10 +16,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// The largest frame there is.
+/// The size of the largest frame.
 const LIMIT: usize = Lane::Append.frame_limit();
 
-/// Cuts a peer's stream into frames: the same ones however it arrives, and each is the same bytes again.
+/// Splits a peer's stream into frames. They do not depend on how the stream is cut, and each encodes to the same bytes.
 pub fn peer_frames(bytes: &[u8]) {
     // The buffer begins with 64 KiB and doubles. A list may claim up to eight times what its elements could take, rounded up
     // to 4 KiB, before they are seen; there are four lists, one in the other.
@@ -60,18 +60,18 @@ fn frames(bytes: &[u8], piece: usize) -> (Vec<Frame>, Option<frame::FrameError>)
     (frames, None)
 }
 
-/// Reads a request that a node forwards, and an answer to one: what is understood is the same when it is sent again.
+/// Parses a forwarded request and an answer to one. What parses, parses to the same value when encoded.
 pub fn peer_requests(bytes: &[u8]) {
     if let Some(request) = PeerRequest::decode(&Bytes::copy_from_slice(bytes)) {
         assert_eq!(request.encode(), bytes);
     }
     if let Some(answer) = within(CLAIMED + 64 * bytes.len() + 4096, || PeerAnswer::decode(bytes)) {
-        // Numbers have more than one encoding, so only what they say must be the same.
+        // Numbers have more than one encoding, so values are compared, not bytes.
         assert_eq!(PeerAnswer::decode(&answer.encode()), Some(answer));
     }
 }
 
-/// Reads a snapshot's records: exactly what encodes to it.
+/// Parses the records of a snapshot, and checks that they encode to the same bytes.
 pub fn snapshots(bytes: &[u8]) {
     let data = Bytes::copy_from_slice(bytes);
     // A record is at least eight bytes, and takes two slices in a list that doubles.
@@ -80,17 +80,17 @@ pub fn snapshots(bytes: &[u8]) {
     }
 }
 
-/// The longest thing that is said in a handshake, in bytes.
+/// The most bytes that a side of a handshake sends.
 const LONGEST: usize = 1024;
 
-/// Shakes hands with whoever says this, as the one who is dialed and as the one who dials.
+/// Shakes hands with a peer that sends these bytes, as the acceptor and as the dialer.
 pub fn handshakes(bytes: &[u8]) {
     let accepted = within(16 << 10, || accept(bytes, usize::MAX));
     assert_eq!(accept(bytes, 1), accepted, "in single bytes");
     let (heard, answer) = accepted;
     assert!(answer.len() <= LONGEST, "an answer of {} bytes", answer.len());
     if !answer.is_empty() {
-        // Whatever it thinks of whoever dialed, it says so in a way that can be read.
+        // The dialer can parse the acceptor's answer, whatever the answer is.
         let (heard, _) = dial(1, 2, &answer, usize::MAX);
         assert!(
             !heard.is_err_and(|error| error.starts_with("does not speak") || error.starts_with("sent a malformed"))
@@ -120,14 +120,14 @@ pub fn handshakes(bytes: &[u8]) {
     }
 }
 
-/// Operators read this in a log, and clients in `INFO`: it must not look like other lines.
+/// Checks text that appears in logs and in `INFO`: it must not forge other lines.
 fn check_text(error: &str) {
     assert!(error.len() < 2 * LONGEST && !error.contains(char::is_control), "{error:?}");
 }
 
 type Accepted = Result<(Hello, usize), String>;
 
-/// What node 2 makes of whoever says this, with how much of it was read; and what it answers.
+/// Lets node 2 accept a connection with these bytes. Returns the result, the number of bytes read, and the answer.
 fn accept(bytes: &[u8], piece: usize) -> (Accepted, Vec<u8>) {
     let mut wire = Wire::of(bytes, piece);
     let accepted = node(2).accept(&mut wire).now_or_never().expect("nothing is waited for");
@@ -135,7 +135,7 @@ fn accept(bytes: &[u8], piece: usize) -> (Accepted, Vec<u8>) {
     (accepted.map(|hello| (hello, read)).map_err(|(_, error)| error.to_string()), wire.written)
 }
 
-/// What a node makes of whoever answers this when it dials another, and what it says.
+/// Lets a node dial a peer that answers with these bytes. Returns the result and what the node sent.
 fn dial(from: NodeId, to: NodeId, answer: &[u8], piece: usize) -> (Result<(), String>, Vec<u8>) {
     let mut wire = Wire::of(answer, piece);
     let dialed = node(from).dial(&mut wire, to, Lane::Urgent).now_or_never().expect("nothing is waited for");
@@ -149,7 +149,7 @@ fn node(node: NodeId) -> Identity {
     Identity { node, cluster: "fuzz".to_owned(), boot: node, config, peers }
 }
 
-/// A stream that delivers `from` in pieces, then ends, and keeps what is written.
+/// A stream that delivers `from` in pieces, then ends, and records what is written.
 struct Wire<'a> {
     from: &'a [u8],
     piece: usize,

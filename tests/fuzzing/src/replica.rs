@@ -1,4 +1,4 @@
-//! One real replica among peers that say anything that can be decoded.
+//! One real replica among peers that send anything that decodes.
 
 use crate::source::Source;
 use bytes::Bytes;
@@ -15,11 +15,11 @@ use std::time::Duration;
 
 /// The node under test; its founders are 1, 2 and 3.
 const OWN: NodeId = 1;
-/// What happens in one run at most.
+/// The most steps in one run.
 const STEPS: usize = 300;
 
-/// A replica is told what its peers say, and whatever that is, goes on: it keeps the order that its disk and its state
-/// machine are promised, reads by a lease only while it leads, and starts again from what it wrote.
+/// Gives a replica any messages from its peers. It keeps working: it keeps the order of writes and of applied entries, reads by
+/// a lease only while it leads, and restarts from what it wrote.
 pub fn envelopes(bytes: &[u8]) {
     let mut world = World::founded();
     let mut source = Source(bytes);
@@ -42,7 +42,7 @@ struct World {
     disk: PersistentState,
     /// On their way to disk.
     writes: VecDeque<Persist>,
-    /// The last write there was.
+    /// The last write.
     newest: u64,
     /// The last entry handed out for the disk.
     last: Position,
@@ -128,7 +128,7 @@ impl World {
         }
     }
 
-    /// Everything a peer can say. What costs few bytes is what a peer would say.
+    /// Takes any message of a peer. The messages of a correct peer need few bytes.
     fn envelope(&self, source: &mut Source<'_>) -> Envelope {
         let parts = source.byte();
         let mut pair = |wanted: bool| wanted.then(|| (source.near(self.replica.term()), source.near(1)));
@@ -156,7 +156,7 @@ impl World {
         let log_term = source.near(self.last.term);
         let index = source.near(self.last.index);
         let commit = source.near(self.replica.commit());
-        // The rest is seldom of interest: a byte says which of it is.
+        // The other fields rarely matter: one byte selects those that are set.
         let rest = source.byte();
         let mut number = |bit: u8| if rest & bit > 0 { source.near(self.last.index) } else { 0 };
         let (commit_term, request_snapshot, reject_hint, priority) = (number(1), number(2), number(4), number(8));
@@ -209,7 +209,7 @@ impl World {
                         assert!(entry.position.term >= self.applied.term, "terms do not fall");
                         self.applied = entry.position;
                         if let Effect::Membership(membership) = entry.effect {
-                            assert!(!membership.voters.is_empty(), "somebody votes");
+                            assert!(!membership.voters.is_empty(), "there is a voter");
                         }
                     }
                 }
@@ -266,7 +266,7 @@ impl World {
         }
     }
 
-    /// The process ends, and what was not durable is gone. Another begins.
+    /// Restarts the process; what was not durable is lost.
     fn restart(&mut self) {
         self.cell = Arc::new(LeaseCell::new());
         self.writes.clear();
@@ -315,7 +315,7 @@ fn store(disk: &mut PersistentState, persist: &Persist) {
     }
 }
 
-/// Its peer can read it.
+/// Checks that a peer can decode an envelope.
 fn readable(envelope: Envelope) {
     let frame = Frame { group: 0, body: Body::Raft(envelope) };
     let mut bytes = Vec::new();

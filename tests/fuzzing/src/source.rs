@@ -1,8 +1,8 @@
-//! Structure from bytes: what stands for itself is short, and no bytes are without meaning.
+//! Takes decisions from bytes. The usual decisions need few bytes, and every byte has a meaning.
 
 use bytes::Bytes;
 
-/// Bytes that decisions are taken from; zeros once they are used up.
+/// Bytes that decisions are taken from. When they are used up, zeros follow.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Source<'a>(pub(crate) &'a [u8]);
 
@@ -17,22 +17,22 @@ impl Source<'_> {
         *first
     }
 
-    /// A number less than `end`, which is at most 256.
+    /// Takes a number less than `end`, which is at most 256.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         usize::from(self.byte()) % end
     }
 
-    /// One time in `in_all`; never once the bytes are used up.
+    /// Returns true one time in `in_all`, and false once the bytes are used up.
     pub(crate) fn rarely(&mut self, in_all: usize) -> bool {
         self.below(in_all) == in_all - 1
     }
 
-    /// Eight bytes.
+    /// Takes a number of eight bytes.
     pub(crate) fn wide(&mut self) -> u64 {
         u64::from_le_bytes(std::array::from_fn(|_| self.byte()))
     }
 
-    /// `usual`, a neighbour of it, a small number, or any at all.
+    /// Takes `usual`, a number close to it, a small number, or any number.
     pub(crate) fn near(&mut self, usual: u64) -> u64 {
         match self.byte() {
             0 => usual,
@@ -44,7 +44,7 @@ impl Source<'_> {
         }
     }
 
-    /// At most 255 bytes.
+    /// Takes at most 255 bytes.
     pub(crate) fn bytes(&mut self) -> Bytes {
         let length = usize::from(self.byte()).min(self.0.len());
         let (taken, rest) = self.0.split_at(length);

@@ -1,4 +1,4 @@
-//! Every place where bytes from outside enter, tried with what fuzzing found interesting and with mutations of that.
+//! Runs every target on its corpus and on mutations of it.
 //!
 //! The corpora are those of `cargo fuzz`, in `fuzz/corpus`. Mutations follow from a seed: `LEASEHOLD_FUZZ_SEED` chooses
 //! another, `LEASEHOLD_FUZZ_RUNS` how many there are of each quick target.
@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// How many mutations a target of weight 1 is tried with.
+/// The number of mutations that a target of weight 1 is tried with.
 const RUNS: u64 = 6_000;
-/// The longest input that is made.
-const LONGEST: usize = 4096;
+/// The most bytes of an input.
+const MAX_INPUT_BYTES: usize = 4096;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz")
@@ -27,7 +27,7 @@ fn number(name: &str, otherwise: u64) -> u64 {
     }
 }
 
-/// The corpus of a target, in the order of its files' names.
+/// Reads the corpus of a target, in the order of its files' names.
 fn corpus(target: &Target) -> Vec<(String, Vec<u8>)> {
     let folder = folder().join("corpus").join(target.name);
     let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("no corpus in {}: {error}", folder.display()));
@@ -42,7 +42,7 @@ fn corpus(target: &Target) -> Vec<(String, Vec<u8>)> {
     corpus
 }
 
-/// Says which input it was if the target panics.
+/// Reports and stores the input if the target panics.
 struct Trying<'a> {
     target: &'a Target,
     what: &'a str,
@@ -115,7 +115,7 @@ targets! {
     stored_folders
 }
 
-/// Makes inputs from others.
+/// Makes new inputs from those of the corpus.
 struct Mutator<'a> {
     dice: Dice,
     corpus: &'a [(String, Vec<u8>)],
@@ -127,7 +127,7 @@ impl<'a> Mutator<'a> {
         for _ in 0..=self.below(5) {
             self.mutate(&mut input);
         }
-        input.truncate(LONGEST);
+        input.truncate(MAX_INPUT_BYTES);
         input
     }
 

@@ -1,9 +1,9 @@
 //! The `raft` crate's own lease reads, [`ReadOnlyOption::LeaseBased`], without holder or grantor.
 //!
-//! Set up as its documentation recommends: check-quorum (which it insists on), pre-vote, an election timeout of ten heartbeats,
-//! and the `ready`/`advance` loop of its crate docs. A heartbeat and the least election timeout are as long as ours. In its favour:
-//! the disk is as fast as memory and forgets nothing, and a timer that fires late counts one tick, unless the schedule says
-//! otherwise. Its random election timeouts are replaced by seeded ones from the range it would draw from.
+//! It is set up as its documentation recommends: check-quorum (which it requires), pre-vote, an election timeout of ten
+//! heartbeats, and the `ready`/`advance` loop of its crate docs. A heartbeat and the least election timeout are as long as ours.
+//! Two choices favour it: the disk is as fast as memory and loses nothing, and a timer that fires late counts one tick, unless
+//! the schedule says otherwise. Its random election timeouts are replaced by seeded ones from the same range.
 
 use super::{Answer, ClockFault, Founding, Kind, Links, NotExpressible, ReadId, Subject};
 use leasehold_core::{Index, NodeId, Term};
@@ -22,7 +22,7 @@ use std::time::Duration;
 /// The crate's default: "We suggest election_tick = 10 * HeartbeatTick".
 const HEARTBEAT_TICKS: usize = 2;
 const ELECTION_TICKS: usize = 10 * HEARTBEAT_TICKS;
-/// So that a heartbeat takes as long as ours.
+/// The length of a tick, which makes a heartbeat as long as ours.
 const TICK: Duration = Duration::from_millis(HEARTBEAT.as_millis() as u64 / HEARTBEAT_TICKS as u64);
 const _: () = assert!(TICK.as_millis() * ELECTION_TICKS as u128 == HOLD.as_millis());
 
@@ -41,7 +41,7 @@ pub struct LeaseBased {
 
 struct Node {
     raw: RawNode<MemStorage>,
-    /// What survives a restart, as does `value`.
+    /// Survives a restart, as `value` does.
     disk: MemStorage,
     applied: Index,
     value: u64,
@@ -49,11 +49,11 @@ struct Node {
     inbox: VecDeque<Message>,
     paused: bool,
     tick: Duration,
-    /// How long its timer has run since the last tick.
+    /// The time since the last tick of its timer.
     since_tick: Duration,
-    /// Whether the counter that its timer runs on stands still.
+    /// True while the counter that its timer uses stands still.
     stopped: bool,
-    /// Campaigns begun, so that each draws another timeout.
+    /// The number of campaigns. Each draws another timeout.
     campaigns: u64,
     role: StateRole,
 }
@@ -74,11 +74,11 @@ struct Asked {
 }
 
 enum State {
-    /// The process that was asked stands still.
+    /// The node is paused.
     Unheard,
     /// The engine has been asked for an index.
     Asked,
-    /// It may be answered once this is applied.
+    /// It is answered once this index is applied.
     Ready(Index),
     Done(Answer),
 }
@@ -105,7 +105,7 @@ fn engine(id: NodeId, applied: Index, disk: &MemStorage) -> RawNode<MemStorage> 
 }
 
 impl LeaseBased {
-    /// A cluster founded as told: every node begins with the same snapshot, as in the crate's example.
+    /// Returns a newly founded cluster. Every node starts from the same snapshot, as in the crate's example.
     pub fn founded(founding: Founding) -> LeaseBased {
         let mut cluster = LeaseBased {
             nodes: BTreeMap::new(),
@@ -153,7 +153,7 @@ impl LeaseBased {
         self.nodes.get_mut(&id).expect("a node of the cluster")
     }
 
-    /// Gives a node one input and carries out what follows.
+    /// Gives a node one input and executes its outputs.
     fn with<T>(&mut self, id: NodeId, input: impl FnOnce(&mut RawNode<MemStorage>) -> T) -> T {
         let outcome = input(&mut self.node(id).raw);
         self.drain(id);
@@ -161,7 +161,7 @@ impl LeaseBased {
         outcome
     }
 
-    /// The loop of the crate's documentation.
+    /// Runs the loop of the crate's documentation.
     fn drain(&mut self, id: NodeId) {
         let mut messages = Vec::new();
         let mut reads = Vec::new();
@@ -203,7 +203,7 @@ impl LeaseBased {
         }
     }
 
-    /// From the range that the engine draws from.
+    /// Draws a timeout from the engine's range.
     fn draw_election_timeout(&mut self, id: NodeId) {
         let seed = self.seed;
         let node = self.node(id);
@@ -214,11 +214,11 @@ impl LeaseBased {
 
     fn receive(&mut self, message: Message) {
         let id = message.to;
-        // The engine has no answer to some messages of a configuration that it does not know yet; they are as good as lost.
+        // The engine rejects some messages of a configuration that it does not know yet; they count as lost.
         let _ = self.with(id, |raw| raw.step(message));
     }
 
-    /// Takes off the wire what is held.
+    /// Removes held messages from the wire.
     fn sort_wire(&mut self) {
         if self.links.held.is_empty() {
             return;
@@ -238,7 +238,7 @@ impl LeaseBased {
                 continue;
             }
             if let State::Unheard = self.reads[at].state {
-                // A follower's engine would forward it; a server sends its client to the leader instead.
+                // A follower's engine would forward the read; a server redirects its client to the leader instead.
                 if self.leads(id) {
                     self.reads[at].state = State::Asked;
                     self.with(id, |raw| raw.read_index((at as u64).to_le_bytes().to_vec()));
@@ -379,7 +379,7 @@ impl Subject for LeaseBased {
     fn disturb(&mut self, id: NodeId, fault: ClockFault) -> Result<(), NotExpressible> {
         match fault {
             ClockFault::AwakeCounterStops => self.node(id).stopped = true,
-            // It reads no clock, and a timer runs on whatever a clock shows.
+            // The engine reads no clock, and its timer does not depend on one.
             ClockFault::Back(_) | ClockFault::Forward(_) | ClockFault::Fails | ClockFault::Works => {}
         }
         Ok(())
@@ -421,7 +421,7 @@ impl Subject for LeaseBased {
     }
 
     fn write(&mut self, id: NodeId, value: u64) -> bool {
-        // A follower's engine would forward it.
+        // A follower's engine would forward the proposal.
         let taken = self.leads(id) && {
             self.writes.insert(value, Write { at: id, acknowledged: false });
             self.with(id, |raw| raw.propose(Vec::new(), value.to_le_bytes().to_vec())).is_ok()
@@ -450,7 +450,7 @@ impl Subject for LeaseBased {
     }
 }
 
-/// What a message is for.
+/// Returns the kind of a message.
 fn kinds(message: &Message) -> [Kind; 1] {
     use MessageType::*;
     [match message.get_msg_type() {

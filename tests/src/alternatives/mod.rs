@@ -1,8 +1,8 @@
-//! The same failures against other ways of reading by a lease.
+//! Runs the same failures against other implementations of lease reads.
 //!
-//! A [`Schedule`](story::Schedule) is written once, against a [`Subject`]: a cluster of somebody's replicas on virtual time,
-//! whose messages, clocks and processes the schedule disturbs. Two subjects live here, [`ours`] and [`lease_based`]; the third
-//! needs an async runtime and lives beside its tests.
+//! A [`Schedule`](story::Schedule) is written once, against a [`Subject`]: a cluster of replicas on virtual time whose messages,
+//! clocks and processes it disturbs. Two subjects are defined here, [`ours`] and [`lease_based`]. The third needs an async
+//! runtime and is defined next to its tests.
 
 pub mod lease_based;
 pub mod ours;
@@ -12,29 +12,29 @@ use leasehold_core::{NodeId, Term};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// What a message is for, as far as a schedule tells messages apart.
+/// The kind of a message, as far as schedules distinguish them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// From a leader: entries, heartbeats, rounds, snapshots.
     Lead,
-    /// What followers answer to those.
+    /// The answers of followers to those.
     Answer,
     /// A request for a vote or a pre-vote.
     AskVote,
-    /// A vote or a pre-vote, given or refused.
+    /// A vote or a pre-vote, granted or refused.
     Vote,
-    /// A leader tells its successor to campaign at once.
+    /// A leader asks its successor to campaign at once.
     CampaignNow,
 }
 
 /// A fault of one node's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClockFault {
-    /// From now on it shows this much less.
+    /// It steps back by this much.
     Back(Duration),
-    /// From now on it shows this much more.
+    /// It steps forward by this much.
     Forward(Duration),
-    /// From now on it gives no readings.
+    /// It stops giving readings.
     Fails,
     /// It gives readings again.
     Works,
@@ -42,24 +42,24 @@ pub enum ClockFault {
     AwakeCounterStops,
 }
 
-/// A fault that a system cannot be put to, and why.
+/// The reason why a system cannot be exposed to a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotExpressible(pub &'static str);
 
-/// How a read was answered, if at all.
+/// The answer to a read, if there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It waits.
+    /// The read is waiting.
     Pending,
-    /// The system said that it cannot answer here.
+    /// The node cannot answer.
     Refused,
-    /// Locally, with this value.
+    /// This value, from local state.
     ByLease(u64),
-    /// With this value, after a quorum confirmed the leader.
+    /// This value, after a quorum confirmed the leader.
     ByQuorum(u64),
 }
 
-/// What a read is known by.
+/// Identifies a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReadId(pub usize);
 
@@ -70,28 +70,28 @@ pub struct Founding {
     pub voters: &'static [NodeId],
     /// Its learners.
     pub learners: &'static [NodeId],
-    /// What its randomness follows from.
+    /// The seed of its randomness.
     pub seed: u64,
 }
 
-/// Which messages do not arrive.
+/// Messages that do not arrive.
 #[derive(Clone, Debug, Default)]
 pub struct Links {
-    /// Directions in which everything is lost that arrives while they are cut.
+    /// Directions in which all messages are lost.
     pub cut: BTreeSet<(NodeId, NodeId)>,
-    /// What is kept on its way until the subject is told to [`deliver`](Subject::deliver) it.
+    /// Kinds of messages that are held until [`deliver`](Subject::deliver).
     pub held: BTreeSet<(NodeId, NodeId, Kind)>,
-    /// What is lost although the rest of its direction arrives.
+    /// Kinds of messages that are lost while others in the same direction arrive.
     pub lost: BTreeSet<(NodeId, NodeId, Kind)>,
 }
 
 impl Links {
-    /// Whether a message of one of these kinds is kept on its way.
+    /// Returns whether a message of these kinds is held.
     pub fn holds(&self, from: NodeId, to: NodeId, kinds: &[Kind]) -> bool {
         kinds.iter().any(|kind| self.held.contains(&(from, to, *kind)))
     }
 
-    /// Whether a message of one of these kinds is lost if it arrives now.
+    /// Returns whether a message of these kinds is lost if it arrives now.
     pub fn loses(&self, from: NodeId, to: NodeId, kinds: &[Kind]) -> bool {
         self.cut.contains(&(from, to)) || kinds.iter().any(|kind| self.lost.contains(&(from, to, *kind)))
     }
@@ -103,52 +103,52 @@ impl Links {
 pub trait Subject {
     /// Lets a millisecond pass.
     fn advance(&mut self);
-    /// The links, to be cut and mended.
+    /// Returns the links, so that a schedule can cut and repair them.
     fn links(&mut self) -> &mut Links;
-    /// How long a message takes from now on.
+    /// Sets the time that a message takes from now on.
     fn set_latency(&mut self, latency: Duration);
-    /// Lets everything arrive that was held, at once, through links that are cut by now too: it had left before.
+    /// Delivers all held messages at once, also through links that were cut after they were sent.
     fn deliver(&mut self);
-    /// Every node.
+    /// Returns all nodes.
     fn nodes(&self) -> Vec<NodeId>;
-    /// Whether a node is up and takes itself for the leader.
+    /// Returns whether a node is up and considers itself the leader.
     fn leads(&self, id: NodeId) -> bool;
-    /// The newest term a node knows.
+    /// Returns the newest term that a node knows.
     fn term(&self, id: NodeId) -> Term;
-    /// Lets a process stand still: what is sent to it queues up, its timers do not fire, its clock goes on.
+    /// Pauses a process: messages to it queue up, its timers do not fire, its clock goes on.
     fn pause(&mut self, id: NodeId);
-    /// Lets it go on, with what has queued up first.
+    /// Resumes a process. It handles the queued messages first.
     fn resume(&mut self, id: NodeId);
-    /// Lets a machine fall asleep: as a pause, and the clocks that stop during a suspend stop too.
+    /// Suspends a machine: it is paused, and the counters that stop during a suspend stop.
     fn suspend(&mut self, id: NodeId);
-    /// Wakes it.
+    /// Resumes a suspended machine.
     fn wake(&mut self, id: NodeId);
     /// Kills a process and starts it again at once from its disk; with timeouts `shortened` times as short.
     fn restart(&mut self, id: NodeId, shortened: u32);
     /// Disturbs a clock.
     ///
     /// # Errors
-    /// When the system cannot be put to this.
+    /// If the system cannot be exposed to this fault.
     fn disturb(&mut self, id: NodeId, fault: ClockFault) -> Result<(), NotExpressible>;
-    /// Lets a node's timer fire this often at once.
+    /// Fires a node's timer this many times at once.
     ///
     /// # Errors
-    /// When the system owns its timers, so that nobody can do that to it.
+    /// If the system owns its timers, so that a schedule cannot fire them.
     fn burst(&mut self, id: NodeId, ticks: u32) -> Result<(), NotExpressible>;
-    /// Tells a leader to hand over.
+    /// Asks a leader to transfer leadership.
     fn transfer(&mut self, from: NodeId, to: NodeId);
-    /// Tells a node to campaign, as an operator would.
+    /// Asks a node to campaign, as an operator would.
     fn campaign(&mut self, id: NodeId);
-    /// Asks a leader for other voters; whoever is none of them leaves. Whether it was taken.
+    /// Asks a leader to change the voters to these. Returns whether it accepted the change.
     fn change_voters(&mut self, leader: NodeId, voters: &[NodeId]) -> bool;
-    /// The voters, as a node knows them to be committed; empty while it is in between two sets.
+    /// Returns the voters that a node knows to be committed; empty during a joint configuration.
     fn voters(&self, id: NodeId) -> Vec<NodeId>;
-    /// Proposes a value, a new one each time. Whether it was taken.
+    /// Proposes a value that was not proposed before. Returns whether the node accepted it.
     fn write(&mut self, id: NodeId, value: u64) -> bool;
-    /// Whether the writer was told that this value is written.
+    /// Returns whether the write of this value was acknowledged.
     fn acknowledged(&self, value: u64) -> bool;
-    /// Asks a node for the value.
+    /// Starts a read at a node.
     fn ask(&mut self, id: NodeId) -> ReadId;
-    /// What became of it.
+    /// Returns the answer to a read.
     fn answer(&self, read: ReadId) -> Answer;
 }

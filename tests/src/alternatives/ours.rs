@@ -1,4 +1,4 @@
-//! The product: real replicas, their holders and grantors, on the harness's disks, network and clocks.
+//! The product as a subject: real replicas with their holders and grantors, on the harness's disks, network and clocks.
 
 use super::{Answer, ClockFault, Founding, Kind, Links, NotExpressible, ReadId, Subject};
 use bytes::Bytes;
@@ -14,23 +14,23 @@ pub struct Ours {
     cluster: Cluster,
     links: Links,
     held: Vec<InTransit>,
-    /// Which nodes' awake counters stand still.
+    /// Nodes whose awake counter stands still.
     stopped: Vec<NodeId>,
     writes: BTreeMap<u64, Write>,
     reads: Vec<(NodeId, State)>,
 }
 
-/// A proposal: who took it, and whether that node has applied it since.
+/// A proposal: the node that accepted it, and whether that node has applied it.
 struct Write {
     at: NodeId,
     acknowledged: bool,
 }
 
-/// What became of a read.
+/// The state of a read.
 enum State {
-    /// The process that was asked stands still.
+    /// The node is paused.
     Unheard,
-    /// It may be answered by the lease, once this is applied.
+    /// The lease answers it once this index is applied.
     Permitted(Index),
     /// It waits for a quorum round.
     Parked(Ticket),
@@ -38,7 +38,7 @@ enum State {
 }
 
 impl Ours {
-    /// A cluster founded as told.
+    /// Returns a newly founded cluster.
     pub fn founded(founding: Founding) -> Ours {
         let mut cluster = Cluster::founded_with_seed(founding.voters.len() as u64, founding.seed);
         if !founding.learners.is_empty() {
@@ -65,7 +65,7 @@ impl Ours {
         self.cluster.nodes[&id].replica.is_some()
     }
 
-    /// Takes off the wire what is held or lost.
+    /// Removes held and lost messages from the wire.
     fn sort_wire(&mut self) {
         let links = &self.links;
         if !links.held.is_empty() {
@@ -81,7 +81,7 @@ impl Ours {
         }
     }
 
-    /// What the state machine of a node holds.
+    /// Returns the value in the state machine of a node.
     fn value(&self, id: NodeId) -> u64 {
         let last = self.cluster.nodes[&id].applied.last();
         last.and_then(|(_, command)| std::str::from_utf8(command).ok()?.parse().ok()).unwrap_or(0)
@@ -98,7 +98,7 @@ impl Ours {
                 continue;
             }
             if let State::Unheard = self.reads[at].1 {
-                // As the server does it: the reader's thread looks at the cell, and only then troubles the replica.
+                // As in the server, a read goes to the replica only if the cell grants nothing.
                 let permit = self.cluster.permit(id);
                 self.reads[at].1 = match permit.map(Read::Lease).or_else(|| self.cluster.read(id)) {
                     Some(Read::Lease(permit)) => State::Permitted(permit.index),
@@ -154,7 +154,7 @@ impl Subject for Ours {
         for message in std::mem::take(&mut self.held) {
             let now = self.cluster.now;
             match self.cluster.nodes[&message.to].paused {
-                // It queues up there, before whatever else is on its way.
+                // It is queued before all other messages in flight.
                 true => self.cluster.wire.push_front(InTransit { at: now, ..message }),
                 false => self.cluster.deliver(message),
             }
@@ -270,7 +270,7 @@ impl Subject for Ours {
     }
 }
 
-/// Everything an envelope is for.
+/// Returns the kinds of all messages in an envelope.
 fn kinds(envelope: &Envelope) -> Vec<Kind> {
     let messages = envelope.messages.iter().filter_map(|message| match message.kind {
         MessageKind::Append | MessageKind::Heartbeat | MessageKind::Snapshot => Some(Kind::Lead),

@@ -1,13 +1,13 @@
-//! A schedule as it is told of one system: what was done to it, what it did, what its reads showed.
+//! Runs a schedule against one system, and records what was done to it, what it did and what its reads returned.
 
 use super::{Answer, Founding, Kind, NotExpressible, ReadId, Subject};
 use leasehold_core::{NodeId, Term};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// How long a client waits for an answer, in milliseconds, unless the schedule says otherwise.
+/// The default time that a client waits for an answer, in milliseconds.
 const PATIENCE: u64 = 300;
-/// How long a cluster may take to work again once nothing disturbs it, in milliseconds.
+/// The time that a cluster may take to recover once nothing disturbs it, in milliseconds.
 const RECOVERY: u64 = 15_000;
 
 /// A failure, written once for every system.
@@ -19,21 +19,21 @@ pub struct Schedule {
     pub voters: &'static [NodeId],
     /// Its learners.
     pub learners: &'static [NodeId],
-    /// What happens, given the leader.
+    /// The steps of the schedule, which get the leader.
     pub tell: fn(&mut Story<'_>, NodeId) -> Told,
 }
 
-/// Whether a schedule could be told to its end.
+/// The result of a schedule or of one of its steps.
 pub type Told = Result<(), Stop>;
 
-/// Why it could not.
+/// The reason why a schedule stopped before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// A read returned a value that had been overwritten before the read began.
     Stale,
-    /// Something that had to be answered was not.
+    /// A request that had to be answered was not.
     Unavailable(&'static str),
-    /// The system cannot be put to this.
+    /// The system cannot be exposed to this.
     NotExpressible(&'static str),
 }
 
@@ -43,29 +43,29 @@ impl From<NotExpressible> for Stop {
     }
 }
 
-/// What the last read of a schedule got that got nothing stale.
+/// The result of a schedule's last read, if no read was stale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
     /// A current value, locally.
     ByLease,
     /// A current value, after a quorum round.
     ByQuorum,
-    /// The node said that it cannot answer.
+    /// The node refused.
     Refused,
     /// The client gave up.
     Unanswered,
 }
 
-/// What was observed of a system under a schedule.
+/// The result of a system under a schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// No stale read, and what the last read got, at every phase.
+    /// No stale read. Holds the result of the last read, for every phase.
     Safe(BTreeSet<Outcome>),
-    /// A stale read, and how it came about.
+    /// A stale read, with the story that led to it.
     Stale(String),
-    /// No stale read, but something that had to be answered was not.
+    /// No stale read, but a request that had to be answered was not.
     Unavailable(&'static str),
-    /// The system cannot be put to this.
+    /// The system cannot be exposed to this.
     NotExpressible(&'static str),
 }
 
@@ -95,8 +95,8 @@ impl fmt::Display for Verdict {
 }
 
 impl Schedule {
-    /// Tells the schedule of clusters that differ in their randomness and in when it begins, relative to the leader's timers.
-    /// The worst verdict counts.
+    /// Runs the schedule against clusters that differ in their seed and in its start relative to the leader's timers. The worst
+    /// verdict counts.
     pub fn judge(&self, found: fn(Founding) -> Box<dyn Subject>) -> Verdict {
         let mut outcomes = BTreeSet::new();
         let mut unavailable = None;
@@ -115,17 +115,17 @@ impl Schedule {
     }
 }
 
-/// How many clusters a schedule is told of; a second of the leader's time is divided among them.
+/// The number of clusters that a schedule runs against. Their starts divide a second of the leader's time.
 const PHASES: u64 = 4;
 
-/// A schedule that is being told.
+/// A running schedule.
 pub struct Story<'a> {
-    /// The cluster. What a schedule does to it, it says.
+    /// The cluster. A schedule records what it does to it.
     pub subject: &'a mut dyn Subject,
     phase: u64,
     now: u64,
     text: String,
-    /// The newest value whose writer was told that it is written.
+    /// The newest acknowledged value.
     acknowledged: u64,
     newest: u64,
     led: BTreeMap<NodeId, Term>,
@@ -133,52 +133,52 @@ pub struct Story<'a> {
 }
 
 impl<'a> Story<'a> {
-    /// A story of this cluster that begins when it has led for a while, this much later.
+    /// Returns a story of this cluster. It begins this much later than the first leader is ready.
     pub fn of(subject: &'a mut dyn Subject, phase: u64) -> Story<'a> {
         let (led, text) = (BTreeMap::new(), String::new());
         Story { subject, phase, now: 0, text, acknowledged: 0, newest: 0, led, outcome: None }
     }
 
-    /// Tells it, and then sees whether the cluster works again once nothing disturbs it.
+    /// Runs a schedule, and then checks that the cluster recovers once nothing disturbs it.
     ///
     /// # Errors
-    /// As the schedule's; or when the cluster never led, or does not recover.
+    /// Those of the schedule, or if the cluster elects no leader or does not recover.
     pub fn tell(&mut self, schedule: impl FnOnce(&mut Story<'a>, NodeId) -> Told) -> Told {
         self.tell_only(schedule)?;
         self.recover()
     }
 
-    /// Tells it, and is not interested in what becomes of the cluster.
+    /// Runs a schedule without checking recovery.
     ///
     /// # Errors
-    /// As the schedule's; or when the cluster never led.
+    /// Those of the schedule, or if the cluster elects no leader.
     pub fn tell_only(&mut self, schedule: impl FnOnce(&mut Story<'a>, NodeId) -> Told) -> Told {
         let leader = self.begin()?;
         schedule(self, leader)
     }
 
-    /// What the last read got.
+    /// Returns the result of the last read.
     pub fn outcome(&self) -> Option<Outcome> {
         self.outcome
     }
 
-    /// What was seen.
+    /// Returns the record.
     pub fn text(&self) -> &str {
         &self.text
     }
 
     /// Waits for a leader with a write of its own, and starts the clock of the story.
     fn begin(&mut self) -> Result<NodeId, Stop> {
-        let leader = self.until_written(|_| true, RECOVERY).ok_or(Stop::Unavailable("nobody was elected at first"))?;
+        let leader = self.until_written(|_| true, RECOVERY).ok_or(Stop::Unavailable("no first leader was elected"))?;
         self.run(500 + self.phase);
         self.now = 0;
         self.text = format!("{:>8}ms  n{leader}  leads, and {} is written\n", 0, self.acknowledged);
         Ok(leader)
     }
 
-    /// Mends everything and waits until a write is acknowledged and read back.
+    /// Repairs everything and waits until a write is acknowledged and read back.
     fn recover(&mut self) -> Told {
-        self.says("Whatever is cut is mended. Somebody must lead, write and read within fifteen seconds.");
+        self.says("All links are repaired. A leader must write and read within fifteen seconds.");
         self.heal();
         self.subject.links().lost.clear();
         for id in self.subject.nodes() {
@@ -194,15 +194,15 @@ impl<'a> Story<'a> {
             }
             self.run(50);
         }
-        Err(Stop::Unavailable("no reads and writes within 15 s of mending"))
+        Err(Stop::Unavailable("no reads and writes within 15 s of the repair"))
     }
 
-    /// Writes a line for the reader.
+    /// Writes a comment.
     pub fn says(&mut self, prose: &str) {
         self.text.push_str(&format!("# {prose}\n"));
     }
 
-    /// Writes down what a node did.
+    /// Records what a node did.
     fn notes(&mut self, id: NodeId, what: &str) {
         self.text.push_str(&format!("{:>8}ms  n{id}  {what}\n", self.now));
     }
@@ -222,7 +222,7 @@ impl<'a> Story<'a> {
                         }
                         None => {
                             self.led.remove(&id);
-                            self.notes(id, "no longer takes itself for the leader");
+                            self.notes(id, "no longer considers itself the leader");
                         }
                     }
                 }
@@ -230,12 +230,12 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// How many milliseconds have passed.
+    /// Returns how many milliseconds have passed.
     pub fn now(&self) -> u64 {
         self.now
     }
 
-    /// Lets time pass until so many milliseconds have, if they have not.
+    /// Lets time pass until this many milliseconds have passed in all.
     pub fn run_to(&mut self, millis: u64) {
         self.run(millis.saturating_sub(self.now));
     }
@@ -245,7 +245,7 @@ impl<'a> Story<'a> {
         self.subject.links().cut.extend([(one, other), (other, one)]);
     }
 
-    /// Lets nothing pass between a node and any other.
+    /// Cuts all links of a node.
     pub fn isolate(&mut self, id: NodeId) {
         for other in self.subject.nodes().into_iter().filter(|other| *other != id) {
             self.cut(id, other);
@@ -253,22 +253,22 @@ impl<'a> Story<'a> {
         self.notes(id, "is cut off");
     }
 
-    /// Mends every link. What is held stays held.
+    /// Repairs every link. Held messages stay held.
     pub fn heal(&mut self) {
         self.subject.links().cut.clear();
     }
 
-    /// Keeps messages of a kind on their way.
+    /// Holds messages of a kind.
     pub fn hold(&mut self, from: NodeId, to: NodeId, kind: Kind) {
         self.subject.links().held.insert((from, to, kind));
     }
 
-    /// Keeps no more messages; those that are held stay held.
+    /// Holds no more messages. Those that are held stay held.
     pub fn hold_no_more(&mut self) {
         self.subject.links().held.clear();
     }
 
-    /// Lets what is held arrive.
+    /// Delivers the held messages.
     pub fn deliver(&mut self) {
         self.hold_no_more();
         self.subject.deliver();
@@ -286,7 +286,7 @@ impl<'a> Story<'a> {
         None
     }
 
-    /// A client writes a new value at a node. Whether that was acknowledged.
+    /// Lets a client write a new value at a node. Returns whether it was acknowledged.
     pub fn writes(&mut self, id: NodeId) -> bool {
         self.newest += 1;
         let value = self.newest;
@@ -305,11 +305,11 @@ impl<'a> Story<'a> {
         false
     }
 
-    /// If anybody but this node leads within so many milliseconds, a client writes there. Whether that was acknowledged.
+    /// Lets a client write at another leader than this node, if there is one in time. Returns whether it was acknowledged.
     pub fn others_write(&mut self, old: NodeId, millis: u64) -> bool {
         let written = self.until_written(|id| id != old, millis).is_some();
         if !written {
-            self.says("Nobody else has written anything by now.");
+            self.says("No other leader has acknowledged a write by now.");
         }
         written
     }
@@ -326,7 +326,7 @@ impl<'a> Story<'a> {
         None
     }
 
-    /// A client asks a node for the value.
+    /// Lets a client read at a node.
     ///
     /// # Errors
     /// [`Stop::Stale`].
@@ -340,7 +340,7 @@ impl<'a> Story<'a> {
                 Answer::ByLease(value) => break (Outcome::ByLease, value, "by its lease"),
                 Answer::ByQuorum(value) => break (Outcome::ByQuorum, value, "after a quorum round"),
                 Answer::Refused => {
-                    self.notes(id, "says that it cannot answer");
+                    self.notes(id, "refuses");
                     self.outcome = Some(Outcome::Refused);
                     return Ok(());
                 }
@@ -362,7 +362,7 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    /// A client asks a node for the value, and waits as long as clients do.
+    /// Lets a client read at a node, and wait for the default time.
     ///
     /// # Errors
     /// [`Stop::Stale`].
@@ -370,10 +370,10 @@ impl<'a> Story<'a> {
         self.asks(id, PATIENCE)
     }
 
-    /// The same, of a node that has no excuse.
+    /// Lets a client read at a node that must answer.
     ///
     /// # Errors
-    /// [`Stop::Stale`], or [`Stop::Unavailable`] when there is no value.
+    /// [`Stop::Stale`], or [`Stop::Unavailable`] if there is no value.
     pub fn must_answer(&mut self, id: NodeId, patience: u64, otherwise: &'static str) -> Told {
         self.asks(id, patience)?;
         match self.outcome {

@@ -1,5 +1,5 @@
-//! A cluster of real replicas on virtual time, in one thread: every message, every write to disk and every tick happens
-//! when the story says so.
+//! A cluster of real replicas on virtual time, in one thread: the test decides when each message arrives, when each write
+//! becomes durable and when each timer fires.
 
 use bytes::Bytes;
 use leasehold_core::{Config, Index, Instant, LeaseCell, NodeId, Options as Timing, Permit, Read, Reading, Ticket};
@@ -9,15 +9,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The hold of every node unless the story says otherwise.
+/// The hold of a node by default.
 pub const HOLD: Duration = Duration::from_millis(1000);
-/// The heartbeat of every node.
+/// The heartbeat interval of every node.
 pub const HEARTBEAT: Duration = Duration::from_millis(100);
 
-/// Where a founder's log begins.
+/// The first position of a founder's log.
 const FOUNDATION: Position = Position { term: 1, index: 1 };
 
-/// The timing of every node unless the story says otherwise.
+/// Returns the timing of a node by default.
 pub fn timing() -> Config {
     Config::new(Timing::new(HOLD, 1000).with_heartbeat(HEARTBEAT)).expect("it fits together")
 }
@@ -34,37 +34,37 @@ pub struct Node {
     pub longest_hold: Duration,
     /// Commands applied, in order.
     pub applied: Vec<(Index, Bytes)>,
-    /// The last place in the log that was applied.
+    /// The last position that was applied.
     pub position: Position,
-    /// Rounds through which quorum reads were confirmed.
+    /// The round through which quorum reads were confirmed.
     pub confirmed_through: u64,
-    /// Rounds through which quorum reads were aborted.
+    /// The round through which quorum reads were aborted.
     pub aborted_through: u64,
-    /// Where its clock stands apart from the world's, in nanoseconds.
+    /// The offset of its clock from the world's time, in nanoseconds.
     pub clock_offset: i64,
-    /// How far its awake counter is behind its total one: how long its machine was suspended.
+    /// The time that its machine was suspended: its awake counter is behind the total one by as much.
     pub awake_behind: Duration,
-    /// Whether its clock gives no readings.
+    /// True while its clock gives no readings.
     pub clock_failed: bool,
-    /// Whether its loop stands still: inputs queue up, time goes on.
+    /// True while its loop is paused: inputs queue up, time goes on.
     pub paused: bool,
-    /// When its timer fires, in the world's time.
+    /// The time at which its timer fires, in the world's time.
     pub wakes: Duration,
     inbox: VecDeque<(NodeId, Envelope)>,
     writes: VecDeque<(Duration, Persist)>,
     config: Config,
 }
 
-/// A message on its way.
+/// A message in flight.
 #[derive(Clone, Debug)]
 pub struct InTransit {
-    /// When it arrives.
+    /// The time at which it arrives.
     pub at: Duration,
-    /// Who sent it.
+    /// The sender.
     pub from: NodeId,
-    /// To whom.
+    /// The receiver.
     pub to: NodeId,
-    /// What it says.
+    /// The content.
     pub envelope: Envelope,
 }
 
@@ -74,25 +74,25 @@ pub struct Cluster {
     pub nodes: BTreeMap<NodeId, Node>,
     /// World time since the story began.
     pub now: Duration,
-    /// Messages on their way.
+    /// Messages in flight.
     pub wire: VecDeque<InTransit>,
-    /// Directions in which nothing arrives.
+    /// Directions, from and to, in which all messages are lost.
     pub cut: BTreeSet<(NodeId, NodeId)>,
-    /// How long a message takes.
+    /// The time that a message takes.
     pub latency: Duration,
-    /// How long a write takes to become durable.
+    /// The time that a write takes to become durable.
     pub disk_latency: Duration,
     founders: Vec<NodeId>,
     seed: u64,
 }
 
 impl Cluster {
-    /// A cluster founded by nodes `1..=size`, all started at once.
+    /// Returns a cluster founded by nodes `1..=size`, all started at once.
     pub fn founded(size: u64) -> Cluster {
         Cluster::founded_with_seed(size, 7)
     }
 
-    /// The same, with randomness of its own.
+    /// Returns the same cluster with another seed.
     pub fn founded_with_seed(size: u64, seed: u64) -> Cluster {
         let founders: Vec<NodeId> = (1..=size).collect();
         let mut cluster = Cluster {
@@ -111,7 +111,7 @@ impl Cluster {
         cluster
     }
 
-    /// Starts a node on a new disk. If it is no founder it knows nobody, until a leader's snapshot reaches it.
+    /// Starts a node on an empty disk. If it is no founder, it knows no other node until a leader's snapshot reaches it.
     pub fn add_node(&mut self, id: NodeId) {
         let founder = self.founders.contains(&id);
         let disk = if founder { PersistentState::founding(self.founders.clone()) } else { PersistentState::default() };
@@ -137,7 +137,7 @@ impl Cluster {
         self.start(id, timing());
     }
 
-    /// What node `id`'s clock shows.
+    /// Reads the clock of node `id`.
     pub fn reading(&self, id: NodeId) -> Reading {
         let node = &self.nodes[&id];
         let nanos =
@@ -146,7 +146,7 @@ impl Cluster {
         (!node.clock_failed).then(|| Instant::from_nanos(awake, nanos))
     }
 
-    /// Kills a node: what was not durable is gone.
+    /// Kills a node: what was not durable is lost.
     pub fn kill(&mut self, id: NodeId) {
         let node = self.node(id);
         node.replica = None;
@@ -178,7 +178,7 @@ impl Cluster {
         self.start(id, config);
     }
 
-    /// Lets nothing pass between `id` and anyone.
+    /// Cuts all links of node `id`.
     pub fn isolate(&mut self, id: NodeId) {
         for other in self.nodes.keys().copied().filter(|other| *other != id).collect::<Vec<_>>() {
             self.cut.insert((id, other));
@@ -186,7 +186,7 @@ impl Cluster {
         }
     }
 
-    /// Mends the whole network.
+    /// Repairs all links.
     pub fn heal(&mut self) {
         self.cut.clear();
     }
@@ -203,12 +203,12 @@ impl Cluster {
     /// Lets time pass until `until` holds.
     ///
     /// # Panics
-    /// When it does not within ten seconds.
+    /// If it does not within ten seconds.
     #[track_caller]
     pub fn run_until(&mut self, what: &str, until: impl Fn(&Cluster) -> bool) {
         let deadline = self.now + Duration::from_secs(10);
         while !until(self) {
-            assert!(self.now < deadline, "ten seconds passed, but not: {what}");
+            assert!(self.now < deadline, "ten seconds passed without: {what}");
             self.run(Duration::from_millis(1));
         }
     }
@@ -222,19 +222,19 @@ impl Cluster {
         self.leader().expect("it was there a moment ago")
     }
 
-    /// The node that leads in the newest term, if any.
+    /// Returns the leader of the newest term, if there is one.
     pub fn leader(&self) -> Option<NodeId> {
         let running = self.nodes.iter().filter_map(|(id, node)| node.replica.as_ref().map(|replica| (id, replica)));
         let leaders = running.filter(|(_, replica)| replica.role() == Role::Leader);
         leaders.max_by_key(|(_, replica)| replica.term()).map(|(id, _)| *id)
     }
 
-    /// What node `id`'s cell grants a reader now.
+    /// Returns what the cell of node `id` grants a reader now.
     pub fn permit(&self, id: NodeId) -> Option<Permit> {
         self.nodes[&id].cell.try_read(self.reading(id))
     }
 
-    /// The replica of a node that is up.
+    /// Returns the replica of a running node.
     pub fn replica(&self, id: NodeId) -> &Replica {
         self.nodes[&id].replica.as_ref().expect("a node that is up")
     }
@@ -274,12 +274,12 @@ impl Cluster {
         self.with(id, |replica, now| replica.read(now)).ok()
     }
 
-    /// The commands node `id` has applied.
+    /// Returns the commands that node `id` has applied.
     pub fn applied(&self, id: NodeId) -> Vec<&str> {
         self.nodes[&id].applied.iter().map(|(_, command)| std::str::from_utf8(command).expect("text")).collect()
     }
 
-    /// Takes messages off the wire that `which` picks, to be lost or delivered later.
+    /// Removes and returns the messages in flight that `which` selects; the caller may deliver them later.
     pub fn intercept(&mut self, which: impl Fn(&InTransit) -> bool) -> Vec<InTransit> {
         let (taken, left) = std::mem::take(&mut self.wire).into_iter().partition(|message| which(message));
         self.wire = left;
@@ -296,7 +296,7 @@ impl Cluster {
         self.nodes.get_mut(&id).expect("a node of the cluster")
     }
 
-    /// Everything that is due now.
+    /// Executes everything that is due now.
     fn instant(&mut self) {
         let now = self.now;
         let cut = self.cut.clone();
@@ -326,7 +326,7 @@ impl Cluster {
             }
             let due = match (self.reading(id), self.replica(id).poll_timeout()) {
                 (Some(now), Some((at, _))) => !at.is_surely_after(now),
-                // A timer without a clock still has its pace.
+                // Without a reading the timer falls back to a fixed interval.
                 _ => self.now.as_millis().is_multiple_of(50),
             };
             if due || self.now >= self.nodes[&id].wakes {
@@ -336,8 +336,8 @@ impl Cluster {
         }
     }
 
-    /// As the driver does: until the deadline by the node's clock, but no longer than a tick, by a timer that runs on when
-    /// that clock is set back.
+    /// Sets the timer as a node does: to the deadline by the node's clock, but at most a tick ahead. The timer itself does not
+    /// depend on that clock, so it fires even after the clock was set back.
     fn set_timer(&mut self, id: NodeId) {
         let replica = self.replica(id);
         let until = self.reading(id).zip(replica.poll_timeout()).map(|(now, (at, _))| at.elapsed_since(now).at_least);
@@ -382,7 +382,7 @@ impl Cluster {
 }
 
 impl Node {
-    /// Puts on disk what a replica wanted there.
+    /// Stores what a replica wants on disk.
     fn store(&mut self, persist: &Persist) {
         self.disk.hard_state = persist.hard_state;
         if let Some(snapshot) = &persist.snapshot {
@@ -395,7 +395,7 @@ impl Node {
             self.disk.entries.truncate((first.index - self.disk.compacted.0 - 1) as usize);
             self.disk.entries.extend(persist.entries.iter().cloned());
         }
-        // What keeps a restarted node from campaigning under a configuration two steps old: see docs/protocol.md.
+        // This keeps a restarted node from campaigning under a configuration two steps old: see docs/protocol.md.
         let commit = self.disk.hard_state.commit;
         let beyond = self.disk.entries.iter().filter(|entry| entry.index > commit);
         let changes = beyond.filter(|entry| matches!(entry.payload, Payload::Change(_))).count();

