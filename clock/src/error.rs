@@ -4,6 +4,7 @@ use crate::Source;
 
 /// Why this machine's clock cannot serve leases.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ClockError {
     /// A counter that this platform should have gives nothing.
     #[error(

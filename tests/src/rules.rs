@@ -50,13 +50,13 @@ macro_rules! rules {
 }
 
 rules! {
-    RoundsAreNeverReused: "Words", "rises for the life of the process, never reused";
-    HoldCoversLease: "Words", "`D <= H (1 - rho) / (1 + rho)`, in integers, rounded down",
+    RoundsAreNeverReused: "Words", "strictly increasing for the life of the process, never reused";
+    HoldCoversLease: "Words", "`D <= H (1 - rho) / (1 + rho)`, computed in integers and rounded down",
         off: "the lease is as long as the hold, whatever the drift";
-    PeersCheckHolds: "Words", "refuse each other if one's hold does not cover the other's lease",
+    PeersCheckHolds: "Words", "refuse each other if the hold of one does not cover the lease of the other",
         off: "nodes talk without comparing hold and lease";
 
-    NoReadingNoLease: "Time", "a clock that fails brings none, which is never taken for an instant",
+    NoReadingNoLease: "Time", "A clock that fails gives *no reading*, which is never treated as an instant.",
         off: "without a reading the last one is used";
     ReadingBelongsToItsInput: "Time", "A reading belongs to its input.",
         off: "one reading serves input that arrived after it was taken";
@@ -64,7 +64,7 @@ rules! {
         off: "the lease is aged by the awake counter alone";
     HoldAgesByTheSlowerCounter: "Time", "the grantor its hold by the *smaller*",
         off: "the hold is aged by the faster counter";
-    BackwardReadingVoids: "Time", "The holder forgets every stamp and takes the published lease back",
+    BackwardReadingVoids: "Time", "The holder clears every stamp and revokes the published lease",
         off: "the holder goes on with its stamps after a backward reading";
     GrantorIgnoresBackwardReadings: "Time", "The grantor treats it as no reading.",
         off: "the grantor takes a backward reading for the time";
@@ -77,16 +77,16 @@ rules! {
         off: "every round takes its own place in the ring of stamps";
     AcksAreOfThisTerm: "Holder 2", "An ack counts only if it is of the current term",
         off: "acks and stamps of an earlier term of the same leader count";
-    AcksAreRounds: "Words", "a node's repetition of `(term, round)`",
+    AcksAreRounds: "Words", "a node's acknowledgement of `(term, round)`",
         off: "any response counts as an ack of the newest round";
-    OnlyVotersCount: "Holder 2", "from a present voter",
+    OnlyVotersCount: "Holder 2", "from a current voter",
         off: "the acks of learners and of removed voters count";
-    AcksAreOfOpenedRounds: "Holder 2", "of a round opened in this term and newer than that voter's last";
+    AcksAreOfOpenedRounds: "Holder 2", "of a round opened in this term and newer than that voter's last ack";
     OwnAckOnlyAsVoter: "Holder 2", "The holder acknowledges its own rounds only while it is a voter.",
         off: "a leader that is no voter counts itself";
-    QuorumAcknowledges: "Words", "the greatest round that a quorum of the present voters acknowledged";
+    QuorumAcknowledges: "Words", "the greatest round for which a quorum of the current voters acknowledged it";
     QuorumFollowsTheVoters: "Holder 3",
-        "`Q` is recomputed on every ack and on every change of voters, when it may go back.",
+        "`Q` is recomputed on every ack and on every change of voters; a change of voters may lower it.",
         off: "the quorum round survives a change of voters";
     BothHalvesCount: "Holder 3", "A joint configuration needs a quorum of both halves.",
         off: "the incoming half of a joint configuration is enough";
@@ -94,9 +94,9 @@ rules! {
     Barrier: "Holder 4", "The lease is valid at `now` if the barrier is committed",
         off: "a leader reads before it has committed in its term";
     ReleasedRoundsGiveNoLease: "Holder 4", "`Q` is later than the release mark";
-    LeaseEndsByTheClock: "Holder 4", "at most less than `D` has elapsed since",
+    LeaseEndsByTheClock: "Holder 4", "less than `D` has elapsed since the anchor, by the larger difference",
         off: "a leader trusts its lease until the engine deposes it";
-    AckCountsForItsRound: "Holder 4", "There is no other way to extend it",
+    AckCountsForItsRound: "Holder 4", "Nothing else extends it; in particular, no caller supplies a time.",
         off: "the lease is counted from the opening of the round acked last";
     DepositionRevokes: "Holder 5", "the published lease is revoked",
         off: "a deposed leader leaves the cell as it was";
@@ -107,62 +107,62 @@ rules! {
     CheckQuorumIsOn: "Holder 6", "Check-quorum is on";
 
     QuorumReadCoversTheBarrier: "Quorum reads", "notes the commit index, or the barrier if that is later";
-    QuorumReadTakesALaterRound: "Quorum reads", "takes a round that cannot have left before it arrived";
+    QuorumReadTakesALaterRound: "Quorum reads", "takes a round that cannot have left before the read arrived";
     QuorumReadsEndWithTheLeadership: "Quorum reads",
         "It is confirmed when `Q` reaches the round and the barrier is committed.";
 
     PermitShowsTheCommit: "Lease reads", "uses the commit index known at the check",
         off: "a permit shows the commit index of the last renewal";
-    AnsweredOnceApplied: "Lease reads", "is answered once that is applied";
-    CheckComesFirst: "Lease reads", "The check comes first and the state is read after";
+    AnsweredOnceApplied: "Lease reads", "is answered once that index is applied";
+    CheckComesFirst: "Lease reads", "The check comes first and the state is read after it";
     SampleBeforeTheAnchorIsGood: "Lease reads", "the answer counts as of the sample",
         off: "a sample older than the anchor is refused";
 
     OnlyTheLeaderIsEchoed: "Grantor 1", "from the leader of its current term, after the engine accepted that leader";
-    EchoRaisesTheHold: "Grantor 1", "it raises its hold to `now + H` on each counter";
+    EchoRaisesTheHold: "Grantor 1", "the grantor raises its hold to `now + H` on each counter";
     HoldIsNeverLowered: "Grantor 1", "never lower than it was, and only then echoes";
     EchoWithoutReadingHolds: "Grantor 1", "its hold lasts a full `H` from the next reading",
         off: "an echo without a reading sets no hold";
-    HeldNodeDoesNotVote: "Grantor 2", "While held, votes and pre-votes are refused by not showing the request to the engine",
+    HeldNodeDoesNotVote: "Grantor 2", "While held, the node refuses votes and pre-votes by not passing the request to the engine",
         off: "a held node votes";
     HeldNodeDoesNotCampaign: "Grantor 2", "not by its own ticks",
         off: "a held node campaigns";
     OperatorIsRefusedWhileHeld: "Grantor 2", "not by an operator's command";
     LeaderIsRefusedWhileHeld: "Grantor 2", "not at a leader's request";
-    WithheldTickIsRetried: "Grantor 2", "A tick that would campaign is kept back and tried again";
-    RestartHold: "Grantor 3", "A process that has just started cannot know what it promised.",
+    WithheldTickIsRetried: "Grantor 2", "A tick that would campaign is withheld and tried again";
+    RestartHold: "Grantor 3", "A process that has just started cannot know what it promised before.",
         off: "a restarted grantor is free at once";
     LongestHoldIsRecorded: "Grantor 3",
-        "held for the longest hold it ever echoed under, which it records on disk before the first such echo",
+        "It is held, from its first reading, for the longest hold it ever echoed under, or for the configured hold if that is longer. It records that hold on disk before the first such echo",
         off: "the restart hold is as long as the new configuration says";
     RestartHoldEndsOnlyByTime: "Grantor 3", "Only time ends this hold.",
         off: "a release that covers the newest ack also ends the restart hold";
-    NoReadingKeepsTheHold: "Grantor 4", "With no reading, it stays held.";
-    ReleaseLiftsTheHold: "Grantor 5", "A request for a vote may show a release.",
+    NoReadingKeepsTheHold: "Grantor 4", "Without a reading, the node stays held.";
+    ReleaseLiftsTheHold: "Grantor 5", "A vote request may carry a release.",
         off: "releases are not looked at";
     ReleaseMustCoverTheNewestAck: "Grantor 5",
-        "It lifts the hold of what was echoed if the newest echo is covered by it.",
+        "The release lifts the hold of what was echoed if it covers the newest echo",
         off: "any release lifts the ack hold";
 
     TransferReleases: "Handing leadership over",
-        "The holder releases through its newest round and takes the published lease back",
+        "The holder releases through its newest round and revokes the published lease",
         off: "a transfer leaves the lease as it is";
-    EveryTransferReleasesFirst: "Handing leadership over", "only then does the engine's \"campaign now\" leave";
+    EveryTransferReleasesFirst: "Handing leadership over", "only then does the engine's \"campaign now\" message leave";
     CampaignNowCarriesTheRelease: "Handing leadership over", "with the release in its envelope";
     VoteRequestsShowTheRelease: "Handing leadership over", "The target shows the release with its requests for votes";
     ReleaseIsShownAgain: "Handing leadership over", "in this campaign and any later one",
         off: "a second campaign does not show the release";
     NoRoundWhileTransferring: "Handing leadership over", "While a transfer is pending no round is opened",
         off: "heartbeats open rounds while a transfer is pending";
-    AbandonedTransferStaysReleased: "Handing leadership over", "the lease is earned again on later rounds",
+    AbandonedTransferStaysReleased: "Handing leadership over", "the lease can be earned again on later rounds only",
         off: "an abandoned transfer gives the old lease back";
-    LateCampaignNowIsRefused: "Handing leadership over", "meets voters who have acknowledged those and stay held";
+    LateCampaignNowIsRefused: "Handing leadership over", "meets voters that acknowledged those rounds and stay held";
 
     TermIsDurableFirst: "Engine and disk", "Nothing of a term leaves a node before that term is durable there";
     AcksWaitForTheDisk: "Engine and disk", "A leader's appends do not wait for its own disk beyond that";
-    LeaderCountsItselfOnceSynced: "Engine and disk", "it counts itself only once it has synced";
+    LeaderCountsItselfOnceSynced: "Engine and disk", "the leader counts itself only once it has synced";
     NoCampaignOnUnsyncedWrites: "Engine and disk", "everything it knows to be committed";
-    OneProcessPerFolder: "Engine and disk", "One process per data folder, by a lock",
+    OneProcessPerFolder: "Engine and disk", "One process per data folder, enforced by a lock",
         off: "a second process may start on the same folder";
     CommitIndexIsDurableInOrder: "Engine and disk",
         "an entry is never durable without the commit index that was known when the entry was appended";
