@@ -149,7 +149,7 @@ rules! {
         off: "a transfer leaves the lease as it is";
     EveryTransferReleasesFirst: "Handing leadership over", "only then does the engine's \"campaign now\" message leave";
     CampaignNowCarriesTheRelease: "Handing leadership over", "with the release in its envelope";
-    VoteRequestsShowTheRelease: "Handing leadership over", "The target shows the release with its requests for votes";
+    VoteRequestsShowTheRelease: "Handing leadership over", "The target attaches the release to its vote requests";
     ReleaseIsShownAgain: "Handing leadership over", "in this campaign and any later one",
         off: "a second campaign does not show the release";
     NoRoundWhileTransferring: "Handing leadership over", "While a transfer is pending no round is opened",
