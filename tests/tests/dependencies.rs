@@ -1,14 +1,15 @@
-//! Who may name a runtime: the two crates that are one, and nobody below the server.
+//! Rules on what a crate may depend on: no runtime below the server, and no consensus engine in a runtime.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What must work on any runtime.
-const RUNTIME_FREE: [&str; 6] = [
+/// The crates that must work on any runtime.
+const RUNTIME_FREE: [&str; 7] = [
     "leasehold-core",
     "leasehold-clock",
     "leasehold-raft",
-    "leasehold-driver",
+    "leasehold-runtime",
+    "leasehold-node",
     "leasehold-transport-tcp",
     "leasehold-storage",
 ];
@@ -17,7 +18,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate is a folder of the workspace").to_owned()
 }
 
-/// The names of all that a crate is built from, with its own first.
+/// Returns the names of all crates that a crate is built from, its own first.
 fn tree(of: &str) -> Vec<String> {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--offline", "--locked", "--edges", "normal", "--prefix", "none", "--package", of])
@@ -62,6 +63,16 @@ fn runtimes_do_not_import_each_other() {
 }
 
 #[test]
+fn no_runtime_imports_raft() {
+    assert!(tree("leasehold-raft").contains(&"raft".to_owned()), "the name is known");
+    for package in ["leasehold-runtime", "leasehold-runtime-tokio", "leasehold-runtime-smol"] {
+        let tree = tree(package);
+        let raft = tree.iter().find(|name| *name == "raft" || *name == "leasehold-raft");
+        assert_eq!(raft, None, "{package} depends on a consensus engine");
+    }
+}
+
+#[test]
 fn a_runtime_is_one_short_file() {
     for runtime in ["runtime-tokio", "runtime-smol"] {
         let source = root().join(runtime).join("src");
@@ -69,6 +80,6 @@ fn a_runtime_is_one_short_file() {
             std::fs::read_dir(&source).expect("a folder").map(|entry| entry.expect("an entry").file_name()).collect();
         assert_eq!(files, ["lib.rs"], "{runtime}");
         let lines = std::fs::read_to_string(source.join("lib.rs")).expect("a file").lines().count();
-        assert!(lines < 200, "{runtime} has {lines} lines; what every runtime needs belongs in the driver");
+        assert!(lines < 200, "{runtime} has {lines} lines; what every runtime needs belongs in leasehold-runtime or the node");
     }
 }
