@@ -1,4 +1,32 @@
 //! A node: replicated groups and request routing as a synchronous state machine, and the task that runs it.
+//!
+//! [`Node`] holds a map of [`Group`]s, each one replica with its state machine, and a router that decides where every request is
+//! executed. It takes inputs with clock readings and yields outputs, so a simulator can drive it on virtual time. [`start`] runs
+//! it on any [`Runtime`](leasehold_runtime::Runtime), against the traits in [`ports`]; the rest of the process talks to it
+//! through a [`Handle`].
+//!
+//! It names no runtime, no file format and no wire transport, and it never waits for the disk, the network or a client.
 
 pub mod ports;
+pub mod snapshot;
 pub mod wire;
+
+mod dedup;
+mod events;
+mod group;
+mod handle;
+mod node;
+mod pending;
+mod router;
+mod status;
+mod task;
+mod threads;
+
+pub use events::{Input, Output, Reply, Request, RequestError};
+pub use group::{Group, GroupOptions, GroupStart, ReadMode};
+pub use handle::{Handle, Inbox, Mailbox, Statistics, inbox};
+pub use leasehold_raft::Role;
+pub use node::{Node, NodeOptions};
+pub use router::REQUEST_TIMEOUT;
+pub use status::{GroupStatistics, ReadGate, ReadGrant, RouterStatistics, Status};
+pub use task::{Start, StartError, TraceSink, start};

@@ -6,7 +6,7 @@
 //!              1 request: read index u64 boot | u64 sequence
 //!              2 request: propose    u64 boot | u64 sequence | command
 //!              3 answer: read index  u64 boot | u64 sequence | u64 index | u8 by_lease
-//!              4 answer: applied     u64 boot | u64 sequence | output
+//!              4 answer: applied     u64 boot | u64 sequence | u64 index | output
 //!              5 answer: not executed, 6 busy, 7 uncertain: u64 boot | u64 sequence
 //! ```
 //!
@@ -96,8 +96,13 @@ pub enum PeerAnswer {
         /// True if the leader's lease confirmed it, false if a quorum round did.
         by_lease: bool,
     },
-    /// The command was applied; holds its output as the state machine's `encode_output` encodes it.
-    Applied(Bytes),
+    /// The command was applied.
+    Applied {
+        /// The index of the command in the log.
+        index: Index,
+        /// Its output, as the state machine's `encode_output` encodes it.
+        output: Bytes,
+    },
     /// The request was not and will not be executed: the node does not lead.
     NotExecuted,
     /// The request was not and will not be executed: the node is overloaded.
@@ -185,7 +190,9 @@ impl Message {
                 PeerAnswer::ReadIndex { index, by_lease } => {
                     self.with_id(ANSWER_READ_INDEX, *id, &[&index.to_le_bytes(), &[u8::from(*by_lease)]])
                 }
-                PeerAnswer::Applied(output) => self.with_id(ANSWER_APPLIED, *id, &[output]),
+                PeerAnswer::Applied { index, output } => {
+                    self.with_id(ANSWER_APPLIED, *id, &[&index.to_le_bytes(), output])
+                }
                 PeerAnswer::NotExecuted => self.with_id(ANSWER_NOT_EXECUTED, *id, &[]),
                 PeerAnswer::Busy => self.with_id(ANSWER_BUSY, *id, &[]),
                 PeerAnswer::Uncertain => self.with_id(ANSWER_UNCERTAIN, *id, &[]),
@@ -255,7 +262,11 @@ fn decode_request_or_answer(kind: u8, bytes: &[u8]) -> Option<Body> {
             };
             answer(PeerAnswer::ReadIndex { index: Index::from_le_bytes(*index), by_lease })
         }
-        ANSWER_APPLIED => answer(PeerAnswer::Applied(Bytes::copy_from_slice(rest))),
+        ANSWER_APPLIED => {
+            let (index, output) = rest.split_first_chunk()?;
+            let (index, output) = (Index::from_le_bytes(*index), Bytes::copy_from_slice(output));
+            answer(PeerAnswer::Applied { index, output })
+        }
         ANSWER_NOT_EXECUTED if rest.is_empty() => answer(PeerAnswer::NotExecuted),
         ANSWER_BUSY if rest.is_empty() => answer(PeerAnswer::Busy),
         ANSWER_UNCERTAIN if rest.is_empty() => answer(PeerAnswer::Uncertain),

@@ -10,7 +10,7 @@ use crate::resp::ReplyBuffer;
 use event_listener::{Event, EventListener};
 use futures::future::{Either, select};
 use futures::io::AsyncWriteExt as _;
-use leasehold_driver::Runtime;
+use leasehold_runtime::Runtime;
 use leasehold_transport_tcp::Transport;
 use session::Session;
 use std::net::SocketAddr;

@@ -3,7 +3,8 @@
 use crate::clients::Clients;
 use bytes::Bytes;
 use leasehold_core::Reading;
-use leasehold_driver::{Role, Runtime, Statistics};
+use leasehold_node::Role;
+use leasehold_runtime::Runtime;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -96,16 +97,16 @@ fn replication<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
 fn lease<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     let executor = &clients.executor;
     let status = executor.handle().status();
-    let left = executor.handle().lease().remaining(executor.now());
+    let left = executor.handle().gate().lease().remaining(executor.now());
     let counters = &executor.counters;
     let role = match status.role {
         Role::Leader => "leader",
         Role::Follower => "follower",
-        Role::Candidate => "candidate",
+        Role::PreCandidate | Role::Candidate => "candidate",
     };
     fields.add("role", role);
     fields.add("node_id", executor.node());
-    fields.add("leader_id", status.leader);
+    fields.add("leader_id", status.leader.unwrap_or(0));
     fields.add("term", status.term);
     fields.add("lease_valid", u8::from(left.is_some()));
     fields.add("lease_remaining_us", left.unwrap_or(Duration::ZERO).as_micros());
@@ -122,7 +123,8 @@ fn lease<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
 
 /// What the lease kept from happening, and what was ignored.
 fn protocol<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
-    let Statistics { replica, holder } = clients.executor.handle().statistics();
+    let leasehold_node::Statistics { group, .. } = clients.executor.handle().statistics();
+    let (replica, holder) = (group.replica, group.holder);
     fields.add("votes_withheld", replica.votes_withheld);
     fields.add("campaigns_withheld", replica.campaigns_withheld);
     fields.add("transfers_withheld", replica.transfers_withheld);

@@ -9,7 +9,7 @@ use crate::glob;
 use crate::resp::{MAX_BULK, MAX_COMMAND, parse_integer};
 use bytes::Bytes;
 use leasehold_core::Index;
-use leasehold_driver::{Change, Record, StateMachine};
+use leasehold_node::ports::{Change, Record, State, StateMachine};
 use parking_lot::{RwLock, RwLockReadGuard};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -92,6 +92,7 @@ fn count(number: usize) -> i64 {
 
 impl StateMachine for Keyspace {
     type Output = Result<Vec<Reply>, UnknownEntry>;
+    type State = Map2;
 
     fn apply(&mut self, _: Index, entry: &Bytes, changes: &mut Vec<Change>) -> Self::Output {
         let commands = WriteCommand::decode_batch(entry).ok_or(UnknownEntry)?;
@@ -101,15 +102,36 @@ impl StateMachine for Keyspace {
         Ok(commands.into_iter().map(|command| writer.execute(command)).collect())
     }
 
-    fn restore(&mut self, records: Vec<Record>) {
-        let map = records.into_iter().map(|record| (record.key, record.value)).collect();
-        let old = std::mem::replace(&mut *self.view.map.write(), map);
-        drop(old);
+    fn state(&self) -> Map2 {
+        Map2(self.view.map.read().clone())
     }
 
-    fn records(&self) -> Vec<Record> {
-        let map = self.view.map.read();
-        map.iter().map(|(key, value)| Record { key: key.clone(), value: value.clone() }).collect()
+    fn replace(&mut self, state: Map2) -> Map2 {
+        Map2(std::mem::replace(&mut *self.view.map.write(), state.0))
+    }
+
+    fn encode_output(output: &Self::Output) -> Bytes {
+        wincode::config::serialize(output.as_ref().unwrap(), encoding()).expect("fits").into()
+    }
+
+    fn decode_output(bytes: &[u8]) -> Option<Self::Output> {
+        wincode::config::deserialize_exact(bytes, encoding()).ok().map(Ok)
+    }
+}
+
+/// temp
+#[derive(Debug)]
+pub struct Map2(Map);
+impl State for Map2 {
+    fn from_records(records: Vec<Record>) -> Map2 {
+        Map2(records.into_iter().map(|record| (record.key, record.value)).collect())
+    }
+
+    fn records(&self) -> impl Iterator<Item = Record> + '_ {
+        let mut r: Vec<_> =
+            self.0.iter().map(|(key, value)| Record { key: key.clone(), value: value.clone() }).collect();
+        r.sort_by(|a, b| a.key.cmp(&b.key));
+        r.into_iter()
     }
 }
 

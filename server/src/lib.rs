@@ -14,17 +14,11 @@ pub mod resp;
 mod clients;
 mod counters;
 mod executor;
-mod follower;
-mod forward;
 mod glob;
 mod info;
 mod node;
-mod peers;
 mod recording;
 
 pub use counters::{Counter, Counters};
-// Public only for whoever tries their encodings with hostile bytes.
-#[doc(hidden)]
-pub use forward::{PeerAnswer, PeerRequest};
 pub use node::{Node, NodeOptions, StartError};
 pub use recording::{ReplayError, replay};

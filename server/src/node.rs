@@ -1,17 +1,17 @@
-//! One node: storage, driver, links and clients, wired together.
+//! One server: storage, node, links and clients, wired together.
 
 use crate::clients::Clients;
 use crate::counters::Counters;
-use crate::executor::{Executor, PATIENCE, Parts, within};
-use crate::forward::{Forwarder, GROUP};
+use crate::executor::{Executor, Parts, within};
 use crate::info::NodeFacts;
 use crate::keyspace::Keyspace;
-use crate::peers::Inbox;
 use crate::recording::Recording;
 use async_channel::Receiver;
 use leasehold_clock::{Clock, ClockError, SystemClock};
 use leasehold_core::{Config, NodeId};
-use leasehold_driver::{Handle, ReadMode, Runtime, Status};
+use leasehold_node::ports::GroupId;
+use leasehold_node::{GroupOptions, Handle, REQUEST_TIMEOUT, ReadMode, Start, Status};
+use leasehold_runtime::Runtime;
 use leasehold_storage::{Identity, OpenError, Storage, StorageError};
 use leasehold_transport_tcp::{Transport, TransportOptions};
 use std::collections::BTreeMap;
@@ -22,8 +22,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long clients get to take the answers to commands in hand when a node stops: what a command may take, and a little.
-const FAREWELL: Duration = PATIENCE.saturating_add(Duration::from_secs(1));
+/// The group that holds the keyspace.
+const GROUP: GroupId = 0;
+/// How long clients get to receive the replies to pending commands when a node stops: the time that a command may take, and a
+/// little more.
+const FAREWELL_TIMEOUT: Duration = REQUEST_TIMEOUT.saturating_add(Duration::from_secs(1));
 
 /// What a node is started with.
 #[derive(Clone, Debug)]
@@ -84,9 +87,9 @@ pub enum StartError {
     /// The links to peers cannot be started.
     #[error(transparent)]
     Transport(#[from] leasehold_transport_tcp::StartError),
-    /// The replica cannot be started.
+    /// The node cannot be started.
     #[error(transparent)]
-    Driver(#[from] leasehold_driver::StartError),
+    Node(#[from] leasehold_node::StartError),
 }
 
 /// A running node.
@@ -123,28 +126,31 @@ impl<R: Runtime> Node<R> {
         let boot = drawn();
         let facts =
             NodeFacts { cluster: cluster.clone(), client_address, data_dir, peers: peers.len(), started: clock.now() };
-        let inbox = Arc::new(Inbox::default());
-        let links = TransportOptions { node, cluster, boot, config: timing, peers, listener: peer_listener };
-        let transport = Transport::start(runtime.clone(), links, inbox.clone())?;
+        let (inbox, mailbox) = leasehold_node::inbox();
+        let mut links = TransportOptions::new(node, cluster, timing, peer_listener);
+        (links.boot, links.peers) = (boot, peers);
+        let transport = Transport::start(runtime.clone(), links, Arc::new(inbox))?;
 
         let keyspace = Keyspace::default();
         let view = keyspace.view();
         let mut replica = leasehold_raft::Options::new(node, timing, drawn());
         replica.record = recording.is_some();
-        let driver = leasehold_driver::Options {
-            group: GROUP,
-            replica,
-            founders,
-            reads,
-            trace: recording.as_ref().map(|recording| recording.lines.clone()),
+        let mut group = GroupOptions::new(GROUP, replica, founders);
+        group.reads = reads;
+        let (trace, recorded) = recording.map(Recording::split).unzip();
+        let start = Start {
+            node: leasehold_node::NodeOptions::new(node, boot),
+            group,
+            machine: keyspace,
+            disk: storage,
+            recovered,
+            links: transport.clone(),
+            clock: clock.clone(),
+            mailbox,
+            trace,
         };
-        let recorded = recording.map(|recording| recording.written);
-        let handle =
-            leasehold_driver::start(runtime, driver, keyspace, storage, recovered, transport.clone(), clock.clone())?;
-        let forwarder = Arc::new(Forwarder::new(transport.clone(), boot));
-        let executor =
-            Arc::new(Executor::new(Parts { runtime: runtime.clone(), node, clock, handle, view, forwarder }));
-        inbox.open(executor.clone());
+        let handle = leasehold_node::start(runtime, start)?;
+        let executor = Arc::new(Executor::new(Parts { runtime: runtime.clone(), node, clock, handle, view }));
         let clients = Arc::new(Clients::new(executor, transport, facts));
         runtime.spawn(clients.clone().accept(client_listener));
         Ok(Node { clients, peer_address, recorded })
@@ -167,7 +173,7 @@ impl<R: Runtime> Node<R> {
 
     /// How much of its lease is left; `None` if it has none.
     pub fn lease_left(&self) -> Option<Duration> {
-        self.handle().lease().remaining(self.clients.executor.now())
+        self.handle().gate().lease().remaining(self.clients.executor.now())
     }
 
     /// What it has counted.
@@ -190,7 +196,7 @@ impl<R: Runtime> Node<R> {
         let runtime = self.clients.executor.runtime();
         self.clients.close();
         // Not everyone takes an answer; they have had time.
-        within(runtime, FAREWELL, self.clients.gone()).await;
+        within(runtime, FAREWELL_TIMEOUT, self.clients.gone()).await;
         self.handle().stop().await;
         if let Some(recorded) = &self.recorded {
             // Nothing is ever sent: this ends when the file is complete.

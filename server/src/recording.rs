@@ -3,8 +3,8 @@
 use async_channel::{Receiver, Sender};
 use leasehold_core::NodeId;
 use leasehold_core::trace::{Line, Malformed, Node, OutOfPlace, REPLAY_ORIGIN, is_prose};
-use leasehold_driver::Runtime;
-use leasehold_runtime::ThreadPolicy;
+use leasehold_node::TraceSink;
+use leasehold_runtime::{Runtime, ThreadPolicy};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
@@ -40,6 +40,19 @@ impl Recording {
             }
         })?;
         Ok(Recording { lines, written })
+    }
+
+    /// Returns where a node's task sends lines, and what is closed when all of them are in the file.
+    pub(crate) fn split(self) -> (TraceSink, Receiver<()>) {
+        let Recording { lines, written } = self;
+        let sink = move |piece| {
+            let taken = lines.try_send(piece).is_ok();
+            if !taken {
+                lines.close();
+            }
+            taken
+        };
+        (Box::new(sink), written)
     }
 }
 

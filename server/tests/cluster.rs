@@ -2,7 +2,8 @@
 
 use leasehold::{Node, NodeOptions};
 use leasehold_core::{Config, Options};
-use leasehold_driver::{ReadMode, Role, Runtime};
+use leasehold_node::{ReadMode, Role};
+use leasehold_runtime::Runtime;
 use leasehold_runtime_smol::SmolRuntime;
 use leasehold_runtime_tokio::TokioRuntime;
 use std::collections::BTreeMap;

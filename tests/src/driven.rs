@@ -1,41 +1,63 @@
-//! Nodes that are only a driver and its links, on any runtime: a list of commands is replicated, and no client is served.
+//! Nodes without a server, on any runtime: a list of commands is replicated, and no client is served.
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use leasehold_clock::Clock;
 use leasehold_core::{Config, Index, NodeId, Options as Timing};
-use leasehold_driver::{
-    Body, Change, Disk, Frame, Handle, Links, Options, ReadMode, Receive, Record, Recovered, Runtime, StateMachine,
-};
+use leasehold_node::ports::{Change, Disk, Links, Record, Recovered, State, StateMachine};
+use leasehold_node::{GroupOptions, Handle, NodeOptions, ReadMode, Start};
+use leasehold_runtime::Runtime;
 use leasehold_transport_tcp::{Transport, TransportOptions};
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// Keeps every command, in order, under its number, and answers that number, from 1.
+/// Keeps every command, in order, under its number, from 1. The output of a command is its number.
 #[derive(Debug, Default)]
 pub struct List {
-    records: Vec<Record>,
+    records: ListState,
 }
+
+/// The commands of a [`List`].
+#[derive(Clone, Debug, Default)]
+pub struct ListState(Vec<Record>);
 
 impl StateMachine for List {
     type Output = usize;
+    type State = ListState;
 
     fn apply(&mut self, _: Index, command: &Bytes, changes: &mut Vec<Change>) -> usize {
-        let number = self.records.len() + 1;
+        let number = self.records.0.len() + 1;
         let key = Bytes::copy_from_slice(&(number as u64).to_be_bytes());
         let record = Record { key, value: command.clone() };
-        self.records.push(record.clone());
+        self.records.0.push(record.clone());
         changes.push(Change::Put(record));
         number
     }
 
-    fn restore(&mut self, records: Vec<Record>) {
-        self.records = records;
+    fn state(&self) -> ListState {
+        self.records.clone()
     }
 
-    fn records(&self) -> Vec<Record> {
-        self.records.clone()
+    fn replace(&mut self, state: ListState) -> ListState {
+        std::mem::replace(&mut self.records, state)
+    }
+
+    fn encode_output(output: &usize) -> Bytes {
+        Bytes::copy_from_slice(&output.to_le_bytes())
+    }
+
+    fn decode_output(bytes: &[u8]) -> Option<usize> {
+        bytes.try_into().ok().map(usize::from_le_bytes)
+    }
+}
+
+impl State for ListState {
+    fn from_records(records: Vec<Record>) -> ListState {
+        ListState(records)
+    }
+
+    fn records(&self) -> impl Iterator<Item = Record> + '_ {
+        self.0.iter().cloned()
     }
 }
 
@@ -43,15 +65,15 @@ impl StateMachine for List {
 pub struct Plan<R: Runtime> {
     /// Its number.
     pub node: NodeId,
-    /// Where its randomness comes from.
+    /// The seed of its randomness.
     pub seed: u64,
     /// Every node with its address; this one too.
     pub addresses: BTreeMap<NodeId, String>,
-    /// Where the others dial this one.
+    /// The socket that the others dial.
     pub listener: R::Listener,
-    /// How long it holds; its heartbeat is a tenth of that.
+    /// Its hold; its heartbeat is a tenth of that.
     pub hold: Duration,
-    /// How reads are granted.
+    /// The way in which reads are granted.
     pub reads: ReadMode,
     /// Its clock.
     pub clock: Arc<dyn Clock>,
@@ -69,29 +91,25 @@ impl<R: Runtime> Plan<R> {
         let Plan { node, seed, addresses, listener, hold, reads, clock } = self;
         let config = Config::new(Timing::new(hold, 1000)).expect("it fits together");
         let founders = addresses.keys().copied().collect();
-        let peers = addresses.into_iter().filter(|(peer, _)| *peer != node).collect();
-        let links = TransportOptions { node, cluster: "driven".to_owned(), boot: node, config, peers, listener };
-        let inbox = Arc::new(Inbox::default());
-        let transport = Transport::start(runtime.clone(), links, inbox.clone()).expect("sound options");
-        let replica = leasehold_raft::Options::new(node, config, seed);
-        let options = Options { group: 0, replica, founders, reads, trace: None };
-        let links = middleware(transport);
-        let handle = leasehold_driver::start(runtime, options, List::default(), disk, recovered, links, clock);
-        let handle = handle.expect("the driver starts");
-        assert!(inbox.0.set(handle.clone()).is_ok(), "it is set once");
-        handle
-    }
-}
-
-/// Links exist before the driver does; what arrives before it is lost, as links may.
-#[derive(Default)]
-struct Inbox(OnceLock<Handle<List>>);
-
-#[async_trait]
-impl Receive for Inbox {
-    async fn receive(&self, from: NodeId, frame: Frame) {
-        if let (Some(handle), Body::Raft(envelope)) = (self.0.get(), frame.body) {
-            handle.receive(from, envelope).await;
-        }
+        let (inbox, mailbox) = leasehold_node::inbox();
+        let mut links = TransportOptions::new(node, "driven", config, listener);
+        links.boot = node;
+        links.peers = addresses.into_iter().filter(|(peer, _)| *peer != node).collect();
+        let transport = Transport::start(runtime.clone(), links, Arc::new(inbox)).expect("sound options");
+        let mut group = GroupOptions::new(0, leasehold_raft::Options::new(node, config, seed), founders);
+        group.reads = reads;
+        let start = Start {
+            // A process that restarts numbers its requests anew, so its number must be a new one too.
+            node: NodeOptions::new(node, (node << 32) | recovered.hard_state.term),
+            group,
+            machine: List::default(),
+            disk,
+            recovered,
+            links: middleware(transport),
+            clock,
+            mailbox,
+            trace: None,
+        };
+        leasehold_node::start(runtime, start).expect("the node starts")
     }
 }

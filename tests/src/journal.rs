@@ -1,9 +1,9 @@
 //! Records what changes in a cluster of real replicas, as text that can be read.
 
-use leasehold_testing::cluster::Cluster;
 use crate::world::{Broken, Told};
 use leasehold_core::{NodeId, Term};
 use leasehold_raft::{Role, Statistics};
+use leasehold_testing::cluster::Cluster;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

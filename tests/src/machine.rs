@@ -39,7 +39,7 @@ impl Machine {
     /// Starts a process that never echoed under a longer hold than the configured one.
     pub fn start(subject: Subject, node: NodeId, config: Config, now: Reading) -> Machine {
         let product =
-            || Product { holder: Holder::new(node, config), grantor: Grantor::restarted(config, Duration::ZERO, now) };
+            || Product { holder: Holder::new(node, config), grantor: Grantor::new(config, Duration::ZERO, now) };
         let model = |rules| Model::start(rules, node, config, Duration::ZERO, now);
         match subject {
             Subject::Product => Machine::Product(product()),
@@ -94,12 +94,12 @@ impl Product {
         let Product { holder, grantor } = self;
         let answer = match input {
             Input::Event(event) => {
-                holder.handle_event(now, event, cell);
+                holder.handle_event(now, event, cell).expect("the search sends events that a driver may send");
                 None
             }
             Input::QuorumRead => Some(Answer::Read(holder.quorum_read(now, cell).map(Read::Quorum))),
             Input::Frame(round) => Some(Answer::Echo(grantor.handle_round(now, round))),
-            Input::MayElect(release) => Some(Answer::MayElect(grantor.may_elect(now, release))),
+            Input::MayElect(release) => Some(Answer::MayElect(grantor.may_vote_or_campaign(now, release))),
             Input::Start { .. } | Input::Timeout | Input::Read | Input::Look => {
                 unreachable!("the abstract Raft has no use for {input:?}")
             }

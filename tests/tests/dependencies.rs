@@ -80,6 +80,9 @@ fn a_runtime_is_one_short_file() {
             std::fs::read_dir(&source).expect("a folder").map(|entry| entry.expect("an entry").file_name()).collect();
         assert_eq!(files, ["lib.rs"], "{runtime}");
         let lines = std::fs::read_to_string(source.join("lib.rs")).expect("a file").lines().count();
-        assert!(lines < 200, "{runtime} has {lines} lines; what every runtime needs belongs in leasehold-runtime or the node");
+        assert!(
+            lines < 200,
+            "{runtime} has {lines} lines; what every runtime needs belongs in leasehold-runtime or the node"
+        );
     }
 }

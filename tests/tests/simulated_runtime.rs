@@ -1,10 +1,13 @@
-//! The real driver and the real links on a runtime of virtual time: they need nothing that the ports do not give, and what
+//! The real node and the real links on a runtime of virtual time: they need nothing that the ports do not give, and what
 //! they do follows from a seed.
 
 use bytes::Bytes;
 use leasehold_clock::Clock;
 use leasehold_core::{Index, NodeId};
-use leasehold_driver::{Batch, Disk, Frame, Handle, Links, NotSent, ReadMode, Role, Runtime as _, Status};
+use leasehold_node::ports::{Batch, Disk, Lane, Links, NotSent};
+use leasehold_node::wire::Message;
+use leasehold_node::{Handle, ReadMode, Role, Status};
+use leasehold_runtime::Runtime as _;
 use leasehold_tests::driven::{List, Plan};
 use leasehold_tests::simulated::{MemoryDisk, SimulatedRuntime, Simulation};
 use leasehold_transport_tcp::Transport;
@@ -42,9 +45,9 @@ struct Traced<T> {
 }
 
 impl Links for Traced<Arc<Transport<SimulatedRuntime>>> {
-    fn send(&self, to: NodeId, frame: Frame) -> Result<(), NotSent> {
-        let text = format!("{:?}", frame.body);
-        let outcome = self.inner.send(to, frame);
+    fn send(&self, to: NodeId, lane: Lane, payload: Bytes) -> Result<(), NotSent> {
+        let text = format!("{:?}", Message::decode(&payload).expect("a node sends messages").body);
+        let outcome = self.inner.send(to, lane, payload);
         self.trace.note(self.node, format!("sends to {to}, {outcome:?}: {text}"));
         outcome
     }
@@ -125,7 +128,7 @@ impl Cluster {
         self.runtime.block_on(async {
             loop {
                 for (id, node) in &self.nodes {
-                    let known = self.nodes.values().all(|other| other.handle.status().leader == *id);
+                    let known = self.nodes.values().all(|other| other.handle.status().leader == Some(*id));
                     if known && node.handle.status().role == Role::Leader && self.permit(*id).is_some() {
                         return *id;
                     }
@@ -137,7 +140,7 @@ impl Cluster {
 
     /// The index at which this node may read under its lease now.
     fn permit(&self, node: NodeId) -> Option<Index> {
-        self.nodes[&node].handle.lease().try_read(self.clock(node).now()).map(|permit| permit.index)
+        self.nodes[&node].handle.gate().lease().try_read(self.clock(node).now()).map(|permit| permit.index)
     }
 
     /// Writes through this node, one after another, and returns the numbers they got.

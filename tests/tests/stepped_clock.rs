@@ -2,7 +2,8 @@
 
 use leasehold_clock::{Clock, Source};
 use leasehold_core::{Instant, NodeId, Reading};
-use leasehold_driver::{ReadMode, Role, Runtime as _};
+use leasehold_node::{Handle, ReadMode, Role};
+use leasehold_runtime::Runtime as _;
 use leasehold_tests::driven::Plan;
 use leasehold_tests::simulated::{MemoryDisk, Simulation};
 use std::collections::BTreeMap;
@@ -47,8 +48,7 @@ fn a_leader_alone_whose_clock_goes_back_gives_its_lease_up_within_a_tick() {
         let handle = plan.start(&runtime, disk, recovered, |transport| transport);
         nodes.insert(node, (runtime, handle, clock));
     }
-    let permitted =
-        |node: &(_, leasehold_driver::Handle<_>, Arc<Stepped>)| node.1.lease().try_read(node.2.now()).is_some();
+    let permitted = |node: &(_, Handle<_>, Arc<Stepped>)| node.1.gate().lease().try_read(node.2.now()).is_some();
     let leader = watcher.block_on(async {
         loop {
             let leads = |node: &&_| nodes[*node].1.status().role == Role::Leader && permitted(&nodes[*node]);
@@ -68,5 +68,5 @@ fn a_leader_alone_whose_clock_goes_back_gives_its_lease_up_within_a_tick() {
     node.2.behind.store(Duration::from_secs(5).as_nanos() as u64, Ordering::Relaxed);
     watcher.block_on(watcher.sleep(HOLD / 10));
     assert!(!permitted(node), "a lease is trusted although the clock went back and nobody renewed it");
-    assert_eq!(node.1.statistics().holder.backward_readings, 1);
+    assert_eq!(node.1.statistics().group.holder.backward_readings, 1);
 }

@@ -6,7 +6,8 @@ use crate::command::{COMMANDS, LocalCommand, Spec, shown, wrong_arity};
 use crate::resp::{MAX_BULK, ReplyBuffer, Version, parse_integer};
 use crate::{glob, info};
 use bytes::Bytes;
-use leasehold_driver::{Role, Runtime};
+use leasehold_node::Role;
+use leasehold_runtime::Runtime;
 use std::net::SocketAddr;
 
 /// What a connection knows of itself.

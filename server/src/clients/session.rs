@@ -11,7 +11,7 @@ use event_listener::EventListener;
 use futures::FutureExt as _;
 use futures::future::{Either, select};
 use futures::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use leasehold_driver::Runtime;
+use leasehold_runtime::Runtime;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -4,7 +4,7 @@ use super::places::{HOST, Place};
 use crate::executor::within;
 use crate::{Node, NodeOptions, StartError};
 use leasehold_core::{Config, NodeId, Options, Term};
-use leasehold_driver::{ReadMode, Role};
+use leasehold_node::{ReadMode, Role};
 use leasehold_runtime::Runtime;
 use leasehold_runtime_smol::SmolRuntime;
 use leasehold_runtime_tokio::TokioRuntime;

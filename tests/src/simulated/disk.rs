@@ -1,7 +1,7 @@
 //! A disk in memory that outlives the process that writes to it.
 
 use leasehold_core::Index;
-use leasehold_driver::{Batch, Change, Disk, Record, Recovered};
+use leasehold_node::ports::{Batch, Change, Disk, Record, Recovered};
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;

@@ -1,10 +1,10 @@
 //! What is tried in the calm at the end of a run, where a bound can be set: leadership is handed over, which must take less than
 //! a hold, and a leader is cut off, which must step down.
 
-use super::Nanos;
-use super::checks::{FailureKind, leads};
+use super::failure::FailureKind;
+use super::fault::{Frames, Hitch, Way};
 use super::marks::Mark;
-use super::plan::{Frames, Hitch, Way};
+use super::types::Nanos;
 use super::world::{Event, World};
 use leasehold_core::{NodeId, Term};
 
@@ -22,14 +22,14 @@ impl World {
             return self.fail(FailureKind::Liveness, "nobody leads although all is calm".to_owned());
         };
         let process = self.nodes[leader].process.as_ref().expect("a leader runs");
-        let members = process.replica.membership();
+        let members = process.replica().membership();
         let voters = members.voters.len();
-        let applied = process.applied.index;
+        let applied = process.applied();
         let caught_up = |node: &usize| {
             let process = self.nodes[*node].process.as_ref();
             *node != leader
                 && members.voters.contains(&(*node as NodeId + 1))
-                && process.is_some_and(|process| process.applied.index == applied)
+                && process.is_some_and(|process| process.applied() == applied)
         };
         let others = (1..self.nodes.len()).map(|by| (leader + by) % self.nodes.len());
         // Two voters of two, or both halves of a joint configuration, cannot do without the old leader.
@@ -61,8 +61,8 @@ impl World {
             return self.fail(FailureKind::Liveness, "nobody leads although all is calm".to_owned());
         };
         let process = self.nodes[leader].process.as_ref().expect("a leader runs");
-        let term = process.replica.term();
-        if process.replica.membership().voters.len() > 1 {
+        let term = process.replica().term();
+        if process.replica().membership().voters.len() > 1 {
             let within = self.time_to_step_down();
             self.isolate(leader, Way::Both, Frames::AreLost, within + 1);
             self.at(self.now + within, Event::SteppedDown { node: leader as u8, term });
@@ -72,7 +72,9 @@ impl World {
     /// By now it must have stepped down.
     pub(super) fn check_stepped_down(&mut self, node: usize, term: Term) {
         let process = self.nodes[node].process.as_ref();
-        if process.is_some_and(|process| leads(process.replica.role()) && process.replica.term() == term) {
+        if process.is_some_and(|process| {
+            process.replica().role() == leasehold_node::Role::Leader && process.replica().term() == term
+        }) {
             self.fail(FailureKind::Liveness, format!("n{} hears from nobody and leads on in term {term}", node + 1));
         }
     }

@@ -1,112 +1,25 @@
-//! Clients, and the part of a server that executes what they ask: in the order of `server/src/executor.rs`.
+//! Clients, and the threads of a server that serve them: what `server/src/clients/session.rs` does with one command.
 
-use super::Nanos;
-use super::checks::FailureKind;
-use super::dice::Dice;
+use super::client::{Ending, Operation, OperationRef, Step};
+use super::failure::FailureKind;
 use super::marks::Mark;
-use super::network::{Body, Told};
-use super::node::{Ask, Fate, Input};
+use super::node::{GROUP, Input};
 use super::setup::SECOND;
+use super::types::Nanos;
 use super::world::{Event, World};
-use crate::linearizability::{Answer, Call, OperationId};
+use crate::linearizability::{Answer, Call};
 use bytes::Bytes;
-use leasehold::keyspace::{ReadCommand, Reply, WriteCommand};
-use leasehold_core::{Index, NodeId, Reading, Term};
+use leasehold::keyspace::{Keyspace, ReadCommand, Reply, WriteCommand};
+use leasehold_core::{Reading, Term};
+use leasehold_node::ports::StateMachine;
+use leasehold_node::{ReadMode, Request, RequestError};
 
-/// How long a command waits for a leader and its answer, as in the server.
-const PATIENCE: Nanos = 5 * SECOND;
+/// The longest time that a node may take for a request, as in the product.
+const MAX_REQUEST_TIMEOUT: Nanos = 5 * SECOND;
+/// How much longer a client waits than the node that it asked.
+const CLIENT_PATIENCE: Nanos = SECOND;
 /// After so many operations clients turn to other keys, so that no key's history grows long.
 const OPERATIONS_PER_KEY: u64 = 250;
-
-/// An operation that may have ended by now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct OperationRef {
-    /// Whose it is.
-    pub client: u16,
-    /// Its number among that client's.
-    pub number: u32,
-}
-
-/// Who waits for an answer of the loop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asker {
-    /// An operation at this node.
-    Operation(OperationRef),
-    /// A process of another node.
-    Peer { node: NodeId, boot: u32, request: u64 },
-}
-
-/// What a read may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum By {
-    /// A lease.
-    Lease,
-    /// A quorum round.
-    Quorum,
-}
-
-/// A client.
-pub(super) struct Client {
-    dice: Dice,
-    number: u32,
-    /// Where it goes when it has nobody better.
-    home: usize,
-    /// Who answered last.
-    favourite: usize,
-    /// What it waits for.
-    pub active: Option<Operation>,
-    awaits_deadline: bool,
-}
-
-/// An operation under way.
-pub(super) struct Operation {
-    id: OperationId,
-    key: u32,
-    call: Call,
-    /// The server asked, and which of its processes.
-    node: usize,
-    boot: u32,
-    /// Nothing older than this may be answered.
-    floor: Index,
-    /// When the server gives up.
-    deadline: Nanos,
-    /// Counts the steps taken, so that a step that was overtaken is known.
-    steps: u32,
-    /// Reads: whether it must not use the lease.
-    only_quorum: bool,
-    /// Reads: what granted it, and whether at another node.
-    pub(super) granted: Option<(By, bool)>,
-    /// Reads: the term of a permit.
-    permit: Option<Term>,
-    /// Writes: whether it may have been executed.
-    attempted: bool,
-}
-
-/// What a server does next for an operation.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Step {
-    /// It takes up the request.
-    Begin,
-    /// It takes a reading.
-    Sample,
-    /// It checks the lease with a reading taken earlier, when this was the newest term elected.
-    Check(Reading, Term),
-    /// It reads the state.
-    View,
-}
-
-/// How an operation ended.
-enum Ending {
-    Done(Answer, Index),
-    NotExecuted,
-    Unknown,
-}
-
-impl Client {
-    pub(super) fn new(dice: Dice, home: usize) -> Client {
-        Client { dice, number: 0, home, favourite: home, active: None, awaits_deadline: false }
-    }
-}
 
 impl World {
     /// A client's time has come.
@@ -162,12 +75,11 @@ impl World {
             node,
             boot: self.nodes[node].boot,
             floor: self.seen_index,
-            deadline: now + PATIENCE.min(load.patience),
+            deadline: now + MAX_REQUEST_TIMEOUT.min(load.patience) + CLIENT_PATIENCE,
             steps: 0,
             only_quorum,
             granted: None,
             permit: None,
-            attempted: false,
         });
         if self.tracing() {
             self.note(node, "client", format!("c{at} asks {call:?} of key {key}"));
@@ -226,8 +138,18 @@ impl World {
             return self.at(resumes, Event::Step(reference, steps, step));
         }
         match (step, call) {
-            (Step::Begin, Call::Get) => self.begin_read(reference),
-            (Step::Begin, _) => self.begin_write(reference),
+            (Step::Begin, Call::Get) => {
+                let only_quorum = self.operation(reference).is_some_and(|operation| operation.only_quorum);
+                match only_quorum {
+                    true => self.request(reference, Request::Read(ReadMode::Quorum)),
+                    false => self.step_or_wait(reference, Step::Sample),
+                }
+            }
+            (Step::Begin, _) => {
+                let key = self.operation(reference).expect("it was there").key;
+                let entry = WriteCommand::encode_batch(&[command_of(call, key)]);
+                self.request(reference, Request::Write(entry));
+            }
             (Step::Sample, _) => {
                 let sample = self.nodes[node].clock.read(now);
                 self.step_or_wait(reference, Step::Check(sample, self.elected));
@@ -237,82 +159,37 @@ impl World {
         }
     }
 
-    fn begin_read(&mut self, reference: OperationRef) {
-        let Some(operation) = self.operation(reference) else { return };
-        let (node, only_quorum) = (operation.node, operation.only_quorum);
-        let Some(process) = self.nodes[node].process.as_mut() else { return };
-        let status = process.status;
-        if status.leader == node as NodeId + 1 {
-            if only_quorum {
-                self.ask_loop(reference, true);
-            } else {
-                self.step_or_wait(reference, Step::Sample);
-            }
-        } else if status.leader == 0 {
-            self.retry(reference);
-        } else {
-            process.read_indexes.waiting.push(reference);
-            if process.read_indexes.asked.is_none() {
-                self.ask_for_read_index(node);
-            }
-        }
-    }
-
+    /// Reads the state if the published lease permits it, otherwise asks the node.
     fn check_lease(&mut self, reference: OperationRef, sample: Reading, elected: Term) {
         let Some(operation) = self.operation(reference) else { return };
         let (node, waited) = (operation.node, operation.steps > 2);
         let process = self.nodes[node].process.as_mut().expect("operations end with their process");
-        match process.cell.try_read(sample) {
+        match process.gate.try_read(sample) {
             Some(permit) => {
                 self.check_permit(node, permit, elected);
-                let operation = self.operation(reference).expect("it was there");
-                operation.granted = Some((By::Lease, false));
-                operation.permit = Some(permit.term);
-                self.wait_applied(reference, permit.index);
+                self.operation(reference).expect("it was there").permit = Some(permit.term);
+                self.step_or_wait(reference, Step::View);
             }
             None => {
-                let leads = process.status.leads;
-                let term = process.status.term;
+                let status = process.node.status(GROUP).expect("every node hosts the group");
+                let leads = status.role == leasehold_node::Role::Leader;
                 if leads && sample.is_some() {
-                    let deposed = self.elected > term;
+                    let deposed = self.elected > status.term;
                     let resumed = std::mem::take(&mut self.nodes[node].paused_with_lease);
                     self.marks.reach_often(Mark::OldLeaderRefusedRead, u64::from(deposed));
                     self.marks.reach_often(Mark::ResumedReaderRefused, u64::from(resumed));
                     self.marks.reach_often(Mark::PausedThenRefused, u64::from(waited));
                 }
-                self.ask_loop(reference, false);
+                self.request(reference, Request::Read(ReadMode::Lease));
             }
         }
     }
 
-    fn ask_loop(&mut self, reference: OperationRef, by_quorum: bool) {
+    fn request(&mut self, reference: OperationRef, request: Request) {
         let Some(operation) = self.operation(reference) else { return };
         let node = operation.node;
-        self.give(node, Input::Read { asker: Asker::Operation(reference), by_quorum });
-    }
-
-    /// Waits until the state includes an index.
-    pub(super) fn wait_applied(&mut self, reference: OperationRef, index: Index) {
-        let Some(operation) = self.operation(reference) else { return };
-        let node = operation.node;
-        let process = self.nodes[node].process.as_mut().expect("operations end with their process");
-        if process.applied.index >= index {
-            self.step_or_wait(reference, Step::View);
-        } else {
-            self.marks.reach(Mark::WaitedForApply);
-            process.waiting.push((index, reference));
-        }
-    }
-
-    /// Reads whose index is applied go on.
-    pub(super) fn applied_moved(&mut self, node: usize) {
-        loop {
-            let Some(process) = self.nodes[node].process.as_mut() else { return };
-            let applied = process.applied.index;
-            let Some(at) = process.waiting.iter().position(|(index, _)| *index <= applied) else { return };
-            let (_, reference) = process.waiting.swap_remove(at);
-            self.step_or_wait(reference, Step::View);
-        }
+        let input = leasehold_node::Input::Request { ticket: reference.ticket(), group: GROUP, request };
+        self.give(node, Input::Node(input));
     }
 
     fn view(&mut self, reference: OperationRef) {
@@ -321,8 +198,9 @@ impl World {
         let process = self.nodes[node].process.as_mut().expect("operations end with their process");
         let mut replies = Vec::with_capacity(1);
         process.view.read(&[ReadCommand::Get(key_bytes(key))], &mut replies);
-        let index = process.applied.index;
-        if permit.is_some_and(|term| term != process.status.term || !process.status.leads) {
+        let index = process.applied();
+        let status = process.node.status(GROUP).expect("every node hosts the group");
+        if permit.is_some_and(|term| term != status.term || status.role != leasehold_node::Role::Leader) {
             self.marks.reach(Mark::AnsweredAfterDeposition);
         }
         let Some(answer) = replies.pop().and_then(|reply| answer_of(Call::Get, &reply)) else {
@@ -331,93 +209,34 @@ impl World {
         self.end(reference, Ending::Done(answer, index));
     }
 
-    fn begin_write(&mut self, reference: OperationRef) {
-        let Some(operation) = self.operation(reference) else { return };
-        let (node, command) = (operation.node, command_of(operation.call, operation.key));
-        let process = self.nodes[node].process.as_mut().expect("operations end with their process");
-        let leader = process.status.leader;
-        if leader == 0 {
-            return self.retry(reference);
-        }
-        let entry = WriteCommand::encode_batch(&[command]);
-        let request = process.next_request();
-        if leader != node as NodeId + 1 {
-            process.forwarded.insert(request, (reference, leader));
-        }
-        self.operation(reference).expect("it was there").attempted = true;
-        if leader == node as NodeId + 1 {
-            self.give(node, Input::Write { command: entry, asker: Asker::Operation(reference) });
-        } else {
-            self.send_frame(node, leader, Body::Request(request, Ask::Entry(entry)));
-        }
-    }
-
-    /// Tries again a little later, as long as the server has patience.
-    pub(super) fn retry(&mut self, reference: OperationRef) {
-        let pause = (self.setup.heartbeat() / 2).max(20_000_000);
-        let now = self.now;
-        let Some(operation) = self.operation(reference) else { return };
-        operation.steps += 1;
-        (operation.granted, operation.permit) = (None, None);
-        let steps = operation.steps;
-        self.at(now + pause, Event::Step(reference, steps, Step::Begin));
-    }
-
-    /// The loop, or a peer's, has decided on a read.
-    pub(super) fn read_granted(&mut self, asker: Asker, node: usize, granted: Result<(Index, By), ()>) {
-        match asker {
-            Asker::Operation(reference) => match granted {
-                Ok((index, by)) => {
-                    if let Some(operation) = self.operation(reference) {
-                        operation.granted = Some((by, false));
-                        self.wait_applied(reference, index);
-                    }
-                }
-                Err(()) => self.retry(reference),
-            },
-            Asker::Peer { node: peer, boot: _, request } => {
-                let told = match granted {
-                    Ok((index, by)) => Told::ReadIndex { index, by_lease: by == By::Lease },
-                    Err(()) => Told::NotExecuted,
-                };
-                self.send_frame(node, peer, Body::Answer(request, told));
-            }
-        }
-    }
-
-    /// The loop has decided on a write.
-    pub(super) fn write_ended(&mut self, asker: Asker, node: usize, outcome: Result<(Reply, Index), Fate>) {
-        if outcome == Err(Fate::Uncertain) {
+    /// A node replied.
+    pub(super) fn replied(
+        &mut self,
+        node: usize,
+        reference: OperationRef,
+        outcome: Result<leasehold_node::Reply<<Keyspace as StateMachine>::Output>, RequestError>,
+    ) {
+        if outcome == Err(RequestError::Uncertain) {
             self.marks.reach(Mark::WriteUncertain);
         }
-        match asker {
-            Asker::Operation(reference) => self.write_told(reference, outcome),
-            Asker::Peer { node: peer, boot: _, request } => {
-                let told = match outcome {
-                    Ok((reply, index)) => Told::Reply { reply, index },
-                    Err(Fate::NotExecuted) => Told::NotExecuted,
-                    Err(Fate::Uncertain) => Told::Uncertain,
-                };
-                self.send_frame(node, peer, Body::Answer(request, told));
-            }
-        }
-    }
-
-    pub(super) fn write_told(&mut self, reference: OperationRef, outcome: Result<(Reply, Index), Fate>) {
         let Some(operation) = self.operation(reference) else { return };
-        let (call, node) = (operation.call, operation.node);
         match outcome {
-            Ok((reply, index)) => match answer_of(call, &reply) {
-                Some(answer) => self.end(reference, Ending::Done(answer, index)),
-                None => {
-                    self.fail(FailureKind::WrongReply, format!("n{}: {call:?} was answered {reply:?}", node + 1));
-                }
-            },
-            Err(Fate::Uncertain) => self.end(reference, Ending::Unknown),
-            Err(Fate::NotExecuted) => {
-                operation.attempted = false;
-                self.retry(reference);
+            Ok(leasehold_node::Reply::Readable(grant)) => {
+                operation.granted = Some(grant);
+                self.step_or_wait(reference, Step::View);
             }
+            Ok(leasehold_node::Reply::Written { index, output }) => {
+                let call = operation.call;
+                let reply = output.ok().and_then(|mut replies| replies.pop());
+                match reply.as_ref().and_then(|reply| answer_of(call, reply)) {
+                    Some(answer) => self.end(reference, Ending::Done(answer, index)),
+                    None => {
+                        self.fail(FailureKind::WrongReply, format!("n{}: {call:?} was answered {reply:?}", node + 1));
+                    }
+                }
+            }
+            Err(RequestError::Uncertain) => self.end(reference, Ending::Unknown),
+            Err(_) => self.end(reference, Ending::NotExecuted),
         }
     }
 
@@ -430,8 +249,7 @@ impl World {
             return self.await_deadline(at as usize);
         }
         let reference = OperationRef { client: at, number: client.number };
-        let ending = if operation.attempted { Ending::Unknown } else { Ending::NotExecuted };
-        self.end(reference, ending);
+        self.end(reference, Ending::Unknown);
     }
 
     /// A process has ended, and with it every operation there.
@@ -441,8 +259,7 @@ impl World {
             let reference = OperationRef { client: at as u16, number: client.number };
             match &client.active {
                 Some(operation) if operation.node == node && operation.boot == self.nodes[node].boot => {
-                    let ending = if operation.attempted { Ending::Unknown } else { Ending::NotExecuted };
-                    self.end(reference, ending);
+                    self.end(reference, Ending::Unknown);
                 }
                 _ => {}
             }
@@ -456,17 +273,18 @@ impl World {
         let reads = operation.call == Call::Get;
         if let Ending::Done(answer, index) = ending {
             // Who answered also says who leads.
-            let known = self.nodes[operation.node].process.as_ref().map_or(0, |process| process.status.leader);
-            let leader = (known as usize).checked_sub(1).filter(|_| client.dice.chance(500_000));
+            let known = self.nodes[operation.node].process.as_ref().and_then(|process| process.replica().leader());
+            let leader = known.map(|leader| leader as usize - 1).filter(|_| client.dice.chance(500_000));
             client.favourite = leader.unwrap_or(operation.node);
             self.history.succeeded(operation.id, answer, now);
             if self.tracing() {
                 let by = match operation.granted {
-                    Some((By::Lease, false)) => " by the lease",
-                    Some((By::Quorum, false)) => " after a quorum round",
-                    Some((By::Lease, true)) => " at an index granted by the lease",
-                    Some((By::Quorum, true)) => " at an index granted by a quorum round",
-                    None => "",
+                    _ if !reads => "",
+                    None => " by the lease",
+                    Some(grant) if grant.as_follower && grant.by_lease => " at an index granted by the leader's lease",
+                    Some(grant) if grant.as_follower => " at an index granted by a quorum round",
+                    Some(grant) if grant.by_lease => " by the lease, once applied",
+                    Some(_) => " after a quorum round",
                 };
                 let text = format!("c{} is told {answer:?} as of index {index}{by}", reference.client);
                 self.note(operation.node, "client", text);
@@ -474,16 +292,16 @@ impl World {
             let counts = &mut self.operations;
             match operation.granted {
                 _ if !reads => counts.writes += 1,
-                Some((by, true)) => {
+                Some(grant) if grant.as_follower => {
                     counts.follower_reads += 1;
-                    let mark = if by == By::Lease { Mark::FollowerReadByLease } else { Mark::FollowerReadByQuorum };
+                    let mark = if grant.by_lease { Mark::FollowerReadByLease } else { Mark::FollowerReadByQuorum };
                     self.marks.reach(mark);
                 }
-                Some((By::Lease, false)) => {
+                Some(grant) if !grant.by_lease => counts.quorum_reads += 1,
+                _ => {
                     counts.lease_reads += 1;
                     self.last_lease_read = now;
                 }
-                _ => counts.quorum_reads += 1,
             }
             if index < operation.floor + u64::from(!reads) {
                 let what = format!(

@@ -5,8 +5,8 @@
 //! difference, a grantor its hold by the smaller. Beyond that assumption are a rate error larger than the drift, a stop of
 //! both counters that nobody sees, and a leap of both: [`Clocks::Beyond`](super::Clocks) draws those too.
 
-use super::dice::Dice;
 use leasehold_core::{Instant, Reading};
+use leasehold_testing::dice::Dice;
 
 /// Which of a clock's two counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

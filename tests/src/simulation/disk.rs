@@ -1,30 +1,21 @@
 //! A node's disk: what is durable, what is being synced, and what waits for that.
 
-use leasehold_core::{Index, NodeId};
-use leasehold_driver::{Batch, Change, Disk as _, Record, Recovered};
+use leasehold_core::NodeId;
+use leasehold_node::ports::{Batch, Change, Disk as _, Record, Recovered};
 use leasehold_raft::wire::Payload;
 use leasehold_storage::{Identity, Storage};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 
-/// The most batches in one transaction, as in the driver.
-const BATCHES: usize = 256;
+/// The largest number of commits in one transaction.
+const MAX_COMMITS: usize = 256;
 
-/// A batch on its way to disk, and the replica's number for it; 0 if nothing waits for it.
+/// A commit on its way to disk.
 pub(super) struct Write {
-    /// What becomes durable.
-    pub batch: Batch,
-    /// What to report then.
+    /// The batches that become durable.
+    pub batches: Vec<Batch>,
+    /// The number to report then.
     pub number: u64,
-}
-
-/// What has become durable.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Written {
-    /// The newest of the numbers.
-    pub number: u64,
-    /// The newest applied position.
-    pub applied: Option<Index>,
 }
 
 /// One disk. It outlives the processes that write to it.
@@ -102,7 +93,7 @@ impl Disk {
 
     /// Begins a transaction with what has queued up. Returns whether there is one.
     pub(super) fn begin(&mut self) -> bool {
-        let count = self.queue.len().min(BATCHES);
+        let count = self.queue.len().min(MAX_COMMITS);
         self.syncing.extend(self.queue.drain(..count));
         !self.syncing.is_empty()
     }
@@ -111,12 +102,11 @@ impl Disk {
     ///
     /// # Errors
     /// What an ordered writer must not leave.
-    pub(super) fn finish(&mut self) -> Result<Written, String> {
-        let batches: Vec<Write> = std::mem::take(&mut self.syncing);
-        let number = batches.iter().map(|write| write.number).max().unwrap_or(0);
-        let applied = batches.iter().rev().find_map(|write| write.batch.applied.as_ref()).map(|applied| applied.index);
-        self.commit(batches.into_iter().map(|write| write.batch).collect())?;
-        Ok(Written { number, applied })
+    pub(super) fn finish(&mut self) -> Result<u64, String> {
+        let commits: Vec<Write> = std::mem::take(&mut self.syncing);
+        let number = commits.last().map_or(0, |commit| commit.number);
+        self.commit(commits.into_iter().flat_map(|commit| commit.batches).collect())?;
+        Ok(number)
     }
 
     /// Makes batches durable at once.

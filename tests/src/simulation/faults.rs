@@ -1,14 +1,14 @@
 //! How planned faults are carried out, and how all of them heal.
 
-use super::Nanos;
 use super::clock::Counter;
-use super::dice::Dice;
+use super::fault::{Fault, Frames, Hitch, Shape, Way, Whom, Wildness};
 use super::marks::Mark;
 use super::node::Input;
-use super::plan::{Fault, Frames, Hitch, Shape, Way, Whom, Wildness};
+use super::types::Nanos;
 use super::world::{Ending, Event, World};
 use leasehold_core::NodeId;
 use leasehold_raft::wire::{Change, Membership, Step, Transition};
+use leasehold_testing::dice::Dice;
 
 impl World {
     /// Something planned happens.
@@ -172,7 +172,7 @@ impl World {
         let reading = self.nodes[node].clock.peek(self.now);
         let machine = &mut self.nodes[node];
         let Some(process) = &machine.process else { return };
-        machine.paused_with_lease |= process.cell.try_read(reading).is_some();
+        machine.paused_with_lease |= process.gate.lease().try_read(reading).is_some();
         machine.paused_until = machine.paused_until.max(until);
         let after = self.after_pause();
         self.at(until + after, Event::Resume { node: node as u8 });
@@ -205,14 +205,14 @@ impl World {
     /// after, so that it sees the step; readers are exposed in between. So the timer fires just before and just after it.
     fn step_back(&mut self, whom: Whom, by: Nanos, recovers: Option<Nanos>) {
         let (now, node) = (self.now, self.whom(whom));
-        if !self.nodes[node].loop_runs(now) || self.nodes[node].clock.fails || self.nodes[node].clock.flaky_ppm > 0 {
+        if !self.nodes[node].task_runs(now) || self.nodes[node].clock.fails || self.nodes[node].clock.flaky_ppm > 0 {
             return;
         }
         let mut recovers = recovers;
-        self.take_timeout(node, true);
+        self.handle_timeout(node, true);
         let may_recover = self.nodes[node].clock.fall_back(now, by as i64, recovers.is_some());
         recovers = recovers.filter(|_| may_recover);
-        self.take_timeout(node, true);
+        self.handle_timeout(node, true);
         if let Some(after) = recovers {
             let boot = self.nodes[node].boot;
             self.at(now + after, Event::Ends(Ending::Behind { node: node as u8, boot, by }));
@@ -232,7 +232,7 @@ impl World {
             Hitch::None | Hitch::LeaderIsCutOff(_) | Hitch::CalledBack(_) => self.late_campaign = None,
         }
         self.give(leader, Input::Transfer { to });
-        if self.nodes[leader].loop_runs(now) {
+        if self.nodes[leader].task_runs(now) {
             self.turn(leader);
         }
         match hitch {
@@ -255,9 +255,9 @@ impl World {
         let Some(leader) = self.leader() else { return };
         let Some(process) = &self.nodes[leader].process else { return };
         let (id, nodes) = (leader as NodeId + 1, self.nodes.len() as u64);
-        let voters = process.replica.membership().voters.clone();
+        let voters = process.replica().membership().voters.clone();
         let change = match to {
-            Shape::Drawn(draw) => draw_change(&mut Dice::new(draw, 1), process.replica.membership(), nodes),
+            Shape::Drawn(draw) => draw_change(&mut Dice::new(draw, 1), process.replica().membership(), nodes),
             Shape::Exchanged(_) => {
                 let come = (1..=nodes).filter(|node| !voters.contains(node)).map(Step::AddVoter);
                 let go = voters.iter().filter(|voter| **voter != id).map(|voter| Step::Remove(*voter));
@@ -310,7 +310,7 @@ impl World {
             machine.disk.fails = false;
             (machine.paused_until, machine.stalled_until) = (now, now);
             let hopeless = machine.clock.is_behind(now);
-            if matches!(self.clocks, super::Clocks::Beyond) {
+            if matches!(self.clocks, super::types::Clocks::Beyond) {
                 self.nodes[node].clock.set_rate(now, 0);
             }
             if hopeless || self.nodes[node].timing != last {

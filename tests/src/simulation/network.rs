@@ -1,39 +1,14 @@
 //! The links between nodes.
 
-use super::Nanos;
-use super::dice::Dice;
-use super::node::Ask;
 use super::setup::LinkSetup;
-use leasehold::keyspace::Reply;
-use leasehold_core::{Index, NodeId};
-use leasehold_raft::wire::{Envelope, MessageKind};
+use super::types::Nanos;
+use leasehold_core::NodeId;
+use leasehold_node::wire::{Body, Message};
+use leasehold_raft::wire::MessageKind;
+use leasehold_testing::dice::Dice;
 
 /// The most frames that a cut link keeps.
 const KEPT: u32 = 64;
-
-/// What a frame says.
-#[derive(Clone, Debug)]
-pub(super) enum Body {
-    /// From replica to replica.
-    Raft(Envelope),
-    /// A request, by its number.
-    Request(u64, Ask),
-    /// The answer to one.
-    Answer(u64, Told),
-}
-
-/// The answer to a request.
-#[derive(Clone, Debug)]
-pub(super) enum Told {
-    /// From this index on, and whether the lease says so.
-    ReadIndex { index: Index, by_lease: bool },
-    /// What the command answered, and where in the log it stands.
-    Reply { reply: Reply, index: Index },
-    /// It was not executed, and will not be.
-    NotExecuted,
-    /// Nobody knows.
-    Uncertain,
-}
 
 /// A frame on its way.
 #[derive(Clone, Debug)]
@@ -49,24 +24,14 @@ pub(super) struct InTransit {
     /// And which of that node's processes was connected.
     pub to_boot: u32,
     /// What it says.
-    pub body: Body,
+    pub message: Message,
 }
 
-impl Body {
-    fn lane(&self) -> usize {
-        match self {
-            Body::Raft(envelope) if envelope.is_bulk() => 1,
-            Body::Raft(_) => 0,
-            Body::Request(..) | Body::Answer(..) => 2,
-        }
-    }
-
-    /// Whether it has a node campaign now.
-    pub(super) fn is_campaign_now(&self) -> bool {
-        match self {
-            Body::Raft(envelope) => envelope.messages.iter().any(|message| message.kind == MessageKind::TimeoutNow),
-            _ => false,
-        }
+/// Returns true if a message has a node campaign now.
+pub(super) fn is_campaign_now(message: &Message) -> bool {
+    match &message.body {
+        Body::Raft(envelope) => envelope.messages.iter().any(|message| message.kind == MessageKind::TimeoutNow),
+        _ => false,
     }
 }
 
@@ -106,17 +71,17 @@ impl Link {
     }
 
     /// When a frame sent now arrives, if it does.
-    pub(super) fn send(&mut self, now: Nanos, body: &Body, setup: &LinkSetup, smooth: bool) -> Arrivals {
+    pub(super) fn send(&mut self, now: Nanos, message: &Message, setup: &LinkSetup, smooth: bool) -> Arrivals {
         if self.cuts > 0 {
             return Arrivals::default();
         }
-        let first = self.arrival(now, body, setup, smooth);
+        let first = self.arrival(now, message, setup, smooth);
         let twice = !smooth && first.is_some() && self.dice.chance(setup.duplicate_ppm);
-        let second = if twice { self.arrival(now, body, setup, smooth) } else { None };
+        let second = if twice { self.arrival(now, message, setup, smooth) } else { None };
         Arrivals { first, second }
     }
 
-    fn arrival(&mut self, now: Nanos, body: &Body, setup: &LinkSetup, smooth: bool) -> Option<Nanos> {
+    fn arrival(&mut self, now: Nanos, message: &Message, setup: &LinkSetup, smooth: bool) -> Option<Nanos> {
         let mut from = now;
         if now < self.keeps_until {
             if self.kept >= KEPT {
@@ -140,7 +105,7 @@ impl Link {
             }
         }
         if setup.ordered {
-            let last = &mut self.last[body.lane()];
+            let last = &mut self.last[message.lane() as usize];
             at = at.max(*last);
             *last = at;
         }

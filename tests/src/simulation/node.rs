@@ -1,23 +1,19 @@
 //! A node: a machine with a clock and a disk, and the process that may run on it.
-//!
-//! What a process does with a replica's outputs, and when it reads its clock, follows `driver/src/drive.rs` line by line.
-//! The two must be read together.
 
-use super::Nanos;
-use super::clients::{Asker, OperationRef};
 use super::clock::Clock;
-use super::disk::{Disk, Written};
-use bytes::Bytes;
+use super::disk::Disk;
+use super::types::Nanos;
 use leasehold::keyspace::{Keyspace, View};
-use leasehold_core::{Index, Instant, LeaseCell, NodeId, Reading, Term, TermRound, Ticket};
-use leasehold_driver::{Applied, Batch};
-use leasehold_raft::wire::{Change, Envelope};
-use leasehold_raft::{Replica, Role, Undelivered};
-use std::collections::{BTreeMap, VecDeque};
+use leasehold_core::{Index, Instant, NodeId, Reading, Term, TermRound};
+use leasehold_node::ports::GroupId;
+use leasehold_node::{Group, GroupStatistics, ReadGate, Role, RouterStatistics};
+use leasehold_raft::Replica;
+use leasehold_raft::wire::Change;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// How long a write or a read may wait, as in the driver.
-const PATIENCE: Nanos = 5_000_000_000;
+/// The group that every node hosts.
+pub(super) const GROUP: GroupId = 0;
 
 /// A machine.
 pub(super) struct Node {
@@ -27,60 +23,56 @@ pub(super) struct Node {
     pub clock: Clock,
     /// Its disk.
     pub disk: Disk,
-    /// What runs on it.
+    /// The process that runs on it.
     pub process: Option<Process>,
     /// Counts the processes that ran on it.
     pub boot: u32,
-    /// Which timing its process has, or the next one gets.
+    /// The timing of its process, or of the next one.
     pub timing: u8,
-    /// Until when its whole process stands still.
+    /// The end of the pause of its whole process.
     pub paused_until: Nanos,
-    /// Until when its loop stands still.
+    /// The end of the stall of its node's task.
     pub stalled_until: Nanos,
-    /// Whether an old leader's lease was valid when it was paused, to see what becomes of it.
+    /// An old leader's lease was valid when it was paused, and its end has not been seen yet.
     pub paused_with_lease: bool,
-    /// When a start is due, so that an earlier one can take its place.
+    /// The time of the next start, so that an earlier one can replace it.
     pub starts_at: Option<Nanos>,
-    /// What it has promised, by true time: an oracle that knows no clock.
+    /// The hold it promised, in true time: an oracle that does not depend on its clock.
     pub promise: Option<Promise>,
-    /// The newest round it echoed, and which of its processes did.
+    /// The newest round it echoed, and the process that did.
     pub echoed: Option<(u32, TermRound)>,
-    /// The newest release it was shown, and which of its processes was.
+    /// The newest release it received, and the process that did.
     pub released: Option<(u32, TermRound)>,
 }
 
-/// What a node promised when it first echoed its newest round.
+/// The hold that a node promised when it first echoed its newest round.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Promise {
     /// The round.
     pub echoed: TermRound,
     /// The process that echoed it.
     pub boot: u32,
-    /// Until when, by the fastest clock there may be.
+    /// The end of the hold, by the fastest clock permitted.
     pub until: Nanos,
 }
 
 impl Node {
-    /// Whether its readers run.
+    /// Returns true if client threads run.
     pub(super) fn readers_run(&self, now: Nanos) -> bool {
         now >= self.paused_until
     }
 
-    /// Whether its loop runs.
-    pub(super) fn loop_runs(&self, now: Nanos) -> bool {
+    /// Returns true if the node's task runs.
+    pub(super) fn task_runs(&self, now: Nanos) -> bool {
         now >= self.paused_until && now >= self.stalled_until
     }
 }
 
-/// One input of a process's loop.
+/// One input on its way to a process's node.
 pub(super) enum Input {
-    /// From a peer.
-    Envelope { from: NodeId, envelope: Envelope },
-    /// A command to propose.
-    Write { command: Bytes, asker: Asker },
-    /// A read that the cell did not grant.
-    Read { asker: Asker, by_quorum: bool },
-    /// An operator has leadership handed over.
+    /// An input of the node itself.
+    Node(leasehold_node::Input<Keyspace>),
+    /// An operator transfers leadership.
     Transfer { to: NodeId },
     /// An operator has this node campaign.
     Campaign,
@@ -90,131 +82,68 @@ pub(super) enum Input {
     Burst { times: u8 },
 }
 
-/// What others see of a process: as of the end of its last turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Status {
-    /// Whether it leads.
-    pub leads: bool,
-    /// The newest term it knows.
-    pub term: Term,
-    /// Who leads in it; 0 for nobody.
-    pub leader: NodeId,
-}
-
-/// Why a write was not acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// It was not executed, and will not be.
-    NotExecuted,
-    /// Nobody knows.
-    Uncertain,
-}
-
-/// A process: what the driver and the server hold in memory.
+/// A process: the product's node, and what its asynchronous shell holds.
 pub(super) struct Process {
-    /// The machine under test.
-    pub replica: Replica,
-    /// Its published lease.
-    pub cell: Arc<LeaseCell>,
-    /// The state.
-    pub machine: Keyspace,
-    /// The same state, as readers see it.
+    /// The node under test.
+    pub node: leasehold_node::Node<Keyspace>,
+    /// The published lease and applied index, as client threads see them.
+    pub gate: Arc<ReadGate>,
+    /// The state, as client threads see it.
     pub view: View,
-    /// How far it includes the log.
-    pub applied: Applied,
-    /// The applied position that is on disk.
-    pub durable_applied: Index,
-    /// The hold to record once the longer one of an earlier process has run out.
-    pub lower_hold: bool,
-    /// What rides with the next write.
-    pub unwritten: Batch,
-    /// Writes that wait for their fate.
-    pub writes: BTreeMap<(Index, Term), (Reading, Asker)>,
-    /// Quorum reads that wait, and in which term they were taken.
-    pub reads: VecDeque<(Ticket, Term, Reading, Asker)>,
-    /// Peers to report as unreachable, and what was not delivered.
-    pub unreachable: Vec<(NodeId, Undelivered)>,
-    /// Inputs that wait for the loop.
+    /// Inputs that wait for the node.
     pub inbox: VecDeque<Input>,
-    /// What the disk has reported.
-    pub written: VecDeque<Written>,
-    /// Whether the timer has fired while the loop stood still.
+    /// Reports of the disk and of the thread for snapshots. They are handled first.
+    pub reports: VecDeque<leasehold_node::Input<Keyspace>>,
+    /// The timer fired while the node's task did not run.
     pub timer_fired: bool,
-    /// Whether a turn of the loop is due.
+    /// A turn of the node's task is due.
     pub turn_is_due: bool,
-    /// What others see.
-    pub status: Status,
-    /// Reads that wait until an index is applied.
-    pub waiting: Vec<(Index, OperationRef)>,
-    /// What waits for a read index from the leader.
-    pub read_indexes: ReadIndexes,
-    /// Writes that were sent to a leader, by request.
-    pub forwarded: BTreeMap<u64, (OperationRef, NodeId)>,
-    /// The newest request.
-    pub request: u64,
-    /// Requests of peers that were executed, by boot.
-    pub seen: BTreeMap<(NodeId, u32), Vec<u64>>,
-    /// Requests of peers that arrived while nobody ran.
-    pub requests: Vec<(NodeId, u32, u64, Ask)>,
-    /// What was last seen of it.
+    /// The state of the process when it was last examined.
     pub watched: Watched,
 }
 
-/// What one node asks another.
-#[derive(Clone, Debug)]
-pub(super) enum Ask {
-    /// From which index on does a state answer a read?
-    ReadIndex,
-    /// Execute this.
-    Entry(Bytes),
-}
-
-/// Reads of a follower that wait for an index, as in `server/src/follower.rs`: those that arrive while one request is out
-/// share the next.
-#[derive(Default)]
-pub(super) struct ReadIndexes {
-    /// The request that is out, whom it asked, and what it is for.
-    pub asked: Option<(u64, NodeId, Vec<OperationRef>)>,
-    /// What gathers for the next.
-    pub waiting: Vec<OperationRef>,
-}
-
-/// What the checks and the marks compare.
+/// The values that the checks and the marks compare.
 #[derive(Clone, Debug)]
 pub(super) struct Watched {
-    /// Its role and term.
+    /// The role.
     pub role: Role,
     /// The term.
     pub term: Term,
-    /// The engine's counts.
-    pub statistics: leasehold_raft::Statistics,
-    /// The holder's counts.
-    pub holder: leasehold_core::Statistics,
-    /// Whether its lease was valid when last looked at, and until when.
+    /// The highest index whose entry was compared with the other nodes'.
+    pub applied: Index,
+    /// The commit index.
+    pub commit: Index,
+    /// The group's counts.
+    pub statistics: GroupStatistics,
+    /// The router's counts.
+    pub router: RouterStatistics,
+    /// The reading at which its lease was first seen valid, while it is.
     pub lease: Option<Instant>,
-    /// The transfer under way: to whom, and since which term.
+    /// The transfer in progress: its target, and the term in which it began.
     pub transfer: Option<(NodeId, Term)>,
-    /// Whether a transfer of this term was given up, and no lease was earned since.
+    /// A transfer of this term was given up, and no lease was earned since.
     pub abandoned: bool,
-    /// The clock when it started.
+    /// The reading when it started.
     pub started: Reading,
-    /// Whether the holder forgot its stamps for a reading that went back.
+    /// The holder cleared its stamps because of a backward reading.
     pub voided: bool,
-    /// Whether its last tick would have begun a campaign and was kept back, and nothing has happened since.
+    /// Its last tick would have begun a campaign and was withheld, and nothing has happened since.
     pub kept_back: bool,
 }
 
 impl Process {
-    /// Whether what has waited since then has waited too long.
-    pub(super) fn is_overdue(now: Reading, since: &mut Reading) -> bool {
-        *since = since.or(now);
-        let waited = |(now, since): (Instant, Instant)| now.elapsed_since(since).at_most.as_nanos() as Nanos;
-        now.zip(*since).is_some_and(|both| waited(both) >= PATIENCE)
+    /// Returns the group.
+    pub(super) fn group(&self) -> &Group<Keyspace> {
+        self.node.group(GROUP).expect("every node hosts the group")
     }
 
-    /// A request's number.
-    pub(super) fn next_request(&mut self) -> u64 {
-        self.request += 1;
-        self.request
+    /// Returns the replica.
+    pub(super) fn replica(&self) -> &Replica {
+        self.group().replica()
+    }
+
+    /// Returns the highest index applied.
+    pub(super) fn applied(&self) -> Index {
+        self.group().applied().index
     }
 }

@@ -3,10 +3,10 @@
 //! Each was added because a missing rule survived too long without it (`crate::mutations`). The nodes, the times and how
 //! often they are told are drawn, and whatever else a seed plans goes on meanwhile.
 
-use super::Nanos;
-use super::dice::Dice;
-use super::plan::{Fault, Frames, Hitch, Planned, Shape, Way, Whom, Wildness};
+use super::fault::{Fault, Frames, Hitch, Planned, Shape, Way, Whom, Wildness};
 use super::setup::Setup;
+use super::types::Nanos;
+use leasehold_testing::dice::Dice;
 
 const PATTERNS: [fn(&mut Story<'_>); 11] = [
     earliest_successor,

@@ -3,12 +3,12 @@
 //! A broken promise need not do harm, for there must also be a leader who relied on it, and a reader. Watching the promises
 //! themselves finds in seconds what harm alone would show in hours.
 
-use super::Clocks;
-use super::checks::FailureKind;
+use super::failure::FailureKind;
 use super::node::Promise;
+use super::types::Clocks;
 use super::world::World;
 use leasehold_core::{Instant, NodeId, Reading, Round, Term, TermRound};
-use leasehold_raft::Role;
+use leasehold_node::Role;
 use leasehold_raft::wire::{Envelope, MessageKind};
 
 impl World {
@@ -19,7 +19,7 @@ impl World {
         let shortest = hold * 1_000_000 / (1_000_000 + u64::from(self.setup.drift_ppm)) - 2;
         let until = self.now + shortest;
         let machine = &mut self.nodes[node];
-        let Some(echoed) = machine.process.as_ref().and_then(|process| process.replica.grantor().newest()) else {
+        let Some(echoed) = machine.process.as_ref().and_then(|process| process.replica().grantor().newest()) else {
             return;
         };
         let (boot, earlier) = (machine.boot, machine.promise);
@@ -72,7 +72,7 @@ impl World {
     /// a campaign during the hold is kept back, and the first one after it begins the campaign.
     pub(super) fn check_kept_back(&mut self, node: usize, reading: Reading, due: Option<Instant>, withheld: u64) {
         let Some(process) = self.nodes[node].process.as_mut() else { return };
-        let replica = &process.replica;
+        let replica = process.replica();
         let next = replica.poll_timeout().map(|(at, _)| at);
         // After a backward reading the interval to the next tick begins anew.
         let later = |(due, next): (Instant, Instant)| next != due && !next.is_before_on_either_counter(due);
@@ -86,20 +86,12 @@ impl World {
         }
     }
 
-    /// A quorum read that was taken in one term is confirmed in another, perhaps the same.
-    pub(super) fn check_confirmed(&mut self, node: usize, taken_in: Term, confirmed_in: Term) {
-        if taken_in != confirmed_in {
-            let what = format!("n{} took a read in term {taken_in} and confirms it in term {confirmed_in}", node + 1);
-            self.fail(FailureKind::ReadOutlivedLeadership, what);
-        }
-    }
-
     /// An envelope is about to leave.
     pub(super) fn check_sent(&mut self, node: usize, to: NodeId, envelope: &Envelope) {
         let machine = &self.nodes[node];
         let Some(process) = &machine.process else { return };
-        let replica = &process.replica;
-        let permit = process.cell.try_read(machine.clock.peek(self.now));
+        let replica = process.replica();
+        let permit = process.gate.lease().try_read(machine.clock.peek(self.now));
         // "Campaign now" may leave after its transfer was given up, but then the lease rests on later rounds than it releases.
         let hands_over = envelope.messages.iter().any(|message| message.kind == MessageKind::TimeoutNow)
             && envelope.release.is_none_or(|(_, round)| replica.holder().quorum_round() <= Some(round));

@@ -1,9 +1,9 @@
 //! What a seed draws before anything happens: the cluster, its timing, and how rough its world is all the time.
 
 use super::clock::Counter;
-use super::dice::Dice;
-use super::{Clocks, Nanos};
+use super::types::{Clocks, Nanos};
 use leasehold_core::{Config, Options as Timing};
+use leasehold_testing::dice::Dice;
 use std::time::Duration;
 
 /// A microsecond, a millisecond and a second.

@@ -1,6 +1,8 @@
 //! Making a failing run smaller.
 
-use super::{Failure, Options, Outcome, Roughness, plan, run};
+use super::outcome::{Failure, Options, Outcome};
+use super::run::{plan, run};
+use super::setup::Roughness;
 
 /// The most runs that shrinking takes.
 const MOST_RUNS: usize = 400;

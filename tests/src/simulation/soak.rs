@@ -1,10 +1,12 @@
 //! Many seeds, on several threads.
 
-use super::{Clocks, Failure, Fault, Marks, Operations, Options, Outcome, run};
+use super::fault::Fault;
+use super::marks::Marks;
+use super::outcome::{Failure, Operations, Options, Outcome};
+use super::panics::catch_panics_quietly;
+use super::run::run;
+use super::types::Clocks;
 use parking_lot::Mutex;
-use std::cell::RefCell;
-use std::panic;
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What to soak.
@@ -113,45 +115,4 @@ pub fn soak(soak: Soak, goes_on: impl Fn() -> bool + Sync, progress: impl Fn(&Re
     let mut report = report.into_inner();
     report.failures.sort_by_key(|found| found.seed);
     report
-}
-
-thread_local! {
-    static LAST_PANIC: RefCell<String> = const { RefCell::new(String::new()) };
-    static SIMULATES: RefCell<bool> = const { RefCell::new(false) };
-}
-
-/// What the last panic of this thread said, and where.
-pub(super) fn last_panic() -> String {
-    LAST_PANIC.take()
-}
-
-/// Keeps what a panic says, so that it can be reported with its seed.
-pub(super) fn catch_panics_quietly() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let before = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
-            LAST_PANIC.set(info.to_string());
-            if !SIMULATES.with_borrow(|simulates| *simulates) {
-                before(info);
-            }
-        }));
-    });
-}
-
-/// While this lives, panics of this thread are kept and not printed.
-pub(super) struct Quiet;
-
-impl Quiet {
-    pub(super) fn new() -> Quiet {
-        catch_panics_quietly();
-        SIMULATES.set(true);
-        Quiet
-    }
-}
-
-impl Drop for Quiet {
-    fn drop(&mut self) {
-        SIMULATES.set(false);
-    }
 }

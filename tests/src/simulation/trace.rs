@@ -7,10 +7,9 @@
 //! First the time since the run began, then the node, then what the line is about. Lines about a lease are those that a
 //! running server records (`leasehold_core::trace`); times in them are the node's own, since its process started.
 
-use super::Nanos;
-use super::network::Body;
-use super::node::Ask;
+use super::types::Nanos;
 use leasehold_core::NodeId;
+use leasehold_node::wire::{Body, PeerRequest};
 use leasehold_raft::wire::{Message, MessageKind};
 use std::fmt::Write as _;
 
@@ -36,9 +35,13 @@ pub(super) fn lease_line(trace: &mut String, now: Nanos, node: NodeId, recorded:
 pub(super) fn said(body: &Body) -> String {
     let envelope = match body {
         Body::Raft(envelope) => envelope,
-        Body::Request(request, Ask::ReadIndex) => return format!("request {request} for a read index"),
-        Body::Request(request, Ask::Entry(_)) => return format!("request {request} to execute a command"),
-        Body::Answer(request, told) => return format!("answer to request {request}: {told:?}"),
+        Body::Request { id, request: PeerRequest::ReadIndex } => {
+            return format!("request {} for a read index", id.sequence);
+        }
+        Body::Request { id, request: PeerRequest::Propose(_) } => {
+            return format!("request {} to execute a command", id.sequence);
+        }
+        Body::Answer { id, answer } => return format!("answer to request {}: {answer:?}", id.sequence),
     };
     let mut said = String::new();
     for message in &envelope.messages {

@@ -1,18 +1,22 @@
 //! The world: virtual time, and everything that happens in it.
 
-use super::checks::{Agreed, FailureKind};
-use super::clients::{Client, OperationRef, Step};
+use super::client::{Client, OperationRef, Step};
 use super::clock::Clock;
-use super::dice::Dice;
 use super::disk::Disk;
+use super::failure::{Agreed, FailureKind};
+use super::fault::{Fault, Planned};
 use super::marks::{Mark, Marks};
-use super::network::{Body, InTransit, Link};
-use super::node::{Input, Node};
-use super::plan::{Fault, Planned};
+use super::network::{InTransit, Link, is_campaign_now};
+use super::node::{GROUP, Input, Node};
+use super::outcome::{Failure, Operations, Options};
 use super::setup::{SECOND, Setup};
-use super::{Failure, Nanos, Operations, Options};
+use super::types::{Clocks, Nanos};
 use crate::linearizability::{History, Limit, Violation};
+use leasehold::keyspace::Keyspace;
 use leasehold_core::{Index, NodeId, Term};
+use leasehold_node::Role;
+use leasehold_node::wire::Message;
+use leasehold_testing::dice::Dice;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use tempfile::TempDir;
@@ -42,10 +46,8 @@ pub(super) enum Event {
     Step(OperationRef, u32, Step),
     /// A client may have waited long enough.
     Deadline(u16),
-    /// A request for a read index has waited long enough.
-    AnswerIsLate { node: u8, boot: u32, request: u64 },
-    /// A forwarded write has waited long enough for a deposed leader.
-    AnswerIsHopeless { node: u8, boot: u32, request: u64 },
+    /// The thread for snapshots reports.
+    WorkDone { node: u8, boot: u32, report: Box<leasehold_node::Input<Keyspace>> },
     /// The end of something planned.
     Ends(Ending),
     /// All faults heal.
@@ -85,7 +87,7 @@ pub(super) struct World {
     pub now: Nanos,
     pub(super) seed: u64,
     pub(super) setup: Setup,
-    pub(super) clocks: super::Clocks,
+    pub(super) clocks: Clocks,
     /// When, and then in the order in which they were queued: each with its slot in the low bits of its number.
     queue: BinaryHeap<Reverse<(Nanos, u64)>>,
     slots: Vec<Option<Event>>,
@@ -129,7 +131,7 @@ impl World {
     pub(super) fn new(seed: u64, setup: Setup, plan: Vec<Planned>, options: &Options) -> World {
         let count = setup.nodes();
         let folder = setup.real_disks.then(|| {
-            let folder = tempfile::Builder::new().prefix("leasehold-simulation").tempdir_in(super::memory_folder());
+            let folder = tempfile::Builder::new().prefix("leasehold-simulation").tempdir_in(memory_folder());
             folder.expect("a folder for data")
         });
         let node = |at: usize| {
@@ -306,14 +308,12 @@ impl World {
             Event::Client(client) => self.client_acts(client as usize),
             Event::Step(reference, steps, step) => self.take_step(reference, steps, step),
             Event::Deadline(client) => self.deadline(client),
-            Event::AnswerIsLate { node, boot, request } => {
-                if self.nodes[node as usize].boot == boot {
-                    self.answer_is_late(node as usize, request);
-                }
-            }
-            Event::AnswerIsHopeless { node, boot, request } => {
-                if self.nodes[node as usize].boot == boot {
-                    self.answer_is_hopeless(node as usize, request);
+            Event::WorkDone { node, boot, report } => {
+                if self.nodes[node as usize].boot == boot
+                    && let Some(process) = self.nodes[node as usize].process.as_mut()
+                {
+                    process.reports.push_back(*report);
+                    self.wake_task(node as usize);
                 }
             }
             Event::Ends(ending) => self.ends(ending),
@@ -334,7 +334,7 @@ impl World {
     }
 
     /// Sends a frame. Returns whether the sender may believe that it left.
-    pub(super) fn send_frame(&mut self, node: usize, to: NodeId, body: Body) -> bool {
+    pub(super) fn send_frame(&mut self, node: usize, to: NodeId, message: Message) -> bool {
         let count = self.nodes.len();
         let target = (to as usize).wrapping_sub(1);
         if target >= count {
@@ -342,34 +342,34 @@ impl World {
         }
         let (from, now) = (node as NodeId + 1, self.now);
         let link = &mut self.links[node * count + target];
-        let mut arrivals = link.send(now, &body, &self.setup.links, self.healed);
+        let mut arrivals = link.send(now, &message, &self.setup.links, self.healed);
         if let Some((of, to_whom, by, until)) = self.late_campaign
             && (of, to_whom) == (from, to)
             && now < until
-            && body.is_campaign_now()
+            && is_campaign_now(&message)
             && let Some(first) = arrivals.first
         {
             arrivals.first = Some(first + by);
         }
         let cut = link.cuts > 0;
         if arrivals.first.is_none() && self.trace.is_some() {
-            let text = format!("{} to n{to} is lost", super::trace::said(&body));
+            let text = format!("{} to n{to} is lost", super::trace::said(&message.body));
             self.note(node, "frame", text);
         }
         let (from_boot, from_timing, to_boot) =
             (self.nodes[node].boot, self.nodes[node].timing, self.nodes[target].boot);
-        let frame = |body| Box::new(InTransit { from, from_boot, from_timing, to, to_boot, body });
+        let frame = |message| Box::new(InTransit { from, from_boot, from_timing, to, to_boot, message });
         if let Some(second) = arrivals.second {
-            self.at(second, Event::Arrival(frame(body.clone())));
+            self.at(second, Event::Arrival(frame(message.clone())));
         }
         if let Some(first) = arrivals.first {
-            self.at(first, Event::Arrival(frame(body)));
+            self.at(first, Event::Arrival(frame(message)));
         }
         !(cut && self.setup.links.cuts_are_noticed)
     }
 
     fn arrives(&mut self, frame: InTransit) {
-        let InTransit { from, from_boot, from_timing, to, to_boot, body } = frame;
+        let InTransit { from, from_boot, from_timing, to, to_boot, message } = frame;
         let (sender, node) = (from as usize - 1, to as usize - 1);
         let outlives = self.setup.links.outlives_processes;
         let of_the_past = self.nodes[sender].boot != from_boot || self.nodes[node].boot != to_boot;
@@ -390,23 +390,15 @@ impl World {
             self.marks.reach(Mark::FrameForAnEarlierProcess);
         }
         if self.tracing() {
-            let text = format!("{} from n{from}", super::trace::said(&body));
+            let text = format!("{} from n{from}", super::trace::said(&message.body));
             self.note(node, "frame", text);
         }
-        match body {
-            Body::Raft(envelope) => {
-                if let Some(process) = self.nodes[node].process.as_mut()
-                    && process.inbox.len() < 4_096
-                {
-                    process.inbox.push_back(Input::Envelope { from, envelope });
-                }
-                if self.setup.loop_delay == 0 || self.healed { self.turn(node) } else { self.wake_loop(node) }
-            }
-            Body::Request(request, ask) => self.requested(node, from, from_boot, request, ask),
-            // A process knows only the requests that it made itself.
-            Body::Answer(request, told) if self.nodes[node].boot == to_boot => self.answered(node, request, told),
-            Body::Answer(..) => {}
+        if let Some(process) = self.nodes[node].process.as_mut()
+            && process.inbox.len() < 4_096
+        {
+            process.inbox.push_back(Input::Node(leasehold_node::Input::Message { from, message }));
         }
+        if self.setup.loop_delay == 0 || self.healed { self.turn(node) } else { self.wake_task(node) }
     }
 
     fn synced(&mut self, node: usize, epoch: u32) {
@@ -418,11 +410,11 @@ impl World {
             return self.kill(node, "stops, for its disk has failed");
         }
         match self.nodes[node].disk.finish() {
-            Ok(written) => {
+            Ok(number) => {
                 self.begin_sync(node);
                 if let Some(process) = self.nodes[node].process.as_mut() {
-                    process.written.push_back(written);
-                    if self.setup.loop_delay == 0 || self.healed { self.turn(node) } else { self.wake_loop(node) }
+                    process.reports.push_back(leasehold_node::Input::Committed { number });
+                    if self.setup.loop_delay == 0 || self.healed { self.turn(node) } else { self.wake_task(node) }
                 }
             }
             Err(what) => self.fail(FailureKind::DiskOutOfOrder, format!("n{}: {what}", node + 1)),
@@ -438,13 +430,10 @@ impl World {
         let reading = machine.clock.peek(now);
         let Some(process) = machine.process.as_mut() else { return };
         if machine.paused_with_lease {
-            machine.paused_with_lease = process.cell.try_read(reading).is_none();
+            machine.paused_with_lease = process.gate.lease().try_read(reading).is_none();
             self.marks.reach_often(Mark::PausedLeaderLostLease, u64::from(machine.paused_with_lease));
         }
-        for (peer, boot, request, ask) in std::mem::take(&mut process.requests) {
-            self.requested(node, peer, boot, request, ask);
-        }
-        if self.nodes[node].loop_runs(now) {
+        if self.nodes[node].task_runs(now) {
             self.turn(node);
         }
     }
@@ -458,8 +447,8 @@ impl World {
     /// The node that leads in the newest term, if any.
     pub(super) fn leader(&self) -> Option<usize> {
         let running =
-            self.nodes.iter().enumerate().filter_map(|(at, node)| Some((at, &node.process.as_ref()?.replica)));
-        let leaders = running.filter(|(_, replica)| super::checks::leads(replica.role()));
+            self.nodes.iter().enumerate().filter_map(|(at, node)| Some((at, node.process.as_ref()?.replica())));
+        let leaders = running.filter(|(_, replica)| replica.role() == Role::Leader);
         leaders.max_by_key(|(_, replica)| replica.term()).map(|(at, _)| at)
     }
 
@@ -499,7 +488,7 @@ impl World {
     pub(super) fn note_lease(&mut self, node: usize) {
         let now = self.now;
         if let (Some(trace), Some(process)) = (&mut self.trace, self.nodes[node].process.as_mut()) {
-            for recorded in process.replica.take_trace().lines() {
+            for recorded in process.node.take_trace(GROUP).lines() {
                 super::trace::lease_line(trace, now, node as NodeId + 1, recorded);
             }
         }
@@ -509,4 +498,10 @@ impl World {
     pub(super) fn take_trace(&mut self) -> String {
         self.trace.take().unwrap_or_default()
     }
+}
+
+/// Where data folders are made: in memory if the system has such a place.
+fn memory_folder() -> std::path::PathBuf {
+    let memory = std::path::PathBuf::from("/dev/shm");
+    if memory.is_dir() { memory } else { std::env::temp_dir() }
 }

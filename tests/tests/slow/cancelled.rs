@@ -4,11 +4,12 @@ use crate::Timed;
 use crate::cluster::{drivers, leader, within};
 use bytes::Bytes;
 use futures::FutureExt as _;
-use leasehold_driver::{Handle, ReadMode, WriteError};
+use leasehold_node::{Handle, ReadMode, RequestError};
 use leasehold_tests::driven::List;
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// More than the driver lets wait at once.
 const MANY: usize = 70_000;
@@ -82,14 +83,17 @@ pub(crate) fn writes<R: Timed>() {
         }
         let last = within(&runtime, leader.write(command(0))).await.expect("there is room");
         assert_eq!(last, 300 + MANY + MANY / 1000 + 1, "what was accepted is carried out, waited for or not");
-        let index = leader.applied();
+        let index = leader.gate().applied();
         for (handle, _) in handles.values() {
-            // Given up and asked again.
-            assert_eq!(handle.wait_applied(u64::MAX).now_or_never(), None);
-            assert!(within(&runtime, handle.wait_applied(index)).await);
+            let applied = async {
+                while handle.gate().applied() < index {
+                    runtime.sleep(Duration::from_millis(1)).await;
+                }
+            };
+            within(&runtime, applied).await;
         }
         stop_all(&runtime, handles.values().map(|(handle, _)| handle)).await;
-        assert_eq!(leader.write(command(0)).await, Err(WriteError::Stopping));
+        assert_eq!(leader.write(command(0)).await, Err(RequestError::Stopping));
         acknowledged
     });
     for (node, (_, disk)) in &handles {

@@ -1,12 +1,12 @@
 //! Clients that are slow, idle, greedy or hostile.
 
+use crate::Timed;
 use crate::cluster::{Client, Cluster};
-use leasehold_driver::Runtime;
 
 /// Clients that only sit there. The test's own process holds both ends: `ulimit -n` must allow some 3,000 files.
 const IDLE: u64 = 1000;
 
-pub(crate) fn that_are_slow<R: Runtime>() {
+pub(crate) fn that_are_slow<R: Timed>() {
     let cluster = Cluster::<R>::started();
     let (leader, followers) = cluster.leader_and_followers();
     let idle: Vec<Client> = (0..IDLE).map(|_| leader.client()).collect();
@@ -37,7 +37,7 @@ pub(crate) fn that_are_slow<R: Runtime>() {
     assert_eq!(greedy.answer().map(|value| value.len()), Some(512 << 10), "and its answers wait");
 }
 
-pub(crate) fn that_ask_too_much<R: Runtime>() {
+pub(crate) fn that_ask_too_much<R: Timed>() {
     let cluster = Cluster::<R>::started();
     let (leader, _) = cluster.leader_and_followers();
     let mut other = leader.client();

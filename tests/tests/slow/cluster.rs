@@ -4,7 +4,9 @@ use crate::{HOLD, Timed};
 use futures::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use leasehold::{Node, NodeOptions};
 use leasehold_core::{Config, NodeId, Options as Timing};
-use leasehold_driver::{Disk, Handle, ReadMode, Role, Runtime};
+use leasehold_node::ports::Disk;
+use leasehold_node::{Handle, ReadMode, Role};
+use leasehold_runtime::Runtime;
 use leasehold_tests::driven::{List, Plan};
 use leasehold_tests::simulated::MemoryDisk;
 use std::collections::BTreeMap;
@@ -46,12 +48,12 @@ impl<R: Runtime> Member<R> {
 }
 
 /// Three nodes that reach each other through proxies.
-pub(crate) struct Cluster<R: Runtime> {
+pub(crate) struct Cluster<R: Timed> {
     pub(crate) members: BTreeMap<NodeId, Member<R>>,
     runtime: R,
 }
 
-impl<R: Runtime> Cluster<R> {
+impl<R: Timed> Cluster<R> {
     pub(crate) fn started() -> Cluster<R> {
         let runtime = R::start("slow", 2).expect("a runtime");
         let members = runtime.block_on(async {
@@ -85,7 +87,7 @@ impl<R: Runtime> Cluster<R> {
         });
         let cluster = Cluster { members, runtime };
         for member in cluster.members.values() {
-            let led = member.node.handle().wait_status(|status| status.leader != 0);
+            let led = member.node.handle().wait_status(|status| status.leader.is_some());
             cluster.runtime.block_on(within(&cluster.runtime, led));
         }
         cluster
@@ -99,7 +101,7 @@ impl<R: Runtime> Cluster<R> {
     }
 }
 
-impl<R: Runtime> Drop for Cluster<R> {
+impl<R: Timed> Drop for Cluster<R> {
     fn drop(&mut self) {
         self.runtime.kill();
     }
@@ -214,7 +216,7 @@ pub(crate) fn drivers<R: Timed, D: Disk>(
             handles.insert(node, (handle, memory));
         }
         for (handle, _) in handles.values() {
-            within(runtime, handle.wait_status(|status| status.leader != 0)).await;
+            within(runtime, handle.wait_status(|status| status.leader.is_some())).await;
         }
         handles
     })

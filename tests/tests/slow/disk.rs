@@ -4,7 +4,8 @@ use crate::cluster::{drivers, leader, within};
 use crate::{HOLD, Timed};
 use bytes::Bytes;
 use futures::FutureExt as _;
-use leasehold_driver::{Batch, Disk, ReadMode};
+use leasehold_node::ReadMode;
+use leasehold_node::ports::{Batch, Disk};
 use leasehold_tests::simulated::MemoryDisk;
 use std::io;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ pub(crate) fn slows_writes<R: Timed>() {
     let write = |text: &'static str| leader.write(Bytes::from_static(text.as_bytes()));
     runtime.block_on(async {
         assert_eq!(within(&runtime, write("fast")).await, Ok(1));
-        while leader.lease().try_read(clock.now()).is_none() {
+        while leader.gate().lease().try_read(clock.now()).is_none() {
             runtime.sleep(Duration::from_millis(1)).await;
         }
         let led = leader.status();
@@ -45,7 +46,7 @@ pub(crate) fn slows_writes<R: Timed>() {
                 if let Some(outcome) = write.as_mut().now_or_never() {
                     break outcome;
                 }
-                assert!(leader.lease().try_read(clock.now()).is_some(), "the lease is valid throughout");
+                assert!(leader.gate().lease().try_read(clock.now()).is_some(), "the lease is valid throughout");
                 let grant = within(&runtime, leader.read()).await.expect("a leader reads");
                 assert!(grant.by_lease);
                 reads += 1;

@@ -8,7 +8,7 @@ mod disk;
 mod peers;
 
 use leasehold_clock::{Clock, SystemClock};
-use leasehold_driver::Runtime;
+use leasehold_runtime::Runtime;
 use leasehold_runtime_smol::SmolRuntime;
 use leasehold_runtime_tokio::TokioRuntime;
 use leasehold_tests::simulated::SimulatedRuntime;
@@ -21,11 +21,18 @@ const HOLD: Duration = Duration::from_millis(600);
 /// A runtime and the clock of its time.
 trait Timed: Runtime {
     fn clock(&self) -> Arc<dyn Clock>;
+
+    /// Stops every task where it stands.
+    fn kill(&self);
 }
 
 impl Timed for TokioRuntime {
     fn clock(&self) -> Arc<dyn Clock> {
         Arc::new(SystemClock::new().expect("this machine has clocks"))
+    }
+
+    fn kill(&self) {
+        TokioRuntime::kill(self);
     }
 }
 
@@ -33,11 +40,19 @@ impl Timed for SmolRuntime {
     fn clock(&self) -> Arc<dyn Clock> {
         Arc::new(SystemClock::new().expect("this machine has clocks"))
     }
+
+    fn kill(&self) {
+        SmolRuntime::kill(self);
+    }
 }
 
 impl Timed for SimulatedRuntime {
     fn clock(&self) -> Arc<dyn Clock> {
         SimulatedRuntime::clock(self)
+    }
+
+    fn kill(&self) {
+        SimulatedRuntime::kill(self);
     }
 }
 

@@ -1,15 +1,15 @@
 //! Peers that stop reading, and peers that lie about how much they will send.
 
+use crate::Timed;
 use crate::cluster::{CLUSTER, Cluster, timing};
 use leasehold_core::NodeId;
-use leasehold_driver::Runtime;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 const MIB: usize = 1 << 20;
 
-pub(crate) fn that_stops_reading<R: Runtime>() {
+pub(crate) fn that_stops_reading<R: Timed>() {
     let cluster = Cluster::<R>::started();
     let (leader, followers) = cluster.leader_and_followers();
     let mut client = leader.client();
@@ -31,7 +31,7 @@ pub(crate) fn that_stops_reading<R: Runtime>() {
     assert!(lease > 9 * quorum, "the lease stays warm: {lease} reads by lease, {quorum} by quorum");
 }
 
-pub(crate) fn that_is_hostile<R: Runtime>() {
+pub(crate) fn that_is_hostile<R: Timed>() {
     let cluster = Cluster::<R>::started();
     let (leader, followers) = cluster.leader_and_followers();
     let mut client = leader.client();

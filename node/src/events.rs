@@ -1,0 +1,139 @@
+//! The inputs and outputs of a node.
+
+use crate::group::ReadMode;
+use crate::ports::{Batch, GroupId, StateMachine};
+use crate::snapshot::{Work, WorkResult};
+use crate::status::ReadGrant;
+use crate::wire::Message;
+use bytes::Bytes;
+use leasehold_core::{Index, NodeId};
+use std::fmt;
+
+/// An input of a node.
+pub enum Input<M: StateMachine> {
+    /// A message from a peer.
+    Message {
+        /// The peer, as the link authenticated it.
+        from: NodeId,
+        /// The message.
+        message: Message,
+    },
+    /// A client's request. The reply goes out under `ticket`, exactly once.
+    Request {
+        /// The caller's number for the request.
+        ticket: u64,
+        /// The group it concerns.
+        group: GroupId,
+        /// The request.
+        request: Request,
+    },
+    /// The commits through this number are durable.
+    Committed {
+        /// The number of an [`Output::Commit`].
+        number: u64,
+    },
+    /// Work for another thread is done.
+    WorkDone(WorkResult<M>),
+    /// A message was certainly not sent.
+    NotSent {
+        /// The peer it was for.
+        to: NodeId,
+        /// The message.
+        message: Message,
+    },
+}
+
+/// An output of a node. Carry them out in the order in which they come.
+pub enum Output<M: StateMachine> {
+    /// Sends a message. It may be lost. If it certainly was, say so with [`Input::NotSent`].
+    Send {
+        /// The peer.
+        to: NodeId,
+        /// The message.
+        message: Message,
+    },
+    /// Writes batches to disk, in order, as one synced transaction, after all earlier ones. Report it with
+    /// [`Input::Committed`]; one report for the last of several commits is enough.
+    Commit {
+        /// The number to report; it rises from one to the next.
+        number: u64,
+        /// The batches.
+        batches: Vec<Batch>,
+    },
+    /// Replies to a client.
+    Reply {
+        /// The caller's number for the request.
+        ticket: u64,
+        /// The outcome.
+        outcome: Result<Reply<M::Output>, RequestError>,
+    },
+    /// Work that takes time in proportion to the state. Run it on another thread, and report the result, if it has one, with
+    /// [`Input::WorkDone`].
+    Work(Work<M>),
+}
+
+impl<M: StateMachine> fmt::Debug for Input<M> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Input::Message { from, message } => write!(formatter, "Message {{ from: {from}, {message:?} }}"),
+            Input::Request { ticket, group, request } => {
+                write!(formatter, "Request {{ ticket: {ticket}, group: {group}, {request:?} }}")
+            }
+            Input::Committed { number } => write!(formatter, "Committed {{ number: {number} }}"),
+            Input::WorkDone(result) => write!(formatter, "WorkDone({result:?})"),
+            Input::NotSent { to, message } => write!(formatter, "NotSent {{ to: {to}, {message:?} }}"),
+        }
+    }
+}
+
+impl<M: StateMachine> fmt::Debug for Output<M> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Output::Send { to, message } => write!(formatter, "Send {{ to: {to}, {message:?} }}"),
+            Output::Commit { number, batches } => write!(formatter, "Commit {{ number: {number}, {batches:?} }}"),
+            Output::Reply { ticket, .. } => write!(formatter, "Reply {{ ticket: {ticket}, .. }}"),
+            Output::Work(work) => write!(formatter, "Work({work:?})"),
+        }
+    }
+}
+
+/// A client's request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Executes a command, which must not be empty: an empty entry is how a leader opens its term.
+    Write(Bytes),
+    /// Grants a read of this node's state, in the mode of the group or in a stricter one.
+    Read(ReadMode),
+}
+
+/// The outcome of a request that succeeded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply<O> {
+    /// The command was executed.
+    Written {
+        /// Its index in the log.
+        index: Index,
+        /// Its output.
+        output: O,
+    },
+    /// The state of this node may be read now.
+    Readable(ReadGrant),
+}
+
+/// The reason why a request did not succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// No leader answered in time. The request was not and will not be executed.
+    #[error("no leader answered in time; the request was not executed; try again")]
+    TimedOut,
+    /// Too many requests are pending. The request was not and will not be executed.
+    #[error("too many requests are pending; the request was not executed; send fewer at once")]
+    Busy,
+    /// The node is shutting down. The request was not and will not be executed.
+    #[error("the node is shutting down; the request was not executed; send it to another node")]
+    Stopping,
+    /// The write may have been executed, may be executed later, or never: its leader was lost before it answered.
+    #[error("the outcome of the write is unknown; read before you repeat it")]
+    Uncertain,
+}

@@ -1,0 +1,493 @@
+//! One replicated group on a node: its replica, its state machine, and what waits for either.
+
+use crate::pending::{PendingReads, PendingWrites, RequestKey, WriteOutcome};
+use crate::ports::{Applied, Batch, GroupId, Recovered, State as _, StateMachine};
+use crate::snapshot::{Work, WorkResult};
+use crate::status::{GroupStatistics, ReadGate, ReadGrant, Status};
+use bytes::Bytes;
+use leasehold_core::{Index, Instant, LeaseCell, NodeId, Read, ReadError, Reading};
+use leasehold_raft::wire::{Change, Envelope, Snapshot};
+use leasehold_raft::{
+    CampaignError, Committed, Effect, Output as ReplicaOutput, Persist, PersistentState, Position, ProposeError,
+    Replica, Undelivered,
+};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Changes of records that wait for a write to disk to join, in bytes, before they are written without one.
+const MAX_UNWRITTEN_BYTES: usize = 4 << 20;
+/// An estimate of the memory that one change takes, beyond its command.
+const CHANGE_BYTES: usize = 64;
+
+/// The way in which a group grants reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadMode {
+    /// By the lease while it is valid, otherwise by a quorum round.
+    #[default]
+    Lease,
+    /// Always by a quorum round. The published lease stays empty.
+    Quorum,
+}
+
+/// The options of one group on a node.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct GroupOptions {
+    /// The group.
+    pub group: GroupId,
+    /// The replica's own options.
+    pub replica: leasehold_raft::Options,
+    /// The voters with which the group is founded, the same on every node. They matter only while the disk is new.
+    pub founders: Vec<NodeId>,
+    /// The way in which reads are granted.
+    pub reads: ReadMode,
+    /// The number of log entries beyond which the older half of the log is compacted.
+    pub max_log_entries: usize,
+    /// The number of bytes in the log beyond which its older half is compacted.
+    pub max_log_bytes: u64,
+}
+
+impl GroupOptions {
+    /// Returns options with the default mode of reads and the default limits of the log.
+    pub fn new(group: GroupId, replica: leasehold_raft::Options, founders: Vec<NodeId>) -> GroupOptions {
+        let (max_log_entries, max_log_bytes) = (32_768, 128 << 20);
+        GroupOptions { group, replica, founders, reads: ReadMode::default(), max_log_entries, max_log_bytes }
+    }
+}
+
+/// A group that is about to start. If [`first_batch`](GroupStart::first_batch) returns a batch, it must be durable before the
+/// group is added to a node.
+#[derive(Debug)]
+pub struct GroupStart {
+    pub(crate) options: GroupOptions,
+    recovered: Recovered,
+    state: PersistentState,
+    applied: Applied,
+    longest_hold: Duration,
+}
+
+impl GroupStart {
+    /// Prepares to start a group from what its disk holds.
+    pub fn new(options: GroupOptions, recovered: Recovered) -> GroupStart {
+        let longest_hold = recovered.longest_hold.max(options.replica.config.hold());
+        let (state, applied) = initial_state(&recovered, options.founders.clone());
+        GroupStart { options, recovered, state, applied, longest_hold }
+    }
+
+    /// Returns what must be durable before the first message leaves: the beginning of a new log, and the longest hold that
+    /// an acknowledgement may promise.
+    pub fn first_batch(&self) -> Option<Batch> {
+        let is_new = self.recovered.applied.index == 0;
+        let records_hold = self.longest_hold > self.recovered.longest_hold;
+        (is_new || records_hold).then(|| Batch {
+            group: self.options.group,
+            hard_state: is_new.then_some(self.state.hard_state),
+            reset_log: is_new,
+            applied: is_new.then(|| self.applied.clone()),
+            longest_hold: Some(self.longest_hold),
+            ..Batch::default()
+        })
+    }
+}
+
+/// Returns the replica's state and the applied position that a disk holds.
+fn initial_state(recovered: &Recovered, founders: Vec<NodeId>) -> (PersistentState, Applied) {
+    if recovered.applied.index == 0 {
+        let state = PersistentState::founding(founders);
+        let (index, term) = state.compacted;
+        let membership = state.membership.clone();
+        return (state, Applied { index, term, membership });
+    }
+    let state = PersistentState {
+        hard_state: recovered.hard_state,
+        compacted: recovered.compacted,
+        entries: recovered.entries.clone(),
+        applied: recovered.applied.index,
+        membership: recovered.applied.membership.clone(),
+    };
+    (state, recovered.applied.clone())
+}
+
+/// An output of one group.
+pub(crate) enum GroupOutput<M: StateMachine> {
+    /// Sends an envelope to a peer's replica.
+    Send { to: NodeId, envelope: Envelope },
+    /// Writes a batch. `number` is the replica's, 0 if nothing waits for it.
+    Write { number: u64, batch: Batch },
+    /// A proposed write has its outcome.
+    Decided { request: RequestKey, index: Index, outcome: WriteOutcome<M::Output> },
+    /// A quorum round confirmed a read, which may be answered once `index` is applied.
+    Confirmed { request: RequestKey, index: Index },
+    /// The quorum round of a read will never be confirmed.
+    Aborted { request: RequestKey },
+    /// Work for another thread.
+    Work(Work<M>),
+}
+
+/// The state of one group on this node. Give it inputs, then take [`poll_output`](Group::poll_output) until it returns `None`.
+pub struct Group<M: StateMachine> {
+    options: GroupOptions,
+    replica: Replica,
+    machine: M,
+    applied: Applied,
+    /// The applied position that is on disk.
+    durable_applied: Index,
+    gate: Arc<ReadGate>,
+    /// The hold to record once the longer one of an earlier process has run out.
+    lower_hold_to: Option<Duration>,
+    /// Waits for the next write to disk.
+    unwritten: Batch,
+    unwritten_bytes: usize,
+    flush: bool,
+    writes: PendingWrites,
+    reads: PendingReads,
+    /// The applied index of the snapshot that is being encoded. The log is kept from there on.
+    encoding: Option<Index>,
+    /// Whether a leader's snapshot is being decoded.
+    decoding: bool,
+    /// A decoded snapshot, while its message is handled.
+    decoded: Option<(M::State, Vec<crate::ports::Change>)>,
+    outputs: VecDeque<GroupOutput<M>>,
+    statistics: GroupStatistics,
+}
+
+impl<M: StateMachine> Group<M> {
+    /// Starts a group. It reads the recovered records into `machine`, which may take time.
+    ///
+    /// # Errors
+    /// [`leasehold_raft::Error`], when the recovered state or the options make no replica.
+    pub(crate) fn new(start: GroupStart, mut machine: M, now: Reading) -> Result<Group<M>, leasehold_raft::Error> {
+        let GroupStart { options, recovered, state, applied, longest_hold } = start;
+        let cell = Arc::new(LeaseCell::new());
+        // In quorum mode the cell that the replica publishes to is not the one that readers check.
+        let checked = if options.reads == ReadMode::Lease { cell.clone() } else { Arc::new(LeaseCell::new()) };
+        let gate = Arc::new(ReadGate::new(checked, applied.index));
+        let hold = options.replica.config.hold();
+        let replica = Replica::new(options.replica, state, longest_hold, now, cell)?;
+        drop(machine.replace(M::State::from_records(recovered.records)));
+        Ok(Group {
+            replica,
+            machine,
+            durable_applied: applied.index,
+            applied,
+            gate,
+            lower_hold_to: (longest_hold > hold).then_some(hold),
+            unwritten: Batch { group: options.group, ..Batch::default() },
+            unwritten_bytes: 0,
+            flush: false,
+            writes: PendingWrites::default(),
+            reads: PendingReads::default(),
+            encoding: None,
+            decoding: false,
+            decoded: None,
+            outputs: VecDeque::new(),
+            statistics: GroupStatistics::default(),
+            options,
+        })
+    }
+
+    /// Returns the replica.
+    pub fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
+    /// Returns the state machine.
+    pub fn machine(&self) -> &M {
+        &self.machine
+    }
+
+    /// Returns the position up to which the state machine includes the log.
+    pub fn applied(&self) -> &Applied {
+        &self.applied
+    }
+
+    /// Returns what readers on other threads check before they read the state.
+    pub fn read_gate(&self) -> &Arc<ReadGate> {
+        &self.gate
+    }
+
+    /// Returns this node's view of the group.
+    pub fn status(&self) -> Status {
+        Status {
+            role: self.replica.role(),
+            term: self.replica.term(),
+            leader: self.replica.leader(),
+            commit: self.replica.commit(),
+            applied: self.applied.index,
+            stopped: false,
+        }
+    }
+
+    /// Returns what has been counted.
+    pub fn statistics(&self) -> GroupStatistics {
+        GroupStatistics {
+            replica: *self.replica.statistics(),
+            holder: *self.replica.holder().statistics(),
+            ..self.statistics
+        }
+    }
+
+    pub(crate) fn take_trace(&mut self) -> String {
+        self.replica.take_trace()
+    }
+
+    /// Handles an envelope from a peer's replica. A snapshot that may be installed is decoded on another thread first: its
+    /// message is handled when it comes back.
+    pub(crate) fn handle_envelope(&mut self, now: Reading, from: NodeId, mut envelope: Envelope) {
+        let commit = self.replica.commit();
+        let installs = |message: &leasehold_raft::wire::Message| {
+            message.snapshot.as_ref().is_some_and(|snapshot| snapshot.index > commit)
+        };
+        if envelope.messages.iter().any(installs) {
+            let (snapshots, others) = envelope.messages.drain(..).partition(installs);
+            envelope.messages = others;
+            self.decode(from, snapshots);
+        }
+        self.replica.handle_envelope(now, from, envelope);
+    }
+
+    fn decode(&mut self, from: NodeId, mut snapshots: Vec<leasehold_raft::wire::Message>) {
+        // One at a time. A further one is dropped, as links may: the leader repeats it.
+        if !std::mem::replace(&mut self.decoding, true) {
+            snapshots.truncate(1);
+            let envelope = Envelope { messages: snapshots, ..Envelope::default() };
+            self.outputs.push_back(GroupOutput::Work(Work::Decode { group: self.options.group, from, envelope }));
+        }
+    }
+
+    pub(crate) fn handle_work_result(&mut self, now: Reading, result: WorkResult<M>) {
+        match result {
+            WorkResult::Encoded { snapshot, .. } => {
+                self.encoding = None;
+                self.replica.offer_snapshot(snapshot);
+            }
+            WorkResult::Decoded { from, envelope, state: Some(state), .. } => {
+                self.decoding = false;
+                self.decoded = Some(state);
+                self.replica.handle_envelope(now, from, envelope);
+                self.drain_replica();
+                if let Some((state, _)) = self.decoded.take() {
+                    // The engine did not need it any more.
+                    self.outputs.push_back(GroupOutput::Work(Work::Drop(state)));
+                }
+            }
+            WorkResult::Decoded { from, state: None, .. } => {
+                self.decoding = false;
+                tracing::warn!(peer = from, "sent a snapshot that cannot be read; run the same version on every node");
+            }
+        }
+    }
+
+    /// Learns that the batches through the replica's `number` are durable, and with them the applied position, if given.
+    pub(crate) fn handle_written(&mut self, now: Reading, number: u64, applied: Option<Index>) {
+        self.durable_applied = applied.unwrap_or(self.durable_applied);
+        if number > 0 {
+            self.replica.handle_persisted(now, number);
+        }
+        self.compact();
+    }
+
+    /// Learns that an envelope to this peer was not sent.
+    pub(crate) fn handle_not_sent(&mut self, now: Reading, to: NodeId, envelope: &Envelope) {
+        // What does not replicate the log is repeated anyway.
+        if envelope.is_bulk() {
+            let snapshot = envelope.messages.iter().any(|message| message.snapshot.is_some());
+            let undelivered = if snapshot { Undelivered::Snapshot } else { Undelivered::Append };
+            self.replica.handle_unreachable(now, to, undelivered);
+        }
+    }
+
+    /// Counts a tick if one is due, writes what waits for a write to disk, and looks at the clock.
+    pub(crate) fn handle_timeout(&mut self, now: Reading) {
+        self.replica.handle_timeout(now);
+        if self.lower_hold_to.is_some() && self.replica.grantor().restart_hold_is_over() {
+            self.unwritten.longest_hold = self.lower_hold_to.take();
+        }
+        self.flush = true;
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.replica.poll_timeout().map(|(at, _)| at)
+    }
+
+    pub(crate) fn propose(
+        &mut self,
+        now: Reading,
+        request: RequestKey,
+        command: Bytes,
+    ) -> Result<Position, ProposeError> {
+        let position = self.replica.propose(now, command)?;
+        self.writes.insert(position, request);
+        Ok(position)
+    }
+
+    pub(crate) fn forget_write(&mut self, position: Position) {
+        self.writes.forget(position);
+    }
+
+    /// Returns a grant if the lease is valid at `now`. Otherwise the read waits for a quorum round.
+    pub(crate) fn read(
+        &mut self,
+        now: Reading,
+        request: RequestKey,
+        mode: ReadMode,
+    ) -> Result<Option<ReadGrant>, ReadError> {
+        let read = match (self.options.reads, mode) {
+            (ReadMode::Lease, ReadMode::Lease) => self.replica.read(now)?,
+            _ => Read::Quorum(self.replica.quorum_read(now)?),
+        };
+        match read {
+            Read::Lease(permit) => Ok(Some(ReadGrant { index: permit.index, by_lease: true, as_follower: false })),
+            Read::Quorum(ticket) => {
+                self.reads.push(ticket, self.replica.term(), request);
+                Ok(None)
+            }
+        }
+    }
+
+    pub(crate) fn transfer(&mut self, now: Reading, to: NodeId) {
+        self.replica.transfer(now, to);
+    }
+
+    pub(crate) fn campaign(&mut self, now: Reading) -> Result<(), CampaignError> {
+        self.replica.campaign(now)
+    }
+
+    pub(crate) fn propose_change(&mut self, now: Reading, change: &Change) -> Result<Position, ProposeError> {
+        self.replica.propose_change(now, change)
+    }
+
+    /// Gives up the lease for good. Reads that wait for a quorum round are aborted.
+    pub(crate) fn retire(&mut self, now: Reading) {
+        self.replica.retire(now);
+    }
+
+    /// Writes everything that waits for a write, with the next outputs.
+    pub(crate) fn flush(&mut self) {
+        self.flush = true;
+    }
+
+    /// Returns the next output; `None` when there is none left.
+    pub(crate) fn poll_output(&mut self) -> Option<GroupOutput<M>> {
+        if self.outputs.is_empty() {
+            self.drain_replica();
+            let idle = Batch { group: self.options.group, ..Batch::default() };
+            if (std::mem::take(&mut self.flush) && self.unwritten != idle) || self.unwritten_bytes > MAX_UNWRITTEN_BYTES
+            {
+                self.write(0);
+            }
+        }
+        self.outputs.pop_front()
+    }
+
+    /// Does everything the replica wants done.
+    fn drain_replica(&mut self) {
+        while let Some(output) = self.replica.poll_output() {
+            match output {
+                ReplicaOutput::Send { to, envelope } => self.outputs.push_back(GroupOutput::Send { to, envelope }),
+                ReplicaOutput::Persist(persist) => self.persist(persist),
+                ReplicaOutput::Apply(committed) => self.apply(committed),
+                ReplicaOutput::ReadsConfirmed { through } => {
+                    while let Some((index, request)) = self.reads.next_confirmed(through, self.replica.term()) {
+                        self.statistics.quorum_reads_confirmed += 1;
+                        self.outputs.push_back(GroupOutput::Confirmed { request, index });
+                    }
+                }
+                ReplicaOutput::ReadsAborted { through } => {
+                    while let Some(request) = self.reads.next_aborted(through) {
+                        self.statistics.quorum_reads_aborted += 1;
+                        self.outputs.push_back(GroupOutput::Aborted { request });
+                    }
+                }
+                ReplicaOutput::SnapshotWanted => self.encode(),
+            }
+        }
+    }
+
+    fn persist(&mut self, persist: Persist) {
+        let Persist { number, must_sync, hard_state, snapshot, entries } = persist;
+        self.unwritten.hard_state = Some(hard_state);
+        if let Some(snapshot) = snapshot {
+            self.install(snapshot);
+        }
+        self.unwritten.entries = entries;
+        if must_sync {
+            self.write(number);
+        }
+    }
+
+    /// Replaces the state and the log by a leader's snapshot.
+    fn install(&mut self, snapshot: Snapshot) {
+        let (state, changes) =
+            self.decoded.take().expect("the engine installs only a snapshot that was decoded before");
+        tracing::info!(index = snapshot.index, records = changes.len() - 1, "installed the leader's snapshot");
+        self.applied = Applied { index: snapshot.index, term: snapshot.term, membership: snapshot.membership };
+        self.unwritten.reset_log = true;
+        self.unwritten.compact_through = None;
+        self.unwritten.changes = changes;
+        self.unwritten.applied = Some(self.applied.clone());
+        let former = self.machine.replace(state);
+        self.outputs.push_back(GroupOutput::Work(Work::Drop(former)));
+        for request in self.writes.covered_by_snapshot(snapshot.index) {
+            let outcome = WriteOutcome::Unknown;
+            self.outputs.push_back(GroupOutput::Decided { request, index: snapshot.index, outcome });
+        }
+        self.gate.publish_applied(self.applied.index);
+    }
+
+    fn apply(&mut self, committed: Vec<Committed>) {
+        for Committed { position, effect } in committed {
+            let before = self.unwritten.changes.len();
+            let output = match effect {
+                Effect::Command(command) => {
+                    self.unwritten_bytes += command.len();
+                    Some(self.machine.apply(position.index, &command, &mut self.unwritten.changes))
+                }
+                Effect::Nothing => None,
+                Effect::Membership(membership) => {
+                    self.applied.membership = membership;
+                    None
+                }
+            };
+            self.unwritten_bytes += CHANGE_BYTES * (self.unwritten.changes.len() - before);
+            self.applied.index = position.index;
+            self.applied.term = position.term;
+            // Readers may see the effect before its writer is answered, never the reverse.
+            self.gate.publish_applied(position.index);
+            for (request, outcome) in self.writes.applied(position, output) {
+                self.statistics.writes_displaced += u64::from(matches!(outcome, WriteOutcome::Displaced));
+                self.outputs.push_back(GroupOutput::Decided { request, index: position.index, outcome });
+            }
+        }
+        self.unwritten.applied = Some(self.applied.clone());
+    }
+
+    /// Has a snapshot encoded for followers, unless one is being encoded.
+    fn encode(&mut self) {
+        if self.encoding.is_none() {
+            self.encoding = Some(self.applied.index);
+            let (applied, state) = (self.applied.clone(), self.machine.state());
+            self.outputs.push_back(GroupOutput::Work(Work::Encode { group: self.options.group, applied, state }));
+        }
+    }
+
+    /// Sends everything unwritten to the disk.
+    fn write(&mut self, number: u64) {
+        let empty = Batch { group: self.options.group, ..Batch::default() };
+        let batch = std::mem::replace(&mut self.unwritten, empty);
+        self.unwritten_bytes = 0;
+        self.outputs.push_back(GroupOutput::Write { number, batch });
+    }
+
+    /// Compacts the older half of a log that has grown long, as far as its effects are on disk.
+    fn compact(&mut self) {
+        let GroupOptions { max_log_entries, max_log_bytes, .. } = self.options;
+        let Some(index) = self.replica.compactable(max_log_entries, max_log_bytes) else { return };
+        // A snapshot that is older than the log's beginning could not be used.
+        let index = index.min(self.durable_applied).min(self.encoding.unwrap_or(Index::MAX));
+        if let Some(term) = self.replica.compact(index) {
+            self.unwritten.compact_through = Some((index, term));
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The rest of a process talks to a running node through a handle, and peers through an inbox.
+
+use crate::events::{Reply, Request, RequestError};
+use crate::group::ReadMode;
+use crate::ports::{Lane, Receive, Rejected, StateMachine};
+use crate::status::{GroupStatistics, ReadGate, ReadGrant, RouterStatistics, Status};
+use crate::wire::Message;
+use async_channel::{Receiver, Sender};
+use async_trait::async_trait;
+use bytes::Bytes;
+use event_listener::Event;
+use futures::channel::oneshot;
+use leasehold_core::NodeId;
+use parking_lot::Mutex;
+use std::fmt;
+use std::sync::Arc;
+
+/// The largest number of inputs that wait for the node. Senders of more wait.
+const MAX_INBOX: usize = 4_096;
+
+/// The sender of a reply to one request.
+pub(crate) type Answer<M> = oneshot::Sender<Result<Reply<<M as StateMachine>::Output>, RequestError>>;
+
+/// An input on its way to the node's task.
+pub(crate) enum Command<M: StateMachine> {
+    Message { from: NodeId, message: Message },
+    Request { request: Request, answer: Answer<M> },
+    Transfer { to: NodeId },
+    Stop,
+}
+
+/// Returns the two ends of a node's queue of inputs: links deliver to the inbox, and the node takes from the mailbox. Links can
+/// be started before the node.
+pub fn inbox<M: StateMachine>() -> (Inbox<M>, Mailbox<M>) {
+    let (sender, receiver) = async_channel::bounded(MAX_INBOX);
+    (Inbox { sender: sender.clone() }, Mailbox { sender, receiver })
+}
+
+/// The receiver of what peers send. Clones share it.
+pub struct Inbox<M: StateMachine> {
+    sender: Sender<Command<M>>,
+}
+
+/// The node's end of an [`Inbox`].
+pub struct Mailbox<M: StateMachine> {
+    pub(crate) sender: Sender<Command<M>>,
+    pub(crate) receiver: Receiver<Command<M>>,
+}
+
+impl<M: StateMachine> Clone for Inbox<M> {
+    fn clone(&self) -> Self {
+        Inbox { sender: self.sender.clone() }
+    }
+}
+
+impl<M: StateMachine> fmt::Debug for Inbox<M> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Inbox").finish_non_exhaustive()
+    }
+}
+
+impl<M: StateMachine> fmt::Debug for Mailbox<M> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Mailbox").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl<M: StateMachine> Receive for Inbox<M> {
+    async fn receive(&self, from: NodeId, _: Lane, payload: &[u8]) -> Result<(), Rejected> {
+        let message = Message::decode(payload)?;
+        // A node that has stopped needs no messages.
+        let _ = self.sender.send(Command::Message { from, message }).await;
+        Ok(())
+    }
+}
+
+/// Counts of a group and of its node's router since the node started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Statistics {
+    /// Counts of the group.
+    pub group: GroupStatistics,
+    /// Counts of the router.
+    pub router: RouterStatistics,
+}
+
+/// What a node's task publishes for every thread.
+pub(crate) struct Shared {
+    pub(crate) gate: Arc<ReadGate>,
+    pub(crate) status: Mutex<Status>,
+    pub(crate) status_changed: Event,
+    pub(crate) statistics: Mutex<Statistics>,
+}
+
+impl Shared {
+    pub(crate) fn new(gate: Arc<ReadGate>) -> Shared {
+        Shared { gate, status: Mutex::default(), status_changed: Event::new(), statistics: Mutex::default() }
+    }
+}
+
+/// A handle to a group on a running node. Clones share it. Every future here may be dropped at any await: a request that was
+/// accepted is executed all the same, only its reply is lost.
+pub struct Handle<M: StateMachine> {
+    pub(crate) inbox: Sender<Command<M>>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl<M: StateMachine> Clone for Handle<M> {
+    fn clone(&self) -> Self {
+        Self { inbox: self.inbox.clone(), shared: self.shared.clone() }
+    }
+}
+
+impl<M: StateMachine> fmt::Debug for Handle<M> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Handle").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+impl<M: StateMachine> Handle<M> {
+    /// Returns the published lease and applied index. A read that finds [`ReadGate::try_read`] open needs no other call.
+    pub fn gate(&self) -> &ReadGate {
+        &self.shared.gate
+    }
+
+    /// Returns this node's view of its group.
+    pub fn status(&self) -> Status {
+        let mut status = *self.shared.status.lock();
+        status.applied = self.shared.gate.applied();
+        status
+    }
+
+    /// Returns what has been counted, as of the last time the node's timer fired: half a heartbeat ago at most.
+    pub fn statistics(&self) -> Statistics {
+        *self.shared.statistics.lock()
+    }
+
+    /// Waits until `condition` holds of the status, and returns that status. It is checked when the role, the term or the leader
+    /// changes, and when the node stops.
+    pub async fn wait_status(&self, mut condition: impl FnMut(&Status) -> bool) -> Status {
+        loop {
+            let changed = self.shared.status_changed.listen();
+            let status = self.status();
+            if condition(&status) {
+                return status;
+            }
+            changed.await;
+        }
+    }
+
+    /// Executes a command, wherever the leader is, and returns its output.
+    ///
+    /// # Panics
+    /// When `command` is empty: an empty entry is how a leader opens its term.
+    ///
+    /// # Errors
+    /// [`RequestError`]; only after [`RequestError::Uncertain`] may the command have been executed, or be executed later.
+    pub async fn write(&self, command: Bytes) -> Result<M::Output, RequestError> {
+        assert!(!command.is_empty(), "an empty command cannot be told from a leader's own entry");
+        match self.request(Request::Write(command), RequestError::Uncertain).await? {
+            Reply::Written { output, .. } => Ok(output),
+            Reply::Readable(_) => unreachable!("a write is answered as a write"),
+        }
+    }
+
+    /// Waits until the state of this node may be read: under the lease, after a quorum round, or at an index that the leader
+    /// granted.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn read(&self) -> Result<ReadGrant, RequestError> {
+        match self.request(Request::Read(ReadMode::Lease), RequestError::Stopping).await? {
+            Reply::Readable(grant) => Ok(grant),
+            Reply::Written { .. } => unreachable!("a read is answered as a read"),
+        }
+    }
+
+    /// Sends a request. A node that is killed with the request in hand answers nothing: that is `lost`.
+    async fn request(&self, request: Request, lost: RequestError) -> Result<Reply<M::Output>, RequestError> {
+        let (answer, outcome) = oneshot::channel();
+        if self.inbox.send(Command::Request { request, answer }).await.is_err() {
+            return Err(RequestError::Stopping);
+        }
+        outcome.await.unwrap_or(Err(lost))
+    }
+
+    /// Starts to hand leadership to `to`, if this node leads.
+    pub async fn transfer(&self, to: NodeId) {
+        let _ = self.inbox.send(Command::Transfer { to }).await;
+    }
+
+    /// Stops the node: it takes no more requests, waits until every pending one has its outcome and everything is on disk, and
+    /// ends.
+    pub async fn stop(&self) {
+        let _ = self.inbox.send(Command::Stop).await;
+        self.wait_status(|status| status.stopped).await;
+    }
+}

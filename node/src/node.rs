@@ -1,0 +1,386 @@
+//! A node: its groups, its router and its disk, as one synchronous machine.
+
+use crate::events::{Input, Output, RequestError};
+use crate::group::{Group, GroupOutput, GroupStart};
+use crate::ports::{Batch, GroupId, StateMachine};
+use crate::router::{Context, Router};
+use crate::snapshot::WorkResult;
+use crate::status::{RouterStatistics, Status};
+use crate::wire::{Body, Message};
+use leasehold_core::{Index, Instant, NodeId, Reading, Term};
+use leasehold_raft::wire::Change;
+use leasehold_raft::{CampaignError, Position, ProposeError};
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::time::Duration;
+
+/// The options of a node.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct NodeOptions {
+    /// This node's number.
+    pub node: NodeId,
+    /// A number drawn at random by this process. It makes request ids unique across restarts.
+    pub boot: u64,
+    /// How long a client's request may wait before it fails.
+    pub request_timeout: Duration,
+}
+
+impl NodeOptions {
+    /// Returns options with the default [`REQUEST_TIMEOUT`](crate::REQUEST_TIMEOUT).
+    pub fn new(node: NodeId, boot: u64) -> NodeOptions {
+        NodeOptions { node, boot, request_timeout: crate::REQUEST_TIMEOUT }
+    }
+}
+
+/// A commit that is not yet durable: for each batch its group, the replica's number and the applied position in it.
+struct InFlight {
+    number: u64,
+    parts: Vec<(GroupId, u64, Option<Index>)>,
+}
+
+/// A node: replicated groups that share links, a disk and a timer, and the routing of requests to them. It performs no I/O,
+/// reads no clock and starts no thread.
+///
+/// How to drive it: give it one input or several, each with a reading sampled after that input arrived; call
+/// [`handle_timeout`](Node::handle_timeout) when it is due; then take [`poll_output`](Node::poll_output) until it returns
+/// `None`, and carry out each output.
+///
+/// * *Inputs* are [`handle`](Node::handle), [`handle_timeout`](Node::handle_timeout), and the commands
+///   [`transfer`](Node::transfer), [`campaign`](Node::campaign), [`propose_change`](Node::propose_change) and
+///   [`stop`](Node::stop).
+/// * *Outputs* are [`poll_output`](Node::poll_output) and [`poll_timeout`](Node::poll_timeout).
+///
+/// Reads under the lease need not pass through it: see [`ReadGate`](crate::ReadGate).
+pub struct Node<M: StateMachine> {
+    groups: BTreeMap<GroupId, Group<M>>,
+    /// The groups' numbers, in order.
+    ids: Vec<GroupId>,
+    /// The leader and term of each group that the router has acted on, and the applied index.
+    seen: BTreeMap<GroupId, (Option<NodeId>, Term, Index)>,
+    router: Router,
+    outputs: VecDeque<Output<M>>,
+    /// Batches of the commit that is being gathered.
+    batches: Vec<Batch>,
+    parts: Vec<(GroupId, u64, Option<Index>)>,
+    next_commit: u64,
+    in_flight: VecDeque<InFlight>,
+    /// The reading of the last input.
+    now: Reading,
+    stopping: bool,
+}
+
+impl<M: StateMachine> fmt::Debug for Node<M> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Node").field("seen", &self.seen).field("router", &self.router).finish_non_exhaustive()
+    }
+}
+
+impl<M: StateMachine> Node<M> {
+    /// Returns a node without groups.
+    pub fn new(options: NodeOptions) -> Node<M> {
+        let NodeOptions { node, boot, request_timeout } = options;
+        Node {
+            groups: BTreeMap::new(),
+            ids: Vec::new(),
+            seen: BTreeMap::new(),
+            router: Router::new(node, boot, request_timeout),
+            outputs: VecDeque::new(),
+            batches: Vec::new(),
+            parts: Vec::new(),
+            next_commit: 1,
+            in_flight: VecDeque::new(),
+            now: None,
+            stopping: false,
+        }
+    }
+
+    /// Adds a group whose [`first_batch`](GroupStart::first_batch) is durable. Reading the recovered state into `machine` may
+    /// take time.
+    ///
+    /// # Errors
+    /// [`leasehold_raft::Error`], when the recovered state or the options make no replica.
+    pub fn add_group(&mut self, now: Reading, start: GroupStart, machine: M) -> Result<(), leasehold_raft::Error> {
+        let id = start.options.group;
+        let group = Group::new(start, machine, now)?;
+        self.seen.insert(id, (group.replica().leader(), group.replica().term(), group.applied().index));
+        self.groups.insert(id, group);
+        self.ids = self.groups.keys().copied().collect();
+        Ok(())
+    }
+
+    /// Returns a group of this node.
+    pub fn group(&self, group: GroupId) -> Option<&Group<M>> {
+        self.groups.get(&group)
+    }
+
+    /// Returns this node's view of a group.
+    pub fn status(&self, group: GroupId) -> Option<Status> {
+        self.groups.get(&group).map(Group::status)
+    }
+
+    /// Returns the counts of the router.
+    pub fn router_statistics(&self) -> RouterStatistics {
+        self.router.statistics()
+    }
+
+    /// Returns the number of requests that have no outcome yet.
+    pub fn pending_requests(&self) -> usize {
+        self.router.pending()
+    }
+
+    /// Returns the lines of a group's lease trace since the last call, if its replica records one.
+    pub fn take_trace(&mut self, group: GroupId) -> String {
+        self.groups.get_mut(&group).map(Group::take_trace).unwrap_or_default()
+    }
+
+    /// Handles an input. `now` was sampled after it arrived.
+    pub fn handle(&mut self, now: Reading, input: Input<M>) {
+        self.now = now;
+        match input {
+            Input::Message { from, message } => self.handle_message(now, from, message),
+            Input::Request { ticket, group, request } => {
+                let (router, mut context) = self.router();
+                router.submit(&mut context, ticket, group, request);
+            }
+            Input::Committed { number } => self.handle_committed(now, number),
+            Input::WorkDone(result) => {
+                let (WorkResult::Encoded { group, .. } | WorkResult::Decoded { group, .. }) = &result;
+                if let Some(group) = self.groups.get_mut(group) {
+                    group.handle_work_result(now, result);
+                }
+            }
+            Input::NotSent { to, message: Message { group, body } } => match body {
+                Body::Raft(envelope) => {
+                    if let Some(group) = self.groups.get_mut(&group) {
+                        group.handle_not_sent(now, to, &envelope);
+                    }
+                }
+                Body::Request { id, .. } => {
+                    let (router, mut context) = self.router();
+                    router.handle_not_sent(&mut context, group, id);
+                }
+                // The node that asked has a deadline.
+                Body::Answer { .. } => {}
+            },
+        }
+    }
+
+    fn handle_message(&mut self, now: Reading, from: NodeId, message: Message) {
+        let Message { group: id, body } = message;
+        let Some(group) = self.groups.get_mut(&id) else {
+            tracing::debug!(from, group = id, "dropping message for unknown group");
+            return;
+        };
+        match body {
+            Body::Raft(envelope) => group.handle_envelope(now, from, envelope),
+            Body::Request { id: request_id, request } => {
+                let (router, mut context) = self.router();
+                router.handle_peer_request(&mut context, from, id, request_id, request);
+            }
+            Body::Answer { id: request_id, answer } => {
+                let (router, mut context) = self.router();
+                router.handle_answer(&mut context, from, id, request_id, answer);
+            }
+        }
+    }
+
+    fn handle_committed(&mut self, now: Reading, number: u64) {
+        while let Some(commit) = self.in_flight.pop_front_if(|commit| commit.number <= number) {
+            for (id, replica_number, applied) in commit.parts {
+                if let Some(group) = self.groups.get_mut(&id) {
+                    group.handle_written(now, replica_number, applied);
+                }
+            }
+        }
+    }
+
+    /// Returns true if [`poll_timeout`](Node::poll_timeout) is due at `now`. A node that is never idle must look at its deadlines
+    /// too, so ask this on every turn and not only when the timer fired.
+    pub fn timeout_is_due(&self, now: Reading) -> bool {
+        now.zip(self.poll_timeout()).is_some_and(|(now, at)| !at.is_surely_after(now))
+    }
+
+    /// Does what is due. Call it whenever the timer fires, due or not: a leader that no message reaches would otherwise not
+    /// learn that its clock went back until the clock shows again what it had shown before, and readers would trust its lease
+    /// that long.
+    pub fn handle_timeout(&mut self, now: Reading) {
+        self.now = now;
+        for group in self.groups.values_mut() {
+            group.handle_timeout(now);
+        }
+        let (router, mut context) = self.router();
+        router.handle_timeout(&mut context);
+    }
+
+    /// Returns when to call [`handle_timeout`](Node::handle_timeout). `None` while that is unknown because the clock gave no
+    /// reading: then call it after [`tick`](Node::tick).
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let mut earliest = self.router.poll_timeout();
+        for group in self.groups.values() {
+            let at = group.poll_timeout()?;
+            earliest = Some(earliest.filter(|earliest| earliest.awake_nanos() <= at.awake_nanos()).unwrap_or(at));
+        }
+        earliest
+    }
+
+    /// Returns the longest time between two calls of [`handle_timeout`](Node::handle_timeout): half a heartbeat.
+    pub fn tick(&self) -> Duration {
+        self.groups.values().map(|group| group.replica().tick()).min().unwrap_or(Duration::from_millis(50))
+    }
+
+    /// Returns how long to let the timer sleep from `now`: until the next timeout, and no longer than a tick.
+    pub fn until_timeout(&self, now: Reading) -> Duration {
+        let longest = self.tick();
+        let until = |(now, at): (Instant, Instant)| at.elapsed_since(now).at_least.min(longest);
+        now.zip(self.poll_timeout()).map_or(longest, until)
+    }
+
+    /// Starts to hand leadership of a group to `to`, if this node leads it.
+    pub fn transfer(&mut self, now: Reading, group: GroupId, to: NodeId) {
+        self.now = now;
+        if let Some(group) = self.groups.get_mut(&group) {
+            group.transfer(now, to);
+        }
+    }
+
+    /// Campaigns for the leadership of a group now, if the hold allows it.
+    ///
+    /// # Errors
+    /// [`CampaignError`]. A group that is not on this node has no voter here.
+    pub fn campaign(&mut self, now: Reading, group: GroupId) -> Result<(), CampaignError> {
+        self.now = now;
+        self.groups.get_mut(&group).map_or(Err(CampaignError::NotVoter), |group| group.campaign(now))
+    }
+
+    /// Proposes a change of a group's configuration.
+    ///
+    /// # Errors
+    /// [`ProposeError`]: it was not taken.
+    pub fn propose_change(&mut self, now: Reading, group: GroupId, change: &Change) -> Result<Position, ProposeError> {
+        self.now = now;
+        self.groups.get_mut(&group).map_or(Err(ProposeError::NotLeader), |group| group.propose_change(now, change))
+    }
+
+    /// Stops: gives up every lease, takes no more requests, and fails those that were certainly not executed. The node goes on
+    /// until [`is_stopped`](Node::is_stopped), so that what it proposed can still be committed.
+    pub fn stop(&mut self, now: Reading) {
+        self.now = now;
+        self.stopping = true;
+        let (router, mut context) = self.router();
+        router.stop(&mut context);
+        for group in self.groups.values_mut() {
+            group.retire(now);
+        }
+    }
+
+    /// Returns true once the node was stopped and every request has its outcome. What is left to write comes with
+    /// [`flush`](Node::flush).
+    pub fn is_stopped(&self) -> bool {
+        self.stopping && self.router.pending() == 0
+    }
+
+    /// Has everything that waits for a write to disk written with the next outputs.
+    pub fn flush(&mut self) {
+        self.groups.values_mut().for_each(Group::flush);
+    }
+
+    /// Ends the node where it stands: revokes every lease, and returns the tickets of the requests that still wait, each with its
+    /// error.
+    pub fn abandon(&mut self) -> Vec<(u64, RequestError)> {
+        for group in self.groups.values_mut() {
+            group.retire(None);
+        }
+        self.router.abandon()
+    }
+
+    /// Returns the next output; `None` when there is none left.
+    pub fn poll_output(&mut self) -> Option<Output<M>> {
+        loop {
+            if let Some(output) = self.outputs.pop_front() {
+                return Some(output);
+            }
+            if !self.drain_groups() && !self.notice_changes() {
+                break;
+            }
+        }
+        self.commit()
+    }
+
+    /// Takes every group's outputs. Returns false if there was none.
+    fn drain_groups(&mut self) -> bool {
+        let mut drained = false;
+        let ids = std::mem::take(&mut self.ids);
+        for id in &ids {
+            while let Some(output) = self.groups.get_mut(id).and_then(Group::poll_output) {
+                drained = true;
+                self.take_group_output(*id, output);
+            }
+        }
+        self.ids = ids;
+        drained
+    }
+
+    fn take_group_output(&mut self, id: GroupId, output: GroupOutput<M>) {
+        match output {
+            GroupOutput::Send { to, envelope } => {
+                let message = Message { group: id, body: Body::Raft(envelope) };
+                self.outputs.push_back(Output::Send { to, message });
+            }
+            GroupOutput::Write { number, batch } => {
+                self.parts.push((id, number, batch.applied.as_ref().map(|applied| applied.index)));
+                self.batches.push(batch);
+            }
+            GroupOutput::Work(work) => self.outputs.push_back(Output::Work(work)),
+            GroupOutput::Decided { request, index, outcome } => {
+                let (router, mut context) = self.router();
+                router.decided(&mut context, request, index, outcome);
+            }
+            GroupOutput::Confirmed { request, index } => {
+                let (router, mut context) = self.router();
+                router.confirmed(&mut context, request, index);
+            }
+            GroupOutput::Aborted { request } => {
+                let (router, mut context) = self.router();
+                router.aborted(&mut context, request);
+            }
+        }
+    }
+
+    /// Lets the router act on new leaders and on what was applied. Returns false if there was nothing new.
+    fn notice_changes(&mut self) -> bool {
+        let mut noticed = false;
+        let ids = std::mem::take(&mut self.ids);
+        for id in ids.iter().copied() {
+            let group = &self.groups[&id];
+            let (leader, term, applied) = (group.replica().leader(), group.replica().term(), group.applied().index);
+            let seen = self.seen.insert(id, (leader, term, applied));
+            let (router, mut context) = self.router();
+            if seen.is_none_or(|(.., before)| before != applied) {
+                router.applied(&mut context, id, applied);
+                noticed = true;
+            }
+            if seen.is_none_or(|(known, of, _)| (known, of) != (leader, term)) {
+                router.leader_changed(&mut context, id);
+                noticed = true;
+            }
+        }
+        self.ids = ids;
+        noticed
+    }
+
+    fn commit(&mut self) -> Option<Output<M>> {
+        if self.batches.is_empty() {
+            return None;
+        }
+        let number = self.next_commit;
+        self.next_commit += 1;
+        self.in_flight.push_back(InFlight { number, parts: std::mem::take(&mut self.parts) });
+        Some(Output::Commit { number, batches: std::mem::take(&mut self.batches) })
+    }
+
+    fn router(&mut self) -> (&mut Router, Context<'_, M>) {
+        let context = Context { now: self.now, groups: &mut self.groups, outputs: &mut self.outputs };
+        (&mut self.router, context)
+    }
+}

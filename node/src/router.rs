@@ -1,0 +1,602 @@
+//! Routing: where a request is executed, and what becomes of it.
+//!
+//! A read is answered under the lease, after a quorum round, or on a follower from its own state at an index that the leader
+//! grants. A write is proposed here or forwarded to the leader. A request that was certainly not executed is tried again until
+//! its deadline; one that may have been executed never is. Deadlines are judged by readings.
+
+use crate::dedup::Seen;
+use crate::events::{Output, Reply, Request, RequestError};
+use crate::group::{Group, ReadMode};
+use crate::pending::{RequestKey, WriteOutcome};
+use crate::ports::{GroupId, StateMachine};
+use crate::status::{ReadGrant, RouterStatistics};
+use crate::wire::{Body, Message, PeerAnswer, PeerRequest, RequestId};
+use leasehold_core::{Index, Instant, NodeId, Reading};
+use leasehold_raft::{Position, ProposeError};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+/// How long a request waits for a leader and its outcome, unless the options say otherwise.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a forwarded write waits for its answer after another node became leader. The former leader, if it lives, learns that
+/// it was deposed and says so.
+const LATE_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long to wait for the answer to a request for a read index before its reads try again.
+const READ_INDEX_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a request that was not executed waits for another leader before it is tried again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
+/// The largest number of clients' requests that may be pending.
+const MAX_REQUESTS: usize = 65_536;
+/// The largest number of peers' requests that may be pending, and the bytes of their commands together.
+const MAX_PEER_REQUESTS: usize = 4096;
+const MAX_PEER_BYTES: usize = 256 << 20;
+
+/// The sender of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// A client of this node, by the ticket under which the reply goes out.
+    Client { ticket: u64 },
+    /// Another node.
+    Peer { node: NodeId, id: RequestId, bytes: usize },
+}
+
+/// The progress of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// No leader is known, or the last attempt was certainly not executed. It is tried again.
+    Waiting,
+    /// Proposed here: it may be executed.
+    Proposed(Position),
+    /// Waits for a quorum round.
+    AwaitsRound,
+    /// Waits for a read index from the leader.
+    AwaitsReadIndex,
+    /// Granted at this index, which is not applied yet.
+    AwaitsApply(ReadGrant),
+    /// Sent to the leader: it may be executed. `deposed_since` is set when another node was seen to lead.
+    Forwarded { attempt: u64, leader: NodeId, deposed: bool, deposed_since: Reading },
+}
+
+impl State {
+    /// Returns true if the request may have been executed, or may still be.
+    fn may_execute(self) -> bool {
+        matches!(self, State::Proposed(_) | State::Forwarded { .. })
+    }
+}
+
+#[derive(Debug)]
+struct Pending {
+    origin: Origin,
+    group: GroupId,
+    request: Request,
+    /// The first reading at or after its arrival.
+    since: Reading,
+    state: State,
+}
+
+/// Reads of a follower that wait for an index from the leader. Those that arrive while one request is out share the next: each
+/// request leaves after every read it is for has arrived.
+#[derive(Debug, Default)]
+struct ReadIndexes {
+    asked: Option<Asked>,
+    gathering: Vec<RequestKey>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    attempt: u64,
+    leader: NodeId,
+    since: Reading,
+    requests: Vec<RequestKey>,
+}
+
+/// What the router acts on: the groups, and where its outputs go.
+pub(crate) struct Context<'a, M: StateMachine> {
+    pub(crate) now: Reading,
+    pub(crate) groups: &'a mut BTreeMap<GroupId, Group<M>>,
+    pub(crate) outputs: &'a mut VecDeque<Output<M>>,
+}
+
+/// Routes the requests of clients and peers for every group of a node.
+#[derive(Debug)]
+pub(crate) struct Router {
+    node: NodeId,
+    boot: u64,
+    timeout: Duration,
+    requests: BTreeMap<RequestKey, Pending>,
+    next_key: RequestKey,
+    next_attempt: u64,
+    /// Forwarded writes by attempt.
+    attempts: BTreeMap<u64, RequestKey>,
+    /// Requests in [`State::Waiting`], and when they are tried again.
+    waiting: Vec<RequestKey>,
+    retry_at: Reading,
+    read_indexes: BTreeMap<GroupId, ReadIndexes>,
+    /// Reads in [`State::AwaitsApply`].
+    awaiting_apply: BTreeSet<(GroupId, Index, RequestKey)>,
+    seen: Seen,
+    peer_requests: usize,
+    peer_bytes: usize,
+    stopping: bool,
+    statistics: RouterStatistics,
+}
+
+impl Router {
+    /// Returns a router. `boot` is a number that this process drew at random.
+    pub(crate) fn new(node: NodeId, boot: u64, timeout: Duration) -> Router {
+        Router {
+            node,
+            boot,
+            timeout,
+            requests: BTreeMap::new(),
+            next_key: 1,
+            next_attempt: 1,
+            attempts: BTreeMap::new(),
+            waiting: Vec::new(),
+            retry_at: None,
+            read_indexes: BTreeMap::new(),
+            awaiting_apply: BTreeSet::new(),
+            seen: Seen::default(),
+            peer_requests: 0,
+            peer_bytes: 0,
+            stopping: false,
+            statistics: RouterStatistics::default(),
+        }
+    }
+
+    pub(crate) fn statistics(&self) -> RouterStatistics {
+        self.statistics
+    }
+
+    /// Returns the number of requests that are pending.
+    pub(crate) fn pending(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Takes a client's request. Its reply goes out under `ticket`, exactly once.
+    pub(crate) fn submit<M: StateMachine>(
+        &mut self,
+        context: &mut Context<'_, M>,
+        ticket: u64,
+        group: GroupId,
+        request: Request,
+    ) {
+        let refused = if self.stopping {
+            Some(RequestError::Stopping)
+        } else if self.requests.len() - self.peer_requests >= MAX_REQUESTS {
+            Some(RequestError::Busy)
+        } else {
+            None
+        };
+        match refused {
+            Some(error) => context.outputs.push_back(Output::Reply { ticket, outcome: Err(error) }),
+            None => {
+                let key = self.insert(context.now, Origin::Client { ticket }, group, request);
+                self.attempt(context, key);
+            }
+        }
+    }
+
+    fn insert(&mut self, since: Reading, origin: Origin, group: GroupId, request: Request) -> RequestKey {
+        let key = self.next_key;
+        self.next_key += 1;
+        self.requests.insert(key, Pending { origin, group, request, since, state: State::Waiting });
+        key
+    }
+
+    /// Takes a peer's request. It is executed here or not at all: a node forwards only its own clients' requests.
+    pub(crate) fn handle_peer_request<M: StateMachine>(
+        &mut self,
+        context: &mut Context<'_, M>,
+        from: NodeId,
+        group: GroupId,
+        id: RequestId,
+        request: PeerRequest,
+    ) {
+        let (request, bytes) = match request {
+            PeerRequest::ReadIndex => (Request::Read(ReadMode::Lease), 0),
+            PeerRequest::Propose(command) if command.is_empty() => return,
+            PeerRequest::Propose(command) => {
+                if !self.seen.first_time(id) {
+                    // The first execution answers.
+                    self.statistics.requests_repeated += 1;
+                    return;
+                }
+                let bytes = command.len();
+                (Request::Write(command), bytes)
+            }
+        };
+        let alone = self.peer_requests == 0;
+        if self.stopping {
+            return Self::answer(context, from, group, id, PeerAnswer::NotExecuted);
+        }
+        if self.peer_requests >= MAX_PEER_REQUESTS || (!alone && self.peer_bytes + bytes > MAX_PEER_BYTES) {
+            self.statistics.requests_refused += 1;
+            return Self::answer(context, from, group, id, PeerAnswer::Busy);
+        }
+        self.peer_requests += 1;
+        self.peer_bytes += bytes;
+        let key = self.insert(context.now, Origin::Peer { node: from, id, bytes }, group, request);
+        self.attempt(context, key);
+    }
+
+    fn answer<M: StateMachine>(
+        context: &mut Context<'_, M>,
+        to: NodeId,
+        group: GroupId,
+        id: RequestId,
+        answer: PeerAnswer,
+    ) {
+        let message = Message { group, body: Body::Answer { id, answer } };
+        context.outputs.push_back(Output::Send { to, message });
+    }
+
+    /// Tries to execute a request.
+    fn attempt<M: StateMachine>(&mut self, context: &mut Context<'_, M>, key: RequestKey) {
+        let Some(pending) = self.requests.get(&key) else { return };
+        let (origin, id, now) = (pending.origin, pending.group, context.now);
+        let Some(group) = context.groups.get_mut(&id) else { return self.wait(context, key) };
+        let leader = group.replica().leader();
+        let is_peer = matches!(origin, Origin::Peer { .. });
+        match (&pending.request, leader) {
+            (Request::Write(command), Some(leader)) if leader == self.node || is_peer => {
+                match group.propose(now, key, command.clone()) {
+                    Ok(position) => self.set_state(key, State::Proposed(position)),
+                    Err(ProposeError::Busy) => self.fail(context, key, RequestError::Busy),
+                    Err(_) => self.wait(context, key),
+                }
+            }
+            (Request::Write(command), Some(leader)) => {
+                let request = PeerRequest::Propose(command.clone());
+                let attempt = self.send_request(context, leader, id, request);
+                self.statistics.writes_forwarded += 1;
+                self.attempts.insert(attempt, key);
+                let state = State::Forwarded { attempt, leader, deposed: false, deposed_since: None };
+                self.set_state(key, state);
+            }
+            (Request::Read(mode), Some(leader)) if leader == self.node || is_peer => {
+                match group.read(now, key, *mode) {
+                    Ok(Some(grant)) => self.granted(context, key, grant),
+                    Ok(None) => self.set_state(key, State::AwaitsRound),
+                    Err(_) => self.wait(context, key),
+                }
+            }
+            (Request::Read(_), Some(leader)) => {
+                self.set_state(key, State::AwaitsReadIndex);
+                let reads = self.read_indexes.entry(id).or_default();
+                reads.gathering.push(key);
+                if reads.asked.is_none() {
+                    self.ask_read_index(context, id, leader);
+                }
+            }
+            (_, None) => self.wait(context, key),
+        }
+    }
+
+    fn set_state(&mut self, key: RequestKey, state: State) {
+        if let Some(pending) = self.requests.get_mut(&key) {
+            pending.state = state;
+        }
+    }
+
+    /// The request was certainly not executed: a client's is tried again later, a peer tries again itself.
+    fn wait<M: StateMachine>(&mut self, context: &mut Context<'_, M>, key: RequestKey) {
+        let Some(pending) = self.requests.get_mut(&key) else { return };
+        if self.stopping {
+            return self.fail(context, key, RequestError::Stopping);
+        }
+        match pending.origin {
+            Origin::Peer { .. } => self.fail(context, key, RequestError::TimedOut),
+            Origin::Client { .. } => {
+                pending.state = State::Waiting;
+                self.waiting.push(key);
+                self.retry_at = self.retry_at.or_else(|| context.now.map(|now| now.plus(RETRY_INTERVAL)));
+            }
+        }
+    }
+
+    fn send_request<M: StateMachine>(
+        &mut self,
+        context: &mut Context<'_, M>,
+        to: NodeId,
+        group: GroupId,
+        request: PeerRequest,
+    ) -> u64 {
+        let attempt = self.next_attempt;
+        self.next_attempt += 1;
+        let id = RequestId { boot: self.boot, sequence: attempt };
+        let message = Message { group, body: Body::Request { id, request } };
+        context.outputs.push_back(Output::Send { to, message });
+        attempt
+    }
+
+    /// Asks the leader for one index for every read that has gathered.
+    fn ask_read_index<M: StateMachine>(&mut self, context: &mut Context<'_, M>, group: GroupId, leader: NodeId) {
+        let attempt = self.send_request(context, leader, group, PeerRequest::ReadIndex);
+        self.statistics.read_indexes_asked += 1;
+        let reads = self.read_indexes.entry(group).or_default();
+        let requests = std::mem::take(&mut reads.gathering);
+        reads.asked = Some(Asked { attempt, leader, since: context.now, requests });
+    }
+
+    /// The request for a read index has an answer, or will have none. Reads that gathered meanwhile ask for the next.
+    fn read_index_ended<M: StateMachine>(
+        &mut self,
+        context: &mut Context<'_, M>,
+        group: GroupId,
+        outcome: Option<Result<ReadGrant, RequestError>>,
+    ) {
+        let Some(reads) = self.read_indexes.get_mut(&group) else { return };
+        let Some(asked) = reads.asked.take() else { return };
+        let gathered = std::mem::take(&mut reads.gathering);
+        for key in asked.requests {
+            match outcome {
+                Some(Ok(grant)) => self.granted(context, key, grant),
+                Some(Err(error)) => self.fail(context, key, error),
+                None => self.wait(context, key),
+            }
+        }
+        for key in gathered {
+            self.attempt(context, key);
+        }
+    }
+
+    /// A read was granted. A client's is answered once the index is applied here; a peer waits for that itself.
+    fn granted<M: StateMachine>(&mut self, context: &mut Context<'_, M>, key: RequestKey, grant: ReadGrant) {
+        let Some(pending) = self.requests.get(&key) else { return };
+        let group = pending.group;
+        if let Origin::Peer { node, id, .. } = pending.origin {
+            self.remove(context, key);
+            let ReadGrant { index, by_lease, .. } = grant;
+            return Self::answer(context, node, group, id, PeerAnswer::ReadIndex { index, by_lease });
+        }
+        let applied = context.groups.get(&group).map_or(0, |group| group.applied().index);
+        if applied >= grant.index {
+            self.finish(context, key, Ok(Reply::Readable(grant)));
+        } else {
+            self.statistics.reads_awaited_apply += 1;
+            self.set_state(key, State::AwaitsApply(grant));
+            self.awaiting_apply.insert((group, grant.index, key));
+        }
+    }
+
+    /// Entries were applied, or a snapshot installed.
+    pub(crate) fn applied<M: StateMachine>(&mut self, context: &mut Context<'_, M>, group: GroupId, applied: Index) {
+        while let Some(&(of, index, key)) = self.awaiting_apply.range((group, 0, 0)..).next()
+            && of == group
+            && index <= applied
+        {
+            if let Some(State::AwaitsApply(grant)) = self.requests.get(&key).map(|pending| pending.state) {
+                self.finish(context, key, Ok(Reply::Readable(grant)));
+            }
+            self.awaiting_apply.remove(&(of, index, key));
+        }
+    }
+
+    /// A quorum round confirmed a read.
+    pub(crate) fn confirmed<M: StateMachine>(&mut self, context: &mut Context<'_, M>, key: RequestKey, index: Index) {
+        self.granted(context, key, ReadGrant { index, by_lease: false, as_follower: false });
+    }
+
+    /// A read's quorum round ended with the leadership.
+    pub(crate) fn aborted<M: StateMachine>(&mut self, context: &mut Context<'_, M>, key: RequestKey) {
+        self.wait(context, key);
+    }
+
+    /// A proposed write has its outcome.
+    pub(crate) fn decided<M: StateMachine>(
+        &mut self,
+        context: &mut Context<'_, M>,
+        key: RequestKey,
+        index: Index,
+        outcome: WriteOutcome<M::Output>,
+    ) {
+        match outcome {
+            WriteOutcome::Applied(output) => self.finish(context, key, Ok(Reply::Written { index, output })),
+            WriteOutcome::Displaced => self.wait(context, key),
+            WriteOutcome::Unknown => self.fail(context, key, RequestError::Uncertain),
+        }
+    }
+
+    /// A peer answered. An answer that is not awaited, or comes from another node than the one asked, is dropped.
+    pub(crate) fn handle_answer<M: StateMachine>(
+        &mut self,
+        context: &mut Context<'_, M>,
+        from: NodeId,
+        group: GroupId,
+        id: RequestId,
+        answer: PeerAnswer,
+    ) {
+        if id.boot != self.boot {
+            return;
+        }
+        let awaited = |asked: &Asked| asked.attempt == id.sequence && asked.leader == from;
+        if self.read_indexes.get(&group).and_then(|reads| reads.asked.as_ref()).is_some_and(awaited) {
+            let outcome = match answer {
+                PeerAnswer::ReadIndex { index, by_lease } => Some(Ok(ReadGrant { index, by_lease, as_follower: true })),
+                PeerAnswer::Busy => Some(Err(RequestError::Busy)),
+                _ => None,
+            };
+            return self.read_index_ended(context, group, outcome);
+        }
+        let Some(&key) = self.attempts.get(&id.sequence) else { return };
+        let forwarded_to = |pending: &Pending| match pending.state {
+            State::Forwarded { leader, .. } => Some(leader),
+            _ => None,
+        };
+        if self.requests.get(&key).and_then(forwarded_to) != Some(from) {
+            return;
+        }
+        self.attempts.remove(&id.sequence);
+        match answer {
+            PeerAnswer::Applied { index, output } => match M::decode_output(&output) {
+                Some(output) => self.finish(context, key, Ok(Reply::Written { index, output })),
+                None => self.fail(context, key, RequestError::Uncertain),
+            },
+            PeerAnswer::NotExecuted => self.wait(context, key),
+            PeerAnswer::Busy => self.fail(context, key, RequestError::Busy),
+            PeerAnswer::Uncertain | PeerAnswer::ReadIndex { .. } => self.fail(context, key, RequestError::Uncertain),
+        }
+    }
+
+    /// A request to a peer certainly did not leave.
+    pub(crate) fn handle_not_sent<M: StateMachine>(
+        &mut self,
+        context: &mut Context<'_, M>,
+        group: GroupId,
+        id: RequestId,
+    ) {
+        let asked = self.read_indexes.get(&group).and_then(|reads| reads.asked.as_ref());
+        if asked.is_some_and(|asked| asked.attempt == id.sequence) {
+            self.read_index_ended(context, group, None);
+        } else if let Some(key) = self.attempts.remove(&id.sequence) {
+            self.wait(context, key);
+        }
+    }
+
+    /// The leader of a group changed, or this node's view of it.
+    pub(crate) fn leader_changed<M: StateMachine>(&mut self, context: &mut Context<'_, M>, group: GroupId) {
+        let leader = context.groups.get(&group).and_then(|group| group.replica().leader());
+        if let Some(leader) = leader {
+            for pending in self.requests.values_mut().filter(|pending| pending.group == group) {
+                if let State::Forwarded { leader: asked, deposed, deposed_since, .. } = &mut pending.state
+                    && *asked != leader
+                    && !*deposed
+                {
+                    (*deposed, *deposed_since) = (true, context.now);
+                }
+            }
+        }
+        let asked = self.read_indexes.get(&group).and_then(|reads| reads.asked.as_ref());
+        if asked.is_some_and(|asked| Some(asked.leader) != leader) {
+            self.read_index_ended(context, group, None);
+        }
+        self.retry(context);
+    }
+
+    fn retry<M: StateMachine>(&mut self, context: &mut Context<'_, M>) {
+        self.retry_at = None;
+        for key in std::mem::take(&mut self.waiting) {
+            if self.requests.get(&key).is_some_and(|pending| pending.state == State::Waiting) {
+                self.attempt(context, key);
+            }
+        }
+    }
+
+    /// Ends what is overdue, and tries again what waits.
+    pub(crate) fn handle_timeout<M: StateMachine>(&mut self, context: &mut Context<'_, M>) {
+        let now = context.now;
+        let mut overdue = Vec::new();
+        for (key, pending) in &mut self.requests {
+            let late = match &mut pending.state {
+                State::Forwarded { deposed: true, deposed_since, .. } => {
+                    has_passed(LATE_ANSWER_TIMEOUT, now, deposed_since)
+                }
+                _ => false,
+            };
+            if has_passed(self.timeout, now, &mut pending.since) || late {
+                overdue.push(*key);
+            }
+        }
+        for key in overdue {
+            let Some(pending) = self.requests.get(&key) else { continue };
+            let uncertain = pending.state.may_execute();
+            let error = if uncertain { RequestError::Uncertain } else { RequestError::TimedOut };
+            self.statistics.requests_timed_out += 1;
+            self.fail(context, key, error);
+        }
+        let mut late = Vec::new();
+        for (group, reads) in &mut self.read_indexes {
+            if reads.asked.as_mut().is_some_and(|asked| has_passed(READ_INDEX_TIMEOUT, now, &mut asked.since)) {
+                late.push(*group);
+            }
+        }
+        for group in late {
+            self.read_index_ended(context, group, None);
+        }
+        let due = now.zip(self.retry_at).is_none_or(|(now, at)| !at.is_surely_after(now));
+        if due && !self.waiting.is_empty() {
+            self.retry(context);
+        }
+    }
+
+    /// Returns when to call [`handle_timeout`](Router::handle_timeout) for a retry.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// Takes no more requests, and fails those that were certainly not executed.
+    pub(crate) fn stop<M: StateMachine>(&mut self, context: &mut Context<'_, M>) {
+        self.stopping = true;
+        let idle = self.requests.iter().filter(|(_, pending)| !pending.state.may_execute()).map(|(key, _)| *key);
+        for key in idle.collect::<Vec<_>>() {
+            self.fail(context, key, RequestError::Stopping);
+        }
+    }
+
+    /// Returns every client's ticket that still waits, with the error to reply: the node ends now.
+    pub(crate) fn abandon(&mut self) -> Vec<(u64, RequestError)> {
+        let requests = std::mem::take(&mut self.requests);
+        let error = |state: State| if state.may_execute() { RequestError::Uncertain } else { RequestError::Stopping };
+        let tickets = requests.into_values().filter_map(|pending| match pending.origin {
+            Origin::Client { ticket } => Some((ticket, error(pending.state))),
+            Origin::Peer { .. } => None,
+        });
+        tickets.collect()
+    }
+
+    fn fail<M: StateMachine>(&mut self, context: &mut Context<'_, M>, key: RequestKey, error: RequestError) {
+        self.finish(context, key, Err(error));
+    }
+
+    /// Ends a request.
+    fn finish<M: StateMachine>(
+        &mut self,
+        context: &mut Context<'_, M>,
+        key: RequestKey,
+        outcome: Result<Reply<M::Output>, RequestError>,
+    ) {
+        let Some(pending) = self.remove(context, key) else { return };
+        match pending.origin {
+            Origin::Client { ticket } => context.outputs.push_back(Output::Reply { ticket, outcome }),
+            Origin::Peer { node, id, .. } => {
+                let answer = match outcome {
+                    Ok(Reply::Written { index, output }) => {
+                        PeerAnswer::Applied { index, output: M::encode_output(&output) }
+                    }
+                    Ok(Reply::Readable(ReadGrant { index, by_lease, .. })) => PeerAnswer::ReadIndex { index, by_lease },
+                    Err(RequestError::Busy) => PeerAnswer::Busy,
+                    Err(RequestError::Uncertain) => PeerAnswer::Uncertain,
+                    Err(RequestError::TimedOut | RequestError::Stopping) => PeerAnswer::NotExecuted,
+                };
+                Self::answer(context, node, pending.group, id, answer);
+            }
+        }
+    }
+
+    fn remove<M: StateMachine>(&mut self, context: &mut Context<'_, M>, key: RequestKey) -> Option<Pending> {
+        let pending = self.requests.remove(&key)?;
+        match pending.state {
+            State::Proposed(position) => {
+                if let Some(group) = context.groups.get_mut(&pending.group) {
+                    group.forget_write(position);
+                }
+            }
+            State::Forwarded { attempt, .. } => drop(self.attempts.remove(&attempt)),
+            State::AwaitsApply(grant) => drop(self.awaiting_apply.remove(&(pending.group, grant.index, key))),
+            State::Waiting | State::AwaitsRound | State::AwaitsReadIndex => {}
+        }
+        if let Origin::Peer { bytes, .. } = pending.origin {
+            self.peer_requests -= 1;
+            self.peer_bytes -= bytes;
+        }
+        Some(pending)
+    }
+}
+
+/// Returns true if `limit` has passed since `since`, by the counter that advanced most. Without a reading at `since`, it counts from the first
+/// reading after it.
+fn has_passed(limit: Duration, now: Reading, since: &mut Reading) -> bool {
+    *since = since.or(now);
+    now.zip(*since).is_some_and(|(now, since)| now.elapsed_since(since).at_most >= limit)
+}

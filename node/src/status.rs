@@ -1,0 +1,109 @@
+//! What a node tells others about its groups.
+
+use leasehold_core::{Index, LeaseCell, NodeId, Permit, Reading, Term};
+use leasehold_raft::Role;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A replica's view of its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// This node's role.
+    pub role: Role,
+    /// The newest term it knows.
+    pub term: Term,
+    /// The leader of that term, as far as it knows.
+    pub leader: Option<NodeId>,
+    /// The highest index known to be committed.
+    pub commit: Index,
+    /// The highest index applied to the state machine.
+    pub applied: Index,
+    /// The node has stopped; it never starts again.
+    pub stopped: bool,
+}
+
+impl Default for Status {
+    fn default() -> Status {
+        Status { role: Role::Follower, term: 0, leader: None, commit: 0, applied: 0, stopped: false }
+    }
+}
+
+/// Counts of one group since the node started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupStatistics {
+    /// Counts of the replica: what it withheld from its engine, or refused.
+    pub replica: leasehold_raft::Statistics,
+    /// Counts of the holder of its lease.
+    pub holder: leasehold_core::Statistics,
+    /// Reads that a quorum round confirmed.
+    pub quorum_reads_confirmed: u64,
+    /// Reads whose quorum round ended with the leadership.
+    pub quorum_reads_aborted: u64,
+    /// Writes whose position was taken by another entry.
+    pub writes_displaced: u64,
+}
+
+/// Counts of the router since the node started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RouterStatistics {
+    /// Writes sent to another node, which leads.
+    pub writes_forwarded: u64,
+    /// Read indexes asked of another node, which leads. Reads that arrive while one is asked for share the next.
+    pub read_indexes_asked: u64,
+    /// Requests of peers that arrived again and were not executed again.
+    pub requests_repeated: u64,
+    /// Requests of peers refused because too many were pending.
+    pub requests_refused: u64,
+    /// Reads that waited for an index to be applied.
+    pub reads_awaited_apply: u64,
+    /// Requests that ended by their timeout.
+    pub requests_timed_out: u64,
+}
+
+/// Permission to answer a read from this node's state, which has applied `index`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadGrant {
+    /// The index as of which the read is linearizable, or a later one.
+    pub index: Index,
+    /// Granted by the lease, without a message. Otherwise by a quorum round.
+    pub by_lease: bool,
+    /// Granted by another node, which leads.
+    pub as_follower: bool,
+}
+
+/// The published lease and applied index of one group. A client's thread checks it and then reads the state, without passing
+/// through the node.
+#[derive(Debug)]
+pub struct ReadGate {
+    lease: Arc<LeaseCell>,
+    applied: AtomicU64,
+}
+
+impl ReadGate {
+    pub(crate) fn new(lease: Arc<LeaseCell>, applied: Index) -> ReadGate {
+        ReadGate { lease, applied: AtomicU64::new(applied) }
+    }
+
+    /// Returns a permit if the lease is valid at `sample` and everything known to be committed is applied: the state then
+    /// answers every read that arrived before `sample` was taken.
+    pub fn try_read(&self, sample: Reading) -> Option<Permit> {
+        self.lease.try_read(sample).filter(|permit| self.applied() >= permit.index)
+    }
+
+    /// Returns the published lease.
+    pub fn lease(&self) -> &LeaseCell {
+        &self.lease
+    }
+
+    /// Returns the highest index applied. Its effects can be read.
+    pub fn applied(&self) -> Index {
+        self.applied.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn publish_applied(&self, index: Index) {
+        self.applied.store(index, Ordering::Release);
+    }
+}

@@ -1,0 +1,292 @@
+//! The asynchronous shell of a [`Node`]: it moves bytes, timers and reports, and decides nothing.
+
+use crate::events::{Input, Output};
+use crate::group::{GroupOptions, GroupStart};
+use crate::handle::{Answer, Command, Handle, Mailbox, Shared, Statistics};
+use crate::node::{Node, NodeOptions};
+use crate::ports::{Disk, GroupId, Links, Recovered, StateMachine};
+use crate::snapshot::Work;
+use crate::status::Status;
+use crate::threads::{self, Commit, Report};
+use async_channel::{Receiver, Sender};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use leasehold_clock::Clock;
+use leasehold_runtime::{Runtime, ThreadPolicy};
+use slab::Slab;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::{fmt, io};
+
+/// The largest number of inputs handled before their outputs are carried out.
+const MAX_INPUTS_PER_TURN: usize = 512;
+
+/// Receives a group's lease trace, some lines at a time. It must not block. Returns false to end the recording.
+pub type TraceSink = Box<dyn FnMut(String) -> bool + Send>;
+
+/// Everything a node with one group is started with.
+#[expect(missing_debug_implementations, reason = "it holds trait objects, and is gone once the node runs")]
+pub struct Start<M: StateMachine, D> {
+    /// The node's options.
+    pub node: NodeOptions,
+    /// The group's options.
+    pub group: GroupOptions,
+    /// The state machine. The recovered records are read into it.
+    pub machine: M,
+    /// The disk.
+    pub disk: D,
+    /// What the disk holds.
+    pub recovered: Recovered,
+    /// The links to peers.
+    pub links: Arc<dyn Links>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The queue of inputs.
+    pub mailbox: Mailbox<M>,
+    /// Receives the trace, if the replica records one.
+    pub trace: Option<TraceSink>,
+}
+
+/// A node that could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The recovered state, or the options, make no replica.
+    #[error(transparent)]
+    Replica(#[from] leasehold_raft::Error),
+    /// The first write failed, or a thread could not be started.
+    #[error("the data folder cannot be written: {0}")]
+    Disk(#[from] io::Error),
+}
+
+/// Starts a node in the background and returns a handle to its group.
+///
+/// # Errors
+/// [`StartError`]. Nothing runs then.
+pub fn start<R, M, D>(runtime: &R, start: Start<M, D>) -> Result<Handle<M>, StartError>
+where
+    R: Runtime,
+    M: StateMachine,
+    D: Disk,
+{
+    let Start { node, group, machine, mut disk, recovered, links, clock, mailbox, trace } = start;
+    let id = group.group;
+    let group = GroupStart::new(group, recovered);
+    if let Some(batch) = group.first_batch() {
+        disk.commit(&[batch])?;
+    }
+    let mut node = Node::new(node);
+    node.add_group(clock.now(), group, machine)?;
+
+    let (commits, commit_queue) = async_channel::unbounded();
+    let (work, work_queue) = async_channel::unbounded();
+    let (report, reports) = async_channel::unbounded();
+    runtime.spawn_thread("disk", ThreadPolicy::Batch, threads::commit_all(disk, commit_queue, report.clone()))?;
+    runtime.spawn_thread("snapshots", ThreadPolicy::Batch, threads::work_all(work_queue, report))?;
+    let gate = node.group(id).expect("it was added").read_gate().clone();
+    let shared = Arc::new(Shared::new(gate));
+    let handle = Handle { inbox: mailbox.sender, shared: shared.clone() };
+    let task = Task {
+        runtime: runtime.clone(),
+        clock,
+        links,
+        node,
+        group: id,
+        trace,
+        shared,
+        answers: Slab::new(),
+        commits,
+        work,
+    };
+    runtime.spawn(task.run(mailbox.receiver, reports));
+    Ok(handle)
+}
+
+struct Task<R: Runtime, M: StateMachine> {
+    runtime: R,
+    clock: Arc<dyn Clock>,
+    links: Arc<dyn Links>,
+    node: Node<M>,
+    group: GroupId,
+    trace: Option<TraceSink>,
+    shared: Arc<Shared>,
+    /// The senders of replies, by ticket.
+    answers: Slab<Answer<M>>,
+    commits: Sender<Commit>,
+    work: Sender<Work<M>>,
+}
+
+/// The cause of a turn.
+enum Wake<M: StateMachine> {
+    Command(Command<M>),
+    Report(Report<M>),
+    Timer,
+    /// Every handle and inbox is gone.
+    Abandoned,
+}
+
+/// The end of the task, after an error or when every handle is gone.
+struct Ended;
+
+impl<R: Runtime, M: StateMachine> Task<R, M> {
+    async fn run(mut self, commands: Receiver<Command<M>>, reports: Receiver<Report<M>>) {
+        let mut timer: BoxFuture<'static, ()> = self.runtime.sleep(self.node.tick()).boxed();
+        loop {
+            // The timer comes first, so that a busy inbox cannot starve it.
+            let wake = futures::select_biased! {
+                () = (&mut timer).fuse() => Wake::Timer,
+                report = reports.recv().fuse() => report.map_or(Wake::Abandoned, Wake::Report),
+                command = commands.recv().fuse() => command.map_or(Wake::Abandoned, Wake::Command),
+            };
+            let timer_fired = matches!(wake, Wake::Timer);
+            if self.dispatch(wake).is_err() {
+                return;
+            }
+            // Tasks that are ready now run first, so that their requests share this turn: its frames, its sync, its replies.
+            yield_now().await;
+            for _ in 1..MAX_INPUTS_PER_TURN {
+                let next = reports.try_recv().map(Wake::Report).or_else(|_| commands.try_recv().map(Wake::Command));
+                let Ok(wake) = next else { break };
+                if self.dispatch(wake).is_err() {
+                    return;
+                }
+            }
+            let now = self.clock.now();
+            if timer_fired || self.node.timeout_is_due(now) {
+                self.node.handle_timeout(now);
+            }
+            self.drain_outputs();
+            if timer_fired {
+                let now = self.clock.now();
+                self.publish_statistics();
+                timer = self.runtime.sleep(self.node.until_timeout(now)).boxed();
+            }
+            self.publish_status();
+            if self.node.is_stopped() {
+                return self.finish(&reports).await;
+            }
+        }
+    }
+
+    /// Handles one input, with a reading of its own: taken now, it is later than the input's arrival.
+    fn dispatch(&mut self, wake: Wake<M>) -> Result<(), Ended> {
+        let input = match wake {
+            Wake::Timer => return Ok(()),
+            Wake::Abandoned => return Err(Ended),
+            Wake::Command(Command::Message { from, message }) => Input::Message { from, message },
+            Wake::Command(Command::Request { request, answer }) => {
+                let ticket = self.answers.insert(answer) as u64;
+                Input::Request { ticket, group: self.group, request }
+            }
+            Wake::Command(Command::Transfer { to }) => {
+                self.node.transfer(self.clock.now(), self.group, to);
+                return Ok(());
+            }
+            Wake::Command(Command::Stop) => {
+                self.node.stop(self.clock.now());
+                return Ok(());
+            }
+            Wake::Report(Report::Committed(Ok(number))) => Input::Committed { number },
+            Wake::Report(Report::Committed(Err(error))) => {
+                tracing::error!("the disk failed, so this node stops: {error}");
+                return Err(Ended);
+            }
+            Wake::Report(Report::Work(result)) => Input::WorkDone(result),
+        };
+        self.node.handle(self.clock.now(), input);
+        Ok(())
+    }
+
+    fn drain_outputs(&mut self) {
+        while let Some(output) = self.node.poll_output() {
+            match output {
+                Output::Send { to, message } => {
+                    let payload = message.encode();
+                    if payload.is_ok_and(|payload| self.links.send(to, message.lane(), payload).is_ok()) {
+                        continue;
+                    }
+                    self.node.handle(self.clock.now(), Input::NotSent { to, message });
+                }
+                // The disk's thread ends before this task only when the disk has failed, which it reports.
+                Output::Commit { number, batches } => drop(self.commits.try_send(Commit { number, batches })),
+                Output::Work(work) => drop(self.work.try_send(work)),
+                Output::Reply { ticket, outcome } => {
+                    // The client may have left.
+                    let _ = self.answers.remove(ticket as usize).send(outcome);
+                }
+            }
+        }
+        self.pass_on_trace();
+    }
+
+    /// Passes on the lines of the trace, which are complete once every output was taken.
+    fn pass_on_trace(&mut self) {
+        if let Some(sink) = &mut self.trace {
+            let lines = self.node.take_trace(self.group);
+            // A recording with a gap would be of no use, so the first line that is not taken ends it.
+            if !lines.is_empty() && !sink(lines) {
+                self.trace = None;
+                tracing::warn!("the recording could not keep up, and has ended");
+            }
+        }
+    }
+
+    fn publish_status(&self) {
+        let status = self.node.status(self.group).expect("the group was added");
+        let before = std::mem::replace(&mut *self.shared.status.lock(), status);
+        if (before.role, before.term, before.leader) != (status.role, status.term, status.leader) {
+            let Status { role, term, leader, .. } = status;
+            tracing::info!(?role, term, leader, "role or leader changed");
+            self.shared.status_changed.notify(usize::MAX);
+        }
+    }
+
+    fn publish_statistics(&self) {
+        let group = self.node.group(self.group).expect("the group was added").statistics();
+        *self.shared.statistics.lock() = Statistics { group, router: self.node.router_statistics() };
+    }
+
+    /// Waits until everything is on disk.
+    async fn finish(&mut self, reports: &Receiver<Report<M>>) {
+        self.node.flush();
+        self.drain_outputs();
+        self.commits.close();
+        self.work.close();
+        while let Ok(report) = reports.recv().await {
+            if let Report::Committed(Err(error)) = report {
+                tracing::error!("the last write failed: {error}");
+            }
+        }
+    }
+}
+
+impl<R: Runtime, M: StateMachine> Drop for Task<R, M> {
+    /// Revokes the lease and fails pending requests, however the task ends.
+    fn drop(&mut self) {
+        for (ticket, error) in self.node.abandon() {
+            let _ = self.answers.remove(ticket as usize).send(Err(error));
+        }
+        self.shared.status.lock().stopped = true;
+        self.shared.status_changed.notify(usize::MAX);
+    }
+}
+
+impl<R: Runtime, M: StateMachine> fmt::Debug for Task<R, M> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Task").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+/// Lets the tasks that are ready run before this one goes on.
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

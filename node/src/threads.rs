@@ -1,0 +1,55 @@
+//! The threads that work for a node: one owns the disk, one does what takes time in proportion to the state.
+
+use crate::ports::{Batch, Disk, StateMachine};
+use crate::snapshot::{Work, WorkResult};
+use async_channel::{Receiver, Sender};
+use std::io;
+
+/// The largest number of batches in one transaction. It bounds how long the first of them waits.
+const MAX_BATCHES: usize = 256;
+
+/// A commit for the disk's thread.
+pub(crate) struct Commit {
+    pub(crate) number: u64,
+    pub(crate) batches: Vec<Batch>,
+}
+
+/// A report of a thread that works for the node.
+pub(crate) enum Report<M: StateMachine> {
+    /// The commits through this number are durable, or the disk failed.
+    Committed(io::Result<u64>),
+    /// Work is done.
+    Work(WorkResult<M>),
+}
+
+/// Commits until `commits` is closed and empty, or until the first error.
+pub(crate) async fn commit_all<D: Disk, M: StateMachine>(
+    mut disk: D,
+    commits: Receiver<Commit>,
+    reports: Sender<Report<M>>,
+) {
+    while let Ok(Commit { mut number, mut batches }) = commits.recv().await {
+        while batches.len() < MAX_BATCHES
+            && let Ok(next) = commits.try_recv()
+        {
+            number = next.number;
+            batches.extend(next.batches);
+        }
+        let outcome = disk.commit(&batches).map(|()| number);
+        let failed = outcome.is_err();
+        if reports.send(Report::Committed(outcome)).await.is_err() || failed {
+            break;
+        }
+    }
+}
+
+/// Runs work that takes time in proportion to the state, one piece after another.
+pub(crate) async fn work_all<M: StateMachine>(work: Receiver<Work<M>>, reports: Sender<Report<M>>) {
+    while let Ok(work) = work.recv().await {
+        if let Some(result) = work.run()
+            && reports.send(Report::Work(result)).await.is_err()
+        {
+            break;
+        }
+    }
+}

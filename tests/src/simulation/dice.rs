@@ -1,3 +1,0 @@
-//! Seeded draws, in streams that do not disturb each other.
-
-pub(super) use leasehold_testing::dice::Dice;

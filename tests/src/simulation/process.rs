@@ -1,0 +1,120 @@
+//! The start of a process from its disk, and its abrupt end.
+
+use super::failure::FailureKind;
+use super::marks::Mark;
+use super::node::{GROUP, Process, Watched};
+use super::setup::SECOND;
+use super::world::World;
+use leasehold::keyspace::Keyspace;
+use leasehold_node::{GroupOptions, GroupStart, NodeOptions, Role};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+impl World {
+    /// Starts a process.
+    pub(super) fn start(&mut self, node: usize) {
+        let now = self.now;
+        let config = self.setup.timings[self.nodes[node].timing as usize];
+        let tracing = self.tracing();
+        let machine = &mut self.nodes[node];
+        if machine.process.is_some() {
+            return;
+        }
+        machine.starts_at = None;
+        machine.boot += 1;
+        machine.paused_with_lease = false;
+        machine.clock.forget_furthest();
+        let recovered = match machine.disk.recover() {
+            Ok(recovered) => recovered,
+            Err(what) => return self.fail(FailureKind::DiskOutOfOrder, format!("n{}: {what}", node + 1)),
+        };
+        let (is_new, longer_hold) = (recovered.applied.index == 0, recovered.longest_hold > config.hold());
+        let seed = self.seed ^ (u64::from(machine.boot) << 40);
+        let mut replica = leasehold_raft::Options::new(machine.id, config, seed);
+        replica.record = tracing;
+        let mut options = GroupOptions::new(GROUP, replica, (1..=self.setup.founders).collect());
+        options.max_log_entries = self.setup.log_entries;
+        options.max_log_bytes = u64::MAX;
+        let group = GroupStart::new(options, recovered);
+        if let Some(batch) = group.first_batch()
+            && let Err(what) = machine.disk.commit(vec![batch])
+        {
+            return self.fail(FailureKind::DiskOutOfOrder, what);
+        }
+        // Unique among the processes of all nodes.
+        let mut options = NodeOptions::new(machine.id, (machine.id << 32) | u64::from(machine.boot));
+        options.request_timeout = Duration::from_nanos(self.setup.load.patience.min(5 * SECOND));
+        let mut process_node = leasehold_node::Node::new(options);
+        let keyspace = Keyspace::default();
+        let view = keyspace.view();
+        let reading = machine.clock.read(now);
+        if let Err(error) = process_node.add_group(reading, group, keyspace) {
+            let what = format!("n{} cannot start from what its predecessor wrote: {error}", node + 1);
+            return self.fail(FailureKind::DiskOutOfOrder, what);
+        }
+        let group = process_node.group(GROUP).expect("it was added");
+        let watched = Watched {
+            role: Role::Follower,
+            term: group.replica().term(),
+            applied: group.applied().index,
+            commit: group.replica().commit(),
+            statistics: group.statistics(),
+            router: process_node.router_statistics(),
+            lease: None,
+            transfer: None,
+            abandoned: false,
+            started: reading,
+            voided: false,
+            kept_back: false,
+        };
+        let (gate, tick) = (group.read_gate().clone(), process_node.tick());
+        let process = Process {
+            node: process_node,
+            gate,
+            view,
+            inbox: VecDeque::new(),
+            reports: VecDeque::new(),
+            timer_fired: false,
+            turn_is_due: false,
+            watched,
+        };
+        let boot = machine.boot;
+        machine.process = Some(process);
+        self.marks.reach_often(Mark::StartedUnderALongerHold, u64::from(longer_hold && !is_new));
+        self.marks.reach_often(Mark::FolderRecovered, u64::from(self.setup.real_disks && !is_new));
+        if self.tracing() {
+            let text = format!("starts, with a hold of {:?} and a lease of {:?}", config.hold(), config.lease());
+            self.note(node, "process", text);
+        }
+        self.set_timer(node, boot, tick);
+    }
+
+    /// Ends a process where it stands.
+    pub(super) fn kill(&mut self, node: usize, why: &str) {
+        let Some(process) = &self.nodes[node].process else { return };
+        let led = (process.replica().role() == Role::Leader).then(|| process.replica().term());
+        if self.tracing() {
+            self.note(node, "process", why.to_owned());
+            self.note_lease(node);
+        }
+        self.end_operations_of(node);
+        self.nodes[node].process = None;
+        let survives = self.dice.chance(500_000);
+        match self.nodes[node].disk.crash(survives) {
+            Ok((lost, under_way)) => {
+                self.marks.reach_often(Mark::UnsyncedWriteLost, lost as u64);
+                match under_way {
+                    Some(true) => self.marks.reach(Mark::CommitSurvivedUnreported),
+                    Some(false) => self.marks.reach(Mark::CommitTornAway),
+                    None => {}
+                }
+            }
+            Err(what) => self.fail(FailureKind::DiskOutOfOrder, what),
+        }
+        if let Some(term) = led
+            && term > self.nodes[node].disk.durable().hard_state.term
+        {
+            self.agreed.never_led(term);
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The shell of one node: it hands the node its inputs with readings, and carries out its outputs, one turn at a time. It takes
+//! the place of the product's asynchronous shell (`node/src/task.rs`), and like it decides nothing.
+
+use super::client::OperationRef;
+use super::disk::Write;
+use super::marks::Mark;
+use super::node::{GROUP, Input};
+use super::world::{Event, World};
+use leasehold::keyspace::Keyspace;
+use leasehold_core::{NodeId, Reading};
+use leasehold_node::ports::Batch;
+use leasehold_node::snapshot::Work;
+use leasehold_node::wire::{Body, Message};
+use leasehold_node::{Output, Role};
+use leasehold_raft::ProposeError;
+use leasehold_raft::wire::{Envelope, MessageKind};
+use std::time::Duration;
+
+/// The largest number of inputs handled in one turn.
+const MAX_INPUTS_PER_TURN: usize = 512;
+/// The largest number of inputs that wait.
+const MAX_INBOX: usize = 4_096;
+
+impl World {
+    /// Queues an input for a process's node, and has it take a turn.
+    pub(super) fn give(&mut self, node: usize, input: Input) {
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        if process.inbox.len() < MAX_INBOX {
+            process.inbox.push_back(input);
+        }
+        self.wake_task(node);
+    }
+
+    /// Has the node take a turn: now, or a little later.
+    pub(super) fn wake_task(&mut self, node: usize) {
+        let now = self.now;
+        if !self.nodes[node].task_runs(now) {
+            return;
+        }
+        let boot = self.nodes[node].boot;
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        if process.turn_is_due {
+            return;
+        }
+        process.turn_is_due = true;
+        // Never within this event: the waker goes on first.
+        let delay = if self.healed { 0 } else { self.dice.below(self.setup.loop_delay + 1) };
+        self.at(now + delay, Event::Turn { node: node as u8, boot });
+    }
+
+    /// One turn of the node.
+    pub(super) fn turn(&mut self, node: usize) {
+        let now = self.now;
+        if !self.nodes[node].task_runs(now) {
+            if let Some(process) = self.nodes[node].process.as_mut() {
+                process.turn_is_due = false;
+            }
+            return;
+        }
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        process.turn_is_due = false;
+        let timer_fired = std::mem::take(&mut process.timer_fired);
+        for _ in 0..MAX_INPUTS_PER_TURN {
+            let Some(process) = self.nodes[node].process.as_mut() else { return };
+            let report = process.reports.pop_front().map(Input::Node);
+            let Some(input) = report.or_else(|| process.inbox.pop_front()) else { break };
+            self.dispatch(node, input);
+        }
+        self.handle_timeout(node, timer_fired);
+        self.drain_outputs(node);
+        if timer_fired {
+            let machine = &mut self.nodes[node];
+            let reading = machine.clock.read(now);
+            let Some(process) = machine.process.as_ref() else { return };
+            let (boot, next) = (machine.boot, process.node.until_timeout(reading));
+            self.set_timer(node, boot, next);
+        }
+        self.watch(node);
+        if self.tracing() {
+            self.note_lease(node);
+        }
+        if let Some(process) = self.nodes[node].process.as_ref()
+            && !(process.inbox.is_empty() && process.reports.is_empty())
+        {
+            self.wake_task(node);
+        }
+    }
+
+    pub(super) fn set_timer(&mut self, node: usize, boot: u32, after: Duration) {
+        let late = if self.healed { 0 } else { self.dice.below(self.setup.timer_delay + 1) };
+        // Timers go as wrong as the clock: they count the same oscillator.
+        let takes = self.nodes[node].clock.takes(after.as_nanos() as u64);
+        self.at(self.now + takes + late, Event::Timer { node: node as u8, boot });
+    }
+
+    /// Hands the node one input, with a reading of its own.
+    fn dispatch(&mut self, node: usize, input: Input) {
+        let now = self.now;
+        let machine = &mut self.nodes[node];
+        let reading = machine.clock.read(now);
+        let Some(process) = machine.process.as_mut() else { return };
+        process.watched.kept_back = false;
+        match input {
+            Input::Node(leasehold_node::Input::Message {
+                from,
+                message: Message { group, body: Body::Raft(envelope) },
+            }) => {
+                self.handle_envelope(node, from, group, envelope, reading);
+            }
+            Input::Node(input) => process.node.handle(reading, input),
+            Input::Transfer { to } => {
+                let before = process.replica().holder().release();
+                process.node.transfer(reading, GROUP, to);
+                let release = process.replica().holder().release();
+                if release.is_some() && release != before {
+                    process.watched.transfer = Some((to, process.replica().term()));
+                }
+            }
+            Input::Campaign => {
+                if process.node.campaign(reading, GROUP).is_err() {
+                    self.marks.reach(Mark::OperatorCampaignRefused);
+                }
+            }
+            Input::Reconfigure { change } => {
+                let proposed = process.node.propose_change(reading, GROUP, &change);
+                if matches!(proposed, Err(ProposeError::Busy)) {
+                    self.marks.reach(Mark::MembershipChangeRefused);
+                }
+            }
+            Input::Burst { times } => {
+                for _ in 0..times {
+                    let reading = machine.clock.read(now);
+                    process.node.handle_timeout(reading);
+                }
+            }
+        }
+        if self.tracing() {
+            self.note_lease(node);
+        }
+    }
+
+    fn handle_envelope(&mut self, node: usize, from: NodeId, group: u32, envelope: Envelope, reading: Reading) {
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        let is_vote = |kind| matches!(kind, MessageKind::RequestVote | MessageKind::RequestPreVote);
+        let votes = envelope.messages.iter().filter(|message| is_vote(message.kind)).count() as u64;
+        let until = process.replica().grantor().held_until();
+        let held = until.zip(reading).is_some_and(|(until, now)| until.is_maybe_after(now));
+        let (round, release) = (envelope.round, envelope.release);
+        let term = process.replica().term();
+        let earlier = envelope.messages.iter().any(|message| message.term != 0 && message.term < term);
+        let withheld = process.replica().statistics().votes_withheld;
+        let message = Message { group, body: Body::Raft(envelope) };
+        process.node.handle(reading, leasehold_node::Input::Message { from, message });
+        let replica = process.replica();
+        let withheld = replica.statistics().votes_withheld - withheld;
+        let follows = replica.role() == Role::Follower && replica.leader() == Some(from);
+        let echoes = follows && round.is_some_and(|(of, _)| of == replica.term());
+        self.marks.reach_often(Mark::FrameOfAnEarlierTerm, u64::from(earlier));
+        if votes > 0 {
+            let released = release.is_some();
+            self.marks.reach_often(Mark::ReleaseOverrodeHold, u64::from(held && released && withheld == 0));
+            self.marks.reach_often(Mark::ReleaseDidNotCover, u64::from(released && withheld > 0));
+        }
+        if let Some(release) = release {
+            self.note_release(node, release);
+        }
+        if withheld < votes {
+            self.check_vote(node, from);
+        }
+        if let Some(reading) = reading.filter(|_| echoes) {
+            self.nodes[node].clock.is_taken(reading);
+        }
+        if round.is_some() {
+            self.note_promise(node);
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, node: usize, timer_fired: bool) {
+        let machine = &mut self.nodes[node];
+        let reading = machine.clock.read(self.now);
+        let Some(process) = machine.process.as_mut() else { return };
+        if timer_fired || process.node.timeout_is_due(reading) {
+            let next = process.replica().poll_timeout();
+            let withheld = process.replica().statistics().campaigns_withheld;
+            process.node.handle_timeout(reading);
+            self.check_kept_back(node, reading, next.map(|(at, _)| at), withheld);
+        }
+    }
+
+    /// Carries out everything the node wants done.
+    fn drain_outputs(&mut self, node: usize) {
+        loop {
+            let Some(process) = self.nodes[node].process.as_mut() else { return };
+            let output = process.node.poll_output();
+            self.check_progress(node);
+            match output {
+                None => return,
+                Some(Output::Send { to, message }) => self.send(node, to, message),
+                Some(Output::Commit { number, batches }) => self.commit(node, number, batches),
+                Some(Output::Work(work)) => self.work(node, work),
+                Some(Output::Reply { ticket, outcome }) => self.replied(node, OperationRef::of_ticket(ticket), outcome),
+            }
+        }
+    }
+
+    fn send(&mut self, node: usize, to: NodeId, message: Message) {
+        if let Body::Raft(envelope) = &message.body {
+            self.check_sent(node, to, envelope);
+        }
+        if !self.send_frame(node, to, message.clone()) {
+            self.marks.reach(Mark::PeerUnreachable);
+            let machine = &mut self.nodes[node];
+            let reading = machine.clock.read(self.now);
+            if let Some(process) = machine.process.as_mut() {
+                process.node.handle(reading, leasehold_node::Input::NotSent { to, message });
+            }
+        }
+    }
+
+    fn commit(&mut self, node: usize, number: u64, batches: Vec<Batch>) {
+        for batch in &batches {
+            self.marks.reach_often(Mark::LongestHoldLowered, u64::from(batch.longest_hold.is_some()));
+            self.marks.reach_often(Mark::LogCompacted, u64::from(batch.compact_through.is_some()));
+            if let Some(applied) = batch.applied.as_ref().filter(|_| batch.reset_log) {
+                self.check_snapshot(node, applied.index, applied.term);
+                self.marks.reach(Mark::SnapshotInstalled);
+            }
+        }
+        if self.nodes[node].disk.take(Write { batches, number }) {
+            self.begin_sync(node);
+        }
+    }
+
+    /// The thread for snapshots does its work at once, and reports a little later.
+    fn work(&mut self, node: usize, work: Work<Keyspace>) {
+        if let Some(result) = work.run() {
+            let boot = self.nodes[node].boot;
+            let takes = if self.healed { 0 } else { self.dice.below(self.setup.heartbeat()) };
+            let report = Box::new(leasehold_node::Input::WorkDone(result));
+            self.at(self.now + takes, Event::WorkDone { node: node as u8, boot, report });
+        }
+    }
+
+    /// The disk takes the commits that have queued up, and syncs them.
+    pub(super) fn begin_sync(&mut self, node: usize) {
+        let (least, most) = self.setup.sync;
+        let healed = self.healed;
+        let disk = &mut self.nodes[node].disk;
+        if disk.begin() {
+            let longest = if healed { least } else { most };
+            let (epoch, slower) = (disk.epoch, if healed { 0 } else { disk.slower_by });
+            let takes = least + self.dice.below(longest) + slower;
+            self.at(self.now + takes, Event::Synced { node: node as u8, epoch });
+        }
+    }
+}
