@@ -1,4 +1,4 @@
-//! The two machines of the lease, and a trace of what they are told.
+//! The holder and the grantor of a node, and a trace of their inputs.
 
 use leasehold_core::trace::{Answer, Effect, Input, Recorder};
 use leasehold_core::{
@@ -7,11 +7,11 @@ use leasehold_core::{
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A holder and a grantor. Every input passes here, so that a recording misses none.
+/// A holder and a grantor. Every input passes through here, so that a trace is complete.
 pub(crate) struct Lease {
     holder: Holder,
     grantor: Grantor,
-    /// Where the holder publishes.
+    /// The cell in which the holder publishes its lease.
     cell: Arc<LeaseCell>,
     trace: Option<Trace>,
 }
@@ -89,7 +89,7 @@ impl Lease {
         if let Some(trace) = &mut self.trace {
             match action {
                 Some(action) => trace.recorder.action(action),
-                None => trace.recorder.taken(&mut trace.text).expect(WRITTEN),
+                None => trace.recorder.taken(&mut trace.text).expect("writing to a string never fails"),
             }
         }
         action
@@ -99,18 +99,16 @@ impl Lease {
         self.holder.frame_round()
     }
 
-    /// The lines recorded since this was last called.
+    /// Returns the lines recorded since the last call.
     pub(crate) fn take_trace(&mut self) -> String {
         self.trace.as_mut().map(|trace| std::mem::take(&mut trace.text)).unwrap_or_default()
     }
 
+    /// Records an input, if a trace is kept.
     fn note(&mut self, now: Reading, input: Input, answer: Option<Answer>) {
         if let Some(trace) = &mut self.trace {
             let effect = Effect::seen(answer, &self.holder, &self.grantor);
-            trace.recorder.input(now, input, effect, &mut trace.text).expect(WRITTEN);
+            trace.recorder.input(now, input, effect, &mut trace.text).expect("writing to a string never fails");
         }
     }
 }
-
-/// Why writing a trace cannot fail.
-const WRITTEN: &str = "a string takes whatever is written to it";

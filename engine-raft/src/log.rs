@@ -1,21 +1,20 @@
-//! The log as the engine reads it: in memory, ahead of the disk by what is on its way there.
+//! The log as the engine reads it. It is in memory, and ahead of the disk by the writes in flight.
 
-use crate::convert;
-use crate::wire::{Entry, HardState, Membership, Snapshot};
+use crate::wire::{Entry, HardState, Membership, Snapshot, convert};
 use leasehold_core::{Index, Term};
 use raft::eraftpb;
 use raft::{Error, GetEntriesContext, RaftState, Result, Storage, StorageError};
 use std::cell::Cell;
 use std::collections::VecDeque;
 
-/// What a replica remembers from before a restart. The default is a node that has never been part of a group.
+/// The durable state from which a replica starts. The default is that of a node that has never been part of a group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PersistentState {
     /// The durable hard state.
     pub hard_state: HardState,
     /// The last index that the log no longer holds, and its term.
     pub compacted: (Index, Term),
-    /// The log from there on.
+    /// The entries after that index.
     pub entries: Vec<Entry>,
     /// The last index applied to the durable state machine.
     pub applied: Index,
@@ -24,8 +23,8 @@ pub struct PersistentState {
 }
 
 impl PersistentState {
-    /// What every founding member of a group remembers of its foundation: an entry 1 of term 1 that is committed, applied and
-    /// compacted, with these voters. A node that joins later gets it in a snapshot, as its log cannot begin before it.
+    /// Returns the first state of every founding member of a group with these voters. Entry 1 of term 1 is committed, applied and
+    /// compacted. The log of a node that joins later cannot begin before that entry, so such a node starts from a snapshot.
     pub fn founding(voters: Vec<u64>) -> PersistentState {
         PersistentState {
             hard_state: HardState { term: 1, vote: 0, commit: 1 },
@@ -37,14 +36,16 @@ impl PersistentState {
     }
 }
 
+/// The entries that the log holds, with the hard state and the configuration.
+#[derive(Debug)]
 pub(crate) struct Log {
     hard_state: HardState,
     membership: Membership,
     compacted: (Index, Term),
     entries: VecDeque<eraftpb::Entry>,
-    /// The bytes of all entries' data.
+    /// The size of all entries' data.
     bytes: u64,
-    /// What to send a follower whose place in the log is compacted.
+    /// The snapshot for followers that need entries which the log no longer holds.
     snapshot: Option<Snapshot>,
     snapshot_is_wanted: Cell<bool>,
 }
@@ -63,18 +64,24 @@ impl Log {
         }
     }
 
+    /// Appends entries, after dropping all entries from the first one's index on.
     pub(crate) fn append(&mut self, entries: &[eraftpb::Entry]) {
         let Some(first) = entries.first() else { return };
-        assert!(first.index > self.compacted.0, "entry {} is compacted through {}", first.index, self.compacted.0);
+        assert!(
+            first.index > self.compacted.0,
+            "entry {} is at or before the compacted index {}",
+            first.index,
+            self.compacted.0
+        );
         let keep = (first.index - self.compacted.0 - 1) as usize;
-        assert!(keep <= self.entries.len(), "a gap before entry {}", first.index);
+        assert!(keep <= self.entries.len(), "the log has a gap before entry {}", first.index);
         self.bytes -= data_bytes(self.entries.range(keep..));
         self.entries.truncate(keep);
         self.bytes += data_bytes(entries);
         self.entries.extend(entries.iter().cloned());
     }
 
-    /// Takes the place that a leader's snapshot gives.
+    /// Replaces the log by the position of a leader's snapshot.
     pub(crate) fn install(&mut self, index: Index, term: Term, membership: Membership) {
         self.entries.clear();
         self.bytes = 0;
@@ -91,7 +98,7 @@ impl Log {
         self.membership = membership;
     }
 
-    /// Forgets entries through `index`; returns its term. `None` if there is nothing to forget.
+    /// Drops the entries through `index`. Returns the term of the entry there, or `None` if there is nothing to drop.
     pub(crate) fn compact(&mut self, index: Index) -> Option<Term> {
         let drop = index.checked_sub(self.compacted.0).filter(|drop| *drop > 0)?;
         let last = self.entries.get(drop as usize - 1)?;
@@ -99,20 +106,20 @@ impl Log {
         self.compacted = (index, term);
         self.bytes -= data_bytes(self.entries.range(..drop as usize));
         self.entries.drain(..drop as usize);
-        // The log goes on after the snapshot, or the snapshot is of no use.
+        // A snapshot is useless once the log does not continue right after it.
         if self.snapshot.as_ref().is_some_and(|snapshot| snapshot.index < index) {
             self.snapshot = None;
         }
         Some(term)
     }
 
-    /// The last index that is no longer held.
+    /// Returns the last index that the log no longer holds.
     pub(crate) fn compacted(&self) -> Index {
         self.compacted.0
     }
 
-    /// The index in the middle of the log, by count or by bytes, if it is longer than that.
-    pub(crate) fn middle_if_longer_than(&self, entries: usize, bytes: u64) -> Option<Index> {
+    /// Returns the index in the middle of the log, by size or by count, if the log exceeds `bytes` or `entries`.
+    pub(crate) fn midpoint_if_longer_than(&self, entries: usize, bytes: u64) -> Option<Index> {
         if self.bytes > bytes {
             let mut passed = 0;
             let before = self.entries.iter().take_while(|entry| {
@@ -124,11 +131,12 @@ impl Log {
         (self.entries.len() > entries).then(|| self.compacted.0 + (self.entries.len() / 2) as u64)
     }
 
-    /// Whether the engine wanted a snapshot since this was last asked.
+    /// Returns whether the engine has requested a snapshot since the last call.
     pub(crate) fn take_snapshot_wanted(&mut self) -> bool {
         self.snapshot_is_wanted.take()
     }
 
+    /// Keeps a snapshot for followers, unless the log does not reach back to it.
     pub(crate) fn offer_snapshot(&mut self, snapshot: Snapshot) {
         if snapshot.index >= self.compacted.0 {
             self.snapshot = Some(snapshot);
@@ -162,7 +170,11 @@ impl Storage for Log {
         if low <= self.compacted.0 {
             return Err(Error::Store(StorageError::Compacted));
         }
-        assert!(high <= self.last() + 1, "entries up to {high} asked of a log that ends at {}", self.last());
+        assert!(
+            high <= self.last() + 1,
+            "the engine requested entries before {high}, but the log ends at {}",
+            self.last()
+        );
         let range = (low - self.compacted.0 - 1) as usize..(high - self.compacted.0 - 1) as usize;
         let limit = max_size.into().unwrap_or(u64::MAX);
         let mut size = 0;
@@ -193,7 +205,7 @@ impl Storage for Log {
     }
 
     fn snapshot(&self, request_index: u64, to: u64) -> Result<eraftpb::Snapshot> {
-        // A node throws away a snapshot whose configuration it is not in: one made for an earlier newcomer is of no use.
+        // A node ignores a snapshot whose configuration it is not in, such as one made before it joined.
         let serves = |snapshot: &Snapshot| snapshot.index >= request_index && snapshot.membership.names(to);
         match &self.snapshot {
             Some(snapshot) if serves(snapshot) => Ok(convert::snapshot_in(snapshot.clone())),

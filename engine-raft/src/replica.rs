@@ -1,191 +1,72 @@
-//! The engine, the holder and the grantor as one machine.
+//! The engine, the holder and the grantor as one state machine.
 
 use crate::admission::Admission;
-use crate::convert;
+use crate::error::{CampaignError, EngineError, Error, ProposeError};
+use crate::gate::{DependsOn, Gate};
 use crate::lease::Lease;
 use crate::log::{Log, PersistentState};
-use crate::output::{Gate, Outbox};
-use crate::wire::{Change, Entry, Envelope, Membership, Snapshot};
+use crate::options::Options;
+use crate::outbox::Outbox;
+use crate::output::{Committed, Effect, Output, Persist, Position};
+use crate::status::{Role, Statistics, Undelivered};
+use crate::wire::{Change, Entry, Envelope, Membership, Snapshot, Step, convert};
 use bytes::Bytes;
 use leasehold_core::{
-    Config, Event, Grantor, Holder, Index, Instant, LeaseCell, NodeId, Read, ReadError, Reading, Reason, Release, Term,
-    TermRound, Ticket, Voters, VotersError,
+    Action, Config, Event, Grantor, Holder, Index, Instant, LeaseCell, NodeId, Read, ReadError, Reading, Reason,
+    Release, Term, TermRound, Ticket, Voters, VotersError,
 };
 use raft::{GetEntriesContext, RawNode, StateRole, eraftpb};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The most bytes of entries in one append.
-const APPEND_BYTES: u64 = 1 << 20;
-/// The most appends on their way to one follower.
-const APPENDS_IN_FLIGHT: usize = 256;
-/// The most bytes of proposals that wait to be committed; more are refused.
-const UNCOMMITTED_BYTES: u64 = 256 << 20;
-/// The most bytes of entries handed out for applying at once.
-const APPLY_BYTES: u64 = 16 << 20;
-/// How many ticks a snapshot may be on its way before the follower is asked again where it stands.
-const SNAPSHOT_TICKS: u32 = 200;
+/// The number of ticks after which a snapshot in flight counts as lost.
+const MAX_SNAPSHOT_TICKS: u32 = 200;
 
-/// The options of one replica.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Options {
-    /// The id of this node; not 0.
-    pub id: NodeId,
-    /// Hold, lease, drift and heartbeat.
-    pub config: Config,
-    /// The seed of the election timeouts: equal seeds draw equal timeouts.
-    pub seed: u64,
-    /// Whether to record the inputs of the holder and the grantor for [`Replica::take_trace`]. Off by default.
-    pub record: bool,
-}
-
-impl Options {
-    /// Returns options with recording off.
-    pub fn new(id: NodeId, config: Config, seed: u64) -> Options {
-        Options { id, config, seed, record: false }
-    }
-}
-
-/// The error of building a replica.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The stored configuration of the group has too many voters or is invalid.
-    #[error("the group's voters are not acceptable: {0}")]
-    Voters(#[from] VotersError),
-    /// The engine refused the stored state or the options.
-    #[error("the raft engine refused to start: {0}")]
-    Engine(#[source] EngineError),
-}
-
-/// An error of the raft engine. It has a text and no other public content.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct EngineError(raft::Error);
-
-/// The role of this node in its group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// It follows a leader, or waits for one.
-    Follower,
-    /// It asks whether it could win an election. Its term has not changed.
-    PreCandidate,
-    /// It campaigns in its term.
-    Candidate,
-    /// It leads its term.
-    Leader,
-}
-
-/// A delivery that failed, for [`Replica::handle_unreachable`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Undelivered {
-    /// Messages without a snapshot.
-    Append,
-    /// A snapshot.
-    Snapshot,
-}
-
-/// The error of a proposal that was not accepted. The proposal has no effect, now or later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ProposeError {
-    /// This node does not lead.
-    #[error("this node does not lead")]
-    NotLeader,
-    /// This node hands leadership over. Try again soon, perhaps elsewhere.
-    #[error("this node is handing leadership over")]
-    HandingOver,
-    /// Too much waits to be committed, or another change of configuration is pending. Try again later.
-    #[error("too much waits to be committed")]
-    Busy,
-    /// The change would make an impossible configuration.
-    #[error("the change of configuration is not acceptable: {0}")]
-    Voters(VotersError),
-}
-
-/// The error of a campaign that did not start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CampaignError {
-    /// This node is not a voter in its newest configuration.
-    #[error("this node is not a voter; campaign on a voter, or make this node one first")]
-    NotVoter,
-    /// This node promised to elect no leader yet: the hold of an acknowledged round or of a restart is not over.
-    #[error("this node acknowledged a leader or restarted less than a hold ago; try again after a hold")]
-    Held,
-    /// This node has writes that are not durable yet.
-    #[error("this node has writes that are not durable yet; try again once they are")]
-    Unsynced,
-}
-
-/// A place in the log that only one entry can ever have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Position {
-    /// The term of the leader that put it there.
-    pub term: Term,
-    /// The index.
-    pub index: Index,
-}
-
-/// Counts of what was refused or ignored, since the replica was built.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Statistics {
-    /// Requests for a vote or a pre-vote that the hold kept from the engine.
-    pub votes_withheld: u64,
-    /// "Campaign now" messages that the hold kept from the engine.
-    pub transfers_withheld: u64,
-    /// Ticks that would have campaigned during the hold, kept back.
-    pub campaigns_withheld: u64,
-    /// Messages that no correct peer sends, or that came too early to be understood.
-    pub messages_refused: u64,
-}
-
-/// The `raft` crate's `RawNode` joined with a [`Holder`] and a [`Grantor`]; no I/O, no time, no threads.
+/// The `raft` crate's `RawNode` combined with a [`Holder`] and a [`Grantor`]; no I/O, no time, no threads.
 ///
-/// How to drive it: give it one input or several, then take [`poll_output`](Replica::poll_output) until it returns `None`
-/// and do what each output says. Every input takes a reading sampled after that input arrived. After each input the lease
-/// cell is up to date: a step-down has revoked it before any message of that step can be polled.
+/// Give the replica one input or several, then call [`poll_output`](Replica::poll_output) until it returns `None` and do what
+/// each output says. Every input takes a reading that was sampled after the input arrived. After each input the lease cell is
+/// up to date: a step-down revokes it before any message of that step can be polled.
 ///
-/// * *Inputs* are `handle_*` for what happens, and the commands [`propose`](Replica::propose), [`read`](Replica::read),
+/// * Inputs are the methods `handle_*` and the commands [`propose`](Replica::propose), [`read`](Replica::read),
 ///   [`transfer`](Replica::transfer), [`campaign`](Replica::campaign).
-/// * *Outputs* are [`poll_output`](Replica::poll_output) and [`poll_timeout`](Replica::poll_timeout).
+/// * Outputs are [`poll_output`](Replica::poll_output) and [`poll_timeout`](Replica::poll_timeout).
 pub struct Replica {
-    pub(crate) id: NodeId,
-    config: Config,
-    seed: u64,
-    pub(crate) raw: RawNode<Log>,
-    pub(crate) lease: Lease,
-    pub(crate) gate: Gate,
-    pub(crate) outbox: Outbox,
+    options: Options,
+    raw: RawNode<Log>,
+    lease: Lease,
+    gate: Gate,
+    outbox: Outbox,
     /// The reading of the last input.
     now: Reading,
-    tick: Duration,
     last_tick: Reading,
-    /// Campaigns begun here, so that each draws another timeout.
+    /// The number of campaigns this node started. Each draws another election timeout.
     campaigns: u64,
+    /// The transfer state and the commit index that the holder knows.
     transferring: bool,
-    commit_told: Index,
-    /// The newest commit index that was sent to the followers for its own sake.
-    pub(crate) commit_spread: Index,
-    /// What a transfer to this node released. True for ever, so it goes with every request for a vote.
+    commit_reported: Index,
+    /// The newest commit index that was broadcast without waiting for an append.
+    commit_broadcast: Index,
+    /// The release that came with a transfer to this node. It is permanent, so it goes with every request for a vote.
     release: Option<Release>,
-    /// Per follower that is being sent a snapshot, for how many ticks.
+    /// The followers that are being sent a snapshot, and for how many ticks.
     snapshots: BTreeMap<NodeId, u32>,
-    /// Set by a shutdown: whatever the engine does, this node holds no lease any more.
+    /// Set by a shutdown: this node holds no lease again, even if the engine elects it.
     retired: bool,
     statistics: Statistics,
 }
 
 impl Replica {
-    /// Returns the replica of a process that has just started. It publishes its lease in `cell`, which must be new: one cell
-    /// belongs to one replica. `longest_hold` is the longest hold this node may ever have echoed
-    /// under, zero for a new node; `max(longest_hold, hold)` must be durable before the first input.
+    /// Returns the replica of a process that has just started. It publishes its lease in `cell`. The cell must be new: one cell
+    /// belongs to one replica. In a mode without lease reads, pass a cell that no reader sees.
+    ///
+    /// `longest_hold` is the longest hold under which this node may ever have acknowledged a round; zero for a new node.
+    /// `max(longest_hold, hold)` must be durable before the first input.
     ///
     /// # Errors
-    /// [`Error`], when no replica can be built from the state or the options.
+    /// [`Error`]: the state or the options are not valid.
     pub fn new(
         options: Options,
         state: PersistentState,
@@ -193,51 +74,25 @@ impl Replica {
         now: Reading,
         cell: Arc<LeaseCell>,
     ) -> Result<Replica, Error> {
-        let Options { id, config, seed, record } = options;
+        let Options { id, config, record, .. } = options;
         voters_of(&state.membership)?;
-        let tick = config.heartbeat() / 2;
-        let election_tick =
-            usize::try_from(config.hold().as_nanos() / tick.as_nanos().max(1)).unwrap_or(usize::MAX / 4);
-        let engine = raft::Config {
-            id,
-            // No longer than the hold, so that the engine's own reluctance to vote ends with it.
-            election_tick,
-            heartbeat_tick: 2,
-            min_election_tick: election_tick,
-            max_election_tick: election_tick + election_tick / 2 + 1,
-            applied: state.applied,
-            check_quorum: true,
-            pre_vote: true,
-            // Its lease reads consult no clock; every read goes through the holder.
-            read_only_option: raft::ReadOnlyOption::Safe,
-            max_size_per_msg: APPEND_BYTES,
-            max_inflight_msgs: APPENDS_IN_FLIGHT,
-            max_uncommitted_size: UNCOMMITTED_BYTES,
-            max_committed_size_per_ready: APPLY_BYTES,
-            batch_append: true,
-            // The replica tells them itself: see `spread_commit`.
-            skip_bcast_commit: true,
-            ..Default::default()
-        };
         let commit = state.hard_state.commit;
         let durable_term = state.hard_state.term;
+        let engine = options.engine_config(state.applied);
         let logger = slog::Logger::root(tracing_slog::TracingSlogDrain, slog::o!());
         let raw = RawNode::new(&engine, Log::new(state), &logger).map_err(|error| Error::Engine(EngineError(error)))?;
         let mut replica = Replica {
-            id,
-            config,
-            seed,
+            options,
             raw,
             lease: Lease::new(id, config, longest_hold, now, cell, record),
             gate: Gate::new(durable_term),
             outbox: Outbox::default(),
             now,
-            tick,
             last_tick: now,
             campaigns: 0,
             transferring: false,
-            commit_told: commit,
-            commit_spread: commit,
+            commit_reported: commit,
+            commit_broadcast: commit,
             release: None,
             snapshots: BTreeMap::new(),
             retired: false,
@@ -247,9 +102,19 @@ impl Replica {
         Ok(replica)
     }
 
-    /// This node's number.
+    /// Returns the id of this node.
     pub fn id(&self) -> NodeId {
-        self.id
+        self.options.id
+    }
+
+    /// Returns the hold, lease, drift and heartbeat this replica was built with.
+    pub fn config(&self) -> &Config {
+        &self.options.config
+    }
+
+    /// Returns the length of an engine tick: half a heartbeat.
+    pub fn tick(&self) -> Duration {
+        self.options.tick()
     }
 
     /// Returns the role of this node.
@@ -262,7 +127,7 @@ impl Replica {
         }
     }
 
-    /// The newest term it knows.
+    /// Returns the newest term this node knows.
     pub fn term(&self) -> Term {
         self.raw.raft.term
     }
@@ -272,7 +137,7 @@ impl Replica {
         Some(self.raw.raft.leader_id).filter(|leader| *leader != raft::INVALID_ID)
     }
 
-    /// The highest index known to be committed.
+    /// Returns the highest index this node knows to be committed.
     pub fn commit(&self) -> Index {
         self.raw.raft.raft_log.committed
     }
@@ -287,44 +152,46 @@ impl Replica {
         entries.first().map(convert::entry_out)
     }
 
-    /// The configuration in force.
+    /// Returns the configuration of the group, as applied by the engine.
     pub fn membership(&self) -> &Membership {
         self.raw.store().membership()
     }
 
-    /// Up to where the log should be forgotten, if it holds more than `entries` entries or `bytes` bytes: its older half, as
-    /// far as that is applied. `None` while it is shorter.
+    /// Returns the index through which the log should be compacted, if it holds more than `entries` entries or `bytes` bytes.
+    /// That is its older half, as far as it is applied. Returns `None` while the log is shorter.
     pub fn compactable(&self, entries: usize, bytes: u64) -> Option<Index> {
-        let middle = self.raw.store().middle_if_longer_than(entries, bytes)?;
+        let middle = self.raw.store().midpoint_if_longer_than(entries, bytes)?;
         Some(middle.min(self.raw.raft.raft_log.applied))
     }
 
-    /// The holder, to look at.
+    /// Returns the holder.
     pub fn holder(&self) -> &Holder {
         self.lease.holder()
     }
 
-    /// Returns the cell in which the lease is published.
+    /// Returns the cell in which this replica publishes its lease.
     pub fn cell(&self) -> &LeaseCell {
         self.lease.cell()
     }
 
-    /// The grantor, to look at.
+    /// Returns the grantor.
     pub fn grantor(&self) -> &Grantor {
         self.lease.grantor()
     }
 
-    /// What has been counted.
+    /// Returns the counts since this replica was built.
     pub fn statistics(&self) -> &Statistics {
         &self.statistics
     }
 
-    /// The lines of the trace since this was last called, if it is kept; complete once all outputs have been polled.
+    /// Returns the lines of the trace since the last call; empty unless [`Options::record`] is set. The lines of an input are
+    /// complete once all its outputs have been polled.
     pub fn take_trace(&mut self) -> String {
         self.lease.take_trace()
     }
 
-    /// Takes what a peer sent; `from` is whom the link authenticated. `now` was sampled after it arrived.
+    /// Handles an envelope from a peer. `from` is the sender that the link authenticated. `now` was sampled after the envelope
+    /// arrived.
     pub fn handle_envelope(&mut self, now: Reading, from: NodeId, envelope: Envelope) {
         self.now = now;
         let Envelope { round, ack, release, messages } = envelope;
@@ -336,14 +203,14 @@ impl Replica {
                     continue;
                 }
                 Admission::Vote => {
-                    // The engine raises its term even when it refuses a vote: what the hold forbids, it must not see.
+                    // The engine raises its term even when it refuses a vote, so it must not see a request that the hold forbids.
                     if !self.lease.may_elect(now, release) {
                         self.statistics.votes_withheld += 1;
                         continue;
                     }
                 }
                 Admission::CampaignNow => {
-                    // A late message of an earlier transfer must not take the place of a later release.
+                    // A late message of an earlier transfer must not replace a later release.
                     self.release = self.release.into_iter().chain(release).max_by_key(|release| release.through);
                     if self.may_campaign(now).is_err() {
                         self.statistics.transfers_withheld += 1;
@@ -353,7 +220,7 @@ impl Replica {
                 }
                 Admission::Step => {}
             }
-            let message = convert::message_in(from, self.id, message);
+            let message = convert::message_in(from, self.id(), message);
             if self.raw.step(message).is_err() {
                 self.statistics.messages_refused += 1;
             }
@@ -366,7 +233,7 @@ impl Replica {
         {
             let before = self.lease.grantor().newest();
             if let Some(ack) = self.lease.handle_round(now, TermRound { term, round }) {
-                // A repeated round's echo rides with what is sent anyway; a new one leaves at once.
+                // The acknowledgement of a repeated round goes with the next envelope. That of a new round is sent at once.
                 self.outbox.note_ack(from, ack, before != Some(ack));
             }
         }
@@ -375,8 +242,8 @@ impl Replica {
         }
     }
 
-    /// Counts an engine tick and opens a heartbeat round, each if its interval has passed. However late it is called, it
-    /// counts one tick.
+    /// Counts an engine tick and opens a heartbeat round, each if its interval has passed. A late call counts one tick, not
+    /// several.
     pub fn handle_timeout(&mut self, now: Reading) {
         self.now = now;
         if self.tick_is_due(now) {
@@ -387,16 +254,16 @@ impl Replica {
         self.lease.handle_timeout(now);
     }
 
-    /// Learns that everything through this number is durable.
+    /// Handles the report that all writes through `number` are durable.
     pub fn handle_persisted(&mut self, now: Reading, number: u64) {
         self.now = now;
-        let number = self.gate.open_through(number, &mut self.outbox);
+        let number = self.gate.open_through(number, &mut self.outbox.messages);
         self.raw.on_persist_ready(number);
         self.sync_lease_with_raft(now);
         self.advance_apply_after_snapshot();
     }
 
-    /// Learns that what was to be sent to this peer surely did not arrive.
+    /// Handles the report that messages to `peer` certainly did not arrive.
     pub fn handle_unreachable(&mut self, now: Reading, peer: NodeId, undelivered: Undelivered) {
         self.now = now;
         match undelivered {
@@ -409,25 +276,25 @@ impl Replica {
         self.sync_lease_with_raft(now);
     }
 
-    /// Proposes a command and returns the one place in the log where it can be committed.
+    /// Proposes a command and returns the only position at which it can be committed.
     ///
     /// # Errors
-    /// [`ProposeError`]: it was not taken.
+    /// [`ProposeError`]: the command was not accepted.
     pub fn propose(&mut self, now: Reading, command: Bytes) -> Result<Position, ProposeError> {
         self.now = now;
         let entry = eraftpb::Entry { data: command, ..Default::default() };
         self.propose_entry(now, entry)
     }
 
-    /// Proposes a change of configuration.
+    /// Proposes a change of configuration and returns the only position at which it can be committed.
     ///
     /// # Errors
-    /// [`ProposeError`]: it was not taken.
+    /// [`ProposeError`]: the change was not accepted.
     pub fn propose_change(&mut self, now: Reading, change: &Change) -> Result<Position, ProposeError> {
         use protobuf::Message as _;
         self.now = now;
         let added = change.steps.iter().filter_map(|step| match step {
-            crate::wire::Step::AddVoter(node) => Some(*node),
+            Step::AddVoter(node) => Some(*node),
             _ => None,
         });
         let mut voters = self.membership().voters.clone();
@@ -441,33 +308,32 @@ impl Replica {
         self.propose_entry(now, entry)
     }
 
-    /// How a read that has arrived may be answered; `now` was sampled after it arrived. Park a ticket until
-    /// [`Output::ReadsConfirmed`](crate::Output::ReadsConfirmed) or
-    /// [`Output::ReadsAborted`](crate::Output::ReadsAborted) covers its round.
+    /// Returns a permit or a ticket for a read. `now` was sampled after the read arrived. Keep the read of a ticket pending
+    /// until [`Output::ReadsConfirmed`] or [`Output::ReadsAborted`] covers its round.
     ///
     /// # Errors
-    /// [`ReadError`].
+    /// [`ReadError`]: this node cannot answer the read.
     pub fn read(&mut self, now: Reading) -> Result<Read, ReadError> {
         self.now = now;
         self.lease.read(now)
     }
 
-    /// A ticket for a read that must not use the lease.
+    /// Returns a ticket for a read that must not use the lease.
     ///
     /// # Errors
-    /// [`ReadError`].
+    /// [`ReadError`]: this node cannot answer the read.
     pub fn quorum_read(&mut self, now: Reading) -> Result<Ticket, ReadError> {
         self.now = now;
         self.lease.quorum_read(now)
     }
 
-    /// Campaigns now, if this node is a voter and the hold allows it.
+    /// Starts a campaign, if this node is a voter, its hold is over and its writes are durable.
     ///
     /// # Errors
     /// [`CampaignError`]: no campaign started.
     pub fn campaign(&mut self, now: Reading) -> Result<(), CampaignError> {
         self.now = now;
-        // The engine would let any node campaign, and ends in a panic if one wins that it does not know as a member.
+        // The engine lets any node campaign, and panics if a node wins that is not a member.
         if !self.raw.raft.promotable() {
             return Err(CampaignError::NotVoter);
         }
@@ -476,14 +342,14 @@ impl Replica {
             return Err(refused);
         }
         self.campaigns += 1;
-        // The engine's one error here is a proposal dropped, which a campaign is not.
+        // The engine's only error here is a dropped proposal, and a campaign proposes nothing.
         let _ = self.raw.campaign();
         self.sync_lease_with_raft(now);
         Ok(())
     }
 
-    /// Hands leadership to `to`, if this node leads and `to` is a voter. The lease is gone when this returns; if the
-    /// transfer comes to nothing within an election timeout, it is earned again.
+    /// Starts a transfer of leadership to `to`, if this node leads and `to` is a voter. The lease is revoked when this returns.
+    /// If the transfer does not succeed within an election timeout, this node can earn a lease again.
     pub fn transfer(&mut self, now: Reading, to: NodeId) {
         self.now = now;
         if self.raw.raft.state == StateRole::Leader {
@@ -492,43 +358,52 @@ impl Replica {
         }
     }
 
-    /// Gives the engine the state as applied, for followers whose place in the log is compacted.
+    /// Gives the engine the state as applied, for followers that need entries which the log no longer holds.
     pub fn offer_snapshot(&mut self, snapshot: Snapshot) {
         self.raw.mut_store().offer_snapshot(snapshot);
     }
 
-    /// Forgets log entries through `index`, which is applied and durably so. Returns the term of the entry at it; `None` if
-    /// there was nothing to forget.
+    /// Drops the log entries through `index`, which must be durably applied. Returns the term of the entry at `index`, or
+    /// `None` if there was nothing to drop.
+    ///
+    /// # Panics
+    /// If `index` is not applied.
     pub fn compact(&mut self, index: Index) -> Option<Term> {
-        assert!(index <= self.raw.raft.raft_log.applied, "compaction through {index}, which is not applied");
+        assert!(
+            index <= self.raw.raft.raft_log.applied,
+            "entry {index} is not applied, so the log cannot be compacted through it"
+        );
         self.raw.mut_store().compact(index)
     }
 
-    /// Gives up the lease for good, and fails the reads that wait: what a shutdown does first. The engine goes on until the
-    /// process ends, so that what it proposed can still be committed.
+    /// Gives up the lease for good and aborts the pending reads. Call this first in a shutdown. The engine keeps running until
+    /// the process ends, so that pending proposals can still be committed.
     pub fn retire(&mut self, now: Reading) {
         self.now = now;
         self.retired = true;
         self.lease.handle_event(now, Event::Deposed);
     }
 
-    /// When to call [`handle_timeout`](Replica::handle_timeout), and why. `None` while that cannot be known for want of a
-    /// reading: then call it every half heartbeat of whatever timer there is.
+    /// Returns when to call [`handle_timeout`](Replica::handle_timeout), and the reason. Returns `None` while there is no reading
+    /// to compute it from: then call it once per [`tick`](Replica::tick), by any timer.
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
-        let tick = (self.last_tick?.plus(self.tick), Reason::Tick);
+        let tick = (self.last_tick?.plus(self.tick()), Reason::Tick);
         match self.lease.holder().poll_timeout() {
             Some(heartbeat) if heartbeat.0.awake_nanos() < tick.0.awake_nanos() => Some(heartbeat),
             _ => Some(tick),
         }
     }
 
-    /// Half a heartbeat: how long an engine tick is.
-    pub fn tick(&self) -> Duration {
-        self.tick
+    /// Returns the next output, or `None` when nothing is left to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if self.outbox.is_empty() {
+            self.collect_outputs();
+        }
+        self.outbox.pop()
     }
 
     fn propose_entry(&mut self, now: Reading, entry: eraftpb::Entry) -> Result<Position, ProposeError> {
-        // A follower's engine would forward it, and nobody would know what became of it.
+        // A follower's engine would forward the proposal, and its outcome would be unknown.
         if self.raw.raft.state != StateRole::Leader {
             return Err(ProposeError::NotLeader);
         }
@@ -538,23 +413,134 @@ impl Replica {
         let is_change = entry.entry_type != eraftpb::EntryType::EntryNormal;
         let mut message = eraftpb::Message::default();
         message.set_msg_type(eraftpb::MessageType::MsgPropose);
-        message.from = self.id;
+        message.from = self.id();
         message.entries = vec![entry].into();
         let before = self.raw.raft.raft_log.last_index();
         self.raw.raft.step(message).map_err(|_| ProposeError::Busy)?;
         let index = self.raw.raft.raft_log.last_index();
-        assert_eq!(index, before + 1, "a proposal takes one place");
+        assert_eq!(index, before + 1, "the engine appends one entry per proposal");
         let position = Position { term: self.raw.raft.term, index };
-        // The engine replaces a change that it cannot take now with an empty entry.
+        // The engine replaces a change that it cannot accept now with an empty entry.
         let replaced = is_change && self.raw.raft.pending_conf_index != index;
         self.sync_lease_with_raft(now);
         if replaced { Err(ProposeError::Busy) } else { Ok(position) }
     }
 
+    /// Moves everything the engine and the holder want done into the outbox.
+    fn collect_outputs(&mut self) {
+        loop {
+            while let Some(action) = self.lease.poll_action() {
+                match action {
+                    Action::SendRound(_) => self.outbox.note_round(),
+                    Action::Confirmed { through } => self.outbox.push(Output::ReadsConfirmed { through }),
+                    Action::Aborted { through } => self.outbox.push(Output::ReadsAborted { through }),
+                }
+            }
+            self.broadcast_commit();
+            if !self.raw.has_ready() {
+                break;
+            }
+            self.take_ready();
+        }
+        if self.raw.mut_store().take_snapshot_wanted() {
+            self.outbox.push(Output::SnapshotWanted);
+        }
+        let id = self.id();
+        let others = self.raw.raft.prs().iter().map(|(other, _)| *other).filter(|other| *other != id);
+        self.outbox.pack(&mut self.lease, &self.gate, others, self.release);
+    }
+
+    /// Sends the commit index to the followers, unless later entries wait to be committed: then the next append carries it.
+    /// While writes are pipelined, this saves each follower an append without entries, and its response, per commit.
+    fn broadcast_commit(&mut self) {
+        let raft = &mut self.raw.raft;
+        let commit = raft.raft_log.committed;
+        if raft.state == StateRole::Leader && commit > self.commit_broadcast && raft.raft_log.last_index() == commit {
+            self.commit_broadcast = commit;
+            raft.bcast_append();
+        }
+    }
+
+    /// Takes one `Ready` of the engine.
+    fn take_ready(&mut self) {
+        let mut ready = self.raw.ready();
+        let number = ready.number();
+        let must_sync = ready.must_sync();
+        let hard_state_changed = ready.hs().is_some();
+        let entries = ready.take_entries();
+        let snapshot = Some(ready.snapshot().clone()).filter(|snapshot| !snapshot.is_empty());
+        let at_once = ready.take_messages();
+        let once_durable = ready.take_persisted_messages();
+        let committed = ready.take_committed_entries();
+        if let Some(snapshot) = &snapshot {
+            let metadata = snapshot.get_metadata();
+            let membership = convert::membership_out(metadata.get_conf_state());
+            self.raw.mut_store().install(metadata.index, metadata.term, membership);
+        }
+        self.raw.mut_store().append(&entries);
+        self.raw.advance_append_async(ready);
+        self.gate.note_ready(number);
+
+        if must_sync || hard_state_changed {
+            let hard_state = convert::hard_state_out(&self.raw.raft.hard_state());
+            if must_sync {
+                self.gate.note_write(number, hard_state.term);
+            }
+            self.outbox.push(Output::Persist(Persist {
+                number,
+                must_sync,
+                hard_state,
+                snapshot: snapshot.map(convert::snapshot_out),
+                entries: entries.iter().map(convert::entry_out).collect(),
+            }));
+        }
+        let term = self.raw.raft.term;
+        if self.gate.is_idle() {
+            assert!(self.gate.admits(term), "term {term} is neither durable nor being written");
+            self.raw.on_persist_ready(number);
+        }
+        for message in once_durable {
+            self.gate.pass(message, term, DependsOn::Log, &mut self.outbox.messages);
+        }
+        for message in at_once {
+            self.gate.pass(message, term, DependsOn::Term, &mut self.outbox.messages);
+        }
+        self.push_apply(committed);
+    }
+
+    /// Hands out committed entries for applying.
+    fn push_apply(&mut self, committed: Vec<eraftpb::Entry>) {
+        let Some(last) = committed.last().map(|entry| entry.index) else { return };
+        let mut effects = Vec::with_capacity(committed.len());
+        let mut membership_changed = false;
+        for entry in committed {
+            let effect = match entry.entry_type {
+                eraftpb::EntryType::EntryNormal if entry.data.is_empty() => Effect::Nothing,
+                eraftpb::EntryType::EntryNormal => Effect::Command(entry.data.clone()),
+                eraftpb::EntryType::EntryConfChange | eraftpb::EntryType::EntryConfChangeV2 => {
+                    membership_changed = true;
+                    // The engine refuses an impossible change. It does so on every node, so the change has no effect.
+                    if let Ok(state) = self.raw.apply_conf_change(&convert::change_of(&entry)) {
+                        self.raw.mut_store().set_membership(convert::membership_out(&state));
+                    }
+                    self.sync_voters_with_raft();
+                    Effect::Membership(self.membership().clone())
+                }
+            };
+            effects.push(Committed { position: Position { term: entry.term, index: entry.index }, effect });
+        }
+        self.outbox.push(Output::Apply(effects));
+        self.raw.advance_apply_to(last);
+        if membership_changed {
+            // `advance_apply_to` can make the engine leave a joint configuration on its own, with a proposal.
+            self.sync_voters_with_raft();
+        }
+    }
+
     /// Checks that this node may start a campaign: its hold is over or released, and all it wrote is durable.
     ///
-    /// The engine assumes the latter of every leader to be. What a message of the same envelope appended is not on its way
-    /// to disk yet, and so is asked for too.
+    /// The engine assumes that the log of a new leader is durable. Entries that an earlier message of the same envelope appended
+    /// are not in flight yet, so the engine's own count is checked too.
     fn may_campaign(&mut self, now: Reading) -> Result<(), CampaignError> {
         if !self.lease.may_elect(now, self.release) {
             return Err(CampaignError::Held);
@@ -569,14 +555,15 @@ impl Replica {
             return true;
         };
         if now.is_before_on_either_counter(last) {
-            // The interval starts again; nothing is known of how much of it had passed.
+            // The interval starts again, because the part of it that has passed is unknown.
             self.last_tick = Some(now);
             return false;
         }
-        now.elapsed_since(last).at_most >= self.tick
+        now.elapsed_since(last).at_most >= self.tick()
     }
 
-    /// One tick of the engine, unless it would campaign and may not: then the tick is kept back, and the next one tries again.
+    /// Counts one tick of the engine. A tick that would start a campaign is withheld if this node may not campaign; the next one
+    /// tries again.
     fn count_tick(&mut self, now: Reading) {
         let raft = &self.raw.raft;
         let would_campaign = raft.state != StateRole::Leader
@@ -593,7 +580,7 @@ impl Replica {
         self.count_snapshot_ticks();
     }
 
-    /// The engine waits for ever on a snapshot that was lost; it is told so when it has taken too long.
+    /// Reports a snapshot as failed when it has been in flight too long. The engine waits for a lost snapshot for ever.
     fn count_snapshot_ticks(&mut self) {
         if self.raw.raft.state != StateRole::Leader {
             self.snapshots.clear();
@@ -611,16 +598,16 @@ impl Replica {
         for id in sending {
             let ticks = self.snapshots.entry(id).or_insert(0);
             *ticks += 1;
-            if *ticks > SNAPSHOT_TICKS {
+            if *ticks > MAX_SNAPSHOT_TICKS {
                 self.snapshots.remove(&id);
                 self.raw.report_snapshot(id, raft::SnapshotStatus::Failure);
             }
         }
     }
 
-    /// Brings the holder in line with the engine. Called after every step, so that a step-down revokes the cell before
-    /// anything of the same step is handed out, and a transfer releases before its messages are.
-    pub(crate) fn sync_lease_with_raft(&mut self, now: Reading) {
+    /// Reports to the holder what has changed in the engine. Called after every step, so that a step-down revokes the cell and a
+    /// transfer releases the lease before any message of the same step is handed out.
+    fn sync_lease_with_raft(&mut self, now: Reading) {
         let raft = &self.raw.raft;
         let (leads, term, commit) = (raft.state == StateRole::Leader, raft.term, raft.raft_log.committed);
         let transferring = leads && raft.lead_transferee.is_some();
@@ -631,9 +618,9 @@ impl Replica {
         }
         if leads && self.lease.holder().term().is_none() && !self.retired {
             let voters = self.voters();
-            // The engine has just appended the entry that opens the term: nothing else can have come after it.
+            // The last entry is the one that opens the term: the engine has just appended it.
             self.lease.handle_event(now, Event::Elected { term, voters, barrier: last, commit });
-            self.commit_told = commit;
+            self.commit_reported = commit;
         }
         if self.lease.holder().term().is_some() {
             if transferring != self.transferring {
@@ -641,22 +628,22 @@ impl Replica {
                 self.lease.handle_event(now, event);
                 self.transferring = transferring;
             }
-            if commit != self.commit_told {
+            if commit != self.commit_reported {
                 self.lease.handle_event(now, Event::Committed(commit));
-                self.commit_told = commit;
+                self.commit_reported = commit;
             }
         }
         self.draw_election_timeout();
     }
 
-    /// The engine took another configuration.
-    pub(crate) fn settle_membership(&mut self) {
+    /// Reports a change of configuration to the holder.
+    fn sync_voters_with_raft(&mut self) {
         let now = self.now;
         if self.lease.holder().term().is_some() {
             let voters = self.voters();
             self.lease.handle_event(now, Event::VotersChanged(voters));
-            // The engine would let a leader that is no voter lead for ever, and drop every proposal.
-            if !voters.contains(self.id) {
+            // The engine lets a leader that is not a voter lead for ever, and drops every proposal.
+            if !voters.contains(self.id()) {
                 let term = self.raw.raft.term;
                 self.raw.raft.become_follower(term, 0);
             }
@@ -664,25 +651,21 @@ impl Replica {
         self.sync_lease_with_raft(now);
     }
 
-    pub(crate) fn release_shown(&self) -> Option<Release> {
-        self.release
-    }
-
     fn voters(&self) -> Voters {
-        // A configuration beyond what is supported has no quorum here: it elects, replicates, and grants no read.
+        // A configuration with too many voters still elects and replicates, but it has no quorum here and grants no read.
         voters_of(self.membership()).unwrap_or(Voters::NONE)
     }
 
-    /// The engine draws its election timeout from ambient randomness; this one replaces it, and follows from the seed.
+    /// Replaces the engine's election timeout, drawn from ambient randomness, by one that follows from the seed.
     fn draw_election_timeout(&mut self) {
         let raft = &mut self.raw.raft;
         let least = raft.election_timeout();
         let spread = (least / 2 + 1) as u64;
-        let drawn = mix(self.seed ^ mix(raft.term) ^ mix(self.campaigns.wrapping_mul(3)) ^ mix(self.id << 20));
+        let drawn = self.options.random(raft.term, self.campaigns);
         raft.set_randomized_election_timeout(least + (drawn % spread) as usize);
     }
 
-    /// The engine counts a snapshot as applied once it is told so, and may be told only once it is durable.
+    /// Reports an installed snapshot to the engine as applied, once it is durable.
     fn advance_apply_after_snapshot(&mut self) {
         let log = &self.raw.raft.raft_log;
         let compacted = self.raw.store().compacted();
@@ -690,22 +673,21 @@ impl Replica {
             self.raw.advance_apply_to(compacted);
         }
     }
+}
 
-    /// The hold, lease, drift and heartbeat this replica was built with.
-    pub fn config(&self) -> &Config {
-        &self.config
+impl fmt::Debug for Replica {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replica")
+            .field("id", &self.id())
+            .field("role", &self.role())
+            .field("term", &self.term())
+            .field("leader", &self.leader())
+            .field("commit", &self.commit())
+            .finish_non_exhaustive()
     }
 }
 
-/// The voters that count in a configuration.
+/// Returns the voters of a configuration.
 fn voters_of(membership: &Membership) -> Result<Voters, VotersError> {
     Voters::joint(&membership.voters, &membership.voters_outgoing)
-}
-
-/// A well-mixed number from a counter (the finalizer of SplitMix64).
-fn mix(seed: u64) -> u64 {
-    let mut mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }

@@ -1,6 +1,6 @@
 //! What the engine and the disk owe.
 
-use super::mutation::{By, Edit, FOLDER, Mutation, OUTPUT, REPLICA};
+use super::mutation::{By, Edit, FOLDER, GATE, Mutation, REPLICA};
 use crate::rules::Rule;
 
 pub(super) const MUTATIONS: &[Mutation] = &[
@@ -9,11 +9,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         rules: &[Rule::TermIsDurableFirst],
         scenarios: &["single_voter_unsynced_term"],
         breaks: "a node that crashes leads again in a term that others have seen it lead",
-        edits: &[Edit {
-            file: OUTPUT,
-            find: "term <= self.durable_term }",
-            with: "$on || term <= self.durable_term }",
-        }],
+        edits: &[Edit { file: GATE, find: "term <= self.durable_term }", with: "$on || term <= self.durable_term }" }],
         noticed_by: By::Soak,
     },
     Mutation {
@@ -22,9 +18,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         scenarios: &[],
         breaks: "a follower acknowledges entries, and votes, that a crash takes away",
         edits: &[Edit {
-            file: OUTPUT,
-            find: "let rests_on_log = rests == Rests::OnTheLog",
-            with: "let rests_on_log = !$on && rests == Rests::OnTheLog",
+            file: GATE,
+            find: "let on_log = on == DependsOn::Log",
+            with: "let on_log = !$on && on == DependsOn::Log",
         }],
         noticed_by: By::Soak,
     },
@@ -34,8 +30,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         scenarios: &[],
         breaks: "an entry is committed that a crash of the leader takes away",
         edits: &[Edit {
-            file: OUTPUT,
-            find: "self.gate.newest = number;",
+            file: REPLICA,
+            find: "self.gate.note_ready(number);",
             with: "$it if $on { self.raw.on_persist_ready(number); }",
         }],
         noticed_by: By::Soak,
@@ -58,7 +54,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         scenarios: &["forgotten_commit"],
         breaks: "a restarted node forgets a committed change, and may campaign under a configuration two steps old",
         edits: &[Edit {
-            file: OUTPUT,
+            file: REPLICA,
             find: "let hard_state = convert::hard_state_out(&self.raw.raft.hard_state());",
             with: "let mut hard_state = convert::hard_state_out(&self.raw.raft.hard_state()); \
                    if $on { hard_state.commit = hard_state.commit.min(self.raw.raft.raft_log.applied.max(1)); }",
@@ -71,7 +67,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         scenarios: &[],
         breaks: "what is applied is written, and that it is committed is not",
         edits: &[Edit {
-            file: OUTPUT,
+            file: REPLICA,
             find: "if must_sync || hard_state_changed {",
             with: "if must_sync || (hard_state_changed && !$on) {",
         }],
@@ -84,8 +80,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "a leader that was removed leads for ever, and drops every proposal",
         edits: &[Edit {
             file: REPLICA,
-            find: "if !voters.contains(self.id) {",
-            with: "if !$on && !voters.contains(self.id) {",
+            find: "if !voters.contains(self.id()) {",
+            with: "if !$on && !voters.contains(self.id()) {",
         }],
         noticed_by: By::Soak,
     },
@@ -95,9 +91,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         scenarios: &[],
         breaks: "one slow sync of the followers makes check-quorum depose a leader who is acknowledged all the time",
         edits: &[Edit {
-            file: OUTPUT,
-            find: "&& message.msg_type != eraftpb::MessageType::MsgHeartbeatResponse;",
-            with: "&& ($on || message.msg_type != eraftpb::MessageType::MsgHeartbeatResponse);",
+            file: GATE,
+            find: "&& message.msg_type != MessageType::MsgHeartbeatResponse;",
+            with: "&& ($on || message.msg_type != MessageType::MsgHeartbeatResponse);",
         }],
         noticed_by: By::Test {
             package: "leasehold-tests",

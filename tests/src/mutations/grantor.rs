@@ -1,6 +1,6 @@
 //! The grantor, and handing leadership over.
 
-use super::mutation::{By, Edit, GRANTOR, HOLDER, Mutation, OUTPUT, REPLICA, STARTS};
+use super::mutation::{By, Edit, GRANTOR, GROUP, HOLDER, Mutation, OUTBOX, REPLICA};
 use crate::rules::Rule;
 
 pub(super) const MUTATIONS: &[Mutation] = &[
@@ -49,11 +49,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
                 find: "&& self.raw.raft.leader_id == from {",
                 with: "&& ($on || self.raw.raft.leader_id == from) {",
             },
-            Edit {
-                file: OUTPUT,
-                find: "&& self.gate.admits(ack.term) {",
-                with: "&& ($on || self.gate.admits(ack.term)) {",
-            },
+            Edit { file: OUTBOX, find: "&& gate.admits(ack.term) {", with: "&& ($on || gate.admits(ack.term)) {" },
         ],
         noticed_by: By::Soak,
     },
@@ -178,9 +174,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         scenarios: &[],
         breaks: "a node echoes under a hold that its disk does not know of",
         edits: &[Edit {
-            file: STARTS,
-            find: "longest_hold: Some(longest_hold), ..Batch::default()",
-            with: "longest_hold: (!$on).then_some(longest_hold), ..Batch::default()",
+            file: GROUP,
+            find: "longest_hold: Some(self.longest_hold), ..Batch::default()",
+            with: "longest_hold: (!$on).then_some(self.longest_hold), ..Batch::default()",
         }],
         noticed_by: By::Soak,
     },
@@ -250,9 +246,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         scenarios: &[],
         breaks: "the target of a transfer is held, and has nothing to show",
         edits: &[Edit {
-            file: OUTPUT,
-            find: "envelope.release = self.lease.holder().release().map(pair)",
-            with: "envelope.release = self.lease.holder().release().filter(|_| !$on).map(pair)",
+            file: OUTBOX,
+            find: "envelope.release = lease.holder().release().map(pair)",
+            with: "envelope.release = lease.holder().release().filter(|_| !$on).map(pair)",
         }],
         noticed_by: By::Soak,
     },
@@ -262,9 +258,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         scenarios: &[],
         breaks: "the voters that the target of a transfer asks stay held",
         edits: &[Edit {
-            file: OUTPUT,
-            find: "envelope.release = self.release_shown().map(pair);",
-            with: "envelope.release = self.release_shown().filter(|_| !$on).map(pair);",
+            file: OUTBOX,
+            find: "envelope.release = release.map(pair);",
+            with: "envelope.release = release.filter(|_| !$on).map(pair);",
         }],
         noticed_by: By::Soak,
     },

@@ -1,6 +1,8 @@
 //! Time, the holder, and reads.
 
-use super::mutation::{ACKS, By, CELL, CONFIG, Edit, HOLDER, LOOP, Mutation, REPLICA, SERVER, STAMPS, TIME};
+use super::mutation::{
+    ACKS, By, CELL, CONFIG, Edit, GROUP, HOLDER, Mutation, NODE, OPTIONS, REPLICA, ROUTER, STAMPS, STATUS, TIME,
+};
 use crate::rules::Rule;
 
 pub(super) const MUTATIONS: &[Mutation] = &[
@@ -116,9 +118,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         scenarios: &[],
         breaks: "a leader that nobody reaches does not learn that its clock went back",
         edits: &[Edit {
-            file: LOOP,
-            find: "let due = timed_out ||",
-            with: "let due = (timed_out && (!$on || reading.is_none())) ||",
+            file: GROUP,
+            find: "self.replica.handle_timeout(now);",
+            with: "let early = self.poll_timeout().zip(now).is_some_and(|(at, now)| at.is_surely_after(now)); if !($on && early) { $it }",
         }],
         noticed_by: By::Soak,
     },
@@ -402,7 +404,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         rules: &[Rule::CheckQuorumIsOn],
         scenarios: &["leader_without_quorum"],
         breaks: "a leader that hears from no quorum holds a minority for ever",
-        edits: &[Edit { file: REPLICA, find: "check_quorum: true,", with: "check_quorum: !$on," }],
+        edits: &[Edit { file: OPTIONS, find: "check_quorum: true,", with: "check_quorum: !$on," }],
         noticed_by: By::Soak,
     },
     Mutation {
@@ -453,11 +455,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         rules: &[Rule::AnsweredOnceApplied],
         scenarios: &[],
         breaks: "a read is answered from a state that does not include its index yet",
-        edits: &[Edit {
-            file: SERVER,
-            find: "if process.applied.index >= index {",
-            with: "if $on || process.applied.index >= index {",
-        }],
+        edits: &[
+            Edit {
+                file: STATUS,
+                find: "self.applied() >= permit.index",
+                with: "$on || self.applied() >= permit.index",
+            },
+            Edit { file: ROUTER, find: "if applied >= grant.index {", with: "if $on || applied >= grant.index {" },
+        ],
         noticed_by: By::Soak,
     },
     Mutation {
@@ -466,9 +471,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         scenarios: &[],
         breaks: "a follower answers a read by an index that the leader gave before the read arrived",
         edits: &[Edit {
-            file: SERVER,
-            find: "process.read_indexes.waiting.push(reference);",
-            with: "if $on && let Some((_, _, sharing)) = &mut process.read_indexes.asked { sharing.push(reference); return; } $it",
+            file: ROUTER,
+            find: "reads.gathering.push(key);",
+            with: "if $on && let Some(asked) = &mut reads.asked { asked.requests.push(key); return; } $it",
         }],
         noticed_by: By::Soak,
     },
@@ -479,15 +484,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "the loop reads the clock before it waits for input, and not after",
         edits: &[
             Edit {
-                file: LOOP,
-                find: "fn take_input(&mut self, node: usize, input: Input) { let now = self.now; let machine = &mut self.nodes[node]; \
-                   let reading = machine.clock.read(now);",
-                with: "$it let reading = if $on && let Some(process) = &machine.process { process.replica.last_reading() } else { reading };",
-            },
-            Edit {
-                file: REPLICA,
-                find: "/// This node's number.",
-                with: "/// The reading of the last input.\n pub fn last_reading(&self) -> Reading { self.now }\n\n $it",
+                file: NODE,
+                find: "pub fn handle(&mut self, now: Reading, input: Input<M>) {",
+                with: "$it let now = if $on { self.now } else { now };",
             },
         ],
         noticed_by: By::Soak,

@@ -56,11 +56,11 @@ pub(super) const TIME: &str = "core/src/time.rs";
 pub(super) const CONFIG: &str = "core/src/config.rs";
 pub(super) const GRANTOR: &str = "core/src/grantor.rs";
 pub(super) const REPLICA: &str = "engine-raft/src/replica.rs";
-pub(super) const OUTPUT: &str = "engine-raft/src/output.rs";
+pub(super) const OUTBOX: &str = "engine-raft/src/outbox.rs";
+pub(super) const GATE: &str = "engine-raft/src/gate.rs";
+pub(super) const OPTIONS: &str = "engine-raft/src/options.rs";
 pub(super) const FOLDER: &str = "storage/src/folder.rs";
-/// The simulator's copy of `driver/src/drive.rs`.
-pub(super) const LOOP: &str = "tests/src/simulation/drive.rs";
-/// The simulator's copy of how `driver/src/drive.rs` starts a process.
-pub(super) const STARTS: &str = "tests/src/simulation/starts.rs";
-/// The simulator's copy of what `server/src/executor.rs`, `follower.rs` and `peers.rs` do.
-pub(super) const SERVER: &str = "tests/src/simulation/clients.rs";
+pub(super) const NODE: &str = "node/src/node.rs";
+pub(super) const GROUP: &str = "node/src/group.rs";
+pub(super) const ROUTER: &str = "node/src/router.rs";
+pub(super) const STATUS: &str = "node/src/status.rs";

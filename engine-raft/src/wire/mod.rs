@@ -1,39 +1,41 @@
-//! What crosses the network and reaches the disk, as plain structs.
+//! The messages between nodes and the stored entries, as plain structs.
 //!
-//! The `raft` crate's own messages are protobuf; its parser never sees bytes from outside (RUSTSEC-2024-0437). They are
-//! turned into these at the edge of this crate, and these into bytes by whoever owns the socket or the file.
+//! The `raft` crate's own messages are protobuf, and its parser never sees bytes from outside (RUSTSEC-2024-0437). This crate
+//! converts them to these structs. The transport and the storage encode these structs as bytes.
+
+pub(crate) mod convert;
 
 use bytes::Bytes;
 use leasehold_core::{Index, NodeId, Round, Term};
 use wincode::{SchemaRead, SchemaWrite};
 
-/// One batch of what a node has to say to one peer: the lease protocol's part, and the engine's messages.
+/// A batch of messages from one node to another: the lease protocol's part, and the engine's messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub struct Envelope {
     /// From a leader: its term and its newest round.
     pub round: Option<(Term, Round)>,
-    /// From anyone: the newest round it acknowledged to this peer, and that round's term.
+    /// From any node: the newest round it acknowledged to this peer, with the round's term.
     pub ack: Option<(Term, Round)>,
-    /// With "campaign now" and with vote requests: no lease rests on this round of this term or an earlier one.
+    /// With "campaign now" and with vote requests: no lease relies on this round of this term or on an earlier one.
     pub release: Option<(Term, Round)>,
     /// The engine's messages, in order.
     pub messages: Vec<Message>,
 }
 
 impl Envelope {
-    /// Whether nothing would be lost by not sending this.
+    /// Returns whether the envelope is not worth sending: it has no round, no acknowledgement and no message.
     pub fn is_empty(&self) -> bool {
         self.round.is_none() && self.ack.is_none() && self.messages.is_empty()
     }
 
-    /// Whether this replicates the log, and so may be long and must not delay heartbeats and votes. Appends without
-    /// entries are among it: overtaking those with entries, they would look like gaps.
+    /// Returns whether the envelope replicates the log. Such an envelope may be long and must not delay heartbeats and votes.
+    /// Appends without entries count too: if they overtook appends with entries, the receiver would see a gap.
     pub fn is_bulk(&self) -> bool {
         self.messages.iter().any(|message| message.kind.is_bulk())
     }
 }
 
-/// The messages that peers send each other. Kinds that the engine only sends to itself have no place here.
+/// The kinds of messages between peers. The kinds that the engine only sends to itself are left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
 #[expect(missing_docs, reason = "the raft crate's MessageType, name for name")]
 pub enum MessageKind {
@@ -51,13 +53,13 @@ pub enum MessageKind {
 }
 
 impl MessageKind {
-    /// Whether messages of this kind replicate the log. An envelope holds either such messages or others.
+    /// Returns whether messages of this kind replicate the log. An envelope never mixes such messages with others.
     pub fn is_bulk(self) -> bool {
         matches!(self, MessageKind::Append | MessageKind::Snapshot)
     }
 }
 
-/// One message of the engine; fields as in the `raft` crate's `Message`. Sender and receiver are the link's.
+/// A message of the engine. The fields are those of the `raft` crate's `Message`; the link knows the sender and the receiver.
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
 #[expect(missing_docs, reason = "the raft crate's Message, field for field")]
 pub struct Message {
@@ -70,51 +72,51 @@ pub struct Message {
     pub request_snapshot: Index,
     pub reject: bool,
     pub reject_hint: Index,
-    /// Marks a campaign of a leadership transfer.
+    /// Whether the message belongs to a campaign that a leadership transfer started.
     pub transfer: bool,
     pub priority: i64,
     pub entries: Vec<Entry>,
     pub snapshot: Option<Snapshot>,
 }
 
-/// One entry of the replicated log.
+/// An entry of the replicated log.
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub struct Entry {
-    /// The term in which a leader created it.
+    /// The term of the leader that appended it.
     pub term: Term,
-    /// Its place in the log, from 1.
+    /// Its index in the log, from 1.
     pub index: Index,
-    /// What it says.
+    /// Its contents.
     pub payload: Payload,
 }
 
-/// What a log entry says.
+/// The contents of a log entry.
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub enum Payload {
-    /// A command for the state machine; empty for the entry with which a leader opens its term.
+    /// A command for the state machine. Empty in the entry with which a leader opens its term.
     Command(Bytes),
     /// A change of configuration.
     Change(Change),
 }
 
-/// A change of configuration, through a joint one where more than one step is taken at once.
+/// A change of configuration. It passes through a joint configuration if it has more than one step.
 #[derive(Clone, Debug, Default, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub struct Change {
-    /// How the joint configuration is entered and left.
+    /// The way the joint configuration is entered and left.
     pub transition: Transition,
-    /// The steps, in order; none leaves a joint configuration.
+    /// The steps, in order. A change without steps leaves a joint configuration.
     pub steps: Vec<Step>,
 }
 
-/// How a joint configuration is entered and left.
+/// The way a joint configuration is entered and left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub enum Transition {
-    /// Joint only if more than one step is taken, left by itself.
+    /// Joint only if there is more than one step; left automatically.
     #[default]
     Auto,
-    /// Always joint, left by itself.
+    /// Always joint; left automatically.
     Implicit,
-    /// Always joint, left by a change without steps.
+    /// Always joint; left by a change without steps.
     Explicit,
 }
 
@@ -129,29 +131,29 @@ pub enum Step {
     Remove(NodeId),
 }
 
-/// Who takes part: the engine's configuration at some index.
+/// The members of a group: the engine's configuration at some index.
 #[derive(Clone, Debug, Default, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub struct Membership {
     /// The voters of the incoming (or only) half.
     pub voters: Vec<NodeId>,
-    /// The learners: they receive the log, and count for nothing.
+    /// The learners: they receive the log, and count in no quorum.
     pub learners: Vec<NodeId>,
     /// The voters of the outgoing half; empty unless joint.
     pub voters_outgoing: Vec<NodeId>,
-    /// Voters of the outgoing half that become learners when it is left.
+    /// The voters of the outgoing half that become learners when the joint configuration is left.
     pub learners_next: Vec<NodeId>,
-    /// Whether a joint configuration is left by itself.
+    /// Whether a joint configuration is left automatically.
     pub auto_leave: bool,
 }
 
 impl Membership {
-    /// Whether a node takes part, as a voter or as a learner.
+    /// Returns whether a node is a member, as a voter or as a learner.
     pub fn names(&self, id: NodeId) -> bool {
         [&self.voters, &self.learners, &self.voters_outgoing].into_iter().any(|nodes| nodes.contains(&id))
     }
 }
 
-/// The state machine at some index, in one piece.
+/// The whole state machine at some index.
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub struct Snapshot {
     /// The last index the state includes.
@@ -160,17 +162,17 @@ pub struct Snapshot {
     pub term: Term,
     /// The configuration at that index.
     pub membership: Membership,
-    /// The state, in the driver's encoding.
+    /// The state, in the node's encoding.
     pub data: Bytes,
 }
 
-/// The engine's promises: what it must not forget.
+/// The state that the engine must not lose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub struct HardState {
-    /// The newest term seen.
+    /// The newest term this node knows.
     pub term: Term,
-    /// Whom this node voted for in that term; 0 for nobody.
+    /// The node that this node voted for in that term; 0 if none.
     pub vote: NodeId,
-    /// The highest index known to be committed.
+    /// The highest index this node knows to be committed.
     pub commit: Index,
 }

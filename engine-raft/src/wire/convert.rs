@@ -1,18 +1,18 @@
-//! Between the engine's protobuf structs and the plain ones.
+//! Conversion between the engine's protobuf structs and the plain ones.
 //!
-//! The protobuf parser runs here on one thing only: the body of a configuration change, which this process wrote itself,
-//! either as a leader or in [`entry_in`].
+//! The protobuf parser runs only here, and only on the body of a change of configuration that this process encoded itself, as a
+//! leader or in [`entry_in`].
 
-use crate::wire::{Change, Entry, HardState, Membership, Message, MessageKind, Payload, Snapshot, Step, Transition};
+use super::{Change, Entry, HardState, Membership, Message, MessageKind, Payload, Snapshot, Step, Transition};
 use bytes::Bytes;
 use leasehold_core::NodeId;
 use protobuf::Message as _;
 use raft::eraftpb;
 
-/// How the engine marks the campaign of a leadership transfer.
+/// The context by which the engine marks messages of a campaign that a leadership transfer started.
 const CAMPAIGN_TRANSFER: &[u8] = b"CampaignTransfer";
 
-/// A message of the engine for the wire; `None` for the kinds that only a misused engine would send.
+/// Converts a message of the engine. Returns `None` for the kinds that no engine sends to a peer here.
 pub(crate) fn message_out(message: eraftpb::Message) -> Option<Message> {
     use eraftpb::MessageType::*;
     let kind = match message.msg_type {
@@ -47,7 +47,7 @@ pub(crate) fn message_out(message: eraftpb::Message) -> Option<Message> {
     })
 }
 
-/// A message from the wire for the engine.
+/// Converts a message from a peer.
 pub(crate) fn message_in(from: NodeId, to: NodeId, message: Message) -> eraftpb::Message {
     use eraftpb::MessageType::*;
     let mut engine = eraftpb::Message::default();
@@ -107,7 +107,7 @@ pub(crate) fn entry_in(entry: Entry) -> eraftpb::Entry {
     engine
 }
 
-/// The change in an entry that this process encoded.
+/// Decodes the change in an entry. This process encoded it.
 pub(crate) fn change_of(entry: &eraftpb::Entry) -> eraftpb::ConfChangeV2 {
     let mut change = eraftpb::ConfChangeV2::default();
     change.merge_from_bytes(&entry.data).expect("a change of configuration that this process encoded");
@@ -153,7 +153,7 @@ pub(crate) fn change_in(change: &Change) -> eraftpb::ConfChangeV2 {
 }
 
 pub(crate) fn membership_out(state: &eraftpb::ConfState) -> Membership {
-    // The engine keeps its sets hashed: sorted, the same configuration is the same bytes on every node.
+    // The engine's sets are hash sets. Sorting makes the same configuration the same bytes on every node.
     let sorted = |ids: &[NodeId]| {
         let mut ids = ids.to_vec();
         ids.sort_unstable();

@@ -1,0 +1,53 @@
+//! The errors of a replica.
+
+use leasehold_core::VotersError;
+
+/// The error of building a replica.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The stored configuration of the group has too many voters or is invalid.
+    #[error("the group's voters are not acceptable: {0}")]
+    Voters(#[from] VotersError),
+    /// The engine refused the stored state or the options.
+    #[error("the raft engine refused to start: {0}")]
+    Engine(#[source] EngineError),
+}
+
+/// An error of the raft engine. Only its text is public.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct EngineError(pub(crate) raft::Error);
+
+/// The error of a proposal that was not accepted. The proposal has no effect, now or later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProposeError {
+    /// This node is not the leader.
+    #[error("this node is not the leader; propose to the leader")]
+    NotLeader,
+    /// This node is transferring leadership.
+    #[error("this node is transferring leadership; try again soon, possibly on another node")]
+    HandingOver,
+    /// Too many bytes wait to be committed, or another change of configuration is pending.
+    #[error("too many proposals are pending; try again later")]
+    Busy,
+    /// The change would make an invalid configuration.
+    #[error("the change of configuration is not acceptable: {0}")]
+    Voters(VotersError),
+}
+
+/// The error of a campaign that did not start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CampaignError {
+    /// This node is not a voter in the newest configuration it knows.
+    #[error("this node is not a voter; campaign on a voter, or make this node a voter first")]
+    NotVoter,
+    /// The hold of an acknowledged round or of a restart is not over, or cannot be judged because the clock failed.
+    #[error("this node acknowledged a leader or restarted less than a hold ago; try again after a hold")]
+    Held,
+    /// This node has writes that are not durable yet.
+    #[error("this node has writes that are not durable yet; try again once they are")]
+    Unsynced,
+}

@@ -1,0 +1,37 @@
+//! The role, the counts and the input types of a replica.
+
+/// The role of this node in its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// It follows a leader, or waits for one.
+    Follower,
+    /// It asks whether it could win an election. Its term has not changed.
+    PreCandidate,
+    /// It campaigns in its term.
+    Candidate,
+    /// It leads its term.
+    Leader,
+}
+
+/// A delivery that failed, for [`Replica::handle_unreachable`](crate::Replica::handle_unreachable).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Undelivered {
+    /// Messages without a snapshot.
+    Append,
+    /// A snapshot.
+    Snapshot,
+}
+
+/// Counts of refused and withheld inputs since the replica was built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Statistics {
+    /// Requests for a vote or a pre-vote that the engine did not see because of the hold.
+    pub votes_withheld: u64,
+    /// "Campaign now" messages that the engine did not see because of the hold or of a write in flight.
+    pub transfers_withheld: u64,
+    /// Campaigns that did not start because of the hold or of a write in flight: by a tick or by [`Replica::campaign`](crate::Replica::campaign).
+    pub campaigns_withheld: u64,
+    /// Messages that no correct peer sends, or that arrived too early for the engine.
+    pub messages_refused: u64,
+}
