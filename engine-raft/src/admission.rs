@@ -1,13 +1,13 @@
-//! Checks of peer messages. The engine panics on messages that no correct peer sends, and on some that arrive too early. They
-//! are refused here.
+//! Checks of peer messages. The engine panics on messages that no correct peer sends, and on some that arrive too
+//! early. They are refused here.
 
 use crate::log::Log;
 use crate::wire::{Membership, Message, MessageKind, Payload, Snapshot};
 use leasehold_core::Voters;
 use raft::{RawNode, StateRole};
 
-/// Terms and indexes are below this. The engine adds to them without checking for overflow. A group with a million entries or
-/// elections a second reaches it after more than a hundred thousand years.
+/// Terms and indexes are below this. The engine adds to them without checking for overflow. A group with a million
+/// entries or elections a second reaches it after more than a hundred thousand years.
 const MAX_NUMBER: u64 = 1 << 62;
 
 /// The treatment of a message from a peer.
@@ -36,8 +36,9 @@ impl Admission {
             // The engine ignores one of an old term, and any while this node leads.
             MessageKind::TimeoutNow => return Admission::CampaignNow,
             MessageKind::Append => has_consecutive_entries(message) && message.snapshot.is_none(),
-            // A leader sends a follower no commit index beyond what that follower acknowledged. A higher one means that this
-            // node lost entries it acknowledged. It must not vote again under this id, and the operator must learn of it.
+            // A leader sends a follower no commit index beyond what that follower acknowledged. A higher one means that
+            // this node lost entries it acknowledged. It must not vote again under this id, and the operator must learn
+            // of it.
             MessageKind::Heartbeat => message.commit <= last || message.term < raft.term,
             MessageKind::AppendResponse => {
                 raft.state != StateRole::Leader || message.term != raft.term || message.reject || message.index <= last
@@ -48,7 +49,8 @@ impl Admission {
                 is_valid_snapshot(snapshot, message)
                     && (index != raft.raft_log.committed || raft.raft_log.match_term(index, term))
             }),
-            // The engine of a follower forwards it to the leader, and panics because a forwarded message must have no term.
+            // The engine of a follower forwards it to the leader, and panics because a forwarded message must have no
+            // term.
             MessageKind::TransferLeader => raft.state == StateRole::Leader,
             MessageKind::HeartbeatResponse | MessageKind::RequestVoteResponse | MessageKind::RequestPreVoteResponse => {
                 true
@@ -67,8 +69,8 @@ fn numbers_in_range(message: &Message) -> bool {
         .all(|number| number < MAX_NUMBER)
 }
 
-/// Returns whether an append's entries have consecutive indexes, and terms that never fall and never exceed the sender's. Term 0
-/// is allowed only at index 0: the engine also uses it as the term of an entry it does not have.
+/// Returns whether an append's entries have consecutive indexes, and terms that never fall and never exceed the
+/// sender's. Term 0 is allowed only at index 0: the engine also uses it as the term of an entry it does not have.
 fn has_consecutive_entries(message: &Message) -> bool {
     let mut index = message.index;
     let mut term = message.log_term;

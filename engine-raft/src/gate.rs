@@ -25,8 +25,8 @@ struct InFlight {
 pub(crate) enum DependsOn {
     /// Everything written so far: the message acknowledges entries or casts a vote.
     Log,
-    /// The sender's term. A leader replicates without waiting for its own disk, but a single voter leads before its term is
-    /// durable.
+    /// The sender's term. A leader replicates without waiting for its own disk, but a single voter leads before its
+    /// term is durable.
     Term,
 }
 
@@ -58,8 +58,8 @@ impl Gate {
 
     /// Appends a message to `released`, or holds it back until what it depends on is durable.
     pub(crate) fn pass(&mut self, message: Message, term: Term, on: DependsOn, released: &mut Vec<Message>) {
-        // A response to a heartbeat acknowledges no entry. If it waited for a slow disk, check-quorum would make the leader
-        // step down although followers acknowledge its rounds.
+        // A response to a heartbeat acknowledges no entry. If it waited for a slow disk, check-quorum would make the
+        // leader step down although followers acknowledge its rounds.
         let on_log = on == DependsOn::Log && message.msg_type != MessageType::MsgHeartbeatResponse;
         let durable = self.admits(term);
         match self.in_flight.back_mut() {
@@ -68,8 +68,8 @@ impl Gate {
         }
     }
 
-    /// Appends to `released` the messages that waited for writes through `number`. Returns the number of the newest `Ready`
-    /// that the engine may count as durable.
+    /// Appends to `released` the messages that waited for writes through `number`. Returns the number of the newest
+    /// `Ready` that the engine may count as durable.
     pub(crate) fn open_through(&mut self, number: u64, released: &mut Vec<Message>) -> u64 {
         while let Some(write) = self.in_flight.pop_front_if(|write| write.number <= number) {
             self.durable_term = self.durable_term.max(write.term);

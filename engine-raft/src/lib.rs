@@ -1,8 +1,8 @@
 //! TiKV's `raft` engine combined with the lease protocol in one sans-IO state machine, [`Replica`].
 //!
-//! The engine decides which node leads and which entries are committed. [`leasehold_core`] decides when a leader may answer
-//! reads without a quorum round, and when a node may help to elect another leader. This crate keeps the two consistent. It
-//! opens no socket, writes no file, reads no clock and uses no randomness but the seed it is given.
+//! The engine decides which node leads and which entries are committed. [`leasehold_core`] decides when a leader may
+//! answer reads without a quorum round, and when a node may help to elect another leader. This crate keeps the two
+//! consistent. It opens no socket, writes no file, reads no clock and uses no randomness but the seed it is given.
 //!
 //! A group of one voter elects it, commits a command and reads by the lease:
 //!

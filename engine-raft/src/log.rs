@@ -23,8 +23,9 @@ pub struct PersistentState {
 }
 
 impl PersistentState {
-    /// Returns the first state of every founding member of a group with these voters. Entry 1 of term 1 is committed, applied and
-    /// compacted. The log of a node that joins later cannot begin before that entry, so such a node starts from a snapshot.
+    /// Returns the first state of every founding member of a group with these voters. Entry 1 of term 1 is committed,
+    /// applied and compacted. The log of a node that joins later cannot begin before that entry, so such a node starts
+    /// from a snapshot.
     pub fn founding(voters: Vec<u64>) -> PersistentState {
         PersistentState {
             hard_state: HardState { term: 1, vote: 0, commit: 1 },

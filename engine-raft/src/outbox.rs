@@ -46,7 +46,8 @@ impl Outbox {
         self.ack_is_due |= new;
     }
 
-    /// Packs everything that may leave: per peer one envelope that must not be delayed, and one that replicates the log.
+    /// Packs everything that may leave: per peer one envelope that must not be delayed, and one that replicates the
+    /// log.
     ///
     /// `others` are the other members of the group. `release` goes with every request for a vote.
     pub(crate) fn pack(
@@ -92,8 +93,8 @@ impl Outbox {
         }
         for (to, envelopes) in peers.drain(..) {
             for (bulk, mut envelope) in envelopes.into_iter().enumerate() {
-                // An envelope with nothing but a round is sent only when the round is due. Every other envelope carries the
-                // newest round too.
+                // An envelope with nothing but a round is sent only when the round is due. Every other envelope carries
+                // the newest round too.
                 let due = bulk == 0 && round_leaves;
                 if envelope.is_empty() && !due {
                     continue;
@@ -108,7 +109,8 @@ impl Outbox {
     }
 }
 
-/// Returns the envelopes for a peer: one that must not be delayed, and one that replicates the log. Keeps `peers` sorted.
+/// Returns the envelopes for a peer: one that must not be delayed, and one that replicates the log. Keeps `peers`
+/// sorted.
 fn envelopes_for(peers: &mut Vec<(NodeId, [Envelope; 2])>, to: NodeId) -> &mut [Envelope; 2] {
     let at = peers.partition_point(|(peer, _)| *peer < to);
     if peers.get(at).is_none_or(|(peer, _)| *peer != to) {

@@ -28,17 +28,19 @@ pub enum Output {
         /// The last round of the leadership that ended.
         through: u64,
     },
-    /// Call [`Replica::offer_snapshot`](crate::Replica::offer_snapshot) with the state as applied now: a follower needs it.
+    /// Call [`Replica::offer_snapshot`](crate::Replica::offer_snapshot) with the state as applied now: a follower needs
+    /// it.
     SnapshotWanted,
 }
 
 /// A write that must become durable as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Persist {
-    /// The number to report to [`Replica::handle_persisted`](crate::Replica::handle_persisted). It rises with every write.
+    /// The number to report to [`Replica::handle_persisted`](crate::Replica::handle_persisted). It rises with every
+    /// write.
     pub number: u64,
-    /// Whether something waits for this write. If not, it may be combined with the next one that must be synced, and needs
-    /// no report.
+    /// Whether something waits for this write. If not, it may be combined with the next one that must be synced, and
+    /// needs no report.
     pub must_sync: bool,
     /// The hard state. It goes with every write: an entry must never be durable without the commit index that was known
     /// when it was appended, or a restarted node could campaign under a configuration that is two changes old.

@@ -26,9 +26,9 @@ const MAX_SNAPSHOT_TICKS: u32 = 200;
 
 /// The `raft` crate's `RawNode` combined with a [`Holder`] and a [`Grantor`]; no I/O, no time, no threads.
 ///
-/// Give the replica one input or several, then call [`poll_output`](Replica::poll_output) until it returns `None` and do what
-/// each output says. Every input takes a reading that was sampled after the input arrived. After each input the lease cell is
-/// up to date: a step-down revokes it before any message of that step can be polled.
+/// Give the replica one input or several, then call [`poll_output`](Replica::poll_output) until it returns `None` and
+/// do what each output says. Every input takes a reading that was sampled after the input arrived. After each input the
+/// lease cell is up to date: a step-down revokes it before any message of that step can be polled.
 ///
 /// * Inputs are the methods `handle_*` and the commands [`propose`](Replica::propose), [`read`](Replica::read),
 ///   [`transfer`](Replica::transfer), [`campaign`](Replica::campaign).
@@ -59,11 +59,11 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Returns the replica of a process that has just started. It publishes its lease in `cell`. The cell must be new: one cell
-    /// belongs to one replica. In a mode without lease reads, pass a cell that no reader sees.
+    /// Returns the replica of a process that has just started. It publishes its lease in `cell`. The cell must be new:
+    /// one cell belongs to one replica. In a mode without lease reads, pass a cell that no reader sees.
     ///
-    /// `longest_hold` is the longest hold under which this node may ever have acknowledged a round; zero for a new node.
-    /// `max(longest_hold, hold)` must be durable before the first input.
+    /// `longest_hold` is the longest hold under which this node may ever have acknowledged a round; zero for a new
+    /// node. `max(longest_hold, hold)` must be durable before the first input.
     ///
     /// # Errors
     /// [`Error`]: the state or the options are not valid.
@@ -157,8 +157,8 @@ impl Replica {
         self.raw.store().membership()
     }
 
-    /// Returns the index through which the log should be compacted, if it holds more than `entries` entries or `bytes` bytes.
-    /// That is its older half, as far as it is applied. Returns `None` while the log is shorter.
+    /// Returns the index through which the log should be compacted, if it holds more than `entries` entries or `bytes`
+    /// bytes. That is its older half, as far as it is applied. Returns `None` while the log is shorter.
     pub fn compactable(&self, entries: usize, bytes: u64) -> Option<Index> {
         let middle = self.raw.store().midpoint_if_longer_than(entries, bytes)?;
         Some(middle.min(self.raw.raft.raft_log.applied))
@@ -184,14 +184,14 @@ impl Replica {
         &self.statistics
     }
 
-    /// Returns the lines of the trace since the last call; empty unless [`Options::record`] is set. The lines of an input are
-    /// complete once all its outputs have been polled.
+    /// Returns the lines of the trace since the last call; empty unless [`Options::record`] is set. The lines of an
+    /// input are complete once all its outputs have been polled.
     pub fn take_trace(&mut self) -> String {
         self.lease.take_trace()
     }
 
-    /// Handles an envelope from a peer. `from` is the sender that the link authenticated. `now` was sampled after the envelope
-    /// arrived.
+    /// Handles an envelope from a peer. `from` is the sender that the link authenticated. `now` was sampled after the
+    /// envelope arrived.
     pub fn handle_envelope(&mut self, now: Reading, from: NodeId, envelope: Envelope) {
         self.now = now;
         let Envelope { round, ack, release, messages } = envelope;
@@ -203,7 +203,8 @@ impl Replica {
                     continue;
                 }
                 Admission::Vote => {
-                    // The engine raises its term even when it refuses a vote, so it must not see a request that the hold forbids.
+                    // The engine raises its term even when it refuses a vote, so it must not see a request that the
+                    // hold forbids.
                     if !self.lease.may_elect(now, release) {
                         self.statistics.votes_withheld += 1;
                         continue;
@@ -233,7 +234,8 @@ impl Replica {
         {
             let before = self.lease.grantor().newest();
             if let Some(ack) = self.lease.handle_round(now, TermRound { term, round }) {
-                // The acknowledgement of a repeated round goes with the next envelope. That of a new round is sent at once.
+                // The acknowledgement of a repeated round goes with the next envelope. That of a new round is sent at
+                // once.
                 self.outbox.note_ack(from, ack, before != Some(ack));
             }
         }
@@ -242,8 +244,8 @@ impl Replica {
         }
     }
 
-    /// Counts an engine tick and opens a heartbeat round, each if its interval has passed. A late call counts one tick, not
-    /// several.
+    /// Counts an engine tick and opens a heartbeat round, each if its interval has passed. A late call counts one tick,
+    /// not several.
     pub fn handle_timeout(&mut self, now: Reading) {
         self.now = now;
         if self.tick_is_due(now) {
@@ -308,8 +310,8 @@ impl Replica {
         self.propose_entry(now, entry)
     }
 
-    /// Returns a permit or a ticket for a read. `now` was sampled after the read arrived. Keep the read of a ticket pending
-    /// until [`Output::ReadsConfirmed`] or [`Output::ReadsAborted`] covers its round.
+    /// Returns a permit or a ticket for a read. `now` was sampled after the read arrived. Keep the read of a ticket
+    /// pending until [`Output::ReadsConfirmed`] or [`Output::ReadsAborted`] covers its round.
     ///
     /// # Errors
     /// [`ReadError`]: this node cannot answer the read.
@@ -348,8 +350,8 @@ impl Replica {
         Ok(())
     }
 
-    /// Starts a transfer of leadership to `to`, if this node leads and `to` is a voter. The lease is revoked when this returns.
-    /// If the transfer does not succeed within an election timeout, this node can earn a lease again.
+    /// Starts a transfer of leadership to `to`, if this node leads and `to` is a voter. The lease is revoked when this
+    /// returns. If the transfer does not succeed within an election timeout, this node can earn a lease again.
     pub fn transfer(&mut self, now: Reading, to: NodeId) {
         self.now = now;
         if self.raw.raft.state == StateRole::Leader {
@@ -363,8 +365,8 @@ impl Replica {
         self.raw.mut_store().offer_snapshot(snapshot);
     }
 
-    /// Drops the log entries through `index`, which must be durably applied. Returns the term of the entry at `index`, or
-    /// `None` if there was nothing to drop.
+    /// Drops the log entries through `index`, which must be durably applied. Returns the term of the entry at `index`,
+    /// or `None` if there was nothing to drop.
     ///
     /// # Panics
     /// If `index` is not applied.
@@ -376,16 +378,16 @@ impl Replica {
         self.raw.mut_store().compact(index)
     }
 
-    /// Gives up the lease for good and aborts the pending reads. Call this first in a shutdown. The engine keeps running until
-    /// the process ends, so that pending proposals can still be committed.
+    /// Gives up the lease for good and aborts the pending reads. Call this first in a shutdown. The engine keeps
+    /// running until the process ends, so that pending proposals can still be committed.
     pub fn retire(&mut self, now: Reading) {
         self.now = now;
         self.retired = true;
         self.lease.handle_event(now, Event::Deposed);
     }
 
-    /// Returns when to call [`handle_timeout`](Replica::handle_timeout), and the reason. Returns `None` while there is no reading
-    /// to compute it from: then call it once per [`tick`](Replica::tick), by any timer.
+    /// Returns when to call [`handle_timeout`](Replica::handle_timeout), and the reason. Returns `None` while there is
+    /// no reading to compute it from: then call it once per [`tick`](Replica::tick), by any timer.
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
         let tick = (self.last_tick?.plus(self.tick()), Reason::Tick);
         match self.lease.holder().poll_timeout() {
@@ -450,8 +452,9 @@ impl Replica {
         self.outbox.pack(&mut self.lease, &self.gate, others, self.release);
     }
 
-    /// Sends the commit index to the followers, unless later entries wait to be committed: then the next append carries it.
-    /// While writes are pipelined, this saves each follower an append without entries, and its response, per commit.
+    /// Sends the commit index to the followers, unless later entries wait to be committed: then the next append carries
+    /// it. While writes are pipelined, this saves each follower an append without entries, and its response, per
+    /// commit.
     fn broadcast_commit(&mut self) {
         let raft = &mut self.raw.raft;
         let commit = raft.raft_log.committed;
@@ -539,8 +542,8 @@ impl Replica {
 
     /// Checks that this node may start a campaign: its hold is over or released, and all it wrote is durable.
     ///
-    /// The engine assumes that the log of a new leader is durable. Entries that an earlier message of the same envelope appended
-    /// are not in flight yet, so the engine's own count is checked too.
+    /// The engine assumes that the log of a new leader is durable. Entries that an earlier message of the same envelope
+    /// appended are not in flight yet, so the engine's own count is checked too.
     fn may_campaign(&mut self, now: Reading) -> Result<(), CampaignError> {
         if !self.lease.may_elect(now, self.release) {
             return Err(CampaignError::Held);
@@ -562,8 +565,8 @@ impl Replica {
         now.elapsed_since(last).at_most >= self.tick()
     }
 
-    /// Counts one tick of the engine. A tick that would start a campaign is withheld if this node may not campaign; the next one
-    /// tries again.
+    /// Counts one tick of the engine. A tick that would start a campaign is withheld if this node may not campaign; the
+    /// next one tries again.
     fn count_tick(&mut self, now: Reading) {
         let raft = &self.raw.raft;
         let would_campaign = raft.state != StateRole::Leader
@@ -605,8 +608,8 @@ impl Replica {
         }
     }
 
-    /// Reports to the holder what has changed in the engine. Called after every step, so that a step-down revokes the cell and a
-    /// transfer releases the lease before any message of the same step is handed out.
+    /// Reports to the holder what has changed in the engine. Called after every step, so that a step-down revokes the
+    /// cell and a transfer releases the lease before any message of the same step is handed out.
     fn sync_lease_with_raft(&mut self, now: Reading) {
         let raft = &self.raw.raft;
         let (leads, term, commit) = (raft.state == StateRole::Leader, raft.term, raft.raft_log.committed);
@@ -652,7 +655,8 @@ impl Replica {
     }
 
     fn voters(&self) -> Voters {
-        // A configuration with too many voters still elects and replicates, but it has no quorum here and grants no read.
+        // A configuration with too many voters still elects and replicates, but it has no quorum here and grants no
+        // read.
         voters_of(self.membership()).unwrap_or(Voters::NONE)
     }
 

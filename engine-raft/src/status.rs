@@ -3,13 +3,13 @@
 /// The role of this node in its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// It follows a leader, or waits for one.
+    /// This node follows a leader, or waits for one.
     Follower,
-    /// It asks whether it could win an election. Its term has not changed.
+    /// This node asks its peers whether it could win an election. Its term has not changed.
     PreCandidate,
-    /// It campaigns in its term.
+    /// This node campaigns in its term.
     Candidate,
-    /// It leads its term.
+    /// This node leads in its term.
     Leader,
 }
 
@@ -30,7 +30,8 @@ pub struct Statistics {
     pub votes_withheld: u64,
     /// "Campaign now" messages that the engine did not see because of the hold or of a write in flight.
     pub transfers_withheld: u64,
-    /// Campaigns that did not start because of the hold or of a write in flight: by a tick or by [`Replica::campaign`](crate::Replica::campaign).
+    /// Campaigns that did not start because of the hold or of a write in flight: by a tick or by
+    /// [`Replica::campaign`](crate::Replica::campaign).
     pub campaigns_withheld: u64,
     /// Messages that no correct peer sends, or that arrived too early for the engine.
     pub messages_refused: u64,

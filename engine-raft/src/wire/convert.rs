@@ -1,7 +1,7 @@
 //! Conversion between the engine's protobuf structs and the plain ones.
 //!
-//! The protobuf parser runs only here, and only on the body of a change of configuration that this process encoded itself, as a
-//! leader or in [`entry_in`].
+//! The protobuf parser runs only here, and only on the body of a change of configuration that this process encoded
+//! itself, as a leader or in [`entry_in`].
 
 use super::{Change, Entry, HardState, Membership, Message, MessageKind, Payload, Snapshot, Step, Transition};
 use bytes::Bytes;

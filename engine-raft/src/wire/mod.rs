@@ -1,7 +1,7 @@
 //! The messages between nodes and the stored entries, as plain structs.
 //!
-//! The `raft` crate's own messages are protobuf, and its parser never sees bytes from outside (RUSTSEC-2024-0437). This crate
-//! converts them to these structs. The transport and the storage encode these structs as bytes.
+//! The `raft` crate's own messages are protobuf, and its parser never sees bytes from outside (RUSTSEC-2024-0437). This
+//! crate converts them to these structs. The transport and the storage encode these structs as bytes.
 
 pub(crate) mod convert;
 
@@ -28,8 +28,8 @@ impl Envelope {
         self.round.is_none() && self.ack.is_none() && self.messages.is_empty()
     }
 
-    /// Returns whether the envelope replicates the log. Such an envelope may be long and must not delay heartbeats and votes.
-    /// Appends without entries count too: if they overtook appends with entries, the receiver would see a gap.
+    /// Returns whether the envelope replicates the log. Such an envelope may be long and must not delay heartbeats and
+    /// votes. Appends without entries count too: if they overtook appends with entries, the receiver would see a gap.
     pub fn is_bulk(&self) -> bool {
         self.messages.iter().any(|message| message.kind.is_bulk())
     }
@@ -59,7 +59,8 @@ impl MessageKind {
     }
 }
 
-/// A message of the engine. The fields are those of the `raft` crate's `Message`; the link knows the sender and the receiver.
+/// A message of the engine. The fields are those of the `raft` crate's `Message`; the link knows the sender and the
+/// receiver.
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
 #[expect(missing_docs, reason = "the raft crate's Message, field for field")]
 pub struct Message {
