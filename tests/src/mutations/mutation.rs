@@ -49,8 +49,8 @@ pub enum By {
 }
 
 pub(super) const HOLDER: &str = "core/src/holder.rs";
-pub(super) const STAMPS: &str = "core/src/stamps.rs";
-pub(super) const ACKS: &str = "core/src/acks.rs";
+pub(super) const STAMPS: &str = "core/src/holder/stamps.rs";
+pub(super) const ACKS: &str = "core/src/holder/acks.rs";
 pub(super) const CELL: &str = "core/src/cell.rs";
 pub(super) const TIME: &str = "core/src/time.rs";
 pub(super) const CONFIG: &str = "core/src/config.rs";
