@@ -10,8 +10,8 @@
 //!              5 answer: not executed, 6 busy, 7 uncertain: u64 boot | u64 sequence
 //! ```
 //!
-//! The first byte stays the version in every version. A payload's end is its link's affair: nothing here says how long a
-//! command or an output is.
+//! The first byte is the version in every version. The link marks the end of a payload: a command or an output extends to it
+//! and has no length field.
 
 use crate::ports::{GroupId, Lane, Rejected};
 use bytes::Bytes;
@@ -118,7 +118,7 @@ pub enum EncodeError {
     /// The envelope cannot be encoded.
     #[error("an envelope that cannot be encoded: {reason}")]
     Envelope {
-        /// The encoder's complaint.
+        /// The encoder's error.
         reason: String,
     },
 }
@@ -127,7 +127,7 @@ pub enum EncodeError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// Another release wrote it.
+    /// Another release encoded it.
     #[error("a message of format version {version}, not {VERSION}: run the same release on all nodes")]
     OtherVersion {
         /// The version it claims.
@@ -139,7 +139,7 @@ pub enum DecodeError {
         /// The kind it claims.
         kind: u8,
     },
-    /// It ends before its fixed fields do, bytes follow the last field, or a field has no such value.
+    /// It ends within a field, bytes follow the last field, or a field has an invalid value.
     #[error("a malformed message of {length} bytes")]
     Malformed {
         /// The payload's length.
@@ -148,7 +148,7 @@ pub enum DecodeError {
     /// The envelope does not decode, or bytes follow it.
     #[error("a malformed envelope: {reason}")]
     Envelope {
-        /// The decoder's complaint.
+        /// The decoder's error.
         reason: String,
     },
 }
@@ -217,7 +217,7 @@ impl Message {
         out.into()
     }
 
-    /// Decodes a payload. Commands and outputs are copied, so that a small one does not keep a receive buffer alive.
+    /// Decodes a payload. Commands and outputs are copied out of it.
     ///
     /// # Errors
     /// [`DecodeError`]. No input causes a panic, nor an allocation out of proportion to its own length.
@@ -274,15 +274,15 @@ fn decode_request_or_answer(kind: u8, bytes: &[u8]) -> Option<Body> {
     })
 }
 
-/// The configuration for writing: what this node writes is in its memory already, so only reading needs limits.
+/// The configuration for encoding. Only decoding needs limits: a message to encode is already in memory.
 const UNLIMITED: Configuration<true, { usize::MAX }> = Configuration::default().disable_preallocation_size_limit();
 
 /// The bytes that one level of an envelope may preallocate for each byte of its encoding. A vector's elements are up to
-/// four times larger in memory than in the shortest encoding.
+/// four times larger in memory than in their shortest encoding.
 const MAX_EXPANSION: usize = 4;
 
-/// Decodes an envelope and limits each vector's preallocation according to the envelope's size. wincode's limits are
-/// constants of the type, so there is one decoder for each power of eight.
+/// Decodes an envelope. Limits each vector's preallocation in proportion to the envelope's size: wincode's limits are constants
+/// of the type, so there is one decoder for each power of eight.
 fn decode_envelope(bytes: &[u8]) -> ReadResult<Envelope> {
     fn decode_limited<const LIMIT: usize>(bytes: &[u8]) -> ReadResult<Envelope> {
         let config = Configuration::default().with_preallocation_size_limit::<LIMIT>();

@@ -1,12 +1,12 @@
-//! Writing: one batch in the journal for all that becomes durable together.
+//! Writing: all batches of a commit become one fjall batch in the journal.
 
 use crate::error::Fault;
 use crate::folder::Storage;
 use crate::group::Group;
 use crate::journal::CommitRecord;
 use crate::tables::{
-    APPLIED, At, COMMIT, COMPACTED, Encoding, HARD_STATE, LONGEST_HOLD, LONGEST_INLINE_KEY, Table, encode, inline_key,
-    log_key, meta_key, numbered_key, numbered_value, prefix, starting_with,
+    APPLIED, At, COMMIT, COMPACTED, Encoding, HARD_STATE, LONGEST_HOLD, MAX_INLINE_KEY_BYTES, Table, encode,
+    inline_key, log_key, meta_key, numbered_key, numbered_value, prefix, starting_with,
 };
 use fjall::{Keyspace, OwnedWriteBatch, PersistMode, Slice};
 use leasehold_core::{Index, Term};
@@ -18,10 +18,10 @@ use std::io;
 use std::ops::RangeInclusive;
 use wincode::SchemaWrite;
 
-/// How many compacted entries a commit removes beyond the number that it adds. A compaction drops many thousands at a time,
-/// and removing them all in the commit that says so would delay it by tens of milliseconds; so they go little by little
-/// with the commits after it.
-const REMOVED_AT_ONCE: usize = 512;
+/// The number of compacted entries that a commit removes beyond the number that it adds. A compaction drops many thousands,
+/// and removing all of them in one commit would delay it by tens of milliseconds. So the following commits remove them in
+/// portions.
+const MAX_EXTRA_REMOVALS: usize = 512;
 
 impl Disk for Storage {
     fn commit(&mut self, batches: &[Batch]) -> io::Result<()> {
@@ -29,19 +29,20 @@ impl Disk for Storage {
     }
 }
 
-/// What a commit writes, `None` to remove. One value a key: within a batch, fjall does not say which write comes last.
+/// The writes of a commit; `None` removes a key. A map, because fjall does not define which of two writes to a key wins within
+/// a batch.
 type Changes = BTreeMap<Slice, Option<Slice>>;
 
 impl Storage {
     fn write(&mut self, batches: &[Batch]) -> Result<(), Fault> {
         let mut writer = Writer { keyspace: &self.keyspace, groups: &mut self.groups, changes: Changes::new() };
         let outcome = batches.iter().try_for_each(|batch| writer.write(batch)).map(|()| {
-            writer.remove_stale(REMOVED_AT_ONCE + batches.iter().map(|batch| batch.entries.len()).sum::<usize>());
+            writer.remove_stale(MAX_EXTRA_REMOVALS + batches.iter().map(|batch| batch.entries.len()).sum::<usize>());
             writer.changes
         });
         let outcome = outcome.and_then(|changes| self.store(changes));
         if outcome.is_err() {
-            // They may be ahead of what is stored now. Whoever comes next reads it again.
+            // They may be ahead of what is stored. The next commit loads them again.
             self.groups.clear();
         }
         outcome?;
@@ -62,7 +63,7 @@ impl Storage {
                 None => batch.remove(&self.keyspace, key),
             }
         }
-        // From its first failure on, fjall accepts no more: nothing is acknowledged after what may be torn.
+        // After its first failure fjall accepts no more commits, so none is acknowledged after one that may be torn.
         batch.commit()?;
         self.commits = number;
         Ok(())
@@ -82,11 +83,11 @@ impl Writer<'_> {
             Slot::Occupied(known) => known.into_mut(),
             Slot::Vacant(new) => new.insert(Group::load(self.keyspace, id)?),
         };
-        let mut part = Part { id, group, keyspace: self.keyspace, changes: &mut self.changes };
-        part.write(batch)
+        let mut writer = GroupWriter { id, group, keyspace: self.keyspace, changes: &mut self.changes };
+        writer.write(batch)
     }
 
-    /// Removes up to `left` of the entries that were compacted, now or earlier. A commit of nothing is none for this either.
+    /// Removes up to `left` compacted entries. A commit that changes nothing removes none, so that it need not be written.
     fn remove_stale(&mut self, mut left: usize) {
         if self.changes.is_empty() {
             return;
@@ -106,22 +107,22 @@ impl Writer<'_> {
     }
 }
 
-/// What a commit does to one group.
-struct Part<'w> {
+/// The writes of a commit to one group.
+struct GroupWriter<'w> {
     id: GroupId,
     group: &'w mut Group,
     keyspace: &'w Keyspace,
     changes: &'w mut Changes,
 }
 
-impl Part<'_> {
+impl GroupWriter<'_> {
     fn write(&mut self, batch: &Batch) -> Result<(), Fault> {
         if let Some(hard_state) = &batch.hard_state {
             self.put_meta(HARD_STATE, hard_state)?;
         }
         if batch.reset_log {
             let Some(applied) = &batch.applied else {
-                return Err(self.refused("is reset without saying what is applied"));
+                return Err(self.refused("is reset without an applied position"));
             };
             self.reset(applied.index, applied.term)?;
         }
@@ -144,15 +145,15 @@ impl Part<'_> {
         Ok(())
     }
 
-    /// Drops the whole log, which goes on after `index`.
+    /// Drops the whole log, which then continues after `index`.
     fn reset(&mut self, index: Index, term: Term) -> Result<(), Fault> {
         let mut stored: VecDeque<RangeInclusive<Index>> = std::mem::take(&mut self.group.stale);
         stored.push_back(self.group.compacted.saturating_add(1)..=self.group.last);
         (self.group.compacted, self.group.last) = (index, index);
         for entries in stored {
             let (first, last) = entries.into_inner();
-            self.group.retire(first..=last.min(index));
-            // Those after it would look like the log if they stayed.
+            self.group.add_stale(first..=last.min(index));
+            // Entries after `index` would look like part of the new log.
             self.remove(first.max(index.saturating_add(1))..=last);
         }
         self.put_meta(COMPACTED, &(index, term))
@@ -163,18 +164,18 @@ impl Part<'_> {
         let first = entries[0].index;
         if first <= compacted || first > last.saturating_add(1) {
             return Err(self.refused(&format!(
-                "holds the entries after {compacted} through {last}, and entry {first} does not follow them"
+                "holds the entries after {compacted} through {last}, and entry {first} neither follows nor replaces one"
             )));
         }
         for (entry, index) in entries.iter().zip(first..) {
             if entry.index != index {
-                return Err(self.refused(&format!("gets entry {} where entry {index} should come", entry.index)));
+                return Err(self.refused(&format!("gets entry {} where entry {index} is expected", entry.index)));
             }
             let encoded = encode(At::Log(self.id, index), entry)?;
             self.changes.insert(log_key(self.id, index).into(), Some(encoded.into()));
             self.group.last = index;
         }
-        // What was there before and is not overwritten.
+        // The rest of the old tail.
         if let Some(next) = self.group.last.checked_add(1) {
             self.remove(next..=last);
         }
@@ -183,11 +184,11 @@ impl Part<'_> {
 
     fn change(&mut self, change: &Change) -> Result<(), Fault> {
         match change {
-            Change::Put(record) if record.key.len() > LONGEST_INLINE_KEY => self.put_numbered(record)?,
+            Change::Put(record) if record.key.len() > MAX_INLINE_KEY_BYTES => self.put_numbered(record)?,
             Change::Put(Record { key, value }) => {
                 self.changes.insert(inline_key(self.id, key).into(), Some(value[..].into()));
             }
-            Change::Delete(key) if key.len() > LONGEST_INLINE_KEY => {
+            Change::Delete(key) if key.len() > MAX_INLINE_KEY_BYTES => {
                 if let Some(number) = self.group.numbered.remove(key) {
                     self.changes.insert(numbered_key(self.id, number).into(), None);
                 }
@@ -224,14 +225,14 @@ impl Part<'_> {
 
     fn compact(&mut self, index: Index, term: Term) -> Result<(), Fault> {
         let Group { compacted, last, applied, .. } = *self.group;
-        // One that a snapshot overtook has nothing left to drop.
+        // A later compaction or a snapshot already dropped these entries.
         if index <= compacted {
             return Ok(());
         }
         if index > applied {
             return Err(self.refused(&format!("is compacted through {index}, but only {applied} is applied")));
         }
-        self.group.retire(compacted + 1..=index.min(last));
+        self.group.add_stale(compacted + 1..=index.min(last));
         (self.group.compacted, self.group.last) = (index, last.max(index));
         self.put_meta(COMPACTED, &(index, term))
     }

@@ -1,71 +1,72 @@
-//! What can go wrong, each with what to do about it.
+//! The errors. Each text says how to continue.
 
 use leasehold_core::NodeId;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-/// Why a data folder cannot be used.
+/// The reason why a data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OpenError {
     /// The folder cannot be created, read or written.
     #[error(
-        "cannot use the data folder {path}: {source}; name a folder on a writable disk that this user may write to",
+        "cannot use the data folder {path}: {source}; give a folder on a writable disk that this user may write to",
         path = path.display()
     )]
     Unusable {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// Another process has the folder, or another `Storage` of this one.
+    /// Another process uses the folder, or another `Storage` in this process.
     #[error(
-        "the data folder {path} is in use by another process; stop that one first, or give each node its own folder",
+        "the data folder {path} is in use by another process; stop that process first, or give each node its own folder",
         path = path.display()
     )]
     InUse {
         /// The folder.
         path: PathBuf,
     },
-    /// The folder has other content.
+    /// The folder contains other files.
     #[error(
-        "the folder {path} is not empty and holds no node's data (it contains {found:?}); name an empty or new folder",
+        "the folder {path} is not empty and holds no node's data (it contains {found:?}); give an empty or new folder",
         path = path.display()
     )]
     NotOurs {
         /// The folder.
         path: PathBuf,
-        /// Something in it that is not ours.
+        /// The name of one of them.
         found: String,
     },
     /// The folder belongs to a node of another cluster.
     #[error(
-        "the data folder {path} belongs to cluster {stored:?}, not {asked:?}; name this node's own folder or correct the \
+        "the data folder {path} belongs to cluster {stored:?}, not {given:?}; give this node's own folder or correct the \
          cluster name",
         path = path.display()
     )]
     OtherCluster {
         /// The folder.
         path: PathBuf,
-        /// Whose it is.
+        /// The cluster's name in the folder.
         stored: String,
-        /// Who asked for it.
-        asked: String,
+        /// The name given.
+        given: String,
     },
     /// The folder belongs to another node of the cluster.
     #[error(
-        "the data folder {path} belongs to node {stored}, not node {asked}; name this node's own folder or correct the \
+        "the data folder {path} belongs to node {stored}, not node {given}; give this node's own folder or correct the \
          node number",
         path = path.display()
     )]
     OtherNode {
         /// The folder.
         path: PathBuf,
-        /// Whose it is.
+        /// The node's number in the folder.
         stored: NodeId,
-        /// Who asked for it.
-        asked: NodeId,
+        /// The number given.
+        given: NodeId,
     },
     /// A newer release wrote the folder.
     #[error(
@@ -81,7 +82,7 @@ pub enum OpenError {
         /// The newest format that this release reads.
         known: u32,
     },
-    /// The folder's content makes no sense.
+    /// The folder's content is inconsistent or unreadable.
     #[error(
         "the data folder {path} is damaged: {detail}; remove this node from the cluster and let it join again with a new \
          number and an empty folder",
@@ -90,15 +91,16 @@ pub enum OpenError {
     Damaged {
         /// The folder.
         path: PathBuf,
-        /// What is wrong, and where.
+        /// The damage and its location.
         detail: String,
     },
 }
 
-/// Why an open data folder could not be read or written.
+/// The reason why an open data folder could not be read or written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StorageError {
-    /// The system refused.
+    /// The system reported an error.
     #[error(
         "cannot use the data folder {path}: {source}; free space on its disk or replace it, then start this node again",
         path = path.display()
@@ -106,19 +108,19 @@ pub enum StorageError {
     Io {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The folder or a file in it went away under the process. What is written now would be lost with it.
+    /// The folder or a file in it was removed or replaced while in use. Further writes would be lost with it.
     #[error(
         "{path} was removed or replaced while this node was using it; put it back as it was and start this node again",
         path = path.display()
     )]
     Gone {
-        /// The file that is no longer there.
+        /// The missing file.
         path: PathBuf,
     },
-    /// What is stored is not what an ordered writer leaves.
+    /// No ordered writer could have written what is stored.
     #[error(
         "the data folder {path} is damaged: {detail}; remove this node from the cluster and let it join again with a new \
          number and an empty folder",
@@ -127,13 +129,13 @@ pub enum StorageError {
     Damaged {
         /// The folder.
         path: PathBuf,
-        /// What is wrong, and where.
+        /// The damage and its location.
         detail: String,
     },
-    /// A batch that would damage the folder. Nothing of it was written.
-    #[error("a batch was refused: {detail}; this is a fault of the program, please report it")]
+    /// A batch would have damaged the folder. None of it was written.
+    #[error("a batch was refused: {detail}; this is a bug in Leasehold, please report it")]
     Refused {
-        /// What is wrong with it.
+        /// The fault in it.
         detail: String,
     },
 }
@@ -150,7 +152,7 @@ impl From<StorageError> for io::Error {
     }
 }
 
-/// A failure before the folder's name is put to it.
+/// A failure without the folder's path.
 #[derive(Debug)]
 pub(crate) enum Fault {
     Io(io::Error),
@@ -185,10 +187,10 @@ impl Fault {
     }
 }
 
-/// Runs what reads fjall's files. It panics where it misses what should be in them; what accident may do to them has been
-/// ruled out before, but not what somebody did with a checksum at hand.
+/// Runs code that reads fjall's files, and turns a panic into a fault. fjall panics if expected content is missing. Earlier
+/// checks exclude accidental damage, but not files that were changed together with their checksums.
 pub(crate) fn reading<T>(read: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
-    // Whoever gets the fault drops what was being read: nothing half changed is used.
+    // Unwind safe: on a fault the caller drops whatever was being read.
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
         let message = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref().map(String::as_str));
         Err(Fault::Damaged(message.unwrap_or("it cannot be read").replace('\n', " ")))
@@ -198,7 +200,7 @@ pub(crate) fn reading<T>(read: impl FnOnce() -> Result<T, Fault>) -> Result<T, F
 impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Fault {
         match error.kind() {
-            // A file that ends too soon, or that says what no file of ours says.
+            // A file that ends too early or has content that this crate never writes.
             io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => Fault::Damaged(error.to_string()),
             _ => Fault::Io(error),
         }
@@ -209,11 +211,11 @@ impl From<fjall::Error> for Fault {
     fn from(error: fjall::Error) -> Fault {
         match error {
             fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => match error.kind() {
-                // It names its files in other files.
+                // fjall lists its files in other files, so a missing or unexpected one is damage.
                 io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists => Fault::Damaged(error.to_string()),
                 _ => error.into(),
             },
-            fjall::Error::Poisoned => Fault::Io(io::Error::other("an earlier write to it failed")),
+            fjall::Error::Poisoned => Fault::Io(io::Error::other("an earlier write failed")),
             fjall::Error::Locked => Fault::Io(io::ErrorKind::ResourceBusy.into()),
             error => Fault::Damaged(format!("{error:?}")),
         }

@@ -1,8 +1,8 @@
-//! The folder itself: taking it, creating it, and whose it is.
+//! The folder: locking, creating and opening it, and the identity of its node.
 
 use crate::error::{Fault, OpenError, reading};
 use crate::group::Group;
-use crate::journal::{self, CommitRecord, Watched};
+use crate::journal::{self, CommitRecord, JournalWatch};
 use crate::sorted;
 use crate::tables::{COMMIT, FORMAT, KEYSPACE};
 use fjall::compaction::Leveled;
@@ -11,6 +11,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use leasehold_core::NodeId;
 use leasehold_node::ports::GroupId;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -22,64 +23,71 @@ use xxhash_rust::xxh3::xxh3_64;
 const LOCK_FILE: &str = "LOCK";
 const DATA_FOLDER: &str = "data";
 const UNFINISHED_FOLDER: &str = "data.new";
-/// What a new file system may contain.
+/// A new file system may contain this folder.
 const LOST_AND_FOUND: &str = "lost+found";
-/// In the data folder: whose it is, and fjall's own folder.
+/// In the data folder: the node's identity, and fjall's folder.
 const IDENTITY_FILE: &str = "identity";
 const DATABASE_FOLDER: &str = "fjall";
-/// In the data folder, until fjall's own is whole: nothing was ever committed in it.
+/// In the data folder until fjall's folder is complete. While it exists, nothing was committed.
 const UNUSED_FILE: &str = "unused";
 
-/// Hardly anything is read while running: whoever recovered a group keeps its records and the end of its log in memory.
+/// Small, because a running node reads almost nothing: it keeps a group's records and the end of its log in memory.
 const CACHE_BYTES: u64 = 1 << 20;
-/// What is written is kept in memory up to about this, and then sorted into a table. More means fewer tables, and fewer
-/// entries that reach one only to be compacted away.
-const UNSORTED_BYTES: u64 = 8 << 20;
-/// Small tables make short compactions: while one runs, what is written waits in memory.
+/// The approximate size at which writes kept in memory are sorted into a table. A larger one means fewer tables, and fewer
+/// entries that are written to a table and then compacted.
+const MEMTABLE_BYTES: u64 = 8 << 20;
+/// Small tables keep compactions short. While one runs, new writes accumulate in memory.
 const TABLE_BYTES: u64 = 16 << 20;
-/// The journals together. Fjall allows no less; each is 64 MiB long.
+/// The limit for all journals together: the smallest that fjall accepts. Each is 64 MiB long.
 const JOURNAL_BYTES: u64 = 128 << 20;
-const OPEN_FILES: usize = 64;
-/// How long a folder may have been moved away before a commit notices.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const MAX_OPEN_FILES: usize = 64;
+/// The interval between checks that the folder was not moved away.
+const MOVED_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Whose data a folder holds.
+/// The node that a folder belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The cluster's name.
     pub cluster: String,
-    /// The node's number in it.
+    /// The node's number in the cluster.
     pub node: NodeId,
 }
 
-/// An open data folder, this process's alone until it is dropped.
+/// An open data folder, locked for this process until it is dropped.
 pub struct Storage {
-    // Fields are dropped in order: the files are closed before the lock is let go.
+    // Fields are dropped in order: the files are closed before the lock is released.
     pub(crate) keyspace: Keyspace,
     pub(crate) database: Database,
     /// The number of the newest commit.
     pub(crate) commits: u64,
     pub(crate) salt: u64,
     pub(crate) groups: BTreeMap<GroupId, Group>,
-    journal: Watched,
-    identity_file: Anchor,
-    lock_file: Anchor,
+    journal: JournalWatch,
+    identity_file: WatchedFile,
+    lock_file: WatchedFile,
     lock: Lock,
-    looked: Instant,
+    checked_at: Instant,
     pub(crate) path: PathBuf,
 }
 
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Storage").field("path", &self.path).field("commits", &self.commits).finish_non_exhaustive()
+    }
+}
+
 impl Storage {
-    /// Opens the folder `dir` for the node `identity`, creating what is missing.
+    /// Opens the folder `dir` for the node `identity`, and creates what is missing.
     ///
-    /// The lock comes first, and is on an open file, not a process: it holds off other processes and a second `Storage`
-    /// in this one alike, and is gone with the process, however that ends. Until then nobody else can speak for this
-    /// node from this folder: an old process that still acknowledged rounds would defeat the restart hold of the new one.
+    /// First it takes a lock. The lock belongs to an open file: it excludes other processes and a second `Storage` in this
+    /// one, and the system releases it when the process ends, however it ends. Meanwhile no other process can act as this
+    /// node from this folder. Otherwise an old process that still acknowledges rounds would defeat the restart hold of the
+    /// new one.
     ///
-    /// Every file is read once and its checksums are verified.
+    /// It reads every file once and verifies its checksums.
     ///
     /// # Errors
-    /// Each [`OpenError`] names the folder and says what to do. A folder with other content is left as it is.
+    /// Each [`OpenError`] names the folder and says how to continue. A folder with other content is not changed.
     pub fn open(dir: &Path, identity: Identity) -> Result<Storage, OpenError> {
         let unusable = |source| OpenError::Unusable { path: dir.to_path_buf(), source };
         // The node may change its working folder later.
@@ -99,17 +107,17 @@ impl Storage {
             Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { path }),
             Err(TryLockError::Error(source)) => return Err(unusable(source)),
         };
-        let lock_file = Anchor::new(lock_path, &lock.0.metadata().map_err(unusable)?);
+        let lock_file = WatchedFile::new(lock_path, &lock.0.metadata().map_err(unusable)?);
 
         let in_folder = |fault: Fault| fault.on_opening(&path);
-        // Asked again under the lock: whoever held it may just have created the folder.
+        // Checked again under the lock: the previous owner of the lock may have created it meanwhile.
         if !data.try_exists().map_err(unusable)? {
             create_data(&path, &identity).map_err(in_folder)?;
         }
         let identity_path = data.join(IDENTITY_FILE);
         let owner = Owner::read(&identity_path).map_err(in_folder)?;
         owner.check(&path, identity)?;
-        let identity_file = Anchor::new(identity_path.clone(), &fs::metadata(&identity_path).map_err(unusable)?);
+        let identity_file = WatchedFile::new(identity_path.clone(), &fs::metadata(&identity_path).map_err(unusable)?);
 
         let database_path = data.join(DATABASE_FOLDER);
         let salt = owner.salt;
@@ -123,38 +131,50 @@ impl Storage {
             let (database, keyspace) = reading(|| open_database(&database_path)).map_err(in_folder)?;
             let commits = reading(|| newest_commit(&keyspace, salt)).map_err(in_folder)?;
             if last.is_some_and(|last| last != commits) {
-                let detail = format!("the last commit in the journal is not commit {commits}, the last that was read");
+                let detail = format!("the last commit in the journal is not commit {commits}, the newest one stored");
                 return Err(OpenError::Damaged { path, detail });
             }
             (database, keyspace, commits)
         };
-        let journal = Watched::new(database_path).map_err(in_folder)?;
+        let journal = JournalWatch::new(database_path).map_err(in_folder)?;
         let groups = BTreeMap::new();
-        let looked = now();
-        Ok(Storage { keyspace, database, commits, salt, groups, journal, identity_file, lock_file, lock, looked, path })
+        let checked_at = now();
+        Ok(Storage {
+            keyspace,
+            database,
+            commits,
+            salt,
+            groups,
+            journal,
+            identity_file,
+            lock_file,
+            lock,
+            checked_at,
+            path,
+        })
     }
 
-    /// Whether the files written and locked are still those at their paths. A system goes on writing to a file that was
-    /// removed, and it is gone when the process ends; a new process would lock a new file and know nothing of this one.
+    /// Checks that the open files are still those at their paths. A system continues to write to a file that was removed, and
+    /// deletes it when the process ends. A second process could then lock a new file while this one still runs.
     ///
-    /// Removal, which loses what is written, is noticed before the commit is acknowledged. A folder that was moved away
-    /// still has everything, and looking for it at its path costs more: that is done now and then.
+    /// A removal loses writes, so it is detected before a commit is acknowledged. A moved folder still has its content, and
+    /// checking its path costs more, so that check runs at intervals.
     pub(crate) fn check_in_place(&mut self) -> Result<(), Fault> {
         if journal::is_removed(&self.lock.0)? {
             return Err(Fault::Gone(self.lock_file.path.clone()));
         }
         self.journal.check()?;
         let now = now();
-        if now.duration_since(self.looked) >= LOOK_EVERY {
+        if now.duration_since(self.checked_at) >= MOVED_CHECK_INTERVAL {
             self.identity_file.check()?;
             self.lock_file.check()?;
-            self.looked = now;
+            self.checked_at = now;
         }
         Ok(())
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "it only says how often to look at two files")]
+#[expect(clippy::disallowed_methods, reason = "it only paces a check of two files")]
 fn now() -> Instant {
     Instant::now()
 }
@@ -162,21 +182,21 @@ fn now() -> Instant {
 fn open_database(path: &Path) -> Result<(Database, Keyspace), Fault> {
     let database = Database::builder(path)
         .cache_size(CACHE_BYTES)
-        .max_cached_files(Some(OPEN_FILES))
+        .max_cached_files(Some(MAX_OPEN_FILES))
         .max_journaling_size(JOURNAL_BYTES)
         .worker_threads(1)
         .open()?;
     let keyspace = database.keyspace(KEYSPACE, || {
         KeyspaceCreateOptions::default()
-            .max_memtable_size(UNSORTED_BYTES)
-            // They would find single keys faster. Ranges are read here.
+            .max_memtable_size(MEMTABLE_BYTES)
+            // Filters speed up reads of single keys. This crate reads ranges.
             .filter_policy(FilterPolicy::disabled())
             .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(TABLE_BYTES)))
     })?;
     Ok((database, keyspace))
 }
 
-/// The number of the newest commit; 0 if there is none.
+/// Returns the number of the newest commit; 0 if there is none.
 fn newest_commit(keyspace: &Keyspace, salt: u64) -> Result<u64, Fault> {
     let Some(stored) = keyspace.get(COMMIT)? else { return Ok(0) };
     match CommitRecord::decode(&stored) {
@@ -185,27 +205,27 @@ fn newest_commit(keyspace: &Keyspace, salt: u64) -> Result<u64, Fault> {
     }
 }
 
-/// The locked file. Letting it go is said and not left to closing it: a process that was just started from this one may
-/// still have it open too.
+/// The locked file. It is unlocked explicitly: a child process that was just started may still have the file open, so closing
+/// it here would not release the lock.
 struct Lock(File);
 
 impl Drop for Lock {
     fn drop(&mut self) {
         if let Err(error) = self.0.unlock() {
-            tracing::warn!(%error, "cannot unlock the data folder; it is free once this process has ended");
+            tracing::warn!(%error, "cannot unlock the data folder; it is unlocked when this process ends");
         }
     }
 }
 
-/// A file that must stay where it is.
-struct Anchor {
+/// A file that must stay at its path.
+struct WatchedFile {
     path: PathBuf,
     identity: FileIdentity,
 }
 
-impl Anchor {
-    fn new(path: PathBuf, metadata: &Metadata) -> Anchor {
-        Anchor { path, identity: file_identity(metadata) }
+impl WatchedFile {
+    fn new(path: PathBuf, metadata: &Metadata) -> WatchedFile {
+        WatchedFile { path, identity: file_identity(metadata) }
     }
 
     fn check(&self) -> Result<(), Fault> {
@@ -218,7 +238,7 @@ impl Anchor {
     }
 }
 
-/// Device and inode.
+/// Device and inode number.
 #[cfg(unix)]
 type FileIdentity = (u64, u64);
 
@@ -228,14 +248,14 @@ fn file_identity(metadata: &Metadata) -> FileIdentity {
     (metadata.dev(), metadata.ino())
 }
 
-/// Elsewhere an open file cannot be removed, or not so easily.
+/// Other systems do not remove an open file.
 #[cfg(not(unix))]
 type FileIdentity = ();
 
 #[cfg(not(unix))]
 fn file_identity(_metadata: &Metadata) -> FileIdentity {}
 
-/// Creates a folder and those above it, each durably in the one that holds it.
+/// Creates a folder and its missing parents, each durably.
 fn create_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -243,26 +263,26 @@ fn create_folder(path: &Path) -> io::Result<()> {
     let above = path.parent().ok_or(io::ErrorKind::NotFound)?;
     create_folder(above)?;
     match fs::create_dir(path) {
-        // Somebody else was faster.
+        // Another process created it meanwhile.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
         done => done?,
     }
     sync_folder(above)
 }
 
-/// Makes the names in a folder durable.
+/// Makes the file names in a folder durable.
 #[cfg(unix)]
 fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Elsewhere a folder cannot be opened, and names are durable with their files.
+/// Does nothing: other systems cannot open a folder, and a name becomes durable with its file.
 #[cfg(not(unix))]
 fn sync_folder(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The name of something in the folder that we did not put there.
+/// Returns the name of a file in the folder that this crate did not create.
 fn foreign_content(path: &Path) -> io::Result<Option<String>> {
     for entry in fs::read_dir(path)? {
         let name = entry?.file_name();
@@ -273,8 +293,8 @@ fn foreign_content(path: &Path) -> io::Result<Option<String>> {
     Ok(None)
 }
 
-/// Makes the data folder under another name and renames it once it says whose it is and all of it is durable: no crash
-/// leaves one that is half made.
+/// Creates the data folder under another name, and renames it once its identity file and all names are durable. So no crash
+/// leaves an incomplete data folder.
 fn create_data(path: &Path, identity: &Identity) -> Result<(), Fault> {
     let unfinished = path.join(UNFINISHED_FOLDER);
     match fs::symlink_metadata(&unfinished) {
@@ -284,7 +304,7 @@ fn create_data(path: &Path, identity: &Identity) -> Result<(), Fault> {
         Err(error) => return Err(error.into()),
     }
     fs::create_dir(&unfinished)?;
-    // Random, and the same for as long as the folder exists.
+    // Random, and constant for the life of the folder.
     let salt = RandomState::new().hash_one(&identity.cluster);
     let owner = Owner { cluster: identity.cluster.clone(), node: identity.node, salt };
     fs::write(unfinished.join(IDENTITY_FILE), owner.encode())?;
@@ -295,8 +315,9 @@ fn create_data(path: &Path, identity: &Identity) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Makes fjall's folder, and lets the file `unused` go once all of it is durable. It stays open: a journal is allotted in
-/// advance by whoever creates it, and one that is opened again grows with every commit, which costs the file system twice.
+/// Creates fjall's folder, and removes the file `unused` once all of the folder is durable. The database stays open: fjall
+/// preallocates a journal when it creates it, but one that it opens again grows with every commit, which costs the file system
+/// twice the work.
 fn create_database(path: &Path, unused: &Path) -> Result<(Database, Keyspace), Fault> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
@@ -321,7 +342,7 @@ fn sync_everything(folder: &Path) -> io::Result<()> {
     sync_folder(folder)
 }
 
-/// What the identity file says. Format first and checksum last, whatever else a format has.
+/// The content of the identity file. Every format has its version first and the checksum last.
 struct Owner {
     cluster: String,
     node: NodeId,
@@ -349,7 +370,8 @@ impl Owner {
             return Err(damaged());
         }
         let (format, rest) = rest.split_first_chunk().ok_or_else(damaged)?;
-        // It says how to read the rest.
+        // The format determines how to read the rest.
+        // The format determines how to read the rest.
         match u32::from_le_bytes(*format) {
             FORMAT => {}
             newer if newer > FORMAT => return Err(Fault::NewerFormat { stored: newer, known: FORMAT }),
@@ -361,13 +383,13 @@ impl Owner {
         Ok(Owner { cluster, node: NodeId::from_le_bytes(*node), salt: u64::from_le_bytes(*salt) })
     }
 
-    fn check(&self, path: &Path, asked: Identity) -> Result<(), OpenError> {
+    fn check(&self, path: &Path, given: Identity) -> Result<(), OpenError> {
         let path = path.to_path_buf();
-        if self.cluster != asked.cluster {
-            return Err(OpenError::OtherCluster { path, stored: self.cluster.clone(), asked: asked.cluster });
+        if self.cluster != given.cluster {
+            return Err(OpenError::OtherCluster { path, stored: self.cluster.clone(), given: given.cluster });
         }
-        if self.node != asked.node {
-            return Err(OpenError::OtherNode { path, stored: self.node, asked: asked.node });
+        if self.node != given.node {
+            return Err(OpenError::OtherNode { path, stored: self.node, given: given.node });
         }
         Ok(())
     }

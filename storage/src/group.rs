@@ -1,4 +1,4 @@
-//! What is kept in memory of each group, so that a commit reads nothing back.
+//! The state of each group that is kept in memory, so that commits need not read from the disk.
 
 use crate::error::Fault;
 use crate::tables::{APPLIED, COMPACTED, Table, index_of, log_key, meta, numbered_keys, prefix, record, starting_with};
@@ -10,19 +10,19 @@ use leasehold_raft::wire::Membership;
 use std::collections::{HashMap, VecDeque};
 use std::ops::RangeInclusive;
 
-/// A group as it is stored, or as it will be once the commit at hand is.
+/// A group as stored, including the commit in progress.
 pub(crate) struct Group {
-    /// The last index that the log no longer holds.
+    /// The last index that the log no longer contains.
     pub(crate) compacted: Index,
-    /// The log's last index; `compacted` if it is empty.
+    /// The log's last index; `compacted` if the log is empty.
     pub(crate) last: Index,
     /// The last index applied.
     pub(crate) applied: Index,
-    /// Entries at or before `compacted` that are still stored.
+    /// Compacted entries that are still stored.
     pub(crate) stale: VecDeque<RangeInclusive<Index>>,
-    /// The records whose keys are too long to be stored as keys, and under which numbers they are.
+    /// The numbers of the records with long keys.
     pub(crate) numbered: HashMap<Bytes, u64>,
-    /// A number that no record has.
+    /// A number that no record uses.
     pub(crate) next_number: u64,
 }
 
@@ -43,7 +43,7 @@ impl Group {
         }
         for old in keyspace.range(log_key(group, Index::MIN)..=log_key(group, compacted)) {
             let index = index_of(group, &old.key()?)?;
-            loaded.retire(index..=index);
+            loaded.add_stale(index..=index);
         }
         for stored in keyspace.range(starting_with(numbered_keys(group))) {
             let (key, value) = stored.into_inner()?;
@@ -55,8 +55,8 @@ impl Group {
         Ok(loaded)
     }
 
-    /// Remembers that these entries, compacted now, remain to be removed.
-    pub(crate) fn retire(&mut self, entries: RangeInclusive<Index>) {
+    /// Adds compacted entries to those that are still stored.
+    pub(crate) fn add_stale(&mut self, entries: RangeInclusive<Index>) {
         match self.stale.back_mut() {
             _ if entries.is_empty() => {}
             Some(before) if before.end().checked_add(1) == Some(*entries.start()) => {

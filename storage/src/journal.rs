@@ -1,12 +1,12 @@
-//! Fjall's journal, read before fjall reads it.
+//! Verifies fjall's journals before fjall reads them.
 //!
-//! Fjall takes the first thing in a journal that it cannot read for the end, and cuts the journal off there: that is right
-//! for what a power loss left of the last commit, and would silently lose every commit after a byte that went bad. It
-//! refuses a last commit whose end reached the disk and whose middle did not, which is what a power loss may well leave. So
-//! every commit carries its number, and this tells the two apart: a commit that cannot be read is cut off if it was the
-//! last, since then it was never acknowledged, and otherwise the folder is damaged.
+//! fjall truncates a journal at the first batch that it cannot read. That is right for the remains of a last commit after a
+//! power loss, but would silently lose every commit after a damaged byte. fjall also refuses a last commit whose end reached
+//! the disk and whose middle did not, which a power loss can cause. So each commit contains its number, which distinguishes
+//! the two cases: an unreadable commit is truncated if it is the last one, as it was never acknowledged. Otherwise the folder
+//! is damaged.
 //!
-//! The layout is that of fjall's version 3.1.13, which is why the manifest names that version and no other.
+//! The layout is that of fjall 3.1.13. The manifest therefore requires exactly this version.
 
 use crate::error::Fault;
 use crate::tables::COMMIT;
@@ -18,9 +18,9 @@ use xxhash_rust::xxh3::xxh3_64;
 /// The first item of each batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CommitRecord {
-    /// One more than in the commit before.
+    /// One more than that of the previous commit.
     pub(crate) number: u64,
-    /// The folder's own: nobody can know it and send a value that looks like a commit.
+    /// The folder's random number. A client does not know it, so it cannot send a value that looks like a commit.
     pub(crate) salt: u64,
 }
 
@@ -39,14 +39,14 @@ impl CommitRecord {
     }
 }
 
-/// Checks every journal in fjall's folder and cuts off a last commit that a crash left unfinished. Returns the number of
-/// the last whole commit, if there is any that is not yet in a table only.
+/// Checks every journal in fjall's folder and truncates a last commit that a crash left unfinished. Returns the number of the
+/// last complete commit, or `None` if the journals contain none.
 pub(crate) fn check(folder: &Path, salt: u64) -> Result<Option<u64>, Fault> {
     let mut last = None;
     let mut torn: Vec<(PathBuf, usize)> = Vec::new();
     let journals = journals(folder)?;
     if journals.is_empty() {
-        return Err(Fault::Damaged(format!("there is no journal in {}", folder.display())));
+        return Err(Fault::Damaged(format!("no journal exists in {}", folder.display())));
     }
     for (_, path) in journals {
         let content = content(&path)?;
@@ -60,7 +60,7 @@ pub(crate) fn check(folder: &Path, salt: u64) -> Result<Option<u64>, Fault> {
                 return Err(unreadable(torn, *at));
             }
             if last.is_some_and(|last: u64| last.checked_add(1) != Some(record.number)) {
-                return Err(Fault::Damaged(format!("{} comes right after commit {}", place(), last.unwrap_or(0))));
+                return Err(Fault::Damaged(format!("{} directly follows commit {}", place(), last.unwrap_or(0))));
             }
             last = Some(record.number);
             at += length;
@@ -68,7 +68,7 @@ pub(crate) fn check(folder: &Path, salt: u64) -> Result<Option<u64>, Fault> {
         if at == content.len() {
             continue;
         }
-        // One commit is on its way at a time. A second one begins only once the one before it is durable.
+        // A commit starts only after the previous one is durable. So a later one means that this one was complete.
         let later = (at + 1..content.len()).filter_map(|at| head(&mut Bytes(&content[at..])));
         if later.into_iter().any(|(record, _)| record.salt == salt) {
             return Err(unreadable(&path, at));
@@ -76,7 +76,7 @@ pub(crate) fn check(folder: &Path, salt: u64) -> Result<Option<u64>, Fault> {
         torn.push((path, at));
     }
     for (path, length) in torn {
-        tracing::info!(journal = %path.display(), length, "cutting off a commit that was never finished");
+        tracing::info!(journal = %path.display(), length, "truncating an unfinished commit");
         let file = OpenOptions::new().write(true).open(&path)?;
         file.set_len(length as u64)?;
         file.sync_all()?;
@@ -85,10 +85,10 @@ pub(crate) fn check(folder: &Path, salt: u64) -> Result<Option<u64>, Fault> {
 }
 
 fn unreadable(path: &Path, at: usize) -> Fault {
-    Fault::Damaged(format!("the commit at byte {at} of {} cannot be read, and others come after it", path.display()))
+    Fault::Damaged(format!("the commit at byte {at} of {} cannot be read, and other commits follow it", path.display()))
 }
 
-/// The journals by number: all but the last are only kept until what they hold is in tables.
+/// Returns the journals by number. fjall keeps all but the last only until their content is in tables.
 fn journals(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut journals = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -100,7 +100,7 @@ fn journals(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     Ok(journals)
 }
 
-/// A journal without the zeros at its end: fjall makes it longer than it needs at first. No batch ends with a zero.
+/// Returns a journal's content without the trailing zeros of its preallocation. No batch ends with a zero.
 fn content(path: &Path) -> io::Result<Vec<u8>> {
     static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     let (mut content, mut length) = (Vec::new(), 0);
@@ -126,22 +126,22 @@ const ITEM: u8 = 2;
 const END: u8 = 3;
 const MAGIC: [u8; 4] = *b"FJL\x03";
 
-/// The whole batch that `bytes` begins with: its commit record, and its length.
+/// Reads the complete batch at the start of `bytes`. Returns its commit record and its length.
 fn batch(bytes: &[u8]) -> Option<(CommitRecord, usize)> {
     let mut rest = Bytes(bytes);
     let (record, items) = head(&mut rest)?;
     for _ in 1..items {
         item(&mut rest)?;
     }
-    let written = &bytes[HEADER..bytes.len() - rest.0.len()];
+    let written = &bytes[HEADER_BYTES..bytes.len() - rest.0.len()];
     let whole = rest.u8()? == END && rest.u64()? == xxh3_64(written) && rest.take()? == MAGIC;
     whole.then_some((record, bytes.len() - rest.0.len()))
 }
 
-/// Tag, number of items, sequence number.
-const HEADER: usize = 1 + 4 + 8;
+/// The bytes of tag, number of items and sequence number.
+const HEADER_BYTES: usize = 1 + 4 + 8;
 
-/// A batch's header and its first item, which must be its commit record.
+/// Reads a batch's header and its first item, which must be its commit record. Returns that record and the number of items.
 fn head(bytes: &mut Bytes<'_>) -> Option<(CommitRecord, u32)> {
     if bytes.u8()? != START {
         return None;
@@ -154,7 +154,7 @@ fn head(bytes: &mut Bytes<'_>) -> Option<(CommitRecord, u32)> {
     }
 }
 
-/// Key and value.
+/// Reads an item. Returns its key and value.
 fn item<'b>(bytes: &mut Bytes<'b>) -> Option<(&'b [u8], &'b [u8])> {
     if bytes.u8()? != ITEM {
         return None;
@@ -169,7 +169,7 @@ fn item<'b>(bytes: &mut Bytes<'b>) -> Option<(&'b [u8], &'b [u8])> {
     Some((bytes.slice(key)?, bytes.slice(value as usize)?))
 }
 
-/// What is left to read.
+/// Reads numbers and slices from the front of a byte slice.
 pub(crate) struct Bytes<'b>(pub(crate) &'b [u8]);
 
 impl<'b> Bytes<'b> {
@@ -196,19 +196,19 @@ impl<'b> Bytes<'b> {
     }
 }
 
-/// The journal that is written, to notice that it was removed.
-pub(crate) struct Watched {
+/// Detects that the current journal was removed.
+pub(crate) struct JournalWatch {
     folder: PathBuf,
     journal: File,
 }
 
-impl Watched {
-    pub(crate) fn new(folder: PathBuf) -> Result<Watched, Fault> {
+impl JournalWatch {
+    pub(crate) fn new(folder: PathBuf) -> Result<JournalWatch, Fault> {
         let journal = newest(&folder)?;
-        Ok(Watched { folder, journal })
+        Ok(JournalWatch { folder, journal })
     }
 
-    /// Whether the journal still has a name. Fjall removes one itself once it writes to the next.
+    /// Fails if the current journal was removed. fjall removes one itself after it starts the next.
     pub(crate) fn check(&mut self) -> Result<(), Fault> {
         if is_removed(&self.journal)? {
             self.journal = newest(&self.folder)?;
@@ -227,14 +227,14 @@ fn newest(folder: &Path) -> Result<File, Fault> {
     }
 }
 
-/// Whether an open file has no name any more.
+/// Returns true if an open file was removed.
 #[cfg(unix)]
 pub(crate) fn is_removed(file: &File) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt;
     Ok(file.metadata()?.nlink() == 0)
 }
 
-/// Elsewhere an open file keeps its name.
+/// Returns false: other systems do not remove an open file.
 #[cfg(not(unix))]
 pub(crate) fn is_removed(_file: &File) -> io::Result<bool> {
     Ok(false)

@@ -1,4 +1,4 @@
-//! Reading back, and checking that it is what an ordered writer leaves.
+//! Recovery: reading a group and checking that an ordered writer could have written it.
 
 use crate::error::{Fault, StorageError, reading};
 use crate::folder::Storage;
@@ -11,10 +11,10 @@ use leasehold_node::ports::{Applied, GroupId, Recovered};
 use leasehold_raft::wire::{Entry, HardState, Membership};
 
 impl Storage {
-    /// What `group` had when the last commit became durable; all empty for a group never written.
+    /// Returns the state of `group` after the last durable commit; the default for a group never written.
     ///
     /// # Errors
-    /// [`StorageError::Damaged`] if that is not what an ordered writer leaves: start no replica from it.
+    /// [`StorageError::Damaged`] if no ordered writer could have written it: start no replica from it.
     /// [`StorageError::Io`] if it cannot be read.
     pub fn recover(&self, group: GroupId) -> Result<Recovered, StorageError> {
         let recovered = reading(|| self.read(group)).map_err(|fault| fault.in_folder(&self.path))?;
@@ -60,7 +60,7 @@ impl Storage {
 fn read_entries(keyspace: &Keyspace, group: GroupId, compacted: (Index, Term)) -> Result<Vec<Entry>, Fault> {
     let mut entries = Vec::new();
     let (mut last, mut term) = compacted;
-    // Older ones are compacted and not removed yet.
+    // Older entries are compacted but not removed yet.
     let Some(first) = last.checked_add(1) else { return Ok(entries) };
     for stored in keyspace.range(log_key(group, first)..=log_key(group, Index::MAX)) {
         let (key, bytes) = stored.into_inner()?;
@@ -68,10 +68,10 @@ fn read_entries(keyspace: &Keyspace, group: GroupId, compacted: (Index, Term)) -
         let at = At::Log(group, index);
         let entry: Entry = decode(at, &bytes)?;
         if last.checked_add(1) != Some(index) {
-            return Err(Fault::Damaged(format!("{at} is stored right after entry {last}")));
+            return Err(Fault::Damaged(format!("{at} directly follows entry {last}")));
         }
         if entry.index != index {
-            return Err(Fault::Damaged(format!("{at} says that it is entry {}", entry.index)));
+            return Err(Fault::Damaged(format!("{at} contains entry {}", entry.index)));
         }
         if entry.term < term {
             return Err(Fault::Damaged(format!("{at} has term {}, after one of term {term}", entry.term)));
@@ -82,8 +82,8 @@ fn read_entries(keyspace: &Keyspace, group: GroupId, compacted: (Index, Term)) -
     Ok(entries)
 }
 
-/// What holds after every commit of an ordered writer: entries come before the commit index that covers them, the commit
-/// index before the records that rest on it, and those before the compaction.
+/// Checks what holds after every commit of an ordered writer: it writes entries before the commit index that covers them, the
+/// commit index before the records that depend on it, and those before the compaction.
 fn check(
     hard_state: Option<HardState>,
     compacted: (Index, Term),
@@ -100,7 +100,7 @@ fn check(
     }
     let term_there = match applied.index - compacted.0 {
         0 => compacted.1,
-        // Entries are consecutive from there on and `applied` is not past the last.
+        // Entries are consecutive, and `applied` is not beyond the last.
         offset => usize::try_from(offset - 1).ok().and_then(|at| entries.get(at)).map_or(applied.term, |e| e.term),
     };
     if applied.term != term_there {
@@ -109,7 +109,7 @@ fn check(
             applied.index, applied.term
         ));
     }
-    // A node that was set up with a state but has not run yet has no hard state.
+    // A node that was prepared with a state and has not run yet has no hard state.
     let Some(HardState { term, commit, .. }) = hard_state else {
         return if entries.is_empty() { Ok(()) } else { Err("there is a log but no hard state".to_owned()) };
     };

@@ -1,8 +1,8 @@
-//! What fjall has sorted into tables, verified before fjall reads it.
+//! Verifies fjall's tables before fjall reads them.
 //!
-//! Fjall verifies a block when it reads it, and not what tells it where the blocks are: one bad byte there can make it ask
-//! for more memory than there is, which ends the process. It also makes what it does not find, and would take what else is
-//! there for the remains of a first start. But every file is listed somewhere with a checksum of the whole of it.
+//! fjall verifies a block when it reads it, but not the data that locates the blocks: one bad byte there can cause an
+//! allocation larger than the memory, which aborts the process. fjall also creates files that it does not find, and would
+//! treat the others as the remains of an unfinished first start. But a checksum of each whole file is stored in another file.
 
 use crate::error::Fault;
 use crate::journal::Bytes;
@@ -11,10 +11,10 @@ use std::io::{self, Cursor, Read};
 use std::path::Path;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-/// Fjall's own keyspace, and ours.
+/// fjall's own keyspace, and this crate's.
 const KEYSPACES: [&str; 2] = ["keyspaces/0", "keyspaces/1"];
 
-/// Checks every file in fjall's folder but the journals.
+/// Checks every file in fjall's folder except the journals.
 pub(crate) fn check(folder: &Path) -> Result<(), Fault> {
     read(&folder.join("version"))?;
     for keyspace in KEYSPACES {
@@ -41,7 +41,7 @@ pub(crate) fn check(folder: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The numbers and checksums of the tables in a list, by level and run.
+/// Returns the numbers and checksums of the tables in a list.
 fn tables(list: &[u8]) -> Option<Vec<(u64, u128)>> {
     let sections = sfa::Reader::from_reader(&mut Cursor::new(list)).ok()?;
     let section = sections.toc().section(b"tables")?;
@@ -84,5 +84,5 @@ fn named(path: &Path, error: io::Error) -> Fault {
 }
 
 fn altered(path: &Path) -> Fault {
-    Fault::Damaged(format!("{} is not as it was written", path.display()))
+    Fault::Damaged(format!("{} is not what was written", path.display()))
 }

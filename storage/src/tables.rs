@@ -1,8 +1,8 @@
-//! The tables, which are ranges of one ordered key space, and how values are encoded in them. A change here is a new
+//! The tables, which are ranges of one ordered keyspace, and the encoding of their keys and values. A change here is a new
 //! format.
 //!
-//! One key space and not one for each table, so that all of them are flushed together: a journal is then never kept for
-//! the sake of a table that is hardly written.
+//! All tables share one keyspace so that they are flushed together: otherwise a table with few writes would keep old journals
+//! from being deleted.
 
 use crate::error::Fault;
 use bytes::Bytes;
@@ -14,56 +14,56 @@ use std::ops::Range;
 use wincode::config::{Configuration, DefaultConfig};
 use wincode::{SchemaRead, SchemaWrite};
 
-/// The format that this release writes, and the newest it reads.
+/// The format that this release writes, and the newest that it reads.
 pub(crate) const FORMAT: u32 = 2;
 
 /// The only keyspace.
 pub(crate) const KEYSPACE: &str = "node";
 
-/// The first byte of a key; the rest starts with the group.
+/// The first byte of a key. The group follows it.
 #[derive(Clone, Copy)]
 pub(crate) enum Table {
     /// The log, by index.
     Log = 1,
-    /// The state machine's records.
+    /// The state machine's records, by key.
     State = 2,
-    /// One value each, under the names below.
+    /// Single values, by the names below.
     Meta = 3,
 }
 
-/// The number of the newest commit and the folder's salt: written first in each commit, and the only key of no group.
+/// The key of the newest commit's number and the folder's salt: the first item of each commit, and the only key without a group.
 pub(crate) const COMMIT: &[u8] = &[0];
 
 /// The hard state.
 pub(crate) const HARD_STATE: &str = "hard_state";
-/// Index, term and configuration that the records include.
+/// Index, term and configuration up to which the records include the log.
 pub(crate) const APPLIED: &str = "applied";
-/// Index and term just before the log's first entry. Older entries may still be there.
+/// Index and term just before the log's first entry. Older entries may still be stored.
 pub(crate) const COMPACTED: &str = "compacted";
-/// The longest hold promised under.
+/// The longest hold this node may have promised under.
 pub(crate) const LONGEST_HOLD: &str = "longest_hold";
 
-/// A record's key up to this length is part of the key it is stored under. A longer one is stored with its value, under a
-/// number: fjall's keys end at 64 KiB, ours do not.
-pub(crate) const LONGEST_INLINE_KEY: usize = 4096;
-/// What comes after the group in the key of a record.
+/// A record's key up to this length is part of its stored key. A longer one is stored next to its value, under a number:
+/// fjall limits keys to 64 KiB, and a record's key has no such limit.
+pub(crate) const MAX_INLINE_KEY_BYTES: usize = 4096;
+/// The byte after the group in the stored key of a record.
 const INLINE: u8 = 0;
 const NUMBERED: u8 = 1;
 
-/// No one field may be longer. A command with the longest key and value, 16 MiB each, fits with room to spare; a length
-/// that a damaged disk made up does not get this much memory many times over.
-const LONGEST_FIELD: usize = 64 << 20;
+/// The longest field. A command with the longest key and value, 16 MiB each, fits. A damaged length cannot cause a larger
+/// allocation.
+const MAX_FIELD_BYTES: usize = 64 << 20;
 
-pub(crate) type Encoding = Configuration<true, LONGEST_FIELD>;
-const ENCODING: Encoding = DefaultConfig::new().with_preallocation_size_limit::<LONGEST_FIELD>();
+pub(crate) type Encoding = Configuration<true, MAX_FIELD_BYTES>;
+const ENCODING: Encoding = DefaultConfig::new().with_preallocation_size_limit::<MAX_FIELD_BYTES>();
 
-/// `value` as it is stored.
+/// Encodes a value for storage. `what` names it in errors.
 pub(crate) fn encode<T: SchemaWrite<Encoding, Src = T>>(what: impl fmt::Display, value: &T) -> Result<Vec<u8>, Fault> {
     wincode::config::serialize(value, ENCODING)
         .map_err(|error| Fault::Refused(format!("{what} cannot be encoded: {error}")))
 }
 
-/// What was stored as `bytes`, all of them.
+/// Decodes a stored value, which takes all the bytes. `what` names it in errors.
 pub(crate) fn decode<T>(what: impl fmt::Display, bytes: &[u8]) -> Result<T, Fault>
 where
     T: for<'de> SchemaRead<'de, Encoding, Dst = T>,
@@ -72,7 +72,7 @@ where
         .map_err(|error| Fault::Damaged(format!("{what} cannot be decoded: {error}")))
 }
 
-/// Reads one value of a group's `META`.
+/// Reads a value of a group's meta table.
 pub(crate) fn meta<T>(keyspace: &Keyspace, group: GroupId, name: &'static str) -> Result<Option<T>, Fault>
 where
     T: for<'de> SchemaRead<'de, Encoding, Dst = T>,
@@ -93,20 +93,20 @@ pub(crate) fn log_key(group: GroupId, index: Index) -> [u8; 13] {
     let mut key = [0; 13];
     key[0] = Table::Log as u8;
     key[1..5].copy_from_slice(&group.to_be_bytes());
-    // In this order keys sort as indexes do.
+    // Big-endian, so that keys sort like indexes.
     key[5..].copy_from_slice(&index.to_be_bytes());
     key
 }
 
-/// The index in a key of the log.
+/// Returns the index in a key of the log.
 pub(crate) fn index_of(group: GroupId, key: &[u8]) -> Result<Index, Fault> {
     let index = key.get(prefix(Table::Log, group).len()..).and_then(|index| index.try_into().ok());
     index
         .map(Index::from_be_bytes)
-        .ok_or_else(|| Fault::Damaged(format!("a key of group {group} (table log) is no index")))
+        .ok_or_else(|| Fault::Damaged(format!("a key of group {group} (table log) has no index")))
 }
 
-/// The key of a record whose own key is short enough to be part of it.
+/// Returns the stored key of a record with a short key.
 pub(crate) fn inline_key(group: GroupId, key: &[u8]) -> Vec<u8> {
     let mut stored = prefix(Table::State, group);
     stored.push(INLINE);
@@ -114,21 +114,21 @@ pub(crate) fn inline_key(group: GroupId, key: &[u8]) -> Vec<u8> {
     stored
 }
 
-/// The start of the keys of all records with longer keys.
+/// Returns the prefix of the stored keys of all records with long keys.
 pub(crate) fn numbered_keys(group: GroupId) -> Vec<u8> {
     let mut stored = prefix(Table::State, group);
     stored.push(NUMBERED);
     stored
 }
 
-/// The key of a record with a longer key, given its number.
+/// Returns the stored key of a record with a long key, given its number.
 pub(crate) fn numbered_key(group: GroupId, number: u64) -> Vec<u8> {
     let mut stored = numbered_keys(group);
     stored.extend_from_slice(&number.to_be_bytes());
     stored
 }
 
-/// What is stored under a number: the key's length, the key, the value.
+/// Encodes a record with a long key: the key's length, the key, the value.
 pub(crate) fn numbered_value(record: &Record) -> Result<Vec<u8>, Fault> {
     let too_long = |_| Fault::Refused("a record's key is longer than 4 GiB".to_owned());
     let length = u32::try_from(record.key.len()).map_err(too_long)?;
@@ -139,7 +139,7 @@ pub(crate) fn numbered_value(record: &Record) -> Result<Vec<u8>, Fault> {
     Ok(stored)
 }
 
-/// A record as it is stored: its number if its key is long, and the record.
+/// Decodes a record. Returns its number too if its key is long.
 pub(crate) fn record(group: GroupId, key: &[u8], value: &[u8]) -> Result<(Option<u64>, Record), Fault> {
     let damaged = || Fault::Damaged(format!("a record of group {group} (table state) cannot be decoded"));
     let (kind, key) = key.get(prefix(Table::State, group).len()..).and_then(<[u8]>::split_first).ok_or_else(damaged)?;
@@ -153,14 +153,14 @@ pub(crate) fn record(group: GroupId, key: &[u8], value: &[u8]) -> Result<(Option
     Ok((Some(number), Record { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) }))
 }
 
-/// The start of every key of a group in a table.
+/// Returns the prefix of every key of a group in a table.
 pub(crate) fn prefix(table: Table, group: GroupId) -> Vec<u8> {
     let mut key = vec![table as u8];
     key.extend_from_slice(&group.to_be_bytes());
     key
 }
 
-/// All keys that start so. No table's number is the last, so there is a key after them.
+/// Returns the range of all keys with this prefix. It has an end: no table's number is 255.
 pub(crate) fn starting_with(prefix: Vec<u8>) -> Range<Vec<u8>> {
     let mut end = prefix.clone();
     while let Some(last) = end.pop() {
@@ -172,7 +172,7 @@ pub(crate) fn starting_with(prefix: Vec<u8>) -> Range<Vec<u8>> {
     prefix..end
 }
 
-/// A place in the folder, as an error names it.
+/// A location in the folder, for error texts.
 #[derive(Clone, Copy)]
 pub(crate) enum At {
     Log(GroupId, Index),

@@ -1,4 +1,4 @@
-//! What was committed is there again, and nothing else.
+//! Recovery returns exactly what was committed.
 
 mod support;
 
@@ -11,13 +11,13 @@ use std::time::Duration;
 use support::*;
 
 #[test]
-fn a_new_folder_holds_nothing() {
+fn a_new_folder_is_empty() {
     let dir = folder();
     assert_eq!(open(dir.path()).recover(0).expect("readable"), Recovered::default());
 }
 
 #[test]
-fn everything_in_a_batch_is_there_after_a_restart() {
+fn a_whole_batch_survives_a_restart() {
     let dir = folder();
     let change = Entry {
         term: 2,
@@ -61,7 +61,7 @@ fn an_empty_batch_changes_nothing() {
 }
 
 #[test]
-fn a_conflicting_tail_is_overwritten_and_what_came_after_it_is_gone() {
+fn an_append_replaces_a_conflicting_tail_and_drops_the_entries_after_it() {
     let dir = folder();
     let mut storage = open(dir.path());
     storage.commit(&[a_log_of_ten()]).expect("committed");
@@ -76,7 +76,7 @@ fn a_conflicting_tail_is_overwritten_and_what_came_after_it_is_gone() {
 }
 
 #[test]
-fn compaction_drops_a_prefix_and_remembers_where_it_ended() {
+fn compaction_drops_a_prefix_and_keeps_the_last_dropped_index_and_term() {
     let dir = folder();
     let mut storage = open(dir.path());
     storage.commit(&[a_log_of_ten(), Batch { compact_through: Some((4, 1)), ..Batch::default() }]).expect("committed");
@@ -87,12 +87,14 @@ fn compaction_drops_a_prefix_and_remembers_where_it_ended() {
     assert_eq!(recovered.compacted, (4, 1));
     assert_eq!(recovered.entries, entries(1, 5..=10));
 
-    storage.commit(&[Batch { compact_through: Some((2, 1)), ..Batch::default() }]).expect("an older one is no error");
+    storage
+        .commit(&[Batch { compact_through: Some((2, 1)), ..Batch::default() }])
+        .expect("an older compaction is no error");
     assert_eq!(storage.recover(0).expect("readable"), recovered);
 }
 
 #[test]
-fn the_log_goes_on_after_being_compacted_to_its_end() {
+fn the_log_continues_after_its_last_entry_was_compacted() {
     let dir = folder();
     let mut storage = open(dir.path());
     let all = Batch { hard_state: hard_state(1, 10), applied: applied(10, 1), ..a_log_of_ten() };
@@ -128,15 +130,15 @@ fn a_snapshot_replaces_the_log_and_the_records() {
 }
 
 #[test]
-fn groups_in_one_folder_do_not_touch_each_other() {
+fn groups_in_one_folder_are_independent() {
     let dir = folder();
     let mut storage = open(dir.path());
     let groups = [0, 1, 255, 256, u32::MAX];
     let of = |group| Batch { group, longest_hold: Some(Duration::from_secs(1)), ..a_log_of_ten() };
     storage.commit(&groups.map(of)).expect("committed");
-    let untouched = storage.recover(0).expect("readable");
+    let unchanged = storage.recover(0).expect("readable");
 
-    // Everything that removes, in one group after the other: the others stay.
+    // Every kind of removal, in one group after the other: the others keep their content.
     for (at, &group) in groups.iter().enumerate() {
         storage
             .commit(&[
@@ -157,14 +159,14 @@ fn groups_in_one_folder_do_not_touch_each_other() {
             if other_at <= at {
                 assert_eq!((recovered.compacted, recovered.records.len()), ((30, 2), 0), "group {other}");
             } else {
-                assert_eq!(recovered, untouched, "group {other}, after changes to group {group}");
+                assert_eq!(recovered, unchanged, "group {other}, after changes to group {group}");
             }
         }
     }
 }
 
 #[test]
-fn the_longest_keys_values_and_commands_are_stored() {
+fn stores_the_longest_keys_values_and_commands() {
     const MIB: usize = 1 << 20;
     let dir = folder();
     let mut storage = open(dir.path());
@@ -185,19 +187,19 @@ fn the_longest_keys_values_and_commands_are_stored() {
 
     let mut storage = open(dir.path());
     let recovered = storage.recover(0).expect("readable");
-    assert!(recovered.entries == log, "the command is whole");
+    assert!(recovered.entries == log, "the command changed");
     assert!(recovered.records == [record("short", ""), Record { key: long.clone(), value: long.clone() }]);
     storage.commit(&[Batch { changes: vec![Change::Delete(long)], ..Batch::default() }]).expect("committed");
     assert_eq!(storage.recover(0).expect("readable").records, [record("short", "")]);
 }
 
 #[test]
-fn a_crash_between_commits_shows_exactly_the_last_one() {
+fn a_crash_between_commits_leaves_exactly_the_last_one() {
     let dir = folder();
     let mut storage = open(dir.path());
     let mut copies = Vec::new();
     for index in 1..=20 {
-        // Each commit touches every table, and every fifth one removes.
+        // Each commit writes to every table, and every fifth one removes.
         let mut batches = vec![Batch {
             hard_state: hard_state(1, index),
             entries: entries(1, index..=index),
@@ -218,7 +220,7 @@ fn a_crash_between_commits_shows_exactly_the_last_one() {
 }
 
 #[test]
-fn a_batch_that_would_damage_the_folder_is_refused_and_leaves_nothing() {
+fn refuses_a_batch_that_would_damage_the_folder_and_writes_none_of_it() {
     let dir = folder();
     let mut storage = open(dir.path());
     storage.commit(&[a_log_of_ten(), Batch { compact_through: Some((3, 1)), ..Batch::default() }]).expect("committed");
@@ -229,9 +231,9 @@ fn a_batch_that_would_damage_the_folder_is_refused_and_leaves_nothing() {
         ("a gap after the log", Batch { entries: entries(1, 12..=12), ..Batch::default() }),
         ("a gap inside", Batch { entries: vec![entry(1, 11), entry(1, 13)], ..Batch::default() }),
         ("a compacted entry", Batch { entries: entries(1, 3..=4), ..Batch::default() }),
-        ("a command beyond all limits", Batch { entries: vec![too_long], ..Batch::default() }),
-        ("a reset to nowhere", Batch { reset_log: true, ..Batch::default() }),
-        ("compaction of what is not applied", Batch { compact_through: Some((6, 1)), ..Batch::default() }),
+        ("a command above the limit", Batch { entries: vec![too_long], ..Batch::default() }),
+        ("a reset without an applied position", Batch { reset_log: true, ..Batch::default() }),
+        ("compaction beyond the applied index", Batch { compact_through: Some((6, 1)), ..Batch::default() }),
     ];
     for (what, fault) in faults {
         let good = Batch { changes: vec![put("written", "first")], ..Batch::default() };
@@ -242,7 +244,7 @@ fn a_batch_that_would_damage_the_folder_is_refused_and_leaves_nothing() {
 }
 
 #[test]
-fn what_an_ordered_writer_cannot_have_left_is_called_damaged() {
+fn reports_content_that_no_ordered_writer_leaves_as_damage() {
     let with_log = |hard_state, applied| Batch { hard_state, applied, ..a_log_of_ten() };
     let damages = [
         ("the log ends at 10", with_log(hard_state(1, 11), applied(5, 1))),
@@ -269,7 +271,7 @@ fn what_an_ordered_writer_cannot_have_left_is_called_damaged() {
 }
 
 #[test]
-fn much_more_than_is_kept_in_memory_is_sorted_and_compacted_and_takes_little_room() {
+fn disk_usage_stays_bounded_when_much_is_written_and_compacted() {
     const COMMITS: u64 = 600;
     let dir = folder();
     let mut storage = open(dir.path());
@@ -302,7 +304,7 @@ fn much_more_than_is_kept_in_memory_is_sorted_and_compacted_and_takes_little_roo
     }
     drop(storage);
     assert!(open(dir.path()).recover(0).expect("readable") == recovered);
-    // 120 MB were written, of which 7 are still of use.
-    let stored: u64 = files(dir.path()).iter().map(|path| path.metadata().expect("there").len()).sum();
+    // 120 MB were written, of which 7 are still in use.
+    let stored: u64 = files(dir.path()).iter().map(|path| path.metadata().expect("it exists").len()).sum();
     assert!(stored < 200 << 20, "{stored} bytes on the disk");
 }

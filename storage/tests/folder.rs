@@ -1,4 +1,4 @@
-//! Whose folder it is, who may have it, and what a stranger is told.
+//! Locks, identities, and the errors for a folder that cannot be used.
 
 mod support;
 
@@ -12,10 +12,10 @@ use std::process::{Command, Stdio};
 use support::*;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// The error, which must be one line that names the folder.
+/// Returns the error of opening the folder. It must be one line that names the folder.
 fn refused(dir: &Path, identity: Identity) -> OpenError {
     match Storage::open(dir, identity) {
-        Ok(_) => panic!("{} should have been refused", dir.display()),
+        Ok(_) => panic!("{} is accepted", dir.display()),
         Err(error) => {
             let text = error.to_string();
             assert!(!text.contains('\n'), "one line: {text}");
@@ -25,10 +25,10 @@ fn refused(dir: &Path, identity: Identity) -> OpenError {
     }
 }
 
-/// Writes a value to a closed folder behind the back of the crate, or removes one.
+/// Writes a value to a closed folder without this crate, or removes one.
 fn tamper(dir: &Path, key: &[u8], value: Option<&[u8]>) {
     let database = Database::builder(dir.join("data/fjall")).open().expect("a closed folder");
-    let keyspace = database.keyspace("node", KeyspaceCreateOptions::default).expect("the only one");
+    let keyspace = database.keyspace("node", KeyspaceCreateOptions::default).expect("the only keyspace");
     // Each commit begins with its number and the folder's salt.
     let mut record = keyspace.get([0]).expect("readable").expect("something was committed").to_vec();
     let number = u64::from_le_bytes(record[..8].try_into().expect("eight bytes"));
@@ -51,7 +51,7 @@ fn meta_key(group: u32, name: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_missing_folder_is_created_with_those_above_it() {
+fn creates_a_missing_folder_and_its_parents() {
     let dir = folder();
     let deep = dir.path().join("var/lib/leasehold");
     open(&deep).commit(&[a_log_of_ten()]).expect("committed");
@@ -59,14 +59,14 @@ fn a_missing_folder_is_created_with_those_above_it() {
 }
 
 #[test]
-fn a_new_file_system_counts_as_empty() {
+fn accepts_a_new_file_system_as_empty() {
     let dir = folder();
-    fs::create_dir(dir.path().join("lost+found")).expect("as mkfs leaves it");
+    fs::create_dir(dir.path().join("lost+found")).expect("as mkfs creates it");
     open(dir.path());
 }
 
 #[test]
-fn a_first_start_that_did_not_finish_is_begun_again() {
+fn repeats_an_unfinished_first_start() {
     let dir = folder();
     fs::write(dir.path().join("LOCK"), "").expect("a lock file");
     fs::create_dir_all(dir.path().join("data.new/fjall")).expect("an unfinished folder");
@@ -75,15 +75,15 @@ fn a_first_start_that_did_not_finish_is_begun_again() {
     assert!(!dir.path().join("data.new").exists());
     assert!(!dir.path().join("data/unused").exists());
 
-    // It may also have got as far as fjall's own folder.
-    fs::write(dir.path().join("data/unused"), "").expect("the mark of a folder that nothing was committed in");
-    fs::remove_dir_all(dir.path().join("data/fjall/keyspaces")).expect("a half of it");
+    // A later point: fjall's folder was begun.
+    fs::write(dir.path().join("data/unused"), "").expect("the mark of an unused folder");
+    fs::remove_dir_all(dir.path().join("data/fjall/keyspaces")).expect("removed");
     open(dir.path());
     assert!(!dir.path().join("data/unused").exists());
 }
 
 #[test]
-fn a_second_open_in_the_same_process_is_refused_until_the_first_is_dropped() {
+fn refuses_a_second_open_in_the_same_process_until_the_first_is_dropped() {
     let dir = folder();
     let first = open(dir.path());
     assert!(matches!(refused(dir.path(), identity()), OpenError::InUse { .. }));
@@ -93,7 +93,7 @@ fn a_second_open_in_the_same_process_is_refused_until_the_first_is_dropped() {
 
 const CHILD_FOLDER: &str = "LEASEHOLD_STORAGE_TEST_FOLDER";
 
-/// The test below runs itself again with the variable set, and then this is what it does.
+/// The body of the test below when it runs itself again, with the variable set.
 fn hold_the_folder_until_killed(dir: &Path) -> ! {
     let mut storage = open(dir);
     storage.commit(&[a_log_of_ten()]).expect("committed");
@@ -105,13 +105,13 @@ fn hold_the_folder_until_killed(dir: &Path) -> ! {
 }
 
 #[test]
-fn another_process_is_refused_until_the_first_is_killed_and_then_finds_its_commits() {
+fn another_process_is_refused_until_the_first_is_killed_and_then_reads_its_commits() {
     if let Some(dir) = std::env::var_os(CHILD_FOLDER) {
         hold_the_folder_until_killed(Path::new(&dir));
     }
     let dir = folder();
     let mut child = Command::new(std::env::current_exe().expect("this test"))
-        .args(["--exact", "another_process_is_refused_until_the_first_is_killed_and_then_finds_its_commits"])
+        .args(["--exact", "another_process_is_refused_until_the_first_is_killed_and_then_reads_its_commits"])
         .arg("--nocapture")
         .env(CHILD_FOLDER, dir.path())
         .stdin(Stdio::null())
@@ -131,43 +131,43 @@ fn another_process_is_refused_until_the_first_is_killed_and_then_finds_its_commi
 }
 
 #[test]
-fn a_folder_of_another_cluster_or_node_is_refused() {
+fn refuses_a_folder_of_another_cluster_or_node() {
     let dir = folder();
     drop(open(dir.path()));
     let other_cluster = refused(dir.path(), Identity { cluster: "vineyard".into(), ..identity() });
     assert!(matches!(&other_cluster, OpenError::OtherCluster { stored, .. } if stored == "orchard"), "{other_cluster}");
     let other_node = refused(dir.path(), Identity { node: 4, ..identity() });
-    assert!(matches!(other_node, OpenError::OtherNode { stored: 3, asked: 4, .. }), "{other_node}");
+    assert!(matches!(other_node, OpenError::OtherNode { stored: 3, given: 4, .. }), "{other_node}");
     open(dir.path());
 }
 
 #[test]
-fn a_folder_of_a_newer_release_is_refused() {
+fn refuses_a_folder_of_a_newer_release() {
     let dir = folder();
     drop(open(dir.path()));
     let path = dir.path().join("data/identity");
-    let mut identity_file = fs::read(&path).expect("whose it is");
+    let mut identity_file = fs::read(&path).expect("the identity file");
     let checksum = identity_file.len() - 8;
     identity_file.truncate(checksum);
     identity_file[0] = 3;
     identity_file.extend_from_slice(&xxh3_64(&identity_file).to_le_bytes());
     fs::write(&path, identity_file).expect("written");
-    // The format decides how the rest is read, so it comes before whose the folder is.
+    // The format determines how the rest is read, so it is checked before the identity.
     let error = refused(dir.path(), Identity { node: 4, ..identity() });
     assert!(matches!(error, OpenError::NewerFormat { stored: 3, known: 2, .. }), "{error}");
 }
 
 #[test]
-fn a_folder_with_other_content_is_refused_and_left_as_it_was() {
+fn refuses_a_folder_with_other_content_and_does_not_change_it() {
     let dir = folder();
-    fs::write(dir.path().join("thesis.tex"), "\\documentclass").expect("somebody's work");
+    fs::write(dir.path().join("thesis.tex"), "\\documentclass").expect("a file");
     let error = refused(dir.path(), identity());
     assert!(matches!(&error, OpenError::NotOurs { found, .. } if found == "thesis.tex"), "{error}");
     assert_eq!(fs::read_dir(dir.path()).expect("the folder").count(), 1, "nothing was added");
 }
 
 #[test]
-fn a_folder_that_cannot_be_made_is_refused() {
+fn refuses_a_folder_that_cannot_be_created() {
     let dir = folder();
     let file = dir.path().join("file");
     fs::write(&file, "").expect("a file");
@@ -176,13 +176,13 @@ fn a_folder_that_cannot_be_made_is_refused() {
 }
 
 #[test]
-fn a_folder_that_may_not_be_written_is_refused() {
+fn refuses_a_folder_without_write_permission() {
     let dir = folder();
     open(dir.path()).commit(&[a_log_of_ten()]).expect("committed");
     let mode = |path: &Path, writable: bool| {
-        let mut permissions = fs::metadata(path).expect("there").permissions();
+        let mut permissions = fs::metadata(path).expect("it exists").permissions();
         permissions.set_readonly(!writable);
-        fs::set_permissions(path, permissions).expect("ours");
+        fs::set_permissions(path, permissions).expect("changed");
     };
     let all = files(dir.path());
     all.iter().for_each(|path| mode(path, false));
@@ -195,12 +195,12 @@ fn a_folder_that_may_not_be_written_is_refused() {
 }
 
 #[test]
-fn a_folder_that_says_not_whose_it_is_or_has_lost_files_is_called_damaged() {
+fn reports_missing_and_overwritten_files_as_damage() {
     let whole = folder();
     open(whole.path()).commit(&[a_log_of_ten()]).expect("committed");
     for lost in ["data/identity", "data/fjall/version", "data/fjall/0.jnl", "data/fjall/keyspaces/1/current"] {
         let dir = crashed_copy(whole.path());
-        fs::remove_file(dir.path().join(lost)).expect("it was there");
+        fs::remove_file(dir.path().join(lost)).expect("removed");
         let error = refused(dir.path(), identity());
         assert!(matches!(error, OpenError::Damaged { .. }), "without {lost}: {error}");
 
@@ -208,14 +208,14 @@ fn a_folder_that_says_not_whose_it_is_or_has_lost_files_is_called_damaged() {
         let outcome = Storage::open(dir.path(), identity()).map(|storage| storage.recover(0).expect("readable"));
         match outcome {
             Err(error) => assert!(matches!(error, OpenError::Damaged { .. }), "garbage in {lost}: {error}"),
-            // Nothing in it can be told from a first commit that was never finished.
+            // Garbage in the journal looks like a first commit that was never finished.
             Ok(recovered) => assert_eq!((lost, recovered.entries.len()), ("data/fjall/0.jnl", 0)),
         }
     }
 }
 
 #[test]
-fn undecodable_bytes_are_reported_with_their_table_and_key() {
+fn reports_undecodable_bytes_with_their_table_and_key() {
     let garbage: [(&str, &[u8]); 3] = [("short", b"?"), ("long", &[0xff; 100]), ("absurd", &[0xff; 12])];
     for (what, bytes) in garbage {
         let dir = folder();
@@ -237,7 +237,7 @@ fn undecodable_bytes_are_reported_with_their_table_and_key() {
 }
 
 #[test]
-fn a_byte_that_changed_anywhere_in_a_closed_file_is_reported_or_was_in_no_use() {
+fn reports_a_changed_byte_anywhere_in_a_closed_file_unless_it_is_unused() {
     let dir = folder();
     let mut storage = open(dir.path());
     let (mut before_the_last, mut last_commit) = (storage.recover(0).expect("readable"), 0);
@@ -265,7 +265,7 @@ fn a_byte_that_changed_anywhere_in_a_closed_file_is_reported_or_was_in_no_use() 
         let mut reported = 0;
         let tries = if sorted { 60 } else { 30 };
         for file in files(dir.path()) {
-            let name = file.strip_prefix(dir.path()).expect("in it").to_owned();
+            let name = file.strip_prefix(dir.path()).expect("a file in it").to_owned();
             let (whole, length) = read_sparse(&file);
             for at in (0..whole.len()).step_by(1 + whole.len() / tries) {
                 let copy = crashed_copy(dir.path());
@@ -283,7 +283,7 @@ fn a_byte_that_changed_anywhere_in_a_closed_file_is_reported_or_was_in_no_use() 
                             assert!(matches!(error, StorageError::Damaged { .. }), "byte {at} of {name}: {error}");
                             reported += 1;
                         }
-                        // At the journal's end it cannot be told from a commit that was never finished.
+                        // Damage in the last commit of the journal looks like a commit that was never finished.
                         Ok(found) => assert!(
                             found == written || (!sorted && at >= last_commit && found == before_the_last),
                             "byte {at} of {name}"
@@ -292,30 +292,30 @@ fn a_byte_that_changed_anywhere_in_a_closed_file_is_reported_or_was_in_no_use() 
                 }
             }
         }
-        assert!(reported > 0, "no byte that mattered was tried");
+        assert!(reported > 0, "no used byte was tried");
     }
 }
 
-/// Has everything in the journal written to tables, and the journal emptied.
+/// Moves everything from the journal to tables.
 fn sort_into_tables(dir: &Path) {
     let database = Database::builder(dir.join("data/fjall")).open().expect("a closed folder");
-    let keyspace = database.keyspace("node", KeyspaceCreateOptions::default).expect("the only one");
+    let keyspace = database.keyspace("node", KeyspaceCreateOptions::default).expect("the only keyspace");
     keyspace.rotate_memtable_and_wait().expect("written");
-    assert!(keyspace.table_count() > 0, "something was in the journal");
+    assert!(keyspace.table_count() > 0, "the journal was not empty");
 }
 
 #[test]
-fn a_missing_entry_is_reported() {
+fn reports_a_missing_entry() {
     let dir = folder();
     open(dir.path()).commit(&[a_log_of_ten()]).expect("committed");
     tamper(dir.path(), &log_key(0, 4), None);
     let error = open(dir.path()).recover(0).expect_err("a gap");
-    assert!(error.to_string().contains("entry 5 of group 0 (table log) is stored right after entry 3"), "{error}");
+    assert!(error.to_string().contains("entry 5 of group 0 (table log) directly follows entry 3"), "{error}");
 }
 
 #[cfg(unix)]
 #[test]
-fn a_folder_removed_under_a_running_node_fails_the_next_commit() {
+fn the_next_commit_fails_after_the_folder_is_removed() {
     for lost in ["", "LOCK", "data", "data/fjall", "data/fjall/0.jnl"] {
         let dir = folder();
         let data = dir.path().join("node");
@@ -323,7 +323,7 @@ fn a_folder_removed_under_a_running_node_fails_the_next_commit() {
         storage.commit(&[a_log_of_ten()]).expect("committed");
         let path = data.join(lost);
         if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.expect("removed");
-        let error = storage.commit(&[Batch::default()]).expect_err("what is written now is lost");
+        let error = storage.commit(&[Batch::default()]).expect_err("further writes would be lost");
         assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
         assert!(error.to_string().contains(data.to_str().expect("a readable path")), "names the folder: {error}");
     }
@@ -331,7 +331,7 @@ fn a_folder_removed_under_a_running_node_fails_the_next_commit() {
 
 #[cfg(unix)]
 #[test]
-fn a_folder_moved_or_replaced_under_a_running_node_fails_commits_soon_until_it_is_put_back() {
+fn commits_fail_soon_after_the_folder_is_moved_or_replaced_until_it_is_put_back() {
     let dir = folder();
     let data = dir.path().join("node");
     let mut storage = open(&data);
@@ -347,10 +347,10 @@ fn a_folder_moved_or_replaced_under_a_running_node_fails_commits_soon_until_it_i
     };
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
 
-    let stranger = open(&data);
-    storage.commit(&[Batch::default()]).expect_err("another folder is there");
-    drop(stranger);
+    let other = open(&data);
+    storage.commit(&[Batch::default()]).expect_err("another folder has the path");
+    drop(other);
     fs::remove_dir_all(&data).expect("removed");
     fs::rename(&aside, &data).expect("put back");
-    storage.commit(&[Batch::default()]).expect("it is the same again");
+    storage.commit(&[Batch::default()]).expect("the same folder");
 }

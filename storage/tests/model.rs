@@ -1,4 +1,4 @@
-//! Random histories of an ordered writer, compared with a model in memory at every restart.
+//! Compares random histories of an ordered writer with a model in memory at every restart.
 
 mod support;
 
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use support::*;
 
-/// What a writer may do next; numbers are taken modulo what is possible when its turn comes.
+/// A writer's step. Numbers are taken modulo the range that is possible at that point.
 #[derive(Clone, Debug)]
 enum Step {
     Append { overwrite: u8, count: u8, new_term: bool, length: u16 },
@@ -29,14 +29,14 @@ enum Edit {
     Clear,
 }
 
-/// Steps of three groups, which end in a commit, a restart, or a restart from a crashed copy.
+/// Steps of three groups, followed by a commit, a restart, or a restart from a crashed copy.
 #[derive(Clone, Debug)]
 struct Turn {
     steps: Vec<(u8, Step)>,
     end: u8,
 }
 
-/// Few keys, so that they meet again; one is longer than a page.
+/// Returns one of few keys, so that keys repeat. One is longer than a page.
 fn key(g: &mut Gen) -> Vec<u8> {
     match u8::arbitrary(g) % 10 {
         0 => Vec::new(),
@@ -81,7 +81,7 @@ impl Arbitrary for Turn {
 
     fn shrink(&self) -> Box<dyn Iterator<Item = Turn>> {
         let Turn { steps, end } = self.clone();
-        // Whole steps only: that is enough to read a failure.
+        // Removing whole steps is enough to make a failure readable.
         Box::new((0..steps.len()).map(move |without| {
             let mut steps = steps.clone();
             steps.remove(without);
@@ -90,7 +90,7 @@ impl Arbitrary for Turn {
     }
 }
 
-/// One group as it should be.
+/// The expected state of one group.
 #[derive(Clone, Default)]
 struct Model {
     recovered: Recovered,
@@ -144,7 +144,7 @@ impl Model {
         self.recovered.applied.clone()
     }
 
-    /// Does the step here, and says how a writer would put it.
+    /// Applies the step to the model and returns the batch that a writer would commit.
     fn step(&mut self, group: u32, step: &Step) -> Batch {
         let mut batch = Batch { group, ..Batch::default() };
         let (last, _) = self.last();
@@ -154,7 +154,7 @@ impl Model {
                 let new_term = *new_term || self.recovered.hard_state.term == 0;
                 self.recovered.hard_state.term += u64::from(new_term);
                 batch.hard_state = Some(self.recovered.hard_state);
-                // What is committed stays; anything else goes only for a leader of a newer term.
+                // Committed entries stay. Only a leader of a newer term replaces others.
                 let loose = if new_term { last - commit } else { 0 };
                 batch.entries = self.append(last + 1 - u64::from(*overwrite) % (loose + 1), *count, *length);
             }
@@ -212,7 +212,7 @@ impl Model {
 
 const GROUPS: [u32; 3] = [0, 1, u32::MAX];
 
-fn the_folder_is_as_the_model(turns: Vec<Turn>) -> bool {
+fn folder_equals_model(turns: Vec<Turn>) -> bool {
     let mut dir = folder();
     let mut storage = open(dir.path());
     let mut models: [Model; 3] = Default::default();
@@ -244,6 +244,6 @@ fn the_folder_is_as_the_model(turns: Vec<Turn>) -> bool {
 }
 
 #[test]
-fn after_any_history_the_folder_holds_what_a_model_in_memory_holds() {
-    QuickCheck::new().rng(Gen::new(12)).tests(60).quickcheck(the_folder_is_as_the_model as fn(Vec<Turn>) -> bool);
+fn the_folder_equals_a_model_in_memory_after_any_history() {
+    QuickCheck::new().rng(Gen::new(12)).tests(60).quickcheck(folder_equals_model as fn(Vec<Turn>) -> bool);
 }

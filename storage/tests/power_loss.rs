@@ -1,4 +1,4 @@
-//! Power that fails at any point of a commit, and disks that fill up.
+//! Power loss at any point of a commit, and full disks.
 
 mod support;
 
@@ -13,7 +13,7 @@ use std::process::Command;
 use support::*;
 use tempfile::TempDir;
 
-/// Something in every table: entry `index` appended and applied, and a value of `length` under two keys.
+/// Returns a batch that writes to every table: entry `index`, appended and applied, and a value of `length` under two keys.
 fn step(index: u64, length: usize) -> Batch {
     let value = Bytes::from((0..length).map(|at| (at as u64 * index) as u8).collect::<Vec<u8>>());
     let put = |key: u64| Change::Put(Record { key: Bytes::from(format!("key {key}")), value: value.clone() });
@@ -27,7 +27,7 @@ fn step(index: u64, length: usize) -> Batch {
     }
 }
 
-/// A folder after some commits, and where in its journal each of them ended.
+/// A folder after some commits, and the position in its journal at which each of them ended.
 struct History {
     dir: TempDir,
     journal: Vec<u8>,
@@ -45,7 +45,7 @@ impl History {
                 drop(storage);
                 storage = open(history.dir.path());
             }
-            storage.commit(&[step(index, *length)]).expect("the power is on");
+            storage.commit(&[step(index, *length)]).expect("committed");
             history.states.push(storage.recover(0).expect("readable"));
             history.journal = read_sparse(&journal(history.dir.path())).0;
             history.ends.push(history.journal.len());
@@ -57,24 +57,25 @@ impl History {
         self.ends.len() - 1
     }
 
-    /// A copy of the folder with this in its journal, and zeros to a length of `length`.
+    /// Returns a copy of the folder with this content in its journal, extended with zeros to `length`.
     fn with_journal(&self, content: &[u8], length: u64) -> TempDir {
         let copy = crashed_copy(self.dir.path());
         write_sparse(&journal(copy.path()), content, length.max(content.len() as u64));
         copy
     }
 
-    /// Opens what a power loss during commit `number` left, and checks that it is that commit or the one before.
+    /// Opens the folder that a power loss during commit `number` left, and checks that it holds that commit or the previous one.
+    /// Returns true if it holds that commit.
     fn check(&self, number: usize, left: &[u8], length: u64, what: &str) -> bool {
         let whole = left.get(..self.ends[number]) == Some(&self.journal[..self.ends[number]]);
         let expected = if whole { number } else { number - 1 };
         let dir = self.with_journal(left, length);
         let mut storage = Storage::open(dir.path(), identity()).unwrap_or_else(|error| panic!("{what}: {error}"));
         let found = storage.recover(0).unwrap_or_else(|error| panic!("{what}: {error}"));
-        assert!(found == self.states[expected], "{what} shows another state than that after commit {expected}");
-        // It goes on from there, and stays so.
+        assert!(found == self.states[expected], "{what} has another state than that after commit {expected}");
+        // The folder accepts further commits and keeps them.
         let next = expected as u64 + 1;
-        storage.commit(&[step(next, 50)]).expect("the power is back");
+        storage.commit(&[step(next, 50)]).expect("committed");
         drop(storage);
         assert_eq!(open(dir.path()).recover(0).expect("readable").applied.index, next, "{what}");
         whole
@@ -84,7 +85,7 @@ impl History {
 const PREALLOCATED: u64 = 64 << 20;
 
 #[test]
-fn a_journal_that_ends_anywhere_in_a_commit_holds_the_commits_before() {
+fn a_journal_cut_anywhere_in_a_commit_keeps_the_earlier_commits() {
     let history = History::of(&[40, 9_000, 0, 300, 2_000, 20, 70, 600], false);
     for number in [1, 2, 3, 7, 8] {
         let (start, end) = (history.ends[number - 1], history.ends[number]);
@@ -99,7 +100,7 @@ fn a_journal_that_ends_anywhere_in_a_commit_holds_the_commits_before() {
 }
 
 #[test]
-fn a_commit_whose_sectors_were_written_in_any_order_is_there_as_a_whole_or_not_at_all() {
+fn a_commit_whose_sectors_were_written_in_any_order_is_complete_or_absent() {
     let mut dice = Dice::new(7, 0);
     let (mut none, mut all) = (0, 0);
     for reopened in [false, true] {
@@ -108,7 +109,7 @@ fn a_commit_whose_sectors_were_written_in_any_order_is_there_as_a_whole_or_not_a
             let number = 4 + round % (history.commits() - 3);
             let (start, end) = (history.ends[number - 1], history.ends[number]);
             let mut left = history.journal[..end].to_vec();
-            // The sector in which the commit before ends is written again as a whole.
+            // The sector in which the previous commit ends is rewritten as a whole.
             for sector in (start / 512)..=(end / 512) {
                 let range = (sector * 512).max(start)..(sector * 512 + 512).min(end);
                 match dice.below(12) {
@@ -128,17 +129,17 @@ fn a_commit_whose_sectors_were_written_in_any_order_is_there_as_a_whole_or_not_a
             }
         }
     }
-    assert!(none > 40 && all > 20, "one side was hardly tried: {none} left nothing, {all} left all");
+    assert!(none > 40 && all > 20, "an outcome is too rare: {none} absent, {all} complete");
 }
 
 #[test]
-fn a_power_loss_after_a_commit_takes_nothing_of_it_whatever_comes_after() {
+fn a_power_loss_after_a_commit_keeps_it_whatever_follows_in_the_journal() {
     let mut dice = Dice::new(11, 0);
     let history = History::of(&[40, 3_000, 100, 700], false);
     for number in 1..=history.commits() {
         for round in 0..12 {
             let mut left = history.journal[..history.ends[number]].to_vec();
-            // Of the next commit, a part that did not reach its end, or what never was a commit.
+            // An incomplete next commit, or bytes that never were a commit.
             match round % 3 {
                 0 => left.extend((0..dice.below(3_000)).map(|_| dice.below(256) as u8)),
                 1 => left.extend_from_slice(&[1; 700]),
@@ -153,7 +154,7 @@ fn a_power_loss_after_a_commit_takes_nothing_of_it_whatever_comes_after() {
 }
 
 #[test]
-fn a_commit_that_goes_bad_later_is_damage_and_not_taken_for_the_end() {
+fn reports_damage_to_a_commit_that_others_follow_and_truncates_nothing() {
     let history = History::of(&[40, 3_000, 100, 700, 20], false);
     for number in 1..history.commits() {
         let (start, end) = (history.ends[number - 1], history.ends[number]);
@@ -168,7 +169,7 @@ fn a_commit_that_goes_bad_later_is_damage_and_not_taken_for_the_end() {
                 match Storage::open(dir.path(), identity()) {
                     Err(OpenError::Damaged { .. }) => {}
                     Err(error) => panic!("byte {at}: {error}"),
-                    // A byte that means nothing to fjall either.
+                    // A byte that fjall ignores too.
                     Ok(storage) => assert_eq!(
                         storage.recover(0).expect("readable"),
                         *history.states.last().expect("some"),
@@ -176,21 +177,21 @@ fn a_commit_that_goes_bad_later_is_damage_and_not_taken_for_the_end() {
                     ),
                 }
                 let after = read_sparse(&journal(dir.path())).0;
-                assert!(after == left, "byte {at}: nothing was cut off");
+                assert!(after == left, "byte {at}: the journal was truncated");
             }
         }
     }
 }
 
 #[test]
-fn a_value_that_looks_like_a_later_commit_is_not_taken_for_one() {
+fn a_value_that_looks_like_a_later_commit_does_not_count_as_one() {
     let history = History::of(&[40, 300], false);
     let dir = history.with_journal(&history.journal, PREALLOCATED);
-    // All that a client may know of a journal: everything but the folder's salt.
-    let salt = &fs::read(dir.path().join("data/identity")).expect("whose it is")[12..20];
+    // A client may know everything in a journal except the folder's salt.
+    let salt = &fs::read(dir.path().join("data/identity")).expect("the identity file")[12..20];
     let mut lookalike = history.journal[history.ends[1]..].to_vec();
-    let place = lookalike.windows(8).position(|bytes| bytes == salt).expect("each commit has it");
-    lookalike[place] ^= 1;
+    let position = lookalike.windows(8).position(|bytes| bytes == salt).expect("each commit contains it");
+    lookalike[position] ^= 1;
     let mut storage = open(dir.path());
     let before = storage.recover(0).expect("readable");
     let value = Bytes::from(lookalike.repeat(3));
@@ -211,7 +212,8 @@ fn a_value_that_looks_like_a_later_commit_is_not_taken_for_one() {
 
 const FULL_DISK: &str = "LEASEHOLD_STORAGE_TEST_FULL_DISK";
 
-/// The test below runs itself again with the variable set and a limit to how long files may get. Returns its last commit.
+/// The body of the test below when it runs itself again, with the variable set and a limit on the length of files. Prints the
+/// last acknowledged index.
 fn fill_the_disk(dir: &Path) {
     let mut storage = open(dir);
     let mut applied = storage.recover(0).expect("readable").applied.index;
@@ -223,33 +225,36 @@ fn fill_the_disk(dir: &Path) {
                 break;
             }
         }
-        assert!(applied < 1_000, "there is a limit");
+        assert!(applied < 1_000, "the limit has no effect");
     }
-    storage.commit(&[step(applied + 1, 1)]).expect_err("it stays failed until the folder is opened again");
+    storage.commit(&[step(applied + 1, 1)]).expect_err("it fails until the folder is opened again");
     println!("\nacknowledged {applied}");
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_fails_the_commit_and_keeps_those_before() {
+fn a_full_disk_fails_the_commit_and_keeps_the_earlier_ones() {
     if let Some(dir) = std::env::var_os(FULL_DISK) {
         return fill_the_disk(Path::new(&dir));
     }
     let dir = folder();
     drop(open(dir.path()));
-    // Opened again, the journal is as long as what is in it. A write beyond the limit then fails instead of killing.
+    // A journal that is opened again is not preallocated. With SIGXFSZ ignored, a write beyond the limit fails and does not
+    // kill the process.
     let output = Command::new("sh")
         .args(["-c", "trap '' XFSZ; ulimit -f 2000; exec \"$0\" \"$@\""])
         .arg(std::env::current_exe().expect("this test"))
-        .args(["--exact", "a_full_disk_fails_the_commit_and_keeps_those_before", "--nocapture"])
+        .args(["--exact", "a_full_disk_fails_the_commit_and_keeps_the_earlier_ones", "--nocapture"])
         .env(FULL_DISK, dir.path())
         .output()
         .expect("a second process");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8_lossy(&output.stdout);
-    let acknowledged: u64 =
-        text.lines().find_map(|line| line.strip_prefix("acknowledged ")?.parse().ok()).expect("how far it came");
-    assert!(acknowledged > 10, "there was room for some");
-    let recovered = open(dir.path()).recover(0).expect("a full disk is no damage");
+    let acknowledged: u64 = text
+        .lines()
+        .find_map(|line| line.strip_prefix("acknowledged ")?.parse().ok())
+        .expect("the last acknowledged index");
+    assert!(acknowledged > 10, "some commits fit");
+    let recovered = open(dir.path()).recover(0).expect("a full disk does not damage the folder");
     assert_eq!(recovered.applied.index, acknowledged);
 }

@@ -26,7 +26,7 @@ pub enum Change {
     Clear,
 }
 
-/// The position in the log up to which the records include it.
+/// The position up to which the records include the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
     /// The last index applied.
@@ -44,8 +44,8 @@ pub struct Batch {
     pub group: GroupId,
     /// Replaces the stored hard state.
     pub hard_state: Option<HardState>,
-    /// Drops every stored entry before the others are written: a snapshot replaced them. The log then starts after
-    /// `applied`, which must be given too.
+    /// Drops every stored entry before `entries` are written, because a snapshot replaced them. The log then starts after
+    /// `applied`, which is required in this case.
     pub reset_log: bool,
     /// Appends these entries, after dropping any stored entry at or after the first of them. Their indexes are consecutive.
     pub entries: Vec<Entry>,
@@ -53,7 +53,7 @@ pub struct Batch {
     pub changes: Vec<Change>,
     /// Replaces the stored applied position.
     pub applied: Option<Applied>,
-    /// Drops stored entries at or before this index, which is at or before `applied`; the term of the entry at it is kept.
+    /// Drops stored entries up to and including this index, which is not beyond `applied`. The index and the term of its entry are kept.
     pub compact_through: Option<(Index, Term)>,
     /// Replaces the longest hold this node may have promised under.
     pub longest_hold: Option<Duration>,
@@ -64,9 +64,9 @@ pub struct Batch {
 pub struct Recovered {
     /// The hard state; all zero on a new disk.
     pub hard_state: HardState,
-    /// The last index that the log no longer holds, and its term; zeros while nothing was compacted.
+    /// The last index that the log no longer contains, and its term; zeros if nothing was compacted.
     pub compacted: (Index, Term),
-    /// The log from there on, consecutive.
+    /// The log after that index, without gaps.
     pub entries: Vec<Entry>,
     /// The position up to which the records include the log.
     pub applied: Applied,
@@ -76,12 +76,12 @@ pub struct Recovered {
     pub longest_hold: Duration,
 }
 
-/// A disk that stores batches. It is called from a thread of its own, where it may block.
+/// A disk that stores batches. It runs on a thread of its own and may block.
 pub trait Disk: Send + 'static {
-    /// Writes all the batches, in order, in one synced transaction. After `Ok` they survive a crash; a crash before it
-    /// leaves all of them or none.
+    /// Writes all the batches, in order, in one synced transaction. After `Ok` they survive a crash. A crash before `Ok` leaves
+    /// all of them or none.
     ///
     /// # Errors
-    /// Any error stops the node: it can keep no promise that it cannot write down.
+    /// Any error stops the node: it must not make promises that are not durable.
     fn commit(&mut self, batches: &[Batch]) -> std::io::Result<()>;
 }

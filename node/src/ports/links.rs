@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use leasehold_core::NodeId;
 
-/// A class of messages between two nodes, each carried separately so that urgent messages never wait behind large ones.
+/// A class of messages between two nodes. Each lane is carried separately, so that urgent messages never wait behind large ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
     /// Rounds, heartbeats, votes and all acknowledgements.
@@ -20,9 +20,9 @@ impl Lane {
     pub const ALL: [Lane; 3] = [Lane::Urgent, Lane::Append, Lane::Request];
 }
 
-/// A payload that was not sent: the queue is full, or the peer is unknown or disconnected.
+/// A payload was not sent: the queue is full, the payload exceeds its lane's limit, or the peer is unknown or disconnected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not sent: the queue is full, or the peer is unknown or disconnected")]
+#[error("not sent: the queue is full, the payload is too large, or the peer is unknown or disconnected")]
 pub struct NotSent;
 
 /// Links to peers. They may lose, repeat and reorder payloads. They never block and their queues are bounded.
@@ -30,11 +30,11 @@ pub trait Links: Send + Sync + 'static {
     /// Queues a payload for a peer, without waiting.
     ///
     /// # Errors
-    /// [`NotSent`] when it certainly will not arrive. `Ok` promises nothing.
+    /// [`NotSent`] if the payload will certainly not arrive. `Ok` guarantees nothing.
     fn send(&self, to: NodeId, lane: Lane, payload: Bytes) -> Result<(), NotSent>;
 }
 
-/// A payload that the receiver cannot read. The link that carried it is closed and the reason logged.
+/// The receiver cannot decode a payload. The link closes the connection that carried it and logs the reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Rejected {
@@ -42,13 +42,13 @@ pub struct Rejected {
     pub reason: String,
 }
 
-/// The receiver of what links deliver.
+/// The receiver of the payloads that links deliver.
 #[async_trait]
 pub trait Receive: Send + Sync + 'static {
-    /// Takes one payload from an authenticated peer. Until this returns, that lane of that link reads no further payload;
-    /// other lanes and links continue.
+    /// Handles one payload from an identified peer. Until this returns, that lane of that link reads no further payload. Other
+    /// lanes and links continue.
     ///
     /// # Errors
-    /// [`Rejected`] if the payload cannot be read.
+    /// [`Rejected`] if the payload cannot be decoded.
     async fn receive(&self, from: NodeId, lane: Lane, payload: &[u8]) -> Result<(), Rejected>;
 }

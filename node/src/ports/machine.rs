@@ -7,22 +7,23 @@ use leasehold_core::Index;
 /// A deterministic state machine whose state is a set of records. The same commands in the same order give the same records
 /// and outputs on every node.
 ///
-/// It runs on the node's thread. Every method must take time in proportion to its arguments, not to the size of the state;
-/// work that grows with the state is done through [`State`], on another thread.
+/// It runs on the node's thread. Each method must take time in proportion to its arguments, not to the size of the state.
+/// Work that grows with the state goes through [`State`], on another thread.
 pub trait StateMachine: Send + 'static {
     /// The result of a command, for the client that proposed it.
     type Output: Send + 'static;
-    /// A copy of the state as of one index. Taking one must be cheap: share the state, copy on write.
+    /// A copy of the state as of one index. Making one must be cheap: share the state and copy on write.
     type State: State;
 
-    /// Applies one committed command and appends to `changes` what it did to the records. It must not fail: a command
-    /// that cannot be read or carried out says so in its output and changes nothing. When this returns, readers see its effect.
+    /// Applies one committed command and appends the resulting changes of the records to `changes`. It must not fail: a
+    /// command that is malformed or cannot be executed changes nothing, and its output reports the reason. Readers see the
+    /// command's effect once this returns.
     fn apply(&mut self, index: Index, command: &Bytes, changes: &mut Vec<Change>) -> Self::Output;
 
     /// Returns the state as of the last command applied.
     fn state(&self) -> Self::State;
 
-    /// Replaces the state and returns the former one. The caller drops it where that may take time.
+    /// Replaces the state and returns the old one. The caller drops it on a thread that may block.
     fn replace(&mut self, state: Self::State) -> Self::State;
 
     /// Encodes an output for the node that forwarded the command.
@@ -32,8 +33,8 @@ pub trait StateMachine: Send + 'static {
     fn decode_output(bytes: &[u8]) -> Option<Self::Output>;
 }
 
-/// A copy of a state machine's state. Its methods, and its drop, may take time in proportion to the state: they are called
-/// on a thread that may block.
+/// A copy of a state machine's state. Its methods and its drop may take time in proportion to the state: they run on a thread
+/// that may block.
 pub trait State: Send + 'static {
     /// Builds a state from its records.
     fn from_records(records: Vec<Record>) -> Self;

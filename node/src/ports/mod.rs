@@ -1,5 +1,5 @@
-//! The traits that the outside world implements: [`Links`] for the network, [`Disk`] for durable writes, [`StateMachine`] for
-//! what is replicated. (`Runtime`, for tasks and timers, is a crate of its own.)
+//! The traits that connect a node to the outside world: [`Links`] and [`Receive`] for the network, [`Disk`] for durable
+//! writes, [`StateMachine`] for the replicated state. `Runtime`, for tasks and timers, is in a crate of its own.
 
 mod disk;
 mod links;

@@ -1,5 +1,5 @@
-//! What the tests share: folders, and short ways to say batches.
-#![allow(dead_code, reason = "each test file uses its own part")]
+//! Shared by the tests: folders, and short constructors for batches.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use bytes::Bytes;
 use leasehold_node::ports::{Applied, Batch, Change, Record};
@@ -16,17 +16,17 @@ pub(crate) fn identity() -> Identity {
 }
 
 pub(crate) fn open(dir: &Path) -> Storage {
-    Storage::open(dir, identity()).expect("our own folder")
+    Storage::open(dir, identity()).expect("the node's own folder")
 }
 
-/// In memory where the system has such a place: some tests open hundreds of folders.
+/// Returns a temporary folder, in memory where the system supports it: some tests open hundreds.
 pub(crate) fn folder() -> TempDir {
     let memory = Path::new("/dev/shm");
     let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
     folder.expect("a temporary folder")
 }
 
-/// A copy of the files as they are now, as a crash would leave them.
+/// Copies the files in their current state, as a crash would leave them.
 pub(crate) fn crashed_copy(dir: &Path) -> TempDir {
     let copy = folder();
     copy_files(dir, copy.path());
@@ -47,7 +47,7 @@ pub(crate) fn copy_files(from: &Path, to: &Path) {
     }
 }
 
-/// A file without the zeros at its end, and how long it is with them. A journal is made of little else at first.
+/// Returns a file's content without trailing zeros, and its whole length. A new journal consists mostly of zeros.
 pub(crate) fn read_sparse(path: &Path) -> (Vec<u8>, u64) {
     let mut file = File::open(path).expect("a file");
     let (mut content, mut length) = (Vec::new(), 0);
@@ -71,10 +71,10 @@ pub(crate) fn read_sparse(path: &Path) -> (Vec<u8>, u64) {
 pub(crate) fn write_sparse(path: &Path, content: &[u8], length: u64) {
     fs::write(path, content).expect("written");
     let file = OpenOptions::new().write(true).open(path).expect("a file");
-    file.set_len(length).expect("zeros at its end");
+    file.set_len(length).expect("extended with zeros");
 }
 
-/// Every file in the folder and below.
+/// Returns every file in the folder and below.
 pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for file in fs::read_dir(dir).expect("the folder") {
@@ -85,7 +85,7 @@ pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The only journal of a folder to which little has been written.
+/// Returns the only journal of a folder with few writes.
 pub(crate) fn journal(dir: &Path) -> PathBuf {
     let mut journals = files(dir);
     journals.retain(|path| path.extension().is_some_and(|extension| extension == "jnl"));
@@ -121,7 +121,7 @@ pub(crate) fn put(key: &str, value: &str) -> Change {
     Change::Put(record(key, value))
 }
 
-/// Ten entries of term 1 in the log, five of them applied, and a record.
+/// Returns a batch with ten entries of term 1, five of them applied, and a record.
 pub(crate) fn a_log_of_ten() -> Batch {
     Batch {
         hard_state: hard_state(1, 6),
