@@ -90,12 +90,12 @@ impl<R: Runtime> Inbound<R> {
     }
 
     /// Reads one lane of a peer until the connection ends or a newer one replaces it.
-    async fn serve_lane(&self, stream: R::Stream, address: IpAddr, hello: Hello) {
+    async fn serve_lane(&self, mut stream: R::Stream, address: IpAddr, hello: Hello) {
         let Hello { from, lane, .. } = hello;
         let (current, superseded) = async_channel::bounded(1);
         self.newest.lock().insert((from, lane), current);
         let read = pin!(async {
-            match self.read(stream, from, lane).await {
+            match self.read(&mut stream, from, lane).await {
                 Ok(()) => tracing::debug!("peer {from} at {address} closed its connection ({lane:?})"),
                 Err(error @ ReadError::Lost(_)) => tracing::debug!("peer {from} at {address} {error} ({lane:?})"),
                 Err(error @ (ReadError::TooLarge(_) | ReadError::Rejected(_))) => {
@@ -111,7 +111,7 @@ impl<R: Runtime> Inbound<R> {
         self.context.note_stable(serve, clear_trouble).await;
     }
 
-    async fn read(&self, mut stream: R::Stream, from: NodeId, lane: Lane) -> Result<(), ReadError> {
+    async fn read(&self, stream: &mut R::Stream, from: NodeId, lane: Lane) -> Result<(), ReadError> {
         let mut buffer = FrameBuffer::new(lane::max_payload_bytes(lane));
         loop {
             while let Some(payload) = buffer.next_frame()? {

@@ -182,11 +182,11 @@ fn a_lane_keeps_its_order_through_a_thousand_payloads_small_and_large() {
         let sizes: Vec<usize> = (0..1000).map(|number| if number % 100 == 50 { 300 << 10 } else { number }).collect();
         one.send(2, request(vec![0; sizes[0]])).await;
         for (number, size) in sizes.iter().enumerate().skip(1) {
-            let sent = request(vec![number as u8; *size]);
+            let sent = request(vec![(number % 251) as u8; *size]);
             send(&one.transport, 2, sent).expect("the queue has room");
         }
         for (number, size) in sizes.into_iter().enumerate() {
-            assert!(two.received().await == (1, request(vec![number as u8; size])), "payload {number} differs");
+            assert!(two.received().await == (1, request(vec![(number % 251) as u8; size])), "payload {number} differs");
         }
     });
 }
