@@ -10,8 +10,8 @@
 //!              5 answer: not executed, 6 busy, 7 uncertain: u64 boot | u64 sequence
 //! ```
 //!
-//! The first byte is the version in every version. The link marks the end of a payload: a command or an output extends to it
-//! and has no length field.
+//! The first byte is the version in every version. The link marks the end of a payload: a command or an output extends
+//! to it and has no length field.
 
 use crate::ports::{GroupId, Lane, Rejected};
 use bytes::Bytes;
@@ -79,8 +79,8 @@ pub struct RequestId {
 /// A request to the node that leads the group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeerRequest {
-    /// Asks for an index: once a node has applied it, its state may answer the reads that had arrived before this request
-    /// was sent.
+    /// Asks for an index: once a node has applied it, its state may answer the reads that had arrived before this
+    /// request was sent.
     ReadIndex,
     /// Asks the leader to propose this command.
     Propose(Bytes),
@@ -281,8 +281,8 @@ const UNLIMITED: Configuration<true, { usize::MAX }> = Configuration::default().
 /// four times larger in memory than in their shortest encoding.
 const MAX_EXPANSION: usize = 4;
 
-/// Decodes an envelope. Limits each vector's preallocation in proportion to the envelope's size: wincode's limits are constants
-/// of the type, so there is one decoder for each power of eight.
+/// Decodes an envelope. Limits each vector's preallocation in proportion to the envelope's size: wincode's limits are
+/// constants of the type, so there is one decoder for each power of eight.
 fn decode_envelope(bytes: &[u8]) -> ReadResult<Envelope> {
     fn decode_limited<const LIMIT: usize>(bytes: &[u8]) -> ReadResult<Envelope> {
         let config = Configuration::default().with_preallocation_size_limit::<LIMIT>();

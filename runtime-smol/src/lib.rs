@@ -1,8 +1,8 @@
 //! The [`Runtime`] trait on smol.
 //!
-//! A [`SmolRuntime`] has an executor and threads of its own. Timers and sockets use smol's process-wide reactor. The runtime
-//! stops when [`SmolRuntime::kill`] is called or its last handle is dropped, on whatever thread that happens: the threads
-//! own the executor, and the last one to exit drops the tasks.
+//! A [`SmolRuntime`] has an executor and threads of its own. Timers and sockets use smol's process-wide reactor. The
+//! runtime stops when [`SmolRuntime::kill`] is called or its last handle is dropped, on whatever thread that happens:
+//! the threads own the executor, and the last one to exit drops the tasks.
 
 use async_trait::async_trait;
 use leasehold_runtime::Runtime;
@@ -15,8 +15,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// An outbound connection fails when its peer acknowledges nothing for this long, or accepts none of the data that waits to
-/// be sent. The system's own default is a quarter of an hour.
+/// An outbound connection fails when its peer acknowledges nothing for this long, or accepts none of the data that
+/// waits to be sent. The system's own default is a quarter of an hour.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -1,8 +1,9 @@
 //! The [`Runtime`] trait on tokio.
 //!
-//! [`TokioRuntime::start`](Runtime::start) starts a multi-threaded runtime. It stops when [`TokioRuntime::kill`] is called or
-//! its last handle is dropped. tokio panics when a runtime is dropped inside one of its own tasks, so this one always shuts
-//! down in the background. [`TokioRuntime::from_handle`] uses a runtime that the application already has.
+//! [`TokioRuntime::start`](Runtime::start) starts a multi-threaded runtime. It stops when [`TokioRuntime::kill`] is
+//! called or its last handle is dropped. tokio panics when a runtime is dropped inside one of its own tasks, so this
+//! one always shuts down in the background. [`TokioRuntime::from_handle`] uses a runtime that the application already
+//! has.
 
 use async_trait::async_trait;
 use leasehold_runtime::Runtime;
@@ -19,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 /// The number of connections that may wait to be accepted.
 const MAX_BACKLOG: u32 = 1024;
 
-/// An outbound connection fails when its peer acknowledges nothing for this long, or accepts none of the data that waits to
-/// be sent. With the system's default, a quarter of an hour, a link would trust a host that lost power, or wait for a
-/// retransmission long after a partition healed.
+/// An outbound connection fails when its peer acknowledges nothing for this long, or accepts none of the data that
+/// waits to be sent. With the system's default, a quarter of an hour, a link would trust a host that lost power, or
+/// wait for a retransmission long after a partition healed.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -32,7 +33,7 @@ pub struct TokioRuntime {
     scope: Arc<Scope>,
 }
 
-/// What [`TokioRuntime::kill`], and the drop of the last handle, stop.
+/// The tasks that [`TokioRuntime::kill`] and the drop of the last handle stop.
 #[derive(Debug)]
 enum Scope {
     /// A whole runtime; `None` once it was killed.
@@ -63,11 +64,11 @@ impl Drop for Scope {
 }
 
 impl TokioRuntime {
-    /// Runs tasks on a runtime that the application owns. The runtime must have its I/O and time drivers enabled. It should
-    /// be multi-threaded: [`block_on`](Runtime::block_on) does not drive a current-thread runtime.
+    /// Runs tasks on a runtime that the application owns. The runtime must have its I/O and time drivers enabled. It
+    /// should be multi-threaded: [`block_on`](Runtime::block_on) does not drive a current-thread runtime.
     ///
-    /// [`kill`](Self::kill), and the drop of the last clone of the returned handle, stop the tasks spawned through the handle
-    /// and its clones. The runtime and the application's own tasks continue.
+    /// [`kill`](Self::kill), and the drop of the last clone of the returned handle, stop the tasks spawned through the
+    /// handle and its clones. The runtime and the application's own tasks continue.
     pub fn from_handle(handle: Handle) -> Self {
         Self { handle, scope: Arc::new(Scope::Adopted(CancellationToken::new())) }
     }
@@ -75,8 +76,8 @@ impl TokioRuntime {
     /// Stops every task at its current await point, as if the process was killed, and returns without waiting for them.
     /// Their sockets close. Tasks spawned later never run.
     ///
-    /// A runtime that [`start`](Runtime::start) made shuts down. For one from [`from_handle`](Self::from_handle), this stops
-    /// the tasks spawned through this handle and its clones.
+    /// A runtime that [`start`](Runtime::start) made shuts down. For one from [`from_handle`](Self::from_handle), this
+    /// stops the tasks spawned through this handle and its clones.
     pub fn kill(&self) {
         self.scope.kill();
     }

@@ -9,14 +9,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// How the system schedules a thread.
+/// The scheduling policy of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ThreadPolicy {
     /// The system's usual policy: for the thread that runs the node.
     Normal,
-    /// On Linux, `SCHED_BATCH` (`sched(7)`), and elsewhere as [`Normal`](Self::Normal): for blocking work. When such a thread
-    /// wakes, it takes an idle processor or waits for its turn. It does not preempt a thread that serves reads.
+    /// On Linux, `SCHED_BATCH` (`sched(7)`), and elsewhere as [`Normal`](Self::Normal): for blocking work. When such a
+    /// thread wakes, it takes an idle processor or waits for its turn. It does not preempt a thread that serves reads.
     Batch,
 }
 
@@ -49,8 +49,8 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     /// Only a runtime that simulates time needs its own implementation.
     ///
     /// # Errors
-    /// As the system reports them: no thread could be created. A system that refuses the policy causes no error: the policy
-    /// affects speed only.
+    /// As the system reports them: no thread could be created. A system that refuses the policy causes no error: the
+    /// policy affects speed only.
     fn spawn_thread(
         &self,
         name: &str,
@@ -69,11 +69,12 @@ pub trait Runtime: Clone + Send + Sync + 'static {
         std::thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
     }
 
-    /// Completes after at least `duration`. A timer only wakes a task: the task decides what is due from a clock reading.
+    /// Completes after at least `duration`. A timer only wakes a task: the task decides what is due from a clock
+    /// reading.
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static;
 
-    /// Listens on `address` (`host:port`; port 0 selects a free one), with `SO_REUSEADDR` so that a restarted process need
-    /// not wait for the port.
+    /// Listens on `address` (`host:port`; port 0 selects a free one), with `SO_REUSEADDR` so that a restarted process
+    /// need not wait for the port.
     ///
     /// # Errors
     /// As the system reports them: address in use, not permitted, not found.

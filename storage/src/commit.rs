@@ -18,9 +18,9 @@ use std::io;
 use std::ops::RangeInclusive;
 use wincode::SchemaWrite;
 
-/// The number of compacted entries that a commit removes beyond the number that it adds. A compaction drops many thousands,
-/// and removing all of them in one commit would delay it by tens of milliseconds. So the following commits remove them in
-/// portions.
+/// The number of compacted entries that a commit removes beyond the number that it adds. A compaction drops many
+/// thousands, and removing all of them in one commit would delay it by tens of milliseconds. So the following commits
+/// remove them in portions.
 const MAX_EXTRA_REMOVALS: usize = 512;
 
 impl Disk for Storage {
@@ -29,8 +29,8 @@ impl Disk for Storage {
     }
 }
 
-/// The writes of a commit; `None` removes a key. A map, because fjall does not define which of two writes to a key wins within
-/// a batch.
+/// The writes of a commit; `None` removes a key. A map, because fjall does not define which of two writes to a key wins
+/// within a batch.
 type Changes = BTreeMap<Slice, Option<Slice>>;
 
 impl Storage {
@@ -87,7 +87,8 @@ impl Writer<'_> {
         writer.write(batch)
     }
 
-    /// Removes up to `left` compacted entries. A commit that changes nothing removes none, so that it need not be written.
+    /// Removes up to `left` compacted entries. A commit that changes nothing removes none, so that it need not be
+    /// written.
     fn remove_stale(&mut self, mut left: usize) {
         if self.changes.is_empty() {
             return;

@@ -187,8 +187,8 @@ impl Fault {
     }
 }
 
-/// Runs code that reads fjall's files, and turns a panic into a fault. fjall panics if expected content is missing. Earlier
-/// checks exclude accidental damage, but not files that were changed together with their checksums.
+/// Runs code that reads fjall's files, and turns a panic into a fault. fjall panics if expected content is missing.
+/// Earlier checks exclude accidental damage, but not files that were changed together with their checksums.
 pub(crate) fn reading<T>(read: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
     // Unwind safe: on a fault the caller drops whatever was being read.
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {

@@ -33,8 +33,8 @@ const UNUSED_FILE: &str = "unused";
 
 /// Small, because a running node reads almost nothing: it keeps a group's records and the end of its log in memory.
 const CACHE_BYTES: u64 = 1 << 20;
-/// The approximate size at which writes kept in memory are sorted into a table. A larger one means fewer tables, and fewer
-/// entries that are written to a table and then compacted.
+/// The approximate size at which writes kept in memory are sorted into a table. A larger one means fewer tables, and
+/// fewer entries that are written to a table and then compacted.
 const MEMTABLE_BYTES: u64 = 8 << 20;
 /// Small tables keep compactions short. While one runs, new writes accumulate in memory.
 const TABLE_BYTES: u64 = 16 << 20;
@@ -79,10 +79,10 @@ impl fmt::Debug for Storage {
 impl Storage {
     /// Opens the folder `dir` for the node `identity`, and creates what is missing.
     ///
-    /// First it takes a lock. The lock belongs to an open file: it excludes other processes and a second `Storage` in this
-    /// one, and the system releases it when the process ends, however it ends. Meanwhile no other process can act as this
-    /// node from this folder. Otherwise an old process that still acknowledges rounds would defeat the restart hold of the
-    /// new one.
+    /// First it takes a lock. The lock belongs to an open file: it excludes other processes and a second `Storage` in
+    /// this one, and the system releases it when the process ends, however it ends. Meanwhile no other process can act
+    /// as this node from this folder. Otherwise an old process that still acknowledges rounds would defeat the restart
+    /// hold of the new one.
     ///
     /// It reads every file once and verifies its checksums.
     ///
@@ -154,11 +154,12 @@ impl Storage {
         })
     }
 
-    /// Checks that the open files are still those at their paths. A system continues to write to a file that was removed, and
-    /// deletes it when the process ends. A second process could then lock a new file while this one still runs.
+    /// Checks that the open files are still those at their paths. A system continues to write to a file that was
+    /// removed, and deletes it when the process ends. A second process could then lock a new file while this one still
+    /// runs.
     ///
-    /// A removal loses writes, so it is detected before a commit is acknowledged. A moved folder still has its content, and
-    /// checking its path costs more, so that check runs at intervals.
+    /// A removal loses writes, so it is detected before a commit is acknowledged. A moved folder still has its content,
+    /// and checking its path costs more, so that check runs at intervals.
     pub(crate) fn check_in_place(&mut self) -> Result<(), Fault> {
         if journal::is_removed(&self.lock.0)? {
             return Err(Fault::Gone(self.lock_file.path.clone()));
@@ -205,8 +206,8 @@ fn newest_commit(keyspace: &Keyspace, salt: u64) -> Result<u64, Fault> {
     }
 }
 
-/// The locked file. It is unlocked explicitly: a child process that was just started may still have the file open, so closing
-/// it here would not release the lock.
+/// The locked file. It is unlocked explicitly: a child process that was just started may still have the file open, so
+/// closing it here would not release the lock.
 struct Lock(File);
 
 impl Drop for Lock {
@@ -293,8 +294,8 @@ fn foreign_content(path: &Path) -> io::Result<Option<String>> {
     Ok(None)
 }
 
-/// Creates the data folder under another name, and renames it once its identity file and all names are durable. So no crash
-/// leaves an incomplete data folder.
+/// Creates the data folder under another name, and renames it once its identity file and all names are durable. So no
+/// crash leaves an incomplete data folder.
 fn create_data(path: &Path, identity: &Identity) -> Result<(), Fault> {
     let unfinished = path.join(UNFINISHED_FOLDER);
     match fs::symlink_metadata(&unfinished) {
@@ -315,9 +316,9 @@ fn create_data(path: &Path, identity: &Identity) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Creates fjall's folder, and removes the file `unused` once all of the folder is durable. The database stays open: fjall
-/// preallocates a journal when it creates it, but one that it opens again grows with every commit, which costs the file system
-/// twice the work.
+/// Creates fjall's folder, and removes the file `unused` once all of the folder is durable. The database stays open:
+/// fjall preallocates a journal when it creates it, but one that it opens again grows with every commit, which costs
+/// the file system twice the work.
 fn create_database(path: &Path, unused: &Path) -> Result<(Database, Keyspace), Fault> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),

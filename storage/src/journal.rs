@@ -1,10 +1,10 @@
 //! Verifies fjall's journals before fjall reads them.
 //!
-//! fjall truncates a journal at the first batch that it cannot read. That is right for the remains of a last commit after a
-//! power loss, but would silently lose every commit after a damaged byte. fjall also refuses a last commit whose end reached
-//! the disk and whose middle did not, which a power loss can cause. So each commit contains its number, which distinguishes
-//! the two cases: an unreadable commit is truncated if it is the last one, as it was never acknowledged. Otherwise the folder
-//! is damaged.
+//! fjall truncates a journal at the first batch that it cannot read. That is right for the remains of a last commit
+//! after a power loss, but would silently lose every commit after a damaged byte. fjall also refuses a last commit
+//! whose end reached the disk and whose middle did not, which a power loss can cause. So each commit contains its
+//! number, which distinguishes the two cases: an unreadable commit is truncated if it is the last one, as it was never
+//! acknowledged. Otherwise the folder is damaged.
 //!
 //! The layout is that of fjall 3.1.13. The manifest therefore requires exactly this version.
 
@@ -39,8 +39,8 @@ impl CommitRecord {
     }
 }
 
-/// Checks every journal in fjall's folder and truncates a last commit that a crash left unfinished. Returns the number of the
-/// last complete commit, or `None` if the journals contain none.
+/// Checks every journal in fjall's folder and truncates a last commit that a crash left unfinished. Returns the number
+/// of the last complete commit, or `None` if the journals contain none.
 pub(crate) fn check(folder: &Path, salt: u64) -> Result<Option<u64>, Fault> {
     let mut last = None;
     let mut torn: Vec<(PathBuf, usize)> = Vec::new();
@@ -141,7 +141,8 @@ fn batch(bytes: &[u8]) -> Option<(CommitRecord, usize)> {
 /// The bytes of tag, number of items and sequence number.
 const HEADER_BYTES: usize = 1 + 4 + 8;
 
-/// Reads a batch's header and its first item, which must be its commit record. Returns that record and the number of items.
+/// Reads a batch's header and its first item, which must be its commit record. Returns that record and the number of
+/// items.
 fn head(bytes: &mut Bytes<'_>) -> Option<(CommitRecord, u32)> {
     if bytes.u8()? != START {
         return None;

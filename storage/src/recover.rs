@@ -82,8 +82,8 @@ fn read_entries(keyspace: &Keyspace, group: GroupId, compacted: (Index, Term)) -
     Ok(entries)
 }
 
-/// Checks what holds after every commit of an ordered writer: it writes entries before the commit index that covers them, the
-/// commit index before the records that depend on it, and those before the compaction.
+/// Checks what holds after every commit of an ordered writer: it writes entries before the commit index that covers
+/// them, the commit index before the records that depend on it, and those before the compaction.
 fn check(
     hard_state: Option<HardState>,
     compacted: (Index, Term),

@@ -1,8 +1,9 @@
 //! Verifies fjall's tables before fjall reads them.
 //!
 //! fjall verifies a block when it reads it, but not the data that locates the blocks: one bad byte there can cause an
-//! allocation larger than the memory, which aborts the process. fjall also creates files that it does not find, and would
-//! treat the others as the remains of an unfinished first start. But a checksum of each whole file is stored in another file.
+//! allocation larger than the memory, which aborts the process. fjall also creates files that it does not find, and
+//! would treat the others as the remains of an unfinished first start. But a checksum of each whole file is stored in
+//! another file.
 
 use crate::error::Fault;
 use crate::journal::Bytes;

@@ -1,8 +1,8 @@
-//! The tables, which are ranges of one ordered keyspace, and the encoding of their keys and values. A change here is a new
-//! format.
+//! The tables, which are ranges of one ordered keyspace, and the encoding of their keys and values. A change here is a
+//! new format.
 //!
-//! All tables share one keyspace so that they are flushed together: otherwise a table with few writes would keep old journals
-//! from being deleted.
+//! All tables share one keyspace so that they are flushed together: otherwise a table with few writes would keep old
+//! journals from being deleted.
 
 use crate::error::Fault;
 use bytes::Bytes;
@@ -31,7 +31,8 @@ pub(crate) enum Table {
     Meta = 3,
 }
 
-/// The key of the newest commit's number and the folder's salt: the first item of each commit, and the only key without a group.
+/// The key of the newest commit's number and the folder's salt: the first item of each commit, and the only key without
+/// a group.
 pub(crate) const COMMIT: &[u8] = &[0];
 
 /// The hard state.
@@ -43,15 +44,15 @@ pub(crate) const COMPACTED: &str = "compacted";
 /// The longest hold this node may have promised under.
 pub(crate) const LONGEST_HOLD: &str = "longest_hold";
 
-/// A record's key up to this length is part of its stored key. A longer one is stored next to its value, under a number:
-/// fjall limits keys to 64 KiB, and a record's key has no such limit.
+/// A record's key up to this length is part of its stored key. A longer one is stored next to its value, under a
+/// number: fjall limits keys to 64 KiB, and a record's key has no such limit.
 pub(crate) const MAX_INLINE_KEY_BYTES: usize = 4096;
 /// The byte after the group in the stored key of a record.
 const INLINE: u8 = 0;
 const NUMBERED: u8 = 1;
 
-/// The longest field. A command with the longest key and value, 16 MiB each, fits. A damaged length cannot cause a larger
-/// allocation.
+/// The longest field. A command with the longest key and value, 16 MiB each, fits. A damaged length cannot cause a
+/// larger allocation.
 const MAX_FIELD_BYTES: usize = 64 << 20;
 
 pub(crate) type Encoding = Configuration<true, MAX_FIELD_BYTES>;

@@ -64,8 +64,8 @@ impl History {
         copy
     }
 
-    /// Opens the folder that a power loss during commit `number` left, and checks that it holds that commit or the previous one.
-    /// Returns true if it holds that commit.
+    /// Opens the folder that a power loss during commit `number` left, and checks that it holds that commit or the
+    /// previous one. Returns true if it holds that commit.
     fn check(&self, number: usize, left: &[u8], length: u64, what: &str) -> bool {
         let whole = left.get(..self.ends[number]) == Some(&self.journal[..self.ends[number]]);
         let expected = if whole { number } else { number - 1 };
@@ -212,8 +212,8 @@ fn a_value_that_looks_like_a_later_commit_does_not_count_as_one() {
 
 const FULL_DISK: &str = "LEASEHOLD_STORAGE_TEST_FULL_DISK";
 
-/// The body of the test below when it runs itself again, with the variable set and a limit on the length of files. Prints the
-/// last acknowledged index.
+/// The body of the test below when it runs itself again, with the variable set and a limit on the length of files.
+/// Prints the last acknowledged index.
 fn fill_the_disk(dir: &Path) {
     let mut storage = open(dir);
     let mut applied = storage.recover(0).expect("readable").applied.index;
@@ -239,8 +239,8 @@ fn a_full_disk_fails_the_commit_and_keeps_the_earlier_ones() {
     }
     let dir = folder();
     drop(open(dir.path()));
-    // A journal that is opened again is not preallocated. With SIGXFSZ ignored, a write beyond the limit fails and does not
-    // kill the process.
+    // A journal that is opened again is not preallocated. With SIGXFSZ ignored, a write beyond the limit fails and does
+    // not kill the process.
     let output = Command::new("sh")
         .args(["-c", "trap '' XFSZ; ulimit -f 2000; exec \"$0\" \"$@\""])
         .arg(std::env::current_exe().expect("this test"))

@@ -54,7 +54,8 @@ impl Frame {
     }
 }
 
-/// Collects received bytes and splits them into frames. Its memory follows the bytes received, not the lengths announced.
+/// Collects received bytes and splits them into frames. Its memory follows the bytes received, not the lengths
+/// announced.
 #[derive(Debug)]
 pub struct FrameBuffer {
     limit: usize,
@@ -75,8 +76,8 @@ impl FrameBuffer {
         Self { limit, bytes: vec![0; INITIAL_BYTES], start: 0, end: 0 }
     }
 
-    /// Returns the space for the next received bytes; never empty. Call [`next_frame`](Self::next_frame) until it returns
-    /// `None` first, and [`received`](Self::received) afterwards.
+    /// Returns the space for the next received bytes; never empty. Call [`next_frame`](Self::next_frame) until it
+    /// returns `None` first, and [`received`](Self::received) afterwards.
     pub fn space(&mut self) -> &mut [u8] {
         let pending = self.end - self.start;
         if self.bytes.len() > MAX_KEPT_BYTES && pending <= INITIAL_BYTES / 2 {

@@ -1,7 +1,7 @@
 //! The handshake: two nodes check that they belong together before they exchange frames.
 //!
-//! The dialer sends a [`Hello`]. The acceptor answers with its own and its verdict. Both apply the same rules, so both sides
-//! report a mistake. The layout is fixed and little-endian:
+//! The dialer sends a [`Hello`]. The acceptor answers with its own and its verdict. Both apply the same rules, so both
+//! sides report a mistake. The layout is fixed and little-endian:
 //!
 //! ```text
 //! "LSHD" | u16 version | u16 length of what follows | hello | u16 length of the reason | reason     empty: accepted
@@ -32,6 +32,7 @@ const MAX_REASON_BYTES: usize = 512;
 
 /// The reason why a handshake failed. Each text follows the peer's name.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum HandshakeError {
     #[error("does not speak Leasehold's peer protocol: check that the address and port are those for peers")]
     NotLeasehold,
@@ -88,7 +89,7 @@ impl Identity {
         Hello { from: self.node, to, boot: self.boot, lane, timing, cluster }
     }
 
-    /// Checks what both sides check of the other.
+    /// Applies the rules that are the same for both sides.
     fn check(&self, hello: &Hello) -> Result<(), HandshakeError> {
         if hello.cluster != self.cluster {
             return Err(HandshakeError::OtherCluster { theirs: hello.cluster.clone(), ours: self.cluster.clone() });
@@ -133,7 +134,8 @@ impl Identity {
         Err(HandshakeError::Refused { ours: self.node, reason: reason.replace(char::is_control, " ") })
     }
 
-    /// Runs the acceptor's side. Returns the dialer's hello, or the error and the number of the dialer if it is a known peer.
+    /// Runs the acceptor's side. Returns the dialer's hello, or the error and the number of the dialer if it is a known
+    /// peer.
     pub async fn accept<S>(&self, stream: &mut S) -> Result<Hello, (Option<NodeId>, HandshakeError)>
     where
         S: AsyncRead + AsyncWrite + Unpin,

@@ -125,7 +125,8 @@ impl<R: Runtime> Inbound<R> {
         }
     }
 
-    /// Logs a trouble unless it is the last one again. The text has no port: a dialer's port differs with every attempt.
+    /// Logs a trouble unless it is the last one again. The text has no port: a dialer's port differs with every
+    /// attempt.
     fn report(&self, from: Option<NodeId>, trouble: String) {
         if let Some(last) = self.troubles.get(&from) {
             last.report(trouble);

@@ -1,7 +1,7 @@
 //! The limits of each lane and its number in the handshake.
 //!
-//! A node opens one connection to each peer for each [`Lane`], so that an urgent message never waits behind a large one, in
-//! a queue or in the kernel's buffers.
+//! A node opens one connection to each peer for each [`Lane`], so that an urgent message never waits behind a large
+//! one, in a queue or in the kernel's buffers.
 
 use leasehold_node::ports::Lane;
 

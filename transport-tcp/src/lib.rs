@@ -1,14 +1,15 @@
 //! Lossy links between peers over TCP: frames, a handshake, and connections that are established again when they break.
 //!
-//! Each node dials each peer once per [`Lane`]. Each connection carries frames one way, from its dialer. Nothing here waits
-//! for a slow or unreachable peer: [`Transport::send`](Links::send) queues within bounds or refuses. A broken connection
-//! loses the frames queued for it. Senders must cope: Raft repeats its messages, and requests have deadlines.
+//! Each node dials each peer once per [`Lane`]. Each connection carries frames one way, from its dialer. Nothing here
+//! waits for a slow or unreachable peer: [`Transport::send`](Links::send) queues within bounds or refuses. A broken
+//! connection loses the frames queued for it. Senders must cope: Raft repeats its messages, and requests have
+//! deadlines.
 //!
-//! The payloads are opaque: this crate knows no consensus engine. It names no runtime either: sockets, timers and tasks come
-//! from a [`Runtime`].
+//! The payloads are opaque: this crate knows no consensus engine. It names no runtime either: sockets, timers and tasks
+//! come from a [`Runtime`].
 //!
-//! It does not authenticate and does not encrypt. Anyone who can reach the port and knows the cluster's name and a node's
-//! number can speak as that node. Keep the port on a network that contains only the nodes.
+//! It does not authenticate and does not encrypt. Anyone who can reach the port and knows the cluster's name and a
+//! node's number can speak as that node. Keep the port on a network that contains only the nodes.
 
 // Public only for fuzzing and for this crate's own tests.
 #[doc(hidden)]
@@ -145,7 +146,8 @@ impl<R: Runtime> Transport<R> {
         self.peers.get(&node).is_some_and(|peer| peer.queue(Lane::Urgent).is_open())
     }
 
-    /// Returns the last trouble with the links to this peer, in one line; `None` after a link was connected for a second.
+    /// Returns the last trouble with the links to this peer, in one line; `None` after a link was connected for a
+    /// second.
     pub fn peer_trouble(&self, node: NodeId) -> Option<String> {
         self.peers.get(&node)?.trouble()
     }
@@ -155,8 +157,8 @@ impl<R: Runtime> Transport<R> {
         &self.context.counters
     }
 
-    /// Closes the listener and every connection, and waits until they are closed. A payload that is being delivered may be
-    /// lost.
+    /// Closes the listener and every connection, and waits until they are closed. A payload that is being delivered may
+    /// be lost.
     pub async fn stop(&self) {
         self.context.tasks.stop();
         self.context.tasks.ended().await;

@@ -1,4 +1,5 @@
-//! The dialing end of one lane to one peer: connect, write the queued frames, detect the connection's end, connect again.
+//! The dialing end of one lane to one peer: connect, write the queued frames, detect the connection's end, connect
+//! again.
 
 use crate::handshake::HandshakeError;
 use crate::lane;
@@ -164,9 +165,9 @@ async fn write_all<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, mut bytes:
     .await
 }
 
-/// Returns the pause after this many failures in a row. The upper half of the interval varies with the two nodes and the
-/// lane, so that nodes that lost each other at the same moment do not redial in step. The value needs to be spread, not
-/// unpredictable.
+/// Returns the pause after this many failures in a row. The upper half of the interval varies with the two nodes and
+/// the lane, so that nodes that lost each other at the same moment do not redial in step. The value needs to be spread,
+/// not unpredictable.
 fn reconnect_pause(nodes: [NodeId; 2], lane: Lane, failures: u32) -> Duration {
     let longest = MIN_RECONNECT_INTERVAL.saturating_mul(1 << failures.min(16)).min(MAX_RECONNECT_INTERVAL);
     let parts = [nodes[0], nodes[1], u64::from(lane::number(lane)), u64::from(failures)];

@@ -15,7 +15,8 @@ use std::time::Duration;
 
 /// The time limit for connecting, and for the handshake that follows, on each side.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A connection that lasted this long is stable: the next reconnect pause is short again, and trouble is reported again.
+/// A connection that lasted this long is stable: the next reconnect pause is short again, and trouble is reported
+/// again.
 pub(crate) const STABLE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Counts of events since the transport started. They order nothing: read them with any memory ordering.

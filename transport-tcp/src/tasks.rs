@@ -7,7 +7,8 @@ use parking_lot::Mutex;
 use std::convert::Infallible;
 use std::pin::pin;
 
-/// Starts tasks, stops them, and reports when they have ended. Its channels carry no values; their closing is the signal.
+/// Starts tasks, stops them, and reports when they have ended. Its channels carry no values; their closing is the
+/// signal.
 pub(crate) struct Tasks<R> {
     runtime: R,
     stop: (Sender<Infallible>, Receiver<Infallible>),

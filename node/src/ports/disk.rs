@@ -44,16 +44,18 @@ pub struct Batch {
     pub group: GroupId,
     /// Replaces the stored hard state.
     pub hard_state: Option<HardState>,
-    /// Drops every stored entry before `entries` are written, because a snapshot replaced them. The log then starts after
-    /// `applied`, which is required in this case.
+    /// Drops every stored entry before `entries` are written, because a snapshot replaced them. The log then starts
+    /// after `applied`, which is required in this case.
     pub reset_log: bool,
-    /// Appends these entries, after dropping any stored entry at or after the first of them. Their indexes are consecutive.
+    /// Appends these entries, after dropping any stored entry at or after the first of them. Their indexes are
+    /// consecutive.
     pub entries: Vec<Entry>,
     /// Changes of records, in order.
     pub changes: Vec<Change>,
     /// Replaces the stored applied position.
     pub applied: Option<Applied>,
-    /// Drops stored entries up to and including this index, which is not beyond `applied`. The index and the term of its entry are kept.
+    /// Drops stored entries up to and including this index, which is not beyond `applied`. The index and the term of
+    /// its entry are kept.
     pub compact_through: Option<(Index, Term)>,
     /// Replaces the longest hold this node may have promised under.
     pub longest_hold: Option<Duration>,
@@ -78,8 +80,8 @@ pub struct Recovered {
 
 /// A disk that stores batches. It runs on a thread of its own and may block.
 pub trait Disk: Send + 'static {
-    /// Writes all the batches, in order, in one synced transaction. After `Ok` they survive a crash. A crash before `Ok` leaves
-    /// all of them or none.
+    /// Writes all the batches, in order, in one synced transaction. After `Ok` they survive a crash. A crash before
+    /// `Ok` leaves all of them or none.
     ///
     /// # Errors
     /// Any error stops the node: it must not make promises that are not durable.

@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use leasehold_core::NodeId;
 
-/// A class of messages between two nodes. Each lane is carried separately, so that urgent messages never wait behind large ones.
+/// A class of messages between two nodes. Each lane is carried separately, so that urgent messages never wait behind
+/// large ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
     /// Rounds, heartbeats, votes and all acknowledgements.
@@ -20,7 +21,8 @@ impl Lane {
     pub const ALL: [Lane; 3] = [Lane::Urgent, Lane::Append, Lane::Request];
 }
 
-/// A payload was not sent: the queue is full, the payload exceeds its lane's limit, or the peer is unknown or disconnected.
+/// A payload was not sent: the queue is full, the payload exceeds its lane's limit, or the peer is unknown or
+/// disconnected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not sent: the queue is full, the payload is too large, or the peer is unknown or disconnected")]
 pub struct NotSent;
@@ -38,15 +40,16 @@ pub trait Links: Send + Sync + 'static {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Rejected {
-    /// The reason, as a predicate that can follow the peer's name in a log line: `sent an unknown message kind 7: run …`.
+    /// The reason, as a predicate that can follow the peer's name in a log line: `sent an unknown message kind 7: run
+    /// …`.
     pub reason: String,
 }
 
 /// The receiver of the payloads that links deliver.
 #[async_trait]
 pub trait Receive: Send + Sync + 'static {
-    /// Handles one payload from an identified peer. Until this returns, that lane of that link reads no further payload. Other
-    /// lanes and links continue.
+    /// Handles one payload from an identified peer. Until this returns, that lane of that link reads no further
+    /// payload. Other lanes and links continue.
     ///
     /// # Errors
     /// [`Rejected`] if the payload cannot be decoded.

@@ -4,11 +4,11 @@ use super::disk::{Change, Record};
 use bytes::Bytes;
 use leasehold_core::Index;
 
-/// A deterministic state machine whose state is a set of records. The same commands in the same order give the same records
-/// and outputs on every node.
+/// A deterministic state machine whose state is a set of records. The same commands in the same order give the same
+/// records and outputs on every node.
 ///
-/// It runs on the node's thread. Each method must take time in proportion to its arguments, not to the size of the state.
-/// Work that grows with the state goes through [`State`], on another thread.
+/// It runs on the node's thread. Each method must take time in proportion to its arguments, not to the size of the
+/// state. Work that grows with the state goes through [`State`], on another thread.
 pub trait StateMachine: Send + 'static {
     /// The result of a command, for the client that proposed it.
     type Output: Send + 'static;
@@ -16,8 +16,8 @@ pub trait StateMachine: Send + 'static {
     type State: State;
 
     /// Applies one committed command and appends the resulting changes of the records to `changes`. It must not fail: a
-    /// command that is malformed or cannot be executed changes nothing, and its output reports the reason. Readers see the
-    /// command's effect once this returns.
+    /// command that is malformed or cannot be executed changes nothing, and its output reports the reason. Readers see
+    /// the command's effect once this returns.
     fn apply(&mut self, index: Index, command: &Bytes, changes: &mut Vec<Change>) -> Self::Output;
 
     /// Returns the state as of the last command applied.
@@ -29,12 +29,13 @@ pub trait StateMachine: Send + 'static {
     /// Encodes an output for the node that forwarded the command.
     fn encode_output(output: &Self::Output) -> Bytes;
 
-    /// Decodes an output. Returns `None` for bytes that [`encode_output`](Self::encode_output) of this version does not produce.
+    /// Decodes an output. Returns `None` for bytes that [`encode_output`](Self::encode_output) of this version does not
+    /// produce.
     fn decode_output(bytes: &[u8]) -> Option<Self::Output>;
 }
 
-/// A copy of a state machine's state. Its methods and its drop may take time in proportion to the state: they run on a thread
-/// that may block.
+/// A copy of a state machine's state. Its methods and its drop may take time in proportion to the state: they run on a
+/// thread that may block.
 pub trait State: Send + 'static {
     /// Builds a state from its records.
     fn from_records(records: Vec<Record>) -> Self;

@@ -9,5 +9,6 @@ pub use disk::{Applied, Batch, Change, Disk, Record, Recovered};
 pub use links::{Lane, Links, NotSent, Receive, Rejected};
 pub use machine::{State, StateMachine};
 
-/// Identifies a replicated group on a node. There is one group today, number 0; messages and storage keys carry the number.
+/// Identifies a replicated group on a node. There is one group today, number 0; messages and storage keys carry the
+/// number.
 pub type GroupId = u32;

@@ -15,7 +15,7 @@ mod source;
 pub use clients::{client_commands, client_requests, log_entries, traces};
 pub use disk::stored_folders;
 pub use memory::Counting;
-pub use peers::{handshakes, peer_frames, peer_requests, snapshots};
+pub use peers::{handshakes, peer_frames, peer_messages, snapshots};
 pub use replica::envelopes;
 
 /// A place where bytes enter.
@@ -36,7 +36,7 @@ pub const TARGETS: [Target; 10] = [
     Target { name: "log_entries", run: log_entries, weight: 1 },
     Target { name: "traces", run: traces, weight: 2 },
     Target { name: "peer_frames", run: peer_frames, weight: 1 },
-    Target { name: "peer_requests", run: peer_requests, weight: 1 },
+    Target { name: "peer_messages", run: peer_messages, weight: 1 },
     Target { name: "handshakes", run: handshakes, weight: 1 },
     Target { name: "snapshots", run: snapshots, weight: 1 },
     Target { name: "envelopes", run: envelopes, weight: 4 },

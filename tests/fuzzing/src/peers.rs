@@ -1,44 +1,41 @@
 //! Bytes from a link between nodes: the handshake, frames, and their contents.
 
-use crate::clients::CLAIMED;
 use crate::memory::within;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::io::{AsyncRead, AsyncWrite};
-use leasehold::{PeerAnswer, PeerRequest};
 use leasehold_core::{Config, NodeId, Options};
-use leasehold_driver::{Frame, snapshot};
-use leasehold_transport_tcp::Lane;
-use leasehold_transport_tcp::frame::{self, FrameBuffer};
+use leasehold_driver::snapshot;
+use leasehold_node::ports::Lane;
+use leasehold_node::wire::Message;
+use leasehold_transport_tcp::frame::{Frame, FrameBuffer, TooLarge};
 use leasehold_transport_tcp::handshake::{HandshakeError, Hello, Identity};
+use leasehold_transport_tcp::max_payload_bytes;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// The size of the largest frame.
-const LIMIT: usize = Lane::Append.frame_limit();
+/// The largest payload.
+const LIMIT: usize = max_payload_bytes(Lane::Append);
 
-/// Splits a peer's stream into frames. They do not depend on how the stream is cut, and each encodes to the same bytes.
+/// Splits a peer's stream into frames: the same ones however the stream is cut, and each encodes to the same bytes again.
 pub fn peer_frames(bytes: &[u8]) {
-    // The buffer begins with 64 KiB and doubles. A list may claim up to eight times what its elements could take, rounded up
-    // to 4 KiB, before they are seen; there are four lists, one in the other.
-    let (whole, error) = within((512 << 10) + 192 * bytes.len(), || frames(bytes, bytes.len().max(1)));
+    // The buffer starts with 64 KiB and doubles.
+    let (whole, error) = within((512 << 10) + 4 * bytes.len(), || frames(bytes, bytes.len().max(1)));
     for piece in [1, bytes.len() % 13 + 2] {
-        let (frames, again) = frames(bytes, piece);
-        assert_eq!(
-            (frames, again.map(|error| error.to_string())),
-            (whole.clone(), error.as_ref().map(ToString::to_string))
-        );
+        assert_eq!(frames(bytes, piece), (whole.clone(), error));
     }
     let mut encoded = Vec::new();
-    for frame in &whole {
-        frame::encode(frame, LIMIT, &mut encoded).expect("what was received can be sent on");
+    for payload in whole {
+        let frame = Frame::new(payload.into(), LIMIT).expect("a received payload is within the limit");
+        encoded.extend_from_slice(&frame.length_field());
+        encoded.extend_from_slice(frame.payload());
     }
-    assert!(bytes.starts_with(&encoded), "sent on, it is what came");
+    assert!(bytes.starts_with(&encoded), "the frames encode to other bytes");
 }
 
-fn frames(bytes: &[u8], piece: usize) -> (Vec<Frame>, Option<frame::FrameError>) {
+fn frames(bytes: &[u8], piece: usize) -> (Vec<Vec<u8>>, Option<TooLarge>) {
     let mut buffer = FrameBuffer::new(LIMIT);
     let mut frames = Vec::new();
     for mut piece in bytes.chunks(piece) {
@@ -50,7 +47,7 @@ fn frames(bytes: &[u8], piece: usize) -> (Vec<Frame>, Option<frame::FrameError>)
             piece = &piece[count..];
             loop {
                 match buffer.next_frame() {
-                    Ok(Some(frame)) => frames.push(frame),
+                    Ok(Some(payload)) => frames.push(payload.to_vec()),
                     Ok(None) => break,
                     Err(error) => return (frames, Some(error)),
                 }
@@ -60,14 +57,13 @@ fn frames(bytes: &[u8], piece: usize) -> (Vec<Frame>, Option<frame::FrameError>)
     (frames, None)
 }
 
-/// Parses a forwarded request and an answer to one. What parses, parses to the same value when encoded.
-pub fn peer_requests(bytes: &[u8]) {
-    if let Some(request) = PeerRequest::decode(&Bytes::copy_from_slice(bytes)) {
-        assert_eq!(request.encode(), bytes);
-    }
-    if let Some(answer) = within(CLAIMED + 64 * bytes.len() + 4096, || PeerAnswer::decode(bytes)) {
-        // Numbers have more than one encoding, so values are compared, not bytes.
-        assert_eq!(PeerAnswer::decode(&answer.encode()), Some(answer));
+/// Decodes a message between nodes: it encodes to the same bytes again.
+pub fn peer_messages(bytes: &[u8]) {
+    // A list may claim up to eight times the memory that its elements could take, rounded up to 4 KiB, before they are read.
+    // There are four lists, one in the other.
+    match within((64 << 10) + 192 * bytes.len(), || Message::decode(bytes)) {
+        Ok(message) => assert_eq!(message.encode().expect("a decoded message has an encoding"), bytes),
+        Err(error) => assert!(!error.to_string().contains(char::is_control), "{error}"),
     }
 }
 

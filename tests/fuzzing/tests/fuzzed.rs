@@ -108,7 +108,7 @@ targets! {
     log_entries
     traces
     peer_frames
-    peer_requests
+    peer_messages
     handshakes
     snapshots
     envelopes
