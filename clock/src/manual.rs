@@ -1,13 +1,14 @@
 //! A clock for tests.
 
-use crate::{Clock, Counter, InSuspend, Rate, Source};
+use crate::clock::Clock;
+use crate::source::{Counter, InSuspend, Rate, Source};
 use leasehold_core::{Instant, Reading};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// A clock that moves only when told to, each counter by itself. Clones are handles to the same clock.
+/// A clock that moves only when a test moves it, each counter separately. Clones are handles to the same clock.
 ///
-/// Nothing stops a test from turning it back or freezing a counter: that is what it is for.
+/// A test may set it back, or freeze a counter.
 #[derive(Clone, Debug)]
 pub struct ManualClock {
     state: Arc<Mutex<State>>,
@@ -20,58 +21,58 @@ struct State {
 }
 
 impl ManualClock {
-    /// A clock that stands at `at`.
+    /// Creates a clock that reads `at`.
     pub fn new(at: Instant) -> ManualClock {
         ManualClock { state: Arc::new(Mutex::new(State { at, failing: false })) }
     }
 
-    /// Where both counters stand, also while the clock is failing.
+    /// Returns the values of both counters, even while the clock is failing.
     pub fn at(&self) -> Instant {
         self.state().at
     }
 
-    /// Puts both counters at `at`, forwards or back.
+    /// Sets both counters to `at`, forwards or back.
     pub fn set(&self, at: Instant) {
         self.state().at = at;
     }
 
-    /// Moves both counters on, as time passes on a machine that is awake.
+    /// Advances both counters, as on a machine that is awake.
     pub fn advance(&self, by: Duration) {
         self.advance_awake(by);
         self.advance_total(by);
     }
 
-    /// Moves only the counter that stops in a suspend.
+    /// Advances only the counter that stops during a suspend.
     pub fn advance_awake(&self, by: Duration) {
         let mut state = self.state();
         state.at = Instant::from_nanos(state.at.plus(by).awake_nanos(), state.at.total_nanos());
     }
 
-    /// Moves only the counter that goes on in a suspend, as a suspend does.
+    /// Advances only the counter that counts during a suspend, as a suspend does.
     pub fn advance_total(&self, by: Duration) {
         let mut state = self.state();
         state.at = Instant::from_nanos(state.at.awake_nanos(), state.at.plus(by).total_nanos());
     }
 
-    /// Gives no readings from here on. The counters stay and can be moved.
+    /// Makes the clock fail: it gives no readings. The counters keep their values and can still be moved.
     pub fn fail(&self) {
         self.state().failing = true;
     }
 
-    /// Gives readings again.
+    /// Ends the failure: the clock gives readings again.
     pub fn recover(&self) {
         self.state().failing = false;
     }
 
-    /// No method leaves the state half changed, so a panic elsewhere does not spoil it.
+    /// Ignores poisoning: no method leaves the state half changed, so it is sound after a panic elsewhere.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Default for ManualClock {
-    /// Stands at an hour awake and a day in total: different, so that mixing up the counters shows, and far enough from
-    /// zero to be turned back.
+    /// Creates a clock that reads one hour awake and one day in total. The values differ, so that a test notices
+    /// swapped counters, and are far enough from zero to be set back.
     fn default() -> ManualClock {
         const HOUR: u64 = 3_600_000_000_000;
         ManualClock::new(Instant::from_nanos(HOUR, 24 * HOUR))

@@ -1,54 +1,54 @@
-//! What a platform's counters promise, in words that fit one line of a log.
+//! Descriptions of counters, short enough for one line of a log.
 
 use std::fmt;
 
-/// What a counter does while the machine is suspended.
+/// The behavior of a counter while the machine is suspended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum InSuspend {
-    /// It goes on.
+    /// It counts.
     Counts,
     /// It stops.
     Stops,
-    /// The platform does not say. Treated as if it stopped.
+    /// Not specified by the platform; treated as if it stopped.
     Unknown,
 }
 
-/// Whether anybody changes a counter's rate.
+/// The adjustment of the rate of a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rate {
-    /// Nobody: it is the oscillator's own.
+    /// Never adjusted: the rate is that of the oscillator.
     Free,
-    /// The system slews it towards wall-clock time. The drift bound must allow for that.
+    /// Adjusted towards wall-clock time by the system. The drift bound must allow for that.
     Adjusted,
-    /// The platform does not say. The drift bound must allow for an adjustment.
+    /// Not specified by the platform. The drift bound must allow for an adjustment.
     Unknown,
 }
 
 /// One counter of a clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Counter {
-    /// What the platform calls it.
+    /// The platform's name of the counter.
     pub name: &'static str,
-    /// What it does while the machine is suspended.
+    /// Its behavior while the machine is suspended.
     pub in_suspend: InSuspend,
-    /// Whether its rate is adjusted.
+    /// The adjustment of its rate.
     pub rate: Rate,
 }
 
 /// The two counters of a clock.
 ///
-/// Its `Display` is one line, for a start-up message or an `INFO` field.
+/// `Display` prints one line, for a start-up message or an `INFO` field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Source {
-    /// What [`awake_nanos`](leasehold_core::Instant::awake_nanos) is read from.
+    /// The counter behind [`awake_nanos`](leasehold_core::Instant::awake_nanos).
     pub awake: Counter,
-    /// What [`total_nanos`](leasehold_core::Instant::total_nanos) is read from.
+    /// The counter behind [`total_nanos`](leasehold_core::Instant::total_nanos).
     pub total: Counter,
 }
 
 impl Source {
-    /// Whether a suspend of the machine shows in the readings. Without that, a leader that slept takes its lease to be
-    /// as young as before.
+    /// Returns whether readings include the time of a suspend. If they do not, a leader that was suspended treats its
+    /// lease as younger than it is.
     pub fn sees_suspends(&self) -> bool {
         self.awake.in_suspend == InSuspend::Counts || self.total.in_suspend == InSuspend::Counts
     }

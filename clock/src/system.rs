@@ -1,38 +1,23 @@
-//! This machine's clock.
+//! The clock of this machine.
 
+use crate::clock::Clock;
 use crate::error::ClockError;
-use crate::{Clock, Source};
+use crate::platform;
+use crate::source::Source;
 use leasehold_core::Reading;
 
-#[cfg(target_vendor = "apple")]
-use crate::apple as platform;
-#[cfg(target_os = "freebsd")]
-use crate::freebsd as platform;
-#[cfg(any(target_os = "linux", target_os = "android"))]
-use crate::linux as platform;
-#[cfg(not(any(
-    target_vendor = "apple",
-    target_os = "freebsd",
-    target_os = "linux",
-    target_os = "android",
-    windows
-)))]
-use crate::portable as platform;
-#[cfg(windows)]
-use crate::windows as platform;
-
-/// This machine's raw counters. Copies read the same ones.
+/// The raw counters of this machine. Copies read the same counters.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock {
     counters: platform::Counters,
 }
 
 impl SystemClock {
-    /// This machine's clock, if it sees suspends.
+    /// Opens the clock of this machine, if it detects suspends.
     ///
     /// # Errors
-    /// [`ClockError::UnseenSuspends`] on a platform whose counters may stop in a suspend,
-    /// [`ClockError::NoReading`] where a counter is missing.
+    /// [`ClockError::UnseenSuspends`] on a platform whose counters may stop during a suspend,
+    /// [`ClockError::NoReading`] if a counter is missing.
     pub fn new() -> Result<SystemClock, ClockError> {
         if !platform::SOURCE.sees_suspends() {
             return Err(ClockError::UnseenSuspends { source_of_time: platform::SOURCE });
@@ -40,17 +25,17 @@ impl SystemClock {
         Self::accepting_unseen_suspends()
     }
 
-    /// This machine's clock, even if it may not see suspends.
+    /// Opens the clock of this machine, even if it may not detect suspends.
     ///
     /// # Danger
-    /// On a platform where [`new`](SystemClock::new) refuses, this gives up the guarantee that reads are never stale. A
-    /// leader whose machine is suspended for a minute wakes with a lease that seems a moment old; meanwhile the others
-    /// have elected a new leader and acknowledged writes, and the old one answers reads without them until it hears of
-    /// it. Use it only where machines are never suspended, which covers closed lids, hibernation and most pauses of a
-    /// virtual machine.
+    /// On a platform where [`new`](SystemClock::new) returns an error, this gives up the guarantee that reads are never
+    /// stale. Suppose that a leader's machine is suspended for a minute. The other nodes elect a new leader and
+    /// acknowledge writes. The old leader wakes with a lease that appears to be a moment old, and answers reads without
+    /// those writes until it learns of the new leader. Use this only where machines are never suspended: no closed
+    /// lids, no hibernation, and no paused virtual machines.
     ///
     /// # Errors
-    /// [`ClockError::NoReading`] where a counter is missing.
+    /// [`ClockError::NoReading`] if a counter is missing.
     pub fn accepting_unseen_suspends() -> Result<SystemClock, ClockError> {
         Ok(SystemClock { counters: platform::Counters::open()? })
     }

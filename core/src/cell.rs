@@ -1,43 +1,46 @@
-//! The published lease: one writer, any number of readers, no lock.
+//! The published lease, a sequence lock: one writer, any number of readers, no reader ever blocks the writer.
 
+use crate::ids::{Index, Term};
 use crate::sync::{AtomicU64, Ordering, fence, spin_loop};
 use crate::time::{Instant, Reading};
-use crate::{Index, Term};
 use core::time::Duration;
 
-/// How often a reader that meets the writer at work looks again before it gives up. A writer that is descheduled half way
-/// must not keep readers spinning; a quorum read serves them meanwhile. Under loom, which tries every interleaving, what a
-/// second look can show is what a first one can.
-const ATTEMPTS: u32 = if cfg!(loom) { 1 } else { 64 };
+/// The number of times that a reader tries to load a cell that is being written. The limit keeps readers from spinning
+/// while the writer is descheduled; they take a quorum round instead. Under loom one attempt is enough: loom tries
+/// every interleaving, so a second attempt can see nothing that a first one cannot.
+const MAX_ATTEMPTS: u32 = if cfg!(loom) { 1 } else { 64 };
 
-/// Leave to answer a read from this node's own state. The answer is as of the instant sampled for the check, however
-/// long the reader then takes: state only grows. It is good for the reads that had arrived by that sample, and no later ones.
+/// Permission to answer a read from local state.
+///
+/// It covers the reads that had arrived when the reading for the check was sampled, and no later ones. The reader may
+/// take any time to answer: state only grows, so it never falls behind what the check guaranteed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[must_use = "a permit is the answer to a check; without it the read must go through a quorum round"]
+#[must_use = "a read without a permit must go through a quorum round"]
 pub struct Permit {
     /// The term of the lease.
     pub term: Term,
-    /// The commit index known when the check was made: answer once this is applied.
+    /// The commit index at the time of the check; answer once it is applied.
     pub index: Index,
 }
 
-/// The lease as the holder last published it. Readers check it with a clock sample of their own.
+/// The lease as its holder last published it. Readers check it against a clock reading of their own.
 ///
-/// Only a [`Holder`](crate::Holder) writes it, and one cell belongs to one holder. Readers have no last reading to compare
-/// theirs with: between a clock's step back and the holder's next input, a reader can believe a lease that is over by as
-/// much as the clock stepped.
+/// Only a [`Holder`](crate::Holder) writes a cell, and each holder needs its own.
+///
+/// A cell keeps no last reading, so readers cannot detect a clock that stepped back. Until the holder's next input
+/// detects it, a reader can accept an expired lease, by at most the size of the step.
 #[derive(Debug, Default)]
 pub struct LeaseCell {
-    /// Odd while the writer is at work (a sequence lock).
+    /// Odd while a write is in progress.
     version: AtomicU64,
-    /// When the lease ends, on each counter; zero if there is none.
+    /// The end of the lease on each counter; zero if there is no lease.
     awake: AtomicU64,
     total: AtomicU64,
     term: AtomicU64,
     index: AtomicU64,
 }
 
-/// What a cell shows.
+/// A published lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Published {
     pub(crate) until: Instant,
@@ -45,14 +48,15 @@ pub(crate) struct Published {
 }
 
 impl LeaseCell {
-    /// A cell that shows no lease.
+    /// Creates a cell without a lease.
     pub fn new() -> LeaseCell {
         LeaseCell::default()
     }
 
-    /// Leave to read at `now`, if the published lease is valid then. `now` must have been sampled after the read arrived.
+    /// Returns permission to read if the published lease is valid at `now`, which must be sampled after the read
+    /// arrived.
     ///
-    /// A sample from just before the lease's anchor is good: the quorum answered after it.
+    /// A sample from just before the lease's anchor is accepted: the quorum acknowledged after it.
     #[inline]
     pub fn try_read(&self, now: Reading) -> Option<Permit> {
         let now = now?;
@@ -60,7 +64,8 @@ impl LeaseCell {
         published.until.is_surely_after(now).then_some(published.permit)
     }
 
-    /// How much of the published lease is left at `now`; `None` if there is none. For display: to read, [`try_read`](LeaseCell::try_read).
+    /// Returns how much of the published lease remains at `now`, for display. Use [`try_read`](LeaseCell::try_read) to
+    /// read.
     pub fn remaining(&self, now: Reading) -> Option<Duration> {
         let now = now?;
         let published = self.load()?;
@@ -70,13 +75,13 @@ impl LeaseCell {
 
     #[inline]
     fn load(&self) -> Option<Published> {
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_ATTEMPTS {
             let before = self.version.load(Ordering::Acquire);
             if before.is_multiple_of(2) {
                 let until = Instant::from_nanos(self.awake.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed));
                 let permit =
                     Permit { term: self.term.load(Ordering::Relaxed), index: self.index.load(Ordering::Relaxed) };
-                // Orders the loads above before the one below: what was read belongs to one version.
+                // Orders the loads above before the one below, so that all of them belong to one version.
                 fence(Ordering::Acquire);
                 if self.version.load(Ordering::Relaxed) == before {
                     return Some(Published { until, permit });
@@ -91,19 +96,19 @@ impl LeaseCell {
         self.store(lease.until, lease.permit);
     }
 
-    /// Shows no lease. Once this returns, no reader that looks will get a permit.
+    /// Removes the lease. Once this returns, no new check grants a permit.
     pub(crate) fn revoke(&self) {
         self.store(Instant::from_nanos(0, 0), Permit { term: 0, index: 0 });
-        // The vote or message that this revocation comes before leaves by other means than this memory: what was stored
-        // must be visible to every core by then, not on its way.
+        // The vote or message that must follow this revocation does not leave through this memory, so no acquire load
+        // orders it. The fence makes the stores visible to every core before it leaves.
         fence(Ordering::SeqCst);
     }
 
     fn store(&self, until: Instant, permit: Permit) {
         let version = self.version.load(Ordering::Relaxed);
-        assert!(version.is_multiple_of(2), "two holders write one lease cell; give each its own");
+        assert!(version.is_multiple_of(2), "two holders write one lease cell; give each holder its own");
         self.version.store(version + 1, Ordering::Relaxed);
-        // Orders the store above before those below: a reader that sees one of them also sees the odd version.
+        // Orders the store above before those below: a reader that sees any of those also sees the odd version.
         fence(Ordering::Release);
         self.awake.store(until.awake_nanos(), Ordering::Relaxed);
         self.total.store(until.total_nanos(), Ordering::Relaxed);

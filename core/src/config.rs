@@ -1,10 +1,10 @@
-//! The three numbers that must fit together: hold, lease and drift.
+//! Hold, lease, drift and heartbeat, checked for consistency.
 
 use crate::time::nanos;
 use core::fmt;
 use core::time::Duration;
 
-/// One million: drift is given in parts of this.
+/// The unit of drift: parts per million.
 const MILLION: u64 = 1_000_000;
 
 /// The values from which [`Config::new`] builds a configuration.
@@ -21,7 +21,7 @@ pub struct Options {
 impl Options {
     /// Options with the longest lease that `hold` covers, and a heartbeat of a tenth of `hold`.
     ///
-    /// * `hold` (`H`): how long a grantor refuses to help elect another leader after it acknowledged a round.
+    /// * `hold` (`H`): how long a grantor refuses to help elect another leader after it acknowledges a round.
     /// * `drift_ppm`: the bound on the rate error of every clock, in parts per million.
     pub fn new(hold: Duration, drift_ppm: u32) -> Options {
         Options { hold, lease: None, drift_ppm, heartbeat: hold / 10 }
@@ -40,7 +40,7 @@ impl Options {
     }
 }
 
-/// Hold, lease, drift and heartbeat that fit together; built once, never changed.
+/// A consistent hold, lease, drift and heartbeat; immutable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Config {
     hold: Duration,
@@ -49,77 +49,78 @@ pub struct Config {
     heartbeat: Duration,
 }
 
-/// What one node tells another of its timing, so that each can check that the other's hold covers its lease.
+/// The timing that nodes exchange in their handshake, so that each can check that the other's hold covers its lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LeaseTiming {
-    /// The peer's hold, in nanoseconds.
+    /// The sender's hold, in nanoseconds.
     pub hold_nanos: u64,
-    /// The peer's lease, in nanoseconds.
+    /// The sender's lease, in nanoseconds.
     pub lease_nanos: u64,
-    /// The drift the peer assumes, in parts per million.
+    /// The drift that the sender assumes, in parts per million.
     pub drift_ppm: u32,
 }
 
-/// Why a set of options is not a configuration.
+/// An error of [`Config::new`]: the options are inconsistent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// The hold is zero.
     ZeroHold,
-    /// The hold does not fit in 64 bits of nanoseconds with room to add instants, about 146 years.
+    /// The hold is longer than about 146 years, so that adding it to an instant could overflow.
     HoldTooLong,
-    /// The lease is zero, or the hold is so short that the longest safe lease is.
+    /// The lease is zero, or the hold is so short that the longest safe lease rounds to zero.
     ZeroLease,
     /// The lease is longer than the hold covers at this drift.
     LeaseNotCovered {
-        /// The lease asked for.
+        /// The requested lease.
         lease: Duration,
         /// The longest lease that the hold covers.
         longest: Duration,
     },
-    /// The drift is a tenth of a second per second or more: no clock that bad should hold leases.
+    /// The drift is 100 000 ppm or more.
     DriftTooLarge {
-        /// The drift asked for, in parts per million.
+        /// The requested drift, in parts per million.
         drift_ppm: u32,
     },
     /// The heartbeat is zero.
     ZeroHeartbeat,
-    /// The heartbeat leaves no time to renew: it must be at most half the lease.
+    /// The heartbeat is longer than half the lease, which leaves too little time to renew it.
     HeartbeatTooLong {
-        /// The heartbeat asked for.
+        /// The requested heartbeat.
         heartbeat: Duration,
         /// The longest heartbeat that this lease allows.
         longest: Duration,
     },
 }
 
-/// A peer whose hold does not cover our lease: an acknowledgement from it would prove nothing.
+/// An error of [`Config::accept_peer`]: the peer's hold does not cover this node's lease, so its acknowledgements prove
+/// nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NotCovered {
-    /// Our lease.
+    /// This node's lease.
     pub lease: Duration,
     /// The peer's hold.
     pub hold: Duration,
-    /// The drift used: the larger of both sides'.
+    /// The drift used: the larger of the two nodes' values.
     pub drift_ppm: u32,
-    /// The longest lease that the peer's hold would cover.
+    /// The longest lease that the peer's hold covers.
     pub longest: Duration,
 }
 
-/// The longest lease that a hold covers: `H * (1 - rho) / (1 + rho)`, in integers, rounded down.
+/// Returns the longest lease that a hold covers: `H * (1 - rho) / (1 + rho)`, in integers, rounded down.
 fn longest_lease(hold: u64, drift_ppm: u32) -> u64 {
     let rho = u128::from(drift_ppm).min(u128::from(MILLION));
     let million = u128::from(MILLION);
     let longest = u128::from(hold) * (million - rho) / (million + rho);
-    u64::try_from(longest).expect("a lease is no longer than its hold")
+    u64::try_from(longest).expect("a lease is never longer than its hold")
 }
 
 impl Config {
-    /// Checks that the options fit together.
+    /// Checks that the options are consistent.
     ///
     /// # Errors
-    /// Each [`ConfigError`] says which value is wrong and what would be right. Nothing is ever clamped.
+    /// [`ConfigError`] names the wrong value and the limit it exceeds. Values are never clamped.
     pub fn new(options: Options) -> Result<Config, ConfigError> {
         let Options { hold, lease, drift_ppm, heartbeat } = options;
         if hold.is_zero() {
@@ -148,31 +149,31 @@ impl Config {
         Ok(Config { hold, lease, drift_ppm, heartbeat })
     }
 
-    /// How long an acknowledging grantor refuses to help elect anyone else (`H`).
+    /// Returns how long a grantor refuses to help elect another leader after it acknowledges a round (`H`).
     pub const fn hold(&self) -> Duration {
         self.hold
     }
 
-    /// How long after its anchor a lease lasts (`D`).
+    /// Returns how long a lease lasts after its anchor (`D`).
     pub const fn lease(&self) -> Duration {
         self.lease
     }
 
-    /// How often the holder opens a round by itself.
+    /// Returns the interval at which the holder opens rounds.
     pub const fn heartbeat(&self) -> Duration {
         self.heartbeat
     }
 
-    /// What this node tells its peers.
+    /// Returns the timing to send to peers.
     pub fn timing(&self) -> LeaseTiming {
         LeaseTiming { hold_nanos: nanos(self.hold), lease_nanos: nanos(self.lease), drift_ppm: self.drift_ppm }
     }
 
-    /// Whether an acknowledgement from a peer with these terms is long enough for our lease, under the larger drift.
+    /// Checks that the hold of a peer with this timing covers this node's lease, under the larger of the two drifts.
     ///
     /// # Errors
-    /// [`NotCovered`] with the figures, when it is not. Refuse the peer: a rolling restart changes holds up first and
-    /// leases after, or leases down first and holds after.
+    /// [`NotCovered`] if it does not: refuse the connection. To change the timing of a cluster by a rolling restart,
+    /// lengthen all holds before any lease, or shorten all leases before any hold.
     pub fn accept_peer(&self, peer: LeaseTiming) -> Result<(), NotCovered> {
         let drift_ppm = self.drift_ppm.max(peer.drift_ppm);
         let longest = Duration::from_nanos(longest_lease(peer.hold_nanos, drift_ppm));
@@ -187,24 +188,26 @@ impl Config {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ConfigError::ZeroHold => {
-                f.write_str("the hold is zero; give grantors a positive time to keep their promise")
+            ConfigError::ZeroHold => f.write_str("the hold is zero; it must be positive"),
+            ConfigError::HoldTooLong => f.write_str("the hold is longer than 146 years; choose a shorter one"),
+            ConfigError::ZeroLease => {
+                f.write_str("the lease is zero; lengthen the lease, or the hold from which it is derived")
             }
-            ConfigError::HoldTooLong => f.write_str("the hold is longer than 146 years; give a shorter one"),
-            ConfigError::ZeroLease => f.write_str("the lease is zero; lengthen the lease or the hold it is taken from"),
             ConfigError::LeaseNotCovered { lease, longest } => {
                 write!(
                     f,
-                    "the lease {lease:?} outlives the hold; shorten it to at most {longest:?} or lengthen the hold"
+                    "the hold does not cover the lease {lease:?}; shorten the lease to at most {longest:?} or lengthen \
+                     the hold"
                 )
             }
             ConfigError::DriftTooLarge { drift_ppm } => {
                 write!(f, "a drift of {drift_ppm} ppm is too large for leases; it must be below 100000 ppm")
             }
-            ConfigError::ZeroHeartbeat => f.write_str("the heartbeat is zero; give it a positive interval"),
+            ConfigError::ZeroHeartbeat => f.write_str("the heartbeat is zero; it must be positive"),
             ConfigError::HeartbeatTooLong { heartbeat, longest } => write!(
                 f,
-                "the heartbeat {heartbeat:?} cannot keep the lease warm; shorten it to at most {longest:?} or lengthen the hold"
+                "the heartbeat {heartbeat:?} is too long to renew the lease; shorten it to at most {longest:?} or \
+                 lengthen the hold"
             ),
         }
     }
@@ -214,7 +217,8 @@ impl fmt::Display for NotCovered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the peer's hold of {:?} covers a lease of at most {:?} at {} ppm, but ours is {:?}; lengthen its hold first",
+            "the peer's hold of {:?} covers a lease of at most {:?} at {} ppm, but this node's lease is {:?}; lengthen \
+             the peer's hold first",
             self.hold, self.longest, self.drift_ppm, self.lease
         )
     }
@@ -222,3 +226,26 @@ impl fmt::Display for NotCovered {
 
 impl core::error::Error for ConfigError {}
 impl core::error::Error for NotCovered {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_options_are_consistent_at_any_permitted_drift() {
+        for drift_ppm in [0, 1, 500, 99_999] {
+            for hold in [Duration::from_nanos(100), Duration::from_millis(1), Duration::from_secs(3600)] {
+                let config = Config::new(Options::new(hold, drift_ppm)).unwrap();
+                assert_eq!(config.heartbeat(), hold / 10);
+                assert_eq!(
+                    Config::new(Options::new(hold, drift_ppm).with_lease(config.lease() + Duration::from_nanos(1))),
+                    Err(ConfigError::LeaseNotCovered {
+                        lease: config.lease() + Duration::from_nanos(1),
+                        longest: config.lease()
+                    }),
+                    "the default lease is the longest that the hold covers"
+                );
+            }
+        }
+    }
+}

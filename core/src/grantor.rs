@@ -1,41 +1,45 @@
-//! The other side of the lease: every node that acknowledges rounds.
+//! The promise of a node that acknowledges rounds.
 
 use crate::config::Config;
+use crate::ids::{Release, TermRound};
 use crate::time::{Instant, Reading};
-use crate::{Release, TermRound};
 use core::time::Duration;
 
-/// Keeps a node's promise: having acknowledged a round, it helps nobody else to be elected for a full hold, by the clock.
+/// Keeps a node's promise: after it acknowledges a round, it does not help elect another leader for a full hold, by the
+/// clock.
 ///
-/// For each frame that carries a round, once the engine has accepted its sender as leader of the current term, call
-/// [`handle_round`](Grantor::handle_round) and send the echo it returns. Before the engine sees a vote or pre-vote request,
-/// and before anything that would make it campaign, ask [`may_vote_or_campaign`](Grantor::may_vote_or_campaign); on `false`, do not let the engine
-/// see it at all, for it would raise its term even while it refuses.
+/// * For each frame that carries a round, once the engine has accepted its sender as leader of the current term, call
+///   [`handle_round`](Grantor::handle_round) and send the echo that it returns.
+/// * Before the engine sees a vote or pre-vote request, and before anything that makes it campaign, call
+///   [`may_vote_or_campaign`](Grantor::may_vote_or_campaign). On `false`, do not pass the input to the engine: it would
+///   raise its term even if it refused the vote.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Grantor {
     hold: Duration,
     restart_hold: RestartHold,
     /// The newest round echoed by this process.
     newest: Option<TermRound>,
-    /// No election before this, because of what was echoed.
+    /// The end of the hold that the echoes started.
     ack_hold: Option<Instant>,
-    /// Something was echoed without a reading: the next one starts a full hold.
+    /// A round was echoed without a reading: the next reading starts a full hold.
     ack_hold_is_due: bool,
     last: Reading,
 }
 
-/// What the node cannot know that it promised before it restarted.
+/// The hold for promises that the node may have made before it restarted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum RestartHold {
-    /// It starts with the first reading.
+    /// Starts with the first reading.
     Due(Duration),
     Until(Instant),
     Over,
 }
 
 impl Grantor {
-    /// A grantor in a process that has just started. `longest_hold` is the longest hold this node ever echoed under, as it
-    /// recorded durably before the first such echo; zero if it never did.
+    /// Creates the grantor of a process that has just started, for the first time or again.
+    ///
+    /// `longest_hold` is the longest hold under which this node ever echoed, which it recorded durably before the first
+    /// such echo; zero if there is no record.
     pub fn new(config: Config, longest_hold: Duration, now: Reading) -> Grantor {
         let mut grantor = Grantor {
             hold: config.hold(),
@@ -49,10 +53,10 @@ impl Grantor {
         grantor
     }
 
-    /// Takes a round from the leader of this node's current term, and returns what to echo: the hold is in force before
-    /// the echo exists. `None` for a round older than one already echoed, which needs no answer.
+    /// Handles a round from the leader of this node's current term, and returns the echo to send. The hold is in force
+    /// before this returns. Returns `None` for a round older than one already echoed, which needs no answer.
     ///
-    /// With no reading the echo goes out all the same: the hold then lasts a full `H` from the next reading.
+    /// Without a reading it returns an echo too; the hold then lasts a full `H` from the next reading.
     pub fn handle_round(&mut self, now: Reading, round: TermRound) -> Option<TermRound> {
         let now = self.observe(now);
         if self.newest.is_some_and(|newest| round < newest) {
@@ -66,10 +70,10 @@ impl Grantor {
         Some(round)
     }
 
-    /// Whether this node may vote for another, or campaign itself. With no reading it may not.
+    /// Returns whether this node may vote or campaign. Without a reading it may not.
     ///
-    /// A `release` shown with the request lifts the hold of what was echoed, until the next echo, if it covers all of it.
-    /// Nothing but time ends the hold of a restart.
+    /// A `release` that came with the request ends the hold that echoes started, if it covers the newest echo; the next
+    /// echo starts a new hold. Only time ends the hold of a restart.
     pub fn may_vote_or_campaign(&mut self, now: Reading, release: Option<Release>) -> bool {
         let now = self.observe(now);
         if let (Some(release), Some(newest)) = (release, self.newest)
@@ -87,17 +91,19 @@ impl Grantor {
         self.restart_hold == RestartHold::Over && !self.ack_hold.is_some_and(|end| end.is_maybe_after(now))
     }
 
-    /// Whether the hold of the restart has been seen to be over. The durable record of the longest hold may be lowered then.
+    /// Returns whether the hold of the restart has ended. Only then may the durable record of the longest hold be
+    /// lowered.
     pub fn restart_hold_is_over(&self) -> bool {
         self.restart_hold == RestartHold::Over
     }
 
-    /// The newest round echoed by this process.
+    /// Returns the newest round echoed by this process.
     pub fn newest(&self) -> Option<TermRound> {
         self.newest
     }
 
-    /// When the node is free again if nothing is echoed meanwhile, each counter by itself; `None` if that is not known, or now.
+    /// Returns the end of the hold on each counter, if no echo follows; `None` if there is no hold, or if it has not
+    /// started yet (see [`awaits_reading`](Grantor::awaits_reading)). The end may have passed.
     pub fn held_until(&self) -> Option<Instant> {
         match (self.restart_hold, self.ack_hold) {
             _ if self.ack_hold_is_due => None,
@@ -108,7 +114,7 @@ impl Grantor {
         }
     }
 
-    /// Whether a full hold is to start with the next reading.
+    /// Returns whether the next reading starts a full hold.
     pub fn awaits_reading(&self) -> bool {
         self.ack_hold_is_due || matches!(self.restart_hold, RestartHold::Due(_))
     }
@@ -118,7 +124,7 @@ impl Grantor {
         self.ack_hold = Some(self.ack_hold.map_or(end, |earlier| earlier.max_each(end)));
     }
 
-    /// Takes a reading, and starts with it whatever waits for one. A backward reading is no reading.
+    /// Notes a reading, and starts the holds that wait for one. A backward reading counts as no reading.
     fn observe(&mut self, now: Reading) -> Reading {
         let now = now?;
         if self.last.is_some_and(|last| now.is_before_on_either_counter(last)) {

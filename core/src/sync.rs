@@ -1,4 +1,4 @@
-//! The atomics of the cell: this machine's, or those of loom, which tries every order that the memory model allows.
+//! The atomics of the cell: those of `core`, or loom's, which try every order that the memory model allows.
 
 #[cfg(not(loom))]
 pub(crate) use core::{

@@ -1,37 +1,37 @@
-//! Who counts: one set of voters, or two while the configuration is joint.
+//! The sets of voters: one, or two while the configuration is joint.
 
-use crate::NodeId;
+use crate::ids::NodeId;
 use core::fmt;
 
-/// The most voters that one half of a configuration may have.
+/// The largest number of voters in one half of a configuration.
 pub const MAX_VOTERS: usize = 15;
 
-/// The voters of the configuration in force. Learners are never in it.
+/// The voters of the configuration in force. Learners are not included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Voters {
     incoming: Half,
     outgoing: Half,
 }
 
-/// One half's voters: distinct, ascending, the rest of the array zero.
+/// The voters of one half: distinct and ascending; the rest of the array is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Half {
     ids: [NodeId; MAX_VOTERS],
     len: usize,
 }
 
-/// Why a list of nodes is not a set of voters.
+/// An error of [`Voters::simple`] and [`Voters::joint`]: the list is not a set of voters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum VotersError {
     /// A half has more voters than [`MAX_VOTERS`].
     TooMany {
-        /// How many were given.
+        /// The number of voters given.
         given: usize,
     },
-    /// The same node is named twice in one half.
+    /// The same node occurs twice in one half.
     Repeated(NodeId),
-    /// Node 0 is not a valid number.
+    /// The list contains node 0; nodes are numbered from 1.
     Zero,
 }
 
@@ -61,36 +61,36 @@ impl Half {
 }
 
 impl Voters {
-    /// No voters at all: nothing has a quorum. What a node knows before it has joined.
+    /// The empty set, in which nothing has a quorum; the state of a node that has not joined yet.
     pub const NONE: Voters = Voters { incoming: Half::EMPTY, outgoing: Half::EMPTY };
 
-    /// A simple configuration.
+    /// Creates a simple configuration.
     ///
     /// # Errors
-    /// [`VotersError`], when the list has too many nodes, a repeated one, or node 0.
+    /// [`VotersError`] if the list has too many nodes, a repeated node, or node 0.
     pub fn simple(ids: &[NodeId]) -> Result<Voters, VotersError> {
         Voters::joint(ids, &[])
     }
 
-    /// A joint configuration, in which a quorum needs a majority of both halves; simple if `outgoing` is empty.
+    /// Creates a joint configuration, in which a quorum needs a majority of both halves; simple if `outgoing` is empty.
     ///
     /// # Errors
-    /// [`VotersError`], when a half has too many nodes, a repeated one, or node 0.
+    /// [`VotersError`] if a half has too many nodes, a repeated node, or node 0.
     pub fn joint(incoming: &[NodeId], outgoing: &[NodeId]) -> Result<Voters, VotersError> {
         Ok(Voters { incoming: Half::new(incoming)?, outgoing: Half::new(outgoing)? })
     }
 
-    /// Whether a node is a voter of either half.
+    /// Returns whether a node is a voter of either half.
     pub fn contains(&self, id: NodeId) -> bool {
         self.incoming.as_slice().contains(&id) || self.outgoing.as_slice().contains(&id)
     }
 
-    /// The voters of the incoming (or only) half, ascending.
+    /// Returns the voters of the incoming (or only) half, ascending.
     pub fn incoming(&self) -> &[NodeId] {
         self.incoming.as_slice()
     }
 
-    /// The voters of the outgoing half, ascending; empty unless the configuration is joint.
+    /// Returns the voters of the outgoing half, ascending; empty unless the configuration is joint.
     pub fn outgoing(&self) -> &[NodeId] {
         self.outgoing.as_slice()
     }
@@ -102,7 +102,7 @@ impl fmt::Display for VotersError {
             VotersError::TooMany { given } => {
                 write!(f, "{given} voters in one half of a configuration; at most {MAX_VOTERS} are supported")
             }
-            VotersError::Repeated(id) => write!(f, "node {id} is named twice among the voters; name each once"),
+            VotersError::Repeated(id) => write!(f, "node {id} occurs twice among the voters; list each node once"),
             VotersError::Zero => f.write_str("node 0 cannot be a voter; number nodes from 1"),
         }
     }
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_that_is_no_set_of_voters_is_refused() {
+    fn rejects_lists_with_too_many_repeated_or_zero_nodes() {
         assert_eq!(Voters::simple(&[1, 2, 1]), Err(VotersError::Repeated(1)));
         assert_eq!(Voters::simple(&[0]), Err(VotersError::Zero));
         assert_eq!(Voters::simple(&[7; 16]), Err(VotersError::TooMany { given: 16 }));

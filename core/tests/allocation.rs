@@ -1,4 +1,4 @@
-//! No call of the core takes memory from the heap: everything in it has a fixed size.
+//! No call of the core allocates: everything in it has a fixed size.
 #![cfg(not(loom))]
 
 use leasehold_core::{
@@ -10,20 +10,20 @@ use std::hint::black_box;
 use std::time::Duration;
 
 thread_local! {
-    /// Allocations of this thread: the harness's own threads have theirs.
+    /// The allocations of this thread, without those of the harness's threads.
     static TAKEN: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Counts what it hands on to the system's allocator.
+/// Counts allocations and passes them on to the system's allocator.
 struct Counting;
 
-#[expect(unsafe_code, reason = "an allocator cannot be written otherwise; this one only counts and hands on")]
-// SAFETY: every call goes to the system's allocator with the arguments it came with.
+#[expect(unsafe_code, reason = "an allocator cannot be written without it; this one only counts")]
+// SAFETY: every call is passed on to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // Nothing to count for a thread that is being torn down.
+        // Fails only in a thread that is being torn down, whose allocations need no counting.
         let _gone = TAKEN.try_with(|taken| taken.set(taken.get() + 1));
-        // SAFETY: the caller's promise is the one that is asked for.
+        // SAFETY: the caller guarantees what the system's allocator requires.
         unsafe { System.alloc(layout) }
     }
 
@@ -45,7 +45,7 @@ fn at(millis: u64) -> Reading {
 }
 
 #[test]
-fn the_count_counts() {
+fn counts_an_allocation() {
     let before = taken();
     black_box(vec![1]);
     assert_eq!(taken(), before + 1);
@@ -55,7 +55,7 @@ fn the_count_counts() {
 fn no_call_allocates() {
     let before = taken();
     let options = Options::new(Duration::from_secs(2), 500).with_heartbeat(Duration::from_millis(100));
-    let config = Config::new(options).expect("a sound configuration");
+    let config = Config::new(options).expect("a consistent configuration");
     config.accept_peer(config.timing()).expect("the same configuration");
     let five = Voters::simple(&[1, 2, 3, 4, 5]).expect("five voters");
     let joint = Voters::joint(&[1, 2, 3], &[3, 4, 5]).expect("five voters in two halves");
@@ -90,7 +90,7 @@ fn no_call_allocates() {
             black_box((cell.try_read(at(now + 3)), cell.remaining(at(now + 3)), holder.poll_timeout()));
             black_box((holder.lease_until(), holder.quorum_round(), holder.statistics()));
         }
-        // A clock that goes back, an echo from nowhere, a transfer given up, the end of the term.
+        // A backward reading, an echo from a node that is not a voter, an abandoned transfer, the end of the term.
         let stray = TermRound { term: 0, round: 0 };
         holder.handle_event(at(start), Event::Acked { from: 9, round: stray }, &cell).expect("the node leads");
         holder.handle_event(at(start), Event::TransferStarted, &cell).expect("the node leads");
@@ -102,6 +102,6 @@ fn no_call_allocates() {
             black_box((grantor.held_until(), grantor.newest(), grantor.restart_hold_is_over()));
         }
     }
-    assert!(holder.statistics().rounds_opened > 1000, "something happened");
-    assert_eq!(taken() - before, 0, "a call of the core took memory from the heap");
+    assert!(holder.statistics().rounds_opened > 1000, "the loop opened rounds");
+    assert_eq!(taken() - before, 0, "a call of the core allocated");
 }

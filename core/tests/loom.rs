@@ -1,4 +1,4 @@
-//! The lease cell under every interleaving and every memory order that loom can tell apart.
+//! The lease cell under every interleaving and every memory order that loom can distinguish.
 //!
 //! `RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p leasehold-core --test loom --release`
 #![cfg(loom)]
@@ -13,10 +13,10 @@ fn at(millis: u64) -> Reading {
     Some(Instant::from_nanos(millis * 1_000_000, millis * 1_000_000))
 }
 
-/// A holder that is its group's only voter: its own acknowledgement is the quorum, so each of its steps writes the cell.
+/// A holder whose node is the only voter: its own acknowledgement is a quorum, so each step writes the cell.
 fn holder() -> Holder {
     let options = Options::new(Duration::from_secs(1), 0);
-    Holder::new(1, Config::new(options).expect("a sound configuration"))
+    Holder::new(1, Config::new(options).expect("a consistent configuration"))
 }
 
 fn elected(term: u64) -> Event {
@@ -24,14 +24,14 @@ fn elected(term: u64) -> Event {
     Event::Elected { term, voters, barrier: term, commit: term }
 }
 
-/// Tries every execution with at most so many preemptions; `LOOM_MAX_PREEMPTIONS` overrides.
+/// Tries every execution with at most `preemptions` preemptions; `LOOM_MAX_PREEMPTIONS` overrides it.
 fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
     builder.check(model);
 }
 
-/// A reader that looks once, at `now`, and may be shown these permits.
+/// Starts a reader that checks the cell once, at `now`, and must get one of the `allowed` permits or none.
 fn reader(cell: &Arc<LeaseCell>, now: Reading, allowed: &'static [(u64, u64)]) -> thread::JoinHandle<()> {
     let cell = cell.clone();
     thread::spawn(move || {
@@ -41,7 +41,8 @@ fn reader(cell: &Arc<LeaseCell>, now: Reading, allowed: &'static [(u64, u64)]) -
     })
 }
 
-/// What a reader may see depends on its sample, so that a permit of one lease with the end of another shows.
+/// The reader's sample is valid for one of the two leases only, so a permit of one lease with the end of the other is
+/// detected.
 #[test]
 fn no_reader_sees_a_permit_that_was_never_published() {
     explore(5, || {
@@ -86,7 +87,7 @@ fn no_reader_sees_a_permit_after_a_revocation_that_happened_before() {
             })
         });
         holder.handle_event(at(400), Event::Deposed, &cell).expect("the node leads");
-        // The vote that deposed this leader leaves: whoever knows of it must find no lease.
+        // The vote that deposes this leader leaves: a reader that knows of it must find no lease.
         voted.store(true, Ordering::Release);
         for reader in readers {
             reader.join().expect("a reader");
@@ -94,7 +95,7 @@ fn no_reader_sees_a_permit_after_a_revocation_that_happened_before() {
     });
 }
 
-/// The cell serves the next term of the same node: a reader that has seen its lease sees no older one.
+/// The same cell serves the next term of the node: a reader that has seen the later lease must not see the earlier one.
 #[test]
 fn a_reader_never_goes_back_to_an_earlier_lease() {
     explore(5, || {

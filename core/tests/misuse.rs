@@ -1,4 +1,4 @@
-//! An event that a correct engine cannot report is an error, and changes nothing.
+//! An event that a correct engine cannot report returns an error and changes nothing.
 #![cfg(not(loom))]
 
 use leasehold_core::{Config, Event, Holder, Instant, LeaseCell, Misuse, Options, Reading, Voters};
@@ -13,7 +13,7 @@ fn elected(term: u64) -> Event {
 }
 
 fn holder() -> Holder {
-    Holder::new(1, Config::new(Options::new(Duration::from_secs(1), 0)).expect("a sound configuration"))
+    Holder::new(1, Config::new(Options::new(Duration::from_secs(1), 0)).expect("a consistent configuration"))
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn rejects_an_election_in_a_term_that_is_not_higher_and_keeps_the_lease() {
     let (before, permit) = (holder.clone(), cell.try_read(at(200)));
     assert!(permit.is_some(), "one voter is a quorum");
     for term in [6, 7] {
-        // The reading is earlier than the last one: even that must leave no trace.
+        // The reading is backward, which must not be noted either.
         let refused = holder.handle_event(at(50), elected(term), &cell);
         assert_eq!(refused, Err(Misuse::TermNotHigher { term, current: 7 }));
         assert_eq!((&holder, cell.try_read(at(200))), (&before, permit));

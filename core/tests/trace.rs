@@ -1,4 +1,4 @@
-//! A trace replays to itself, and a bad line says what was expected.
+//! A trace replays to itself, and the error of a bad line names what was expected.
 
 use leasehold_core::trace::{Line, Node, REPLAY_ORIGIN, Recorder, is_prose};
 use leasehold_core::{Config, Grantor, Holder, Instant, LeaseCell, Options, Release, TermRound, Voters};
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// Replays a trace and prints it anew, as `leasehold trace` does.
+/// Replays a trace and prints the result, as `leasehold trace` does.
 fn replay(text: &str) -> Result<String, String> {
     let mut nodes = BTreeMap::new();
     let mut out = String::new();
@@ -51,11 +51,11 @@ no reading  n1 > quorum-read                        < quorum read round=3 index=
 fn a_trace_replays_to_itself() {
     assert_eq!(replay(STORY).unwrap(), STORY);
     let inputs: String = STORY.lines().map(|line| format!("{}\n", line.split('<').next().unwrap())).collect();
-    assert_eq!(replay(&inputs).unwrap(), STORY, "the inputs are all it takes");
+    assert_eq!(replay(&inputs).unwrap(), STORY, "the inputs alone produce the effects");
 }
 
 #[test]
-fn what_a_running_node_records_replays_to_itself() {
+fn a_recorded_trace_replays_to_itself() {
     let at = |millis: u64| Some(Instant::from_nanos(5_000_000 + millis * 1_000_000, 9_000_017 + millis * 1_000_000));
     let config = Config::new(Options::new(Duration::from_millis(1000), 250)).unwrap();
     let (mut holder, mut grantor, cell) =
@@ -85,7 +85,7 @@ fn what_a_running_node_records_replays_to_itself() {
 }
 
 #[test]
-fn a_bad_line_says_what_was_expected_and_where() {
+fn the_error_of_a_bad_line_names_its_place_and_what_was_expected() {
     let wrong = |line: &str| replay(line).unwrap_err();
     assert_eq!(
         wrong("7 n1 > read"),
@@ -100,7 +100,7 @@ fn a_bad_line_says_what_was_expected_and_where() {
     assert!(wrong("7ms n1 > elected term=1 voters=1,1").contains("column 25: expected `voters=`"));
     assert_eq!(
         wrong("7ms n1 > start hold=10ms lease=20ms drift=0ppm heartbeat=1ms longest=0ms"),
-        "line 1, column 16: expected a hold, lease, drift and heartbeat that fit together"
+        "line 1, column 16: expected a consistent hold, lease, drift and heartbeat"
     );
     assert_eq!(wrong("7ms n1 > read"), "line 1: n1 has not started; expected its `start` line first");
     let start = "0ms n1 > start hold=10ms lease=5ms drift=0ppm heartbeat=1ms longest=0ms\n";
@@ -111,7 +111,7 @@ fn a_bad_line_says_what_was_expected_and_where() {
 }
 
 #[test]
-fn no_file_can_make_a_replay_panic() {
+fn replaying_a_corrupted_trace_never_panics() {
     let lines: Vec<&str> = STORY.lines().collect();
     for (number, line) in lines.iter().enumerate().filter(|(_, line)| !is_prose(line)) {
         let input = line.split('<').next().unwrap();
@@ -120,11 +120,11 @@ fn no_file_can_make_a_replay_panic() {
                 let changed = format!("{}{put}{}", &input[..place], &input[place + 1..]);
                 let mut story = lines.clone();
                 story[number] = &changed;
-                // Whatever comes of it.
+                // Any result is fine, as long as nothing panics.
                 let _ = replay(&story.join("\n"));
             }
         }
-        // A line too few, and one twice.
+        // One line missing, and one line twice.
         let without: Vec<&str> = lines.iter().copied().filter(|other| other != line).collect();
         let _ = replay(&without.join("\n"));
         let mut twice = lines.clone();

@@ -131,7 +131,7 @@ fn protocol<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     fields.add("messages_refused", replica.messages_refused);
     fields.add("rounds_opened", holder.rounds_opened);
     fields.add("acks_of_other_terms", holder.acks_of_other_terms);
-    fields.add("acks_of_strangers", holder.acks_of_strangers);
+    fields.add("acks_of_strangers", holder.acks_of_non_voters);
     fields.add("acks_out_of_order", holder.acks_out_of_order);
     fields.add("backward_readings", holder.backward_readings);
     fields.add("missing_readings", holder.missing_readings);

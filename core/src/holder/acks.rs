@@ -1,30 +1,30 @@
-//! Who acknowledged which round, and the quorum round that follows.
+//! The acknowledgements of the current term, and the quorum round that follows from them.
 
+use crate::ids::{NodeId, Round};
 use crate::voters::{MAX_VOTERS, Voters};
-use crate::{NodeId, Round};
 
-/// The newest round each voter acknowledged in the current term, and the quorum round that follows from them.
+/// The newest round that each voter acknowledged in the current term, and the quorum round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Acks {
     voters: Voters,
-    /// Per half, beside the voter's place in it; 0 where nothing was acknowledged.
+    /// Per half, at the voter's position in it; 0 where nothing was acknowledged.
     rounds: [[Round; MAX_VOTERS]; 2],
     quorum: Round,
-    /// Per half, how many voters acknowledged a round beyond the quorum round.
+    /// Per half, the number of voters that acknowledged a round later than the quorum round.
     beyond: [usize; 2],
 }
 
-/// What an acknowledgement was.
+/// The effect of an acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Noted {
-    /// Newer than all from this voter before it, and it completed a quorum: the quorum round moved.
+    /// Newer than this voter's last, and it completed a quorum: the quorum round advanced.
     Completing,
-    /// Newer than all from this voter before it, and the quorum round stays.
+    /// Newer than this voter's last; the quorum round is unchanged.
     Newer,
-    /// Not newer than an earlier one of this voter, or than what counts at all.
+    /// Not newer than this voter's last, or than the last round before this term.
     Old,
-    /// No voter's.
-    Stranger,
+    /// The sender is not a voter.
+    NotVoter,
 }
 
 impl Acks {
@@ -32,23 +32,24 @@ impl Acks {
         Acks { voters, rounds: [[0; MAX_VOTERS]; 2], quorum: 0, beyond: [0; 2] }
     }
 
-    /// The greatest round that a quorum of the voters acknowledged, or a later one; 0 if there is none.
+    /// Returns the newest round that a quorum of the voters acknowledged, that round or a later one; 0 if there is
+    /// none.
     #[inline]
     pub(crate) fn quorum_round(&self) -> Round {
         self.quorum
     }
 
     /// Notes that `id` acknowledged `round`, if that is newer than its last and than `base`.
-    // The whole path of an acknowledgement is one function, but for what only some of them need.
+    // Inlined: the path of an acknowledgement is one function, except for `advance`, which most do not reach.
     #[inline(always)]
     pub(crate) fn note(&mut self, id: NodeId, round: Round, base: Round) -> Noted {
-        let incoming = place(self.voters.incoming(), id);
-        let outgoing = place(self.voters.outgoing(), id);
+        let incoming = position(self.voters.incoming(), id);
+        let outgoing = position(self.voters.outgoing(), id);
         // A voter of both halves has the same newest round in both.
         let last = match (incoming, outgoing) {
             (Some(at), _) => self.rounds[0][at],
             (None, Some(at)) => self.rounds[1][at],
-            (None, None) => return Noted::Stranger,
+            (None, None) => return Noted::NotVoter,
         };
         if round <= base.max(last) {
             return Noted::Old;
@@ -59,7 +60,8 @@ impl Acks {
                 self.beyond[half] += usize::from(round > self.quorum && last <= self.quorum);
             }
         }
-        // The quorum round moves when a majority is beyond it, in both halves if there are two: not with most acknowledgements.
+        // The quorum round advances when a majority is beyond it, in both halves if there are two. Most
+        // acknowledgements do not advance it.
         if has_majority(self.beyond[0], self.voters.incoming())
             && (self.voters.outgoing().is_empty() || has_majority(self.beyond[1], self.voters.outgoing()))
         {
@@ -69,42 +71,44 @@ impl Acks {
         Noted::Newer
     }
 
-    /// The same acknowledgements under other voters: those of nodes that are no longer voters are forgotten for good.
+    /// Returns the same acknowledgements under other voters. Those of nodes that are no longer voters are dropped for
+    /// good.
     pub(crate) fn with_voters(&self, voters: Voters) -> Acks {
         let mut acks = Acks::none(voters);
         for id in voters.incoming().iter().chain(voters.outgoing()) {
-            // A voter of both halves is in the second one's turn already noted.
+            // For a voter of both halves, the second call is a no-op.
             let _ = acks.note(*id, self.newest_of(*id).unwrap_or(0), 0);
         }
         acks
     }
 
-    /// The newest round that `id` acknowledged; `None` if it is no voter.
+    /// Returns the newest round that `id` acknowledged; `None` if it is not a voter.
     fn newest_of(&self, id: NodeId) -> Option<Round> {
-        let incoming = place(self.voters.incoming(), id).map(|at| self.rounds[0][at]);
-        incoming.or_else(|| place(self.voters.outgoing(), id).map(|at| self.rounds[1][at]))
+        let incoming = position(self.voters.incoming(), id).map(|at| self.rounds[0][at]);
+        incoming.or_else(|| position(self.voters.outgoing(), id).map(|at| self.rounds[1][at]))
     }
 
-    /// Moves the quorum round to what a majority of each half reached.
+    /// Advances the quorum round to what a majority of each half reached.
     #[inline(never)]
     fn advance(&mut self) {
         let [incoming, outgoing] = &self.rounds;
         let incoming = &incoming[..self.voters.incoming().len()];
         let outgoing = &outgoing[..self.voters.outgoing().len()];
         if outgoing.is_empty() && self.beyond[0] == incoming.len() / 2 + 1 {
-            // As it nearly always is: a majority is just complete, and has reached the least of its rounds.
-            let (mut least, mut there) = (Round::MAX, 0);
+            // The common case: exactly a majority is beyond the quorum round, so the least of its rounds is the new
+            // one.
+            let (mut least, mut count) = (Round::MAX, 0);
             for round in incoming.iter().copied() {
                 if round <= self.quorum || round > least {
                     continue;
                 }
                 if round < least {
-                    (least, there) = (round, 0);
+                    (least, count) = (round, 0);
                 }
-                there += 1;
+                count += 1;
             }
             self.quorum = least;
-            self.beyond[0] -= there;
+            self.beyond[0] -= count;
             return;
         }
         let mut quorum = majority_round(incoming);
@@ -116,17 +120,17 @@ impl Acks {
     }
 }
 
-/// Where a voter stands in its half.
-fn place(half: &[NodeId], id: NodeId) -> Option<usize> {
+/// Returns the position of a voter in its half.
+fn position(half: &[NodeId], id: NodeId) -> Option<usize> {
     half.iter().position(|voter| *voter == id)
 }
 
-/// Whether so many of a half are a majority of it. An empty half has none.
+/// Returns whether `count` voters are a majority of a half. An empty half has no majority.
 fn has_majority(count: usize, half: &[NodeId]) -> bool {
     count > half.len() / 2
 }
 
-/// The greatest round that a majority reached.
+/// Returns the newest round that a majority reached.
 fn majority_round(rounds: &[Round]) -> Round {
     let reached = |round: &Round| rounds.iter().filter(|other| **other >= *round).count() > rounds.len() / 2;
     rounds.iter().copied().filter(reached).max().unwrap_or(0)
@@ -147,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_majority_reached_the_quorum_round() {
+    fn the_quorum_round_is_the_newest_that_a_majority_reached() {
         let three = Voters::simple(&[3, 1, 2]).unwrap();
         assert_eq!(quorum_round(three, &[]), 0);
         assert_eq!(quorum_round(three, &[(1, 9)]), 0);
@@ -168,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_quorum_round_is_what_counting_all_of_them_gives() {
+    fn the_incremental_quorum_round_equals_a_full_recount() {
         let halves: [(&[NodeId], &[NodeId]); 4] =
             [(&[1, 2, 3], &[]), (&[1, 2, 3, 4], &[]), (&[1, 2, 3, 4, 5, 6, 7], &[]), (&[1, 2, 3], &[3, 4, 5, 6])];
         for (incoming, outgoing) in halves {
@@ -192,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_voter_is_forgotten_even_if_it_returns() {
+    fn a_removed_voter_stays_forgotten_if_it_returns() {
         let three = Voters::simple(&[1, 2, 3]).unwrap();
         let mut acks = Acks::none(three);
         acks.note(1, 9, 0);

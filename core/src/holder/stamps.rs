@@ -1,27 +1,27 @@
-//! When rounds were opened: a fixed ring of stamps, shared by rounds opened close together.
+//! The times at which rounds were opened: a fixed ring of stamps, shared by rounds opened close together.
 
-use crate::Round;
+use crate::ids::Round;
 use crate::time::{Instant, Reading};
 use core::time::Duration;
 
-/// Rounds opened within this fraction of a lease share one stamp.
-const SHARES_PER_LEASE: u32 = 32;
-/// Stamps are at least a 32nd of a lease apart, so this many span more than two leases: however many rounds a second are
-/// opened, a voter that answers within a lease finds its round's stamp still here.
-const CAPACITY: usize = 72;
+/// Rounds opened within a lease divided by this share one stamp.
+const STAMPS_PER_LEASE: u32 = 32;
+/// Stamps are at least a 32nd of a lease apart, so this many span more than two leases. At any rate of rounds, the
+/// stamp of a round is still in the ring when a voter acknowledges the round within a lease.
+const MAX_STAMPS: usize = 72;
 
-/// A stamp: this round, and the later ones up to the next stamp, were opened no earlier than this.
+/// States that round `first`, and later rounds up to the next stamp, were opened at `at` or later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Stamp {
     first: Round,
     at: Instant,
 }
 
-/// The ring.
+/// The ring of stamps.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Stamps {
-    ring: [Stamp; CAPACITY],
-    /// Where the next stamp goes.
+    ring: [Stamp; MAX_STAMPS],
+    /// The place of the next stamp.
     next: usize,
     len: usize,
     share: Duration,
@@ -30,29 +30,30 @@ pub(crate) struct Stamps {
 impl Stamps {
     pub(crate) fn new(lease: Duration) -> Stamps {
         let empty = Stamp { first: 0, at: Instant::from_nanos(0, 0) };
-        Stamps { ring: [empty; CAPACITY], next: 0, len: 0, share: lease / SHARES_PER_LEASE }
+        Stamps { ring: [empty; MAX_STAMPS], next: 0, len: 0, share: lease / STAMPS_PER_LEASE }
     }
 
-    /// Forgets every stamp: rounds opened so far give no lease.
+    /// Removes all stamps, so that rounds opened so far give no lease.
     pub(crate) fn clear(&mut self) {
-        *self = Stamps::new(self.share * SHARES_PER_LEASE);
+        *self = Stamps::new(self.share * STAMPS_PER_LEASE);
     }
 
-    /// Stamps `round`, which is later than every round before, with a reading taken before any message can carry it.
+    /// Stamps `round`, the newest so far, with a reading taken before any message can carry the round.
     ///
-    /// Without a reading the round shares the newest stamp, if there is one: earlier than the truth, so on the safe side.
+    /// Without a reading the round shares the newest stamp, if there is one. That is earlier than the round, hence
+    /// safe.
     pub(crate) fn stamp(&mut self, round: Round, now: Reading) {
         let Some(now) = now else { return };
         if self.newest().is_some_and(|newest| now.elapsed_since(newest.at).at_most < self.share) {
             return;
         }
         self.ring[self.next] = Stamp { first: round, at: now };
-        self.next = (self.next + 1) % CAPACITY;
-        self.len = (self.len + 1).min(CAPACITY);
+        self.next = (self.next + 1) % MAX_STAMPS;
+        self.len = (self.len + 1).min(MAX_STAMPS);
     }
 
-    /// A time no later than the opening of `round`; `None` if it is older than the ring or was opened before the last
-    /// [`clear`](Stamps::clear).
+    /// Returns a time no later than the opening of `round`; `None` if the round is older than the ring, or was opened
+    /// before the last [`clear`](Stamps::clear).
     pub(crate) fn opened(&self, round: Round) -> Option<Instant> {
         self.newest_first().find(|stamp| stamp.first <= round).map(|stamp| stamp.at)
     }
@@ -65,7 +66,7 @@ impl Stamps {
     fn newest_first(&self) -> impl Iterator<Item = Stamp> + '_ {
         let mut after = self.next;
         (0..self.len).map(move |_| {
-            after = after.checked_sub(1).unwrap_or(CAPACITY - 1);
+            after = after.checked_sub(1).unwrap_or(MAX_STAMPS - 1);
             self.ring[after]
         })
     }
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ring_spans_two_leases_however_many_rounds_are_opened() {
+    fn the_ring_spans_two_leases_at_any_rate_of_rounds() {
         let mut stamps = Stamps::new(Duration::from_millis(320));
         for millis in 0..10_000 {
             stamps.stamp(millis + 1, at(millis));

@@ -1,17 +1,21 @@
-//! How a trace is read.
+//! Parses a trace.
 
-use super::{Input, Line};
-use crate::{Config, Event, Instant, MAX_VOTERS, NodeId, Options, Reading, Release, TermRound, Voters};
+use super::line::{Input, Line};
+use crate::config::{Config, Options};
+use crate::holder::Event;
+use crate::ids::{NodeId, Release, TermRound};
+use crate::time::{Instant, Reading};
+use crate::voters::{MAX_VOTERS, Voters};
 use core::fmt;
 use core::time::Duration;
 
-/// A line that is not one of a trace. Whoever reads the file adds the line's number.
+/// An error of [`Line::parse`]: the text is not a line of a trace. The caller adds the line number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Malformed {
-    /// The column, from 1, of the first character that cannot be.
+    /// The column, from 1, of the first character that is wrong.
     pub column: usize,
-    /// What was expected there.
+    /// The text expected there.
     pub expected: &'static str,
 }
 
@@ -24,10 +28,10 @@ impl fmt::Display for Malformed {
 impl core::error::Error for Malformed {}
 
 impl Line {
-    /// Reads a line. What it caused, after `<`, is not looked at: replaying tells.
+    /// Parses a line. The effects after `<` are ignored: replaying produces them.
     ///
     /// # Errors
-    /// [`Malformed`] says what was expected, and where.
+    /// [`Malformed`], with the place of the error and the text expected there.
     pub fn parse(text: &str, origin: Instant) -> Result<Line, Malformed> {
         let mut words = Words { whole: text, rest: text.split('<').next().unwrap_or_default() };
         let now = words.reading(origin)?;
@@ -39,12 +43,12 @@ impl Line {
     }
 }
 
-const INPUT: &str = "an input: start, elected, deposed, ack, committed, voters-changed, transfer-started, transfer-ended, \
-                     timeout, read, quorum-read, look, frame or may-elect";
+const INPUT: &str = "an input: start, elected, deposed, ack, committed, voters-changed, transfer-started, \
+                     transfer-ended, timeout, read, quorum-read, look, frame or may-elect";
 const TIME: &str = "a time such as `7ms`, `7.5ms` or `7ms/60007ms`, or `no reading`";
 const SPAN: &str = "a duration such as `hold=1000ms`: hold, lease, drift, heartbeat and longest, in this order";
 
-/// What is left of a line. Words are separated by any number of spaces.
+/// The rest of a line. Words are separated by any number of spaces.
 struct Words<'a> {
     whole: &'a str,
     rest: &'a str,
@@ -52,7 +56,7 @@ struct Words<'a> {
 
 impl<'a> Words<'a> {
     fn wrong<T>(&self, at: &str, expected: &'static str) -> Result<T, Malformed> {
-        // `at` is a part of the whole, so the difference is its place.
+        // `at` is a slice of `whole`, so the difference of the addresses is its offset.
         let bytes = at.as_ptr() as usize - self.whole.as_ptr() as usize;
         let before = self.whole.get(..bytes).unwrap_or_default();
         Err(Malformed { column: before.chars().count() + 1, expected })
@@ -139,7 +143,7 @@ impl<'a> Words<'a> {
         let longest_hold = self.span("longest=")?;
         match Config::new(Options::new(hold, drift_ppm).with_lease(lease).with_heartbeat(heartbeat)) {
             Ok(config) => Ok(Input::Start { config, longest_hold }),
-            Err(_) => self.wrong(from.trim_start(), "a hold, lease, drift and heartbeat that fit together"),
+            Err(_) => self.wrong(from.trim_start(), "a consistent hold, lease, drift and heartbeat"),
         }
     }
 
@@ -208,7 +212,7 @@ impl Half {
     }
 }
 
-/// Nanoseconds from a text such as `7ms`, `-7ms` or `7.000001ms`.
+/// Parses nanoseconds from a text such as `7ms`, `-7ms` or `7.000001ms`.
 fn millis(text: &str) -> Option<i128> {
     let text = text.strip_suffix("ms")?;
     let (negative, text) = text.strip_prefix('-').map_or((false, text), |text| (true, text));

@@ -1,22 +1,24 @@
-//! How a trace is printed.
+//! Prints a trace.
 
-use super::{Answer, Effect, Hold, Input, Line};
-use crate::time::nanos;
-use crate::{Action, Event, Instant, NodeId, Read, Reading, Reason, Release, TermRound, Voters};
+use super::line::{Answer, Effect, Hold, Input, Line};
+use crate::holder::{Action, Event, Read};
+use crate::ids::{NodeId, Release, TermRound};
+use crate::time::{Instant, Reading, Reason, nanos};
+use crate::voters::Voters;
 use core::fmt::{self, Write as _};
 use core::time::Duration;
 
-/// Columns of the time and of the input; what is longer pushes the rest of its line to the right.
+/// The widths of the columns of the time and of the input. A longer value pushes the rest of its line to the right.
 const TIME_WIDTH: usize = 10;
 const INPUT_WIDTH: usize = 34;
 
-/// Whether a line of a trace file is there for readers only.
+/// Returns whether a line of a trace file is blank or a comment.
 pub fn is_prose(line: &str) -> bool {
     let line = line.trim_start();
     line.is_empty() || line.starts_with('#')
 }
 
-/// A line and what it caused, ready to be printed.
+/// A line and its effects, for printing.
 #[derive(Clone, Copy, Debug)]
 pub struct Shown<'a> {
     line: &'a Line,
@@ -25,7 +27,7 @@ pub struct Shown<'a> {
 }
 
 impl Line {
-    /// This line with what it caused, as text; times are relative to `origin`.
+    /// Returns a value that prints this line with its effects; times are relative to `origin`.
     pub fn shown<'a>(&'a self, effect: &'a Effect, origin: Instant) -> Shown<'a> {
         Shown { line: self, effect, origin }
     }
@@ -35,9 +37,9 @@ impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Shown { line, effect, origin } = *self;
         let time = Time { at: line.now, origin };
-        write!(f, "{}{time}  n{} ", Missing(&time, TIME_WIDTH), line.node)?;
+        write!(f, "{}{time}  n{} ", Padding(&time, TIME_WIDTH), line.node)?;
         f.write_str(if line.taken { "> " } else { "+ " })?;
-        write!(f, "{}{} <", line.input, Missing(&line.input, INPUT_WIDTH))?;
+        write!(f, "{}{} <", line.input, Padding(&line.input, INPUT_WIDTH))?;
         let mut parts = Parts { f, first: true };
         match effect.answer {
             None => {}
@@ -104,10 +106,10 @@ impl Parts<'_, '_> {
     }
 }
 
-/// The spaces that a text lacks to fill a column.
-struct Missing<'a, T>(&'a T, usize);
+/// The spaces that fill up a column after a text.
+struct Padding<'a, T>(&'a T, usize);
 
-impl<T: fmt::Display> fmt::Display for Missing<'_, T> {
+impl<T: fmt::Display> fmt::Display for Padding<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         struct Length(usize);
         impl fmt::Write for Length {

@@ -258,7 +258,7 @@ mod tests {
     fn each_bad_flag_is_named_with_what_would_be_right() {
         for (flags, said) in [
             (&["--hold-ms", "0"][..], "the hold is zero"),
-            (&["--heartbeat-ms", "900"], "cannot keep the lease warm"),
+            (&["--heartbeat-ms", "900"], "is too long to renew the lease"),
             (&["--drift-ppm", "200000"], "too large for leases"),
             (&["--id", "4"], "--id 4 is not in --peers"),
             (&["--peers", "1=a:1,1=b:1"], "names node 1 twice"),

@@ -178,7 +178,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: STAMPS,
             find: ".at_most < self.share) {",
-            with: "$it if $on { let newest = (self.next + CAPACITY - 1) % CAPACITY; self.ring[newest].at = now; }",
+            with: "$it if $on { let newest = (self.next + MAX_STAMPS - 1) % MAX_STAMPS; self.ring[newest].at = now; }",
         }],
         noticed_by: By::Soak,
     },

@@ -48,7 +48,7 @@ pub enum By {
     },
 }
 
-pub(super) const HOLDER: &str = "core/src/holder.rs";
+pub(super) const HOLDER: &str = "core/src/holder/mod.rs";
 pub(super) const STAMPS: &str = "core/src/holder/stamps.rs";
 pub(super) const ACKS: &str = "core/src/holder/acks.rs";
 pub(super) const CELL: &str = "core/src/cell.rs";

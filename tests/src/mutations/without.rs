@@ -13,7 +13,7 @@ pub const WITHOUT: &[(Rule, &str)] = &[
     (
         Rule::RemovedVoterIsForgotten,
         "a voter's round lives in its place in the configuration: there is nowhere to remember a node that has none. \
-         `a_removed_voter_is_forgotten_even_if_it_returns` in `core/src/acks.rs`",
+         `a_removed_voter_stays_forgotten_if_it_returns` in `core/src/acks.rs`",
     ),
     (
         Rule::HoldIsNeverLowered,

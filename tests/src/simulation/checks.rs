@@ -275,7 +275,7 @@ fn watch_statistics(process: &mut Process, marks: &mut Marks, clock_fails: bool)
     }
     if holder != was_holder {
         marks.reach_often(Mark::AckOfAnotherTerm, holder.acks_of_other_terms - was_holder.acks_of_other_terms);
-        marks.reach_often(Mark::AckOfAStranger, holder.acks_of_strangers - was_holder.acks_of_strangers);
+        marks.reach_often(Mark::AckOfAStranger, holder.acks_of_non_voters - was_holder.acks_of_non_voters);
         marks.reach_often(Mark::AckOutOfOrder, holder.acks_out_of_order - was_holder.acks_out_of_order);
         let backward = holder.backward_readings - was_holder.backward_readings;
         if backward > 0 && process.replica().holder().term().is_some() {

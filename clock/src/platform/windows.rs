@@ -1,12 +1,13 @@
-//! Windows 10 and Server 2016, and later: the unbiased and the biased interrupt time, in their precise form.
+//! Windows 10, Server 2016 and later: the unbiased and the biased interrupt time, in their precise forms.
 //!
-//! The plain forms are as old as the system's last timer interrupt, by up to 16 ms. A grantor's hold that begins with such a
-//! reading begins that much before the frame arrived, which no bound on rates covers.
+//! The plain forms return the time of the last timer interrupt, which is up to 16 ms old. A grantor's hold that starts
+//! with such a reading would start that long before the frame arrived, which no bound on clock rates covers.
 
-use crate::{ClockError, Counter, InSuspend, Rate, Source};
+use crate::error::ClockError;
+use crate::source::{Counter, InSuspend, Rate, Source};
 use leasehold_core::{Instant, Reading};
 
-/// The two counters, seen to work.
+/// The two counters, checked to work.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Counters;
 
@@ -16,7 +17,7 @@ pub(crate) const SOURCE: Source = Source {
 };
 
 #[expect(unsafe_code, reason = "the standard library offers neither counter")]
-// SAFETY: these are the declarations that <realtimeapiset.h> has, in the library that exports them.
+// SAFETY: these are the declarations in <realtimeapiset.h>, with the library that exports them.
 #[link(name = "api-ms-win-core-realtime-l1-1-1", kind = "raw-dylib")]
 unsafe extern "system" {
     fn QueryUnbiasedInterruptTimePrecise(time: *mut u64);
@@ -34,7 +35,7 @@ impl Counters {
         Ok(Counters)
     }
 
-    /// Both counters, `awake` first, so that a suspend between the two shows on `total`.
+    /// Reads both counters, `awake` first, so that `total` includes a suspend between the two reads.
     pub(crate) fn read(&self) -> Reading {
         let awake = read(QueryUnbiasedInterruptTimePrecise)?;
         let total = read(QueryInterruptTimePrecise)?;
@@ -44,11 +45,11 @@ impl Counters {
 
 type Query = unsafe extern "system" fn(*mut u64);
 
-/// One counter in nanoseconds; `None` if it does not stand after zero.
+/// Reads one counter, in nanoseconds; `None` if it is zero.
 fn read(query: Query) -> Option<u64> {
     let mut ticks = 0;
     #[expect(unsafe_code, reason = "a call into the system")]
-    // SAFETY: either function writes one 64-bit number where it is told to, and that is a number of ours.
+    // SAFETY: both functions write one 64-bit number to the given address, which is that of a local variable.
     unsafe {
         query(&mut ticks);
     }

@@ -1,12 +1,13 @@
-//! FreeBSD: `CLOCK_UPTIME` and `CLOCK_MONOTONIC`. Both are steered towards wall-clock time, and what they do in a suspend has
-//! not been the same in all releases, so neither is relied on to count it.
+//! FreeBSD: `CLOCK_UPTIME` and `CLOCK_MONOTONIC`. Both are adjusted towards wall-clock time. Whether they count during
+//! a suspend differs between releases, so neither is assumed to.
 
-use crate::posix::read;
-use crate::{ClockError, Counter, InSuspend, Rate, Source};
+use super::posix::read;
+use crate::error::ClockError;
+use crate::source::{Counter, InSuspend, Rate, Source};
 use leasehold_core::{Instant, Reading};
 use rustix::time::ClockId;
 
-/// The two clocks, seen to work.
+/// The two clocks, checked to work.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Counters;
 
@@ -23,7 +24,7 @@ impl Counters {
         Ok(Counters)
     }
 
-    /// Both counters, `awake` first, so that a suspend between the two shows on `total` if it shows at all.
+    /// Reads both counters, `awake` first, so that a suspend between the two reads can only be counted by `total`.
     pub(crate) fn read(&self) -> Reading {
         let awake = read(ClockId::Uptime)?;
         let total = read(ClockId::Monotonic)?;

@@ -1,11 +1,12 @@
-//! macOS, iOS and their kin: `CLOCK_UPTIME_RAW` and `CLOCK_MONOTONIC_RAW`, both the hardware's own time.
+//! Apple platforms: `CLOCK_UPTIME_RAW` and `CLOCK_MONOTONIC_RAW`, both the unadjusted time of the hardware.
 //!
-//! The system's `CLOCK_MONOTONIC` is neither: it is adjusted towards wall-clock time.
+//! `CLOCK_MONOTONIC` is not used: the system adjusts it towards wall-clock time.
 
-use crate::{ClockError, Counter, InSuspend, Rate, Source};
+use crate::error::ClockError;
+use crate::source::{Counter, InSuspend, Rate, Source};
 use leasehold_core::{Instant, Reading};
 
-/// The two clocks, seen to work.
+/// The two clocks, checked to work.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Counters;
 
@@ -14,15 +15,15 @@ pub(crate) const SOURCE: Source = Source {
     total: Counter { name: "CLOCK_MONOTONIC_RAW", in_suspend: InSuspend::Counts, rate: Rate::Free },
 };
 
-// From <time.h>, there since macOS 10.12 and iOS 10.
+// From <time.h>, available since macOS 10.12 and iOS 10.
 type ClockId = u32;
 const CLOCK_MONOTONIC_RAW: ClockId = 4;
 const CLOCK_UPTIME_RAW: ClockId = 8;
 
 #[expect(unsafe_code, reason = "the standard library offers neither clock")]
-// SAFETY: this is the declaration that <time.h> has; the function is in libSystem, which every program links.
+// SAFETY: this is the declaration in <time.h>; the function is in libSystem, which every program links.
 unsafe extern "C" {
-    // It takes any number and answers zero for one that is no clock, so there is nothing a caller could do wrong.
+    // Safe: it accepts any number, and returns zero for one that is not a clock.
     safe fn clock_gettime_nsec_np(clock: ClockId) -> u64;
 }
 
@@ -34,7 +35,7 @@ impl Counters {
         Ok(Counters)
     }
 
-    /// Both counters, `awake` first, so that a suspend between the two shows on `total`.
+    /// Reads both counters, `awake` first, so that `total` includes a suspend between the two reads.
     pub(crate) fn read(&self) -> Reading {
         let awake = read(CLOCK_UPTIME_RAW)?;
         let total = read(CLOCK_MONOTONIC_RAW)?;
@@ -42,7 +43,7 @@ impl Counters {
     }
 }
 
-/// One clock in nanoseconds; zero is how it says that it failed.
+/// Reads one clock, in nanoseconds. The system returns zero on failure.
 fn read(id: ClockId) -> Option<u64> {
     Some(clock_gettime_nsec_np(id)).filter(|&nanos| nanos > 0)
 }

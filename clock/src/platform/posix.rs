@@ -1,9 +1,9 @@
-//! One clock of a POSIX system, in nanoseconds.
+//! Reads the clocks of a POSIX system.
 
 use rustix::time::{ClockId, DynamicClockId, Timespec, clock_gettime_dynamic};
 
-/// `None` if the clock fails or does not stand after zero. The checked call, because the other one panics where a sandbox or an
-/// odd kernel refuses the clock.
+/// Reads a clock, in nanoseconds; `None` if the clock fails, or is at or before zero.
+// The unchecked call would panic where a sandbox or an unusual kernel refuses the clock.
 pub(crate) fn read(id: ClockId) -> Option<u64> {
     nanos(clock_gettime_dynamic(DynamicClockId::Known(id)).ok()?)
 }
@@ -19,10 +19,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_at_or_before_zero_is_no_reading() {
+    fn rejects_times_at_or_before_zero_and_times_that_do_not_fit() {
         assert_eq!(nanos(Timespec { tv_sec: 1, tv_nsec: 5 }), Some(1_000_000_005));
         assert_eq!(nanos(Timespec { tv_sec: 0, tv_nsec: 0 }), None);
         assert_eq!(nanos(Timespec { tv_sec: -1, tv_nsec: 999_999_999 }), None);
-        assert_eq!(nanos(Timespec { tv_sec: i64::MAX, tv_nsec: 0 }), None, "nor is one that does not fit");
+        assert_eq!(nanos(Timespec { tv_sec: i64::MAX, tv_nsec: 0 }), None);
     }
 }

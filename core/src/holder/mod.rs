@@ -1,0 +1,379 @@
+//! The leader's side of the lease.
+
+mod acks;
+mod interface;
+mod stamps;
+
+use crate::cell::{LeaseCell, Permit, Published};
+use crate::config::Config;
+use crate::ids::{Index, NodeId, Release, Round, Term, TermRound};
+use crate::time::{Instant, Reading, Reason};
+use crate::voters::Voters;
+use acks::{Acks, Noted};
+use stamps::Stamps;
+
+pub use interface::{Action, Event, Misuse, Read, ReadError, Statistics, Ticket};
+
+/// Opens rounds, counts acknowledgements, and decides how a read may be answered.
+///
+/// A process has one holder, through every term in which the node leads. To drive it:
+///
+/// * *Inputs*: call [`handle_event`](Holder::handle_event) for events of the engine and of peers,
+///   [`handle_timeout`](Holder::handle_timeout) at the instant of [`poll_timeout`](Holder::poll_timeout), and
+///   [`read`](Holder::read) for a read that the cell did not permit. Each takes a reading sampled after that input
+///   arrived.
+/// * *Outputs*: after each input, and before any frame leaves, call [`poll_action`](Holder::poll_action) until it
+///   returns `None`. Every frame to a peer carries [`frame_round`](Holder::frame_round).
+/// * *The lease*: each input updates the `cell` before it returns, so a revocation is visible before any action or
+///   message of the same step exists.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Holder {
+    config: Config,
+    id: NodeId,
+    last: Reading,
+    /// The newest round opened by this process.
+    newest: Round,
+    /// A frame may have carried the newest round: a read that arrives later must not share it.
+    sent: bool,
+    /// The newest round must be sent at once.
+    due: bool,
+    stamps: Stamps,
+    leading: Option<Leading>,
+    /// Tickets up to this round have been reported as confirmed or aborted.
+    reported: Round,
+    /// Tickets up to this round were aborted when the leadership that issued them ended.
+    aborted: Round,
+    published: Option<Published>,
+    statistics: Statistics,
+}
+
+/// The state of one term of leadership.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Leading {
+    term: Term,
+    /// The last round before this term.
+    base: Round,
+    acks: Acks,
+    /// The release mark: no lease of this term relies on this round or an earlier one.
+    released: Round,
+    transferring: bool,
+    /// A ticket was issued for the round after the newest, which cannot be opened during a transfer.
+    wanted: bool,
+    barrier: Index,
+    commit: Index,
+    /// The time at which the newest round was opened, for the heartbeat; `None` if unknown, because the reading was
+    /// missing or the clock has stepped back since.
+    opened: Reading,
+}
+
+impl Holder {
+    /// Creates the holder of node `id`, which does not lead yet.
+    pub fn new(id: NodeId, config: Config) -> Holder {
+        Holder {
+            config,
+            id,
+            last: None,
+            newest: 0,
+            sent: true,
+            due: false,
+            stamps: Stamps::new(config.lease()),
+            leading: None,
+            reported: 0,
+            aborted: 0,
+            published: None,
+            statistics: Statistics::default(),
+        }
+    }
+
+    /// Returns the term in which this node leads; `None` if it does not lead.
+    pub fn term(&self) -> Option<Term> {
+        self.leading.as_ref().map(|leading| leading.term)
+    }
+
+    /// Returns the newest round that a quorum of the voters acknowledged, 0 if there is none; `None` if this node does
+    /// not lead.
+    pub fn quorum_round(&self) -> Option<Round> {
+        self.leading.as_ref().map(|leading| leading.acks.quorum_round())
+    }
+
+    /// Returns the end of the lease if no further acknowledgement extends it; `None` if there is no lease. The end may
+    /// have passed.
+    pub fn lease_until(&self) -> Option<Instant> {
+        let leading = self.leading.as_ref()?;
+        if leading.commit < leading.barrier || leading.acks.quorum_round() <= leading.released {
+            return None;
+        }
+        let anchor = self.stamps.opened(leading.acks.quorum_round())?;
+        Some(anchor.plus(self.config.lease()))
+    }
+
+    /// Returns the release that the last transfer of this term made; `None` if there was no transfer.
+    pub fn release(&self) -> Option<Release> {
+        let leading = self.leading.as_ref()?;
+        let through = TermRound { term: leading.term, round: leading.released };
+        (leading.released > leading.base).then_some(Release { through })
+    }
+
+    /// Returns the counters.
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    /// Returns the counters and resets them to zero.
+    pub fn take_statistics(&mut self) -> Statistics {
+        core::mem::take(&mut self.statistics)
+    }
+
+    /// Handles one event.
+    ///
+    /// # Errors
+    /// [`Misuse`] if a correct engine cannot report this event now. The holder and the cell are then unchanged.
+    // `count_ack` is inlined here. This function is not inlined into callers: that made a caller's loop slower.
+    #[inline(never)]
+    pub fn handle_event(&mut self, now: Reading, event: Event, cell: &LeaseCell) -> Result<(), Misuse> {
+        if let Event::Acked { from, round } = event {
+            let steady = self.observe(now);
+            // Otherwise the published lease is unaffected.
+            if self.count_ack(from, round) || !steady {
+                self.publish(cell);
+            }
+        } else {
+            self.handle_change(now, event)?;
+            self.publish(cell);
+        }
+        Ok(())
+    }
+
+    /// Opens a round if the heartbeat interval has passed, or if a missing reading leaves that unknown.
+    pub fn handle_timeout(&mut self, now: Reading, cell: &LeaseCell) {
+        self.observe(now);
+        if let Some(leading) = &self.leading
+            && !leading.transferring
+        {
+            let early = match (now, leading.opened) {
+                (Some(now), Some(opened)) => now.elapsed_since(opened).at_most < self.config.heartbeat(),
+                _ => false,
+            };
+            if !early {
+                self.open(now);
+            }
+        }
+        self.publish(cell);
+    }
+
+    /// Decides how a read may be answered. `now` must be sampled after the read arrived.
+    ///
+    /// # Errors
+    /// [`ReadError::NotLeader`] if this node does not lead.
+    pub fn read(&mut self, now: Reading, cell: &LeaseCell) -> Result<Read, ReadError> {
+        self.observe(now);
+        let answer = self.answer(now);
+        self.publish(cell);
+        answer
+    }
+
+    /// Returns a ticket for a quorum round, for a read that must not use the lease.
+    ///
+    /// # Errors
+    /// [`ReadError::NotLeader`] if this node does not lead.
+    pub fn quorum_read(&mut self, now: Reading, cell: &LeaseCell) -> Result<Ticket, ReadError> {
+        self.observe(now);
+        let ticket = self.ticket(now);
+        self.publish(cell);
+        ticket
+    }
+
+    /// Returns the next action; `None` if there is none.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        if self.aborted > self.reported {
+            self.reported = self.aborted;
+            return Some(Action::Aborted { through: self.reported });
+        }
+        let leading = self.leading.as_ref()?;
+        if self.due {
+            self.due = false;
+            return self.frame_round().map(Action::SendRound);
+        }
+        if leading.commit >= leading.barrier && leading.acks.quorum_round() > self.reported {
+            self.reported = leading.acks.quorum_round();
+            return Some(Action::Confirmed { through: self.reported });
+        }
+        None
+    }
+
+    /// Returns when to call [`handle_timeout`](Holder::handle_timeout), and for what reason.
+    ///
+    /// `None` if this node does not lead or a transfer is pending. Also `None` if the instant is unknown, because a
+    /// reading was missing or the clock stepped back: then call `handle_timeout` once per heartbeat interval of any
+    /// timer.
+    pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
+        let leading = self.leading.as_ref().filter(|leading| !leading.transferring)?;
+        leading.opened.map(|opened| (opened.plus(self.config.heartbeat()), Reason::Heartbeat))
+    }
+
+    /// Returns the round that every frame to a peer carries, and counts it as sent; `None` if this node does not lead.
+    pub fn frame_round(&mut self) -> Option<TermRound> {
+        let leading = self.leading.as_ref()?;
+        self.sent = true;
+        Some(TermRound { term: leading.term, round: self.newest })
+    }
+
+    /// Handles an event other than an acknowledgement: rare, and kept out of the path of acknowledgements.
+    #[inline(never)]
+    fn handle_change(&mut self, now: Reading, event: Event) -> Result<(), Misuse> {
+        self.check(event)?;
+        self.observe(now);
+        if let Event::Elected { term, voters, barrier, commit } = event {
+            self.elect(now, term, voters, barrier, commit);
+        }
+        let Some(leading) = &mut self.leading else { return Ok(()) };
+        match event {
+            Event::Elected { .. } | Event::Acked { .. } => {}
+            Event::Deposed => self.depose(),
+            Event::Committed(index) => leading.commit = leading.commit.max(index),
+            Event::VotersChanged(voters) => {
+                leading.acks = leading.acks.with_voters(voters);
+            }
+            Event::TransferStarted => {
+                leading.transferring = true;
+                leading.released = self.newest;
+            }
+            Event::TransferEnded => {
+                leading.transferring = false;
+                self.open(now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns an error if a correct engine cannot report `event` now.
+    fn check(&self, event: Event) -> Result<(), Misuse> {
+        match (event, self.term()) {
+            (Event::Elected { term, .. }, Some(current)) if term <= current => {
+                Err(Misuse::TermNotHigher { term, current })
+            }
+            (Event::Committed(_), None) => Err(Misuse::CommitWithoutLeading),
+            (Event::VotersChanged(_), None) => Err(Misuse::VotersWithoutLeading),
+            (Event::TransferStarted | Event::TransferEnded, None) => Err(Misuse::TransferWithoutLeading),
+            _ => Ok(()),
+        }
+    }
+
+    fn elect(&mut self, now: Reading, term: Term, voters: Voters, barrier: Index, commit: Index) {
+        self.depose();
+        self.leading = Some(Leading {
+            term,
+            base: self.newest,
+            acks: Acks::none(voters),
+            released: self.newest,
+            transferring: false,
+            wanted: false,
+            barrier,
+            commit,
+            opened: None,
+        });
+        self.open(now);
+    }
+
+    fn depose(&mut self) {
+        let Some(leading) = self.leading.take() else { return };
+        // A ticket may have been issued for the round after the newest; no later round may have that number.
+        self.newest += u64::from(leading.wanted);
+        self.aborted = self.newest;
+        self.due = false;
+        self.sent = true;
+        self.stamps.clear();
+    }
+
+    /// Counts an acknowledgement. Returns whether the quorum round advanced.
+    #[inline]
+    fn count_ack(&mut self, from: NodeId, ack: TermRound) -> bool {
+        let Some(leading) = self.leading.as_mut().filter(|leading| leading.term == ack.term) else {
+            self.statistics.acks_of_other_terms += 1;
+            return false;
+        };
+        // A round that was never opened must not count.
+        let base = if ack.round > self.newest { Round::MAX } else { leading.base };
+        match leading.acks.note(from, ack.round, base) {
+            Noted::Completing => return true,
+            Noted::Newer => {}
+            Noted::Old => self.statistics.acks_out_of_order += 1,
+            Noted::NotVoter => self.statistics.acks_of_non_voters += 1,
+        }
+        false
+    }
+
+    fn answer(&mut self, now: Reading) -> Result<Read, ReadError> {
+        let leading = self.leading.as_ref().ok_or(ReadError::NotLeader)?;
+        if let (Some(now), Some(until)) = (now, self.lease_until())
+            && until.is_surely_after(now)
+        {
+            return Ok(Read::Lease(Permit { term: leading.term, index: leading.commit }));
+        }
+        self.ticket(now).map(Read::Quorum)
+    }
+
+    fn ticket(&mut self, now: Reading) -> Result<Ticket, ReadError> {
+        let leading = self.leading.as_mut().ok_or(ReadError::NotLeader)?;
+        let index = leading.commit.max(leading.barrier);
+        if leading.transferring {
+            // A round opened now would invalidate the release before it arrives.
+            leading.wanted = true;
+            return Ok(Ticket { round: self.newest + 1, index });
+        }
+        if self.sent {
+            self.open(now);
+        }
+        Ok(Ticket { round: self.newest, index })
+    }
+
+    /// Opens a round. It is numbered, stamped and, if this node is a voter, acknowledged here before any frame can
+    /// carry it.
+    fn open(&mut self, now: Reading) {
+        let leading = self.leading.as_mut().expect("only a leader opens rounds");
+        assert!(!leading.transferring, "no round is opened while a transfer is pending");
+        self.newest += 1;
+        self.stamps.stamp(self.newest, now);
+        leading.opened = now;
+        leading.wanted = false;
+        // Has no effect if this node is not a voter, as a leader that removed itself.
+        let _ = leading.acks.note(self.id, self.newest, leading.base);
+        self.sent = false;
+        self.due = true;
+        self.statistics.rounds_opened += 1;
+    }
+
+    /// Notes a reading. Returns `false` if it is backward: rounds opened before it then give no lease.
+    fn observe(&mut self, now: Reading) -> bool {
+        let Some(reading) = now else {
+            self.statistics.missing_readings += 1;
+            return true;
+        };
+        let backward = self.last.is_some_and(|last| reading.is_before_on_either_counter(last));
+        if backward {
+            self.stamps.clear();
+            self.statistics.backward_readings += 1;
+            if let Some(leading) = &mut self.leading {
+                leading.opened = None;
+            }
+        }
+        self.last = now;
+        !backward
+    }
+
+    #[inline(never)]
+    fn publish(&mut self, cell: &LeaseCell) {
+        let published = self
+            .lease_until()
+            .zip(self.leading.as_ref())
+            .map(|(until, leading)| Published { until, permit: Permit { term: leading.term, index: leading.commit } });
+        if published == self.published {
+            return;
+        }
+        match published {
+            Some(lease) => cell.publish(lease),
+            None => cell.revoke(),
+        }
+        self.published = published;
+    }
+}
