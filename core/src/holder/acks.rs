@@ -21,7 +21,7 @@ pub(crate) enum Noted {
     Completing,
     /// Newer than this voter's last; the quorum round is unchanged.
     Newer,
-    /// Not newer than this voter's last, or than the last round before this term.
+    /// Not newer than the last of this voter, or than `base`.
     Old,
     /// The sender is not a voter.
     NotVoter,
