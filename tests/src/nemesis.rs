@@ -1,10 +1,10 @@
-//! Three real processes, links that fail, clients on every node, and something that wants them to be wrong.
+//! Strikes three real processes with faults while clients use every node, and checks what the clients saw.
 //!
 //! A [`Rig`] is the cluster: `leasehold serve` processes whose links all pass through a [`Proxy`](crate::proxy::Proxy), and
-//! clients that record what they see of a few hot keys. [`run`] strikes it with one fault after another, drawn from a seed, heals
-//! it after each, and waits until every node takes reads and writes again; the histories go to the checker of
-//! [`linearizability`](crate::linearizability). The same seed makes the same choices in the same order. What processes, sockets
-//! and schedulers make of them is theirs, so a replay is likely, not certain, to show the same.
+//! clients that record operations on a few hot keys. [`run`] strikes it with one fault after another, drawn from a seed. After
+//! each it heals the cluster and waits until every node serves reads and writes again. The histories go to the checker of
+//! [`linearizability`](crate::linearizability). A seed makes the same choices in the same order. Processes, sockets and
+//! schedulers do not repeat themselves, so a replay is likely, but not certain, to show the same.
 
 mod faketime;
 mod fault;
@@ -25,17 +25,17 @@ pub use workload::Outcomes;
 use leasehold_testing::dice::Dice;
 use std::time::Duration;
 
-/// Strikes a cluster as asked, and judges what its clients saw. It stops at the first violation.
+/// Strikes a cluster with faults, and checks what its clients saw. Stops at the first violation.
 ///
 /// # Panics
-/// When a process does not start, panics, or answers what is no answer.
+/// If a process does not start, panics, or sends an invalid answer.
 pub fn run(options: &Options) -> Summary {
     eprintln!("nemesis on {} with seed {}", options.runtime, options.seed);
     let mut dice = Dice::new(options.seed, 0);
     let (faketime, skipped) = match (options.faults.contains(&Fault::ClockRate), options.runtime) {
         (false, _) => (None, None),
-        // smol sleeps on a futex until an absolute time, which the library fakes for who reads it and not for who waits for it.
-        (true, Runtime::Smol) => (None, Some("on smol a process under libfaketime sleeps for ever".to_owned())),
+        // smol sleeps on a futex until an absolute time. The library fakes the clock for reads of it, but not for waits.
+        (true, Runtime::Smol) => (None, Some("on smol a process under libfaketime sleeps forever".to_owned())),
         (true, Runtime::Tokio) => {
             Faketime::prepare().map_or_else(|reason| (None, Some(reason)), |found| (Some(found), None))
         }

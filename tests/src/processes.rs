@@ -1,6 +1,6 @@
-//! Clusters of real `leasehold serve` processes on loopback, spoken to with a Redis client that others wrote.
+//! Clusters of real `leasehold serve` processes on loopback, and an independent Redis client for them.
 //!
-//! Whatever happens to a test, its processes end with it, and if it failed, what they wrote to standard error is shown.
+//! The processes end with their test, however it ends. If it fails, their standard error is printed.
 
 use leasehold::demo::load::{Failure, Store};
 use redis::{Connection, ConnectionInfo, ErrorKind, RedisError, RedisResult, ServerErrorKind, cmd};
@@ -15,10 +15,10 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// No answer takes longer: a node gives up after 5 s, and says so.
+/// The longest time that an answer takes: a node gives up after 5 s and replies with an error.
 pub const PATIENCE: Duration = Duration::from_secs(15);
-/// Ports are taken from here on: below those that the system hands out, so that no outgoing connection of another test
-/// sits on the port of a node that is being restarted.
+/// The first port to try. It is below the ports that the system assigns, so that no outgoing connection of another test occupies
+/// the port of a node that is being restarted.
 const FIRST_PORT: u16 = 20_000;
 const PORTS: u16 = 12_000;
 
@@ -28,7 +28,7 @@ pub fn binary() -> &'static Path {
     BINARY.get_or_init(|| build(&[]))
 }
 
-/// Builds the binary, with further flags for cargo, and says where it is: always in the same place, whatever the flags.
+/// Builds the binary with further flags for cargo, and returns its path, which does not depend on the flags.
 pub(crate) fn build(flags: &[&str]) -> PathBuf {
     let own = std::env::current_exe().expect("a program knows its own file");
     // Tests are in target/PROFILE/deps, programs in target/PROFILE.
@@ -51,7 +51,7 @@ pub(crate) fn build(flags: &[&str]) -> PathBuf {
     profile_dir.join(format!("leasehold{}", std::env::consts::EXE_SUFFIX))
 }
 
-/// A port of loopback that nobody uses and no other test of this process gets.
+/// Returns a free port of loopback that no other test of this process gets.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
@@ -63,18 +63,18 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// How to start one node.
+/// The settings that start one node.
 #[derive(Clone, Debug)]
 pub struct Recipe {
-    /// What is run.
+    /// The binary.
     pub binary: PathBuf,
-    /// What its environment has besides this process's own.
+    /// Environment variables in addition to those of this process.
     pub environment: BTreeMap<String, String>,
     /// Its number.
     pub id: u64,
-    /// The cluster it claims to belong to.
+    /// The name of the cluster that it joins.
     pub cluster: String,
-    /// Where it reaches every node, `host:port`.
+    /// The address of every node, `host:port`.
     pub peers: BTreeMap<u64, String>,
     /// Its port for clients.
     pub client_port: u16,
@@ -82,14 +82,14 @@ pub struct Recipe {
     pub peer_port: u16,
     /// Its data folder.
     pub data_dir: PathBuf,
-    /// Where its standard error goes.
+    /// The file that gets its standard error.
     pub log: PathBuf,
     /// Further flags.
     pub flags: Vec<String>,
 }
 
 impl Recipe {
-    /// The command, with standard error going to the log.
+    /// Returns the command, with standard error going to the log.
     pub fn command(&self) -> Command {
         let peers: Vec<_> = self.peers.iter().map(|(id, address)| format!("{id}={address}")).collect();
         let mut command = Command::new(&self.binary);
@@ -116,7 +116,7 @@ impl Recipe {
     /// Starts the node and waits until it serves clients.
     ///
     /// # Panics
-    /// When it ends instead.
+    /// If the process ends instead.
     pub fn start(&self) -> Process {
         let mut child = self.command().spawn().expect("the binary runs");
         let mut stdout = BufReader::new(child.stdout.take().expect("standard output is piped"));
@@ -127,7 +127,7 @@ impl Recipe {
         process
     }
 
-    /// Runs the node, which is expected to end by itself soon, and returns its exit code and standard error.
+    /// Runs a node that is expected to exit soon, and returns its exit code and standard error.
     pub fn run(&self) -> (Option<i32>, String) {
         let mut child = Process::spawn(&mut self.command());
         let status =
@@ -135,7 +135,7 @@ impl Recipe {
         (status.code(), self.logged())
     }
 
-    /// What it wrote to standard error so far.
+    /// Returns its standard error so far.
     pub fn logged(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -144,7 +144,7 @@ impl Recipe {
 /// A running process, killed when dropped.
 pub struct Process {
     child: Child,
-    /// Open as long as the process runs, lest it write into a closed pipe.
+    /// Kept open while the process runs, so that it does not write into a closed pipe.
     _stdout: BufReader<ChildStdout>,
 }
 
@@ -155,7 +155,7 @@ impl Process {
         Process { child, _stdout: stdout }
     }
 
-    /// Ends it as `kill -9` does.
+    /// Kills it as `kill -9` does.
     pub fn kill(mut self) {
         self.end();
     }
@@ -169,13 +169,13 @@ impl Process {
     /// Asks it to stop (SIGTERM) and waits for it.
     ///
     /// # Panics
-    /// When it does not stop.
+    /// If it does not stop.
     pub fn terminate(mut self) -> ExitStatus {
         self.signal("TERM");
         self.wait(PATIENCE + PATIENCE).expect("a node that was asked to stop does so")
     }
 
-    /// Its number in the system.
+    /// Returns its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -186,12 +186,12 @@ impl Process {
         assert!(sent.success(), "process {} cannot be sent {name}", self.id());
     }
 
-    /// Whether it still runs.
+    /// Returns whether it still runs.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Waits until it ends, for so long.
+    /// Waits until it ends, for at most `patience`.
     pub fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
         eventually(patience, || self.child.try_wait().expect("it is our child"))
     }
@@ -205,14 +205,14 @@ impl Drop for Process {
 
 /// A cluster of processes.
 pub struct Processes {
-    /// How each was started.
+    /// The recipe of each node.
     pub recipes: BTreeMap<u64, Recipe>,
     running: BTreeMap<u64, Process>,
     folder: TempDir,
 }
 
 impl Processes {
-    /// Makes recipes for a cluster, and starts nothing yet.
+    /// Creates the recipes of a cluster without starting it.
     pub fn prepare(size: u64, flags: &[&str]) -> Processes {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let ports: BTreeMap<u64, (u16, u16)> = (1..=size).map(|id| (id, (free_port(), free_port()))).collect();
@@ -242,7 +242,7 @@ impl Processes {
         Self::start_with(size, &[])
     }
 
-    /// The same with further flags for every node.
+    /// Starts a cluster with further flags for every node.
     pub fn start_with(size: u64, flags: &[&str]) -> Processes {
         let mut cluster = Self::prepare(size, flags);
         (1..=size).for_each(|id| cluster.start_node(id));
@@ -250,7 +250,7 @@ impl Processes {
         cluster
     }
 
-    /// The folder with everything of this cluster.
+    /// Returns the folder with all files of this cluster.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -261,28 +261,28 @@ impl Processes {
         self.running.insert(id, process);
     }
 
-    /// Takes a running node's process out, to be ended in some way.
+    /// Removes and returns the process of a running node.
     ///
     /// # Panics
-    /// When it does not run.
+    /// If it does not run.
     pub fn take(&mut self, id: u64) -> Process {
         self.running.remove(&id).expect("this node runs")
     }
 
-    /// A running node's process.
+    /// Returns the process of a running node.
     ///
     /// # Panics
-    /// When it does not run.
+    /// If it does not run.
     pub fn process(&self, id: u64) -> &Process {
         self.running.get(&id).expect("this node runs")
     }
 
-    /// The numbers of the running nodes.
+    /// Returns the numbers of the running nodes.
     pub fn running(&self) -> Vec<u64> {
         self.running.keys().copied().collect()
     }
 
-    /// Whether none of the processes has ended by itself.
+    /// Returns whether all processes still run.
     pub fn all_run(&mut self) -> bool {
         self.running.values_mut().all(Process::is_running)
     }
@@ -290,7 +290,7 @@ impl Processes {
     /// Waits for the leader that holds a valid lease.
     ///
     /// # Panics
-    /// When there is none in good time.
+    /// If there is none in time.
     pub fn leader(&self) -> u64 {
         let leads = |id: &u64| {
             let info = lease_info(&mut self.connect(*id));
@@ -299,13 +299,13 @@ impl Processes {
         eventually(PATIENCE, || self.running().into_iter().find(leads)).expect("a leader is elected")
     }
 
-    /// The leader and the followers.
+    /// Returns the leader and the followers.
     pub fn roles(&self) -> (u64, Vec<u64>) {
         let leader = self.leader();
         (leader, self.running().into_iter().filter(|id| *id != leader).collect())
     }
 
-    /// A connection to a node, in RESP2.
+    /// Connects to a node, in RESP2.
     pub fn connect(&self, id: u64) -> Connection {
         connect(self.recipes[&id].client_port, 2).expect("the node takes clients")
     }
@@ -327,10 +327,10 @@ impl Drop for Processes {
     }
 }
 
-/// A client's connection to a port, in RESP2 or RESP3.
+/// Connects a client to a port, in RESP2 or RESP3.
 ///
 /// # Errors
-/// As the client reports them.
+/// Those of the client.
 pub fn connect(port: u16, protocol: u8) -> RedisResult<Connection> {
     let info: ConnectionInfo = format!("redis://127.0.0.1:{port}/?protocol=resp{protocol}").parse()?;
     let connection = redis::Client::open(info)?.get_connection_with_timeout(PATIENCE)?;
@@ -339,10 +339,10 @@ pub fn connect(port: u16, protocol: u8) -> RedisResult<Connection> {
     Ok(connection)
 }
 
-/// `INFO lease`, by field.
+/// Returns the fields of `INFO lease`.
 ///
 /// # Panics
-/// When the node does not answer.
+/// If the node does not answer.
 pub fn lease_info(connection: &mut Connection) -> BTreeMap<String, String> {
     let text: String = cmd("INFO").arg("lease").query(connection).expect("a node always describes itself");
     text.lines()
@@ -351,7 +351,7 @@ pub fn lease_info(connection: &mut Connection) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Asks again and again until there is an answer, for so long.
+/// Asks repeatedly until there is an answer, for at most `patience`.
 pub fn eventually<T>(patience: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let started = now();
     loop {
@@ -363,7 +363,7 @@ pub fn eventually<T>(patience: Duration, mut ask: impl FnMut() -> Option<T>) -> 
     }
 }
 
-/// The time, to measure how long something took.
+/// Returns the time, to measure a duration.
 #[expect(clippy::disallowed_methods, reason = "tests time processes from outside")]
 pub fn now() -> Instant {
     Instant::now()

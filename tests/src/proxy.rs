@@ -1,11 +1,11 @@
-//! The network between real processes: every link passes through here, and can be slowed, stalled, robbed and cut.
+//! The network between real processes. Every link passes through a proxy, which can slow, stall and cut it and lose its bytes.
 //!
 //! A node dials each peer several times and sends frames only on connections that it dialed, so a direction `from → to` is a
-//! listener of its own: node `from` is told that `to` lives there. A [`Passage`] says what happens to bytes *going from `from`
-//! to `to`*, on every connection between the two, whoever dialed it; so a one-way fault leaves the other way as it was, as one
-//! of a real network does.
+//! listener of its own: its address is the one that node `from` has for `to`. A [`Passage`] decides what happens to bytes *from
+//! `from` to `to`*, on every connection between the two, no matter which side dialed. So a one-way fault does not affect the
+//! other way, as in a real network.
 //!
-//! Two threads carry each direction of each connection: one reads and says when each chunk may go on, one writes it then.
+//! Two threads carry each direction of each connection: one reads and decides when each chunk is due, one writes it then.
 
 use crate::processes::now;
 use leasehold_testing::dice::Dice;
@@ -17,49 +17,49 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-/// The most that is read at a time.
+/// The most bytes read at a time.
 const CHUNK: usize = 16 << 10;
-/// Chunks that may be on their way in one direction of one connection; beyond that TCP backs up to the sender.
+/// The most chunks in flight in one direction of one connection. Beyond that, TCP stops the sender.
 const IN_FLIGHT: usize = 64;
-/// How long a node may take to accept.
+/// The time that a node may take to accept.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What happens to bytes that go one way between two nodes.
+/// The treatment of bytes in one direction between two nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Passage {
     /// They arrive at once.
     #[default]
     Open,
-    /// They arrive late, and no faster than the link is.
+    /// They arrive late, at the speed of the link.
     Slow(Pace),
-    /// None arrives, and connections stay as they are: what is sent fills the buffers on the way until the sender can send no
-    /// more, and arrives when the link opens again. New connections hang in their handshake.
+    /// They do not arrive, and connections stay open. Bytes fill the buffers until the sender can send no more, and arrive when
+    /// the link opens again. New connections hang in their handshake.
     Stalled,
-    /// None arrives, and what is sent meanwhile is lost. A connection that lost something ends when the link opens again, for
-    /// within a connection TCP loses nothing.
+    /// They are lost. A connection that lost bytes is closed when the link opens again, because TCP loses nothing within a
+    /// connection.
     Lossy,
-    /// Connections dialed in this direction are closed, and new ones are closed at once.
+    /// Connections dialed in this direction are closed, and new ones too.
     Cut,
 }
 
-/// How slow a link is.
+/// The speed of a slow link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// How long every chunk is held at least.
+    /// The least delay of a chunk.
     pub delay: Duration,
-    /// How much longer it may be held, drawn for each chunk. Order is kept all the same: it is TCP.
+    /// The most additional delay, drawn for each chunk. Order is kept, as in TCP.
     pub jitter: Duration,
-    /// What the link carries, all connections together.
+    /// The bandwidth of all connections together.
     pub bytes_per_second: u64,
 }
 
-/// The links of a cluster. Dropping it ends every connection through it.
+/// The links of a cluster. Dropping it closes every connection.
 #[derive(Debug)]
 pub struct Proxy {
     doors: BTreeMap<(u64, u64), Door>,
 }
 
-/// Where `from` dials `to`.
+/// The address at which `from` dials `to`.
 #[derive(Debug)]
 struct Door {
     address: SocketAddr,
@@ -70,7 +70,7 @@ impl Proxy {
     /// Opens a listener for every ordered pair of nodes, which listen for their peers at these addresses. They need not run.
     ///
     /// # Errors
-    /// When the system gives no more sockets or threads.
+    /// If the system has no more sockets or threads.
     pub fn between(nodes: &BTreeMap<u64, SocketAddr>) -> io::Result<Proxy> {
         let pairs =
             nodes.keys().flat_map(|from| nodes.keys().map(move |to| (*from, *to))).filter(|(from, to)| from != to);
@@ -87,17 +87,17 @@ impl Proxy {
         Ok(proxy)
     }
 
-    /// Where node `from` is to dial node `to`.
+    /// Returns the address at which node `from` dials node `to`.
     pub fn address(&self, from: u64, to: u64) -> SocketAddr {
         self.doors[&(from, to)].address
     }
 
-    /// Every ordered pair of nodes.
+    /// Returns every ordered pair of nodes.
     pub fn pairs(&self) -> Vec<(u64, u64)> {
         self.doors.keys().copied().collect()
     }
 
-    /// Changes what happens to bytes from one node to another.
+    /// Sets the treatment of bytes from one node to another.
     pub fn set(&self, from: u64, to: u64, passage: Passage) {
         self.doors[&(from, to)].link.set(passage);
     }
@@ -129,11 +129,11 @@ struct Link {
 struct State {
     passage: Passage,
     ended: bool,
-    /// When the last byte accepted for the link will have left it.
+    /// The time at which the last accepted byte leaves the link.
     busy_until: Option<Instant>,
     /// Connections dialed in this direction.
     connections: Vec<Weak<Connection>>,
-    /// Connections that lost something in this direction and are to end when it loses no more.
+    /// Connections that lost bytes in this direction. They are closed when it stops losing.
     robbed: Vec<Arc<Connection>>,
 }
 
@@ -146,13 +146,13 @@ struct Connection {
 
 impl Connection {
     fn end(&self) {
-        // The other side may have ended it first.
+        // The other side may have closed it first.
         let _ = self.dialer.shutdown(Shutdown::Both);
         let _ = self.acceptor.shutdown(Shutdown::Both);
     }
 }
 
-/// What to do with a chunk whose time has come.
+/// The decision about a chunk that is due.
 enum Verdict {
     Pass,
     Lose,
@@ -179,7 +179,7 @@ impl Link {
         self.changed.notify_all();
     }
 
-    /// Lets a new connection in, unless the link is cut.
+    /// Admits a new connection, unless the link is cut.
     fn admit(&self, connection: &Arc<Connection>) -> bool {
         let mut state = self.state.lock();
         state.connections.retain(|connection| connection.strong_count() > 0);
@@ -190,7 +190,7 @@ impl Link {
         admitted
     }
 
-    /// When a chunk of this length that has just been read may go on.
+    /// Returns when a chunk of this length that was just read is due.
     fn due(&self, length: usize, dice: &mut Dice) -> Instant {
         let now = now();
         let mut state = self.state.lock();
@@ -201,7 +201,7 @@ impl Link {
         sent + pace.delay + pace.jitter.mul_f64(dice.fraction())
     }
 
-    /// Waits until the time of something on this connection has come and the link carries it, or loses it.
+    /// Waits until a chunk of this connection is due and the link carries or loses it.
     fn wait(&self, due: Instant, connection: &Arc<Connection>) -> Verdict {
         let mut state = self.state.lock();
         loop {
@@ -214,7 +214,7 @@ impl Link {
                     return Verdict::Lose;
                 }
                 Passage::Stalled => self.changed.wait(&mut state),
-                // Opening a slow link does not make what is on it overtake.
+                // Opening a slow link does not reorder what is on it.
                 Passage::Open | Passage::Slow(_) | Passage::Cut => {
                     if now() >= due {
                         return Verdict::Pass;
@@ -236,7 +236,7 @@ impl State {
     }
 }
 
-/// What the connections through one door have in common.
+/// The state that the connections of one listener share.
 struct Way {
     there: Arc<Link>,
     back: Arc<Link>,
@@ -249,7 +249,7 @@ impl Way {
             if self.there.state.lock().ended {
                 return;
             }
-            // Whoever dialed sees the connection closed, and dials again.
+            // The dialer sees the connection closed, and dials again.
             let _ = dialer.and_then(|dialer| self.connect(dialer, &mut dice));
         }
     }
@@ -289,7 +289,7 @@ fn carry(
 fn read(link: &Link, mut from: TcpStream, sender: &SyncSender<(Instant, Vec<u8>)>, dice: &mut Dice) {
     let mut last = now();
     let mut buffer = vec![0; CHUNK];
-    // An error ends the stream as its end does; the writer passes that on.
+    // An error counts as the end of the stream, which the writer passes on.
     while let Ok(length @ 1..) = from.read(&mut buffer) {
         last = last.max(link.due(length, dice));
         if sender.send((last, buffer[..length].to_vec())).is_err() {
@@ -308,7 +308,7 @@ fn write(link: &Link, receiver: &Receiver<(Instant, Vec<u8>)>, mut to: &TcpStrea
     }
     // The end of the stream travels as bytes do.
     match link.wait(now(), connection) {
-        // The other side may have ended it first.
+        // The other side may have closed it first.
         Verdict::Pass => drop(to.shutdown(Shutdown::Write)),
         Verdict::Lose => {}
         Verdict::End => connection.end(),
@@ -379,7 +379,7 @@ mod tests {
         let mut sent = 0;
         while let Ok(length) = pair.dialer.write(&[7; CHUNK]) {
             sent += length;
-            assert!(sent < 1 << 30, "somebody keeps a gibibyte");
+            assert!(sent < 1 << 30, "a gibibyte is buffered");
         }
         pair.proxy.heal();
         pair.dialer.shutdown(Shutdown::Write).expect("its half ends");

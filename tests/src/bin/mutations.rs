@@ -1,4 +1,4 @@
-//! Switches off one rule of the protocol after the other, and sees who notices.
+//! Switches off the rules of the protocol, one at a time, and reports which check detects it.
 //!
 //! ```text
 //! cargo run --release -p leasehold-tests --bin mutations
@@ -16,13 +16,13 @@ use std::time::{Duration, Instant};
 #[derive(Parser)]
 #[command(name = "mutations")]
 struct Arguments {
-    /// How long the soak may look for each missing rule, and how long the control must not find any.
+    /// Seconds that the soak may take to detect each missing rule, and for which the control must not fail.
     #[arg(long, default_value_t = 120)]
     seconds: u64,
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many threads simulate.
+    /// The number of threads that simulate.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
     /// Only mutations whose name contains this; may be given several times.
@@ -39,7 +39,7 @@ struct Arguments {
     no_control: bool,
 }
 
-/// What a run of the soak said.
+/// The result of a run of the soak.
 struct Soaked {
     seeds: u64,
     hours: f64,
@@ -48,11 +48,11 @@ struct Soaked {
     missing: BTreeSet<String>,
 }
 
-/// What became of a mutation.
+/// The result of a mutation.
 struct Row {
     mutation: &'static Mutation,
     found: bool,
-    /// For what the soak found: after how many seeds, and simulated hours.
+    /// If the soak detected it: the seeds and simulated hours until then.
     after: Option<(u64, f64)>,
     seen: String,
 }
@@ -120,7 +120,7 @@ fn run(arguments: &Arguments) -> Outcome<bool> {
         say(&format!("the control: the same program with every rule in force, {} s", arguments.seconds));
         let control = soak(&program, 0, arguments, true)?;
         if let Some((kind, what)) = &control.failure {
-            return Err(format!("the control failed, so the rest would say nothing: {kind}: {what}").into());
+            return Err(format!("the control failed, so no mutation can be judged: {kind}: {what}").into());
         }
         for (_, mutation) in &chosen {
             if let By::Test { package, target, name, .. } = mutation.noticed_by
@@ -145,8 +145,7 @@ fn run(arguments: &Arguments) -> Outcome<bool> {
             By::Test { package, target, name, .. } => {
                 let found = !passes(&copy, &build, number, package, target, name)?;
                 let test = name.rsplit("::").next().unwrap_or(name);
-                let seen =
-                    if found { format!("test {test} fails") } else { format!("test {test} passes all the same") };
+                let seen = if found { format!("test {test} fails") } else { format!("test {test} passes") };
                 Row { mutation, found, after: None, seen }
             }
         };
@@ -164,7 +163,7 @@ fn run(arguments: &Arguments) -> Outcome<bool> {
     Ok(survived == 0)
 }
 
-/// Runs cargo in the copy. Warnings there are of no interest.
+/// Runs cargo in the copy. Its warnings do not matter.
 fn cargo(copy: &Path, build: &Path, arguments: &[&str]) -> Outcome<()> {
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(arguments)
@@ -182,7 +181,7 @@ fn cargo(copy: &Path, build: &Path, arguments: &[&str]) -> Outcome<()> {
     }
 }
 
-/// Runs a test of the copy; whether it passes.
+/// Runs a test of the copy, and returns whether it passes.
 fn passes(copy: &Path, build: &Path, number: usize, package: &str, target: &str, name: &str) -> Outcome<bool> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
@@ -221,7 +220,7 @@ fn soak(program: &PathBuf, number: usize, arguments: &Arguments, until_failure: 
     }
     let (output, in_time) = within(command, Duration::from_secs(arguments.seconds * 2 + 60))?;
     if !in_time {
-        let failure = Some(("hang".to_owned(), "a run never came to its end".to_owned()));
+        let failure = Some(("hang".to_owned(), "a run did not end".to_owned()));
         return Ok(Soaked { seeds: 0, hours: 0.0, failure, missing: BTreeSet::new() });
     }
     let report: serde_json::Value = serde_json::from_slice(&output.stdout)
@@ -238,14 +237,14 @@ fn soak(program: &PathBuf, number: usize, arguments: &Arguments, until_failure: 
     })
 }
 
-/// Runs a command, but not for longer than that; whether it ended by itself.
+/// Runs a command for at most this time, and returns whether it ended in time.
 #[expect(clippy::disallowed_methods, reason = "a mutation may keep a program from ever ending")]
 fn within(mut command: Command, most: Duration) -> Outcome<(Output, bool)> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
-        return Err("a pipe was asked for".into());
+        return Err("the command has no pipe".into());
     };
-    // Both are read while it runs, or it would stop where a pipe is full.
+    // Both are read while it runs, because it would block on a full pipe.
     let reads = |mut pipe: Box<dyn std::io::Read + Send>| {
         std::thread::spawn(move || {
             let mut bytes = Vec::new();
@@ -274,7 +273,7 @@ fn judge(mutation: &'static Mutation, soaked: &Soaked, control: Option<&Soaked>)
     if let Some((kind, what)) = &soaked.failure {
         return Row { mutation, found: true, after, seen: format!("{kind}: {what}") };
     }
-    // What the control did not reach either says nothing.
+    // A mark that the control did not reach either proves nothing.
     let missing = soaked.missing.iter().find(|mark| control.is_some_and(|control| !control.missing.contains(*mark)));
     match missing {
         Some(mark) => Row { mutation, found: true, after, seen: format!("never reached: {mark}") },

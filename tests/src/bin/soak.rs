@@ -1,5 +1,4 @@
-//! Runs simulated clusters for as long as told, and says what happened to them; or replays one of them; or strikes a cluster
-//! of real processes.
+//! Runs simulated clusters for a given time and reports on them, replays one of them, or strikes a cluster of real processes.
 //!
 //! ```text
 //! cargo run --release -p leasehold-tests --bin soak -- --seconds 60
@@ -26,7 +25,7 @@ const SHOWN: usize = 3;
 #[derive(Parser)]
 #[command(name = "soak")]
 struct Arguments {
-    /// How long to go on.
+    /// Seconds to run.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
     /// The first seed; the others follow it.
@@ -35,7 +34,7 @@ struct Arguments {
     /// The most seeds to run.
     #[arg(long, default_value_t = u64::MAX)]
     seeds: u64,
-    /// How many threads simulate.
+    /// The number of threads that simulate.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
     /// Print one JSON object and nothing else.
@@ -47,7 +46,7 @@ struct Arguments {
     /// Do not shrink seeds that fail.
     #[arg(long)]
     no_shrink: bool,
-    /// Whether clocks keep within the drift, as the protocol assumes, or not.
+    /// Keep clocks within the drift, as the protocol assumes, or let them exceed it.
     #[arg(long, value_enum, default_value_t = ClocksArgument::Within)]
     clocks: ClocksArgument,
     /// Run one seed and print its trace.
@@ -56,7 +55,7 @@ struct Arguments {
     /// Strike three real `leasehold serve` processes instead, with faults drawn from the seed.
     #[arg(long, conflicts_with_all = ["replay", "json", "seeds", "jobs", "until_failure"])]
     processes: bool,
-    /// With --processes: what they run on.
+    /// With --processes: their runtime.
     #[arg(long, value_enum, default_value_t = RuntimeArgument::Tokio)]
     runtime: RuntimeArgument,
     /// With --replay: only these faults of the plan happen, by number, separated by commas; `none` for none.
@@ -65,7 +64,7 @@ struct Arguments {
     /// With --replay: roughness to take away, by name, separated by commas.
     #[arg(long)]
     calm: Option<String>,
-    /// With --replay: how many lines of the trace to print at most.
+    /// With --replay: the most lines of the trace to print.
     #[arg(long, default_value_t = usize::MAX)]
     lines: usize,
 }
@@ -153,7 +152,7 @@ fn replay(arguments: &Arguments, options: &Options) -> ExitCode {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "it goes on for as long as it was told")]
+#[expect(clippy::disallowed_methods, reason = "the duration of a soak is measured in real time")]
 fn now() -> Instant {
     Instant::now()
 }
@@ -201,7 +200,7 @@ fn soak_seeds(arguments: &Arguments) -> ExitCode {
     if report.failures.is_empty() && missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// To standard output, which may have been closed by who has seen enough.
+/// Prints to standard output, which the reader may have closed.
 fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
@@ -258,7 +257,7 @@ fn table(report: &Report, took: Duration, arguments: &Arguments) -> String {
     line("reads by a quorum round", operations.quorum_reads.to_string());
     line("reads on followers", operations.follower_reads.to_string());
     line("writes acknowledged", operations.writes.to_string());
-    line("operations surely not executed", operations.failed.to_string());
+    line("operations not executed", operations.failed.to_string());
     line("writes of unknown fate", operations.unknown.to_string());
     line("keys too hard to judge", operations.undecided_keys.to_string());
     text.push_str("\n  faults\n");
@@ -274,7 +273,7 @@ fn table(report: &Report, took: Duration, arguments: &Arguments) -> String {
     text
 }
 
-/// A failing seed, shrunk, with the end of its trace and the command that replays it.
+/// Describes a failing seed, shrunk, with the end of its trace and the command that replays it.
 fn tell(found: &Found, arguments: &Arguments) -> String {
     let options = Options { clocks: arguments.clocks(), ..Options::default() };
     let (options, failure, note) = if arguments.no_shrink {
@@ -299,7 +298,7 @@ fn tell(found: &Found, arguments: &Arguments) -> String {
     text
 }
 
-/// What replays a run.
+/// Returns the command that replays a run.
 fn command(seed: u64, options: &Options) -> String {
     let mut command = format!("cargo run --release -p leasehold-tests --bin soak -- --seed {seed} --replay");
     if options.clocks == Clocks::Beyond {
@@ -321,7 +320,7 @@ fn verdict(report: &Report, missing: &[&str]) -> String {
     match (report.failures.as_slice(), missing) {
         ([], []) => "PASSED: nothing failed.\n".to_owned(),
         ([], missing) => format!(
-            "FAILED: nothing broke, but this was never reached, so it was not tried: {}. Run longer, or make it likelier.\n",
+            "FAILED: no violation, but these marks were never reached, so they were not tested: {}. Run longer.\n",
             missing.join("; ")
         ),
         (failures, _) => {

@@ -22,7 +22,7 @@ pub enum Answer {
     Value(Option<u64>),
 }
 
-/// When something happened: the time given, and among equal times the order of recording.
+/// The moment of an event: its time, and among equal times the order of recording.
 pub(super) type Moment = (u64, u32);
 
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +64,7 @@ impl Observed {
                 },
                 (Call::Increment, Fate::Answered(Answer::Value(left), _)) => {
                     self.values.extend(left.and_then(|left| left.checked_sub(1)));
-                    // What 1 was left of may have been 0 or no value.
+                    // An increment that left 1 found 0 or no value.
                     self.nothing |= left == Some(1);
                 }
                 (Call::Increment, Fate::Unknown) => self.steps += 1,

@@ -1,9 +1,9 @@
-//! The search for an order.
+//! Searches for an order of the operations on one key that explains all answers.
 
 use super::operation::{Answer, Call, Fate, Moment, Observed, Operation};
 use std::ops::Range;
 
-/// What a search found.
+/// The result of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Linearizable,
@@ -21,15 +21,15 @@ struct Known {
 
 #[derive(Clone, Copy)]
 enum Step {
-    /// Finds this.
+    /// Finds this value.
     Get(Option<u64>),
-    /// Leaves this, whatever it finds.
+    /// Leaves this value, whatever it finds.
     Put(Option<u64>),
-    /// The same, and no answer depends on it.
+    /// Leaves this value, and no answer depends on it.
     Hidden(u64),
     /// Finds one less, and leaves this.
     Increment(u64),
-    /// Has an answer that no state explains.
+    /// Cannot happen: no state explains the answer.
     Never,
 }
 
@@ -48,7 +48,7 @@ struct Loose {
 struct Choice {
     known: u32,
     answered: Moment,
-    /// Whether it is indifferent to what was there before. Then every hidden write that can be taken is taken before it.
+    /// True if it does not depend on the state before. Then every hidden write that can be taken is taken before it.
     overwrites: bool,
     base: Base,
     increments: u64,
@@ -66,7 +66,7 @@ enum Base {
     Delete(usize),
 }
 
-/// Where the search may come back to.
+/// A place to which the search may return.
 struct Fork {
     taken: usize,
     /// The answered operations among which the next is.
@@ -79,9 +79,9 @@ struct Fork {
 struct Wanted {
     /// By how many operations not taken yet.
     by: u32,
-    /// How many operations not taken yet leave it.
+    /// The number of operations not taken yet that leave it.
     makers: u32,
-    /// Whether operations of unknown fate may leave it.
+    /// True if operations of unknown fate may leave it.
     loosely: bool,
 }
 
@@ -92,7 +92,7 @@ pub(super) struct Search {
     sets: Vec<Loose>,
     deletes: Vec<Loose>,
     increments: Vec<Loose>,
-    /// What was taken, by bit: the answered operations in the order of their calls, then, from a new word, the loose ones.
+    /// The operations taken, one bit each: the answered ones in the order of their calls, then, from a new word, the loose ones.
     taken: Vec<u64>,
     loose_words: usize,
     /// The bits set, in the order it was done.
@@ -101,9 +101,9 @@ pub(super) struct Search {
     choices: Vec<Choice>,
     visited: Visited,
     observed: Observed,
-    /// Beside the observed values, and one more for having none.
+    /// The counts of each observed value, and last those of having no value.
     wanted: Vec<Wanted>,
-    /// What states there may be, to which increments of unknown fate may be added.
+    /// The possible states, to which increments of unknown fate may be added.
     starts: Vec<u64>,
 }
 
@@ -116,7 +116,7 @@ impl Search {
             let before = self.choices.len();
             self.collect_choices(first..end, limit, state);
             let mut next = first..end;
-            // A place with one way on is not worth remembering: whoever comes again soon reaches one that is.
+            // A place with one way on is not stored: a second visit soon reaches one that is.
             let mut on = None;
             if self.choices.len() == before + 1 {
                 on = self.choices.pop();
@@ -238,7 +238,7 @@ impl Search {
         let (wants, leaves) = match known.step {
             Step::Get(value) => (self.observed.place(value), None),
             Step::Put(value) => (None, self.observed.place(value)),
-            // What 1 was left of may have been 0 or no value: neither is counted as wanted.
+            // An increment that left 1 found 0 or no value: neither is counted as wanted.
             Step::Increment(1) => (None, self.observed.place(Some(1))),
             Step::Increment(left) => (self.observed.place(Some(left - 1)), self.observed.place(Some(left))),
             Step::Hidden(_) | Step::Never => (None, None),
@@ -251,7 +251,7 @@ impl Search {
         }
     }
 
-    /// How many answers depend on the present state, if nothing can bring it back once it is left.
+    /// Returns how many answers depend on the present state, if no operation can restore it once it is left.
     fn wanted_for_good(&self, state: Option<u64>) -> u32 {
         let wanted = self.observed.place(state).map_or(Wanted::default(), |place| self.wanted[place]);
         if wanted.makers == 0 && !wanted.loosely { wanted.by } else { 0 }
@@ -314,7 +314,7 @@ impl Search {
                         self.choices.push(choice);
                     }
                 }
-                // Leaving a state that answers still depend on leads nowhere.
+                // Answers that depend on a state which is left can no longer be explained.
                 _ if wanted > 0 => {}
                 Step::Put(_) => self.choices.push(Choice { overwrites: true, ..choice }),
                 Step::Hidden(_) => {
@@ -433,7 +433,7 @@ impl Visited {
         self.words.len() * 8 + self.entries.len() * size_of::<Entry>() + self.slots.len() * 4
     }
 
-    /// Remembers a place; whether it is new. Of the answered operations, all before `window` are taken and none after it.
+    /// Stores a place, and returns whether it is new. Of the answered operations, all before `window` are taken and none after it.
     fn enter(&mut self, taken: &[u64], window: Range<usize>, loose: usize, state: Option<u64>) -> bool {
         if self.slots.len() < (self.entries.len() + 1) * 2 {
             self.grow();

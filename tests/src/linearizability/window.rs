@@ -1,4 +1,4 @@
-//! What is shown of a history that no order explains.
+//! Reduces a history that is not linearizable to the operations that show it.
 
 use super::operation::{Answer, Call, Fate, Moment, Observed, Operation};
 use super::search::{Outcome, Search};
@@ -9,7 +9,7 @@ const LINES: usize = 40;
 /// The most searches spent on leaving operations out.
 const SEARCHES: usize = 2_000;
 
-/// Cuts a history of one key that is not linearizable down to operations that by themselves are not, and shows them.
+/// Reduces a history of one key to few operations that alone are not linearizable, and prints them as a table.
 pub(super) fn describe(operations: &[Operation], bytes: usize, search: &mut Search) -> String {
     let refuses =
         |operations: &[Operation], search: &mut Search| search.run(operations, bytes) == Outcome::NotLinearizable;
@@ -22,8 +22,8 @@ pub(super) fn describe(operations: &[Operation], bytes: usize, search: &mut Sear
     table(&shrunk, operations, revealed)
 }
 
-/// The history up to the first answer that nothing explains, and that answer's moment. What is not answered by then has an
-/// unknown fate. A longer history is never more linearizable than its beginning, so halving finds it.
+/// Returns the history up to the first answer that no order explains, and the moment of that answer. An operation not answered
+/// by then has an unknown fate. A history is linearizable only if its beginning is, so halving finds it.
 fn shortest_beginning(
     operations: &[Operation],
     mut refuses: impl FnMut(&[Operation]) -> bool,
@@ -73,7 +73,7 @@ fn without_what_does_not_matter(
                 start = end;
             }
         }
-        // What one pass left out may be all that another operation mattered for.
+        // An operation may matter only because of others that were left out.
         if !shrunk || chunk > 1 {
             chunk /= 2;
         }
@@ -120,7 +120,7 @@ fn table(shown: &[Operation], all: &[Operation], revealed: Moment) -> String {
     text
 }
 
-/// Whether the whole history has an answer to what has none in its beginning.
+/// Returns whether the whole history has an answer that its beginning does not have.
 fn answered_later(operation: &Operation, all: &[Operation]) -> bool {
     all.iter().any(|whole| whole.invoked == operation.invoked && answered(whole).is_some())
 }

@@ -315,7 +315,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             target: "simulation",
             name: "a_release_is_shown_again_with_later_requests_for_votes",
             why: "a second campaign comes an election timeout after the first, when most holds are over: it takes a voter whose \
-                  clock failed just then, and nobody else to elect",
+                  clock failed just then, and no other candidate",
         },
     },
     Mutation {

@@ -116,7 +116,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "a-timer-that-is-early-shows-no-reading",
         rules: &[Rule::BackwardReadingVoids],
         scenarios: &[],
-        breaks: "a leader that nobody reaches does not learn that its clock went back",
+        breaks: "a leader that gets no input does not learn that its clock went back",
         edits: &[Edit {
             file: GROUP,
             find: "self.replica.handle_timeout(now);",
@@ -162,7 +162,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "lease-counted-from-the-newest-round",
         rules: &[Rule::AckCountsForItsRound],
         scenarios: &[],
-        breaks: "rounds that nobody acknowledged keep the lease going",
+        breaks: "rounds without acknowledgements keep the lease valid",
         edits: &[Edit {
             file: HOLDER,
             find: "self.stamps.opened(leading.acks.quorum_round())?",
@@ -226,7 +226,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             package: "leasehold-tests",
             target: "scenarios",
             name: "scenarios::old_term_response",
-            why: "whoever commits the barrier of a term echoes a round of it with the same answer, and no older echo adds to those",
+            why: "a node that commits the barrier of a term echoes a round of it with the same answer, and no older echo adds to those",
         },
     },
     Mutation {
@@ -336,7 +336,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             package: "leasehold-tests",
             target: "scenarios",
             name: "scenarios::grow_after_shrink",
-            why: "whoever commits the next change echoes a later round with the same answer, so in a whole cluster the holds outlast what the leader believes",
+            why: "a node that commits the next change echoes a later round with the same answer, so in a whole cluster the holds outlast what the leader believes",
         },
     },
     Mutation {
@@ -430,7 +430,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "deposition-aborts-no-reads",
         rules: &[Rule::QuorumReadsEndWithTheLeadership],
         scenarios: &[],
-        breaks: "a read that an old leader took is confirmed when it leads again, or waits in vain",
+        breaks: "a read that an old leader took is confirmed when it leads again, or never ends",
         edits: &[Edit {
             file: HOLDER,
             find: "self.aborted = self.newest;",
@@ -493,12 +493,12 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
 ];
 
-/// Someone who counts for a node that is no voter.
+/// A voter that stands in for a node that is none.
 const STAND_IN: &str = "pub(crate) fn stand_in(&self, id: NodeId) -> NodeId { \
     if self.voters.contains(id) { return id; } \
     self.voters.incoming().iter().copied().min_by_key(|voter| self.newest_of(*voter)).unwrap_or(id) } \n $it";
 
-/// A quorum round that is taken for granted.
+/// A quorum round without acknowledgements.
 const FORCED: &str = "pub(crate) fn force(&mut self, quorum: Round) { self.quorum = self.quorum.max(quorum); \
     self.beyond = [(0, self.voters.incoming().len()), (1, self.voters.outgoing().len())] \
     .map(|(half, len)| self.rounds[half][..len].iter().filter(|round| **round > self.quorum).count()); } \n $it";

@@ -1,12 +1,12 @@
-//! What each rule of the protocol is for: the product with that one rule switched off, and who notices.
+//! The product with single rules of the protocol switched off, and the check that detects the absence of each.
 //!
 //! A [`Mutation`] is a few small edits of the product's own source. The runner (`cargo run --release -p leasehold-tests --bin
 //! mutations`) copies the workspace, makes *all* edits there, each behind a switch that is read when the process starts
-//! ([`tree`]), builds the soak once, and runs it once for each mutation. So nothing of this is in the product, and what is
-//! judged is the real code but for one rule.
+//! ([`tree`]), builds the soak once, and runs it once for each mutation. So the product contains none of this, and the
+//! code under test is the product without one rule.
 //!
-//! A few rules hold in places that the simulator copies because the originals are asynchronous: the driver's loop and the
-//! server's order of reading. There the copy is edited; `file` says so.
+//! A few rules are implemented in asynchronous code that the simulator copies: the driver's loop and the server's order of
+//! reading. There the copy is edited, as `file` shows.
 //!
 //! `tests/tests/mutations.rs` keeps the table complete: every edit finds its place in the source, and every
 //! [rule](crate::rules) and every mutation that `docs/scenarios.md` mentions is here or is [excused](WITHOUT).

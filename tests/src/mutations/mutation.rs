@@ -2,40 +2,40 @@
 
 use crate::rules::Rule;
 
-/// A rule switched off.
+/// Small edits of the product that switch a rule off.
 #[derive(Clone, Copy, Debug)]
 pub struct Mutation {
-    /// What it is called: what is done without the rule, or to it.
+    /// The name: what happens without the rule.
     pub name: &'static str,
     /// The rules that it switches off.
     pub rules: &'static [Rule],
     /// Scenarios of `docs/scenarios.md` that are shown to fail by this mutation.
     pub scenarios: &'static [&'static str],
-    /// What is wrong then.
+    /// The consequence of its absence.
     pub breaks: &'static str,
-    /// What makes it so.
+    /// The edits.
     pub edits: &'static [Edit],
-    /// Who notices.
+    /// The check that detects it.
     pub noticed_by: By,
 }
 
-/// One place in the source, and what stands there instead.
+/// One place in the source, and its replacement.
 #[derive(Clone, Copy, Debug)]
 pub struct Edit {
     /// A file of the workspace.
     pub file: &'static str,
     /// Text that occurs in it once; where this has a space, the source may have any white space.
     pub find: &'static str,
-    /// What takes its place. `$it` is what was found, `$on` whether the mutation is switched on.
+    /// The replacement. `$it` stands for the text found, `$on` for the state of the switch.
     pub with: &'static str,
 }
 
-/// Who notices that a rule is missing.
+/// The check that detects the absence of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
-    /// The soak: a run fails, or something that it must reach is never reached.
+    /// The soak: a run fails, or a mark that it must reach is never reached.
     Soak,
-    /// A test of the workspace, as the soak cannot.
+    /// A test of the workspace, because the soak cannot detect it.
     Test {
         /// The test's package.
         package: &'static str,
@@ -43,7 +43,7 @@ pub enum By {
         target: &'static str,
         /// The test.
         name: &'static str,
-        /// Why the soak cannot.
+        /// The reason why the soak cannot.
         why: &'static str,
     },
 }

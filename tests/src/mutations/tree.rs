@@ -10,7 +10,7 @@ use std::{fs, io};
 /// The environment variable that switches a mutation on, by its number.
 pub const SWITCH: &str = "LEASEHOLD_MUTATION";
 
-/// What is appended to the core of the copy.
+/// The code that is appended to the core of the copy.
 const SWITCHES: &str = "
 extern crate self as leasehold_core;
 
@@ -28,25 +28,25 @@ pub mod mutation {
 }
 ";
 
-/// Why the copy could not be made.
+/// The reason why the copy could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// An edit has lost its place.
+    /// An edit does not find exactly one place.
     #[error("{mutation}: {find:?} occurs {times} times in {file}; adapt the edit to the source")]
     Place {
         /// The mutation.
         mutation: &'static str,
-        /// What it looks for.
+        /// The text it looks for.
         find: &'static str,
-        /// Where.
+        /// The file.
         file: &'static str,
-        /// How often it is there.
+        /// The number of occurrences.
         times: usize,
     },
     /// Two edits want overlapping text.
     #[error("{file}: the edits at {one:?} and {other:?} overlap; make them the same text, or keep them apart")]
     Overlap {
-        /// Where.
+        /// The file.
         file: String,
         /// One edit.
         one: &'static str,
@@ -59,14 +59,14 @@ pub enum Error {
     /// A file cannot be read or written.
     #[error("{path}: {source}")]
     File {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }
 
-/// Where `find` occurs in a source. A space in it stands for any white space.
+/// Returns the places of `find` in a source. A space in it matches any white space.
 pub fn places(source: &str, find: &str) -> Vec<Range<usize>> {
     let words: Vec<&str> = find.split_whitespace().collect();
     let Some(first) = words.first() else { return Vec::new() };
@@ -91,12 +91,12 @@ pub fn places(source: &str, find: &str) -> Vec<Range<usize>> {
     places
 }
 
-/// A source with every mutation of that file in it.
+/// Returns a source with every mutation of that file applied.
 ///
 /// # Errors
 /// [`Error::Place`] and [`Error::Overlap`].
 pub fn mutated(file: &str, source: &str) -> Result<String, Error> {
-    // By place: what was looked for there, and what stands there now.
+    // By place: the text that was looked for there, and its replacement so far.
     let mut edits: BTreeMap<usize, (Range<usize>, &'static str, String)> = BTreeMap::new();
     for (at, mutation) in all().enumerate() {
         for edit in mutation.edits.iter().filter(|edit| edit.file == file) {
@@ -108,7 +108,7 @@ pub fn mutated(file: &str, source: &str) -> Result<String, Error> {
             let on = format!("::leasehold_core::mutation::is({})", at + 1);
             let stands = match edits.get(&place.start) {
                 None => &source[place.clone()],
-                // Edits of one place are put one inside the other; what is the same for all of them stands there once.
+                // Edits of one place are nested. Text that they share is inserted once.
                 Some((_, _, text)) if !with.contains("$on") && text.contains(with.trim_end_matches("$it")) => continue,
                 Some((same, _, text)) if same == place && with.contains("$it") => text,
                 Some((_, other, _)) => return Err(Error::Overlap { file: file.to_owned(), one: other, other: find }),
@@ -132,8 +132,8 @@ pub fn mutated(file: &str, source: &str) -> Result<String, Error> {
     Ok(text)
 }
 
-/// Copies what git tracks, or would, from `root` to `tree`, with every mutation in it. What has not changed since the last
-/// copy is not touched, so that it is not built again.
+/// Copies the files that git tracks or would track from `root` to `tree`, with every mutation applied. Files that did not change
+/// since the last copy are not touched, so that they are not built again.
 ///
 /// # Errors
 /// [`Error`].
@@ -146,7 +146,7 @@ pub fn make(root: &Path, tree: &Path) -> Result<(), Error> {
         .filter(|output| output.status.success())
         .ok_or_else(|| Error::NoList(root.to_owned()))?;
     let list = String::from_utf8_lossy(&list.stdout).into_owned();
-    // What is tracked and was removed is not copied.
+    // Tracked files that were removed are not copied.
     let files: BTreeSet<&str> = list.split('\0').filter(|file| root.join(file).is_file()).collect();
     let mutates: BTreeSet<&str> = all().flat_map(|mutation| mutation.edits).map(|edit| edit.file).collect();
     for file in &files {
@@ -169,7 +169,7 @@ pub fn make(root: &Path, tree: &Path) -> Result<(), Error> {
     remove_others(tree, tree, &files)
 }
 
-/// Removes what earlier copies had and this one has not.
+/// Removes files that only earlier copies had.
 fn remove_others(tree: &Path, folder: &Path, files: &BTreeSet<&str>) -> Result<(), Error> {
     let of = |source| Error::File { path: folder.to_owned(), source };
     for entry in fs::read_dir(folder).map_err(of)? {

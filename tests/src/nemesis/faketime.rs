@@ -1,8 +1,7 @@
 //! Clocks that run fast or slow, by `libfaketime`.
 //!
-//! The server reads its clocks straight from the vDSO, where no preloaded library can come between; so these nodes run a binary
-//! built with the feature `libc-clock`. Whether the library then really acts on the server's own clock is tried before it is
-//! relied on.
+//! The server reads its clocks from the vDSO, which a preloaded library cannot intercept. So these nodes run a binary that is
+//! built with the feature `libc-clock`. A trial first checks that the library affects the server's own clock.
 
 use super::session::Session;
 use crate::processes::{PATIENCE, Process, Processes, build, eventually};
@@ -10,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// Where Debian and others put it.
+/// The folders in which Debian and others install it.
 const PLACES: [&str; 6] = [
     "/usr/lib/x86_64-linux-gnu/faketime",
     "/usr/lib/aarch64-linux-gnu/faketime",
@@ -22,7 +21,7 @@ const PLACES: [&str; 6] = [
 /// The variant for programs with threads.
 const LIBRARY: &str = "libfaketimeMT.so.1";
 
-/// The library, and a binary that it acts on.
+/// The library, and a binary that it affects.
 #[derive(Clone, Debug)]
 pub struct Faketime {
     library: PathBuf,
@@ -30,23 +29,23 @@ pub struct Faketime {
 }
 
 impl Faketime {
-    /// Finds the library, builds the binary, and tries whether one acts on the other. It does so once.
+    /// Finds the library, builds the binary, and checks that the one affects the other. It does so once.
     ///
     /// # Errors
-    /// Why clock rates cannot be tested here.
+    /// The reason why clock rates cannot be tested here.
     pub fn prepare() -> Result<Faketime, String> {
         static PREPARED: OnceLock<Result<Faketime, String>> = OnceLock::new();
         PREPARED.get_or_init(prepare).clone()
     }
 
-    /// Makes a node's clocks run at this rate from its next start on.
+    /// Sets the rate of a node's clocks from its next start on.
     pub fn apply(&self, cluster: &mut Processes, id: u64, rate: f64) {
         let recipe = cluster.recipes.get_mut(&id).expect("a node of this cluster");
         recipe.binary.clone_from(&self.binary);
         recipe.environment = [
             ("LD_PRELOAD".to_owned(), self.library.display().to_string()),
             ("FAKETIME".to_owned(), format!("+0 x{rate:.6}")),
-            // Files keep their times.
+            // The times of files are not faked.
             ("NO_FAKE_STAT".to_owned(), "1".to_owned()),
         ]
         .into();
@@ -58,7 +57,7 @@ impl Faketime {
         self.apply(&mut cluster, 1, RATE);
         cluster.start_node(1);
         let port = cluster.recipes[&1].client_port;
-        // Thirty seconds of its time take less than one of ours. Without the library this ends after ten of each.
+        // Thirty seconds of the faked clock take less than one second. Without the library this ends after ten seconds.
         let aged = eventually(Duration::from_secs(10), || {
             let info = Session::connect(port, PATIENCE).ok()?.info(&["server"])?;
             info.get("uptime_in_seconds")?.parse::<u64>().ok().filter(|uptime| *uptime >= 30)
@@ -68,8 +67,8 @@ impl Faketime {
     }
 }
 
-/// Ends a process as `kill -9` does, and removes what the library left behind, which would be in the way of a later process with
-/// the same number.
+/// Kills a process as `kill -9` does, and removes what the library left behind, which would disturb a later process with the
+/// same id.
 pub(crate) fn end(process: Process) {
     let id = process.id();
     process.kill();
@@ -85,10 +84,10 @@ fn prepare() -> Result<Faketime, String> {
     let built = build(&["--features", "libc-clock"]);
     let binary = built.with_file_name(format!("leasehold-libc-clock-{}", std::process::id()));
     std::fs::copy(&built, &binary).map_err(|error| format!("the binary cannot be copied: {error}"))?;
-    // Whoever runs it keeps it; the next run finds one name and not one for every run.
+    // A rename does not disturb processes that run the old file, and all runs share one name.
     let lasting = built.with_file_name("leasehold-libc-clock");
     std::fs::rename(&binary, &lasting).map_err(|error| format!("the binary cannot be put in its place: {error}"))?;
-    // The usual one again, in the place where everybody expects it.
+    // Builds the usual binary again, which others expect in that place.
     build(&[]);
     let faketime = Faketime { library, binary: lasting };
     if faketime.acts() { Ok(faketime) } else { Err(format!("{LIBRARY} does not act on the server's clock")) }

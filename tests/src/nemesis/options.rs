@@ -1,9 +1,9 @@
-//! What to do to a cluster.
+//! The options of a run.
 
 use super::fault::Fault;
 use std::fmt;
 
-/// How wrong clock rates may be in a run with [`Fault::ClockRate`], in parts per million.
+/// The largest error of clock rates in a run with [`Fault::ClockRate`], in parts per million.
 pub const DRIFT_PPM: u32 = 50_000;
 
 /// The asynchronous runtime of the processes.
@@ -25,15 +25,15 @@ impl fmt::Display for Runtime {
     }
 }
 
-/// What to do to a cluster, and for how long.
+/// The options of a run.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// No fault begins later than this after the clients began.
     pub seconds: u64,
-    /// What every choice follows from.
+    /// The seed of every choice.
     pub seed: u64,
-    /// What the processes run on.
+    /// The runtime of the processes.
     pub runtime: Runtime,
-    /// What may be done to them. Each happens once, in some order, before any happens again.
+    /// The faults. Each happens once, in some order, before any happens again.
     pub faults: Vec<Fault>,
 }

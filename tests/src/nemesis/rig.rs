@@ -1,4 +1,4 @@
-//! The cluster that is struck, and what can be done to it by hand.
+//! The cluster under test, and single faults to apply to it.
 
 use super::faketime::{self, Faketime};
 use super::fault::Fault;
@@ -15,33 +15,33 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Nodes of a cluster.
+/// The number of nodes.
 const NODES: u64 = 3;
-/// How long healing may take. It takes seconds; a machine that does much else is given time.
+/// The time that recovery may take. It takes seconds, and more on a busy machine.
 const RECOVERY: Duration = Duration::from_secs(60);
-/// How long a node is given to describe itself.
+/// The time that a node may take to answer `INFO`.
 const GLANCE: Duration = Duration::from_secs(1);
-/// How long an answer may take that is bound to come: a node gives up after 5 s, and says so.
+/// The time that an answer which must come may take: a node gives up after 5 s and replies with an error.
 const ANSWER: Duration = Duration::from_secs(7);
-/// How long each read waits that is tried again and again.
+/// The time that each of repeated reads waits.
 const PROBE: Duration = Duration::from_millis(200);
 /// Connections with queued reads for a stopped leader.
 const QUEUES: usize = 4;
 
-/// Which of a node's directions.
+/// The directions of a node's links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// What it sends and what it is sent.
+    /// To and from the node.
     BothWays,
-    /// What it is sent.
+    /// To the node.
     In,
-    /// What it sends.
+    /// From the node.
     Out,
 }
 
 /// A cluster of processes, the network between them, and their clients.
 pub struct Rig {
-    // In this order they end.
+    // The fields are dropped in this order.
     workload: Workload,
     cluster: Processes,
     proxy: Proxy,
@@ -50,10 +50,10 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// Starts three nodes with further flags, after `arrange` had a look at their recipes, and their clients.
+    /// Starts three nodes with further flags, and their clients. `arrange` may change the recipes before.
     ///
     /// # Panics
-    /// When they do not start.
+    /// If they do not start.
     pub fn start(options: &Options, flags: &[&str], arrange: impl FnOnce(&mut Processes)) -> Rig {
         let mut cluster = Processes::prepare(NODES, flags);
         let listens = |port| SocketAddr::from(([127, 0, 0, 1], port));
@@ -74,27 +74,27 @@ impl Rig {
         Rig { workload, cluster, proxy, paused: BTreeSet::new(), summary: Summary::new(options) }
     }
 
-    /// How long the clients have been at work.
+    /// Returns how long the clients have run.
     pub fn elapsed(&self) -> Duration {
         self.workload.elapsed()
     }
 
-    /// Whether nothing is known to be wrong.
+    /// Returns whether no violation is known.
     pub fn is_good(&self) -> bool {
         self.summary.is_good()
     }
 
-    /// The numbers of all nodes.
+    /// Returns the numbers of all nodes.
     pub fn nodes(&self) -> Vec<u64> {
         self.cluster.recipes.keys().copied().collect()
     }
 
-    /// Every ordered pair of nodes.
+    /// Returns every ordered pair of nodes.
     pub fn pairs(&self) -> Vec<(u64, u64)> {
         self.proxy.pairs()
     }
 
-    /// The running node that leads with a valid lease, if one does; the one of the last term, if several think so.
+    /// Returns the running node that leads with a valid lease, if there is one; of several, that of the last term.
     pub fn leader(&self) -> Option<u64> {
         let awake = self.cluster.running().into_iter().filter(|id| !self.paused.contains(id));
         let leads = |id: u64| {
@@ -105,12 +105,12 @@ impl Rig {
         awake.filter_map(leads).max().map(|(_, id)| id)
     }
 
-    /// Waits for a leader with a valid lease, for so long.
+    /// Waits for a leader with a valid lease, for at most `patience`.
     pub fn await_leader(&self, patience: Duration) -> Option<u64> {
         eventually(patience, || self.leader())
     }
 
-    /// Ends a node as `kill -9` does.
+    /// Kills a node as `kill -9` does.
     pub fn kill(&mut self, id: u64) {
         self.say(format_args!("kill -9 node {id}"));
         self.harvest(id);
@@ -124,39 +124,39 @@ impl Rig {
         self.cluster.start_node(id);
     }
 
-    /// Takes away all that a killed node has on disk, which no operator may ever do.
+    /// Deletes the disk of a killed node, which an operator must never do.
     pub fn lose_disk(&mut self, id: u64) {
         self.say(format_args!("the disk of node {id} is lost"));
         std::fs::remove_dir_all(&self.cluster.recipes[&id].data_dir).expect("it was there");
     }
 
-    /// Lets a node's clocks run at this rate when it is started next.
+    /// Sets the rate of a node's clocks from its next start on.
     pub fn set_rate(&mut self, faketime: &Faketime, id: u64, rate: f64) {
         self.say(format_args!("the clocks of node {id} will run at {rate:.4}"));
         faketime.apply(&mut self.cluster, id, rate);
     }
 
-    /// Stops a node's process in its tracks.
+    /// Stops a node's process (SIGSTOP).
     pub fn pause(&mut self, id: u64) {
         self.say(format_args!("stop node {id}"));
         self.cluster.process(id).signal("STOP");
         self.paused.insert(id);
     }
 
-    /// Lets it go on.
+    /// Continues a stopped process.
     pub fn resume(&mut self, id: u64) {
         self.cluster.process(id).signal("CONT");
         self.paused.remove(&id);
         self.say(format_args!("node {id} goes on"));
     }
 
-    /// Decides what becomes of bytes from one node to another.
+    /// Sets the treatment of bytes from one node to another.
     pub fn set(&mut self, from: u64, to: u64, passage: Passage) {
         self.say(format_args!("link {from}>{to}: {passage:?}"));
         self.proxy.set(from, to, passage);
     }
 
-    /// Decides the same for all links of a node in one direction or both.
+    /// Sets the treatment of bytes on all links of a node, in one direction or both.
     pub fn isolate(&mut self, id: u64, direction: Direction, passage: Passage) {
         self.say(format_args!("links of node {id}, {direction:?}: {passage:?}"));
         for (from, to) in self.proxy.pairs() {
@@ -166,7 +166,7 @@ impl Rig {
         }
     }
 
-    /// Reads from a node all the time, for so long.
+    /// Reads from a node repeatedly for this time.
     pub fn probe(&self, id: u64, duration: Duration) {
         let started = now();
         let mut session = None;
@@ -184,26 +184,26 @@ impl Rig {
         }
     }
 
-    /// Sets every key in use through a node, and says whether all of that was acknowledged.
+    /// Writes every key in use through a node. Returns whether all writes were acknowledged.
     pub fn write_everywhere(&self, id: u64) -> bool {
         let Ok(mut session) = Session::connect(self.port(id), ANSWER) else { return false };
         let mut set = |slot| self.workload.ask(&mut session, slot, Call::Set(self.workload.fresh_value()));
         (0..KEYS).all(|slot| matches!(set(slot), Fate::Answered(_)))
     }
 
-    /// Connections on which a node can be asked later, even if it takes no new ones then.
+    /// Opens connections to a node for later requests, when it may accept no new ones.
     pub(super) fn connections(&self, id: u64) -> Vec<Session> {
         (0..QUEUES).filter_map(|_| Session::connect(self.port(id), ANSWER).ok()).collect()
     }
 
-    /// Lets a stopped node go on when reads of every key wait for it on these connections, and then receives the answers.
+    /// Queues reads of every key on these connections to a stopped node, continues it, and receives the answers.
     pub(super) fn resume_amid_reads(&mut self, id: u64, queues: Vec<Session>) {
         let mut waiting = Vec::new();
         for mut session in queues {
             let mut pending = Vec::new();
             for slot in 0..KEYS {
                 let read = self.workload.begin(slot, Call::Get);
-                // One that cannot be sent is not answered either.
+                // A request that cannot be sent gets no answer.
                 let _ = session.send(read.key(), read.call());
                 pending.push(read);
             }
@@ -219,8 +219,8 @@ impl Rig {
         }
     }
 
-    /// Ends every fault, and waits until there is a leader with a valid lease and every node takes reads and writes. If that does
-    /// not happen in good time, it is a violation like any other.
+    /// Ends every fault, and waits until there is a leader with a valid lease and every node serves reads and writes. If that
+    /// takes too long, it is a violation.
     pub fn recover(&mut self) {
         self.paused.clone().into_iter().for_each(|id| self.resume(id));
         self.proxy.heal();
@@ -243,14 +243,14 @@ impl Rig {
         self.judge();
     }
 
-    /// Whether a node takes a write and a read.
+    /// Returns whether a node serves a write and a read.
     fn serves(&self, id: u64) -> bool {
         let Ok(mut session) = Session::connect(self.port(id), ANSWER) else { return false };
         let mut ask = |call| matches!(self.workload.ask(&mut session, 0, call), Fate::Answered(_));
         ask(Call::Increment) && ask(Call::Get)
     }
 
-    /// Judges what need not wait until the end.
+    /// Checks the histories that are complete.
     fn judge(&mut self) {
         let judgement = self.workload.judge_retired();
         self.summary.given_up = judgement.given_up;
@@ -261,10 +261,10 @@ impl Rig {
         }
     }
 
-    /// Ends everything, and says what it came to.
+    /// Ends the run and returns its summary.
     ///
     /// # Panics
-    /// When a process panicked.
+    /// If a process panicked.
     pub fn finish(mut self) -> Summary {
         self.summary.lasted = self.elapsed();
         for id in self.cluster.running() {
@@ -298,7 +298,7 @@ impl Rig {
         *self.summary.faults.entry(fault).or_default() += 1;
     }
 
-    /// Adds a node's own counts to the summary, before they are gone.
+    /// Adds a node's own counters to the summary before they are lost.
     fn harvest(&mut self, id: u64) {
         let Some(info) = self.info(id).filter(|_| !self.paused.contains(&id)) else { return };
         let number = |field: &str| info.get(field).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0);

@@ -1,7 +1,7 @@
 //! A client's connection that can send now and receive later.
 //!
-//! The requests that matter most here are those that wait in the socket of a stopped process, so sending and receiving are two
-//! steps, and nothing is said on the way in.
+//! The most important requests wait in the socket of a stopped process. So sending and receiving are two steps, and a connection
+//! starts without a handshake.
 
 use crate::linearizability::{Answer, Call};
 use crate::processes::PATIENCE;
@@ -17,16 +17,16 @@ pub(crate) struct Session {
     parser: Parser,
 }
 
-/// What became of a request.
+/// The result of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// It was answered.
     Answered(Answer),
-    /// The node says that it was not executed, nor will be.
+    /// The node replied that it was not and will not be executed.
     Refused,
-    /// The node does not know.
+    /// The node replied that it does not know.
     Unknown,
-    /// No answer came, nor is one expected on this connection any more.
+    /// No answer came, and none can come on this connection.
     Lost,
 }
 
@@ -68,12 +68,12 @@ impl Session {
         }
     }
 
-    /// Asks, and waits for the answer.
+    /// Sends a request and waits for the answer.
     pub(crate) fn ask(&mut self, key: &str, call: Call) -> Fate {
         self.send(key, call).map_or(Fate::Lost, |()| self.receive(call))
     }
 
-    /// Some sections of `INFO`, by field; `None` if they do not come in time.
+    /// Returns the fields of some sections of `INFO`; `None` if they do not come in time.
     pub(crate) fn info(&mut self, sections: &[&str]) -> Option<BTreeMap<String, String>> {
         self.stream.write_all(&cmd("INFO").arg(sections).get_packed_command()).ok()?;
         let text: String = redis::from_redis_value(self.parser.parse_value(&mut self.stream).ok()?).ok()?;

@@ -24,7 +24,7 @@ pub(super) fn rate(dice: &mut Dice) -> f64 {
 impl Rig {
     /// Strikes the cluster, and does not recover it.
     pub(super) fn strike(&mut self, fault: Fault, faketime: Option<&Faketime>, dice: &mut Dice) {
-        // There was one when the last fault was healed; if it is gone since, any node will do.
+        // There was a leader after the last recovery. If it is gone since, any node serves.
         let leader = self.leader().unwrap_or_else(|| dice.pick(&self.nodes()));
         let followers: Vec<u64> = self.nodes().into_iter().filter(|id| *id != leader).collect();
         let follower = dice.pick(&followers);
@@ -84,8 +84,8 @@ impl Rig {
         }
     }
 
-    /// Stops the leader, mostly until another leads and has acknowledged writes. Before it goes on, reads are put in its socket:
-    /// they are the first thing it finds, and its lease was good when it last looked.
+    /// Stops the leader, mostly until another leads and has acknowledged writes. Before it continues, reads are queued in its
+    /// socket: they are the first input it finds, and its lease was valid when it stopped.
     fn pause_leader(&mut self, leader: u64, dice: &mut Dice) {
         let queue = self.connections(leader);
         self.pause(leader);
@@ -98,14 +98,14 @@ impl Rig {
         self.resume_amid_reads(leader, queue);
     }
 
-    /// Keeps a node from its peers and reads from it all the while.
+    /// Isolates a node from its peers and reads from it meanwhile.
     fn cut_off(&mut self, id: u64, direction: Direction, dice: &mut Dice) {
         self.isolate(id, direction, dead(dice));
         self.probe(id, dice.millis(1_500, 4_000));
     }
 
     fn slow_down(&mut self, dice: &mut Dice) {
-        // Mostly slow enough to be felt; sometimes so slow that leases lapse.
+        // Mostly slow enough to matter; sometimes so slow that leases end.
         let delay = if dice.one_in(3) { dice.millis(300, 900) } else { dice.millis(5, 120) };
         let jitter = delay.mul_f64(dice.fraction());
         let bytes_per_second = 32 << dice.below(6) << 10;
@@ -115,7 +115,7 @@ impl Rig {
     }
 }
 
-/// One of the ways in which nothing arrives.
+/// Draws one of the ways in which nothing arrives.
 fn dead(dice: &mut Dice) -> Passage {
     dice.pick(&[Passage::Stalled, Passage::Lossy, Passage::Cut])
 }

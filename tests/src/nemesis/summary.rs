@@ -1,4 +1,4 @@
-//! What a run came to.
+//! The result of a run.
 
 use super::fault::Fault;
 use super::options::Options;
@@ -7,47 +7,47 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// Violations that are shown; all are counted.
+/// The most violations that are printed; all are counted.
 const SHOWN: usize = 3;
 
-/// What was done to a cluster, what its clients saw, and whether that is as promised.
+/// The faults of a run, what its clients saw, and the violations found.
 #[derive(Clone, Debug)]
 pub struct Summary {
-    /// What was asked for.
+    /// The options of the run.
     pub options: Options,
-    /// How long the clients were at work.
+    /// The time that the clients ran.
     pub lasted: Duration,
-    /// How often each fault struck.
+    /// The number of times that each fault struck.
     pub faults: BTreeMap<Fault, u64>,
-    /// Faults that were asked for and could not be had, with the reason.
+    /// Faults that could not be applied, with the reason.
     pub skipped: Vec<(Fault, String)>,
-    /// What became of reads.
+    /// The results of reads.
     pub reads: Outcomes,
-    /// What became of writes.
+    /// The results of writes.
     pub writes: Outcomes,
-    /// Reads that waited in the socket of a leader while it was stopped and were answered after it went on, by anyone.
+    /// Reads that waited in the socket of a stopped leader and were answered after it continued.
     pub reads_on_resume: u64,
-    /// Times leaders relied on their lease, as they say: for reads of their own, and for those that followers asked about.
+    /// Uses of leases that leaders counted: for their own reads, and for those of followers.
     pub reads_lease: u64,
-    /// Reads that took a quorum round, as the leaders say.
+    /// Reads by quorum round that leaders counted.
     pub reads_quorum: u64,
-    /// Reads that followers answered with the leader's word, as they say.
+    /// Reads with an index from the leader that followers counted.
     pub reads_forwarded: u64,
-    /// The last term of the cluster: how often a leader was sought.
+    /// The last term of the cluster, an upper bound of its elections.
     pub terms: u64,
-    /// The longest time in which no client anywhere had a read answered.
+    /// The longest time without an answered read on any node.
     pub longest_without_read: Duration,
-    /// The same of writes.
+    /// The longest time without an acknowledged write on any node.
     pub longest_without_write: Duration,
-    /// The longest time from the end of a fault until there was a leader with a valid lease and every node took reads and writes.
+    /// The longest time from the end of a fault until there was a leader with a valid lease and every node served reads and writes.
     pub longest_recovery: Duration,
-    /// Keys whose histories were judged.
+    /// Keys whose histories were checked.
     pub keys: u64,
     /// Keys whose histories the checker gave up on.
     pub given_up: u64,
-    /// What broke a promise: one for each key that no order of operations explains, and one if the cluster did not recover.
+    /// The violations: one for each key that is not linearizable, and one if the cluster did not recover.
     pub violations: Vec<String>,
-    /// What was done when.
+    /// The log of all actions.
     pub journal: Vec<String>,
 }
 
@@ -75,7 +75,7 @@ impl Summary {
         }
     }
 
-    /// Whether every promise was kept and every history judged to the end.
+    /// Returns whether there is no violation and every history was checked to the end.
     pub fn is_good(&self) -> bool {
         self.violations.is_empty() && self.given_up == 0
     }

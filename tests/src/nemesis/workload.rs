@@ -1,4 +1,4 @@
-//! Clients on every node that write and read a few hot keys, and what they saw.
+//! Clients on every node that write and read a few hot keys, and their histories.
 
 use super::session::{Fate, Session};
 use crate::linearizability::{Call, History, Limit, OperationId, Violation};
@@ -10,33 +10,33 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Keys in use at a time: few, so that every read meets somebody's write.
+/// Keys in use at a time. There are few, so that every read meets concurrent writes.
 pub(crate) const KEYS: usize = 4;
 /// Clients on each node: one that mostly reads and one that mostly writes.
 const CLIENTS_PER_NODE: u32 = 2;
-/// Operations on one key until another takes its place, which keeps histories short enough to be judged exactly.
+/// The most operations on one key before another replaces it, which keeps histories short enough for an exact check.
 const OPERATIONS_PER_KEY: usize = 400;
-/// Writes of unknown fate until another key takes its place.
+/// The most writes of unknown fate on a key before another replaces it.
 const UNKNOWN_PER_KEY: usize = 6;
-/// How long a client waits for an answer.
+/// The time that a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long a client waits before it tries a node again that could not help.
+/// The time that a client waits before it retries a node that could not serve it.
 const PAUSE: Duration = Duration::from_millis(20);
 /// The client number of the nemesis itself.
 const NEMESIS: u32 = 0;
 
-/// How many operations came to what.
+/// The number of operations by result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcomes {
     /// Answered.
     pub ok: u64,
-    /// Surely not executed, or, of reads, not answered.
+    /// Not executed, or, of reads, not answered.
     pub failed: u64,
-    /// Writes that may have been executed, or will be.
+    /// Writes that may have been or may be executed.
     pub unknown: u64,
 }
 
-/// What the checker said.
+/// The results of the checker.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Judgement {
     pub(crate) keys: u64,
@@ -44,7 +44,7 @@ pub(crate) struct Judgement {
     pub(crate) violations: Vec<String>,
 }
 
-/// One key, and all that was done to it.
+/// One key and its history.
 struct Key {
     number: u32,
     name: String,
@@ -57,7 +57,7 @@ struct Recorded {
     unknown: usize,
 }
 
-/// An operation on its way.
+/// An operation in flight.
 pub(crate) struct Pending {
     key: Arc<Key>,
     slot: usize,
@@ -75,7 +75,7 @@ impl Pending {
     }
 }
 
-/// What all clients share.
+/// The state that all clients share.
 pub(crate) struct Shared {
     started: Instant,
     stop: AtomicBool,
@@ -117,7 +117,7 @@ impl Shared {
         u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// A value that nobody wrote before, far enough from all others that increments do not get there.
+    /// Returns a new value, so far from all others that increments do not reach it.
     pub(crate) fn fresh_value(&self) -> u64 {
         (self.values_written.fetch_add(1, Ordering::Relaxed) + 1) * 1_000_000
     }
@@ -142,7 +142,7 @@ impl Shared {
                     outcomes.ok += 1;
                     gap.answered(at);
                 }
-                // A read that is not answered says nothing, whatever became of it.
+                // A read without an answer has no effect on the history.
                 _ if is_read => {
                     recorded.history.failed(id);
                     outcomes.failed += 1;
@@ -164,7 +164,7 @@ impl Shared {
         }
     }
 
-    /// Puts another key in this one's place, unless somebody has done so.
+    /// Replaces this key by another, unless another client already did.
     fn replace(&self, slot: usize, key: &Arc<Key>) {
         let mut current = self.slots[slot].write();
         if Arc::ptr_eq(&current, key) {
@@ -182,7 +182,7 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    /// Starts the clients of nodes that take them at these ports.
+    /// Starts the clients of nodes with these ports.
     pub(crate) fn start(ports: &[u16], dice: &mut Dice) -> Workload {
         let keys_named = AtomicU32::new(0);
         let slots = (0..KEYS).map(|_| RwLock::new(Shared::name_key(&keys_named))).collect();
@@ -210,27 +210,27 @@ impl Workload {
         Workload { shared, clients, judgement: Judgement::default() }
     }
 
-    /// How long the clients have been at work.
+    /// Returns how long the clients have run.
     pub(crate) fn elapsed(&self) -> Duration {
         self.shared.started.elapsed()
     }
 
-    /// A value that nobody wrote before.
+    /// Returns a new value.
     pub(crate) fn fresh_value(&self) -> u64 {
         self.shared.fresh_value()
     }
 
-    /// The nemesis begins an operation of its own. Call it before the request leaves.
+    /// Records the call of an operation of the nemesis itself, before its request leaves.
     pub(crate) fn begin(&self, slot: usize, call: Call) -> Pending {
         self.shared.begin(NEMESIS, slot, call)
     }
 
-    /// The same operation ends.
+    /// Records the end of that operation.
     pub(crate) fn end(&self, pending: Pending, fate: Fate) {
         self.shared.end(pending, fate);
     }
 
-    /// The nemesis asks something, and records what it is told.
+    /// Executes an operation of the nemesis itself, and records it.
     pub(crate) fn ask(&self, session: &mut Session, slot: usize, call: Call) -> Fate {
         let pending = self.begin(slot, call);
         let fate = session.ask(pending.key(), call);
@@ -238,7 +238,7 @@ impl Workload {
         fate
     }
 
-    /// Judges the keys that nobody uses any more.
+    /// Checks the keys that are no longer in use.
     pub(crate) fn judge_retired(&mut self) -> &Judgement {
         let (done, in_use) =
             self.shared.retired.lock().drain(..).partition::<Vec<_>, _>(|key| Arc::strong_count(key) == 1);
@@ -247,7 +247,7 @@ impl Workload {
         &self.judgement
     }
 
-    /// Ends the clients, judges every key, and says what they saw.
+    /// Ends the clients, checks every key, and returns what they saw.
     pub(crate) fn finish(mut self) -> Seen {
         self.shared.stop.store(true, Ordering::Relaxed);
         for client in self.clients.drain(..) {
@@ -257,7 +257,7 @@ impl Workload {
         }
         let shared = self.shared.clone();
         let at = shared.at();
-        // Not answered to the end is as bad as answered late.
+        // A time without answers counts even if it lasts to the end.
         [&shared.read_gap, &shared.write_gap].into_iter().for_each(|gap| gap.answered(at));
         shared.retired.lock().iter().for_each(|key| self.judgement.add(key));
         shared.slots.iter().for_each(|slot| self.judgement.add(&slot.read()));
@@ -277,7 +277,7 @@ impl Drop for Workload {
     }
 }
 
-/// What clients saw in a whole run.
+/// What the clients of a whole run saw.
 pub(crate) struct Seen {
     pub(crate) judgement: Judgement,
     pub(crate) reads: Outcomes,
@@ -298,7 +298,7 @@ impl Judgement {
     }
 }
 
-/// A client that stays with its node, come what may.
+/// A client that never leaves its node.
 struct Client {
     number: u32,
     port: u16,
@@ -324,7 +324,7 @@ impl Client {
             let fate = open.ask(pending.key(), call);
             self.shared.end(pending, fate);
             match fate {
-                // Not as fast as it goes: the nodes need the processors more.
+                // The pause leaves processor time to the nodes.
                 Fate::Answered(_) => std::thread::sleep(self.dice.millis(0, 3)),
                 Fate::Refused | Fate::Unknown => std::thread::sleep(PAUSE),
                 Fate::Lost => session = None,
