@@ -1,6 +1,6 @@
 //! Records what changes in a cluster of real replicas, as text that can be read.
 
-use crate::world::{Broken, Told};
+use crate::world::{StoryError, StoryResult};
 use leasehold_core::{NodeId, Term};
 use leasehold_raft::{Role, Statistics};
 use leasehold_testing::cluster::Cluster;
@@ -51,7 +51,7 @@ impl Journal {
     ///
     /// # Errors
     /// If two nodes may read by a lease at once.
-    pub fn run(&mut self, millis: u64) -> Told {
+    pub fn run(&mut self, millis: u64) -> StoryResult {
         for _ in 0..millis {
             self.cluster.run(Duration::from_millis(1));
             self.look()?;
@@ -63,7 +63,7 @@ impl Journal {
     ///
     /// # Errors
     /// If it does not within `millis`, or two nodes may read by a lease at once.
-    pub fn run_until(&mut self, what: &str, millis: u64, holds: impl Fn(&Cluster) -> bool) -> Told {
+    pub fn run_until(&mut self, what: &str, millis: u64, holds: impl Fn(&Cluster) -> bool) -> StoryResult {
         for _ in 0..millis {
             if holds(&self.cluster) {
                 return Ok(());
@@ -77,7 +77,7 @@ impl Journal {
     ///
     /// # Errors
     /// If two nodes may read by a lease at once.
-    pub fn look(&mut self) -> Told {
+    pub fn look(&mut self) -> StoryResult {
         let at = (self.cluster.now - self.started).as_millis();
         let ids: Vec<NodeId> = self.cluster.nodes.keys().copied().collect();
         let mut permits = 0;
@@ -108,8 +108,8 @@ impl Journal {
     ///
     /// # Errors
     /// If it does not hold.
-    pub fn must(&self, holds: bool, what: &str) -> Told {
-        if holds { Ok(()) } else { Err(Broken(format!("expected: {what}"))) }
+    pub fn must(&self, holds: bool, what: &str) -> StoryResult {
+        if holds { Ok(()) } else { Err(StoryError(format!("expected: {what}"))) }
     }
 }
 

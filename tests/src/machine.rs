@@ -25,7 +25,7 @@ pub enum Machine {
     /// See [`Subject::Model`].
     Model(Model),
     /// See [`Subject::Compared`].
-    Compared(Product, Model),
+    Compared(Box<(Product, Model)>),
 }
 
 /// The holder and grantor of the product.
@@ -44,7 +44,7 @@ impl Machine {
         match subject {
             Subject::Product => Machine::Product(product()),
             Subject::Model(rules) => Machine::Model(model(rules)),
-            Subject::Compared => Machine::Compared(product(), model(Rules::ALL)),
+            Subject::Compared => Machine::Compared(Box::new((product(), model(Rules::ALL)))),
         }
     }
 
@@ -56,7 +56,8 @@ impl Machine {
         match self {
             Machine::Product(product) => product.handle(now, input, cell),
             Machine::Model(model) => model.handle(now, input),
-            Machine::Compared(product, model) => {
+            Machine::Compared(both) => {
+                let (product, model) = &mut **both;
                 let effect = product.handle(now, input, cell);
                 assert_eq!(effect, model.handle(now, input), "the product on the left, the model on the right");
                 effect
@@ -67,7 +68,8 @@ impl Machine {
     /// Returns when the lease ends, if there is one.
     pub fn lease_until(&self) -> Option<Instant> {
         match self {
-            Machine::Product(product) | Machine::Compared(product, _) => product.holder.lease_until(),
+            Machine::Product(product) => product.holder.lease_until(),
+            Machine::Compared(both) => both.0.holder.lease_until(),
             Machine::Model(model) => model.lease_until(),
         }
     }
@@ -83,7 +85,8 @@ impl Machine {
     /// Returns the release that a pending transfer sends along.
     pub fn release(&self) -> Option<Release> {
         match self {
-            Machine::Product(product) | Machine::Compared(product, _) => product.holder.release(),
+            Machine::Product(product) => product.holder.release(),
+            Machine::Compared(both) => both.0.holder.release(),
             Machine::Model(model) => model.release(),
         }
     }

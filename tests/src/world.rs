@@ -20,15 +20,15 @@ use std::time::Duration;
 
 /// The reason why a story failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken(pub String);
+pub struct StoryError(pub String);
 
 /// The result of a story or of one of its steps.
-pub type Told<T = ()> = Result<T, Broken>;
+pub type StoryResult<T = ()> = Result<T, StoryError>;
 
 /// The machines of one node.
 enum Machine {
     /// The product's, as a trace is replayed through them; `None` before the first start.
-    Product(Option<Node>),
+    Product(Box<Option<Node>>),
     /// The model; `None` before the first start.
     Model(Rules, Option<Model>),
 }
@@ -210,7 +210,7 @@ impl World {
         let mut clock = Clock::default();
         clock.step(-5000);
         let place = Place {
-            machine: self.model.map_or(Machine::Product(None), |rules| Machine::Model(rules, None)),
+            machine: self.model.map_or(Machine::Product(Box::default()), |rules| Machine::Model(rules, None)),
             clock,
             config,
             longest_hold: Duration::ZERO,
@@ -436,7 +436,7 @@ impl World {
     }
 
     /// Lets all nodes elect node 1, and these acknowledge its first round.
-    pub fn leads(&mut self, acked_by: &[NodeId]) -> Told {
+    pub fn leads(&mut self, acked_by: &[NodeId]) -> StoryResult {
         let others: Vec<NodeId> = self.places.keys().copied().filter(|id| *id != 1).collect();
         let elected = self.campaign(1, &others, None);
         self.must(elected, "n1 is elected")?;
@@ -469,44 +469,44 @@ impl World {
     }
 
     /// Takes a read at node `id`, which the lease must answer. Returns the term and the index.
-    pub fn lease_read(&mut self, id: NodeId) -> Told<(Term, Index)> {
+    pub fn lease_read(&mut self, id: NodeId) -> StoryResult<(Term, Index)> {
         match self.input(id, Input::Read).answer {
             Some(Answer::Read(Ok(Read::Lease(permit)))) => self.sound().map(|()| (permit.term, permit.index)),
-            other => Err(Broken(format!("expected a lease read at n{id}, not {other:?}"))),
+            other => Err(StoryError(format!("expected a lease read at n{id}, not {other:?}"))),
         }
     }
 
     /// Takes a read at node `id`, which must need a quorum round.
-    pub fn quorum_read(&mut self, id: NodeId) -> Told<Ticket> {
+    pub fn quorum_read(&mut self, id: NodeId) -> StoryResult<Ticket> {
         match self.input(id, Input::Read).answer {
             Some(Answer::Read(Ok(Read::Quorum(ticket)))) => Ok(ticket),
-            other => Err(Broken(format!("expected a quorum read at n{id}, not {other:?}"))),
+            other => Err(StoryError(format!("expected a quorum read at n{id}, not {other:?}"))),
         }
     }
 
     /// Takes a reader thread to the cell of node `id`, which must grant. Returns the term and the index.
-    pub fn permit(&mut self, id: NodeId) -> Told<(Term, Index)> {
+    pub fn permit(&mut self, id: NodeId) -> StoryResult<(Term, Index)> {
         match self.input(id, Input::Look).answer {
             Some(Answer::Permit(Some(permit))) => self.sound().map(|()| (permit.term, permit.index)),
-            _ => Err(Broken(format!("expected a permit from the cell of n{id}"))),
+            _ => Err(StoryError(format!("expected a permit from the cell of n{id}"))),
         }
     }
 
     /// Takes a reader thread to the cell of node `id`, which must not grant.
-    pub fn no_permit(&mut self, id: NodeId) -> Told {
+    pub fn no_permit(&mut self, id: NodeId) -> StoryResult {
         let granted = self.input(id, Input::Look).answer != Some(Answer::Permit(None));
         self.must(!granted, &format!("the cell of n{id} grants nothing"))
     }
 
     /// Checks that neither a reader thread nor the holder of node `id` can use the lease.
-    pub fn no_lease(&mut self, id: NodeId) -> Told {
+    pub fn no_lease(&mut self, id: NodeId) -> StoryResult {
         self.no_permit(id)?;
         let by_lease = matches!(self.input(id, Input::Read).answer, Some(Answer::Read(Ok(Read::Lease(_)))));
         self.must(!by_lease, &format!("n{id} has no lease"))
     }
 
     /// Checks that node `id` refuses to vote and to campaign.
-    pub fn refuses(&mut self, id: NodeId, release: Option<Release>) -> Told {
+    pub fn refuses(&mut self, id: NodeId, release: Option<Release>) -> StoryResult {
         let may = self.may_elect(id, release);
         self.must(!may, &format!("n{id} is held"))
     }
@@ -524,14 +524,14 @@ impl World {
     }
 
     /// Checks a condition.
-    pub fn must(&self, holds: bool, what: &str) -> Told {
+    pub fn must(&self, holds: bool, what: &str) -> StoryResult {
         self.sound()?;
-        if holds { Ok(()) } else { Err(Broken(format!("expected: {what}"))) }
+        if holds { Ok(()) } else { Err(StoryError(format!("expected: {what}"))) }
     }
 
     /// Checks that no read used a lease after a later leader was elected.
-    pub fn sound(&self) -> Told {
-        self.stale_read.clone().map_or(Ok(()), |stale| Err(Broken(stale)))
+    pub fn sound(&self) -> StoryResult {
+        self.stale_read.clone().map_or(Ok(()), |stale| Err(StoryError(stale)))
     }
 
     fn place(&mut self, id: NodeId) -> &mut Place {

@@ -1,8 +1,8 @@
-//! Every state of small worlds, with the real holder and the real grantor: no lease is valid once a leader of a later term can
-//! have acknowledged a write, and no lease is valid at an index short of what any leader can have acknowledged.
+//! Visits every state of small worlds, with the real holder and the real grantor. No lease is valid once a leader of a later
+//! term can have acknowledged a write, and no lease is valid at an index lower than any leader can have acknowledged.
 //!
-//! `cargo test -p leasehold-tests --test enumeration -- --nocapture` prints how many states each world has, and the shortest
-//! schedule that breaks each missing rule. The larger worlds, some 140 million states, take a quarter of an hour and 4 GB:
+//! `cargo test -p leasehold-tests --test enumeration -- --nocapture` prints the number of states of each world, and the shortest
+//! schedule that fails without each rule. The larger worlds, some 140 million states, take a quarter of an hour and 4 GB:
 //! `cargo test -p leasehold-tests --test enumeration -- --ignored --nocapture`.
 
 use leasehold_core::{Config, Options};
@@ -58,7 +58,7 @@ fn search_of(subject: Subject, world: &str, configurations: &[&[u64]], bounds: &
     if let Some(violation) = &found.violation {
         panic!("{world}: {violation}");
     }
-    // A world in which nothing is at stake would prove nothing.
+    // A world without leases and commits would prove nothing.
     assert!(found.leases.contains(&1), "{world}: the first leader never had a lease");
     assert_eq!(found.acknowledged, bounds.terms, "{world}: no leader of the last term committed anything");
     found
@@ -140,7 +140,7 @@ fn larger_worlds() {
     search("2 voters, everything", TWO, &Bounds { ticks: 2, fast: vec![0b10], ..everything });
 }
 
-/// The model tells what a rule is for only while it does as the product does. Every step of this search compares the two.
+/// What the model shows holds for the product only while the two behave alike. Every step of this search compares them.
 #[test]
 fn the_model_equals_the_product_in_every_state_of_small_worlds() {
     let compared = |world, configurations, bounds| search_of(Subject::Compared, world, configurations, &bounds);
@@ -150,7 +150,7 @@ fn the_model_equals_the_product_in_every_state_of_small_worlds() {
     compared("compared, 2 voters, everything", TWO, Bounds { ticks: 2, ..everything });
 }
 
-/// Returns the smallest world in which the absence of a rule shows.
+/// Returns the smallest world that fails without a rule.
 fn where_it_shows(rule: Rule) -> (&'static [&'static [u64]], Bounds) {
     let bounds = match rule {
         Rule::RestartHold => Bounds { restarts: 1, ..bounds() },

@@ -11,7 +11,7 @@ fn a_second_node_joins_after_a_snapshot_was_made_for_the_first() {
         cluster.add_node(id);
         let change = Change { transition: Transition::Auto, steps: vec![Step::AddVoter(id)] };
         cluster.change(leader, &change).expect("the change is proposed");
-        // A node throws away a snapshot whose configuration it is not in: the one made for node 4 is of no use to node 5.
+        // A node rejects a snapshot whose configuration does not contain it, so node 5 cannot use the one made for node 4.
         cluster.run_until("the node has joined", |cluster| {
             cluster.replica(id).membership().voters.contains(&id) && cluster.replica(id).leader() == Some(leader)
         });

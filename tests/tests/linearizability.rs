@@ -1,4 +1,4 @@
-//! The checker: stories it must refuse and accept, and two other checkers it must agree with.
+//! Tests of the checker: histories it must refuse or accept, and two other checkers it must agree with.
 
 use leasehold_tests::linearizability::{Answer, Call, History, Limit, OperationId, Violation};
 
@@ -6,7 +6,7 @@ const ALICE: u32 = 1;
 const BOB: u32 = 2;
 const CAROL: u32 = 3;
 
-/// A history of one key, told in milliseconds.
+/// A history of one key, with times in milliseconds.
 #[derive(Default)]
 struct Story {
     history: History,

@@ -1,4 +1,4 @@
-//! The table of mutations fits the source and the documents. What the mutations do is shown by the program of that name.
+//! Keeps the table of mutations consistent with the source and the documents. The program `mutations` shows their effects.
 
 use leasehold_tests::mutations::{WITHOUT, all, tree};
 use leasehold_tests::rules::Rule;
@@ -13,13 +13,13 @@ fn text(file: &str) -> String {
     std::fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
-/// A text with every run of white space made one space.
+/// Replaces every run of white space by one space.
 fn flat(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[test]
-fn every_edit_finds_its_one_place_in_the_source() {
+fn every_edit_finds_exactly_one_place_in_the_source() {
     let files: BTreeSet<&str> = all().flat_map(|mutation| mutation.edits).map(|edit| edit.file).collect();
     let errors: Vec<String> =
         files.iter().filter_map(|file| tree::mutated(file, &text(file)).err()).map(|error| error.to_string()).collect();
@@ -27,7 +27,7 @@ fn every_edit_finds_its_one_place_in_the_source() {
 }
 
 #[test]
-fn every_mutation_has_a_name_of_its_own_and_a_switch_in_its_edits() {
+fn every_mutation_has_a_unique_name_and_a_switch() {
     let mut names = BTreeSet::new();
     for mutation in all() {
         assert!(names.insert(mutation.name), "two mutations are called {}", mutation.name);
@@ -50,7 +50,7 @@ fn the_rules_are_those_of_the_document() {
     for rule in Rule::ALL {
         assert!(document.contains(&flat(rule.words())), "docs/protocol.md no longer says {:?}", rule.words());
     }
-    // Every numbered rule is among them.
+    // Every numbered rule of the document must be in the list.
     for (section, count) in [("The holder", 6), ("The grantor", 5)] {
         let after = text("docs/protocol.md");
         let after = after.split(&format!("## {section}\n")).nth(1).expect("the section is there");
@@ -67,7 +67,7 @@ fn the_rules_are_those_of_the_document() {
 }
 
 #[test]
-fn every_mutation_that_the_scenarios_speak_of_is_here() {
+fn every_mutation_mentioned_by_the_scenarios_exists() {
     let scenarios = text("docs/scenarios.md");
     let by_mutation: BTreeSet<&str> = scenarios
         .lines()
@@ -81,7 +81,7 @@ fn every_mutation_that_the_scenarios_speak_of_is_here() {
 }
 
 #[test]
-fn text_is_found_across_lines_and_only_whole() {
+fn edits_find_text_across_lines_and_whole_words_only() {
     let source = "if one\n        && two {\n    three;\n}\nif one && two2 {}";
     assert_eq!(tree::places(source, "if one && two {"), std::slice::from_ref(&(0..23)));
     assert_eq!(tree::places(source, "if one"), [0..6, 37..43]);

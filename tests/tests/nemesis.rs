@@ -1,6 +1,6 @@
-//! Real processes under real faults, judged by the checker of histories; and that this would find what is to be found.
+//! Real processes under real faults, with histories checked for linearizability. Two tests show that violations are found.
 //!
-//! Longer, by hand, with `NEMESIS_SECONDS`, `NEMESIS_SEED` and `NEMESIS_RUNTIME` (`tokio` or `smol`) as wished:
+//! A longer run takes `NEMESIS_SECONDS`, `NEMESIS_SEED` and `NEMESIS_RUNTIME` (`tokio` or `smol`):
 //!
 //! `cargo test -p leasehold-tests --test nemesis -- --ignored --nocapture`
 
@@ -10,7 +10,7 @@ use leasehold_tests::proxy::Passage;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// One cluster at a time: there are not many processors.
+/// Lets one cluster run at a time, because there are few processors.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -27,7 +27,7 @@ fn assert_good(summary: &Summary) {
 }
 
 #[test]
-fn a_cluster_stays_linearizable_and_recovers_whatever_is_done_to_it() {
+fn a_cluster_stays_linearizable_and_recovers_from_every_fault() {
     let _alone = alone();
     let faults = [Fault::PauseLeader, Fault::IsolateLeader, Fault::SlowLinksAndKillLeader];
     let summary = run(&options(6, &faults));
@@ -35,7 +35,7 @@ fn a_cluster_stays_linearizable_and_recovers_whatever_is_done_to_it() {
 }
 
 #[test]
-fn a_majority_that_forgets_what_it_promised_is_found_out() {
+fn a_majority_that_loses_its_disks_is_detected() {
     let _alone = alone();
     let mut rig = Rig::start(&options(0, &[]), &[], |_| {});
     let leader = rig.leader().expect("it has just been there");
@@ -60,7 +60,7 @@ fn number(variable: &str, default: u64) -> u64 {
 
 #[test]
 #[ignore = "takes a minute or as long as NEMESIS_SECONDS says"]
-fn every_fault_again_and_again() {
+fn every_fault_repeatedly() {
     let _alone = alone();
     let runtime = match std::env::var("NEMESIS_RUNTIME").as_deref() {
         Ok("smol") => Runtime::Smol,
@@ -72,7 +72,7 @@ fn every_fault_again_and_again() {
     assert_good(&summary);
 }
 
-/// A leader whose clocks are slow, followers whose clocks are fast, and a partition: what the leader's clients see.
+/// Runs a leader with slow clocks, followers with fast ones and a partition, and returns what the leader's clients saw.
 fn isolated_slow_leader(faketime: &Faketime, [slow, fast]: [f64; 2], drift_ppm: &str) -> Summary {
     let flags = ["--heartbeat-ms", "20", "--drift-ppm", drift_ppm];
     let mut rig = Rig::start(&options(0, &[]), &flags, |cluster| {
@@ -104,7 +104,7 @@ fn clocks_as_wrong_as_allowed_are_safe_and_far_beyond_that_a_stale_read_is_found
     let allowed = isolated_slow_leader(&faketime, [0.951, 1.049], "50000");
     println!("{allowed}");
     assert_good(&allowed);
-    // Followers then hold for a quarter of a second what the leader trusts for four.
+    // Then the followers hold for a quarter of a second, and the leader trusts its lease for four.
     let beyond = isolated_slow_leader(&faketime, [0.25, 4.0], "1000");
     println!("{beyond}");
     assert!(beyond.to_string().contains("not linearizable"), "the rig is blind:\n{beyond}");

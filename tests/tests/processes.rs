@@ -29,7 +29,7 @@ fn bulk(text: impl AsRef<[u8]>) -> Value {
 
 fn error_of(outcome: Result<Value, RedisError>) -> String {
     match outcome {
-        // The client takes the code off the message.
+        // The client removes the code from the message.
         Err(error) => format!("{} {}", error.code().unwrap_or("-"), error.detail().unwrap_or_default()),
         Ok(value) => panic!("an error was expected, not {value:?}"),
     }
@@ -115,7 +115,7 @@ fn a_pipeline_reads_its_own_writes_through_any_node_and_keys_and_values_are_any_
         let values: Vec<i64> = pipeline.query(&mut client).expect("a long pipeline is answered");
         assert_eq!(values, (0..5_000).collect::<Vec<i64>>());
     }
-    // What one node's client wrote, another's reads at once.
+    // A client of another node reads the value at once.
     let (mut writer, mut reader) = (cluster.connect(1), cluster.connect(2));
     for round in 0..100_u8 {
         cmd("SET").arg(&all_bytes).arg(&[0, round, 255]).exec(&mut writer).expect("the write is acknowledged");
@@ -186,8 +186,8 @@ fn info_lease_says_who_leads_and_how_reads_were_answered() {
     }
 }
 
-/// Writers and readers on every node, while `kills` leaders are killed and restarted from disk, each half a `pause` later.
-fn no_promise_is_broken_while_leaders_are_killed(flags: &[&str], kills: u32, pause: Duration) {
+/// Runs writers and readers on every node while `kills` leaders are killed and restarted from disk, each half a `pause` later.
+fn survives_killed_leaders(flags: &[&str], kills: u32, pause: Duration) {
     let mut cluster = Processes::start_with(3, flags);
     let ports: Vec<u16> = cluster.recipes.values().map(|recipe| recipe.client_port).collect();
     let connect: Arc<Connect> = {
@@ -221,7 +221,7 @@ fn no_promise_is_broken_while_leaders_are_killed(flags: &[&str], kills: u32, pau
 
 #[test]
 fn killing_leaders_loses_no_acknowledged_write_and_makes_no_read_stale() {
-    no_promise_is_broken_while_leaders_are_killed(&[], 3, Duration::from_secs(3));
+    survives_killed_leaders(&[], 3, Duration::from_secs(3));
 }
 
 // A minute and a half of it on each runtime: cargo test -p leasehold-tests --test processes -- --ignored soak
@@ -229,13 +229,13 @@ fn killing_leaders_loses_no_acknowledged_write_and_makes_no_read_stale() {
 #[test]
 #[ignore = "takes a minute and a half"]
 fn soak_killing_leaders_on_tokio() {
-    no_promise_is_broken_while_leaders_are_killed(&["--runtime", "tokio"], 20, Duration::from_secs(4));
+    survives_killed_leaders(&["--runtime", "tokio"], 20, Duration::from_secs(4));
 }
 
 #[test]
 #[ignore = "takes a minute and a half"]
 fn soak_killing_leaders_on_smol() {
-    no_promise_is_broken_while_leaders_are_killed(&["--runtime", "smol"], 20, Duration::from_secs(4));
+    survives_killed_leaders(&["--runtime", "smol"], 20, Duration::from_secs(4));
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn wrong_commands_are_answered_and_garbage_ends_only_its_own_connection() {
             let answer = exchange(port, garbage);
             assert!(answer.starts_with(said), "{answer:?}");
         }
-        // Nor do nodes mind a stranger on their own port, whatever it says.
+        // A peer port survives a stranger that sends anything.
         exchange(cluster.recipes[&id].peer_port, &[0xff; 4096]);
         exchange(cluster.recipes[&id].peer_port, b"PING\r\n");
         assert_eq!(run(&mut client, "GET text"), Ok(bulk("abc")));
@@ -275,12 +275,12 @@ fn wrong_commands_are_answered_and_garbage_ends_only_its_own_connection() {
     assert!(cluster.all_run());
 }
 
-/// Sends bytes, ends its half of the connection, and returns what is answered.
+/// Sends bytes, closes its half of the connection, and returns the answer.
 fn exchange(port: u16, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the node listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout is set");
     stream.write_all(bytes).expect("the bytes are sent");
-    // The node may have hung up already.
+    // The node may have closed the connection already.
     let _ = stream.shutdown(Shutdown::Write);
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
@@ -293,7 +293,7 @@ fn a_node_of_another_cluster_stays_out_and_says_why() {
     let (leader, followers) = cluster.roles();
     let term = lease_info(&mut cluster.connect(leader))["term"].clone();
     cluster.take(followers[0]).kill();
-    // In the place of a node that is down: the others know its number and its address.
+    // It replaces a node that is down, whose number and address the others know.
     let mut stranger = cluster.recipes[&followers[0]].clone();
     stranger.cluster = "another".to_owned();
     stranger.data_dir = cluster.folder().join("another");
@@ -303,7 +303,7 @@ fn a_node_of_another_cluster_stays_out_and_says_why() {
         let logged = stranger.logged();
         logged.contains("give both the same --cluster").then_some(logged)
     });
-    assert!(said.is_some(), "the stranger is told why: {}", stranger.logged());
+    assert!(said.is_some(), "the stranger gets no reason: {}", stranger.logged());
     assert!(run(&mut connect(stranger.client_port, 2).expect("it takes clients"), "SET k stranger").is_err());
     for id in cluster.running() {
         let mut client = cluster.connect(id);
@@ -313,7 +313,7 @@ fn a_node_of_another_cluster_stays_out_and_says_why() {
     assert_eq!((info["role"].as_str(), &info["term"]), ("leader", &term), "the cluster was not disturbed");
 }
 
-/// The error that a node ends with. It has one line.
+/// Returns the error that a node exits with, which has one line.
 fn refusal(recipe: &Recipe, code: i32) -> String {
     let (status, said) = recipe.run();
     let errors: Vec<_> = said.lines().filter(|line| line.starts_with("error: ")).collect();

@@ -1,8 +1,8 @@
-//! What must hold in every run, tried on random ones: clocks that step back, stop giving readings, sleep, and run as far apart
-//! as the drift allows; messages delayed, lost, repeated and out of order; restarts, transfers, changes of voters.
+//! Checks guarantees in random runs: clocks that step back, give no readings, stop in a suspend, and run as far apart as the
+//! drift allows; messages delayed, lost, repeated and out of order; restarts, transfers, changes of voters.
 //!
-//! A run is a list of numbers, each of which is one thing that happens. A failure prints the shortest list that was found;
-//! `LEASEHOLD_CASE="7, 1024, 3" cargo test -p leasehold-tests --test properties PROPERTY` runs that one again.
+//! A run is a list of numbers, each of which selects one event. A failure prints the shortest list that was found.
+//! `LEASEHOLD_CASE="7, 1024, 3" cargo test -p leasehold-tests --test properties PROPERTY` replays it.
 
 use leasehold_core::{
     Config, Event, Grantor, Holder, Instant, LeaseCell, NodeId, Options, Reading, Round, Term, TermRound, Ticket,
@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 const MILLIS: u64 = 1_000_000;
-/// One eleventh: so clocks advance by 10, 11 or 12 for every 11 that pass.
+/// One eleventh: clocks advance by 10, 11 or 12 for every 11 that pass.
 const DRIFT_PPM: u32 = 90_909;
 const HOLD: Duration = Duration::from_millis(1200);
 const LEASE: Duration = Duration::from_millis(1000);
@@ -42,7 +42,7 @@ struct Machine {
     failing: bool,
 }
 
-/// A quorum read in wait.
+/// A waiting quorum read.
 struct Parked {
     at: usize,
     ticket: Ticket,
@@ -58,7 +58,7 @@ struct World {
     parked: Vec<Parked>,
     /// The highest index that any leader committed in its own term, and the newest such term.
     acknowledged: (Term, usize),
-    /// How often a lease was found valid: a run without any shows nothing.
+    /// The number of valid leases seen. A run without any proves nothing.
     leases: usize,
 }
 
@@ -82,7 +82,7 @@ impl World {
         let machines = machines.collect();
         let mut world =
             World { setup, machines, sent: Vec::new(), parked: Vec::new(), acknowledged: (0, 0), leases: 0 };
-        // Node 1 is elected at once; all else is up to the case.
+        // Node 1 is elected at once; the case decides everything else.
         world.sound_input(0, Input::Campaign);
         for at in 1..3 {
             world.sound_input(at, Input::Deliver(world.sent[0].clone()));
@@ -91,7 +91,7 @@ impl World {
         world
     }
 
-    /// Runs a whole case. What must hold is asserted along the way.
+    /// Runs a whole case, and checks the guarantees after every event.
     fn run(&mut self, case: &[u32]) {
         for number in case {
             self.happen(&mut Dice::new(u64::from(*number), 0));
@@ -103,7 +103,7 @@ impl World {
         let at = choice.index(self.machines.len());
         match choice.index(60) {
             0..25 if !self.sent.is_empty() => {
-                // The newest are the likeliest, but any may come again.
+                // The newest messages are the most likely, but any may arrive again.
                 let recent = if choice.one_in(4) { self.sent.len() } else { self.sent.len().min(6) };
                 let message = self.sent[self.sent.len() - 1 - choice.index(recent)].clone();
                 let to = match message {
@@ -119,24 +119,24 @@ impl World {
             54..56 => self.input(at, Input::Campaign, choice),
             56 => self.input(at, Input::Transfer(choice.index(self.machines.len()) as NodeId + 1), choice),
             57 => self.input(at, if choice.one_in(2) { Input::Abandon } else { Input::Change }, choice),
-            // A process has no earlier reading to tell a wrong first one by.
+            // A new process has no earlier reading, so it could not detect a wrong first one.
             58 => self.sound_input(at, Input::Restart),
             _ => {
                 let machine = &mut self.machines[at];
-                // While a clock fails nobody sees it step, and one that goes wrong unseen breaks the bound on its rate.
+                // A step while a clock gives no readings is not visible, so it would break the bound on its rate.
                 if choice.one_in(3) && !machine.failing {
                     let by = choice.index(3000) as u64 * MILLIS + 1;
                     machine.at = Instant::from_nanos(machine.at.awake_nanos() - by, machine.at.total_nanos() - by);
                 } else {
                     machine.failing = !machine.failing;
                 }
-                // What a clock's owner reads next is what tells it of a step back; readers are exposed until then.
+                // A node detects a step back at its next reading. Reader threads are exposed until then.
                 self.sound_input(at, Input::Look);
             }
         }
     }
 
-    /// Votes are counted, and what is appended: each may come late.
+    /// Counts votes and appended entries, which may arrive late.
     fn settle(&mut self, at: usize, choice: &mut Dice) {
         let (id, term) = (at as NodeId + 1, self.machines[at].node.term());
         let mut votes = 0;
@@ -154,7 +154,7 @@ impl World {
         self.input(at, Input::Replicated(lengths), choice);
     }
 
-    /// Time passes, for each clock at its own rate; one machine may be asleep meanwhile.
+    /// Lets time pass, for each clock at its own rate. One machine may be suspended meanwhile.
     fn pass(&mut self, choice: &mut Dice) {
         let elevenths = [1, 20, 100, 500][choice.index(4)] * MILLIS / 11;
         let asleep = choice.index(30);
@@ -174,13 +174,13 @@ impl World {
         if choice.one_in(12) {
             now = None;
         } else if choice.one_in(40) && !machine.failing {
-            // Every machine looked at its clock when time last passed, so this is a backward reading, and seen to be.
+            // Every node read its clock when time last passed, so it detects this backward reading.
             now = Some(Instant::from_nanos(machine.at.awake_nanos() - MILLIS, machine.at.total_nanos() - 1));
         }
         self.input_at(at, now, input);
     }
 
-    /// An input with a sound reading, unless the clock fails.
+    /// Gives a node an input with a correct reading, unless its clock fails.
     fn sound_input(&mut self, at: usize, input: Input) {
         let machine = &self.machines[at];
         self.input_at(at, (!machine.failing).then_some(machine.at), input);
@@ -227,7 +227,7 @@ impl World {
         }
     }
 
-    /// A quorum read arrives.
+    /// Starts a quorum read.
     fn park(&mut self, at: usize) {
         let machine = &mut self.machines[at];
         let now = (!machine.failing).then_some(machine.at);
@@ -266,7 +266,7 @@ impl World {
         let (term, index) = self.acknowledged;
         assert!(permit.term >= term, "{permit:?} is valid, and the leader of term {term} has acknowledged a write");
         assert!(permit.index as usize >= index, "{permit:?} is valid, and index {index} has been acknowledged");
-        // Nobody can be elected without the holder, or somebody who is held.
+        // Every quorum contains the holder or a held voter.
         let voters = holder.node.voters(&self.setup);
         let free = voters.iter().filter(|voter| {
             let machine = &self.machines[**voter as usize - 1];
@@ -290,23 +290,23 @@ fn changing_voters(case: Vec<u32>) -> TestResult {
 }
 
 #[test]
-fn there_is_at_most_one_lease_and_no_quorum_is_free_under_it() {
+fn at_most_one_lease_is_valid_and_no_quorum_is_free_under_it() {
     check(3000, 600, three_voters);
 }
 
 #[test]
-fn that_holds_while_voters_join_and_leave() {
+fn at_most_one_lease_is_valid_while_voters_join_and_leave() {
     check(3000, 600, changing_voters);
 }
 
-/// The same random case every time.
+/// Returns the case of a seed.
 fn case(seed: u32) -> Vec<u32> {
     (0..600).map(|number| number * 101 + seed * 1_000_003).collect()
 }
 
-/// Chance finds the plain ones; for the others see the enumeration.
+/// Random runs detect the absence of these rules; the enumeration covers the others.
 #[test]
-fn a_missing_rule_is_noticed() {
+fn random_runs_detect_a_missing_rule() {
     for rule in
         [Rule::RestartHold, Rule::HeldNodeDoesNotVote, Rule::HeldNodeDoesNotCampaign, Rule::EchoWithoutReadingHolds]
     {
@@ -324,7 +324,7 @@ fn a_missing_rule_is_noticed() {
 }
 
 #[test]
-fn random_runs_do_have_leases() {
+fn most_random_runs_have_leases() {
     let mut leases = 0;
     for seed in 0..50_u32 {
         let mut world = World::new(&[&[1, 2, 3]]);
@@ -334,15 +334,15 @@ fn random_runs_do_have_leases() {
     assert!(leases >= 30, "only {leases} of 50 runs had a lease: the properties above are hardly tried");
 }
 
-/// The greatest round that a majority of every non-empty half reached, found by trying each.
+/// Finds the greatest round that a majority of every non-empty half reached by trying each.
 fn naive_quorum_round(halves: [&[NodeId]; 2], acked: &BTreeMap<NodeId, Round>) -> Round {
     let reached = |half: &[NodeId], round: Round| {
         let count = half.iter().filter(|voter| acked.get(voter).is_some_and(|newest| *newest >= round)).count();
         half.is_empty() || count > half.len() / 2
     };
-    let everybody = halves.concat();
+    let everyone = halves.concat();
     let rounds = acked.values().copied().filter(|round| halves.iter().all(|half| reached(half, *round)));
-    if everybody.is_empty() { 0 } else { rounds.max().unwrap_or(0) }
+    if everyone.is_empty() { 0 } else { rounds.max().unwrap_or(0) }
 }
 
 fn quorum_round(case: Vec<u32>) -> TestResult {
@@ -393,11 +393,11 @@ fn quorum_round(case: Vec<u32>) -> TestResult {
 }
 
 #[test]
-fn the_quorum_round_is_what_a_naive_count_finds() {
+fn the_quorum_round_equals_a_naive_count() {
     check(3000, 200, quorum_round);
 }
 
-/// A leader and two grantors that answer in time; before that, anything may have happened to the leader's clock.
+/// Runs a leader and a grantor that answers in time, after arbitrary disturbances of the leader's clock.
 fn liveness(case: Vec<u32>) -> TestResult {
     let mut choice = Dice::new(case.iter().fold(0, |all, number| all.rotate_left(7) ^ u64::from(*number)), 0);
     let heartbeat = Duration::from_micros(1 + choice.index(500_000) as u64);

@@ -1,4 +1,4 @@
-//! What a cluster of replicas does, on virtual time.
+//! The behaviour of a cluster of replicas on virtual time.
 
 use leasehold_core::Read;
 use leasehold_raft::Role;
@@ -27,7 +27,7 @@ fn a_write_costs_one_frame_to_each_follower_and_what_follows_it_tells_them_of_th
     let mut cluster = Cluster::founded(3);
     let leader = cluster.elect();
     cluster.run(2 * HOLD);
-    // Just after a heartbeat, so that none is due within the story.
+    // The test starts just after a heartbeat, so that none is due within it.
     cluster.run_until("a heartbeat", |cluster| cluster.wire.iter().any(|message| message.from == leader));
     cluster.run(Duration::from_millis(10));
     cluster.wire.clear();
@@ -43,7 +43,11 @@ fn a_write_costs_one_frame_to_each_follower_and_what_follows_it_tells_them_of_th
     cluster.run_until("the commit", |cluster| cluster.replica(leader).commit() == written);
     cluster.run(Duration::from_millis(1));
     for id in 1..=3 {
-        assert_eq!(cluster.replica(id).commit(), written, "node {id}: told at once, as nothing else is on its way");
+        assert_eq!(
+            cluster.replica(id).commit(),
+            written,
+            "node {id}: the commit index is sent at once, because nothing else is in flight"
+        );
     }
 }
 
@@ -76,7 +80,7 @@ fn a_quorum_read_needs_no_clock() {
     cluster.run(Duration::from_millis(5));
     assert!(cluster.nodes[&leader].confirmed_through >= ticket.round);
     cluster.run(Duration::from_secs(20));
-    assert_eq!(cluster.leader(), Some(leader), "held voters elect nobody else");
+    assert_eq!(cluster.leader(), Some(leader), "held voters elect no other leader");
     for node in cluster.nodes.values_mut() {
         node.clock_failed = false;
     }
@@ -197,7 +201,7 @@ fn nodes_join_and_leave_while_the_lease_goes_on() {
         assert_eq!(cluster.applied(id), ["set a"], "node {id} caught up from a snapshot");
         assert_eq!(cluster.replica(id).membership(), cluster.replica(leader).membership());
     }
-    // The new nodes restart from what they were sent.
+    // The new nodes restart from the snapshot they received.
     cluster.restart(4);
     cluster.run(Duration::from_millis(300));
     assert_eq!(cluster.replica(4).membership(), cluster.replica(leader).membership());
@@ -243,12 +247,12 @@ fn a_paused_leader_wakes_without_a_lease() {
 fn a_chain_of_changes_never_outruns_the_commit_index_on_disk() {
     let mut cluster = Cluster::founded(3);
     cluster.elect();
-    // The harness checks every write to disk; here are many, with crashes between them.
+    // The harness checks every write to disk. This test makes many, with crashes between them.
     for id in 4..=8 {
         cluster.add_node(id);
         let steps = match id {
             4 => vec![Step::AddVoter(4)],
-            // Whoever leads: a leader that is removed steps down.
+            // The leader may change, because a removed leader steps down.
             _ => vec![Step::AddVoter(id), Step::Remove(cluster.leader().unwrap_or(id - 1))],
         };
         let change = Change { transition: Transition::Auto, steps };

@@ -1,4 +1,4 @@
-//! Whole clusters on virtual time: a few hundred seeds of what `soak` runs for as long as it is told.
+//! Whole clusters on virtual time: a few hundred seeds of the soak.
 
 use leasehold_raft::wire::{Change, MessageKind, Step, Transition};
 use leasehold_raft::{CampaignError, Role};
@@ -6,7 +6,7 @@ use leasehold_testing::cluster::{Cluster, HOLD};
 use leasehold_tests::simulation::{Clocks, FailureKind, Options, Outcome, Soak, plan, run, shrink, soak};
 use std::time::Duration;
 
-/// How many seeds the short soak runs, and on how many threads.
+/// The number of seeds and threads of the short soak.
 const SEEDS: u64 = 240;
 const JOBS: usize = 2;
 
@@ -62,7 +62,7 @@ fn clocks_beyond_the_drift_are_found_out_and_the_schedule_is_shrunk() {
     assert!(trace.contains("broken"), "the trace says where it broke");
 }
 
-/// Found by the simulator: the engine lets any node campaign that is told to, and panics when one wins that is no member.
+/// Found by the simulator: the engine lets any node campaign that is asked to, and panics when a node wins that is no member.
 #[test]
 fn a_removed_node_does_not_campaign_when_an_operator_says_so() {
     let mut cluster = Cluster::founded(3);

@@ -20,11 +20,11 @@ pub struct Schedule {
     /// Its learners.
     pub learners: &'static [NodeId],
     /// The steps of the schedule, which get the leader.
-    pub tell: fn(&mut Story<'_>, NodeId) -> Told,
+    pub tell: fn(&mut Story<'_>, NodeId) -> StoryResult,
 }
 
 /// The result of a schedule or of one of its steps.
-pub type Told = Result<(), Stop>;
+pub type StoryResult = Result<(), Stop>;
 
 /// The reason why a schedule stopped before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +143,7 @@ impl<'a> Story<'a> {
     ///
     /// # Errors
     /// Those of the schedule, or if the cluster elects no leader or does not recover.
-    pub fn tell(&mut self, schedule: impl FnOnce(&mut Story<'a>, NodeId) -> Told) -> Told {
+    pub fn tell(&mut self, schedule: impl FnOnce(&mut Story<'a>, NodeId) -> StoryResult) -> StoryResult {
         self.tell_only(schedule)?;
         self.recover()
     }
@@ -152,7 +152,7 @@ impl<'a> Story<'a> {
     ///
     /// # Errors
     /// Those of the schedule, or if the cluster elects no leader.
-    pub fn tell_only(&mut self, schedule: impl FnOnce(&mut Story<'a>, NodeId) -> Told) -> Told {
+    pub fn tell_only(&mut self, schedule: impl FnOnce(&mut Story<'a>, NodeId) -> StoryResult) -> StoryResult {
         let leader = self.begin()?;
         schedule(self, leader)
     }
@@ -177,7 +177,7 @@ impl<'a> Story<'a> {
     }
 
     /// Repairs everything and waits until a write is acknowledged and read back.
-    fn recover(&mut self) -> Told {
+    fn recover(&mut self) -> StoryResult {
         self.says("All links are repaired. A leader must write and read within fifteen seconds.");
         self.heal();
         self.subject.links().lost.clear();
@@ -330,7 +330,7 @@ impl<'a> Story<'a> {
     ///
     /// # Errors
     /// [`Stop::Stale`].
-    pub fn asks(&mut self, id: NodeId, patience: u64) -> Told {
+    pub fn asks(&mut self, id: NodeId, patience: u64) -> StoryResult {
         let current = self.acknowledged;
         let read: ReadId = self.subject.ask(id);
         self.notes(id, "is asked for the value");
@@ -366,7 +366,7 @@ impl<'a> Story<'a> {
     ///
     /// # Errors
     /// [`Stop::Stale`].
-    pub fn ask(&mut self, id: NodeId) -> Told {
+    pub fn ask(&mut self, id: NodeId) -> StoryResult {
         self.asks(id, PATIENCE)
     }
 
@@ -374,7 +374,7 @@ impl<'a> Story<'a> {
     ///
     /// # Errors
     /// [`Stop::Stale`], or [`Stop::Unavailable`] if there is no value.
-    pub fn must_answer(&mut self, id: NodeId, patience: u64, otherwise: &'static str) -> Told {
+    pub fn must_answer(&mut self, id: NodeId, patience: u64, otherwise: &'static str) -> StoryResult {
         self.asks(id, patience)?;
         match self.outcome {
             Some(Outcome::ByLease | Outcome::ByQuorum) => Ok(()),

@@ -1,6 +1,6 @@
-//! The same failures for three ways of reading by a lease: the product's, the `raft` crate's own, and openraft's.
+//! The same failures for three implementations of lease reads: the product's, the `raft` crate's own, and openraft's.
 //!
-//! `cargo test -p leasehold-tests --test catalogue -- --nocapture` prints what is observed and how every stale read comes about.
+//! `cargo test -p leasehold-tests --test catalogue -- --nocapture` prints the results and the story of every stale read.
 
 mod lease_read;
 mod schedules;
@@ -12,7 +12,7 @@ use leasehold_tests::alternatives::story::{Outcome, Stop, Story, Verdict};
 use leasehold_tests::alternatives::{Founding, Subject};
 use schedules::SCHEDULES;
 
-/// A system, by the name of its column in the docs and of its snapshots.
+/// A system, with the name of its column in the docs and of its snapshots.
 struct System {
     column: &'static str,
     name: &'static str,
@@ -31,7 +31,7 @@ const LEASE_READ: System = System {
     found: |founding| Box::new(LeaseRead::founded(founding)),
 };
 
-/// What the docs say of a system: the cells of its column, by schedule.
+/// Returns the cells of a system's column in the docs, by schedule.
 fn documented(column: usize) -> Vec<(String, String)> {
     let docs = include_str!("../../../docs/evidence.md");
     let table = docs.split_once("\n| scenario | ours | ").map_or("", |(_, table)| table);
@@ -40,7 +40,7 @@ fn documented(column: usize) -> Vec<(String, String)> {
     cells.map(|cells| (cells[0].trim_end_matches('`').to_owned(), cells[column].to_owned())).collect()
 }
 
-/// Judges a system under every schedule and compares that with its column in the docs and with the kept schedules.
+/// Runs a system under every schedule, and compares the results with its column in the docs and with the stored stories.
 fn observe(system: &System, column: usize) -> Vec<Verdict> {
     let verdicts: Vec<Verdict> = SCHEDULES.iter().map(|schedule| schedule.judge(system.found)).collect();
     println!("{}", system.column);
@@ -81,12 +81,12 @@ fn lease_read_is_as_the_docs_say() {
     observe(&LEASE_READ, 3);
 }
 
-/// What 200 clusters with equal clocks showed whose leader was cut off.
+/// The results of 200 clusters with equal clocks whose leader is cut off.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Counted {
-    /// How often the leader answered by its lease before that.
+    /// Answers by lease of the leader before the cut.
     by_lease_before: u32,
-    /// How often the old leader's answer was stale, asked as soon as another had written something.
+    /// Stale answers of the old leader, as soon as another leader has acknowledged a write.
     stale: u32,
 }
 
@@ -110,7 +110,7 @@ fn count(system: &System) -> Counted {
     counted
 }
 
-/// The row of the docs' table of counts for a system.
+/// Returns the row of the docs' table of counts for a system.
 fn documented_count(system: &System) -> Option<&'static str> {
     let (_, counts) = include_str!("../../../docs/evidence.md").split_once("| stale after it |")?;
     counts.lines().find_map(|line| line.strip_prefix(&format!("| {} | ", system.column))?.strip_suffix(" |"))

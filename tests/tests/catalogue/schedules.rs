@@ -1,27 +1,27 @@
-//! The failures, each written once for every system. `a` leads when a schedule begins; `b` and `c` follow.
+//! The failures, each written once for all systems. `a` leads when a schedule begins; `b` and `c` follow.
 
 use leasehold_core::NodeId;
-use leasehold_tests::alternatives::story::{Schedule, Stop, Story, Told};
+use leasehold_tests::alternatives::story::{Schedule, Stop, Story, StoryResult};
 use leasehold_tests::alternatives::{ClockFault, Kind};
 use std::time::Duration;
 
-/// Long enough for everyone's timers to run out, in milliseconds: the longest election timeout is two seconds.
+/// Long enough for all timers to run out, in milliseconds: the longest election timeout is two seconds.
 const RIPE: u64 = 2500;
-/// Shorter than any lease that a moment ago was renewed, in milliseconds.
+/// Shorter than any lease that was just renewed, in milliseconds.
 const WITHIN_THE_LEASE: u64 = 850;
-/// Long enough for an election without help, in milliseconds.
+/// Long enough for an election by timeout, in milliseconds.
 const AN_ELECTION: u64 = 5000;
-/// Longer than a leader that hears from nobody leads on, if its engine checks for a quorum once in an election timeout of a
-/// second: what is asked later shows something else than [`check_quorum_is_no_lease`].
+/// Longer than an isolated leader leads on if its engine checks for a quorum once in an election timeout of a second. A later
+/// read tests something else than [`check_quorum_is_no_lease`].
 const CHECKED: u64 = 2100;
-/// How far a clock jumps.
+/// The distance by which a clock steps.
 const JUMP: Duration = Duration::from_secs(5);
 
 const THREE: &[NodeId] = &[1, 2, 3];
 
 macro_rules! schedules {
     ($($voters:expr, $learners:expr => $name:ident;)*) => {
-        /// Every schedule.
+        /// All schedules.
         pub(crate) const SCHEDULES: &[Schedule] = &[
             $(Schedule { name: stringify!($name), voters: $voters, learners: $learners, tell: $name },)*
         ];
@@ -57,7 +57,7 @@ schedules! {
     &[1, 2, 3, 4], &[] => leader_without_quorum;
 }
 
-/// The two voters that follow in a group of three.
+/// Returns the two followers in a group of three.
 fn others(a: NodeId) -> [NodeId; 2] {
     match a {
         1 => [2, 3],
@@ -66,7 +66,7 @@ fn others(a: NodeId) -> [NodeId; 2] {
     }
 }
 
-fn restart_forgets_promise(story: &mut Story<'_>, a: NodeId) -> Told {
+fn restart_forgets_promise(story: &mut Story<'_>, a: NodeId) -> StoryResult {
     let [b, c] = others(a);
     story.says(&format!(
         "n{b} has not heard from the leader for long. n{c} has just acknowledged it, and restarts; at that"
@@ -80,11 +80,13 @@ fn restart_forgets_promise(story: &mut Story<'_>, a: NodeId) -> Told {
     story.ask(a)
 }
 
-fn delayed_campaign_now(story: &mut Story<'_>, a: NodeId) -> Told {
+fn delayed_campaign_now(story: &mut Story<'_>, a: NodeId) -> StoryResult {
     let [b, c] = others(a);
-    story.says(&format!("The leader hands over to n{b}, but the message hangs for longer than a transfer may take."));
+    story.says(&format!(
+        "The leader hands over to n{b}, but the message is delayed for longer than a transfer may take."
+    ));
     story.hold(a, b, Kind::CampaignNow);
-    // Of the systems here one tells everyone.
+    // One of these systems announces the transfer to all nodes.
     story.hold(a, c, Kind::CampaignNow);
     story.subject.transfer(a, b);
     story.run(1500);
@@ -96,9 +98,9 @@ fn delayed_campaign_now(story: &mut Story<'_>, a: NodeId) -> Told {
     story.ask(a)
 }
 
-fn transfer_in_flight(story: &mut Story<'_>, a: NodeId) -> Told {
+fn transfer_in_flight(story: &mut Story<'_>, a: NodeId) -> StoryResult {
     let [b, _] = others(a);
-    story.says(&format!("The leader tells n{b} to campaign, and is cut off as the message arrives."));
+    story.says(&format!("The leader asks n{b} to campaign, and is cut off as the message arrives."));
     story.hold(a, b, Kind::CampaignNow);
     story.subject.transfer(a, b);
     story.run(5);
@@ -108,7 +110,7 @@ fn transfer_in_flight(story: &mut Story<'_>, a: NodeId) -> Told {
     story.ask(a)
 }
 
-fn tick_burst_voter(story: &mut Story<'_>, a: NodeId) -> Told {
+fn tick_burst_voter(story: &mut Story<'_>, a: NodeId) -> StoryResult {
     let [b, c] = others(a);
     story.says(&format!(
         "n{b} has not heard from the leader for long, and would be elected. n{c} has just acknowledged the"
@@ -124,7 +126,7 @@ fn tick_burst_voter(story: &mut Story<'_>, a: NodeId) -> Told {
     story.ask(a)
 }
 
-fn tick_burst_candidate(story: &mut Story<'_>, a: NodeId) -> Told {
+fn tick_burst_candidate(story: &mut Story<'_>, a: NodeId) -> StoryResult {
     let [b, c] = others(a);
     story.says(&format!(
         "n{c} has not heard from the leader for long, and would vote. n{b} has just acknowledged the leader,"
@@ -138,12 +140,12 @@ fn tick_burst_candidate(story: &mut Story<'_>, a: NodeId) -> Told {
     story.ask(a)
 }
 
-fn operator_campaign(story: &mut Story<'_>, a: NodeId) -> Told {
+fn operator_campaign(story: &mut Story<'_>, a: NodeId) -> StoryResult {
     let [b, c] = others(a);
     story.says(&format!(
         "n{c} has not heard from the leader for long, and would vote. n{b} has just acknowledged the leader,"
     ));
-    story.says(&format!("which is cut off now. An operator tells n{b} to campaign."));
+    story.says(&format!("which is cut off now. An operator asks n{b} to campaign."));
     story.cut(a, c);
     story.run(RIPE);
     story.isolate(a);
@@ -152,16 +154,18 @@ fn operator_campaign(story: &mut Story<'_>, a: NodeId) -> Told {
     story.ask(a)
 }
 
-pub(crate) fn check_quorum_is_no_lease(story: &mut Story<'_>, a: NodeId) -> Told {
-    story.says("The leader is cut off. As soon as another has written something, the old one is asked.");
+pub(crate) fn check_quorum_is_no_lease(story: &mut Story<'_>, a: NodeId) -> StoryResult {
+    story.says("The leader is cut off. As soon as another leader has acknowledged a write, the old one is asked.");
     story.isolate(a);
     story.others_write(a, AN_ELECTION);
     story.ask(a)
 }
 
-fn delayed_response(story: &mut Story<'_>, a: NodeId) -> Told {
+fn delayed_response(story: &mut Story<'_>, a: NodeId) -> StoryResult {
     let [b, c] = others(a);
-    story.says("The answers of both followers hang. The leader is cut off; 0.9 s later they arrive after all. It is asked when");
+    story.says(
+        "The answers of both followers are delayed. The leader is cut off; 0.9 s later they arrive. It is asked when",
+    );
     story.says("it would have noticed without them that it is alone, and others have written something.");
     story.hold(b, a, Kind::Answer);
     story.hold(c, a, Kind::Answer);
@@ -175,10 +179,10 @@ fn delayed_response(story: &mut Story<'_>, a: NodeId) -> Told {
     story.ask(a)
 }
 
-fn paused_leader_with_buffered_ack(story: &mut Story<'_>, a: NodeId) -> Told {
+fn paused_leader_with_buffered_ack(story: &mut Story<'_>, a: NodeId) -> StoryResult {
     let [b, c] = others(a);
     story.says(
-        "The leader's process stands still for as long as others take to write something, with answers in its queue.",
+        "The leader's process is paused for as long as others take to write something, with answers in its queue.",
     );
     story.hold(b, a, Kind::Answer);
     story.hold(c, a, Kind::Answer);
@@ -189,13 +193,13 @@ fn paused_leader_with_buffered_ack(story: &mut Story<'_>, a: NodeId) -> Told {
     story.isolate(a);
     story.others_write(a, AN_ELECTION);
     story.run(5000);
-    story.says("It goes on, with the queue first.");
+    story.says("It resumes, with the queue first.");
     story.subject.resume(a);
     story.run(1);
     story.ask(a)
 }
 
-fn suspended_leader(story: &mut Story<'_>, a: NodeId) -> Told {
+fn suspended_leader(story: &mut Story<'_>, a: NodeId) -> StoryResult {
     story.says(
         "The leader's machine falls asleep, and with it the clocks that stop then. Others write something meanwhile.",
     );
@@ -209,7 +213,7 @@ fn suspended_leader(story: &mut Story<'_>, a: NodeId) -> Told {
     story.ask(a)
 }
 
-fn higher_term_response(story: &mut Story<'_>, a: NodeId) -> Told {
+fn higher_term_response(story: &mut Story<'_>, a: NodeId) -> StoryResult {
     story.says(
         "The leader is cut off, and others write something. Then its heartbeats get through, and the answers to them,",
     );
@@ -226,7 +230,7 @@ fn higher_term_response(story: &mut Story<'_>, a: NodeId) -> Told {
     story.ask(a)
 }
 
-fn old_term_response(story: &mut Story<'_>, a: NodeId) -> Told {
+fn old_term_response(story: &mut Story<'_>, a: NodeId) -> StoryResult {
     let [b, c] = others(a);
     story.says(&format!("Answers of n{c} hang. The leader hands over to n{b}, and gets leadership back."));
     story.hold(c, a, Kind::Answer);
@@ -250,10 +254,10 @@ fn old_term_response(story: &mut Story<'_>, a: NodeId) -> Told {
     story.ask(a)
 }
 
-fn no_commit_in_term(story: &mut Story<'_>, a: NodeId) -> Told {
+fn no_commit_in_term(story: &mut Story<'_>, a: NodeId) -> StoryResult {
     let [b, c] = others(a);
     story.says(
-        "The leader is cut off in the moment in which a write is acknowledged: nobody else knows that it is committed.",
+        "The leader is cut off in the moment in which a write is acknowledged: no other node knows that it is committed.",
     );
     story.run(50);
     if !story.writes(a) {
@@ -263,7 +267,8 @@ fn no_commit_in_term(story: &mut Story<'_>, a: NodeId) -> Told {
     story.says("The answers to the next leader's first entry hang while it is asked for the value.");
     story.hold(b, c, Kind::Answer);
     story.hold(c, b, Kind::Answer);
-    let new = story.until_leader(|id| id != a, AN_ELECTION).ok_or(Stop::Unavailable("two of three elected nobody"))?;
+    let new =
+        story.until_leader(|id| id != a, AN_ELECTION).ok_or(Stop::Unavailable("two of three elected no leader"))?;
     story.run(5);
     story.ask(new)?;
     story.says("They arrive. It is asked again.");
@@ -272,7 +277,7 @@ fn no_commit_in_term(story: &mut Story<'_>, a: NodeId) -> Told {
     story.ask(new)
 }
 
-fn leader_removes_itself(story: &mut Story<'_>, a: NodeId) -> Told {
+fn leader_removes_itself(story: &mut Story<'_>, a: NodeId) -> StoryResult {
     let [b, c] = others(a);
     story.says("The leader removes itself from the voters, and is cut off when that is done. It is asked when any leader would");
     story.says("have noticed that it is alone, and others have written something.");
@@ -292,7 +297,7 @@ fn leader_removes_itself(story: &mut Story<'_>, a: NodeId) -> Told {
     story.ask(a)
 }
 
-fn learner_acks(story: &mut Story<'_>, a: NodeId) -> Told {
+fn learner_acks(story: &mut Story<'_>, a: NodeId) -> StoryResult {
     story.says("The leader reaches two learners and no voter. It is asked long after others have written something.");
     for voter in others(a) {
         for other in story.subject.nodes().into_iter().filter(|id| [a, 4, 5].contains(id)) {
@@ -304,7 +309,7 @@ fn learner_acks(story: &mut Story<'_>, a: NodeId) -> Told {
     story.ask(a)
 }
 
-fn clock_fails(story: &mut Story<'_>, a: NodeId) -> Told {
+fn clock_fails(story: &mut Story<'_>, a: NodeId) -> StoryResult {
     story.says("No clock gives readings any more. The leader is asked two seconds later.");
     for id in story.subject.nodes() {
         story.subject.disturb(id, ClockFault::Fails)?;
@@ -318,16 +323,16 @@ fn clock_fails(story: &mut Story<'_>, a: NodeId) -> Told {
     Ok(())
 }
 
-fn slow_quorum_read(story: &mut Story<'_>, a: NodeId) -> Told {
+fn slow_quorum_read(story: &mut Story<'_>, a: NodeId) -> StoryResult {
     story.says("A message takes 300 ms, a round 600. The leader is asked after three seconds of that.");
     story.subject.set_latency(Duration::from_millis(300));
     story.run(3000);
-    let told = story.must_answer(a, 2000, "no reads on slow links");
+    let answered = story.must_answer(a, 2000, "no reads on slow links");
     story.subject.set_latency(Duration::from_millis(1));
-    told
+    answered
 }
 
-fn clock_steps_back(story: &mut Story<'_>, a: NodeId) -> Told {
+fn clock_steps_back(story: &mut Story<'_>, a: NodeId) -> StoryResult {
     story.says(
         "The leader is cut off, and its clock steps back five seconds. It is asked when an old lease seems to have",
     );
@@ -339,7 +344,7 @@ fn clock_steps_back(story: &mut Story<'_>, a: NodeId) -> Told {
     story.ask(a)
 }
 
-fn grantor_clock_glitch(story: &mut Story<'_>, a: NodeId) -> Told {
+fn grantor_clock_glitch(story: &mut Story<'_>, a: NodeId) -> StoryResult {
     let [b, c] = others(a);
     story.says(&format!(
         "n{b} has not heard from the leader for long. The clock of n{c} shows five seconds less while it"
@@ -355,7 +360,7 @@ fn grantor_clock_glitch(story: &mut Story<'_>, a: NodeId) -> Told {
     story.ask(a)
 }
 
-fn one_counter_frozen(story: &mut Story<'_>, a: NodeId) -> Told {
+fn one_counter_frozen(story: &mut Story<'_>, a: NodeId) -> StoryResult {
     story.says("The leader is cut off. Its counter of time awake stands still; the one of all time goes");
     story.says("on. It is asked long after others have written something.");
     story.isolate(a);
@@ -365,7 +370,7 @@ fn one_counter_frozen(story: &mut Story<'_>, a: NodeId) -> Told {
     story.ask(a)
 }
 
-fn lowered_hold_restart(story: &mut Story<'_>, a: NodeId) -> Told {
+fn lowered_hold_restart(story: &mut Story<'_>, a: NodeId) -> StoryResult {
     let [b, c] = others(a);
     story.says("Both followers have just acknowledged the leader. They restart with timeouts a tenth as long, and it is cut off.");
     story.isolate(a);
@@ -373,13 +378,13 @@ fn lowered_hold_restart(story: &mut Story<'_>, a: NodeId) -> Told {
     story.subject.restart(c, 10);
     story.others_write(a, WITHIN_THE_LEASE);
     story.ask(a)?;
-    // What is left to see is whether the group works with the usual timeouts.
+    // The recovery after the schedule needs the usual timeouts.
     story.subject.restart(b, 1);
     story.subject.restart(c, 1);
     Ok(())
 }
 
-fn transfer_target_held(story: &mut Story<'_>, a: NodeId) -> Told {
+fn transfer_target_held(story: &mut Story<'_>, a: NodeId) -> StoryResult {
     let [b, _] = others(a);
     story.says(&format!(
         "The leader hands over to n{b}, which acknowledged it a moment ago. It must lead within 300 ms."
@@ -391,10 +396,10 @@ fn transfer_target_held(story: &mut Story<'_>, a: NodeId) -> Told {
     story.must_answer(b, 300, "the new leader does not answer")
 }
 
-fn lost_vote_requests(story: &mut Story<'_>, a: NodeId) -> Told {
+fn lost_vote_requests(story: &mut Story<'_>, a: NodeId) -> StoryResult {
     let [b, _] = others(a);
     story.says(&format!(
-        "The leader hands over to n{b}, whose first requests for votes are lost. Somebody must lead soon after."
+        "The leader hands over to n{b}, whose first requests for votes are lost. There must be a leader soon after."
     ));
     for other in story.subject.nodes() {
         story.subject.links().lost.insert((b, other, Kind::AskVote));
@@ -404,14 +409,14 @@ fn lost_vote_requests(story: &mut Story<'_>, a: NodeId) -> Told {
     story.ask(a)?;
     story.subject.links().lost.clear();
     story.run(RIPE);
-    let new = story.until_leader(|_| true, AN_ELECTION).ok_or(Stop::Unavailable("nobody leads after lost votes"))?;
+    let new = story.until_leader(|_| true, AN_ELECTION).ok_or(Stop::Unavailable("no leader after lost votes"))?;
     story.must_answer(new, 300, "the leader does not answer")
 }
 
-fn two_transfers(story: &mut Story<'_>, a: NodeId) -> Told {
+fn two_transfers(story: &mut Story<'_>, a: NodeId) -> StoryResult {
     let [b, c] = others(a);
     story.says(&format!(
-        "The leader hands over to n{b}, then to n{c}. The first message hangs, for longer than a transfer may"
+        "The leader hands over to n{b}, then to n{c}. The first message is delayed for longer than a transfer may"
     ));
     story.says("take, and the second is lost.");
     story.hold(a, b, Kind::CampaignNow);
@@ -428,10 +433,10 @@ fn two_transfers(story: &mut Story<'_>, a: NodeId) -> Told {
     story.ask(a)
 }
 
-fn hidden_transfer(story: &mut Story<'_>, a: NodeId) -> Told {
+fn hidden_transfer(story: &mut Story<'_>, a: NodeId) -> StoryResult {
     let [b, _] = others(a);
     story.says(&format!(
-        "n{b} lags behind by a write when the leader is told to hand over to it: it is told to campaign later,"
+        "n{b} lags behind by a write when the leader is asked to hand over to it: it is asked to campaign later,"
     ));
     story.says("when it has caught up. As that message arrives the leader is cut off.");
     story.cut(a, b);
@@ -447,17 +452,17 @@ fn hidden_transfer(story: &mut Story<'_>, a: NodeId) -> Told {
     story.ask(a)
 }
 
-fn leader_without_quorum(story: &mut Story<'_>, a: NodeId) -> Told {
+fn leader_without_quorum(story: &mut Story<'_>, a: NodeId) -> StoryResult {
     let mut rest = story.subject.nodes();
     rest.retain(|id| *id != a);
     story.says(&format!(
-        "Of four voters the leader still reaches n{}, which the other two need to elect somebody.",
+        "Of four voters the leader still reaches n{}, which the other two need for an election.",
         rest[0]
     ));
     story.cut(a, rest[1]);
     story.cut(a, rest[2]);
     if !story.others_write(a, 12_000) {
-        return Err(Stop::Unavailable("nobody else leads within 12 s"));
+        return Err(Stop::Unavailable("no other leader within 12 s"));
     }
     story.ask(a)
 }

@@ -1,4 +1,4 @@
-//! Random small histories, judged by this checker, by `todc-utils`, and by the trying of every order.
+//! Random small histories, checked by this checker, by `todc-utils`, and by trying every order.
 
 use super::*;
 use quickcheck::{Arbitrary, Gen, QuickCheck};
@@ -6,7 +6,7 @@ use std::cell::Cell;
 use todc_utils::linearizability::{WGLChecker, history};
 use todc_utils::specifications::Specification;
 
-/// Small histories, most of them near the edge: answers come from a store that sometimes forgets or repeats something.
+/// Generates small histories, most of them almost linearizable: they come from a store that sometimes loses or repeats writes.
 #[derive(Clone, Debug)]
 struct Small {
     operations: Vec<Operation>,
@@ -28,13 +28,13 @@ enum End {
 }
 
 impl Small {
-    /// Clients that take turns at random against a store that takes effect at random, and lies now and then.
+    /// Runs clients in random order against a store that executes operations at random moments and sometimes answers falsely.
     fn generate(g: &mut Gen, operations: usize, clients: u32) -> Small {
         let mut random = |below: u64| u64::arbitrary(g) % below;
         let mut made: Vec<Operation> = Vec::new();
-        // Per client: its operation under way, and the answer once it took effect.
+        // For each client: its operation in flight, and the answer once it took effect.
         let mut under_way: Vec<Option<(usize, Option<Answer>)>> = vec![None; clients as usize];
-        // Of unknown fate, and not in effect yet.
+        // Operations of unknown fate that have not taken effect yet.
         let mut adrift: Vec<Call> = Vec::new();
         let mut state: Option<u64> = None;
         let mut before: Option<u64> = None;
@@ -69,14 +69,14 @@ impl Small {
                         }
                         1 => {
                             made[at].end = End::Failed;
-                            // A lie: it was done all the same.
+                            // False: the operation was executed.
                             if lies && random(2) == 0 {
                                 state = apply(call, state).0;
                             }
                             under_way[client] = None;
                         }
                         _ => {
-                            // A lie: a stale state serves.
+                            // False: the answer comes from a stale state.
                             let seen = if lies && random(3) == 0 { before } else { state };
                             let (after, answer) = apply(call, seen);
                             if call != Call::Get {
@@ -131,7 +131,7 @@ impl Small {
         }
     }
 
-    /// What can have been done, with until when.
+    /// The operations that can have taken effect, each with the moment it had ended by.
     fn possible(&self) -> impl Iterator<Item = (Operation, u64)> + '_ {
         self.operations.iter().filter_map(|operation| match operation.end {
             End::Answered(_, end) => Some((*operation, end)),
@@ -190,7 +190,7 @@ impl Specification for Store {
     }
 }
 
-/// `todc-utils` knows no unknown fates. So it is asked about every choice of those that happened, each ending last of all.
+/// Checks with `todc-utils`, which has no unknown fates: tries every choice of those that took effect, each ending last of all.
 fn todc_accepts(small: &Small) -> bool {
     let possible: Vec<(Operation, u64)> = small.possible().collect();
     let unknown: Vec<usize> = (0..possible.len()).filter(|at| possible[*at].1 == u64::MAX).collect();
@@ -211,7 +211,7 @@ fn todc_accepts(small: &Small) -> bool {
                     _ => None,
                 };
                 let operation = (operation.call, answer, happens);
-                // Every operation is a process of its own: one of unknown fate goes on beside its client's next.
+                // Every operation is a process of its own, because one of unknown fate overlaps its client's next.
                 (*at, if *is_end { history::Action::Response(operation) } else { history::Action::Call(operation) })
             })
             .collect();
@@ -219,7 +219,7 @@ fn todc_accepts(small: &Small) -> bool {
     })
 }
 
-/// Every order of every choice, with nothing clever in it.
+/// Checks by trying every order of every choice.
 fn some_order_explains(left: &[(Operation, u64)], state: Option<u64>) -> bool {
     if left.iter().all(|(_, end)| *end == u64::MAX) {
         return true;
@@ -261,7 +261,7 @@ fn it_agrees_with_todc_on_small_histories() {
 }
 
 #[test]
-fn it_agrees_with_the_trying_of_every_order() {
+fn it_agrees_with_trying_every_order() {
     quickcheck_of(30_000, |small| {
         let possible: Vec<_> = small.possible().collect();
         counted(small.accepted()) == some_order_explains(&possible, None)
@@ -271,8 +271,8 @@ fn it_agrees_with_the_trying_of_every_order() {
 }
 
 #[test]
-fn what_it_shows_of_a_refused_history_is_refused_by_itself() {
-    // The window is text; that it is of the first answer nothing explains can be seen from the beginning that ends before it.
+fn the_window_of_a_refused_history_is_refused_alone() {
+    // The window is text. The beginning of the history before the window's last answer must be accepted.
     quickcheck_of(4_000, |small| match small.history().check(Limit::default()) {
         Err(Violation::NotLinearizable { window, .. }) => window.matches("< from here on nothing fits").count() == 1,
         _ => true,

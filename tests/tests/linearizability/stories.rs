@@ -12,7 +12,7 @@ fn a_read_that_misses_an_acknowledged_write_is_stale() {
 }
 
 #[test]
-fn a_read_beside_a_write_may_find_either() {
+fn a_read_concurrent_with_a_write_may_find_either_value() {
     for found in [1, 2] {
         let mut story = Story::default();
         story.sets(ALICE, 1, 0, 10);
@@ -43,7 +43,7 @@ fn two_increments_of_the_same_value_lose_an_update() {
 }
 
 #[test]
-fn an_update_is_lost_even_if_nobody_noticed_at_the_time() {
+fn a_lost_update_is_detected_later() {
     let mut story = Story::default();
     story.sets(ALICE, 4, 0, 10);
     story.increments(ALICE, 5, 20, 30);
@@ -53,7 +53,7 @@ fn an_update_is_lost_even_if_nobody_noticed_at_the_time() {
 }
 
 #[test]
-fn what_nobody_wrote_is_not_read() {
+fn a_value_that_was_never_written_is_not_read() {
     let mut story = Story::default();
     story.sets(ALICE, 1, 0, 10);
     story.reads(BOB, 9, 20, 30);
@@ -61,7 +61,7 @@ fn what_nobody_wrote_is_not_read() {
 }
 
 #[test]
-fn what_is_written_later_is_not_read_before() {
+fn a_value_is_not_read_before_its_write() {
     let mut story = Story::default();
     story.reads(BOB, 1, 0, 10);
     story.sets(ALICE, 1, 20, 30);
@@ -208,11 +208,11 @@ fn at_equal_times_the_order_of_recording_decides() {
     before.sets(ALICE, 1, 10, 10);
     before.reads(BOB, None, 10, 10);
     before.is_refused();
-    let mut beside = Story::default();
-    let set = beside.begins(ALICE, Call::Set(1), 10);
-    beside.reads(BOB, None, 10, 10);
-    beside.ends(set, Answer::Done, 10);
-    beside.is_accepted();
+    let mut concurrent = Story::default();
+    let set = concurrent.begins(ALICE, Call::Set(1), 10);
+    concurrent.reads(BOB, None, 10, 10);
+    concurrent.ends(set, Answer::Done, 10);
+    concurrent.is_accepted();
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn a_write_must_be_somewhere_between_its_call_and_its_answer() {
 }
 
 #[test]
-fn keys_are_judged_by_themselves() {
+fn keys_are_checked_separately() {
     let mut history = History::new();
     for key in 1..=3 {
         let set = history.invoke(ALICE, key, Call::Set(u64::from(key)), 10);
@@ -245,7 +245,7 @@ fn keys_are_judged_by_themselves() {
 }
 
 #[test]
-fn of_a_long_history_only_what_matters_is_shown() {
+fn the_report_of_a_long_history_contains_only_what_matters() {
     let mut story = Story::default();
     for value in 1..=500 {
         let from = value * 100;
@@ -282,7 +282,7 @@ fn thousands_of_writes_of_unknown_fate_cost_nothing() {
 }
 
 #[test]
-fn a_search_that_outgrows_its_memory_says_so() {
+fn a_search_that_reaches_its_limit_gives_up() {
     let mut story = Story::default();
     for value in 0..24 {
         story.sets(ALICE, value, 0, 10);

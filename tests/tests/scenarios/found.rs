@@ -1,11 +1,11 @@
-//! Failures found by attacking the protocol, told with the pure machines.
+//! Failures found by attacking the protocol, with the pure machines.
 
 use leasehold_core::trace::Input;
 use leasehold_tests::rules::Rule;
-use leasehold_tests::world::{Told, World, timing, timing_of};
+use leasehold_tests::world::{StoryResult, World, timing, timing_of};
 use std::collections::VecDeque;
 
-pub(crate) fn stale_now_frame(w: &mut World) -> Told {
+pub(crate) fn stale_now_frame(w: &mut World) -> StoryResult {
     w.says(
         "n3's thread wakes at 0 ms, is kept from running for 1.9 s, and then handles a frame that has just arrived.",
     );
@@ -21,7 +21,7 @@ pub(crate) fn stale_now_frame(w: &mut World) -> Told {
     w.permit(1).map(drop)
 }
 
-pub(crate) fn stale_now_read(w: &mut World) -> Told {
+pub(crate) fn stale_now_read(w: &mut World) -> StoryResult {
     w.says("A reader thread of n1 samples its clock at 100 ms, sleeps for 1.9 s, and then takes up a read that has just arrived.");
     w.says("The read's reading is taken after the read arrived; the older one would find a lease that is over.");
     w.begin_with(3, timing_of(2000, 1900));
@@ -34,7 +34,7 @@ pub(crate) fn stale_now_read(w: &mut World) -> Told {
     w.no_permit(1)
 }
 
-pub(crate) fn clock_steps_back(w: &mut World) -> Told {
+pub(crate) fn clock_steps_back(w: &mut World) -> StoryResult {
     w.says(
         "Both counters of n1 go back by five seconds under a valid lease, which would then last five seconds too long.",
     );
@@ -54,7 +54,7 @@ pub(crate) fn clock_steps_back(w: &mut World) -> Told {
     w.permit(1).map(drop)
 }
 
-pub(crate) fn grantor_clock_glitch(w: &mut World) -> Told {
+pub(crate) fn grantor_clock_glitch(w: &mut World) -> StoryResult {
     w.says("n3's clock dips by five seconds for one reading, just as a frame arrives, and recovers.");
     w.says("A backward reading is no reading to a grantor: the hold of this echo starts with the next good one.");
     w.begin(3);
@@ -69,9 +69,9 @@ pub(crate) fn grantor_clock_glitch(w: &mut World) -> Told {
     w.permit(1).map(drop)
 }
 
-pub(crate) fn one_counter_frozen(w: &mut World) -> Told {
+pub(crate) fn one_counter_frozen(w: &mut World) -> StoryResult {
     w.says(
-        "One counter stops, the other runs: at n1 the first, at n3 the second. Nobody can tell which of them is right.",
+        "One counter stops, the other runs: at n1 the first, at n3 the second. No node knows which of them is right.",
     );
     w.says("The lease ages by the faster, the hold by the slower. Such a grantor stays held until it is restarted.");
     w.begin(3);
@@ -88,7 +88,7 @@ pub(crate) fn one_counter_frozen(w: &mut World) -> Told {
     w.refuses(3, None)
 }
 
-pub(crate) fn lowered_hold_restart(w: &mut World) -> Told {
+pub(crate) fn lowered_hold_restart(w: &mut World) -> StoryResult {
     w.says(
         "n2 and n3 restart together with a hold a tenth as long, while n1's lease rests on what they promised before.",
     );
@@ -108,9 +108,9 @@ pub(crate) fn lowered_hold_restart(w: &mut World) -> Told {
     w.must(elected, "n2 is elected after that")
 }
 
-pub(crate) fn override_after_restart(w: &mut World) -> Told {
+pub(crate) fn override_after_restart(w: &mut World) -> StoryResult {
     w.says("n3 acknowledges round 2, restarts, and then acknowledges round 1, which was delayed. A release through 1 arrives.");
-    w.says("It covers all that n3 remembers, and n1's lease rests on what n3 forgot. Nothing but time ends a restart hold.");
+    w.says("It covers all that n3 remembers, but n1's lease depends on what n3 forgot. Only time ends a restart hold.");
     w.begin(3);
     let elected = w.campaign(1, &[2, 3], None);
     w.must(elected, "n1 is elected")?;
@@ -131,7 +131,7 @@ pub(crate) fn override_after_restart(w: &mut World) -> Told {
     w.lease_read(1).map(drop)
 }
 
-pub(crate) fn transfer_target_held(w: &mut World) -> Told {
+pub(crate) fn transfer_target_held(w: &mut World) -> StoryResult {
     w.says("n2 acknowledged a moment ago, and is held. n1 hands leadership to it: the release lifts the hold at once.");
     w.begin(3);
     w.leads(&[2, 3])?;
@@ -143,8 +143,10 @@ pub(crate) fn transfer_target_held(w: &mut World) -> Told {
     w.no_permit(1)
 }
 
-pub(crate) fn lost_vote_requests(w: &mut World) -> Told {
-    w.says("n2 is told to campaign, and its vote requests are lost. Meanwhile n3 echoes the released round once more.");
+pub(crate) fn lost_vote_requests(w: &mut World) -> StoryResult {
+    w.says(
+        "n2 gets \"campaign now\", and its vote requests are lost. Meanwhile n3 echoes the released round once more.",
+    );
     w.says("n2 tries again and shows the release again: it still covers all that n3 acknowledged.");
     w.begin(3);
     w.leads(&[2, 3])?;
@@ -161,7 +163,7 @@ pub(crate) fn lost_vote_requests(w: &mut World) -> Told {
     w.no_lease(1)
 }
 
-pub(crate) fn many_rounds_slow_voter(w: &mut World) -> Told {
+pub(crate) fn many_rounds_slow_voter(w: &mut World) -> StoryResult {
     w.says("Quorum reads open five rounds a millisecond; n2 is down, and n3's acks take 50 ms.");
     w.says(
         "Rounds opened close together share a stamp: when an ack arrives, the stamp of its round is still in the ring.",
@@ -190,7 +192,7 @@ pub(crate) fn many_rounds_slow_voter(w: &mut World) -> Told {
     w.lease_read(1).map(drop)
 }
 
-pub(crate) fn pending_transfer_rounds(w: &mut World) -> Told {
+pub(crate) fn pending_transfer_rounds(w: &mut World) -> StoryResult {
     w.says("Heartbeats go on while a transfer to n2 is pending. They repeat the released round and open none.");
     w.says("Otherwise everyone would acknowledge a later round, and the release would be out of date when it arrives.");
     w.begin(3);
@@ -201,13 +203,13 @@ pub(crate) fn pending_transfer_rounds(w: &mut World) -> Told {
         w.pass(100);
         w.heartbeat(1, &[2, 3]);
     }
-    w.says("n2 has caught up, and is told to campaign.");
+    w.says("n2 has caught up, and gets \"campaign now\".");
     let elected = w.campaign(2, &[3], Some(release));
     w.must(elected, "the release still covers everything")?;
     w.no_permit(1)
 }
 
-pub(crate) fn rolling_hold_change(w: &mut World) -> Told {
+pub(crate) fn rolling_hold_change(w: &mut World) -> StoryResult {
     w.says("The group is to change from hold 1000 ms, lease 900 ms to hold 2000 ms, lease 1800 ms, node by node.");
     w.says("First, wrongly, n1 gets the longer lease while the others still have the shorter hold: they refuse each other.");
     w.begin(3);
@@ -248,13 +250,13 @@ pub(crate) fn rolling_hold_change(w: &mut World) -> Told {
     w.must(free, "n3 is free when the longest hold it had is over")
 }
 
-pub(crate) fn two_processes_one_folder(w: &mut World) -> Told {
+pub(crate) fn two_processes_one_folder(w: &mut World) -> StoryResult {
     w.says("n3's old process still runs and echoes when a second one is started on the same folder.");
-    w.says("The folder is locked: the second does not start. Its restart hold would know nothing of what the old one promises.");
+    w.says("The folder is locked, so the second does not start. Its restart hold would not cover the echoes of the old one.");
     w.begin(3);
     w.leads(&[2, 3])?;
     w.pass(10);
-    // The second process is told apart as node 4.
+    // The second process appears as node 4.
     let answering = if w.has(Rule::OneProcessPerFolder) { 3 } else { 4 };
     if answering == 4 {
         w.add(4, timing());

@@ -1,12 +1,12 @@
-//! Failures known from deployed systems, told with the pure machines.
+//! Failures known from deployed systems, with the pure machines.
 
 use leasehold_core::Voters;
 use leasehold_core::trace::Input;
-use leasehold_tests::world::{Told, World};
+use leasehold_tests::world::{StoryResult, World};
 
-pub(crate) fn restart_forgets_promise(w: &mut World) -> Told {
+pub(crate) fn restart_forgets_promise(w: &mut World) -> StoryResult {
     w.says("n2 is cut off from n1. n3 acknowledges n1's round, restarts, and is asked by n2 for its vote.");
-    w.says("A restarted node cannot know what it promised: it helps nobody for a full hold.");
+    w.says("A restarted node cannot know what it promised: it refuses all votes for a full hold.");
     w.begin(3);
     w.leads(&[3])?;
     w.pass(10);
@@ -26,9 +26,11 @@ pub(crate) fn restart_forgets_promise(w: &mut World) -> Told {
     w.must(elected, "n2 is elected once the restart hold is over")
 }
 
-pub(crate) fn delayed_campaign_now(w: &mut World) -> Told {
-    w.says("n1 hands leadership to n2, but the message hangs. n1 gives the transfer up and earns its lease again.");
-    w.says("When the message arrives after all, its release is out of date: everyone has acknowledged a later round.");
+pub(crate) fn delayed_campaign_now(w: &mut World) -> StoryResult {
+    w.says(
+        "n1 hands leadership to n2, but the message is delayed. n1 abandons the transfer and earns its lease again.",
+    );
+    w.says("When the message arrives, its release is stale: all voters have acknowledged a later round.");
     w.begin(3);
     w.leads(&[2, 3])?;
     w.pass(100);
@@ -46,9 +48,9 @@ pub(crate) fn delayed_campaign_now(w: &mut World) -> Told {
     w.lease_read(1).map(drop)
 }
 
-pub(crate) fn transfer_in_flight(w: &mut World) -> Told {
-    w.says("n1 sends \"campaign now\" to n2 and is cut off. n2 wins at once, because the message released everyone.");
-    w.says("n1 knows nothing of it, and must not read by the lease it released.");
+pub(crate) fn transfer_in_flight(w: &mut World) -> StoryResult {
+    w.says("n1 sends \"campaign now\" to n2 and is cut off. n2 wins at once, because the message releases all voters.");
+    w.says("n1 does not know of it, and must not read by the lease it released.");
     w.begin(3);
     w.leads(&[2, 3])?;
     w.pass(100);
@@ -65,9 +67,9 @@ pub(crate) fn transfer_in_flight(w: &mut World) -> Told {
     w.lease_read(2).map(drop)
 }
 
-pub(crate) fn check_quorum_is_no_lease(w: &mut World) -> Told {
+pub(crate) fn check_quorum_is_no_lease(w: &mut World) -> StoryResult {
     w.says("Acks arrive just after the engine's periodic check for a quorum; then n1 is cut off.");
-    w.says("The engine lets n1 lead for nearly two more intervals. Its lease goes by the clock, and is over sooner.");
+    w.says("The engine lets n1 lead for nearly two more intervals. Its lease ends by the clock, which is sooner.");
     w.begin(3);
     w.leads(&[2, 3])?;
     w.pass(100);
@@ -83,7 +85,7 @@ pub(crate) fn check_quorum_is_no_lease(w: &mut World) -> Told {
     w.no_lease(1)
 }
 
-pub(crate) fn delayed_response(w: &mut World) -> Told {
+pub(crate) fn delayed_response(w: &mut World) -> StoryResult {
     w.says("n3's response waits 1.5 s in a queue before n1 handles it. Meanwhile n3's hold is over and n2 leads.");
     w.says("The lease counts from the opening of the round, not from the arrival of the response.");
     w.begin(3);
@@ -100,7 +102,7 @@ pub(crate) fn delayed_response(w: &mut World) -> Told {
     w.no_lease(1)
 }
 
-pub(crate) fn paused_leader_with_buffered_ack(w: &mut World) -> Told {
+pub(crate) fn paused_leader_with_buffered_ack(w: &mut World) -> StoryResult {
     w.says("n1 pauses for ten seconds with a response in its socket buffer, and resumes.");
     w.says("A reader thread may be the first to run; then the response is handled. Neither gives a lease.");
     w.begin(3);
@@ -120,7 +122,7 @@ pub(crate) fn paused_leader_with_buffered_ack(w: &mut World) -> Told {
     w.lease_read(3).map(drop)
 }
 
-pub(crate) fn suspended_leader(w: &mut World) -> Told {
+pub(crate) fn suspended_leader(w: &mut World) -> StoryResult {
     w.says(
         "n1's machine is suspended for a minute right after an ack. One counter stands still meanwhile, one goes on.",
     );
@@ -137,9 +139,9 @@ pub(crate) fn suspended_leader(w: &mut World) -> Told {
     w.no_lease(1)
 }
 
-pub(crate) fn higher_term_response(w: &mut World) -> Told {
-    w.says("n1 was cut off, and n2 leads term 2. The link mends, and n2 answers n1's heartbeat.");
-    w.says("The answer is no acknowledgement: it deposes n1.");
+pub(crate) fn higher_term_response(w: &mut World) -> StoryResult {
+    w.says("n1 was cut off, and n2 leads term 2. The link is repaired, and n2 answers n1's heartbeat.");
+    w.says("The answer does not count as an acknowledgement; it deposes n1.");
     w.begin(3);
     w.leads(&[2, 3])?;
     w.pass(1000);
@@ -155,7 +157,7 @@ pub(crate) fn higher_term_response(w: &mut World) -> Told {
     w.no_lease(1)
 }
 
-pub(crate) fn old_term_response(w: &mut World) -> Told {
+pub(crate) fn old_term_response(w: &mut World) -> StoryResult {
     w.says("n1 leads term 1, hands over to n2, and is handed leadership back in term 3: all within one lease.");
     w.says("n3's response to a round of term 1 arrives only now. It counts for nothing: n3 has been released since.");
     w.begin(3);
@@ -182,7 +184,7 @@ pub(crate) fn old_term_response(w: &mut World) -> Told {
     w.no_lease(1)
 }
 
-pub(crate) fn no_commit_in_term(w: &mut World) -> Told {
+pub(crate) fn no_commit_in_term(w: &mut World) -> StoryResult {
     w.says(
         "n2 is elected in term 2. n3 accepts it as leader and echoes its round, but cannot take its first entry yet.",
     );
@@ -206,7 +208,7 @@ pub(crate) fn no_commit_in_term(w: &mut World) -> Told {
     w.lease_read(2).map(drop)
 }
 
-pub(crate) fn reject_counts_as_ack(w: &mut World) -> Told {
+pub(crate) fn reject_counts_as_ack(w: &mut World) -> StoryResult {
     w.says(
         "n3 rejects an append (its log differs) and echoes round 2. The response is slow; n1 opens round 3 meanwhile.",
     );
@@ -229,7 +231,7 @@ pub(crate) fn reject_counts_as_ack(w: &mut World) -> Told {
     w.no_lease(1)
 }
 
-pub(crate) fn applied_behind_commit(w: &mut World) -> Told {
+pub(crate) fn applied_behind_commit(w: &mut World) -> StoryResult {
     w.says(
         "Index 3 is committed, and a follower that applied it has shown it to a client. n1 has applied only index 2.",
     );
@@ -244,9 +246,11 @@ pub(crate) fn applied_behind_commit(w: &mut World) -> Told {
     w.must(index == shown, "the holder's own answer does too")
 }
 
-pub(crate) fn removed_peer_ghost(w: &mut World) -> Told {
+pub(crate) fn removed_peer_ghost(w: &mut World) -> StoryResult {
     w.says("n3 is removed. Its ack of round 2 was on its way and arrives late; n2 is silent.");
-    w.says("Two voters are left and both are needed: the ghost counts for nothing, and the lease ends with round 1's.");
+    w.says(
+        "Two voters are left and both are needed: the removed voter does not count, and the lease ends with round 1's.",
+    );
     w.begin(3);
     w.leads(&[2, 3])?;
     w.pass(100);
@@ -259,8 +263,8 @@ pub(crate) fn removed_peer_ghost(w: &mut World) -> Told {
     w.no_lease(1)
 }
 
-pub(crate) fn grow_after_shrink(w: &mut World) -> Told {
-    w.says("n2 and n3 are removed: n1 alone is a quorum. Then both are added again, and hear nothing of n1's rounds.");
+pub(crate) fn grow_after_shrink(w: &mut World) -> StoryResult {
+    w.says("n2 and n3 are removed: n1 alone is a quorum. Then both are added again, and do not receive n1's rounds.");
     w.says(
         "The quorum round is derived anew under the voters in force: what n1 acknowledged alone is no quorum of three.",
     );
@@ -279,7 +283,7 @@ pub(crate) fn grow_after_shrink(w: &mut World) -> Told {
     w.lease_read(1).map(drop)
 }
 
-pub(crate) fn leader_removes_itself(w: &mut World) -> Told {
+pub(crate) fn leader_removes_itself(w: &mut World) -> StoryResult {
     w.says("n1 committed its own removal and leads on until its engine steps it down. n2 and n3 are the voters now.");
     w.says("n1's own ack does not count: with n2's alone there is no quorum of two.");
     w.begin(3);
@@ -294,7 +298,7 @@ pub(crate) fn leader_removes_itself(w: &mut World) -> Told {
     w.lease_read(1).map(drop)
 }
 
-pub(crate) fn joint_one_half(w: &mut World) -> Told {
+pub(crate) fn joint_one_half(w: &mut World) -> StoryResult {
     w.says("The configuration is joint: 1,4,5 come in, 1,2,3 go out. Only the incoming half acknowledges round 2.");
     w.says("A majority of each half is needed, for the lease as for everything.");
     w.begin(5);
@@ -311,7 +315,7 @@ pub(crate) fn joint_one_half(w: &mut World) -> Told {
     w.permit(1).map(drop)
 }
 
-pub(crate) fn learner_acks(w: &mut World) -> Told {
+pub(crate) fn learner_acks(w: &mut World) -> StoryResult {
     w.says("n4 and n5 are learners. They acknowledge round 2, and the voters n2 and n3 do not.");
     w.says("Learners never count: they keep their hold, but have no vote to withhold.");
     w.begin(5);
@@ -323,7 +327,7 @@ pub(crate) fn learner_acks(w: &mut World) -> Told {
     w.no_lease(1)
 }
 
-pub(crate) fn clock_fails(w: &mut World) -> Told {
+pub(crate) fn clock_fails(w: &mut World) -> StoryResult {
     w.says("n1's clock gives no readings for a while: no lease then, but quorum reads go on.");
     w.begin(3);
     w.leads(&[2, 3])?;
@@ -338,7 +342,7 @@ pub(crate) fn clock_fails(w: &mut World) -> Told {
     w.clock(1).failed = false;
     w.heartbeat(1, &[2]);
     w.permit(1)?;
-    w.says("Now n3's clock fails. It echoes all the same, and remembers that it owes a full hold.");
+    w.says("Now n3's clock fails. It still echoes, and remembers that it owes a full hold.");
     w.clock(3).failed = true;
     w.pass(800);
     w.heartbeat(1, &[3]);
@@ -356,7 +360,7 @@ pub(crate) fn clock_fails(w: &mut World) -> Told {
     w.must(free, "n3 is free after a full hold")
 }
 
-pub(crate) fn slow_quorum_read(w: &mut World) -> Told {
+pub(crate) fn slow_quorum_read(w: &mut World) -> StoryResult {
     w.says("A quorum read's round reaches n3, whose response takes 1.2 s, longer than a lease. n2 answers heartbeats at once.");
     w.says("The lease rests on the newest quorum round. A late ack of an old one neither extends nor spoils it.");
     w.begin(3);
@@ -376,7 +380,7 @@ pub(crate) fn slow_quorum_read(w: &mut World) -> Told {
     w.lease_read(1).map(drop)
 }
 
-pub(crate) fn sample_before_anchor(w: &mut World) -> Told {
+pub(crate) fn sample_before_anchor(w: &mut World) -> StoryResult {
     w.says("A reader thread samples its clock at 99 ms, and is slow to look at the cell.");
     w.says("A round is opened at 100 ms and acknowledged. The sample is older than the anchor, and good: the quorum answered later.");
     w.begin(3);
@@ -390,8 +394,8 @@ pub(crate) fn sample_before_anchor(w: &mut World) -> Told {
     w.must(granted, "the early sample is no needless miss")
 }
 
-pub(crate) fn revoke_before_vote(w: &mut World) -> Told {
-    w.says("n3 never heard of n1's rounds and campaigns. n1 itself is asked for its vote, and may give it.");
+pub(crate) fn revoke_before_vote(w: &mut World) -> StoryResult {
+    w.says("n3 never received n1's rounds, and campaigns. n1 itself is asked for its vote, and may give it.");
     w.says("Its lease is revoked before the vote leaves: a reader thread that looks at the same time finds none.");
     w.begin(3);
     w.leads(&[2])?;
@@ -402,9 +406,9 @@ pub(crate) fn revoke_before_vote(w: &mut World) -> Told {
     w.no_permit(1)
 }
 
-pub(crate) fn stale_renewal(w: &mut World) -> Told {
+pub(crate) fn stale_renewal(w: &mut World) -> StoryResult {
     w.says("n1 leads term 1; n2's ack of round 2 is on its way. n3 is elected in term 2 by n1's vote, and n1 again in term 3.");
-    w.says("Nothing of term 1 lives on in term 3: not the published lease, and not its renewal when the ack lands.");
+    w.says("Nothing of term 1 counts in term 3: neither the published lease nor its renewal when the ack arrives.");
     w.begin(3);
     w.leads(&[2])?;
     w.pass(100);

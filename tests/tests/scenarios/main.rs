@@ -1,4 +1,4 @@
-//! Every failure that the protocol must survive, as a short story with a trace.
+//! The failures that the protocol must survive, each as a short story with a trace.
 
 mod found;
 mod known;
@@ -11,18 +11,18 @@ use leasehold_testing::cluster::Cluster;
 use leasehold_tests::exploration::SHOWN;
 use leasehold_tests::journal::Journal;
 use leasehold_tests::rules::{Rule, Rules};
-use leasehold_tests::world::{Told, World};
+use leasehold_tests::world::{StoryResult, World};
 use std::collections::BTreeMap;
 
-/// A story told with the pure machines, and the rules it is there for.
+/// A story for the pure machines, and the rules it needs.
 struct Scenario {
     name: &'static str,
-    story: fn(&mut World) -> Told,
+    story: fn(&mut World) -> StoryResult,
     needs: &'static [Rule],
 }
 
-/// Tells a story with the product's machines, keeps its trace, and replays it.
-fn tell(name: &str, story: fn(&mut World) -> Told) {
+/// Runs a story with the product's machines, compares its trace with the stored one, and replays it.
+fn tell(name: &str, story: fn(&mut World) -> StoryResult) {
     let mut world = World::real();
     if let Err(broken) = story(&mut world) {
         panic!("{name}: {}\n{}", broken.0, world.text());
@@ -33,7 +33,7 @@ fn tell(name: &str, story: fn(&mut World) -> Told) {
     keep(name, world.text());
 }
 
-/// Compares a story's trace with the one kept beside this file.
+/// Compares the trace of a story with the stored one.
 fn keep(name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path("../snapshots");
@@ -42,10 +42,10 @@ fn keep(name: &str, text: &str) {
     settings.bind(|| insta::assert_snapshot!(name, text));
 }
 
-/// A story told with real replicas: does it go well, tampered with or not?
-type ReplicaStory = fn(bool, &mut Journal, NodeId) -> Told;
+/// A story for real replicas, with or without tampering.
+type ReplicaStory = fn(bool, &mut Journal, NodeId) -> StoryResult;
 
-/// Such a story, and what breaks it.
+/// A story for real replicas, and the way to break it.
 struct ReplicaScenario {
     name: &'static str,
     founders: u64,
@@ -53,23 +53,23 @@ struct ReplicaScenario {
     broken_by: Breaking,
 }
 
-/// How a story of replicas was shown to fail.
+/// The way in which a story for replicas was shown to fail.
 enum Breaking {
     /// The harness breaks the rule from outside, in a test.
     Tampering(&'static str),
-    /// By an edit of the product, made by hand on a copy.
+    /// An edit of a copy of the product, made by hand.
     Mutation(&'static str),
 }
 
 impl Scenario {
-    /// The last column of this scenario's row in the docs.
+    /// Returns the last column of this scenario's row in the docs.
     fn shown_by(&self) -> String {
         self.needs.iter().map(|rule| format!("`{rule:?}`")).collect::<Vec<_>>().join(", ")
     }
 }
 
 impl ReplicaScenario {
-    /// The last column of this scenario's row in the docs.
+    /// Returns the last column of this scenario's row in the docs.
     fn shown_by(&self) -> String {
         match self.broken_by {
             Breaking::Tampering(how) => format!("tampering: {how}"),
@@ -175,7 +175,7 @@ scenarios! {
 }
 
 #[test]
-fn the_model_tells_every_scenario_as_the_product_does() {
+fn the_model_has_the_same_trace_as_the_product_in_every_scenario() {
     for scenario in SCENARIOS {
         let mut product = World::real();
         let mut model = World::model(Rules::ALL);
@@ -186,23 +186,23 @@ fn the_model_tells_every_scenario_as_the_product_does() {
 }
 
 #[test]
-fn every_scenario_goes_wrong_without_its_rule() {
+fn every_scenario_fails_without_its_rule() {
     for scenario in SCENARIOS {
         for rule in scenario.needs {
             let mut world = World::model(Rules::without(*rule));
-            let told = (scenario.story)(&mut world);
-            assert!(told.is_err(), "{} is told without {rule:?} as with it\n{}", scenario.name, world.text());
+            let result = (scenario.story)(&mut world);
+            assert!(result.is_err(), "{} passes without {rule:?}\n{}", scenario.name, world.text());
         }
     }
 }
 
 #[test]
-fn replicas_go_wrong_when_the_harness_breaks_a_rule() {
+fn scenarios_of_replicas_fail_when_the_harness_breaks_a_rule() {
     for scenario in REPLICA_SCENARIOS {
         if let Breaking::Tampering(how) = scenario.broken_by {
             let (mut journal, leader) = Journal::of(Cluster::founded(scenario.founders));
-            let told = (scenario.story)(true, &mut journal, leader);
-            assert!(told.is_err(), "{} goes well although {how}\n{}", scenario.name, journal.text());
+            let result = (scenario.story)(true, &mut journal, leader);
+            assert!(result.is_err(), "{} passes although {how}\n{}", scenario.name, journal.text());
         }
     }
 }
@@ -216,16 +216,16 @@ fn every_switch_of_the_model_is_shown_by_a_scenario_or_by_the_enumeration() {
 }
 
 #[test]
-fn the_folder_of_a_running_process_is_refused_to_a_second() {
+fn a_second_process_cannot_open_the_folder_of_a_running_one() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let identity = || Identity { cluster: "story".to_owned(), node: 3 };
     let running = Storage::open(folder.path(), identity()).expect("the first process");
     assert!(matches!(Storage::open(folder.path(), identity()), Err(OpenError::InUse { .. })));
     drop(running);
-    assert!(Storage::open(folder.path(), identity()).is_ok(), "it is free when that process has ended");
+    assert!(Storage::open(folder.path(), identity()).is_ok(), "the folder is free after that process has ended");
 }
 
-/// The rows of the tables in the docs whose first cell is a name: that name, and the last cell.
+/// Returns the name and the last cell of each row in the docs whose first cell is a name.
 fn documented() -> BTreeMap<String, String> {
     let rows = include_str!("../../../docs/scenarios.md").lines().filter_map(|line| {
         let cells = line.strip_prefix("| `")?.strip_suffix(" |")?;

@@ -1,15 +1,15 @@
-//! Failures that take an engine, told with real replicas on virtual time. With `tampered` the harness breaks a rule behind
-//! the replicas' backs, where that can be done from outside.
+//! Failures that need an engine, with real replicas on virtual time. With `tampered` the harness breaks a rule from outside the
+//! replicas, where that is possible.
 
 use leasehold_core::NodeId;
 use leasehold_raft::wire::{Change, Envelope, Message, MessageKind, Payload, Step, Transition};
 use leasehold_raft::{CampaignError, Role};
 use leasehold_testing::cluster::{Cluster, HOLD, InTransit};
 use leasehold_tests::journal::Journal;
-use leasehold_tests::world::Told;
+use leasehold_tests::world::StoryResult;
 use std::time::Duration;
 
-/// The two that follow, in a cluster of three.
+/// Returns the two followers in a cluster of three.
 fn others(leader: NodeId) -> [NodeId; 2] {
     match leader {
         1 => [2, 3],
@@ -22,7 +22,7 @@ fn is_campaign_now(message: &InTransit) -> bool {
     message.envelope.messages.iter().any(|message| message.kind == MessageKind::TimeoutNow)
 }
 
-/// A request that any voter with the leader's log would grant.
+/// Returns a request that any voter with the leader's log would grant.
 fn vote_request(cluster: &Cluster, leader: NodeId, kind: MessageKind, transfer: bool) -> Envelope {
     let replica = cluster.replica(leader);
     let message = Message {
@@ -43,7 +43,7 @@ fn vote_request(cluster: &Cluster, leader: NodeId, kind: MessageKind, transfer: 
     Envelope { messages: vec![message], ..Envelope::default() }
 }
 
-pub(crate) fn tick_burst_voter(_: bool, journal: &mut Journal, leader: NodeId) -> Told {
+pub(crate) fn tick_burst_voter(_: bool, journal: &mut Journal, leader: NodeId) -> StoryResult {
     let [candidate, voter] = others(leader);
     journal.says(
         "A voter's timer was stalled for 0.9 s and fires a thousand times at once; then it is asked for its vote:",
@@ -72,11 +72,11 @@ pub(crate) fn tick_burst_voter(_: bool, journal: &mut Journal, leader: NodeId) -
         .must(journal.cluster.replica(voter).statistics().votes_withheld == 3, "its engine saw none of the three")?;
     journal.run(200)?;
     journal.must(journal.cluster.permit(leader).is_some(), "the leader's lease is warm")?;
-    journal.says("Nobody's term has changed, and the leader still reads by its lease.");
+    journal.says("No term has changed, and the leader still reads by its lease.");
     Ok(())
 }
 
-pub(crate) fn tick_burst_candidate(_: bool, journal: &mut Journal, leader: NodeId) -> Told {
+pub(crate) fn tick_burst_candidate(_: bool, journal: &mut Journal, leader: NodeId) -> StoryResult {
     let [stalled, _] = others(leader);
     journal.says("A follower that acknowledged a moment ago fires a thousand ticks at once. It must not campaign.");
     for _ in 0..1000 {
@@ -91,7 +91,7 @@ pub(crate) fn tick_burst_candidate(_: bool, journal: &mut Journal, leader: NodeI
     Ok(())
 }
 
-pub(crate) fn operator_campaign(_: bool, journal: &mut Journal, leader: NodeId) -> Told {
+pub(crate) fn operator_campaign(_: bool, journal: &mut Journal, leader: NodeId) -> StoryResult {
     let [follower, _] = others(leader);
     journal.says("An operator tells a follower to campaign, which acknowledged the leader's round just now.");
     let refused = journal.cluster.with(follower, |replica, now| replica.campaign(now));
@@ -99,7 +99,7 @@ pub(crate) fn operator_campaign(_: bool, journal: &mut Journal, leader: NodeId) 
     journal.must(refused == Err(CampaignError::Held), "it is told that the node is held")?;
     journal.run(300)?;
     journal.must(journal.cluster.permit(leader).is_some(), "the lease goes on")?;
-    journal.says("The leader is cut off. As soon as the follower's hold is over, the operator's word counts.");
+    journal.says("The leader is cut off. As soon as the follower's hold is over, the operator's request succeeds.");
     journal.cluster.isolate(leader);
     journal.run(HOLD.as_millis() as u64 + 1)?;
     journal.must(journal.cluster.permit(leader).is_none(), "the lease was over before that")?;
@@ -109,13 +109,13 @@ pub(crate) fn operator_campaign(_: bool, journal: &mut Journal, leader: NodeId) 
     journal.run_until("the follower leads", 100, |cluster| cluster.leader() == Some(follower))
 }
 
-pub(crate) fn forgotten_commit(tampered: bool, journal: &mut Journal, leader: NodeId) -> Told {
+pub(crate) fn forgotten_commit(tampered: bool, journal: &mut Journal, leader: NodeId) -> StoryResult {
     let [one, two] = others(leader);
     journal.says("Two learners become voters, one after the other; then two founders restart, cut off from the rest.");
     journal.says(
         "They have both changes in their logs. A commit index that was not on disk would let the two of them elect",
     );
-    journal.says("a leader under the configuration of three, beside the one of five.");
+    journal.says("a second leader, under the configuration of three, next to the one of five.");
     let before = journal.cluster.nodes[&one].disk.hard_state.commit;
     journal.cluster.add_node(4);
     journal.cluster.add_node(5);
@@ -143,12 +143,12 @@ pub(crate) fn forgotten_commit(tampered: bool, journal: &mut Journal, leader: No
     journal.look()?;
     for id in [one, two] {
         if tampered {
-            // As if entries were written without the commit index that was known by then.
+            // The same as if entries were written without the commit index that was known by then.
             journal.cluster.nodes.get_mut(&id).expect("a node").disk.hard_state.commit = before;
         }
         journal.cluster.start(id, leasehold_testing::cluster::timing());
         if tampered {
-            // The harness would object to such a disk. Nobody reads it again.
+            // The harness would reject such a disk if it were written again; it is not.
             journal.cluster.nodes.get_mut(&id).expect("a node").disk.entries.iter_mut().for_each(|entry| {
                 entry.payload = Payload::Command(Default::default());
             });
@@ -161,13 +161,12 @@ pub(crate) fn forgotten_commit(tampered: bool, journal: &mut Journal, leader: No
         }
     }
     journal.must(journal.cluster.permit(leader).is_some(), "three of five go on")?;
-    journal
-        .says("Five seconds later the two have elected nobody, and the leader of the other three reads by its lease.");
+    journal.says("Five seconds later the two have no leader, and the leader of the other three reads by its lease.");
     Ok(())
 }
 
 /// A single voter, node 1, and a learner.
-pub(crate) fn single_voter_unsynced_term(_: bool, journal: &mut Journal, leader: NodeId) -> Told {
+pub(crate) fn single_voter_unsynced_term(_: bool, journal: &mut Journal, leader: NodeId) -> StoryResult {
     journal.says("n1 is the only voter, n2 a learner. n1 restarts with a slow disk, and elects itself at once.");
     journal.says("Nothing of the new term may leave before it is on disk: a crash would take the term back.");
     journal.cluster.add_node(2);
@@ -202,10 +201,12 @@ pub(crate) fn single_voter_unsynced_term(_: bool, journal: &mut Journal, leader:
     journal.run_until("the learner hears of the term", 1000, |cluster| cluster.replica(2).term() == term)
 }
 
-pub(crate) fn two_transfers(tampered: bool, journal: &mut Journal, leader: NodeId) -> Told {
+pub(crate) fn two_transfers(tampered: bool, journal: &mut Journal, leader: NodeId) -> StoryResult {
     let [first, second] = others(leader);
-    journal.says("Leadership is handed to one node, then, before anything came of it, to another. Both messages hang.");
-    journal.says("The leader gives up and earns its lease again. Whichever message arrives then is out of date.");
+    journal.says(
+        "Leadership is handed to one node, then, before anything came of it, to another. Both messages are delayed.",
+    );
+    journal.says("The leader abandons both and earns its lease again. After that, either message is stale.");
     let mut late = Vec::new();
     for target in [first, second] {
         journal.cluster.with(leader, |replica, now| replica.transfer(now, target));
@@ -213,18 +214,18 @@ pub(crate) fn two_transfers(tampered: bool, journal: &mut Journal, leader: NodeI
         journal.look()?;
         journal.run(20)?;
     }
-    journal.must(late.len() == 2, "both were told to campaign")?;
+    journal.must(late.len() == 2, "both were asked to campaign")?;
     journal.run_until("the lease is earned again", 3000, |cluster| cluster.permit(leader).is_some())?;
     for mut message in late.clone() {
         if tampered {
-            // As if grantors did not compare a release with what they acknowledged.
+            // The same as if grantors did not compare a release with what they acknowledged.
             let term = journal.cluster.replica(leader).term();
             message.envelope.release = Some((term, u64::MAX));
         }
         journal.cluster.deliver(message);
         journal.look()?;
         journal.run(100)?;
-        journal.must(journal.cluster.leader() == Some(leader), "nobody campaigns on a stale release")?;
+        journal.must(journal.cluster.leader() == Some(leader), "a stale release makes no node campaign")?;
     }
     journal.must(journal.cluster.permit(leader).is_some(), "the lease goes on")?;
     journal.says("The first message comes once more, while a third transfer, to the second node, is under way: that one succeeds.");
@@ -237,10 +238,10 @@ pub(crate) fn two_transfers(tampered: bool, journal: &mut Journal, leader: NodeI
     journal.run_until("with a lease", 100, |cluster| cluster.permit(second).is_some())
 }
 
-pub(crate) fn hidden_transfer(_: bool, journal: &mut Journal, leader: NodeId) -> Told {
+pub(crate) fn hidden_transfer(_: bool, journal: &mut Journal, leader: NodeId) -> StoryResult {
     let [target, _] = others(leader);
     journal.says("A follower that lags asks the leader for leadership. The engine waits until it has caught up,");
-    journal.says("and sends \"campaign now\" inside a later step, of which nobody told the lease.");
+    journal.says("and sends \"campaign now\" inside a later step, which the lease must notice.");
     journal.cluster.cut.insert((leader, target));
     let position = journal.cluster.propose(leader, "set a");
     journal.must(position.is_ok(), "a write is proposed")?;
@@ -253,11 +254,11 @@ pub(crate) fn hidden_transfer(_: bool, journal: &mut Journal, leader: NodeId) ->
     journal.cluster.with(leader, |replica, now| replica.handle_envelope(now, target, request));
     journal.must(journal.cluster.permit(leader).is_none(), "the lease is gone when the transfer begins")?;
     journal.look()?;
-    journal.must(!journal.cluster.wire.iter().any(is_campaign_now), "the target is not told yet")?;
+    journal.must(!journal.cluster.wire.iter().any(is_campaign_now), "the target is not asked yet")?;
     journal.run(30)?;
-    journal.says("The link mends, and the target catches up.");
+    journal.says("The link is repaired, and the target catches up.");
     journal.cluster.heal();
-    journal.run_until("it is told to campaign", 500, |cluster| cluster.wire.iter().any(is_campaign_now))?;
+    journal.run_until("it is asked to campaign", 500, |cluster| cluster.wire.iter().any(is_campaign_now))?;
     let released = journal.cluster.wire.iter().filter(|message| is_campaign_now(message));
     let released = released.map(|message| message.envelope.release).all(|release| release.is_some());
     journal.must(released, "the message carries the release")?;
@@ -267,11 +268,11 @@ pub(crate) fn hidden_transfer(_: bool, journal: &mut Journal, leader: NodeId) ->
 }
 
 /// Four voters, of which three are a quorum.
-pub(crate) fn leader_without_quorum(_: bool, journal: &mut Journal, leader: NodeId) -> Told {
+pub(crate) fn leader_without_quorum(_: bool, journal: &mut Journal, leader: NodeId) -> StoryResult {
     let rest: Vec<NodeId> = (1..=4).filter(|id| *id != leader).collect();
-    journal.says("Of four voters, the leader still reaches one, which the other two need to elect somebody.");
+    journal.says("Of four voters, the leader still reaches one, which the other two need for an election.");
     journal.says(
-        "Its frames hold that one; without a quorum it must step down in bounded time, or nobody would ever lead.",
+        "Its frames hold that one. Without a quorum it must step down in bounded time, or no leader could be elected.",
     );
     for other in &rest[1..] {
         journal.cluster.cut.insert((leader, *other));

@@ -2,7 +2,7 @@
 //!
 //! Its lease is as long as its longest election timeout; that is as long as our hold, and heartbeats are as frequent, which
 //! keeps the proportions that its documentation advises. Its optional safeguards are on: pre-vote, and silence after the loss of
-//! a quorum. Its disk is as fast as memory and forgets nothing.
+//! a quorum. Its disk is as fast as memory and loses nothing.
 
 mod network;
 mod runtime;
@@ -33,11 +33,11 @@ openraft::declare_raft_types!(
         AsyncRuntime = ProcessRuntime,
 );
 
-/// A node's log, which outlives its process.
+/// A node's log, which survives its process.
 #[derive(Clone, Debug, Default)]
 struct Log(Arc<Mutex<Stored>>);
 
-/// A node: its process, and what outlives that.
+/// A node: its process, and what survives it.
 #[derive(Clone)]
 struct Node {
     raft: Raft<Config, Register>,
@@ -50,11 +50,11 @@ struct Node {
 pub(super) struct LeaseRead {
     runtime: ProcessRuntime,
     network: Network,
-    /// Whose clocks stand still.
+    /// Nodes whose clocks stand still.
     stopped: BTreeSet<NodeId>,
     acknowledged: Arc<Mutex<BTreeSet<u64>>>,
     answers: Arc<Mutex<Vec<Answer>>>,
-    /// What the links are set to; the network has a copy.
+    /// The state of the links; the network has a copy.
     links: Links,
 }
 
@@ -80,7 +80,7 @@ async fn start(network: Network, id: NodeId, log: Log, register: Register, short
 }
 
 impl LeaseRead {
-    /// A cluster founded as told.
+    /// Returns a newly founded cluster.
     pub(super) fn founded(founding: Founding) -> LeaseRead {
         let between = Between {
             links: Links::default(),
@@ -117,7 +117,7 @@ impl LeaseRead {
         self.network.0.lock().nodes[&id].clone()
     }
 
-    /// Lets a task run in a node's process.
+    /// Runs a task in a node's process.
     fn spawn_at(&mut self, id: NodeId, task: impl Future<Output = ()> + Send + 'static) {
         let process = self.node(id).process;
         self.runtime.block_on(async {
@@ -187,7 +187,7 @@ impl Subject for LeaseRead {
         let Node { raft, log, register, .. } = self.node(id);
         let network = self.network.clone();
         let node = self.runtime.block_on(async {
-            // It was killed: what its shutdown reports is of no interest.
+            // The node was killed, so the result of its shutdown does not matter.
             let _ = raft.shutdown().await;
             start(network, id, log, register, shortened).await
         });
@@ -248,7 +248,7 @@ impl Subject for LeaseRead {
                 Err(_) => refuses.store(true, Ordering::Relaxed),
             }
         });
-        // What it refuses it refuses at once.
+        // A refusal comes at once.
         self.runtime.block_on(async { ProcessRuntime::sleep(Duration::from_micros(10)).await });
         !refused.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! Links between nodes that lose, hold and delay what the schedule says.
+//! Links between nodes, which lose, hold and delay messages as the schedule says.
 
 use super::runtime::ProcessRuntime;
 use super::store::Register;
@@ -21,20 +21,20 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// All that is between the nodes.
+/// The network between the nodes.
 #[derive(Clone)]
 pub(super) struct Network(pub(super) Arc<Mutex<Between>>);
 
 pub(super) struct Between {
     pub(super) links: Links,
     pub(super) latency: Duration,
-    /// How often what is held has been delivered.
+    /// The number of deliveries of held messages.
     pub(super) deliveries: u64,
     pub(super) nodes: BTreeMap<u64, Node>,
 }
 
 impl Network {
-    /// A message's way. Whether it arrives.
+    /// Carries a message, and returns whether it arrives.
     async fn carries(&self, from: u64, to: u64, kind: Kind) -> bool {
         let (latency, delivered) = {
             let between = self.0.lock();
@@ -48,7 +48,7 @@ impl Network {
         if !held {
             return !self.0.lock().links.loses(from, to, &[kind]);
         }
-        // It had left before any link was cut since, so it arrives when it is let go.
+        // The message left before any later cut, so it arrives when it is delivered.
         while self.0.lock().deliveries == delivered {
             SimRuntime::sleep(Duration::from_millis(1)).await;
         }
@@ -63,7 +63,7 @@ pub(super) struct Link {
     to: u64,
 }
 
-/// One node's way to every other.
+/// One node's links to all others.
 pub(super) struct Outgoing {
     pub(super) network: Network,
     pub(super) from: u64,
@@ -78,7 +78,7 @@ impl RaftNetworkFactory<Config> for Outgoing {
 }
 
 impl Link {
-    /// Sends a request, which travels by itself: it is not unsent when its sender gives up. Neither is the answer.
+    /// Sends a request. Neither the request nor the answer is cancelled when the sender gives up.
     async fn call<A, F>(
         &self,
         [there, back]: [Kind; 2],
@@ -100,11 +100,11 @@ impl Link {
             if let Some(answer) = handle(raft).await
                 && network.carries(to, from, back).await
             {
-                // Nobody listens if the sender has given up.
+                // The receiver is gone if the sender has given up.
                 let _ = answers.send(answer);
             }
         });
-        // A lost request has lost its answer's other end too; its sender cannot know that, and waits.
+        // The sender of a lost request cannot know that it is lost, so it waits.
         let answered = async {
             match answer.await {
                 Ok(answer) => answer,

@@ -1,4 +1,4 @@
-//! Openraft's own deterministic runtime, with what a schedule needs beside: processes that stand still and machines that sleep.
+//! Openraft's own deterministic runtime, extended by processes that can be paused and machines that can be suspended.
 
 use openraft::async_runtime::{AsyncRuntime, Instant};
 use openraft_rt_sim::{SimInstant, SimRuntime, SimSleep, SimTimeout};
@@ -16,7 +16,7 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub(super) struct Process {
     paused: AtomicBool,
-    /// For how long its clock stood still, in nanoseconds.
+    /// The time that its clock stood still, in nanoseconds.
     stood_still: AtomicU64,
     waiting: Mutex<Vec<Waker>>,
 }
@@ -40,7 +40,7 @@ impl Process {
     }
 }
 
-/// A future that belongs to a process: what it spawns does too, it reads that process's clock, and stands still with it.
+/// A future that belongs to a process. What it spawns belongs to it too, it reads that process's clock, and it pauses with it.
 pub(super) struct Within<F> {
     process: Option<Arc<Process>>,
     future: Pin<Box<F>>,
@@ -65,12 +65,12 @@ impl<F: Future> Future for Within<F> {
     }
 }
 
-/// What a process's clock shows: a counter that stops when its machine sleeps, as the one does that openraft's usual runtime
+/// A reading of a process's clock. The counter stops while the machine is suspended, as the one that openraft's usual runtime
 /// reads on Linux.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ProcessInstant(Duration);
 
-/// So that code may subtract a timeout from what it reads first.
+/// The first reading, so large that code may subtract a timeout from it.
 const ORIGIN: Duration = Duration::from_secs(86_400);
 
 impl Instant for ProcessInstant {
@@ -117,7 +117,7 @@ impl SubAssign<Duration> for ProcessInstant {
     }
 }
 
-/// The runtime that openraft is given.
+/// The runtime for openraft.
 #[derive(Debug)]
 pub(crate) struct ProcessRuntime(SimRuntime);
 

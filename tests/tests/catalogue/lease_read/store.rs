@@ -1,4 +1,4 @@
-//! A disk that is as fast as memory and forgets nothing, and the register on it.
+//! A disk that is as fast as memory and loses nothing, and the register on it.
 
 use super::{Config, Log};
 use futures::{Stream, TryStreamExt as _};
@@ -13,7 +13,7 @@ use std::io;
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
-/// What a log's file holds.
+/// The contents of a log's file.
 #[derive(Debug, Default)]
 pub(super) struct Stored {
     vote: Option<VoteOf<Config>>,
@@ -21,7 +21,7 @@ pub(super) struct Stored {
     entries: BTreeMap<u64, EntryOf<Config>>,
 }
 
-/// A durable state machine: a register, and how far it has come.
+/// A durable state machine: a register, and the last position applied.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Register(Arc<Mutex<State>>);
 
@@ -37,7 +37,7 @@ impl Register {
         self.0.lock().value
     }
 
-    /// The voters as last applied; empty while they are in between two sets.
+    /// Returns the voters as last applied; empty during a joint configuration.
     pub(super) fn voters(&self) -> Vec<u64> {
         let state = self.0.lock();
         match &state.membership.membership().get_joint_config()[..] {
