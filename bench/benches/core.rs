@@ -1,4 +1,4 @@
-//! What the lease costs by itself: an ack, a round, a read, with the clock's own cost beside them.
+//! What the lease costs by itself: an ack, a round, a read, with the clock's own cost next to them.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use leasehold_clock::{Clock, SystemClock};

@@ -53,4 +53,4 @@ impl Etcd {
 
 /// Said when there is none.
 pub(crate) const ABSENT: &str =
-    "etcd is not installed, so rows beside etcd have no peer; on Debian: apt-get install etcd-server";
+    "etcd is not installed, so rows next to etcd have no peer; on Debian: apt-get install etcd-server";

@@ -1,4 +1,4 @@
-//! What a cluster costs that nobody uses.
+//! The cost of an idle cluster.
 
 use crate::cluster::Cluster;
 use crate::report::{Report, Runs};

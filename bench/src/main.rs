@@ -1,10 +1,10 @@
-//! `leasehold-bench`: what Leasehold costs, beside something with a name, measured in the same run.
+//! `leasehold-bench`: what Leasehold costs, next to something with a name, measured in the same run.
 //!
 //! Every command prints a table for people, or with `--json` an array of rows
-//! `{name, ours, peer, unit, ratio, spread, target, met}` for programs. A row's name says what stands beside ours after a
+//! `{name, ours, peer, unit, ratio, spread, target, met}` for programs. A row's name says what stands next to ours after a
 //! slash. `met` is null where there is no target or no peer.
 //!
-//! The peers, on Debian: `apt-get install redis-server redis-tools etcd-server valgrind`. Rows beside one that is absent have
+//! The peers, on Debian: `apt-get install redis-server redis-tools etcd-server valgrind`. Rows next to one that is absent have
 //! no peer. The server is built first, unless `LEASEHOLD_BINARY` names one that is. Data of servers, ours and theirs, goes into folders in cargo's target folder, which must be on a disk.
 
 mod allocation;
@@ -27,7 +27,7 @@ use clap::{Args, Parser, Subcommand};
 use report::Report;
 use std::process::ExitCode;
 
-/// Benchmarks of Leasehold beside its peers.
+/// Benchmarks of Leasehold next to its peers.
 #[derive(Parser)]
 #[command(name = "leasehold-bench", version)]
 struct Cli {
@@ -37,17 +37,17 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// A read and an acknowledgement in this process: beside the clock, openraft and the raft crate.
+    /// A read and an acknowledgement in this process: next to the clock, openraft and the raft crate.
     Reads(Common),
-    /// Reads of three nodes through sockets: beside redis-server and three nodes of etcd.
+    /// Reads of three nodes through sockets: next to redis-server and three nodes of etcd.
     Server(Common),
-    /// Writes of three nodes, synced on a quorum: beside three nodes of etcd, and a redis-server that syncs.
+    /// Writes of three nodes, synced on a quorum: next to three nodes of etcd, and a redis-server that syncs.
     Writes(Common),
     /// The same workload on tokio and on smol: throughput, latency, CPU, memory.
     Runtimes(Common),
-    /// A cluster whose appends and quorum reads are slower than its lease: ours beside two published designs.
+    /// A cluster whose appends and quorum reads are slower than its lease: ours next to two published designs.
     Congestion(Common),
-    /// What a cluster costs that nobody uses.
+    /// The cost of an idle cluster.
     Idle(Common),
     /// Does one thing so many times and prints nothing: what `reads` runs under valgrind.
     #[command(hide = true)]

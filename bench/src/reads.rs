@@ -1,4 +1,4 @@
-//! The lease by itself, in this process: what a read and an acknowledgement cost, beside the clock and beside other engines.
+//! The lease by itself, in this process: what a read and an acknowledgement cost, next to the clock and next to other engines.
 //!
 //! A read writes nothing that is shared: `LeaseCell::try_read` takes `&self` and consists of loads. Two readers on two cores
 //! show it.

@@ -47,5 +47,5 @@ impl Redis {
 }
 
 /// Said when there is none.
-pub(crate) const ABSENT: &str = "redis-server or redis-benchmark is not installed, so rows beside redis have no peer; on Debian: apt-get install \
+pub(crate) const ABSENT: &str = "redis-server or redis-benchmark is not installed, so rows next to redis have no peer; on Debian: apt-get install \
      redis-server redis-tools";

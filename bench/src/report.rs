@@ -32,7 +32,7 @@ pub(crate) enum Target {
     AtMost(f64),
 }
 
-/// The runs behind a row: each of ours beside the one of the peer's that came just before or after it.
+/// The runs behind a row: each of ours next to the one of the peer's that came just before or after it.
 #[derive(Clone, Default)]
 pub(crate) struct Runs {
     pub(crate) ours: Vec<f64>,
@@ -53,7 +53,7 @@ impl Runs {
         }
     }
 
-    /// The median of ours beside a limit that it must not pass: the limit stands where a peer would.
+    /// The median of ours next to a limit that it must not pass: the limit stands where a peer would.
     pub(crate) fn row_within(&self, name: impl Into<String>, unit: &'static str, limit: f64) -> Row {
         Row {
             name: name.into(),
@@ -85,7 +85,7 @@ impl std::fmt::Display for Target {
 }
 
 impl Row {
-    /// A figure with nothing beside it.
+    /// A figure with nothing next to it.
     pub(crate) fn alone(name: impl Into<String>, ours: f64, unit: &'static str) -> Row {
         Row { name: name.into(), ours: Some(ours), peer: None, unit, spread: 0.0, target: None }
     }

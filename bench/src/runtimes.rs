@@ -15,7 +15,7 @@ pub(crate) fn run(quick: bool) -> Result<Report, String> {
     let set = Shape { test: "set", clients: 50, pipeline: 1, requests: 4_000 * scale };
     let mut found: BTreeMap<&str, Runs> = BTreeMap::new();
     for round in 0..rounds {
-        // Whoever comes first in one round comes last in the next.
+        // The first of one round is the last of the next.
         let order: Vec<usize> = if round % 2 == 0 { vec![0, 1] } else { vec![1, 0] };
         for at in order {
             let cluster = Cluster::start(&["--runtime", RUNTIMES[at]])?;

@@ -1,4 +1,4 @@
-//! Reads through real sockets: three nodes beside one redis-server, and beside three nodes of etcd.
+//! Reads through real sockets: three nodes next to one redis-server, and next to three nodes of etcd.
 
 use crate::children::is_installed;
 use crate::closed_loop::{self, Load, Outcome, etcd::Client, resp::Resp};
@@ -58,7 +58,7 @@ pub(crate) fn run(quick: bool) -> Result<Report, String> {
     let mut found = Found::default();
     for round in 0..effort.rounds {
         let mut parts = [by_lease, of_redis, of_etcd, by_quorum];
-        // Whoever comes first in one round comes last in the next.
+        // The first of one round is the last of the next.
         if round % 2 == 1 {
             parts.reverse();
         }
@@ -165,8 +165,8 @@ fn report(effort: Effort, found: &Found) -> Report {
             p99(&found.quorum_p99),
             p99(&found.etcd_p99)
         ),
-        "Rows beside redis-server: redis-benchmark against one redis-server that keeps nothing on disk and has no replicas, and \
-         against our leader. Rows beside etcd, and the p99: one closed loop for both, a tokio task for each \
+        "Rows next to redis-server: redis-benchmark against one redis-server that keeps nothing on disk and has no replicas, and \
+         against our leader. Rows next to etcd, and the p99: one closed loop for both, a tokio task for each \
          client, all on one thread, each to its leader; RESP with a connection a client for ours, gRPC through tonic for etcd, \
          whose clients share an HTTP/2 connection, for that serves them best. Every write of ours and of \
          etcd's is synced on a quorum, on the same disk. Clients and servers share this machine's cores; peers run one at a time."

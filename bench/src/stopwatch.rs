@@ -37,7 +37,7 @@ pub(crate) fn nanos_each(calls: u32, mut call: impl FnMut()) -> f64 {
         }
         *slice = watch.nanos() / f64::from(calls);
     }
-    // In place: whoever calls may be counting what is taken from the heap.
+    // In place, because the caller may count allocations.
     slices.sort_unstable_by(f64::total_cmp);
     slices[SLICES as usize / 2]
 }

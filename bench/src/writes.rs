@@ -1,4 +1,4 @@
-//! Writes that are synced on a quorum before they are acknowledged, beside etcd's; and beside a single redis-server that syncs.
+//! Writes that are synced on a quorum before they are acknowledged, next to etcd's; and next to a single redis-server that syncs.
 
 use crate::children::is_installed;
 use crate::closed_loop::{self, Connection, Load, etcd::Client, resp::Resp};
@@ -41,7 +41,7 @@ pub(crate) fn run(quick: bool) -> Result<Report, String> {
     let mut found = Found::default();
     for round in 0..effort.rounds {
         let mut parts = [of_ours, of_etcd, of_redis];
-        // Whoever comes first in one round comes last in the next.
+        // The first of one round is the last of the next.
         if round % 2 == 1 {
             parts.reverse();
         }
@@ -115,7 +115,7 @@ fn report(effort: Effort, found: &Found) -> Report {
         "Every write is on the disks of two of three nodes before it is acknowledged, ours and etcd's; all of them use one disk \
          and one file system. One closed loop for both, a tokio task for each client, all on one thread, each to its leader; \
          RESP with a connection a client for ours, gRPC through tonic for etcd, whose clients share an HTTP/2 connection, for \
-         that serves them best. The rows beside redis-server are for information: \
+         that serves them best. The rows next to redis-server are for information: \
          it is alone, and syncs one file. Clients and servers share this machine's cores; peers run one at a time."
             .to_owned(),
     ];

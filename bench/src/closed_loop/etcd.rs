@@ -1,7 +1,7 @@
 //! etcd's protocol: gRPC through tonic, as the crate `etcd-client` has it, with the three calls that are needed here.
 //!
-//! The messages are written down instead of generated, so that no protobuf compiler is needed to build this. Fields that
-//! nobody looks at are left out and skipped in decoding.
+//! The messages are written by hand instead of generated, so that the build needs no protobuf compiler. Fields that are
+//! not used here are left out and skipped in decoding.
 
 use super::{Connection, VALUE};
 use tonic::client::Grpc;

@@ -1,4 +1,4 @@
-//! The cell beside the clock.
+//! The cell next to the clock.
 
 use super::effort::{Effort, in_turns, leased};
 use crate::allocation;
@@ -83,7 +83,7 @@ pub(super) fn one_thread(clock: &SystemClock, effort: Effort) -> Vec<Row> {
     ]
 }
 
-/// Two readers, each on a core of its own, beside one; and the same for the clock alone. `None` on a single core.
+/// Two readers, each on a core of its own, next to one; and the same for the clock alone. `None` on a single core.
 pub(super) fn two_threads(clock: &SystemClock, effort: Effort) -> Result<Option<Vec<Row>>, String> {
     let allowed = sched_getaffinity(None).map_err(|error| format!("cannot ask which cores there are: {error}"))?;
     let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).take(2).collect();
