@@ -64,7 +64,7 @@ impl Arbitrary for Any {
             0 => Body::Request { id, request: PeerRequest::ReadIndex },
             1 => Body::Request { id, request: PeerRequest::Propose(payload) },
             2 => answer(PeerAnswer::ReadIndex { index: u64::arbitrary(g), by_lease: bool::arbitrary(g) }),
-            3 => answer(PeerAnswer::Applied(payload)),
+            3 => answer(PeerAnswer::Applied { index: u64::arbitrary(g), output: payload }),
             4 => answer(PeerAnswer::NotExecuted),
             5 => answer(PeerAnswer::Busy),
             6 => answer(PeerAnswer::Uncertain),
@@ -103,7 +103,8 @@ fn is_open_ended(message: &Message) -> bool {
     let Message { body, .. } = message;
     matches!(
         body,
-        Body::Request { request: PeerRequest::Propose(_), .. } | Body::Answer { answer: PeerAnswer::Applied(_), .. }
+        Body::Request { request: PeerRequest::Propose(_), .. }
+            | Body::Answer { answer: PeerAnswer::Applied { .. }, .. }
     )
 }
 
@@ -170,7 +171,7 @@ fn the_encoding_of_version_1_does_not_change() {
         (request(PeerRequest::ReadIndex), expected(1, &[])),
         (request(PeerRequest::Propose(bytes.clone())), expected(2, b"bytes")),
         (answer(PeerAnswer::ReadIndex { index: 9, by_lease: true }), expected(3, &[9, 0, 0, 0, 0, 0, 0, 0, 1])),
-        (answer(PeerAnswer::Applied(bytes)), expected(4, b"bytes")),
+        (answer(PeerAnswer::Applied { index: 9, output: bytes }), expected(4, b"\x09\0\0\0\0\0\0\0bytes")),
         (answer(PeerAnswer::NotExecuted), expected(5, &[])),
         (answer(PeerAnswer::Busy), expected(6, &[])),
         (answer(PeerAnswer::Uncertain), expected(7, &[])),
@@ -203,7 +204,7 @@ fn large_commands_and_snapshots_fit() {
     let messages = [
         raft(vec![message(vec![], Some(snapshot))]),
         raft(vec![message(vec![entry(Payload::Command(data.slice(..16 * MIB))); 2], None)]),
-        answer(PeerAnswer::Applied(data)),
+        answer(PeerAnswer::Applied { index: 1, output: data }),
     ];
     for message in messages {
         let again = Message::decode(&encode(&message)).expect("it decodes");

@@ -423,7 +423,7 @@ fn liveness(case: Vec<u32>) -> TestResult {
         while holder.poll_action().is_some() {}
     }
     // From here on the clock works and node 2 answers, each time within half a heartbeat.
-    let mut grantor = Grantor::restarted(config, Duration::ZERO, Some(now));
+    let mut grantor = Grantor::new(config, Duration::ZERO, Some(now));
     let steps = 64;
     let mut arriving: Option<(u32, TermRound)> = None;
     for step in 0..=2 * steps {

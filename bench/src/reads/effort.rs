@@ -21,16 +21,11 @@ impl Effort {
 
 /// Returns a cell with a lease that lasts an hour from now.
 pub(super) fn leased(now: Reading) -> LeaseCell {
-    let hour = Options {
-        hold: Duration::from_secs(3600),
-        lease: None,
-        drift_ppm: 1000,
-        heartbeat: Duration::from_millis(100),
-    };
+    let hour = Options::new(Duration::from_secs(3600), 1000).with_heartbeat(Duration::from_millis(100));
     let cell = LeaseCell::new();
     let mut holder = Holder::new(1, Config::new(hour).expect("a sound configuration"));
     let voters = Voters::simple(&[1]).expect("one voter");
-    holder.handle_event(now, Event::Elected { term: 1, voters, barrier: 1, commit: 1 }, &cell);
+    holder.handle_event(now, Event::Elected { term: 1, voters, barrier: 1, commit: 1 }, &cell).expect("the first term");
     cell
 }
 

@@ -6,7 +6,7 @@ use leasehold::command::{Command, LocalCommand};
 use leasehold::keyspace::{Keyspace, ReadCommand, Reply, WriteCommand};
 use leasehold::resp::{MAX_ARGUMENTS, ProtocolError, ReplyBuffer, Request, RequestReader, Version};
 use leasehold_core::trace::{Line, REPLAY_ORIGIN, is_prose};
-use leasehold_driver::{Change, Record, StateMachine as _};
+use leasehold_node::ports::{Change, Record, State, StateMachine as _};
 use std::collections::BTreeMap;
 
 /// A parsed stream: requests, each with its arguments or the reason why it was refused, and the position of the error.
@@ -114,7 +114,7 @@ fn execute(keyspace: &mut Keyspace, stored: &mut BTreeMap<Bytes, Bytes>, command
 }
 
 fn contents(keyspace: &Keyspace) -> BTreeMap<Bytes, Bytes> {
-    keyspace.records().into_iter().map(|Record { key, value }| (key, value)).collect()
+    keyspace.state().records().map(|Record { key, value }| (key, value)).collect()
 }
 
 /// Checks that a client parses exactly one value from a reply, in both versions of the protocol.
@@ -165,7 +165,8 @@ pub(crate) const CLAIMED: usize = 3 * (32 << 20);
 pub fn log_entries(bytes: &[u8]) {
     let commands = within(CLAIMED + 64 * bytes.len() + 4096, || WriteCommand::decode_batch(bytes));
     let mut keyspace = Keyspace::default();
-    keyspace.restore(vec![Record { key: "a".into(), value: "7".into() }, Record { key: "".into(), value: "".into() }]);
+    let records = vec![Record { key: "a".into(), value: "7".into() }, Record { key: "".into(), value: "".into() }];
+    drop(keyspace.replace(State::from_records(records)));
     let mut stored = contents(&keyspace);
     match commands {
         Some(commands) => execute(&mut keyspace, &mut stored, &commands),

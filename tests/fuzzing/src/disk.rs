@@ -2,7 +2,7 @@
 
 use crate::source::Source;
 use bytes::Bytes;
-use leasehold_driver::{Applied, Batch, Change, Disk as _, Record, Recovered};
+use leasehold_node::ports::{Applied, Batch, Change, Disk as _, Record, Recovered};
 use leasehold_raft::wire::{Entry, HardState, Membership, Payload};
 use leasehold_storage::{Identity, Storage};
 use std::fs;

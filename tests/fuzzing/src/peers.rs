@@ -5,8 +5,8 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::io::{AsyncRead, AsyncWrite};
 use leasehold_core::{Config, NodeId, Options};
-use leasehold_driver::snapshot;
 use leasehold_node::ports::Lane;
+use leasehold_node::snapshot;
 use leasehold_node::wire::Message;
 use leasehold_transport_tcp::frame::{Frame, FrameBuffer, TooLarge};
 use leasehold_transport_tcp::handshake::{HandshakeError, Hello, Identity};
@@ -72,7 +72,7 @@ pub fn snapshots(bytes: &[u8]) {
     let data = Bytes::copy_from_slice(bytes);
     // A record is at least eight bytes, and takes two slices in a list that doubles.
     if let Some(records) = within(64 * bytes.len() + 4096, || snapshot::decode(data)) {
-        assert_eq!(snapshot::encode(&records), bytes);
+        assert_eq!(snapshot::encode(records.into_iter()), bytes);
     }
 }
 

@@ -3,12 +3,11 @@
 use crate::source::Source;
 use bytes::Bytes;
 use leasehold_core::{Config, Index, Instant, LeaseCell, NodeId, Options as Timing, Reading, Term};
-use leasehold_driver::{Body, Frame};
+use leasehold_node::wire;
 use leasehold_raft::wire::{
     Change, Entry, Envelope, Membership, Message, MessageKind, Payload, Snapshot, Step, Transition,
 };
 use leasehold_raft::{Effect, Options, Output, Persist, PersistentState, Position, Replica, Role, Undelivered};
-use leasehold_transport_tcp::frame;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -317,10 +316,9 @@ fn store(disk: &mut PersistentState, persist: &Persist) {
 
 /// Checks that a peer can decode an envelope.
 fn readable(envelope: Envelope) {
-    let frame = Frame { group: 0, body: Body::Raft(envelope) };
-    let mut bytes = Vec::new();
-    frame::encode(&frame, usize::MAX, &mut bytes).expect("it can be sent");
-    assert_eq!(frame::decode(&bytes[frame::LENGTH_BYTES..]).expect("it can be read"), frame);
+    let message = wire::Message { group: 0, body: wire::Body::Raft(envelope) };
+    let payload = message.encode().expect("a replica's envelope has an encoding");
+    assert_eq!(wire::Message::decode(&payload), Ok(message));
 }
 
 fn change(source: &mut Source<'_>) -> Change {

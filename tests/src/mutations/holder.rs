@@ -482,13 +482,11 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         rules: &[Rule::ReadingBelongsToItsInput],
         scenarios: &[],
         breaks: "the loop reads the clock before it waits for input, and not after",
-        edits: &[
-            Edit {
-                file: NODE,
-                find: "pub fn handle(&mut self, now: Reading, input: Input<M>) {",
-                with: "$it let now = if $on { self.now } else { now };",
-            },
-        ],
+        edits: &[Edit {
+            file: NODE,
+            find: "pub fn handle(&mut self, now: Reading, input: Input<M>) {",
+            with: "$it let now = if $on { self.now } else { now };",
+        }],
         noticed_by: By::Soak,
     },
 ];
