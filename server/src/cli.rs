@@ -5,7 +5,9 @@ mod trace;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// A replicated key-value server that speaks the Redis protocol and answers reads from a leader's lease.
 #[derive(Debug, Parser)]
@@ -44,8 +46,11 @@ pub fn run(cli: Cli) -> ExitCode {
         // It has a table to show, and kills a node on purpose.
         Command::Demo(_) | Command::Trace(_) => "off",
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // Not `EnvFilter`: filters by span and field would build a second copy of the regex engine.
+    let chosen = std::env::var("RUST_LOG").ok().and_then(|targets| targets.parse().ok());
+    let filter: Targets = chosen.unwrap_or_else(|| usual.parse().expect("the usual filter is valid"));
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(filter).with(log).init();
     match cli.command {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Demo(arguments) => crate::demo::run(arguments),
