@@ -17,7 +17,7 @@ fn options(hold: Duration) -> Options {
     Options::new(hold, 1000).with_heartbeat(Duration::from_millis(100))
 }
 
-/// A leader of `voters` nodes at 1 s, past its barrier.
+/// Returns a leader of `voters` nodes at 1 s, past its barrier.
 fn leader(voters: u64, cell: &LeaseCell) -> Holder {
     let ids: Vec<NodeId> = (1..=voters).collect();
     let mut holder = Holder::new(1, Config::new(options(Duration::from_secs(1))).expect("it fits together"));
@@ -29,8 +29,8 @@ fn leader(voters: u64, cell: &LeaseCell) -> Holder {
     holder
 }
 
-/// Acknowledgements that move the quorum round, the lease and the published cell, one for each follower; and the opening of
-/// the round they acknowledge. Divide by the followers for the cost of one.
+/// Measures the opening of a round and an acknowledgement from each follower, which advance the quorum round, the lease
+/// and the published cell. Divide by the number of followers for the cost of one.
 fn acks(criterion: &mut Criterion) {
     for voters in [3, 5, 7] {
         let cell = LeaseCell::new();
@@ -48,12 +48,12 @@ fn acks(criterion: &mut Criterion) {
                 }
             });
         });
-        // A filter on the command line may have passed this one over.
-        assert!(round == 1 || cell.try_read(at(now)).is_some(), "what was measured earned a lease");
+        // A filter on the command line may have skipped this one.
+        assert!(round == 1 || cell.try_read(at(now)).is_some(), "the acknowledgements grant a lease");
     }
 }
 
-/// Opening a round and taking the action that sends it.
+/// Measures the opening of a round and the action that sends it.
 fn rounds(criterion: &mut Criterion) {
     let cell = LeaseCell::new();
     let mut holder = leader(3, &cell);
@@ -69,10 +69,10 @@ fn rounds(criterion: &mut Criterion) {
     });
 }
 
-/// A read by the lease, and the clock readings without which there is none.
+/// Measures a lease read, and the clock readings that it needs.
 fn reads(criterion: &mut Criterion) {
     let Ok(clock) = SystemClock::new() else {
-        println!("this machine's clock cannot serve leases; nothing to measure");
+        println!("this machine's clock cannot serve leases; reads are not measured");
         return;
     };
     let cell = LeaseCell::new();

@@ -1,22 +1,22 @@
-//! Counts what a thread takes from the heap, to show that a read and an ack take nothing.
+//! Counts allocations per thread, to show that a read and an acknowledgement allocate nothing.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 thread_local! {
-    static TAKEN: Cell<usize> = const { Cell::new(0) };
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Counts what it hands on to the system's allocator.
+/// Counts allocations and passes them to the system's allocator.
 struct Counting;
 
-#[expect(unsafe_code, reason = "an allocator cannot be written otherwise; this one only counts and hands on")]
+#[expect(unsafe_code, reason = "an allocator needs it; this one only counts and calls the system's")]
 // SAFETY: every call goes to the system's allocator with the arguments it came with.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // Nothing to count for a thread that is being torn down.
-        let _gone = TAKEN.try_with(|taken| taken.set(taken.get() + 1));
-        // SAFETY: the caller's promise is the one that is asked for.
+        // A thread that is being destroyed counts nothing.
+        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller upholds the same contract.
         unsafe { System.alloc(layout) }
     }
 
@@ -25,15 +25,15 @@ unsafe impl GlobalAlloc for Counting {
         unsafe { System.dealloc(pointer, layout) }
     }
 
-    // What follows is faster done by the system than by way of the above, and peers are measured in this process too.
+    // The system does these faster than the default methods, and peers are measured in this process too.
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        let _gone = TAKEN.try_with(|taken| taken.set(taken.get() + 1));
+        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
         // SAFETY: as above.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        let _gone = TAKEN.try_with(|taken| taken.set(taken.get() + 1));
+        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
         // SAFETY: as above.
         unsafe { System.realloc(pointer, layout, size) }
     }
@@ -42,7 +42,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// How often this thread took memory from the heap so far.
-pub(crate) fn taken() -> usize {
-    TAKEN.get()
+/// Returns the number of allocations of this thread so far.
+pub(crate) fn count() -> usize {
+    ALLOCATIONS.get()
 }

@@ -1,6 +1,6 @@
-//! A load of our own: clients that each wait for an answer before they ask again, each a tokio task.
+//! A closed-loop load generator: clients that each wait for a reply before the next request, each a tokio task.
 //!
-//! One generator for every server, so that a comparison is of servers: only the few lines that speak a protocol differ.
+//! It is the same for every server, so that a comparison is one of servers. Only the protocols differ.
 
 pub(crate) mod etcd;
 pub(crate) mod resp;
@@ -11,16 +11,16 @@ use leasehold_testing::dice::Dice;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
-/// Different keys in use.
+/// The number of keys.
 pub(crate) const KEYS: u64 = 1000;
-/// What is written, as long as what redis-benchmark writes.
+/// The value written, as long as that of redis-benchmark.
 pub(crate) const VALUE: &str = "xxx";
-/// At the beginning of a run, not counted.
+/// The start of a run, which is not counted.
 const WARM_UP: Duration = Duration::from_millis(200);
 
-/// What a client asks through, one thing at a time.
+/// A client's connection, with one request in flight.
 pub(crate) trait Connection: Sized + Send + 'static {
-    /// Opens one for each of so many clients.
+    /// Opens a connection for each client.
     fn open(port: u16, clients: u32) -> impl Future<Output = Result<Vec<Self>, String>> + Send;
 
     /// Reads a key, linearizably.
@@ -34,12 +34,12 @@ pub(crate) trait Connection: Sized + Send + 'static {
 #[derive(Clone, Copy)]
 pub(crate) struct Load {
     pub(crate) tasks: u32,
-    /// Of a hundred operations.
+    /// Writes per hundred operations.
     pub(crate) writes: u32,
     pub(crate) lasts: Duration,
 }
 
-/// What became of it.
+/// The result of a load.
 pub(crate) struct Outcome {
     pub(crate) per_second: f64,
     /// In microseconds.
@@ -55,7 +55,7 @@ pub(crate) fn run<C: Connection>(port: u16, load: Load) -> Result<Outcome, Strin
         let watch = Stopwatch::start();
         let tasks: Vec<_> = (1..)
             .zip(connections)
-            .map(|(seed, connection)| tokio::spawn(ask_again_and_again(connection, load, watch, seed)))
+            .map(|(seed, connection)| tokio::spawn(repeat(connection, load, watch, seed)))
             .collect();
         let mut outcome = Outcome { per_second: 0.0, gets: histogram()?, sets: histogram()? };
         for task in tasks {
@@ -90,7 +90,7 @@ pub(crate) fn fill<C: Connection>(port: u16) -> Result<(), String> {
     })
 }
 
-async fn ask_again_and_again<C: Connection>(
+async fn repeat<C: Connection>(
     mut connection: C,
     load: Load,
     watch: Stopwatch,
@@ -102,7 +102,7 @@ async fn ask_again_and_again<C: Connection>(
     loop {
         let key = &keys[dice.index(keys.len())];
         let writes = dice.below(100) < u64::from(load.writes);
-        let asked = watch.elapsed();
+        let sent = watch.elapsed();
         if writes {
             connection.set(key).await?;
         } else {
@@ -112,19 +112,19 @@ async fn ask_again_and_again<C: Connection>(
         if answered > WARM_UP + load.lasts {
             return Ok((gets, sets));
         }
-        if asked >= WARM_UP {
-            let micros = (answered - asked).as_micros() as u64;
+        if sent >= WARM_UP {
+            let micros = (answered - sent).as_micros() as u64;
             if writes { &mut sets } else { &mut gets }.saturating_record(micros);
         }
     }
 }
 
-/// One thread, as redis-benchmark has: the servers need the rest of the machine.
+/// Returns a runtime with one thread, as redis-benchmark has. The servers need the rest of the machine.
 fn runtime() -> Result<Runtime, String> {
     Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())
 }
 
-/// Up to ten seconds, in microseconds.
+/// Returns a histogram for microseconds, up to ten seconds.
 fn histogram() -> Result<Histogram<u64>, String> {
     Histogram::new_with_bounds(1, 10_000_000, 3).map_err(|error| error.to_string())
 }

@@ -1,4 +1,4 @@
-//! Three `leasehold serve` processes on loopback, each with a folder of its own.
+//! Three `leasehold serve` processes on loopback, each with its own folder.
 
 use crate::children::{Folder, Running, free_ports, server_binary};
 use std::fs;
@@ -7,8 +7,8 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
-/// How long to wait for a leader, in tries of 50 ms.
-const TRIES: usize = 200;
+/// The most attempts to find a leader, 50 ms apart.
+const MAX_ATTEMPTS: usize = 200;
 
 /// A running cluster; dropping it kills it.
 pub(crate) struct Cluster {
@@ -21,17 +21,28 @@ struct Node {
     port: u16,
 }
 
-/// What a process has used so far.
+/// The lease counters of a cluster.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Reads {
+    /// Reads answered under a lease.
+    pub(crate) by_lease: u64,
+    /// Reads answered after a quorum round, and failed ones.
+    pub(crate) otherwise: u64,
+    /// The highest term of a node.
+    pub(crate) term: u64,
+}
+
+/// The resources that a process has used so far.
 #[derive(Clone, Copy)]
 pub(crate) struct Usage {
     /// Seconds of processor time.
     pub(crate) cpu: f64,
-    /// Mebibytes resident.
+    /// Resident memory, in MiB.
     pub(crate) resident: f64,
 }
 
 impl Cluster {
-    /// Starts three nodes and waits until one leads with a lease.
+    /// Starts three nodes and waits for a leader.
     pub(crate) fn start(flags: &[&str]) -> Result<Cluster, String> {
         let binary = server_binary()?;
         let folder = Folder::new()?;
@@ -52,7 +63,7 @@ impl Cluster {
             nodes.push(Node { process, port: ports[at + 3] });
         }
         let cluster = Cluster { nodes, _folder: folder };
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             if cluster.leader_port().is_ok() {
                 return Ok(cluster);
             }
@@ -61,7 +72,7 @@ impl Cluster {
         Err("three nodes found no leader within 10 s".to_owned())
     }
 
-    /// Where clients reach the leader.
+    /// Returns the port on which clients reach the leader.
     pub(crate) fn leader_port(&self) -> Result<u16, String> {
         self.nodes
             .iter()
@@ -70,7 +81,24 @@ impl Cluster {
             .ok_or_else(|| "the cluster has no leader".to_owned())
     }
 
-    /// What each node has used so far.
+    /// Returns the sum of the nodes' lease counters.
+    pub(crate) fn reads(&self) -> Result<Reads, String> {
+        let mut reads = Reads::default();
+        for node in &self.nodes {
+            let info = info(node.port).ok_or("a node does not answer INFO")?;
+            let field = |name: &str| -> Result<u64, String> {
+                let value =
+                    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.trim().parse().ok());
+                value.ok_or_else(|| format!("INFO lease has no {name}: {info}"))
+            };
+            reads.by_lease += field("reads_lease")?;
+            reads.otherwise += field("reads_quorum")? + field("reads_failed")?;
+            reads.term = reads.term.max(field("term")?);
+        }
+        Ok(reads)
+    }
+
+    /// Returns what each node has used so far.
     pub(crate) fn usage(&self) -> Vec<Usage> {
         self.nodes.iter().filter_map(|node| process_usage(node.process.id())).collect()
     }
@@ -84,7 +112,7 @@ fn info(port: u16) -> Option<String> {
     Some(answer)
 }
 
-/// From `/proc`; `None` where there is none.
+/// Returns the figures of `/proc`, or `None` on a system without it.
 fn process_usage(id: u32) -> Option<Usage> {
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     // The name, in parentheses, may hold spaces; user and system time are fields 14 and 15, in ticks of 10 ms.

@@ -1,9 +1,10 @@
-//! The founding story: what becomes of the lease when everything but the heartbeats is slow.
+//! The lease when everything but the heartbeats is slow, which is why this project exists.
 //!
-//! A real cluster of replicas on virtual time. A slow stage stands in front of appends and quorum reads, so that a quorum
-//! read takes longer than the lease lasts. Two published designs watch the same run, each a few lines long:
+//! A cluster of replicas runs on virtual time. A slow stage delays appends and quorum reads, so that a quorum read
+//! takes longer than a lease is valid. Two published designs, a few lines each, are evaluated in the same run:
 //!
-//! * *caller time*: a reader without a lease takes the time, makes a quorum read, and then holds a lease from the time it took;
+//! * *caller time*: a reader without a lease takes the time, makes a quorum read, and then holds a lease from the time
+//!   it took;
 //! * *receive time*: the lease runs from when the leader received the acknowledgements.
 
 use crate::report::{Report, Row};
@@ -13,30 +14,30 @@ use leasehold_testing::cluster::{Cluster, timing};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How long the slow stage keeps an append or a quorum read: half as long again as the lease.
+/// The delay of the slow stage: one and a half times the lease.
 const STAGE: Duration = Duration::from_millis(1500);
 const STEP: Duration = Duration::from_millis(1);
 
-/// A lease whose time is taken by the caller, before its quorum read.
+/// A lease whose start is read by the caller, before its quorum read.
 #[derive(Default)]
 struct CallerTime {
     until: Duration,
-    /// Quorum reads on their way: when each ends, and when its caller took the time.
-    under_way: Vec<(Duration, Duration)>,
+    /// Quorum reads in flight: the end of each, and the time that its caller read.
+    in_flight: Vec<(Duration, Duration)>,
 }
 
 impl CallerTime {
     fn read(&mut self, now: Duration) -> bool {
         let valid = now < self.until;
         if !valid {
-            self.under_way.push((now + STAGE, now));
+            self.in_flight.push((now + STAGE, now));
         }
         valid
     }
 
     fn advance(&mut self, now: Duration) {
         let lease = timing().lease();
-        for (_, taken) in self.under_way.extract_if(.., |(ends, _)| *ends <= now) {
+        for (_, taken) in self.in_flight.extract_if(.., |(ends, _)| *ends <= now) {
             self.until = self.until.max(taken + lease);
         }
     }
@@ -55,7 +56,7 @@ impl ReceiveTime {
     }
 }
 
-/// Reads in all, and those that a lease answered, per design.
+/// All reads, and those answered under a lease, per design.
 #[derive(Default, Clone, Copy)]
 struct Tally {
     reads: u32,
@@ -92,28 +93,30 @@ pub(crate) fn run(quick: bool) -> Report {
     };
     Report {
         title: format!(
-            "{seconds} s of virtual time, a read each millisecond; appends and quorum reads take {} ms, the lease lasts {} ms",
+            "{seconds} s of virtual time, a read each millisecond; appends and quorum reads take {} ms, the lease \
+             lasts {} ms",
             STAGE.as_millis(),
             timing().lease().as_millis()
         ),
         ours: "leasehold",
         peer: "published",
         rows: vec![
-            row("by lease; caller time beside it", share(total.ours), share(total.caller), "share"),
-            row("by lease; receive time beside it", share(total.ours), share(total.receive), "share"),
-            row("stale answers; caller time", f64::from(stale.0), f64::from(stale.1), "reads"),
-            row("stale answers; receive time", f64::from(stale.0), f64::from(stale.2), "reads"),
+            row("by lease / caller time", share(total.ours), share(total.caller), "share"),
+            row("by lease / receive time", share(total.ours), share(total.receive), "share"),
+            row("stale reads / caller time", f64::from(stale.0), f64::from(stale.1), "reads"),
+            row("stale reads / receive time", f64::from(stale.0), f64::from(stale.2), "reads"),
         ],
         notes: vec![
             format!(
-                "Share of reads answered by the lease, second by second:\n{}\n{}\n{}",
+                "Share of reads answered under the lease, second by second:\n{}\n{}\n{}",
                 plot("leasehold", |second| second.ours),
                 plot("caller time", |second| second.caller),
                 plot("receive time", |second| second.receive),
             ),
             format!(
-                "Stale answers are counted in {schedules} runs of another schedule: the acknowledgements of one round wait {} ms \
-                 in the leader's queue, while the leader is cut off and another is elected and acknowledges a write.",
+                "Stale reads are counted in {schedules} runs of another schedule: the acknowledgements of one round \
+                 wait {} ms in the leader's queue while the leader is isolated and another is elected and acknowledges \
+                 a write.",
                 STAGE.as_millis()
             ),
         ],
@@ -127,12 +130,12 @@ fn bar(part: u32, whole: u32) -> char {
     }
 }
 
-/// The congested run, second by second.
+/// Runs the congested cluster and returns the reads of each second.
 fn congested(seconds: u32) -> Vec<Tally> {
     let mut cluster = Cluster::founded(3);
     let leader = cluster.elect();
     let (mut caller, mut receive) = (CallerTime::default(), ReceiveTime::default());
-    // Both designs that need acknowledgements have seen one when the watch begins.
+    // Both designs that need acknowledgements have received one when the measurement starts.
     for _ in 0..200 {
         note_acks(&cluster, leader, &mut receive);
         cluster.run(STEP);
@@ -142,7 +145,7 @@ fn congested(seconds: u32) -> Vec<Tally> {
         let mut tally = Tally::default();
         for millisecond in 0..1000 {
             if millisecond % 100 == 0 {
-                // Writes go on, through the slow stage; a full pipeline refuses some, as it should.
+                // Writes continue through the slow stage. A full pipeline rejects some, as it should.
                 let _ = cluster.propose(leader, "write");
             }
             slow_down(&mut cluster);
@@ -161,7 +164,7 @@ fn congested(seconds: u32) -> Vec<Tally> {
     timeline
 }
 
-/// Puts new appends into the slow stage. What has been in it arrives between two milliseconds, and is known by that.
+/// Puts new appends into the slow stage. Delayed ones arrive between two milliseconds, which tells them from new ones.
 fn slow_down(cluster: &mut Cluster) {
     for message in &mut cluster.wire {
         if message.envelope.is_bulk() && message.at.subsec_micros().is_multiple_of(1000) {
@@ -170,7 +173,7 @@ fn slow_down(cluster: &mut Cluster) {
     }
 }
 
-/// What the leader receives in the step to come.
+/// Notes the acknowledgements that the leader receives in the next step.
 fn note_acks(cluster: &Cluster, leader: NodeId, receive: &mut ReceiveTime) {
     let next = cluster.now + STEP;
     for message in cluster.wire.iter().filter(|message| message.to == leader && message.at <= next) {
@@ -180,12 +183,12 @@ fn note_acks(cluster: &Cluster, leader: NodeId, receive: &mut ReceiveTime) {
     }
 }
 
-/// The delayed response: how many stale answers ours, caller time and receive time give.
+/// Runs the schedule with a delayed response. Returns the stale reads of ours, of caller time and of receive time.
 fn delayed_response(after: Duration) -> (u32, u32, u32) {
     let mut cluster = Cluster::founded(3);
     let old = cluster.elect();
     cluster.run(after);
-    // Wait for a round's acknowledgements to be on their way, and keep them.
+    // Wait until a round's acknowledgements are in flight, and hold them.
     let held = loop {
         let held = cluster.intercept(|message| message.to == old && message.envelope.ack.is_some());
         if !held.is_empty() {
@@ -196,8 +199,8 @@ fn delayed_response(after: Duration) -> (u32, u32, u32) {
     cluster.isolate(old);
     let release_at = cluster.now + STAGE;
     let (mut caller, mut receive) = (CallerTime::default(), ReceiveTime::default());
-    // Its caller took the time when the round left; its quorum read ends with these acknowledgements.
-    caller.under_way.push((release_at, cluster.now));
+    // Its caller read the time when the round was sent. Its quorum read ends with these acknowledgements.
+    caller.in_flight.push((release_at, cluster.now));
     let mut held = Some(held);
     let mut written = None;
     let (mut ours_stale, mut caller_stale, mut receive_stale) = (0, 0, 0);
@@ -212,7 +215,7 @@ fn delayed_response(after: Duration) -> (u32, u32, u32) {
         }
         caller.advance(now);
         if let Some(new) = cluster.leader().filter(|new| *new != old) {
-            // A write that the new leader acknowledges once it is applied.
+            // The new leader acknowledges this write after applying it.
             if written.is_none() && cluster.propose(new, "new value").is_ok() {
                 written = Some(new);
             }

@@ -1,23 +1,23 @@
-//! Three etcd nodes on loopback, each with a folder of its own on the disk that ours use.
+//! Three etcd nodes on loopback, each with its own folder on the same disk as ours.
 
 use crate::children::{Folder, Running, free_ports, is_installed};
 use crate::closed_loop::etcd;
 use std::process::Command;
 use std::time::Duration;
 
-/// How long to wait for a leader, in tries of 100 ms.
-const TRIES: usize = 100;
+/// The most attempts to find a leader, 100 ms apart.
+const MAX_ATTEMPTS: usize = 100;
 
 /// A running cluster; dropping it kills it.
 pub(crate) struct Etcd {
-    /// Where clients reach the leader: others would have to ask it first.
+    /// The port on which clients reach the leader. Other nodes would forward requests to it.
     pub(crate) leader_port: u16,
     _processes: Vec<Running>,
     _folder: Folder,
 }
 
 impl Etcd {
-    /// Starts three nodes and waits until one leads; `None` if there is none to start.
+    /// Starts three nodes and waits for a leader. Returns `None` if etcd is not installed.
     pub(crate) fn start() -> Result<Option<Etcd>, String> {
         if !is_installed("etcd") {
             return Ok(None);
@@ -39,7 +39,7 @@ impl Etcd {
                 .arg(folder.path().join(at.to_string()));
             processes.push(Running::start(&mut command, &folder.path().join(format!("{at}.log")))?);
         }
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             for port in &ports[3..] {
                 if etcd::leads(*port) {
                     return Ok(Some(Etcd { leader_port: *port, _processes: processes, _folder: folder }));
@@ -51,6 +51,6 @@ impl Etcd {
     }
 }
 
-/// Said when there is none.
+/// The note if etcd is not installed.
 pub(crate) const ABSENT: &str =
     "etcd is not installed, so rows next to etcd have no peer; on Debian: apt-get install etcd-server";

@@ -5,24 +5,24 @@ use crate::report::{Report, Runs};
 use std::time::Duration;
 
 pub(crate) fn run(quick: bool) -> Result<Report, String> {
-    let (watches, watched) = if quick { (1, Duration::from_secs(5)) } else { (5, Duration::from_secs(10)) };
+    let (intervals, interval) = if quick { (1, Duration::from_secs(5)) } else { (5, Duration::from_secs(10)) };
     let cluster = Cluster::start(&[])?;
-    // What it took to start is not what it takes to idle.
+    // Starting is not part of the measurement.
     std::thread::sleep(Duration::from_secs(1));
     let (mut busiest, mut largest) = (Runs::default(), Runs::default());
-    for _ in 0..watches {
+    for _ in 0..intervals {
         let before = cluster.usage();
-        std::thread::sleep(watched);
+        std::thread::sleep(interval);
         let after = cluster.usage();
         if after.len() != 3 || before.len() != 3 {
-            return Err("a node ended, or there is no /proc to look at it".to_owned());
+            return Err("a node ended, or this system has no /proc".to_owned());
         }
-        let shares = before.iter().zip(&after).map(|(before, after)| (after.cpu - before.cpu) / watched.as_secs_f64());
+        let shares = before.iter().zip(&after).map(|(before, after)| (after.cpu - before.cpu) / interval.as_secs_f64());
         busiest.ours.push(shares.fold(0.0, f64::max) * 100.0);
         largest.ours.push(after.iter().map(|node| node.resident).fold(0.0, f64::max));
     }
     Ok(Report {
-        title: format!("Three idle nodes, watched {watches} times for {} s", watched.as_secs()),
+        title: format!("Three idle nodes, measured {intervals} times for {} s", interval.as_secs()),
         ours: "leasehold",
         peer: "limit",
         rows: vec![

@@ -1,11 +1,13 @@
-//! `leasehold-bench`: what Leasehold costs, next to something with a name, measured in the same run.
+//! `leasehold-bench`: the cost of Leasehold next to that of a named peer, measured in the same run.
 //!
-//! Every command prints a table for people, or with `--json` an array of rows
-//! `{name, ours, peer, unit, ratio, spread, target, met}` for programs. A row's name says what stands next to ours after a
-//! slash. `met` is null where there is no target or no peer.
+//! Every command prints a table for people, or with `--json` an array of rows `{name, ours, peer, unit, ratio, spread,
+//! target, met}` for programs. In a row's name the peer follows a slash. `met` is null where there is no target or no
+//! peer.
 //!
-//! The peers, on Debian: `apt-get install redis-server redis-tools etcd-server valgrind`. Rows next to one that is absent have
-//! no peer. The server is built first, unless `LEASEHOLD_BINARY` names one that is. Data of servers, ours and theirs, goes into folders in cargo's target folder, which must be on a disk.
+//! The peers, on Debian: `apt-get install redis-server redis-tools etcd-server valgrind`. Without a peer its rows are
+//! incomplete. The server measured is the release build in cargo's target folder, which is built first if it is missing
+//! or older than its sources; `LEASEHOLD_BINARY` names another. Servers keep their data in cargo's target folder, which
+//! must be on a disk.
 
 mod allocation;
 mod children;
@@ -14,6 +16,7 @@ mod cluster;
 mod congestion;
 mod etcd;
 mod idle;
+mod interference;
 mod reads;
 mod redis;
 mod redis_benchmark;
@@ -37,19 +40,26 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// A read and an acknowledgement in this process: next to the clock, openraft and the raft crate.
+    /// Lease reads and acknowledgements in this process, next to the clock, openraft and the raft crate.
     Reads(Common),
-    /// Reads of three nodes through sockets: next to redis-server and three nodes of etcd.
+    /// Reads from three nodes through sockets, next to redis-server and three nodes of etcd.
     Server(Common),
-    /// Writes of three nodes, synced on a quorum: next to three nodes of etcd, and a redis-server that syncs.
+    /// Writes to three nodes, synced on a quorum, next to three nodes of etcd and a redis-server that syncs.
     Writes(Common),
     /// The same workload on tokio and on smol: throughput, latency, CPU, memory.
     Runtimes(Common),
-    /// A cluster whose appends and quorum reads are slower than its lease: ours next to two published designs.
+    /// A cluster whose appends and quorum reads are slower than its lease, next to two published designs.
     Congestion(Common),
     /// The cost of an idle cluster.
     Idle(Common),
-    /// Does one thing so many times and prints nothing: what `reads` runs under valgrind.
+    /// GETs of one client while others repeat KEYS * over a large keyspace, next to redis-server.
+    Interference {
+        #[command(flatten)]
+        size: interference::Size,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Repeats one operation and prints nothing. `reads` runs this under valgrind.
     #[command(hide = true)]
     Turns { what: reads::Turns, times: u32 },
 }
@@ -59,7 +69,7 @@ struct Common {
     /// Print JSON rows and nothing else.
     #[arg(long)]
     json: bool,
-    /// Fewer and shorter runs: to see that it works, not to quote.
+    /// Fewer and shorter runs, to try the benchmark. Do not quote the figures.
     #[arg(long)]
     quick: bool,
 }
@@ -74,12 +84,17 @@ fn main() -> ExitCode {
     }
 }
 
-/// A benchmark, told whether to be quick.
+/// A benchmark, which takes whether to be quick.
 type Benchmark = fn(bool) -> Result<Report, String>;
 
 fn run(command: Command) -> Result<(), String> {
     let (benchmark, common): (Benchmark, Common) = match command {
         Command::Turns { what, times } => return what.take(times),
+        Command::Interference { size, common } => {
+            children::end_with_this_program()?;
+            interference::run(size, common.quick)?.print(common.json);
+            return Ok(());
+        }
         Command::Reads(common) => (reads::run, common),
         Command::Server(common) => (server::run, common),
         Command::Writes(common) => (writes::run, common),

@@ -1,7 +1,7 @@
 //! The lease by itself, in this process: what a read and an acknowledgement cost, next to the clock and next to other engines.
 //!
-//! A read writes nothing that is shared: `LeaseCell::try_read` takes `&self` and consists of loads. Two readers on two cores
-//! show it.
+//! A read writes no shared memory: `LeaseCell::try_read` takes `&self` and consists of loads. Two readers on two cores
+//! confirm this.
 
 mod acks;
 mod effort;
@@ -26,14 +26,14 @@ pub(crate) fn run(quick: bool) -> Result<Report, String> {
     };
     let mut rows: Vec<Row> = Vec::new();
     let mut notes = vec![
-        "Ours is LeaseCell::try_read; with a fresh sample, both counters are read for each read. No read and no ack took \
-         memory from the heap, which was checked; a read only loads, so it writes nothing that is shared."
+        "Ours is LeaseCell::try_read; with a fresh sample, both clocks are read for each read. No read and no \
+         acknowledgement allocated memory, which was checked; a read only loads, so it writes no shared memory."
             .to_owned(),
     ];
     rows.extend(local::one_thread(&clock, effort));
     match local::two_threads(&clock, effort)? {
         Some(two) => rows.extend(two),
-        None => notes.push("Two readers need two cores; this process may use one.".to_owned()),
+        None => notes.push("Two readers need two cores; this process may use only one.".to_owned()),
     }
     rows.push(engine::lease_based(&clock, effort)?);
     let (beside_openraft, schedulers) = openraft::lease_reads(&clock, effort)?;
@@ -45,13 +45,13 @@ pub(crate) fn run(quick: bool) -> Result<Report, String> {
         Err(reason) => notes.push(format!("Instructions were not counted: {reason}")),
     }
     notes.push(
-        "Where the peer is called `limit`, it is the target itself. openraft is one node with its log in memory, served by \
-         whichever of tokio's two schedulers serves it better; raft's LeaseBased is a leader of three on one thread, \
-         driven as its documentation says, and it trusts no clock at all, so its reads can be stale."
+        "A peer called `limit` is the target itself. openraft is one node with its log in memory, on the faster of \
+         tokio's two schedulers; raft's LeaseBased is a leader of three on one thread, driven as its documentation \
+         says. It uses no clock, so its reads can be stale."
             .to_owned(),
     );
     if cfg!(debug_assertions) {
-        notes.push("THIS IS A DEBUG BUILD: no figure here means anything. Use cargo run --release.".to_owned());
+        notes.push("THIS IS A DEBUG BUILD: the figures are meaningless. Use cargo run --release.".to_owned());
     }
     Ok(Report {
         title: format!("A read in this process: medians of {} runs in alternating order", effort.runs),

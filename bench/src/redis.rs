@@ -12,17 +12,17 @@ pub(crate) struct Redis {
     _folder: Folder,
 }
 
-/// What it keeps on disk.
+/// The data that it keeps on disk.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keeps {
-    /// Nothing: the fastest it can be.
+    /// Nothing, which is its fastest mode.
     Nothing,
     /// Every write, synced before it is answered.
     EveryWrite,
 }
 
 impl Redis {
-    /// Starts one; `None` if there is none to start.
+    /// Starts a server. Returns `None` if redis-server is not installed.
     pub(crate) fn start(keeps: Keeps) -> Result<Option<Redis>, String> {
         if !is_installed("redis-server") {
             return Ok(None);

@@ -1,9 +1,9 @@
-//! redis-benchmark as the load: the same client for every server that speaks its protocol.
+//! redis-benchmark as the load generator, for every server with its protocol.
 
 use crate::children::is_installed;
 use std::process::Command;
 
-/// What one run of redis-benchmark reports.
+/// The result of one run of redis-benchmark.
 #[derive(Clone, Copy)]
 pub(crate) struct Measured {
     pub(crate) per_second: f64,
@@ -19,10 +19,10 @@ pub(crate) struct Shape {
     pub(crate) requests: u32,
 }
 
-/// Writes to most keys that the loads use, so that a read finds something.
+/// Writes most of the keys that the loads use, so that reads find values.
 pub(crate) const FILL: Shape = Shape { test: "set", clients: 50, pipeline: 16, requests: 30_000 };
 
-/// Says what to install, if redis-benchmark is not there.
+/// Returns an error with the package to install if redis-benchmark is missing.
 pub(crate) fn require() -> Result<(), String> {
     if is_installed("redis-benchmark") {
         return Ok(());
@@ -30,7 +30,7 @@ pub(crate) fn require() -> Result<(), String> {
     Err("redis-benchmark is not installed; on Debian: apt-get install redis-tools".to_owned())
 }
 
-/// Runs one load against a port.
+/// Runs one load.
 pub(crate) fn run(port: u16, shape: Shape) -> Result<Measured, String> {
     let output = Command::new("redis-benchmark")
         .args(["-p", &port.to_string(), "-t", shape.test, "-c", &shape.clients.to_string()])
@@ -45,7 +45,7 @@ pub(crate) fn run(port: u16, shape: Shape) -> Result<Measured, String> {
     match (field(1), field(6)) {
         (Some(per_second), Some(p99_millis)) => Ok(Measured { per_second, p99_millis }),
         _ => Err(format!(
-            "redis-benchmark said nothing that can be read: {text}{}",
+            "cannot parse the output of redis-benchmark: {text}{}",
             String::from_utf8_lossy(&output.stderr)
         )),
     }

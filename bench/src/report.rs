@@ -1,31 +1,31 @@
-//! Rows, as a table or as JSON.
+//! Rows of results, printed as a table or as JSON.
 
 use serde_json::{Value, json};
 
-/// What a benchmark found.
+/// The results of a benchmark.
 pub(crate) struct Report {
     pub(crate) title: String,
-    /// What the columns `ours` and `peer` hold.
+    /// The headings of the columns `ours` and `peer`.
     pub(crate) ours: &'static str,
     pub(crate) peer: &'static str,
     pub(crate) rows: Vec<Row>,
-    /// Said below the table.
+    /// Printed below the table.
     pub(crate) notes: Vec<String>,
 }
 
 /// One comparison.
 pub(crate) struct Row {
     pub(crate) name: String,
-    /// `None` where it could not be measured.
+    /// `None` if it could not be measured.
     pub(crate) ours: Option<f64>,
     pub(crate) peer: Option<f64>,
     pub(crate) unit: &'static str,
-    /// The largest part by which a run's ratio, or without a peer its figure, was off the median.
+    /// The largest relative distance of a run's ratio, or of its figure without a peer, from the median.
     pub(crate) spread: f64,
     pub(crate) target: Option<Target>,
 }
 
-/// What the ratio of ours to the peer's must be.
+/// A bound on the ratio of ours to the peer's.
 #[derive(Clone, Copy)]
 pub(crate) enum Target {
     AtLeast(f64),
@@ -40,7 +40,7 @@ pub(crate) struct Runs {
 }
 
 impl Runs {
-    /// Medians of both, with the spread of the ratio from run to run.
+    /// Returns the medians of both, with the spread of the ratio.
     pub(crate) fn row(&self, name: impl Into<String>, unit: &'static str, target: Option<Target>) -> Row {
         let ratios: Vec<f64> = self.ours.iter().zip(&self.theirs).map(|(ours, theirs)| ours / theirs).collect();
         Row {
@@ -140,7 +140,7 @@ fn json_row(row: &Row) -> Value {
     })
 }
 
-/// A figure with as many digits as anyone wants to read.
+/// Formats a figure with three or more digits.
 fn figure(value: f64) -> String {
     match value.abs() {
         large if large >= 1000.0 => format!("{value:.0}"),
@@ -149,7 +149,7 @@ fn figure(value: f64) -> String {
     }
 }
 
-/// The median of some runs; `None` without any.
+/// Returns the median of some runs, or `None` without runs.
 pub(crate) fn median(runs: &[f64]) -> Option<f64> {
     let mut sorted = runs.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -160,7 +160,7 @@ pub(crate) fn median(runs: &[f64]) -> Option<f64> {
     }
 }
 
-/// How far the runs are from their median, as a part of it.
+/// Returns the largest relative distance of a run from the median.
 fn spread(runs: &[f64]) -> f64 {
     let middle = median(runs).unwrap_or(0.0);
     let furthest = runs.iter().map(|run| (run - middle).abs()).fold(0.0, f64::max);
@@ -172,7 +172,7 @@ mod tests {
     use super::{Runs, Target, json_row};
 
     #[test]
-    fn a_row_says_whether_its_target_is_met() {
+    fn a_row_reports_whether_its_target_is_met() {
         let runs = Runs { ours: vec![30.0, 10.0, 20.0], theirs: vec![10.0, 5.0, 10.0] };
         let row = json_row(&runs.row("a / b", "ns", Some(Target::AtMost(1.5))));
         assert_eq!((row["ratio"].as_f64(), row["spread"].as_f64()), (Some(2.0), Some(0.5)));
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_peer_nothing_is_met_or_missed() {
+    fn without_a_peer_no_target_is_met_or_missed() {
         let alone = Runs { ours: vec![30.0], theirs: Vec::new() };
         let row = json_row(&alone.row("a / b", "ns", Some(Target::AtMost(1.5))));
         assert!(row["peer"].is_null() && row["ratio"].is_null() && row["met"].is_null());

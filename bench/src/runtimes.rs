@@ -1,4 +1,4 @@
-//! The same workload on each runtime, in turns.
+//! The same workload on each runtime, in alternating order.
 
 use crate::cluster::Cluster;
 use crate::redis_benchmark::{self, Shape};
@@ -49,7 +49,7 @@ pub(crate) fn run(quick: bool) -> Result<Report, String> {
     })
 }
 
-/// What all nodes together have used so far.
+/// Returns the processor time of all nodes so far.
 fn processor_seconds(cluster: &Cluster) -> f64 {
     cluster.usage().iter().map(|node| node.cpu).sum()
 }

@@ -1,4 +1,4 @@
-//! Reads through real sockets: three nodes next to one redis-server, and next to three nodes of etcd.
+//! Reads through sockets: three nodes next to one redis-server, and next to three nodes of etcd.
 
 use crate::children::is_installed;
 use crate::closed_loop::{self, Load, Outcome, etcd::Client, resp::Resp};
@@ -9,20 +9,20 @@ use crate::redis_benchmark::{self, Shape};
 use crate::report::{Report, Runs, Target, median};
 use std::time::Duration;
 
-/// What is asked of redis-server and of ours.
+/// The loads for redis-server and for ours.
 const SHAPES: [(&str, Shape); 3] = [
     ("GET -c 50 / redis-server", Shape { test: "get", clients: 50, pipeline: 1, requests: 20_000 }),
     ("GET -c 50 -P 16 / redis-server", Shape { test: "get", clients: 50, pipeline: 16, requests: 100_000 }),
     ("GET -c 1 / redis-server", Shape { test: "get", clients: 1, pipeline: 1, requests: 4_000 }),
 ];
 
-/// How much is measured.
+/// The size of the measurement.
 #[derive(Clone, Copy)]
 struct Effort {
     rounds: u32,
-    /// How many times the shapes' requests.
+    /// The factor for the requests of the shapes.
     scale: u32,
-    /// How long one run of the closed loop takes.
+    /// The duration of one run of the closed loop.
     lasts: Duration,
 }
 
@@ -32,16 +32,16 @@ impl Effort {
     }
 }
 
-/// What was found, run by run.
+/// The results of each run.
 #[derive(Default)]
 struct Found {
-    beside_redis: [Runs; 3],
-    /// redis-server under the closed loop, whose one thread does more than redis-benchmark's: 50 connections.
+    with_redis: [Runs; 3],
+    /// redis-server under the closed loop with 50 connections. Its one thread does more than that of redis-benchmark.
     redis_in_the_loop: Vec<f64>,
-    /// At 50 connections and at one.
-    beside_etcd: [Runs; 2],
+    /// With 50 connections and with one.
+    with_etcd: [Runs; 2],
     quorum: Vec<f64>,
-    /// The 99th percentile of GET, in microseconds: among writes, and by itself.
+    /// The 99th percentile of GET, in microseconds: with writes, and without.
     p99: Runs,
     /// For the notes: 99th percentiles in milliseconds.
     ours_p99: Vec<f64>,
@@ -58,7 +58,7 @@ pub(crate) fn run(quick: bool) -> Result<Report, String> {
     let mut found = Found::default();
     for round in 0..effort.rounds {
         let mut parts = [by_lease, of_redis, of_etcd, by_quorum];
-        // The first of one round is the last of the next.
+        // The first in one round is the last in the next.
         if round % 2 == 1 {
             parts.reverse();
         }
@@ -69,18 +69,18 @@ pub(crate) fn run(quick: bool) -> Result<Report, String> {
     Ok(report(effort, &found))
 }
 
-/// Three nodes of ours, as they come.
+/// Measures three nodes with default flags.
 fn by_lease(effort: Effort, round: u32, found: &mut Found) -> Result<(), String> {
     let cluster = Cluster::start(&[])?;
     let port = cluster.leader_port()?;
     closed_loop::fill::<Resp>(port)?;
-    for (runs, per_second) in found.beside_redis.iter_mut().zip(redis_shapes(effort, port)?) {
+    for (runs, per_second) in found.with_redis.iter_mut().zip(redis_shapes(effort, port)?) {
         runs.ours.push(per_second);
     }
-    for (runs, tasks) in found.beside_etcd.iter_mut().zip([50, 1]) {
+    for (runs, tasks) in found.with_etcd.iter_mut().zip([50, 1]) {
         runs.ours.push(closed_loop::run::<Resp>(port, effort.load(tasks, 0))?.per_second);
     }
-    // One after the other on the same nodes, and the other way round in the next round.
+    // One after the other on the same nodes, in reverse order in the next round.
     let mut order = [0, 5];
     if round % 2 == 1 {
         order.reverse();
@@ -95,7 +95,7 @@ fn by_lease(effort: Effort, round: u32, found: &mut Found) -> Result<(), String>
     Ok(())
 }
 
-/// Three nodes of ours that trust no clock.
+/// Measures three nodes without leases.
 fn by_quorum(effort: Effort, _round: u32, found: &mut Found) -> Result<(), String> {
     let cluster = Cluster::start(&["--reads", "quorum"])?;
     let port = cluster.leader_port()?;
@@ -108,7 +108,7 @@ fn by_quorum(effort: Effort, _round: u32, found: &mut Found) -> Result<(), Strin
 
 fn of_redis(effort: Effort, _round: u32, found: &mut Found) -> Result<(), String> {
     let Some(redis) = Redis::start(Keeps::Nothing)? else { return Ok(()) };
-    for (runs, per_second) in found.beside_redis.iter_mut().zip(redis_shapes(effort, redis.port)?) {
+    for (runs, per_second) in found.with_redis.iter_mut().zip(redis_shapes(effort, redis.port)?) {
         runs.theirs.push(per_second);
     }
     closed_loop::fill::<Resp>(redis.port)?;
@@ -119,7 +119,7 @@ fn of_redis(effort: Effort, _round: u32, found: &mut Found) -> Result<(), String
 fn of_etcd(effort: Effort, _round: u32, found: &mut Found) -> Result<(), String> {
     let Some(etcd) = Etcd::start()? else { return Ok(()) };
     closed_loop::fill::<Client>(etcd.leader_port)?;
-    for (runs, tasks) in found.beside_etcd.iter_mut().zip([50, 1]) {
+    for (runs, tasks) in found.with_etcd.iter_mut().zip([50, 1]) {
         let outcome = closed_loop::run::<Client>(etcd.leader_port, effort.load(tasks, 0))?;
         runs.theirs.push(outcome.per_second);
         if tasks == 50 {
@@ -129,7 +129,7 @@ fn of_etcd(effort: Effort, _round: u32, found: &mut Found) -> Result<(), String>
     Ok(())
 }
 
-/// What redis-benchmark finds at this port, a second; nothing without it.
+/// Returns the requests per second that redis-benchmark measures, or nothing if it is missing.
 fn redis_shapes(effort: Effort, port: u16) -> Result<Vec<f64>, String> {
     if !is_installed("redis-benchmark") {
         return Ok(Vec::new());
@@ -146,10 +146,10 @@ fn p99_micros(outcome: &Outcome) -> f64 {
 fn report(effort: Effort, found: &Found) -> Report {
     const RATE: &str = "a second";
     let mut rows = Vec::new();
-    for ((name, _), runs) in SHAPES.iter().zip(&found.beside_redis) {
+    for ((name, _), runs) in SHAPES.iter().zip(&found.with_redis) {
         rows.push(runs.row(*name, RATE, Some(Target::AtLeast(1.0))));
     }
-    let [many, one] = &found.beside_etcd;
+    let [many, one] = &found.with_etcd;
     let in_the_loop = Runs { ours: many.ours.clone(), theirs: found.redis_in_the_loop.clone() };
     rows.push(in_the_loop.row("GET, 50 clients of the closed loop / redis-server", RATE, None));
     let quorum = Runs { ours: found.quorum.clone(), theirs: many.theirs.clone() };
@@ -165,14 +165,15 @@ fn report(effort: Effort, found: &Found) -> Report {
             p99(&found.quorum_p99),
             p99(&found.etcd_p99)
         ),
-        "Rows next to redis-server: redis-benchmark against one redis-server that keeps nothing on disk and has no replicas, and \
-         against our leader. Rows next to etcd, and the p99: one closed loop for both, a tokio task for each \
-         client, all on one thread, each to its leader; RESP with a connection a client for ours, gRPC through tonic for etcd, \
-         whose clients share an HTTP/2 connection, for that serves them best. Every write of ours and of \
-         etcd's is synced on a quorum, on the same disk. Clients and servers share this machine's cores; peers run one at a time."
+        "Rows with redis-server: redis-benchmark against one redis-server that keeps nothing on disk and has no \
+         replicas, and against our leader. Rows with etcd, and the p99: the same closed loop for both, a tokio task \
+         for each client, all on one thread, connected to the leader; RESP with a connection per client for ours, gRPC \
+         through tonic for etcd, whose clients share an HTTP/2 connection because that is fastest. Every write of ours \
+         and of etcd's is synced on a quorum, on the same disk. Clients and servers share this machine's cores; the \
+         servers run one at a time."
             .to_owned(),
     ];
-    if found.beside_redis[0].theirs.is_empty() || found.beside_redis[0].ours.is_empty() {
+    if found.with_redis[0].theirs.is_empty() || found.with_redis[0].ours.is_empty() {
         notes.push(redis::ABSENT.to_owned());
     }
     if many.theirs.is_empty() {

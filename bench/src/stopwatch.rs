@@ -1,4 +1,4 @@
-//! How long work takes.
+//! Measuring time.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 pub(crate) struct Stopwatch(Instant);
 
 impl Stopwatch {
-    #[expect(clippy::disallowed_methods, reason = "a benchmark times things; nothing else depends on it")]
+    #[expect(clippy::disallowed_methods, reason = "a benchmark measures time; nothing else depends on it")]
     pub(crate) fn start() -> Stopwatch {
         Stopwatch(Instant::now())
     }
@@ -21,11 +21,11 @@ impl Stopwatch {
     }
 }
 
-/// A run is cut into so many slices, and the one in the middle counts: what else this machine did in the meantime falls into
-/// a few of them.
+/// A run is split into this many slices, and the median counts, because other work of this machine affects only a few
+/// of them.
 const SLICES: u32 = 32;
 
-/// Nanoseconds that each of some calls takes.
+/// Returns the nanoseconds of one call, measured over some calls.
 #[inline]
 pub(crate) fn nanos_each(calls: u32, mut call: impl FnMut()) -> f64 {
     let calls = (calls / SLICES).max(1);

@@ -14,7 +14,7 @@ const SHAPES: [(&str, Shape); 2] = [
     ("SET -c 1 / redis-server, appendfsync always", Shape { test: "set", clients: 1, pipeline: 1, requests: 200 }),
 ];
 
-/// How much is measured.
+/// The size of the measurement.
 #[derive(Clone, Copy)]
 struct Effort {
     rounds: u32,
@@ -22,12 +22,12 @@ struct Effort {
     lasts: Duration,
 }
 
-/// What was found, run by run.
+/// The results of each run.
 #[derive(Default)]
 struct Found {
-    /// At 50 connections and at one.
-    beside_etcd: [Runs; 2],
-    beside_redis: [Runs; 2],
+    /// With 50 connections and with one.
+    with_etcd: [Runs; 2],
+    with_redis: [Runs; 2],
     /// The 99th percentile, in milliseconds.
     p99: [Runs; 2],
 }
@@ -56,10 +56,10 @@ fn of_ours(effort: Effort, found: &mut Found) -> Result<(), String> {
     let cluster = Cluster::start(&[])?;
     let port = cluster.leader_port()?;
     for (at, (per_second, p99)) in synced_writes::<Resp>(effort, port)?.into_iter().enumerate() {
-        found.beside_etcd[at].ours.push(per_second);
+        found.with_etcd[at].ours.push(per_second);
         found.p99[at].ours.push(p99);
     }
-    for (runs, per_second) in found.beside_redis.iter_mut().zip(redis_shapes(effort, port)?) {
+    for (runs, per_second) in found.with_redis.iter_mut().zip(redis_shapes(effort, port)?) {
         runs.ours.push(per_second);
     }
     Ok(())
@@ -68,7 +68,7 @@ fn of_ours(effort: Effort, found: &mut Found) -> Result<(), String> {
 fn of_etcd(effort: Effort, found: &mut Found) -> Result<(), String> {
     let Some(etcd) = Etcd::start()? else { return Ok(()) };
     for (at, (per_second, p99)) in synced_writes::<Client>(effort, etcd.leader_port)?.into_iter().enumerate() {
-        found.beside_etcd[at].theirs.push(per_second);
+        found.with_etcd[at].theirs.push(per_second);
         found.p99[at].theirs.push(p99);
     }
     Ok(())
@@ -76,13 +76,13 @@ fn of_etcd(effort: Effort, found: &mut Found) -> Result<(), String> {
 
 fn of_redis(effort: Effort, found: &mut Found) -> Result<(), String> {
     let Some(redis) = Redis::start(Keeps::EveryWrite)? else { return Ok(()) };
-    for (runs, per_second) in found.beside_redis.iter_mut().zip(redis_shapes(effort, redis.port)?) {
+    for (runs, per_second) in found.with_redis.iter_mut().zip(redis_shapes(effort, redis.port)?) {
         runs.theirs.push(per_second);
     }
     Ok(())
 }
 
-/// Writes a second and their 99th percentile in milliseconds, at 50 connections and at one.
+/// Returns writes per second and their 99th percentile in milliseconds, with 50 connections and with one.
 fn synced_writes<C: Connection>(effort: Effort, port: u16) -> Result<Vec<(f64, f64)>, String> {
     closed_loop::fill::<C>(port)?;
     let run = |tasks| {
@@ -92,7 +92,7 @@ fn synced_writes<C: Connection>(effort: Effort, port: u16) -> Result<Vec<(f64, f
     [50, 1].into_iter().map(run).collect()
 }
 
-/// What redis-benchmark finds at this port, a second; nothing without it.
+/// Returns the requests per second that redis-benchmark measures, or nothing if it is missing.
 fn redis_shapes(effort: Effort, port: u16) -> Result<Vec<f64>, String> {
     if !is_installed("redis-benchmark") {
         return Ok(Vec::new());
@@ -103,14 +103,14 @@ fn redis_shapes(effort: Effort, port: u16) -> Result<Vec<f64>, String> {
 
 fn report(effort: Effort, found: &Found) -> Report {
     const RATE: &str = "a second";
-    let [many, one] = &found.beside_etcd;
+    let [many, one] = &found.with_etcd;
     let mut rows = vec![
         many.row("SET, 50 clients / etcd put", RATE, Some(Target::AtLeast(3.0))),
         one.row("SET, 1 client / etcd put", RATE, Some(Target::AtLeast(2.0))),
     ];
     let latencies = ["p99 of SET, 50 clients / etcd put", "p99 of SET, 1 client / etcd put"];
     rows.extend(latencies.iter().zip(&found.p99).map(|(name, runs)| runs.row(*name, "ms", None)));
-    rows.extend(SHAPES.iter().zip(&found.beside_redis).map(|((name, _), runs)| runs.row(*name, RATE, None)));
+    rows.extend(SHAPES.iter().zip(&found.with_redis).map(|((name, _), runs)| runs.row(*name, RATE, None)));
     let mut notes = vec![
         "Every write is on the disks of two of three nodes before it is acknowledged, ours and etcd's; all of them use one disk \
          and one file system. One closed loop for both, a tokio task for each client, all on one thread, each to its leader; \
@@ -122,11 +122,11 @@ fn report(effort: Effort, found: &Found) -> Report {
     if many.theirs.is_empty() {
         notes.push(etcd::ABSENT.to_owned());
     }
-    if found.beside_redis[0].theirs.is_empty() || found.beside_redis[0].ours.is_empty() {
+    if found.with_redis[0].theirs.is_empty() || found.with_redis[0].ours.is_empty() {
         notes.push(redis::ABSENT.to_owned());
     }
     if let (Some(ours), Some(etcd)) = (median(&one.ours), median(&one.theirs)) {
-        notes.push(format!("One write by itself takes {:.0} us; etcd's takes {:.0} us.", 1e6 / ours, 1e6 / etcd));
+        notes.push(format!("A single write takes {:.0} us; etcd's takes {:.0} us.", 1e6 / ours, 1e6 / etcd));
     }
     Report {
         title: format!("Writes of three nodes, medians of {} runs in alternating order", effort.rounds),

@@ -1,28 +1,29 @@
-//! What a node counts.
+//! Counters of a node.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How many commands were answered in which way, since the process started.
+/// The numbers of commands by how they were answered, since the process started.
 ///
-/// Writes are counted by the leader, which executes them, also those that another node forwarded. Reads are counted by the
-/// node that a client asked, and so is what failed. The commands of a transaction count as writes, its reads too.
+/// The leader counts writes, including those that another node forwarded. Reads and failures are counted by the node
+/// that the client is connected to. All commands of a transaction count as writes.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Counters {
-    /// Reads answered under the lease: this node's own, or its leader's.
+    /// Reads answered under the lease of this node or of its leader.
     pub reads_lease: Counter,
     /// Reads answered after a quorum round.
     pub reads_quorum: Counter,
-    /// Reads for which this node asked the leader for an index; again for each time it had to ask.
+    /// Reads for which this node requested an index from the leader. Each request counts.
     pub reads_forwarded: Counter,
-    /// Reads answered from this node's own state while another led.
+    /// Reads answered from this node's own state while another node was the leader.
     pub reads_follower: Counter,
-    /// Reads that found no leader in time.
+    /// Reads that failed, mostly because there was no leader in time.
     pub reads_failed: Counter,
-    /// Writes that are committed, applied and answered.
+    /// Writes that were committed, applied and answered.
     pub writes_acknowledged: Counter,
-    /// Writes whose outcome was unknown.
+    /// Writes with an unknown outcome.
     pub writes_uncertain: Counter,
-    /// Writes that found no leader in time and were not executed.
+    /// Writes that were not executed, mostly because there was no leader in time.
     pub writes_failed: Counter,
 }
 
@@ -36,7 +37,7 @@ impl Counter {
         self.0.fetch_add(amount as u64, Ordering::Relaxed);
     }
 
-    /// The number now.
+    /// Returns the number.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }

@@ -1,16 +1,12 @@
 //! Executes a client's commands: reads under the lease at once, everything else through the node.
 
 use crate::counters::Counters;
-use crate::keyspace::{Keyspace, ReadCommand, Reply, View, WriteCommand};
-use futures::future::{Either, select};
+use crate::keyspace::{Keyspace, Reply, View, WriteCommand};
 use leasehold_clock::Clock;
 use leasehold_core::{NodeId, Reading};
 use leasehold_node::{Handle, REQUEST_TIMEOUT, ReadGrant, RequestError};
 use leasehold_runtime::Runtime;
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The parts that an executor is made of.
 pub(crate) struct Parts<R> {
@@ -53,27 +49,29 @@ impl<R: Runtime> Executor<R> {
         self.parts.clock.now()
     }
 
-    /// Executes reads under the lease, at once, if it is valid at `now` and everything known to be committed is applied.
-    /// `now` was sampled after the reads arrived, and nothing was waited for since.
-    pub(crate) fn read_at_once(&self, now: Reading, commands: &[ReadCommand], replies: &mut Vec<Reply>) -> bool {
+    /// Returns true if the view may answer reads at once: the lease is valid at `now`, and everything known to be committed is
+    /// applied. `now` was sampled after the reads arrived, and the caller has not waited since.
+    pub(crate) fn try_read(&self, now: Reading, reads: usize) -> bool {
         let permitted = self.parts.handle.gate().try_read(now).is_some();
         if permitted {
-            self.parts.view.read(commands, replies);
-            self.counters.reads_lease.add(commands.len());
+            self.counters.reads_lease.add(reads);
         }
         permitted
     }
 
-    /// Executes reads wherever the leader is, and appends a reply for each, if only an error.
-    pub(crate) async fn read(&self, commands: &[ReadCommand], replies: &mut Vec<Reply>) {
+    /// Waits until the view may answer reads.
+    ///
+    /// # Errors
+    /// The reply to each of them.
+    pub(crate) async fn read(&self, reads: usize) -> Result<(), String> {
         match self.parts.handle.read().await {
             Ok(grant) => {
-                self.parts.view.read(commands, replies);
-                self.count(grant, commands.len());
+                self.count(grant, reads);
+                Ok(())
             }
             Err(error) => {
-                self.counters.reads_failed.add(commands.len());
-                replies.resize(replies.len() + commands.len(), Reply::Error(text(error)));
+                self.counters.reads_failed.add(reads);
+                Err(text(error))
             }
         }
     }
@@ -83,15 +81,8 @@ impl<R: Runtime> Executor<R> {
         let counter = if by_lease { &self.counters.reads_lease } else { &self.counters.reads_quorum };
         counter.add(commands);
         if as_follower {
+            self.counters.reads_forwarded.add(commands);
             self.counters.reads_follower.add(commands);
-        }
-    }
-
-    /// Executes writes in order, as one log entry, wherever the leader is; appends a reply for each, if only an error.
-    pub(crate) async fn write(&self, commands: &[WriteCommand], replies: &mut Vec<Reply>) {
-        match self.commit(commands).await {
-            Ok(answered) => replies.extend(answered),
-            Err(error) => replies.resize(replies.len() + commands.len(), Reply::Error(error)),
         }
     }
 
@@ -134,13 +125,5 @@ fn text(error: RequestError) -> String {
                 .to_owned()
         }
         _ => format!("TRYAGAIN no leader answered within {} s; try again", REQUEST_TIMEOUT.as_secs()),
-    }
-}
-
-/// Returns the output of `future`, if it completes within `limit`.
-pub(crate) async fn within<R: Runtime, F: Future>(runtime: &R, limit: Duration, future: F) -> Option<F::Output> {
-    match select(pin!(future), pin!(runtime.sleep(limit))).await {
-        Either::Left((output, _)) => Some(output),
-        Either::Right(_) => None,
     }
 }

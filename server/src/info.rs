@@ -1,29 +1,15 @@
-//! What `INFO` says.
+//! The reply to `INFO`.
 
-use crate::clients::Clients;
+use crate::clients::shared::Clients;
 use bytes::Bytes;
-use leasehold_core::Reading;
-use leasehold_node::Role;
+use leasehold_node::{Role, Statistics};
 use leasehold_runtime::Runtime;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// What a node knows of itself and never changes.
-#[derive(Clone, Debug)]
-pub(crate) struct NodeFacts {
-    pub(crate) cluster: String,
-    pub(crate) client_address: SocketAddr,
-    pub(crate) data_dir: PathBuf,
-    /// How many other nodes there are.
-    pub(crate) peers: usize,
-    pub(crate) started: Reading,
-}
-
-/// The sections asked for, or all of them.
-pub(crate) fn render<R: Runtime>(clients: &Clients<R>, asked: &[Bytes]) -> String {
+/// Returns the requested sections, or all of them if none is requested.
+pub(crate) fn render<R: Runtime>(clients: &Clients<R>, requested: &[Bytes]) -> String {
     let sections: [(&str, Describe<R>); 7] = [
         ("Server", server),
         ("Clients", connected_clients),
@@ -34,11 +20,11 @@ pub(crate) fn render<R: Runtime>(clients: &Clients<R>, asked: &[Bytes]) -> Strin
         ("Keyspace", keyspace),
     ];
     let wanted = |name: &str| {
-        asked.is_empty()
-            || asked.iter().any(|asked| {
+        requested.is_empty()
+            || requested.iter().any(|section| {
                 let everything: [&[u8]; 3] = [b"all", b"everything", b"default"];
-                asked.eq_ignore_ascii_case(name.as_bytes())
-                    || everything.iter().any(|word| asked.eq_ignore_ascii_case(word))
+                section.eq_ignore_ascii_case(name.as_bytes())
+                    || everything.iter().any(|word| section.eq_ignore_ascii_case(word))
             })
     };
     let mut text = String::new();
@@ -69,10 +55,10 @@ impl Fields {
 
 fn server<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     let facts = &clients.facts;
-    let up = facts.started.zip(clients.executor.now()).map(|(from, to)| to.elapsed_since(from).at_most);
+    let up = facts.started.zip(clients.now()).map(|(from, to)| to.elapsed_since(from).at_most);
     fields.add("server_name", "leasehold");
     fields.add("leasehold_version", env!("CARGO_PKG_VERSION"));
-    // Clients compare this with the version in which a feature came; what is here, Redis 7 has too.
+    // Clients compare this with the version that introduced a feature. Redis 7 has every feature of this server.
     fields.add("redis_version", "7.0.0");
     fields.add("redis_mode", "standalone");
     fields.add("os", std::env::consts::OS);
@@ -88,24 +74,23 @@ fn connected_clients<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
 }
 
 fn replication<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
-    let leads = clients.executor.handle().status().role == Role::Leader;
+    let leads = clients.status().role == Role::Leader;
     fields.add("role", if leads { "master" } else { "slave" });
     fields.add("connected_slaves", if leads { clients.facts.peers } else { 0 });
 }
 
-/// The names of these fields are a contract.
+/// The names of these fields are part of the public interface.
 fn lease<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
-    let executor = &clients.executor;
-    let status = executor.handle().status();
-    let left = executor.handle().gate().lease().remaining(executor.now());
-    let counters = &executor.counters;
+    let status = clients.status();
+    let left = clients.lease_remaining();
+    let counters = clients.counters();
     let role = match status.role {
         Role::Leader => "leader",
         Role::Follower => "follower",
         Role::PreCandidate | Role::Candidate => "candidate",
     };
     fields.add("role", role);
-    fields.add("node_id", executor.node());
+    fields.add("node_id", clients.node());
     fields.add("leader_id", status.leader.unwrap_or(0));
     fields.add("term", status.term);
     fields.add("lease_valid", u8::from(left.is_some()));
@@ -121,9 +106,9 @@ fn lease<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     fields.add("runtime", R::NAME);
 }
 
-/// What the lease kept from happening, and what was ignored.
+/// Counters of actions that the lease prevented and of inputs that were ignored.
 fn protocol<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
-    let leasehold_node::Statistics { group, .. } = clients.executor.handle().statistics();
+    let Statistics { group, .. } = clients.statistics();
     let (replica, holder) = (group.replica, group.holder);
     fields.add("votes_withheld", replica.votes_withheld);
     fields.add("campaigns_withheld", replica.campaigns_withheld);
@@ -137,7 +122,7 @@ fn protocol<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     fields.add("missing_readings", holder.missing_readings);
 }
 
-/// What became of the frames between this node and its peers.
+/// Counters of frames and connections between this node and its peers.
 fn links<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     let counters = clients.transport.counters();
     let mut add = |name, counter: &AtomicU64| fields.add(name, counter.load(Ordering::Relaxed));
@@ -151,7 +136,7 @@ fn links<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
 }
 
 fn keyspace<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
-    let keys = clients.executor.view().len();
+    let keys = clients.view().len();
     if keys > 0 {
         fields.add("db0", format_args!("keys={keys},expires=0,avg_ttl=0"));
     }

@@ -1,9 +1,9 @@
 //! `leasehold`: a replicated key-value server that speaks the Redis protocol and answers reads from a leader's lease.
 //!
-//! This is the library part of the binary: one [`Node`] and what it is made of. It knows no runtime by name except where
-//! [`cli`] lets a user choose one.
+//! This is the library part of the binary: a [`Node`] and its parts. Only [`cli`] and [`demo`] name a runtime, because
+//! users choose one there.
 //!
-//! What it does not do: keys do not expire, there is one database, and clients are neither authenticated nor encrypted.
+//! Keys do not expire, there is one database, and clients are neither authenticated nor encrypted.
 
 pub mod cli;
 pub mod command;
@@ -18,6 +18,8 @@ mod glob;
 mod info;
 mod node;
 mod recording;
+mod runtime_choice;
+mod timeout;
 
 pub use counters::{Counter, Counters};
 pub use node::{Node, NodeOptions, StartError};

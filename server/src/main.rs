@@ -1,10 +1,11 @@
-//! The `leasehold` binary; what it does is in the library.
+//! The `leasehold` binary. The library contains its code.
 
 use clap::Parser as _;
 use mimalloc::MiMalloc;
 use std::process::ExitCode;
 
-/// A write's memory is given back by another thread than the one that took it, which the system's own allocator is slow at.
+/// The memory of a write is freed by another thread than the one that allocated it, which is slow with the system's
+/// allocator.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

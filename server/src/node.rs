@@ -1,11 +1,11 @@
 //! One server: storage, node, links and clients, wired together.
 
-use crate::clients::Clients;
+use crate::clients::{Clients, NodeFacts};
 use crate::counters::Counters;
-use crate::executor::{Executor, Parts, within};
-use crate::info::NodeFacts;
+use crate::executor::{Executor, Parts};
 use crate::keyspace::Keyspace;
 use crate::recording::Recording;
+use crate::timeout::within;
 use async_channel::Receiver;
 use leasehold_clock::{Clock, ClockError, SystemClock};
 use leasehold_core::{Config, NodeId};

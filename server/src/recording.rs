@@ -1,4 +1,4 @@
-//! Recording what a node's lease is told, and replaying it: `serve --record FILE` and `leasehold trace FILE`.
+//! Recording the inputs of a node's lease and replaying them: `serve --record FILE` and `leasehold trace FILE`.
 
 use async_channel::{Receiver, Sender};
 use leasehold_core::NodeId;
@@ -10,14 +10,14 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 
-/// Pieces of a recording that may wait for the disk; a driver that brings more stops recording.
-const WAITING: usize = 65_536;
+/// The most pieces of a recording that may wait for the disk. The recording ends when there are more.
+const MAX_WAITING: usize = 65_536;
 
-/// A recording under way.
+/// A running recording.
 pub(crate) struct Recording {
-    /// Where lines go.
+    /// Takes the lines to record.
     pub(crate) lines: Sender<String>,
-    /// Closed when all lines are in the file.
+    /// Closes when all lines are in the file.
     pub(crate) written: Receiver<()>,
 }
 
@@ -26,13 +26,13 @@ impl Recording {
     pub(crate) fn start<R: Runtime>(runtime: &R, path: &Path) -> io::Result<Recording> {
         let mut file = BufWriter::new(File::create(path)?);
         writeln!(file, "# The lease of one node. Replay it with: leasehold trace FILE")?;
-        let (lines, waiting) = async_channel::bounded::<String>(WAITING);
+        let (lines, waiting) = async_channel::bounded::<String>(MAX_WAITING);
         let (open, written) = async_channel::bounded(1);
         runtime.spawn_thread("record", ThreadPolicy::Batch, async move {
-            // Held until all is written.
+            // Closes `written` when this task ends.
             let _open: Sender<()> = open;
             while let Ok(piece) = waiting.recv().await {
-                // Whoever watches the file sees whole inputs.
+                // A reader of the file sees only whole inputs.
                 if let Err(error) = file.write_all(piece.as_bytes()).and_then(|()| file.flush()) {
                     tracing::warn!("the recording ends here, it cannot be written: {error}");
                     waiting.close();
@@ -58,29 +58,39 @@ impl Recording {
 
 /// A line that cannot be replayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReplayError {
-    /// It cannot be read.
+    /// The line cannot be parsed.
     #[error("line {line}, {wrong}")]
     Malformed {
-        /// Its number, from 1.
+        /// The number of the line, from 1.
         line: usize,
-        /// Where, and what was expected.
+        /// The position in the line, and what was expected there.
         wrong: Malformed,
     },
-    /// It cannot follow the lines before it.
+    /// The line cannot follow the lines before it.
     #[error("line {line}: {wrong}")]
     OutOfPlace {
-        /// Its number, from 1.
+        /// The number of the line, from 1.
         line: usize,
-        /// Why.
+        /// The reason.
         wrong: OutOfPlace,
     },
 }
 
-/// The trace that the inputs in `text` cause in fresh machines; blank lines and comments are kept as they are.
+impl ReplayError {
+    /// Returns the number of the line, from 1.
+    pub fn line(&self) -> usize {
+        match self {
+            ReplayError::Malformed { line, .. } | ReplayError::OutOfPlace { line, .. } => *line,
+        }
+    }
+}
+
+/// Replays the inputs in `text` with new machines and returns the resulting trace. Blank lines and comments stay
+/// unchanged.
 ///
-/// # Errors
-/// [`ReplayError`] at the first line that makes no sense.
+/// # Errors [`ReplayError`] at the first line that cannot be replayed.
 pub fn replay(text: &str) -> Result<String, ReplayError> {
     let mut nodes: BTreeMap<NodeId, Option<Node>> = BTreeMap::new();
     let mut out = String::new();

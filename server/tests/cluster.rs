@@ -1,4 +1,4 @@
-//! Three nodes in one process, over real sockets and real folders, as clients see them.
+//! Three nodes in one process, with real sockets and real folders, as clients see them.
 
 use leasehold::{Node, NodeOptions};
 use leasehold_core::{Config, Options};
@@ -9,7 +9,8 @@ use leasehold_runtime_tokio::TokioRuntime;
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 macro_rules! on_every_runtime {
@@ -25,13 +26,15 @@ macro_rules! on_every_runtime {
 
 on_every_runtime!(
     a_recorded_run_replays_to_the_identical_trace,
-    any_node_takes_any_command_and_reads_see_every_write_before_them,
-    a_transaction_is_one_step_on_any_node_or_no_step,
-    without_leases_every_read_takes_a_quorum_round,
-    a_new_leader_serves_what_the_killed_one_acknowledged,
-    without_a_quorum_a_client_is_told_so_in_time,
-    a_client_that_speaks_nonsense_hears_why_and_harms_nobody,
-    a_stopping_node_answers_what_it_has_in_hand_and_closes_the_rest,
+    any_node_executes_any_command_and_reads_see_every_write_before_them,
+    a_transaction_is_atomic_on_any_node,
+    without_leases_every_read_needs_a_quorum_round,
+    a_new_leader_has_every_write_that_the_killed_one_acknowledged,
+    without_a_quorum_a_client_gets_an_error_in_time,
+    a_client_that_breaks_the_protocol_gets_the_reason_and_harms_no_other,
+    a_stopping_node_finishes_its_commands_and_closes_idle_connections,
+    long_reads_are_complete_and_keep_their_place_among_other_commands,
+    clients_that_never_pause_do_not_delay_others,
 );
 
 /// A runtime whose tasks can be stopped as if their process was killed.
@@ -59,7 +62,7 @@ struct Member<R: Runtime> {
 }
 
 impl<R: Runtime> Member<R> {
-    /// Sends bytes on a connection of their own and returns everything that is answered until the node closes it.
+    /// Sends bytes on a new connection and returns all replies until the node closes it.
     fn exchange(&self, request: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.node.client_address()).expect("the node listens");
         stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout is set");
@@ -70,12 +73,17 @@ impl<R: Runtime> Member<R> {
     }
 }
 
-fn timing() -> Config {
-    let (hold, heartbeat) = (Duration::from_millis(300), Duration::from_millis(30));
-    Config::new(Options::new(hold, 1000).with_heartbeat(heartbeat)).expect("numbers that fit")
+#[expect(clippy::disallowed_methods, reason = "this measures latencies of clients")]
+fn now() -> Instant {
+    Instant::now()
 }
 
-/// Starts a cluster and waits until one node leads it, which comes first.
+fn timing() -> Config {
+    let (hold, heartbeat) = (Duration::from_millis(300), Duration::from_millis(30));
+    Config::new(Options { hold, lease: None, drift_ppm: 1000, heartbeat }).expect("a valid configuration")
+}
+
+/// Starts a cluster, waits for a leader and returns its nodes, the leader first.
 fn cluster<R: Runtime>(size: u64, reads: ReadMode) -> Vec<Member<R>> {
     // Ports that were free a moment ago.
     let reserved: Vec<_> = (0..size).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
@@ -109,7 +117,7 @@ fn cluster<R: Runtime>(size: u64, reads: ReadMode) -> Vec<Member<R>> {
     members
 }
 
-fn any_node_takes_any_command_and_reads_see_every_write_before_them<R: Runtime>() {
+fn any_node_executes_any_command_and_reads_see_every_write_before_them<R: Runtime>() {
     let members = cluster::<R>(3, ReadMode::Lease);
     for (number, member) in members.iter().enumerate() {
         let answer = member.exchange(
@@ -145,7 +153,7 @@ fn any_node_takes_any_command_and_reads_see_every_write_before_them<R: Runtime>(
     }
 }
 
-fn a_transaction_is_one_step_on_any_node_or_no_step<R: Runtime>() {
+fn a_transaction_is_atomic_on_any_node<R: Runtime>() {
     let members = cluster::<R>(3, ReadMode::Lease);
     for member in &members {
         let answer = member.exchange(
@@ -156,7 +164,8 @@ fn a_transaction_is_one_step_on_any_node_or_no_step<R: Runtime>() {
         assert_eq!(
             transaction,
             format!(
-                "+OK\r\n{queued}*5\r\n+OK\r\n$1\r\n1\r\n:2\r\n:2\r\n-ERR value is not an integer or out of range\r\n$2\r\n2x\r\n+OK\r\n"
+                "+OK\r\n{queued}*5\r\n+OK\r\n$1\r\n1\r\n:2\r\n:2\r\n-ERR value is not an integer or out of \
+                 range\r\n$2\r\n2x\r\n+OK\r\n"
             )
         );
         let aborted = member.exchange(b"MULTI\r\nSET k aborted\r\nINFO\r\nEXEC\r\nGET k\r\nMULTI\r\nEXEC\r\nQUIT\r\n");
@@ -168,7 +177,7 @@ fn a_transaction_is_one_step_on_any_node_or_no_step<R: Runtime>() {
             "{aborted}"
         );
     }
-    // Two counters that only change together are never seen apart, whoever is asked.
+    // Counters that change together are equal in every read, on every node.
     std::thread::scope(|scope| {
         for member in &members {
             scope.spawn(|| {
@@ -190,7 +199,7 @@ fn a_transaction_is_one_step_on_any_node_or_no_step<R: Runtime>() {
     assert_eq!(members[0].exchange(b"MGET a b\r\nQUIT\r\n"), "*2\r\n$2\r\n60\r\n$2\r\n60\r\n+OK\r\n");
 }
 
-fn without_leases_every_read_takes_a_quorum_round<R: Runtime>() {
+fn without_leases_every_read_needs_a_quorum_round<R: Runtime>() {
     let members = cluster::<R>(3, ReadMode::Quorum);
     for member in &members {
         assert_eq!(member.exchange(b"SET k v\r\nGET k\r\nQUIT\r\n"), "+OK\r\n$1\r\nv\r\n+OK\r\n");
@@ -201,23 +210,23 @@ fn without_leases_every_read_takes_a_quorum_round<R: Runtime>() {
     }
 }
 
-fn a_new_leader_serves_what_the_killed_one_acknowledged<R: Kill>() {
+fn a_new_leader_has_every_write_that_the_killed_one_acknowledged<R: Runtime>() {
     let mut members = cluster::<R>(3, ReadMode::Lease);
     let killed = members.remove(0);
     assert_eq!(killed.exchange(b"SET k v\r\nQUIT\r\n"), "+OK\r\n+OK\r\n");
     killed.runtime.kill();
-    // Asked at once: it waits until there is a leader.
+    // The node waits until there is a leader.
     assert_eq!(members[0].exchange(b"GET k\r\nAPPEND k w\r\nQUIT\r\n"), "$1\r\nv\r\n:2\r\n+OK\r\n");
     assert_eq!(members[1].exchange(b"GET k\r\nQUIT\r\n"), "$2\r\nvw\r\n+OK\r\n");
 }
 
-fn without_a_quorum_a_client_is_told_so_in_time<R: Kill>() {
+fn without_a_quorum_a_client_gets_an_error_in_time<R: Runtime>() {
     let mut members = cluster::<R>(3, ReadMode::Lease);
     let last = members.pop().expect("three nodes were started");
     for member in members {
         member.runtime.kill();
     }
-    // The first write may still go to a leader that is gone: its fate is unknown, and it is said so.
+    // The first write may be forwarded to the killed leader. Its outcome is unknown then.
     let first = last.exchange(b"SET k v\r\nQUIT\r\n");
     assert!(first.starts_with("-UNCERTAIN ") || first.starts_with("-TRYAGAIN "), "{first}");
     let read = last.exchange(b"GET k\r\nQUIT\r\n");
@@ -225,7 +234,7 @@ fn without_a_quorum_a_client_is_told_so_in_time<R: Kill>() {
     assert_eq!(last.node.counters().reads_failed.get(), 1);
 }
 
-fn a_client_that_speaks_nonsense_hears_why_and_harms_nobody<R: Runtime>() {
+fn a_client_that_breaks_the_protocol_gets_the_reason_and_harms_no_other<R: Runtime>() {
     let members = cluster::<R>(1, ReadMode::Lease);
     let node = &members[0];
     for (request, said) in [
@@ -245,7 +254,7 @@ fn a_client_that_speaks_nonsense_hears_why_and_harms_nobody<R: Runtime>() {
     assert_eq!(node.exchange(b"DBSIZE\r\nQUIT\r\n"), ":0\r\n+OK\r\n");
 }
 
-fn a_stopping_node_answers_what_it_has_in_hand_and_closes_the_rest<R: Runtime>() {
+fn a_stopping_node_finishes_its_commands_and_closes_idle_connections<R: Runtime>() {
     let members = cluster::<R>(1, ReadMode::Lease);
     let member = &members[0];
     let mut idle = TcpStream::connect(member.node.client_address()).expect("the node listens");
@@ -275,4 +284,70 @@ fn a_recorded_run_replays_to_the_identical_trace<R: Runtime>() {
     assert!(traces[0].contains("> elected"), "{}", traces[0]);
     assert!(traces[0].contains("lease until"), "{}", traces[0]);
     assert!(traces[1].contains("> frame"), "{}", traces[1]);
+}
+
+fn long_reads_are_complete_and_keep_their_place_among_other_commands<R: Runtime>() {
+    const KEYS: usize = 5_000;
+    let members = cluster::<R>(3, ReadMode::Lease);
+    let (leader, follower) = (&members[0], &members[1]);
+    let command = |name: &str, words: &[String]| {
+        let mut request = format!("*{}\r\n${}\r\n{name}\r\n", words.len() + 1, name.len());
+        words.iter().for_each(|word| request.push_str(&format!("${}\r\n{word}\r\n", word.len())));
+        request
+    };
+    let keys: Vec<String> = (0..KEYS).map(|number| format!("key:{number}")).collect();
+    let pairs: Vec<String> = keys.iter().flat_map(|key| [key.clone(), format!("value of {key}")]).collect();
+    assert_eq!(leader.exchange((command("MSET", &pairs) + "QUIT\r\n").as_bytes()), "+OK\r\n+OK\r\n");
+    let request = [
+        &command("MGET", &keys),
+        "PING\r\n",
+        &command("EXISTS", &keys),
+        "KEYS key:*7\r\n",
+        "DBSIZE\r\nKEYS none\r\nQUIT\r\n",
+    ];
+    let values: String = keys.iter().map(|key| format!("${}\r\nvalue of {key}\r\n", key.len() + 9)).collect();
+    for member in [leader, follower] {
+        let replies = member.exchange(request.concat().as_bytes());
+        let rest = replies.strip_prefix(&format!("*{KEYS}\r\n{values}+PONG\r\n:{KEYS}\r\n*500\r\n"));
+        let rest = rest.expect("MGET, PING, EXISTS and the header of KEYS");
+        let (found, rest) = rest.split_once(&format!(":{KEYS}\r\n")).expect("the reply to DBSIZE");
+        let mut found: Vec<&str> = found.split("\r\n").filter(|line| line.starts_with("key:")).collect();
+        found.sort_unstable();
+        found.dedup();
+        assert_eq!(found.len(), 500);
+        assert!(found.iter().all(|key| key.ends_with('7')));
+        assert_eq!(rest, "*0\r\n+OK\r\n");
+    }
+}
+
+fn clients_that_never_pause_do_not_delay_others<R: Runtime>() {
+    let members = cluster::<R>(3, ReadMode::Lease);
+    let leader = &members[0];
+    let term = leader.node.status().term;
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // More than there are worker threads.
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut stream = TcpStream::connect(leader.node.client_address()).expect("the node listens");
+                let mut replies = stream.try_clone().expect("a second handle");
+                scope.spawn(move || while replies.read(&mut [0; 1 << 16]).is_ok_and(|length| length > 0) {});
+                let requests = b"GET k\r\n".repeat(10_000);
+                while !stop.load(Ordering::Relaxed) {
+                    stream.write_all(&requests).expect("the node reads on");
+                }
+                stream.shutdown(Shutdown::Both).expect("the connection is open");
+            });
+        }
+        let started = now();
+        let mut slowest = Duration::ZERO;
+        while started.elapsed() < Duration::from_secs(2) {
+            let sent = now();
+            assert_eq!(leader.exchange(b"PING\r\nQUIT\r\n"), "+PONG\r\n+OK\r\n");
+            slowest = slowest.max(sent.elapsed());
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(slowest < Duration::from_secs(1), "a PING took {slowest:?}");
+    });
+    assert_eq!(leader.node.status().term, term, "the leader stays the leader");
 }

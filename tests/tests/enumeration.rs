@@ -22,12 +22,8 @@ const LEADER_SLOW: u8 = 0b110;
 /// A hold of two fast ticks, and the lease it covers: two slow ones, to the nanosecond.
 fn setup(configurations: &[&[u64]], subject: Subject) -> Setup {
     let drift = !matches!(subject, Subject::Model(rules) if !rules.has(Rule::HoldCoversLease));
-    let config = Config::new(Options {
-        hold: Duration::from_nanos(2 * FAST_TICK),
-        lease: Some(Duration::from_nanos(if drift { 2 * SLOW_TICK } else { 2 * FAST_TICK })),
-        drift_ppm: if drift { DRIFT_PPM } else { 0 },
-        heartbeat: Duration::from_nanos(1),
-    })
+    let options = Options::new(Duration::from_nanos(2 * FAST_TICK), if drift { DRIFT_PPM } else { 0 }).with_lease(Duration::from_nanos(if drift { 2 * SLOW_TICK } else { 2 * FAST_TICK })).with_heartbeat(Duration::from_nanos(1));
+    let config = Config::new(options)
     .expect("the longest lease that the hold covers");
     let configurations = configurations.iter().map(|voters| voters.to_vec()).collect();
     Setup { config, configurations, subject, staleness: Duration::from_nanos(FAST_TICK) }

@@ -1,4 +1,4 @@
-//! etcd's protocol: gRPC through tonic, as the crate `etcd-client` has it, with the three calls that are needed here.
+//! etcd's protocol: gRPC through tonic, as in the crate `etcd-client`, with the three calls that are needed here.
 //!
 //! The messages are written by hand instead of generated, so that the build needs no protobuf compiler. Fields that are
 //! not used here are left out and skipped in decoding.
@@ -13,7 +13,7 @@ use tonic_prost::ProstCodec;
 struct RangeRequest {
     #[prost(bytes = "vec", tag = "1")]
     key: Vec<u8>,
-    /// Not set in any request here: a read is linearizable unless it is.
+    /// Always false here: reads are linearizable.
     #[prost(bool, tag = "7")]
     serializable: bool,
 }
@@ -60,7 +60,7 @@ struct Header {
     member: u64,
 }
 
-/// A client that has at most one call under way.
+/// A client with at most one call in flight.
 pub(crate) struct Client {
     grpc: Grpc<Channel>,
 }
@@ -79,7 +79,8 @@ impl Client {
 }
 
 impl Connection for Client {
-    /// All on one HTTP/2 connection, as clones of an `etcd-client` are: with one for each, etcd serves about half as much.
+    /// Opens one HTTP/2 connection for all, as clones of an `etcd-client` share one. With a connection per client, etcd
+    /// serves about half as many requests.
     async fn open(port: u16, clients: u32) -> Result<Vec<Client>, String> {
         let endpoint = Endpoint::new(format!("http://127.0.0.1:{port}")).map_err(|error| error.to_string())?;
         let channel = endpoint.tcp_nodelay(true).connect().await.map_err(|error| error.to_string())?;
@@ -99,7 +100,7 @@ impl Connection for Client {
     }
 }
 
-/// Whether the node at this port leads.
+/// Returns whether the node at this port is the leader.
 pub(crate) fn leads(port: u16) -> bool {
     let Ok(runtime) = super::runtime() else { return false };
     let status = runtime.block_on(async {

@@ -1,11 +1,11 @@
-//! The Redis protocol, as little of it as two commands need.
+//! The part of the Redis protocol that GET and SET need.
 
 use super::{Connection, VALUE};
 use std::io::Write as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// A connection that has at most one command under way.
+/// A connection with at most one command in flight.
 pub(crate) struct Resp {
     stream: TcpStream,
     request: Vec<u8>,
@@ -13,7 +13,7 @@ pub(crate) struct Resp {
 }
 
 impl Connection for Resp {
-    /// A connection for each.
+    /// Opens a connection for each client.
     async fn open(port: u16, clients: u32) -> Result<Vec<Resp>, String> {
         let mut connections = Vec::new();
         for _ in 0..clients {
@@ -43,7 +43,7 @@ impl Resp {
         }
         self.stream.write_all(&self.request).await.map_err(text)?;
         self.reply.clear();
-        while !is_whole(&self.reply)? {
+        while !is_complete(&self.reply)? {
             if self.stream.read_buf(&mut self.reply).await.map_err(text)? == 0 {
                 return Err("the server closed the connection".to_owned());
             }
@@ -52,8 +52,11 @@ impl Resp {
     }
 }
 
-/// Whether a reply is there to its end; an error if it is one.
-fn is_whole(reply: &[u8]) -> Result<bool, String> {
+/// Returns whether a reply is complete.
+///
+/// # Errors
+/// The reply, if it is an error.
+fn is_complete(reply: &[u8]) -> Result<bool, String> {
     let Some(line) = reply.windows(2).position(|pair| pair == b"\r\n") else { return Ok(false) };
     let first = String::from_utf8_lossy(&reply[..line]);
     match first.split_at_checked(1) {
@@ -70,20 +73,20 @@ fn is_whole(reply: &[u8]) -> Result<bool, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_whole;
+    use super::is_complete;
 
     #[test]
-    fn a_reply_is_whole_at_its_last_byte() {
+    fn a_reply_is_complete_at_its_last_byte() {
         for reply in ["+OK\r\n", "$3\r\nxxx\r\n", "$0\r\n\r\n", "$-1\r\n"] {
             for end in 0..reply.len() {
-                assert_eq!(is_whole(&reply.as_bytes()[..end]), Ok(false), "{reply:?} up to {end}");
+                assert_eq!(is_complete(&reply.as_bytes()[..end]), Ok(false), "{reply:?} up to {end}");
             }
-            assert_eq!(is_whole(reply.as_bytes()), Ok(true));
+            assert_eq!(is_complete(reply.as_bytes()), Ok(true));
         }
     }
 
     #[test]
-    fn an_error_is_not_counted_as_an_answer() {
-        assert_eq!(is_whole(b"-ERR no leader\r\n"), Err("the server refused: ERR no leader".to_owned()));
+    fn an_error_is_not_a_reply() {
+        assert_eq!(is_complete(b"-ERR no leader\r\n"), Err("the server refused: ERR no leader".to_owned()));
     }
 }

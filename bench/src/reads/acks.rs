@@ -1,4 +1,4 @@
-//! What a leader does with an acknowledgement: it counts it, and publishes the lease that a quorum of them earns.
+//! The work of a leader for an acknowledgement: counting it, and publishing the lease that a quorum grants.
 
 use super::effort::Effort;
 use crate::allocation;
@@ -9,10 +9,11 @@ use std::hint::black_box;
 use std::time::Duration;
 
 const TERM: u64 = 1;
-/// Leaders that are acknowledged in one go, so that the stopwatch weighs little; few enough to stay in the nearest cache.
+/// Leaders acknowledged in one measurement. Many make the cost of the stopwatch small; few stay in the first-level
+/// cache.
 const LEADERS: usize = 8;
 
-/// The voters of a cluster, and what an ack may take there in nanoseconds.
+/// The voters of a cluster, and the limit for an acknowledgement there, in nanoseconds.
 const LIMITS: [(u64, f64); 3] = [(3, 10.0), (5, 15.0), (7, 20.0)];
 
 pub(super) fn acks(effort: Effort) -> Result<Vec<Row>, String> {
@@ -26,7 +27,7 @@ pub(super) fn acks(effort: Effort) -> Result<Vec<Row>, String> {
         .collect()
 }
 
-/// A leader that waits for the acknowledgements of a round, as it does ten times a second: the one before earned it a lease.
+/// A leader with a lease that waits for the acknowledgements of a round, as it does ten times a second.
 pub(super) struct Waiting {
     pub(super) holder: Holder,
     pub(super) cell: LeaseCell,
@@ -51,7 +52,7 @@ impl Waiting {
         let elected = Event::Elected { term: TERM, voters: all, barrier: 1, commit: 1 };
         waiting.holder.handle_event(at(1000), elected, &waiting.cell).expect("the node leads");
         while waiting.holder.poll_action().is_some() {}
-        // As full as its memory of rounds gets.
+        // Fill its history of rounds.
         for round in 2..100 {
             waiting.acknowledge();
             while waiting.holder.poll_action().is_some() {}
@@ -68,7 +69,7 @@ impl Waiting {
     }
 }
 
-/// Every follower acknowledges the round.
+/// Acknowledges the round from every follower.
 #[inline]
 pub(super) fn acknowledge(holder: &mut Holder, voters: u64, round: TermRound, now: Reading, cell: &LeaseCell) {
     for from in 2..=voters {
@@ -80,23 +81,23 @@ fn nanos_per_ack(voters: u64, effort: Effort) -> Result<f64, String> {
     let waiting = Waiting::of(voters)?;
     let mut leaders: Vec<Holder> = (0..LEADERS).map(|_| waiting.holder.clone()).collect();
     let acks = (voters - 1) as f64 * LEADERS as f64;
-    // What is not counted, fresh leaders for the next turn, takes longer than what is.
+    // Cloning the leaders for the next turn is not counted, but takes longer than what is counted.
     let turns = effort.calls(acks * 20.0 + 2000.0);
     let (mut counted, mut stopwatch) = (Vec::with_capacity(turns as usize), Vec::with_capacity(turns as usize));
     for _ in 0..turns {
         leaders.iter_mut().for_each(|leader| leader.clone_from(black_box(&waiting.holder)));
-        let before = allocation::taken();
+        let before = allocation::count();
         let watch = Stopwatch::start();
         for leader in &mut leaders {
             acknowledge(leader, voters, waiting.round, waiting.now, &waiting.cell);
         }
         counted.push(watch.nanos());
-        assert_eq!(allocation::taken(), before, "an ack takes nothing from the heap");
+        assert_eq!(allocation::count(), before, "an acknowledgement allocates nothing");
         stopwatch.push(Stopwatch::start().nanos());
     }
     assert!(
         leaders.iter().all(|leader| leader.quorum_round() == Some(waiting.round.round)),
-        "what was measured confirmed the round"
+        "the acknowledgements confirmed the round"
     );
     let middle = |runs: &[f64]| median(runs).ok_or("no turns");
     Ok((middle(&counted)? - middle(&stopwatch)?) / acks)

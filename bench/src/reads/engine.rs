@@ -27,19 +27,19 @@ pub(super) fn lease_based(clock: &SystemClock, effort: Effort) -> Result<Row, St
     Ok(runs.row("try_read, fresh sample / raft LeaseBased", "M/s", Some(Target::AtLeast(4.0))))
 }
 
-/// A read, told from others by its number: the engine wants a context with each.
+/// Executes a read. The engine needs a context for each, here its number.
 fn read(node: &mut RawNode<MemStorage>, number: &mut u64) {
     *number += 1;
     node.read_index(number.to_le_bytes().to_vec());
-    assert!(node.has_ready(), "there is an answer to a read");
+    assert!(node.has_ready(), "a read has a result");
     let mut ready = node.ready();
     let states = ready.take_read_states();
-    assert_eq!(states.len(), 1, "it answers from its lease");
+    assert_eq!(states.len(), 1, "the lease answers it");
     black_box(states);
     let _nothing_new = node.advance(ready);
 }
 
-/// A leader of three that has committed an entry of its term.
+/// Returns a leader of three that has committed an entry of its term.
 fn leader() -> raft::Result<RawNode<MemStorage>> {
     let storage = MemStorage::new_with_conf_state((vec![1, 2, 3], vec![]));
     let config = Config {
@@ -52,25 +52,25 @@ fn leader() -> raft::Result<RawNode<MemStorage>> {
     };
     let mut node = RawNode::new(&config, storage, &slog::Logger::root(slog::Discard, slog::o!()))?;
     node.campaign()?;
-    settle(&mut node)?;
+    drain_ready(&mut node)?;
     step(&mut node, MessageType::MsgRequestVoteResponse, 0)?;
-    settle(&mut node)?;
+    drain_ready(&mut node)?;
     assert_eq!(node.raft.state, StateRole::Leader, "two of three voted for it");
     let last = node.raft.raft_log.last_index();
     step(&mut node, MessageType::MsgAppendResponse, last)?;
-    settle(&mut node)?;
+    drain_ready(&mut node)?;
     Ok(node)
 }
 
-/// An answer from node 2.
+/// Steps a response from node 2.
 fn step(node: &mut RawNode<MemStorage>, kind: MessageType, index: u64) -> raft::Result<()> {
     let mut message = Message { from: 2, to: 1, term: node.raft.term, index, ..Message::default() };
     message.set_msg_type(kind);
     node.step(message)
 }
 
-/// Does what the node asks for; its messages go nowhere.
-fn settle(node: &mut RawNode<MemStorage>) -> raft::Result<()> {
+/// Processes the output of the node and drops its messages.
+fn drain_ready(node: &mut RawNode<MemStorage>) -> raft::Result<()> {
     let store = node.store().clone();
     while node.has_ready() {
         let ready = node.ready();

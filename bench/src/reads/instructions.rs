@@ -1,7 +1,8 @@
-//! How many instructions a read and an ack are, counted by valgrind: the same on a busy machine as on a quiet one.
+//! The instructions of a read and of an acknowledgement, counted by valgrind, which do not depend on the load of the
+//! machine.
 //!
-//! This program runs itself under callgrind, with so many calls of one thing and with twice as many; the difference is the
-//! calls and nothing else.
+//! This program runs itself under callgrind with some number of calls and with twice as many. The difference is the
+//! cost of the calls alone.
 
 use super::acks::{Waiting, acknowledge};
 use super::effort::leased;
@@ -12,27 +13,27 @@ use leasehold_core::Instant;
 use std::hint::black_box;
 use std::process::Command;
 
-/// What can be counted.
+/// An operation whose instructions can be counted.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Turns {
-    /// Reads on a given sample.
+    /// A read on a given sample.
     Read,
-    /// Making a leader that waits for acknowledgements, three voters.
+    /// Creating a leader of three voters that waits for acknowledgements.
     Leader3,
-    /// The same, and acknowledging its round.
+    /// The same, and the acknowledgements of its round.
     Acks3,
-    /// Five voters.
+    /// The same as `Leader3`, with five voters.
     Leader5,
-    /// Five voters.
+    /// The same as `Acks3`, with five voters.
     Acks5,
-    /// Seven voters.
+    /// The same as `Leader3`, with seven voters.
     Leader7,
-    /// Seven voters.
+    /// The same as `Acks3`, with seven voters.
     Acks7,
 }
 
 impl Turns {
-    /// Does it so many times.
+    /// Repeats it this many times.
     pub(crate) fn take(self, times: u32) -> Result<(), String> {
         let (voters, acked) = match self {
             Turns::Read => return reads(times),
@@ -57,7 +58,7 @@ impl Turns {
 }
 
 fn reads(times: u32) -> Result<(), String> {
-    // Not from the clock: valgrind hides the vDSO, and a system call is not what is to be counted.
+    // Not from the clock: valgrind hides the vDSO, and the system call would be counted.
     let now = Some(Instant::from_nanos(1_000_000_000, 1_000_000_000));
     let cell = leased(now);
     let mut sum = 0_u64;
@@ -69,7 +70,7 @@ fn reads(times: u32) -> Result<(), String> {
     Ok(())
 }
 
-/// Instructions of a read and of an ack.
+/// Returns the instructions of a read and of an acknowledgement.
 pub(super) fn counted(quick: bool) -> Result<Vec<Row>, String> {
     if !is_installed("valgrind") {
         return Err("valgrind is not installed; on Debian: apt-get install valgrind".to_owned());
@@ -85,13 +86,13 @@ pub(super) fn counted(quick: bool) -> Result<Vec<Row>, String> {
     Ok(rows)
 }
 
-/// Instructions of one turn.
+/// Returns the instructions of one repetition.
 fn each(turns: Turns, times: u32) -> Result<f64, String> {
     let (once, twice) = (total(turns, times)?, total(turns, 2 * times)?);
     Ok((twice - once) / f64::from(times))
 }
 
-/// Instructions of this program when it does nothing but so many turns.
+/// Returns the instructions of this program with this many repetitions.
 fn total(turns: Turns, times: u32) -> Result<f64, String> {
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
     let turns = turns.to_possible_value().ok_or("no turns of that name")?;

@@ -11,10 +11,10 @@ use rustix::time::{ClockId, clock_gettime};
 use std::hint::black_box;
 use std::sync::Barrier;
 
-/// Reads that a pipeline carries on one sample.
+/// Reads of a pipeline that share one sample.
 const PIPELINE: u32 = 16;
 
-/// What both clock readings take, without anything being made of them.
+/// Returns the time of both clock readings alone.
 fn bare_readings(calls: u32) -> f64 {
     let mut sum = 0_i64;
     let each = nanos_each(calls, || {
@@ -25,23 +25,23 @@ fn bare_readings(calls: u32) -> f64 {
     each
 }
 
-/// What a read takes that takes its own sample.
+/// Returns the time of a read with its own sample.
 fn fresh_reads(cell: &LeaseCell, clock: &SystemClock, calls: u32) -> f64 {
     let (mut sum, mut refused) = (0_u64, 0_u32);
-    let before = allocation::taken();
+    let before = allocation::count();
     let each = nanos_each(calls, || match cell.try_read(clock.now()) {
         Some(permit) => sum = sum.wrapping_add(permit.index ^ permit.term),
         None => refused += 1,
     });
-    assert_eq!((refused, allocation::taken()), (0, before), "every read has its permit, and nothing from the heap");
+    assert_eq!((refused, allocation::count()), (0, before), "every read has its permit and allocates nothing");
     black_box(sum);
     each
 }
 
-/// What a sample takes with some reads on it.
+/// Returns the time of a sample with some reads on it.
 fn sample_with_reads(cell: &LeaseCell, clock: &SystemClock, reads: u32, calls: u32) -> f64 {
     let (mut sum, mut refused) = (0_u64, 0_u32);
-    let before = allocation::taken();
+    let before = allocation::count();
     let each = nanos_each(calls, || {
         let now = black_box(clock.now());
         for _ in 0..reads {
@@ -51,7 +51,7 @@ fn sample_with_reads(cell: &LeaseCell, clock: &SystemClock, reads: u32, calls: u
             }
         }
     });
-    assert_eq!((refused, allocation::taken()), (0, before), "every read has its permit, and nothing from the heap");
+    assert_eq!((refused, allocation::count()), (0, before), "every read has its permit and allocates nothing");
     black_box(sum);
     each
 }
@@ -85,7 +85,7 @@ pub(super) fn one_thread(clock: &SystemClock, effort: Effort) -> Vec<Row> {
 
 /// Two readers, each on a core of its own, next to one; and the same for the clock alone. `None` on a single core.
 pub(super) fn two_threads(clock: &SystemClock, effort: Effort) -> Result<Option<Vec<Row>>, String> {
-    let allowed = sched_getaffinity(None).map_err(|error| format!("cannot ask which cores there are: {error}"))?;
+    let allowed = sched_getaffinity(None).map_err(|error| format!("cannot find the usable cores: {error}"))?;
     let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).take(2).collect();
     let [first, second] = cores[..] else { return Ok(None) };
     let cell = leased(clock.now());
@@ -109,7 +109,7 @@ pub(super) fn two_threads(clock: &SystemClock, effort: Effort) -> Result<Option<
     ]))
 }
 
-/// Millions of calls a second of a thread on each of these cores.
+/// Returns millions of calls per second, with a thread on each of these cores.
 fn together(cores: &[usize], nanos: impl Fn() -> f64 + Sync) -> f64 {
     let start = Barrier::new(cores.len());
     std::thread::scope(|scope| {
@@ -120,7 +120,7 @@ fn together(cores: &[usize], nanos: impl Fn() -> f64 + Sync) -> f64 {
                 scope.spawn(move || {
                     let mut only = CpuSet::new();
                     only.set(*core);
-                    sched_setaffinity(None, &only).expect("a core of those allowed");
+                    sched_setaffinity(None, &only).expect("an allowed core");
                     start.wait();
                     1e3 / nanos()
                 })
@@ -130,7 +130,7 @@ fn together(cores: &[usize], nanos: impl Fn() -> f64 + Sync) -> f64 {
     })
 }
 
-/// Millions of reads a second of one task, each with a fresh sample.
+/// Returns millions of reads per second of one task, each with a fresh sample.
 pub(super) fn reads_a_second(cell: &LeaseCell, clock: &SystemClock, calls: u32) -> f64 {
     1e3 / fresh_reads(cell, clock, calls)
 }

@@ -1,4 +1,4 @@
-//! openraft's lease reads: one node, which has only itself to ask, with its log in memory.
+//! openraft's lease reads: a cluster of one node, with its log in memory.
 
 use super::effort::{Effort, in_turns, leased};
 use crate::allocation;
@@ -24,7 +24,7 @@ type Node = Raft<TypeConfig, Arc<MemStateMachine>>;
 /// Concurrent tasks in the second comparison.
 const TASKS: u32 = 8;
 
-/// The rows, and what to say about them.
+/// Returns the rows and a note.
 pub(super) fn lease_reads(clock: &SystemClock, effort: Effort) -> Result<(Vec<Row>, String), String> {
     let schedulers = [
         Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?,
@@ -38,7 +38,7 @@ pub(super) fn lease_reads(clock: &SystemClock, effort: Effort) -> Result<(Vec<Ro
         [(1, "try_read, one task / openraft LeaseRead", 40.0), (TASKS, "try_read, 8 tasks / openraft LeaseRead", 50.0)]
     {
         let (ours, theirs) = (effort.calls(50.0) / tasks * tasks.min(2), effort.calls(2000.0) / tasks);
-        // A warm-up also says which scheduler serves the peer better.
+        // The warm-up also determines the faster scheduler for the peer.
         let mut rates = [Vec::new(), Vec::new()];
         for _ in 0..5 {
             for (rates, (runtime, node)) in rates.iter_mut().zip(schedulers.iter().zip(&nodes)) {
@@ -64,38 +64,38 @@ pub(super) fn lease_reads(clock: &SystemClock, effort: Effort) -> Result<(Vec<Ro
     Ok((rows, format!("openraft, before the runs that count: {}.", served.join("; "))))
 }
 
-/// Millions of reads a second of ours.
+/// Returns millions of reads per second of ours.
 fn of_cell(runtime: &Runtime, cell: &Arc<LeaseCell>, clock: SystemClock, tasks: u32, calls: u32) -> f64 {
     rate(runtime, tasks, calls, |calls| {
         let cell = Arc::clone(cell);
         async move {
-            let before = allocation::taken();
-            black_box(read_often(&cell, &clock, calls));
-            assert_eq!(allocation::taken(), before, "a read takes nothing from the heap");
+            let before = allocation::count();
+            black_box(read_repeatedly(&cell, &clock, calls));
+            assert_eq!(allocation::count(), before, "a read allocates nothing");
         }
     })
 }
 
-fn read_often(cell: &LeaseCell, clock: &SystemClock, calls: u32) -> u64 {
+fn read_repeatedly(cell: &LeaseCell, clock: &SystemClock, calls: u32) -> u64 {
     (0..calls).fold(0_u64, |sum, _| {
         let permit = cell.try_read(clock.now()).expect("the lease lasts an hour");
         sum.wrapping_add(permit.index ^ permit.term)
     })
 }
 
-/// Millions of reads a second of openraft.
+/// Returns millions of reads per second of openraft.
 fn of_openraft(runtime: &Runtime, node: &Node, tasks: u32, calls: u32) -> f64 {
     rate(runtime, tasks, calls, |calls| {
         let node = node.clone();
         async move {
             for _ in 0..calls {
-                black_box(node.ensure_linearizable(ReadPolicy::LeaseRead).await.expect("it leads alone"));
+                black_box(node.ensure_linearizable(ReadPolicy::LeaseRead).await.expect("it is the only node"));
             }
         }
     })
 }
 
-/// Millions a second of so many calls by each of so many tasks; the middle one of some slices, as in [`crate::stopwatch`].
+/// Returns millions of calls per second of these tasks: the median of some slices, as in [`crate::stopwatch`].
 fn rate<F>(runtime: &Runtime, tasks: u32, calls: u32, task: impl Fn(u32) -> F) -> f64
 where
     F: Future<Output = ()> + Send + 'static,

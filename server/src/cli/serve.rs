@@ -1,7 +1,8 @@
 //! `leasehold serve`.
 
-use super::{BAD_FLAGS, FAILED, RuntimeChoice, fail};
-use crate::executor::within;
+use super::exit::{BAD_FLAGS, FAILED, fail};
+use crate::runtime_choice::RuntimeChoice;
+use crate::timeout::within;
 use crate::{Node, NodeOptions};
 use clap::{Args, ValueEnum};
 use futures::future::{Either, select};
@@ -21,12 +22,12 @@ use std::process::ExitCode;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-/// How long stopping may take before the process ends all the same; everything acknowledged is on disk anyway.
-const STOPPING: Duration = Duration::from_secs(20);
-/// The longest name of a cluster, in bytes.
-const LONGEST_CLUSTER: usize = 64;
+/// How long stopping may take before the process exits without it. Everything acknowledged is on disk anyway.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// The longest name of a cluster.
+const MAX_CLUSTER_BYTES: usize = 64;
 
-/// What `serve` is told.
+/// The arguments of `serve`.
 #[derive(Args, Debug)]
 pub(crate) struct ServeArguments {
     /// This node's number, one of those in --peers.
@@ -35,29 +36,29 @@ pub(crate) struct ServeArguments {
     /// Every node of the cluster with the address at which this node reaches it: 1=HOST:PORT,2=HOST:PORT,3=HOST:PORT.
     #[arg(long)]
     peers: String,
-    /// Where other nodes reach this one: HOST:PORT.
+    /// The address on which this node listens for other nodes: HOST:PORT.
     #[arg(long, value_name = "ADDR")]
     peer_listen: String,
-    /// Where clients reach this node: HOST:PORT.
+    /// The address on which this node listens for clients: HOST:PORT.
     #[arg(long, value_name = "ADDR")]
     client_listen: String,
-    /// The folder for this node's data; created if missing.
+    /// The folder for this node's data. Created if missing.
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
-    /// The cluster's name, the same on every node; keeps nodes of different clusters apart.
+    /// The cluster's name, the same on every node. Nodes of clusters with different names do not connect.
     #[arg(long, value_name = "NAME", default_value = "leasehold")]
     cluster: String,
     /// The asynchronous runtime.
     #[arg(long, value_enum, default_value_t = RuntimeChoice::Tokio)]
     runtime: RuntimeChoice,
-    /// Threads for clients, peers and the replica. By default one fewer than the machine has processors, and at least one:
-    /// the disk's thread and the kernel need some of them too.
+    /// Threads for clients, peers and the replica. By default one fewer than the number of processors, and at least
+    /// one, because the disk's thread and the kernel need processor time too.
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
-    /// How long nodes refuse to elect another leader after they heard from one. The lease is a little shorter.
+    /// How long nodes refuse to elect another leader after hearing from one. The lease is a little shorter.
     #[arg(long, value_name = "MS", default_value_t = 1000)]
     hold_ms: u64,
-    /// How wrong the rate of any node's clock may be, in parts per million.
+    /// The largest error of the rate of any node's clock, in parts per million.
     #[arg(long, value_name = "PPM", default_value_t = 1000)]
     drift_ppm: u32,
     /// How often the leader renews its lease.
@@ -66,20 +67,20 @@ pub(crate) struct ServeArguments {
     /// How reads are made linearizable.
     #[arg(long, value_enum, default_value_t = Reads::Lease)]
     reads: Reads,
-    /// Record what this node's lease is told, and what it does, in a new file; `leasehold trace` replays it.
+    /// Record the inputs of this node's lease, and their effects, in a new file. `leasehold trace` replays it.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Reads {
-    /// By the leader's lease, and by a quorum round while there is none.
+    /// With the leader's lease, or with a quorum round while it has none.
     Lease,
-    /// Always by a quorum round, which trusts no clock.
+    /// Always with a quorum round, which does not depend on clocks.
     Quorum,
 }
 
-/// What is wrong with the flags.
+/// An error in the flags.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum BadFlags {
     #[error(
@@ -90,11 +91,11 @@ enum BadFlags {
     DuplicatePeer(NodeId),
     #[error("--peers cannot found a cluster: {0}")]
     Voters(#[from] VotersError),
-    #[error("--id {0} is not in --peers; name every node of the cluster there, this one too")]
+    #[error("--id {0} is not in --peers; list every node of the cluster there, including this one")]
     NotAPeer(NodeId),
     #[error("{flag} {value:?} is not of the form HOST:PORT; write for example {flag} 127.0.0.1:7001")]
     Address { flag: &'static str, value: String },
-    #[error("--cluster must be a name of 1 to {LONGEST_CLUSTER} bytes")]
+    #[error("--cluster must be a name of 1 to {MAX_CLUSTER_BYTES} bytes")]
     Cluster,
     #[error("{0} (see --hold-ms, --drift-ppm and --heartbeat-ms)")]
     Timing(#[from] ConfigError),
@@ -122,7 +123,7 @@ impl ServeArguments {
                 return Err(BadFlags::Address { flag, value: value.clone() });
             }
         }
-        if self.cluster.is_empty() || self.cluster.len() > LONGEST_CLUSTER {
+        if self.cluster.is_empty() || self.cluster.len() > MAX_CLUSTER_BYTES {
             return Err(BadFlags::Cluster);
         }
         let timing = leasehold_core::Options::new(Duration::from_millis(self.hold_ms), self.drift_ppm);
@@ -144,7 +145,7 @@ impl ServeArguments {
     }
 }
 
-/// Whether it is `host:port`, with an IPv6 host in brackets.
+/// Returns whether a text is `host:port`, with an IPv6 host in brackets.
 fn is_address(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| {
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
@@ -173,7 +174,7 @@ fn serve<R: Runtime>(options: NodeOptions, threads: NonZeroUsize) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(FAILED, format_args!("cannot start the {} runtime: {error}", R::NAME)),
     };
-    // Before anything is accepted, so that a signal always finds someone.
+    // Before the node accepts connections, so that no signal is lost.
     let signals = match signals() {
         Ok(signals) => signals,
         Err(error) => return fail(FAILED, format_args!("cannot listen for signals: {error}")),
@@ -190,23 +191,25 @@ fn serve<R: Runtime>(options: NodeOptions, threads: NonZeroUsize) -> ExitCode {
         println!("try: redis-cli -h {} -p {}", address.ip(), address.port());
         match select(pin!(signals.recv()), pin!(node.stopped())).await {
             Either::Left(_) => {
-                tracing::info!("stopping: commands in hand are finished first");
-                if within(&runtime, STOPPING, node.stop()).await.is_none() {
-                    tracing::warn!("not everything ended in {STOPPING:?}; what was acknowledged is on disk");
+                tracing::info!("stopping: commands that are being executed are finished first");
+                if within(&runtime, STOP_TIMEOUT, node.stop()).await.is_none() {
+                    tracing::warn!(
+                        "not everything stopped within {STOP_TIMEOUT:?}; everything acknowledged is on disk"
+                    );
                 }
                 ExitCode::SUCCESS
             }
             Either::Right(_) => fail(
                 FAILED,
-                "the node stopped by itself, most likely because its data folder could not be written; see the log above, \
-                 repair the disk and start it again",
+                "the node stopped, most likely because its data folder could not be written; see the log above, repair \
+                 the disk and start the node again",
             ),
         }
     });
     code
 }
 
-/// A message for the first signal that asks the process to stop. The second one ends it at once.
+/// Returns a channel that receives a message for the first signal to stop. The second signal ends the process at once.
 fn signals() -> io::Result<async_channel::Receiver<()>> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let (sender, receiver) = async_channel::bounded(1);
@@ -223,11 +226,16 @@ fn signals() -> io::Result<async_channel::Receiver<()>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{Cli, Command};
-    use clap::Parser as _;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        serve: ServeArguments,
+    }
 
     fn options(flags: &[&str]) -> Result<NodeOptions, BadFlags> {
-        let mut line = vec!["leasehold", "serve", "--data-dir", "data"];
+        let mut line = vec!["serve", "--data-dir", "data"];
         let given = |flag: &str| flags.contains(&flag);
         for (flag, value) in [
             ("--id", "1"),
@@ -240,14 +248,11 @@ mod tests {
             }
         }
         line.extend(flags);
-        match Cli::parse_from(line).command {
-            Command::Serve(arguments) => arguments.options(),
-            other => panic!("{other:?}"),
-        }
+        Line::parse_from(line).serve.options()
     }
 
     #[test]
-    fn the_defaults_make_a_node() {
+    fn the_defaults_are_valid() {
         let options = options(&[]).expect("good flags");
         assert_eq!(options.peers[&3], "[::1]:7001");
         assert_eq!((options.node, options.reads), (1, ReadMode::Lease));
@@ -255,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn each_bad_flag_is_named_with_what_would_be_right() {
+    fn each_error_names_the_flag_and_the_correction() {
         for (flags, said) in [
             (&["--hold-ms", "0"][..], "the hold is zero"),
             (&["--heartbeat-ms", "900"], "is too long to renew the lease"),

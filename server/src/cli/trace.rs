@@ -1,20 +1,21 @@
 //! `leasehold trace`.
 
-use super::{FAILED, fail};
+use super::exit::{FAILED, fail};
 use crate::recording::replay;
 use clap::Args;
 use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// What `trace` is told.
+/// The arguments of `trace`.
 #[derive(Args, Debug)]
 pub(crate) struct TraceArguments {
-    /// The recording: one input a line, as `serve --record` writes it. What follows `<` is ignored and made anew.
+    /// The recording: one input per line, as `serve --record` writes it. The part after `<` is ignored and computed
+    /// again.
     file: PathBuf,
 }
 
-/// Prints what fresh machines do when told what the file says.
+/// Prints the trace of new machines that get the inputs in the file.
 pub(super) fn run(arguments: TraceArguments) -> ExitCode {
     let path = arguments.file.display();
     let text = match std::fs::read_to_string(&arguments.file) {
@@ -23,7 +24,7 @@ pub(super) fn run(arguments: TraceArguments) -> ExitCode {
     };
     match replay(&text) {
         Ok(trace) => match std::io::stdout().write_all(trace.as_bytes()) {
-            // Whoever reads it, `head` perhaps, has seen enough.
+            // The reader, such as `head`, needs no more.
             Err(error) if error.kind() != ErrorKind::BrokenPipe => fail(FAILED, format_args!("cannot print: {error}")),
             _ => ExitCode::SUCCESS,
         },

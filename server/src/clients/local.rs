@@ -1,16 +1,23 @@
-//! Commands that a node answers by itself.
+//! Commands about a connection or its node.
 
-use super::session::Flow;
-use super::{Clients, MOST_CLIENTS};
+use super::shared::{Clients, MAX_CLIENTS};
 use crate::command::{COMMANDS, LocalCommand, Spec, shown, wrong_arity};
+use crate::glob::Pattern;
+use crate::info;
 use crate::resp::{MAX_BULK, ReplyBuffer, Version, parse_integer};
-use crate::{glob, info};
 use bytes::Bytes;
 use leasehold_node::Role;
 use leasehold_runtime::Runtime;
 use std::net::SocketAddr;
 
-/// What a connection knows of itself.
+/// The effect of a command on its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flow {
+    Continue,
+    Close,
+}
+
+/// The identity of a connection, as `CLIENT INFO` reports it.
 pub(super) struct Connection {
     id: u64,
     address: SocketAddr,
@@ -83,7 +90,7 @@ impl Connection {
         out.integer(version.number());
         out.bulk("id");
         out.integer(number(self.id));
-        let role = if clients.executor.handle().status().role == Role::Leader { "master" } else { "replica" };
+        let role = if clients.status().role == Role::Leader { "master" } else { "replica" };
         for (field, value) in [("mode", "standalone"), ("role", role)] {
             out.bulk(field);
             out.bulk(value);
@@ -115,7 +122,7 @@ impl Connection {
                 let version = out.version();
                 out.text(&self.describe(version));
             }
-            // Nothing is evicted here, and nothing is touched by reading it.
+            // There is no eviction, so both are always in effect.
             (b"NO-EVICT" | b"NO-TOUCH", [_]) => out.status("OK"),
             (b"ID" | b"GETNAME" | b"INFO" | b"SETNAME" | b"SETINFO" | b"NO-EVICT" | b"NO-TOUCH", _) => {
                 out.error(&wrong_arity(&format!("client|{}", shown(subcommand).to_ascii_lowercase())));
@@ -124,7 +131,8 @@ impl Connection {
         }
     }
 
-    /// The line of `CLIENT INFO`. `CLIENT LIST` has it alone: connections do not know of each other.
+    /// Returns the line of `CLIENT INFO`. `CLIENT LIST` returns only this line, because connections do not know each
+    /// other.
     fn describe(&self, version: Version) -> String {
         format!(
             "id={} addr={} name={} db=0 resp={} lib-name={} lib-ver={}\n",
@@ -140,7 +148,7 @@ impl Connection {
 
 const NOT_PLAIN: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
 
-/// Whether it would not break the line of `CLIENT INFO`.
+/// Returns whether a name can be part of the line of `CLIENT INFO`.
 fn is_plain(name: &[u8]) -> bool {
     name.len() <= 128 && name.iter().all(u8::is_ascii_graphic)
 }
@@ -149,14 +157,14 @@ fn number(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// `CONFIG GET`: the few settings that tools ask for.
+/// Executes `CONFIG GET`, which knows the few settings that tools request.
 fn config_get<R: Runtime>(clients: &Clients<R>, patterns: &[Bytes], out: &mut ReplyBuffer) {
     let settings = [
         ("appendonly", "yes".to_owned()),
         ("bind", clients.facts.client_address.ip().to_string()),
         ("databases", "1".to_owned()),
         ("dir", clients.facts.data_dir.display().to_string()),
-        ("maxclients", MOST_CLIENTS.to_string()),
+        ("maxclients", MAX_CLIENTS.to_string()),
         ("maxmemory", "0".to_owned()),
         ("maxmemory-policy", "noeviction".to_owned()),
         ("port", clients.facts.client_address.port().to_string()),
@@ -164,9 +172,9 @@ fn config_get<R: Runtime>(clients: &Clients<R>, patterns: &[Bytes], out: &mut Re
         ("save", String::new()),
         ("timeout", "0".to_owned()),
     ];
-    let asked =
-        |name: &str| patterns.iter().any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), name.as_bytes()));
-    let found: Vec<_> = settings.iter().filter(|(name, _)| asked(name)).collect();
+    let patterns: Vec<_> = patterns.iter().map(|pattern| Pattern::new(&pattern.to_ascii_lowercase())).collect();
+    let requested = |name: &str| patterns.iter().any(|pattern| pattern.matches(name.as_bytes()));
+    let found: Vec<_> = settings.iter().filter(|(name, _)| requested(name)).collect();
     out.map(found.len());
     for (name, value) in found {
         out.bulk(name);
@@ -174,7 +182,7 @@ fn config_get<R: Runtime>(clients: &Clients<R>, patterns: &[Bytes], out: &mut Re
     }
 }
 
-/// `COMMAND`, `COMMAND COUNT`, `COMMAND LIST`, `COMMAND INFO` and `COMMAND DOCS`.
+/// Executes `COMMAND`, `COMMAND COUNT`, `COMMAND LIST`, `COMMAND INFO` and `COMMAND DOCS`.
 fn describe_commands(arguments: &[Bytes], out: &mut ReplyBuffer) {
     let find = |name: &Bytes| COMMANDS.iter().find(|spec| spec.name.as_bytes().eq_ignore_ascii_case(name));
     let all = || COMMANDS.iter().map(Some).collect::<Vec<_>>();
@@ -218,7 +226,7 @@ fn command_info(specs: &[Option<&Spec>], out: &mut ReplyBuffer) {
         for position in [spec.keys.0, spec.keys.1, spec.keys.2] {
             out.integer(position);
         }
-        // Access categories, tips, key specifications and subcommands: clients expect a place for them.
+        // Access categories, tips, key specifications and subcommands: clients expect these elements.
         (0..4).for_each(|_| out.array(0));
     }
 }

@@ -1,107 +1,54 @@
 //! One client's connection: requests are read in batches, executed in order, and answered together.
+//!
+//! A session shares its thread with other sessions, and on some runtimes with everything else. So it yields after a
+//! bounded amount of work, even if its client never pauses.
 
-use super::Clients;
-use super::local::Connection;
-use super::transaction::{Task, Transaction};
+use super::local::{Connection, Flow};
+use super::shared::Clients;
+use super::transaction::{MAX_ENTRY_BYTES, Transaction};
 use crate::command::{Command, LocalCommand};
-use crate::executor::within;
-use crate::keyspace::{ReadCommand, Reply, WriteCommand};
-use crate::resp::{MAX_COMMAND, ProtocolError, ReplyBuffer, Request, RequestReader};
+
+use crate::keyspace::{MAX_ENTRY_KEYS, Map, ReadCommand, Reply, WriteCommand, count};
+use crate::resp::{ProtocolError, ReplyBuffer, Request, RequestReader};
+use crate::timeout::within;
+use bytes::Bytes;
 use event_listener::EventListener;
 use futures::FutureExt as _;
-use futures::future::{Either, select};
+use futures::future::{Either, poll_fn, select};
 use futures::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use leasehold_core::Reading;
 use leasehold_runtime::Runtime;
 use std::io;
+use std::iter::Peekable;
+use std::mem;
 use std::net::SocketAddr;
+use std::task::Poll;
 use std::time::Duration;
+use std::vec::Drain;
 
-/// How much is read from the socket at a time, and how much of a pipeline before its commands are executed.
+/// The bytes read from the socket at a time, and the bytes of a pipeline that are read before its commands are
+/// executed.
 const READ_BYTES: usize = 16 << 10;
 const BATCH_BYTES: usize = 1 << 20;
-/// Replies leave when there are so many bytes of them. So a client that does not read them holds up this much and no more.
+/// The bytes of replies that are collected before they are written. They bound the memory for a client that does not
+/// read.
 const FLUSH_BYTES: usize = 1 << 20;
-/// The most reads under one lock, and the most writes in one log entry.
-const MOST_READS: usize = 4096;
-pub(super) const MOST_WRITES: usize = 16_384;
-/// The most bytes of writes in one log entry, unless one command has more.
-pub(super) const ENTRY_BYTES: usize = MAX_COMMAND;
-/// How long a client that broke the protocol has to read why before its connection is closed.
-const FAREWELL: Duration = Duration::from_secs(1);
-
-/// Commands of one kind that follow each other, and are executed together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Run {
-    Reads { from: usize, to: usize },
-    Writes { from: usize, to: usize, bytes: usize },
-    Transaction { at: usize },
-    Local { at: usize },
-}
-
-/// The commands of a batch in their order, without a piece of memory for each.
-#[derive(Debug, Default)]
-struct Batch {
-    runs: Vec<Run>,
-    reads: Vec<ReadCommand>,
-    writes: Vec<WriteCommand>,
-    transactions: Vec<Vec<WriteCommand>>,
-    locals: Vec<LocalCommand>,
-    /// What is queued for an `EXEC` that is still to come, perhaps in a later batch.
-    open: Transaction,
-}
-
-impl Batch {
-    fn push(&mut self, command: Command) {
-        match self.open.take(command) {
-            Task::Read(command) => {
-                self.reads.push(command);
-                let end = self.reads.len();
-                match self.runs.last_mut() {
-                    Some(Run::Reads { from, to }) if end - *from <= MOST_READS => *to = end,
-                    _ => self.runs.push(Run::Reads { from: end - 1, to: end }),
-                }
-            }
-            Task::Write(command) => {
-                let weight = command.weight();
-                self.writes.push(command);
-                let end = self.writes.len();
-                match self.runs.last_mut() {
-                    Some(Run::Writes { from, to, bytes })
-                        if end - *from <= MOST_WRITES && *bytes + weight <= ENTRY_BYTES =>
-                    {
-                        *to = end;
-                        *bytes += weight;
-                    }
-                    _ => self.runs.push(Run::Writes { from: end - 1, to: end, bytes: weight }),
-                }
-            }
-            Task::Transaction(commands) => {
-                self.transactions.push(commands);
-                self.runs.push(Run::Transaction { at: self.transactions.len() - 1 });
-            }
-            Task::Local(command) => {
-                self.locals.push(command);
-                self.runs.push(Run::Local { at: self.locals.len() - 1 });
-            }
-        }
-    }
-
-    /// Forgets what was executed; an open transaction goes on.
-    fn clear(&mut self) {
-        self.runs.clear();
-        self.reads.clear();
-        self.writes.clear();
-        self.transactions.clear();
-        self.locals.clear();
-    }
-}
-
-/// Whether a connection goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flow {
-    Continue,
-    Close,
-}
+/// The bytes of replies that are written before the session yields.
+const WRITE_BYTES: usize = 256 << 10;
+/// The work after which a session yields: a command counts as one, a read or write once for each key.
+const MAX_TURN: usize = 512;
+/// The work that a command about the connection or the node counts as: some describe every command or setting.
+const LOCAL_WORK: usize = 16;
+/// The most keys that a read may name and still be executed together with others; one with more is executed in slices.
+const MAX_SHORT_KEYS: usize = 16;
+/// The keys that a long read looks up before the session yields.
+const SLICE_KEYS: usize = 256;
+/// The longest value that is copied to the replies while writers wait.
+const MAX_COPIED_BYTES: usize = 16 << 10;
+/// How long a client that broke the protocol has for reading the reason before its connection is closed.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a client has for taking [`WRITE_BYTES`] of a reply to `KEYS`, which keeps others from executing one.
+const KEYS_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One connection.
 pub(super) struct Session<'a, R: Runtime> {
@@ -110,9 +57,15 @@ pub(super) struct Session<'a, R: Runtime> {
     close: EventListener,
     requests: RequestReader,
     connection: Connection,
-    batch: Batch,
-    replies: Vec<Reply>,
+    /// Commands that are queued for an `EXEC`, which may come in a later batch.
+    transaction: Transaction,
+    batch: Vec<Command>,
+    /// Commands of the batch that are executed together.
+    reads: Vec<ReadCommand>,
+    writes: Vec<WriteCommand>,
     out: ReplyBuffer,
+    /// The work since the session last yielded.
+    work: usize,
 }
 
 impl<'a, R: Runtime> Session<'a, R> {
@@ -123,9 +76,12 @@ impl<'a, R: Runtime> Session<'a, R> {
             close: clients.listen_for_close(),
             requests: RequestReader::default(),
             connection: Connection::new(id, address),
-            batch: Batch::default(),
-            replies: Vec::new(),
+            transaction: Transaction::default(),
+            batch: Vec::new(),
+            reads: Vec::new(),
+            writes: Vec::new(),
             out: ReplyBuffer::default(),
+            work: 0,
         }
     }
 
@@ -136,7 +92,7 @@ impl<'a, R: Runtime> Session<'a, R> {
             if !self.receive(&mut received).await? {
                 break;
             }
-            let broken = self.take_requests().err();
+            let broken = self.take_requests().await.err();
             let flow = self.execute().await?;
             self.flush().await?;
             if flow == Flow::Close {
@@ -149,12 +105,20 @@ impl<'a, R: Runtime> Session<'a, R> {
         self.stream.close().await
     }
 
-    /// Waits for bytes and takes what the socket has, within limits. `false` at the end.
+    /// Waits for bytes and takes those that the socket has, within limits. Returns `false` at the end of the stream.
     async fn receive(&mut self, received: &mut [u8]) -> io::Result<bool> {
-        let mut length = match select(self.stream.read(received), &mut self.close).await {
-            Either::Left((length, _)) => length?,
-            Either::Right(_) => return Ok(false),
+        let mut waited = false;
+        let first = {
+            let mut read = select(self.stream.read(received), &mut self.close);
+            poll_fn(|context| {
+                let polled = read.poll_unpin(context);
+                waited |= polled.is_pending();
+                polled.map(|first| if let Either::Left((length, _)) = first { Some(length) } else { None })
+            })
+            .await
         };
+        let Some(length) = first else { return Ok(false) };
+        let mut length = length?;
         let mut taken = length;
         self.requests.receive(&received[..length]);
         while length == received.len() && taken < BATCH_BYTES {
@@ -166,87 +130,216 @@ impl<'a, R: Runtime> Session<'a, R> {
             taken += length;
             self.requests.receive(&received[..length]);
         }
+        // A client that paused has let others run already.
+        if !waited {
+            self.pause().await;
+        }
+        self.work = 0;
         Ok(taken > 0)
     }
 
     /// Takes every complete request that was received.
-    fn take_requests(&mut self) -> Result<(), ProtocolError> {
+    async fn take_requests(&mut self) -> Result<(), ProtocolError> {
         self.batch.clear();
         while let Some(request) = self.requests.next()? {
-            self.batch.push(match request {
+            let command = match request {
                 Request::Command(arguments) => Command::parse(&arguments),
                 Request::Refused(reason) => Command::Local(LocalCommand::Wrong(reason)),
-            });
+            };
+            self.batch.push(self.transaction.next(command));
+            if self.batch.len().is_multiple_of(MAX_TURN) {
+                self.pause().await;
+            }
         }
         Ok(())
     }
 
     /// Executes the batch in order.
     async fn execute(&mut self) -> io::Result<Flow> {
-        let executor = &self.clients.executor;
-        // One clock reading serves the reads of a batch: all of it has arrived. But where something was waited for, a
-        // later read must see what was done meanwhile, by whomever, and needs a new one.
+        let mut batch = mem::take(&mut self.batch);
+        let flow = self.execute_all(batch.drain(..).peekable()).await;
+        self.batch = batch;
+        flow
+    }
+
+    async fn execute_all(&mut self, mut batch: Peekable<Drain<'_, Command>>) -> io::Result<Flow> {
+        // One clock reading serves consecutive reads: all of them have arrived. After the session has waited, for its
+        // client or for others, a read must see what was done meanwhile, and needs a new one.
         let mut now = None;
-        for position in 0..self.batch.runs.len() {
-            match self.batch.runs[position] {
-                Run::Reads { from, to } => {
-                    let commands = &self.batch.reads[from..to];
-                    let reading = *now.get_or_insert_with(|| executor.now());
-                    if !executor.read_at_once(reading, commands, &mut self.replies) {
-                        executor.read(commands, &mut self.replies).await;
-                        now = None;
-                    }
-                }
-                Run::Writes { from, to, .. } => {
-                    executor.write(&self.batch.writes[from..to], &mut self.replies).await;
+        while let Some(command) = batch.next() {
+            match command {
+                Command::Read(ReadCommand::Keys(pattern)) => {
+                    self.find_keys(pattern).await?;
                     now = None;
                 }
-                Run::Transaction { at } => {
-                    match executor.commit(&self.batch.transactions[at]).await {
+                Command::Read(ReadCommand::Mget(keys)) if keys.len() > MAX_SHORT_KEYS => {
+                    self.get_in_slices(keys).await?;
+                    now = None;
+                }
+                Command::Read(ReadCommand::Exists(keys)) if keys.len() > MAX_SHORT_KEYS => {
+                    self.count_in_slices(keys).await;
+                    now = None;
+                }
+                Command::Read(command) => {
+                    self.work += gather_reads(&mut self.reads, command, &mut batch, MAX_TURN.saturating_sub(self.work));
+                    self.read(&mut now).await?;
+                }
+                Command::Write(command) => {
+                    gather_writes(&mut self.writes, command, &mut batch);
+                    let outcome = self.clients.commit(&self.writes).await;
+                    now = None;
+                    match outcome {
+                        Ok(replies) => self.reply_all(replies).await?,
+                        Err(error) => (0..self.writes.len()).for_each(|_| self.out.error(&error)),
+                    }
+                }
+                Command::Entry(commands) => {
+                    let outcome = self.clients.commit(&commands).await;
+                    now = None;
+                    match outcome {
                         Ok(replies) => {
                             self.out.array(replies.len());
-                            self.replies = replies;
+                            self.reply_all(replies).await?;
                         }
                         Err(error) => self.out.error(&error),
                     }
-                    now = None;
                 }
-                Run::Local { at } => {
-                    let flow = self.connection.execute(self.clients, &self.batch.locals[at], &mut self.out);
-                    if flow == Flow::Close {
-                        return Ok(flow);
+                Command::Local(command) => {
+                    if self.connection.execute(self.clients, &command, &mut self.out) == Flow::Close {
+                        return Ok(Flow::Close);
                     }
+                    self.work += LOCAL_WORK;
                 }
+                // A transaction turns these into other commands before they are executed.
+                Command::Multi | Command::Exec | Command::Discard => {}
             }
-            if self.answer().await? {
+            if self.flush_if_full().await? | self.pause_if_due().await {
                 now = None;
             }
         }
         Ok(Flow::Continue)
     }
 
-    /// Encodes the replies at hand. Says whether that had to wait for the client.
-    async fn answer(&mut self) -> io::Result<bool> {
-        let mut waited = false;
-        let mut replies = std::mem::take(&mut self.replies);
-        for reply in replies.drain(..) {
-            match reply {
-                Reply::Ok => self.out.status("OK"),
-                Reply::Integer(number) => self.out.integer(number),
-                Reply::Value(value) => self.out.value(value.as_deref()),
-                Reply::Error(message) => self.out.error(&message),
-                Reply::Values(values) => {
-                    self.out.array(values.len());
-                    for value in values {
-                        self.out.value(value.as_deref());
-                        waited |= self.flush_if_full().await?;
-                    }
+    /// Executes the collected reads.
+    async fn read(&mut self, now: &mut Option<Reading>) -> io::Result<()> {
+        let reads = mem::take(&mut self.reads);
+        let (mut done, mut uncounted) = (0, reads.len());
+        while done < reads.len() {
+            let reading = *now.get_or_insert_with(|| self.clients.now());
+            let counted = mem::take(&mut uncounted);
+            if !self.clients.try_read(reading, counted) {
+                *now = None;
+                if let Err(error) = self.clients.read(counted.max(1)).await {
+                    (done..reads.len()).for_each(|_| self.out.error(&error));
+                    break;
                 }
             }
-            waited |= self.flush_if_full().await?;
+            let out = &mut self.out;
+            let (executed, unsent) = self.clients.view().with(|map| read_short(map, &reads[done..], out));
+            done += executed;
+            if let Some(reply) = unsent {
+                self.reply(reply).await?;
+            }
+            if self.flush_if_full().await? {
+                *now = None;
+            }
         }
-        self.replies = replies;
-        Ok(waited)
+        self.reads = reads;
+        Ok(())
+    }
+
+    /// Executes `MGET` of many keys on a snapshot, in slices.
+    async fn get_in_slices(&mut self, keys: Vec<Bytes>) -> io::Result<()> {
+        if !self.may_read().await {
+            return Ok(());
+        }
+        let state = self.clients.view().snapshot();
+        let mut values = Vec::with_capacity(keys.len());
+        for slice in keys.chunks(SLICE_KEYS) {
+            values.extend(slice.iter().map(|key| state.map().get(key).cloned()));
+            self.pause().await;
+        }
+        // The client takes its time, and a snapshot that is held keeps old values in memory.
+        drop(state);
+        self.reply(Reply::Values(values)).await
+    }
+
+    /// Executes `EXISTS` of many keys on a snapshot, in slices.
+    async fn count_in_slices(&mut self, keys: Vec<Bytes>) {
+        if !self.may_read().await {
+            return;
+        }
+        let state = self.clients.view().snapshot();
+        let mut existing = 0;
+        for slice in keys.chunks(SLICE_KEYS) {
+            existing += state.map().count_existing(slice);
+            self.pause().await;
+        }
+        self.out.integer(existing);
+    }
+
+    /// Executes `KEYS`.
+    async fn find_keys(&mut self, pattern: Bytes) -> io::Result<()> {
+        if !self.may_read().await {
+            return Ok(());
+        }
+        let (runtime, view) = (self.clients.runtime(), self.clients.view());
+        match self.clients.keys.find(runtime, view, pattern, self.out.version()).await {
+            Err(error) => self.out.error(&error),
+            Ok(found) => {
+                self.out.array(found.count);
+                self.flush().await?;
+                for piece in found.encoded.chunks(WRITE_BYTES) {
+                    let written =
+                        within(self.clients.runtime(), KEYS_WRITE_TIMEOUT, self.stream.write_all(piece)).await;
+                    written.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
+                    self.pause().await;
+                }
+                self.stream.flush().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the view may answer one read. Returns `false`, and has replied, if it may not.
+    async fn may_read(&mut self) -> bool {
+        if self.clients.try_read(self.clients.now(), 1) {
+            return true;
+        }
+        let outcome = self.clients.read(1).await;
+        if let Err(error) = &outcome {
+            self.out.error(error);
+        }
+        outcome.is_ok()
+    }
+
+    async fn reply_all(&mut self, replies: Vec<Reply>) -> io::Result<()> {
+        for reply in replies {
+            self.reply(reply).await?;
+        }
+        Ok(())
+    }
+
+    async fn reply(&mut self, reply: Reply) -> io::Result<()> {
+        match reply {
+            Reply::Ok => self.out.status("OK"),
+            Reply::Integer(number) => self.out.integer(number),
+            Reply::Value(value) => self.out.value(value.as_deref()),
+            Reply::Error(message) => self.out.error(&message),
+            Reply::Values(values) => {
+                self.out.array(values.len());
+                for value in values {
+                    self.out.value(value.as_deref());
+                    self.work += 1;
+                    self.flush_if_full().await?;
+                    self.pause_if_due().await;
+                }
+            }
+        }
+        self.work += 1;
+        self.flush_if_full().await?;
+        self.pause_if_due().await;
+        Ok(())
     }
 
     async fn flush_if_full(&mut self) -> io::Result<bool> {
@@ -258,35 +351,140 @@ impl<'a, R: Runtime> Session<'a, R> {
     }
 
     async fn flush(&mut self) -> io::Result<()> {
-        if !self.out.bytes().is_empty() {
-            self.stream.write_all(self.out.bytes()).await?;
-            self.stream.flush().await?;
-            self.out.clear(2 * FLUSH_BYTES);
+        if self.out.bytes().is_empty() {
+            return Ok(());
         }
+        let mut pieces = self.out.bytes().chunks(WRITE_BYTES).peekable();
+        while let Some(piece) = pieces.next() {
+            self.stream.write_all(piece).await?;
+            if pieces.peek().is_some() {
+                yield_now().await;
+            }
+        }
+        self.stream.flush().await?;
+        self.out.clear(2 * FLUSH_BYTES);
         Ok(())
     }
 
-    /// Tells the client what was wrong, and gives it time to read that: a socket closed with input unread resets the
-    /// connection, and the answer with it.
+    async fn pause_if_due(&mut self) -> bool {
+        let due = self.work >= MAX_TURN;
+        if due {
+            self.pause().await;
+        }
+        due
+    }
+
+    async fn pause(&mut self) {
+        self.work = 0;
+        yield_now().await;
+    }
+
+    /// Sends the client the reason why its connection ends, and gives it time to read that: a socket that is closed
+    /// with unread input resets the connection, and the client may lose the reply.
     async fn part(mut self, error: ProtocolError, received: &mut [u8]) -> io::Result<()> {
         self.out.error(&format!("ERR {error}"));
         self.flush().await?;
         self.stream.close().await?;
         let stream = &mut self.stream;
         let rest = async { while stream.read(received).await.is_ok_and(|length| length > 0) {} };
-        within(self.clients.executor.runtime(), FAREWELL, rest).await;
+        within(self.clients.runtime(), FAREWELL_TIMEOUT, rest).await;
         Ok(())
     }
+}
+
+/// Executes short reads and encodes their replies, up to the first reply that is too long to be copied while writers
+/// wait. Returns the number of reads executed, and that reply.
+fn read_short(map: &Map, reads: &[ReadCommand], out: &mut ReplyBuffer) -> (usize, Option<Reply>) {
+    for (position, command) in reads.iter().enumerate() {
+        match command {
+            ReadCommand::Get(key) => match map.get(key) {
+                Some(value) if value.len() > MAX_COPIED_BYTES => {
+                    return (position + 1, Some(Reply::Value(Some(value.clone()))));
+                }
+                value => out.value(value.map(|value| &value[..])),
+            },
+            ReadCommand::Strlen(key) => out.integer(map.get(key).map_or(0, |value| count(value.len()))),
+            ReadCommand::Exists(keys) => out.integer(map.count_existing(keys)),
+            ReadCommand::Size => out.integer(count(map.len())),
+            ReadCommand::Mget(_) | ReadCommand::Keys(_) => return (position + 1, Some(map.read(command))),
+        }
+    }
+    (reads.len(), None)
+}
+
+/// Collects `first` and the short reads that follow it, up to the work of `budget`. Returns their work.
+fn gather_reads(
+    reads: &mut Vec<ReadCommand>,
+    first: ReadCommand,
+    batch: &mut Peekable<Drain<'_, Command>>,
+    budget: usize,
+) -> usize {
+    let mut work = first.keys().max(1);
+    reads.clear();
+    reads.push(first);
+    let is_short = |command: &Command| match command {
+        Command::Read(ReadCommand::Keys(_)) => false,
+        Command::Read(command) => command.keys() <= MAX_SHORT_KEYS,
+        _ => false,
+    };
+    while work < budget
+        && let Some(Command::Read(command)) = batch.next_if(is_short)
+    {
+        work += command.keys().max(1);
+        reads.push(command);
+    }
+    work
+}
+
+/// Collects `first` and the writes that follow it and fit into one log entry with it. Their replies fit into one
+/// message too.
+fn gather_writes(writes: &mut Vec<WriteCommand>, first: WriteCommand, batch: &mut Peekable<Drain<'_, Command>>) {
+    let (mut keys, mut weight) = (first.keys().max(1), first.weight());
+    writes.clear();
+    writes.push(first);
+    let mut fits = |command: &Command| match command {
+        Command::Write(command) => {
+            keys += command.keys().max(1);
+            weight += command.weight();
+            keys <= MAX_ENTRY_KEYS && weight <= MAX_ENTRY_BYTES
+        }
+        _ => false,
+    };
+    while let Some(Command::Write(command)) = batch.next_if(&mut fits) {
+        writes.push(command);
+    }
+}
+
+/// Lets other tasks of this thread run.
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::resp::MAX_BULK;
-    use bytes::Bytes;
+    use futures::task::{ArcWake, waker};
+    use std::future::Future as _;
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Context;
 
     fn get() -> Command {
         Command::Read(ReadCommand::Get(Bytes::from_static(b"k")))
+    }
+
+    fn mget(keys: usize) -> Command {
+        Command::Read(ReadCommand::Mget(vec![Bytes::new(); keys]))
     }
 
     fn set(length: usize, get_old: bool) -> Command {
@@ -294,32 +492,69 @@ mod tests {
         Command::Write(WriteCommand::Set { key: Bytes::new(), value, only_if_exists: None, get_old })
     }
 
-    fn runs(commands: Vec<Command>) -> Vec<Run> {
-        let mut batch = Batch::default();
-        commands.into_iter().for_each(|command| batch.push(command));
-        batch.runs
+    /// Returns how many of the commands are executed together with the first.
+    fn gathered(mut commands: Vec<Command>) -> usize {
+        let (mut reads, mut writes) = (Vec::new(), Vec::new());
+        let mut batch = commands.drain(..).peekable();
+        match batch.next() {
+            Some(Command::Read(first)) => drop(gather_reads(&mut reads, first, &mut batch, MAX_TURN)),
+            Some(Command::Write(first)) => gather_writes(&mut writes, first, &mut batch),
+            other => panic!("reads or writes are gathered, not {other:?}"),
+        }
+        reads.len() + writes.len()
     }
 
     #[test]
-    fn commands_of_one_kind_run_together_and_never_change_their_order() {
+    fn commands_of_one_kind_are_executed_together_and_never_overtake_others() {
         let ping = Command::Local(LocalCommand::Ping(None));
-        assert_eq!(
-            runs(vec![get(), get(), set(1, false), set(2, false), get(), ping, get()]),
-            [
-                Run::Reads { from: 0, to: 2 },
-                Run::Writes { from: 0, to: 2, bytes: 3 },
-                Run::Reads { from: 2, to: 3 },
-                Run::Local { at: 0 },
-                Run::Reads { from: 3, to: 4 },
-            ]
-        );
+        let keys = Command::Read(ReadCommand::Keys(Bytes::from_static(b"*")));
+        assert_eq!(gathered(vec![get(), get(), set(1, false), get()]), 2);
+        assert_eq!(gathered(vec![set(1, false), set(2, false), get(), set(3, false)]), 2);
+        for other in [ping, keys, mget(MAX_SHORT_KEYS + 1)] {
+            assert_eq!(gathered(vec![get(), mget(MAX_SHORT_KEYS), other, get()]), 2);
+        }
     }
 
     #[test]
-    fn a_run_of_writes_is_no_larger_than_an_entry_nor_its_replies_than_an_answer() {
-        assert_eq!(runs((0..4).map(|_| set(MAX_BULK, false)).collect()).len(), 2);
-        assert_eq!(runs((0..4).map(|_| set(0, true)).collect()).len(), 2);
-        assert_eq!(runs((0..MOST_WRITES + 1).map(|_| set(0, false)).collect()).len(), 2);
-        assert_eq!(runs((0..MOST_READS + 1).map(|_| get()).collect()).len(), 2);
+    fn reads_executed_together_are_no_more_than_a_turn_of_work() {
+        assert_eq!(gathered((0..2 * MAX_TURN).map(|_| get()).collect()), MAX_TURN);
+        assert_eq!(gathered((0..MAX_TURN).map(|_| mget(16)).collect()), MAX_TURN / 16);
+    }
+
+    #[test]
+    fn writes_executed_together_fit_into_an_entry_and_their_replies_into_a_message() {
+        assert_eq!(gathered((0..4).map(|_| set(MAX_BULK, false)).collect()), 3);
+        assert_eq!(gathered((0..4).map(|_| set(0, true)).collect()), 3);
+        assert_eq!(gathered((0..MAX_ENTRY_KEYS + 1).map(|_| set(0, false)).collect()), MAX_ENTRY_KEYS);
+    }
+
+    #[test]
+    fn a_long_value_is_not_copied_while_writers_wait() {
+        let mut map = Map::default();
+        let long = Bytes::from(vec![b'v'; MAX_COPIED_BYTES + 1]);
+        map.insert(Bytes::from_static(b"long"), long.clone());
+        let read = |key: &'static str| ReadCommand::Get(Bytes::from_static(key.as_bytes()));
+        let mut out = ReplyBuffer::default();
+        let reads = [read("none"), read("long"), read("none")];
+        assert_eq!(read_short(&map, &reads, &mut out), (2, Some(Reply::Value(Some(long)))));
+        assert_eq!(read_short(&map, &reads[2..], &mut out), (1, None));
+        assert_eq!(out.bytes(), b"$-1\r\n$-1\r\n");
+    }
+
+    #[test]
+    fn a_task_that_yields_is_woken_at_once_and_goes_on() {
+        struct Woken(AtomicBool);
+        impl ArcWake for Woken {
+            fn wake_by_ref(woken: &Arc<Self>) {
+                woken.0.store(true, Ordering::SeqCst);
+            }
+        }
+        let woken = Arc::new(Woken(AtomicBool::new(false)));
+        let waker = waker(woken.clone());
+        let mut context = Context::from_waker(&waker);
+        let mut yielding = pin!(yield_now());
+        assert!(yielding.as_mut().poll(&mut context).is_pending());
+        assert!(woken.0.load(Ordering::SeqCst));
+        assert!(yielding.as_mut().poll(&mut context).is_ready());
     }
 }

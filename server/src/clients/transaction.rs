@@ -1,83 +1,77 @@
-//! Transactions: what follows `MULTI` is queued, and `EXEC` executes it as one entry of the log.
+//! Transactions: commands after `MULTI` are queued, and `EXEC` executes them as one log entry.
 
-use super::session::{ENTRY_BYTES, MOST_WRITES};
-use crate::command::{Command, LocalCommand, TransactionCommand};
-use crate::keyspace::{ReadCommand, WriteCommand};
+use crate::command::{Command, LocalCommand};
+use crate::keyspace::{MAX_ENTRY_KEYS, ReadCommand, WriteCommand};
+use crate::resp::MAX_COMMAND;
 
-/// What is to be done for a request.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Task {
-    Read(ReadCommand),
-    Write(WriteCommand),
-    /// All of these or nothing, in one entry of their own.
-    Transaction(Vec<WriteCommand>),
-    Local(LocalCommand),
-}
+/// The most bytes of commands in one log entry, unless one command has more.
+pub(super) const MAX_ENTRY_BYTES: usize = MAX_COMMAND;
 
-/// Whether a connection is between `MULTI` and `EXEC`, and what it has queued there.
+/// The state of a connection's transaction.
 #[derive(Debug, Default)]
 pub(super) enum Transaction {
+    /// Not between `MULTI` and `EXEC`.
     #[default]
     None,
     Queue {
         commands: Vec<WriteCommand>,
+        keys: usize,
         bytes: usize,
     },
-    /// A command could not be queued, so `EXEC` will execute none.
+    /// A command could not be queued, so `EXEC` executes none.
     Aborted,
 }
 
 impl Transaction {
-    /// Takes the next command: it is to be executed now, or waits for `EXEC`.
-    pub(super) fn take(&mut self, command: Command) -> Task {
+    /// Takes the connection's next command and returns the one to execute now: the same outside a transaction; in one,
+    /// the acknowledgement that it is queued, or everything queued.
+    pub(super) fn next(&mut self, command: Command) -> Command {
         match command {
-            Command::Transaction(TransactionCommand::Multi) => self.multi(),
-            Command::Transaction(TransactionCommand::Exec) => self.exec(),
-            Command::Transaction(TransactionCommand::Discard) => match std::mem::take(self) {
+            Command::Multi => self.multi(),
+            Command::Exec => self.exec(),
+            Command::Discard => match std::mem::take(self) {
                 Transaction::None => wrong("ERR DISCARD without MULTI"),
                 Transaction::Queue { .. } | Transaction::Aborted => status("OK"),
             },
-            Command::Local(LocalCommand::Quit) => Task::Local(LocalCommand::Quit),
-            Command::Read(command) if self.is_none() => Task::Read(command),
-            Command::Write(command) if self.is_none() => Task::Write(command),
-            Command::Local(command) if self.is_none() => Task::Local(command),
-            // Every node would match every key before it applies anything else.
-            Command::Read(ReadCommand::Keys(_)) => self.abort("ERR KEYS takes too long for a transaction; send it alone"),
+            Command::Local(LocalCommand::Quit) => command,
+            command if matches!(self, Transaction::None) => command,
+            // Every node would have to match every key before it applies the next entry.
+            Command::Read(ReadCommand::Keys(_)) => {
+                self.abort("ERR KEYS takes too long for a transaction; send it before MULTI or after EXEC")
+            }
             Command::Read(command) => self.queue(WriteCommand::Read(command)),
             Command::Write(command) => self.queue(command),
             Command::Local(LocalCommand::Wrong(error)) => self.abort(&error),
-            Command::Local(_) => self.abort(
-                "ERR a command about the connection or the node cannot be part of a transaction; send it before MULTI or after EXEC",
+            Command::Local(_) | Command::Entry(_) => self.abort(
+                "ERR a command about the connection or the node cannot be part of a transaction; send it before MULTI \
+                 or after EXEC",
             ),
         }
     }
 
-    fn is_none(&self) -> bool {
-        matches!(self, Transaction::None)
-    }
-
-    fn multi(&mut self) -> Task {
-        if !self.is_none() {
+    fn multi(&mut self) -> Command {
+        if !matches!(self, Transaction::None) {
             return wrong("ERR MULTI calls can not be nested");
         }
-        *self = Transaction::Queue { commands: Vec::new(), bytes: 0 };
+        *self = Transaction::Queue { commands: Vec::new(), keys: 0, bytes: 0 };
         status("OK")
     }
 
-    fn exec(&mut self) -> Task {
+    fn exec(&mut self) -> Command {
         match std::mem::take(self) {
             Transaction::None => wrong("ERR EXEC without MULTI"),
-            Transaction::Queue { commands, .. } => Task::Transaction(commands),
+            Transaction::Queue { commands, .. } => Command::Entry(commands),
             Transaction::Aborted => wrong("EXECABORT Transaction discarded because of previous errors."),
         }
     }
 
-    fn queue(&mut self, command: WriteCommand) -> Task {
-        if let Transaction::Queue { commands, bytes } = self {
+    fn queue(&mut self, command: WriteCommand) -> Command {
+        if let Transaction::Queue { commands, keys, bytes } = self {
+            *keys += command.keys().max(1);
             *bytes += command.bytes();
-            if commands.len() == MOST_WRITES || *bytes > ENTRY_BYTES {
+            if *keys > MAX_ENTRY_KEYS || *bytes > MAX_ENTRY_BYTES {
                 return self.abort(&format!(
-                    "ERR a transaction exceeds {MOST_WRITES} commands or {ENTRY_BYTES} bytes; split it into several"
+                    "ERR a transaction exceeds {MAX_ENTRY_KEYS} keys or {MAX_ENTRY_BYTES} bytes; split it into several"
                 ));
             }
             commands.push(command);
@@ -85,18 +79,18 @@ impl Transaction {
         status("QUEUED")
     }
 
-    fn abort(&mut self, error: &str) -> Task {
+    fn abort(&mut self, error: &str) -> Command {
         *self = Transaction::Aborted;
         wrong(error)
     }
 }
 
-fn status(line: &'static str) -> Task {
-    Task::Local(LocalCommand::Status(line))
+fn status(line: &'static str) -> Command {
+    Command::Local(LocalCommand::Status(line))
 }
 
-fn wrong(error: &str) -> Task {
-    Task::Local(LocalCommand::Wrong(error.to_owned()))
+fn wrong(error: &str) -> Command {
+    Command::Local(LocalCommand::Wrong(error.to_owned()))
 }
 
 #[cfg(test)]
@@ -104,10 +98,6 @@ mod tests {
     use super::*;
     use crate::resp::MAX_BULK;
     use bytes::Bytes;
-
-    const MULTI: Command = Command::Transaction(TransactionCommand::Multi);
-    const EXEC: Command = Command::Transaction(TransactionCommand::Exec);
-    const DISCARD: Command = Command::Transaction(TransactionCommand::Discard);
 
     fn append(length: usize) -> WriteCommand {
         WriteCommand::Append { key: Bytes::from_static(b"k"), suffix: Bytes::from(vec![0; length]) }
@@ -117,74 +107,78 @@ mod tests {
         ReadCommand::Get(Bytes::from_static(b"k"))
     }
 
-    fn error(task: Task) -> String {
-        match task {
-            Task::Local(LocalCommand::Wrong(error)) => error,
+    fn error(command: Command) -> String {
+        match command {
+            Command::Local(LocalCommand::Wrong(error)) => error,
             other => panic!("an error was expected, not {other:?}"),
         }
     }
 
     #[test]
-    fn what_follows_multi_waits_for_exec_and_what_follows_exec_does_not() {
+    fn commands_wait_for_exec_between_multi_and_exec_and_nowhere_else() {
         let mut transaction = Transaction::default();
-        assert_eq!(transaction.take(Command::Read(get())), Task::Read(get()));
-        assert_eq!(transaction.take(MULTI), status("OK"));
-        assert_eq!(transaction.take(Command::Write(append(1))), status("QUEUED"));
-        assert_eq!(transaction.take(Command::Read(get())), status("QUEUED"));
-        assert_eq!(transaction.take(EXEC), Task::Transaction(vec![append(1), WriteCommand::Read(get())]));
-        assert_eq!(transaction.take(Command::Write(append(1))), Task::Write(append(1)));
+        assert_eq!(transaction.next(Command::Read(get())), Command::Read(get()));
+        assert_eq!(transaction.next(Command::Multi), status("OK"));
+        assert_eq!(transaction.next(Command::Write(append(1))), status("QUEUED"));
+        assert_eq!(transaction.next(Command::Read(get())), status("QUEUED"));
+        assert_eq!(transaction.next(Command::Exec), Command::Entry(vec![append(1), WriteCommand::Read(get())]));
+        assert_eq!(transaction.next(Command::Write(append(1))), Command::Write(append(1)));
     }
 
     #[test]
-    fn brackets_out_of_place_get_the_errors_that_redis_gives_and_harm_no_transaction() {
+    fn misplaced_brackets_get_the_errors_that_redis_gives_and_do_not_end_a_transaction() {
         let mut transaction = Transaction::default();
-        assert_eq!(error(transaction.take(EXEC)), "ERR EXEC without MULTI");
-        assert_eq!(error(transaction.take(DISCARD)), "ERR DISCARD without MULTI");
-        transaction.take(MULTI);
-        assert_eq!(error(transaction.take(MULTI)), "ERR MULTI calls can not be nested");
-        assert_eq!(transaction.take(EXEC), Task::Transaction(Vec::new()));
+        assert_eq!(error(transaction.next(Command::Exec)), "ERR EXEC without MULTI");
+        assert_eq!(error(transaction.next(Command::Discard)), "ERR DISCARD without MULTI");
+        transaction.next(Command::Multi);
+        assert_eq!(error(transaction.next(Command::Multi)), "ERR MULTI calls can not be nested");
+        assert_eq!(transaction.next(Command::Exec), Command::Entry(Vec::new()));
     }
 
     #[test]
     fn a_command_that_cannot_be_queued_aborts_the_transaction_until_it_ends() {
-        let wrong = Command::Local(LocalCommand::Wrong("ERR what".to_owned()));
+        let wrong = Command::Local(LocalCommand::Wrong("ERR unknown".to_owned()));
         let keys = Command::Read(ReadCommand::Keys(Bytes::from_static(b"*")));
         for command in [wrong, keys, Command::Local(LocalCommand::Ping(None))] {
             let mut transaction = Transaction::default();
-            transaction.take(MULTI);
-            transaction.take(Command::Write(append(1)));
-            assert!(error(transaction.take(command)).starts_with("ERR "));
-            assert_eq!(transaction.take(Command::Write(append(1))), status("QUEUED"));
-            assert!(error(transaction.take(EXEC)).starts_with("EXECABORT "));
-            assert_eq!(error(transaction.take(EXEC)), "ERR EXEC without MULTI");
+            transaction.next(Command::Multi);
+            transaction.next(Command::Write(append(1)));
+            assert!(error(transaction.next(command)).starts_with("ERR "));
+            assert_eq!(transaction.next(Command::Write(append(1))), status("QUEUED"));
+            assert!(error(transaction.next(Command::Exec)).starts_with("EXECABORT "));
+            assert_eq!(error(transaction.next(Command::Exec)), "ERR EXEC without MULTI");
         }
     }
 
     #[test]
-    fn discard_forgets_what_was_queued_and_what_was_wrong() {
+    fn discard_drops_what_was_queued_and_what_was_wrong() {
         let mut transaction = Transaction::default();
         for command in [Command::Write(append(1)), Command::Local(LocalCommand::Ping(None))] {
-            transaction.take(MULTI);
-            transaction.take(command);
-            assert_eq!(transaction.take(DISCARD), status("OK"));
-            assert_eq!(transaction.take(Command::Write(append(1))), Task::Write(append(1)));
+            transaction.next(Command::Multi);
+            transaction.next(command);
+            assert_eq!(transaction.next(Command::Discard), status("OK"));
+            assert_eq!(transaction.next(Command::Write(append(1))), Command::Write(append(1)));
         }
     }
 
     #[test]
     fn a_transaction_is_no_larger_than_an_entry() {
         let mut transaction = Transaction::default();
-        let mut fits = |commands: usize, length| {
-            transaction.take(MULTI);
-            (0..commands).for_each(|_| drop(transaction.take(Command::Write(append(length)))));
-            match transaction.take(EXEC) {
-                Task::Transaction(queued) => queued.len() == commands,
+        let mut fits = |commands: Vec<WriteCommand>| {
+            let count = commands.len();
+            transaction.next(Command::Multi);
+            commands.into_iter().for_each(|command| drop(transaction.next(Command::Write(command))));
+            match transaction.next(Command::Exec) {
+                Command::Entry(queued) => queued.len() == count,
                 aborted => error(aborted).is_empty(),
             }
         };
-        assert!(fits(MOST_WRITES, 0));
-        assert!(!fits(MOST_WRITES + 1, 0));
-        assert!(fits(2, MAX_BULK));
-        assert!(!fits(4, MAX_BULK));
+        assert!(fits(vec![append(0); MAX_ENTRY_KEYS]));
+        assert!(!fits(vec![append(0); MAX_ENTRY_KEYS + 1]));
+        assert!(fits(vec![append(MAX_BULK); 2]));
+        assert!(!fits(vec![append(MAX_BULK); 4]));
+        let mget = |keys| WriteCommand::Read(ReadCommand::Mget(vec![Bytes::new(); keys]));
+        assert!(fits(vec![mget(MAX_ENTRY_KEYS - 1), append(0)]));
+        assert!(!fits(vec![mget(MAX_ENTRY_KEYS), append(0)]));
     }
 }

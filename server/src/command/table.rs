@@ -1,33 +1,45 @@
-//! Every command there is.
+//! The table of all commands.
 
-use super::*;
+use super::kinds::{Command, LocalCommand};
+use super::parse::*;
+use crate::keyspace::{ReadCommand, WriteCommand};
+use crate::resp::Arguments;
+use std::fmt;
 
-/// What is known of a command by its name alone.
+/// The static description of a command.
 #[derive(Clone, Copy)]
 pub struct Spec {
-    /// Its name, in lower case.
+    /// The name, in lower case.
     pub name: &'static str,
-    /// How many arguments it takes, the name included; negative for at least so many.
+    /// The number of arguments, including the name; negative for at least so many.
     pub arity: i64,
-    /// What Redis clients may rely on: `readonly`, `write`, `fast` and the like.
+    /// Redis flags, on which clients may rely: `readonly`, `write`, `fast` and the like.
     pub flags: &'static [&'static str],
-    /// The positions of the first and the last key (negative from the end) and the step between keys; zeros for no keys.
+    /// The positions of the first and the last key (negative from the end) and the step between keys; zeros for no
+    /// keys.
     pub keys: (i64, i64, i64),
-    /// What kind of command it is, in Redis' words.
+    /// The group in which Redis documents it.
     pub group: &'static str,
-    /// What it does, in a line.
+    /// One line for `COMMAND DOCS`.
     pub summary: &'static str,
     pub(super) parse: fn(&Arguments<'_>) -> Parsed,
 }
 
+impl fmt::Debug for Spec {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Spec").field("name", &self.name).field("arity", &self.arity).finish_non_exhaustive()
+    }
+}
+
 impl Spec {
+    /// Returns whether the command takes this number of arguments.
     pub(super) fn takes(&self, arguments: usize) -> bool {
         let arguments = i64::try_from(arguments).unwrap_or(i64::MAX);
         if self.arity < 0 { arguments >= -self.arity } else { arguments == self.arity }
     }
 }
 
-/// The command of this name, in any case.
+/// Returns the command with this name, in any case.
 pub(super) fn find(name: &[u8]) -> Option<&'static Spec> {
     COMMANDS.iter().find(|spec| spec.name.as_bytes().eq_ignore_ascii_case(name))
 }
@@ -37,7 +49,7 @@ const ONE: (i64, i64, i64) = (1, 1, 1);
 const ALL: (i64, i64, i64) = (1, -1, 1);
 const PAIRS: (i64, i64, i64) = (1, -1, 2);
 
-/// The commands, the most frequent first: a name is looked for in this order.
+/// The commands, the most frequent first, because a name is looked up in this order.
 pub static COMMANDS: &[Spec] = &[
     Spec {
         name: "get",
@@ -54,7 +66,7 @@ pub static COMMANDS: &[Spec] = &[
         flags: &["write", "denyoom"],
         keys: ONE,
         group: "string",
-        summary: "Sets the value of a key; with NX only if there is none, with XX only if there is one, with GET returns the old one.",
+        summary: "Sets the value of a key; NX: only if it has none; XX: only if it has one; GET: returns the old one.",
         parse: parse_set,
     },
     Spec {
@@ -81,7 +93,7 @@ pub static COMMANDS: &[Spec] = &[
         flags: &["readonly", "fast"],
         keys: ALL,
         group: "string",
-        summary: "Returns the values of several keys, all of one state.",
+        summary: "Returns the values of several keys at one moment.",
         parse: |a| read(ReadCommand::Mget(a.from(1).collect())),
     },
     Spec {
@@ -90,8 +102,8 @@ pub static COMMANDS: &[Spec] = &[
         flags: &["write"],
         keys: ALL,
         group: "generic",
-        summary: "Deletes keys and returns how many there were.",
-        parse: |a| write(WriteCommand::Delete(a.from(1).collect())),
+        summary: "Deletes keys and returns the number of those that existed.",
+        parse: parse_delete,
     },
     Spec {
         name: "exists",
@@ -99,7 +111,7 @@ pub static COMMANDS: &[Spec] = &[
         flags: &["readonly", "fast"],
         keys: ALL,
         group: "generic",
-        summary: "Returns how many of the keys exist.",
+        summary: "Returns the number of the keys that exist.",
         parse: |a| read(ReadCommand::Exists(a.from(1).collect())),
     },
     Spec {
@@ -117,7 +129,7 @@ pub static COMMANDS: &[Spec] = &[
         flags: &["write", "denyoom", "fast"],
         keys: ONE,
         group: "string",
-        summary: "Takes one from the integer value of a key.",
+        summary: "Subtracts one from the integer value of a key.",
         parse: |a| write(WriteCommand::Add { key: a.get(1), amount: -1 }),
     },
     Spec {
@@ -126,7 +138,7 @@ pub static COMMANDS: &[Spec] = &[
         flags: &["write", "denyoom", "fast"],
         keys: ONE,
         group: "string",
-        summary: "Takes from the integer value of a key.",
+        summary: "Subtracts from the integer value of a key.",
         parse: |a| parse_add(a, true),
     },
     Spec {
@@ -153,7 +165,7 @@ pub static COMMANDS: &[Spec] = &[
         flags: &["readonly"],
         keys: NONE,
         group: "generic",
-        summary: "Returns the keys that fit a pattern.",
+        summary: "Returns the keys that match a pattern.",
         parse: parse_keys,
     },
     Spec {
@@ -162,7 +174,7 @@ pub static COMMANDS: &[Spec] = &[
         flags: &["readonly", "fast"],
         keys: NONE,
         group: "server",
-        summary: "Returns how many keys there are.",
+        summary: "Returns the number of keys.",
         parse: |_| read(ReadCommand::Size),
     },
     Spec {
@@ -180,8 +192,8 @@ pub static COMMANDS: &[Spec] = &[
         flags: &["noscript", "loading", "stale", "fast"],
         keys: NONE,
         group: "transactions",
-        summary: "Begins a transaction: what follows is queued.",
-        parse: |_| transaction(TransactionCommand::Multi),
+        summary: "Starts a transaction: the commands after it are queued.",
+        parse: |_| Ok(Command::Multi),
     },
     Spec {
         name: "exec",
@@ -189,8 +201,8 @@ pub static COMMANDS: &[Spec] = &[
         flags: &["noscript", "loading", "stale"],
         keys: NONE,
         group: "transactions",
-        summary: "Executes what was queued, at once and all of it, and returns every reply.",
-        parse: |_| transaction(TransactionCommand::Exec),
+        summary: "Executes the queued commands atomically and returns their replies.",
+        parse: |_| Ok(Command::Exec),
     },
     Spec {
         name: "discard",
@@ -198,8 +210,8 @@ pub static COMMANDS: &[Spec] = &[
         flags: &["noscript", "loading", "stale", "fast"],
         keys: NONE,
         group: "transactions",
-        summary: "Ends a transaction and executes nothing of it.",
-        parse: |_| transaction(TransactionCommand::Discard),
+        summary: "Drops the queued commands and ends the transaction.",
+        parse: |_| Ok(Command::Discard),
     },
     Spec {
         name: "ping",
@@ -207,7 +219,7 @@ pub static COMMANDS: &[Spec] = &[
         flags: &["fast"],
         keys: NONE,
         group: "connection",
-        summary: "Returns PONG, or what it was given.",
+        summary: "Returns PONG, or the message.",
         parse: parse_ping,
     },
     Spec {
@@ -216,7 +228,7 @@ pub static COMMANDS: &[Spec] = &[
         flags: &["fast"],
         keys: NONE,
         group: "connection",
-        summary: "Returns what it was given.",
+        summary: "Returns the message.",
         parse: |a| local(LocalCommand::Echo(a.get(1))),
     },
     Spec {
@@ -225,7 +237,7 @@ pub static COMMANDS: &[Spec] = &[
         flags: &["noscript", "loading", "stale", "fast", "no_auth"],
         keys: NONE,
         group: "connection",
-        summary: "Chooses the version of the protocol.",
+        summary: "Selects the version of the protocol.",
         parse: parse_hello,
     },
     Spec {
@@ -234,7 +246,7 @@ pub static COMMANDS: &[Spec] = &[
         flags: &["noscript", "loading", "stale"],
         keys: NONE,
         group: "connection",
-        summary: "Asks about this connection, or names it.",
+        summary: "Describes or names this connection.",
         parse: |a| local(LocalCommand::Client(a.from(1).collect())),
     },
     Spec {
@@ -261,7 +273,7 @@ pub static COMMANDS: &[Spec] = &[
         flags: &["loading", "stale"],
         keys: NONE,
         group: "server",
-        summary: "Describes this node and its part in the cluster; INFO lease for its lease.",
+        summary: "Describes this node and its role in the cluster; INFO lease describes its lease.",
         parse: |a| local(LocalCommand::Info(a.from(1).collect())),
     },
     Spec {
@@ -270,7 +282,7 @@ pub static COMMANDS: &[Spec] = &[
         flags: &["loading", "stale", "fast"],
         keys: NONE,
         group: "connection",
-        summary: "Chooses the database; there is one, number 0.",
+        summary: "Selects the database; only number 0 exists.",
         parse: |a| local(LocalCommand::Select(a.get(1))),
     },
     Spec {
@@ -288,8 +300,8 @@ pub static COMMANDS: &[Spec] = &[
         flags: &["noscript", "loading", "stale", "fast", "no_auth"],
         keys: NONE,
         group: "connection",
-        summary: "Is refused: there are no users or passwords.",
-        parse: |_| Err("ERR there are no users or passwords here; leave out AUTH".to_owned()),
+        summary: "Refused: there are no users or passwords.",
+        parse: |_| Err("ERR there are no users or passwords here; omit AUTH".to_owned()),
     },
     Spec {
         name: "watch",
@@ -297,7 +309,7 @@ pub static COMMANDS: &[Spec] = &[
         flags: &["noscript", "loading", "stale", "fast"],
         keys: ALL,
         group: "transactions",
-        summary: "Is refused: optimistic locking is not supported.",
+        summary: "Refused: optimistic locking is not supported.",
         parse: no_watch,
     },
     Spec {
@@ -306,7 +318,7 @@ pub static COMMANDS: &[Spec] = &[
         flags: &["noscript", "loading", "stale", "fast"],
         keys: NONE,
         group: "transactions",
-        summary: "Is refused: optimistic locking is not supported.",
+        summary: "Refused: optimistic locking is not supported.",
         parse: no_watch,
     },
 ];

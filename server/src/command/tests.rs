@@ -1,5 +1,7 @@
 use super::*;
+use crate::keyspace::{MAX_ENTRY_KEYS, ReadCommand, WriteCommand};
 use crate::resp::{Request, RequestReader};
+use bytes::Bytes;
 
 fn parse(line: &str) -> Command {
     let mut reader = RequestReader::default();
@@ -13,12 +15,12 @@ fn parse(line: &str) -> Command {
 fn error(line: &str) -> String {
     match parse(line) {
         Command::Local(LocalCommand::Wrong(error)) => error,
-        other => panic!("{line:?} is wrong, but was read as {other:?}"),
+        other => panic!("{line:?} is incorrect, but was read as {other:?}"),
     }
 }
 
 #[test]
-fn names_are_known_in_any_case() {
+fn names_are_recognized_in_any_case() {
     let get = Command::Read(ReadCommand::Get(Bytes::from_static(b"Key")));
     assert_eq!(parse("get Key"), get);
     assert_eq!(parse("GeT Key"), get);
@@ -39,7 +41,7 @@ fn set_takes_its_options_in_any_order() {
 }
 
 #[test]
-fn wrong_commands_get_the_errors_that_redis_gives() {
+fn incorrect_commands_get_the_errors_that_redis_gives() {
     for (line, said) in [
         ("nosuch a b", "ERR unknown command 'nosuch', with args beginning with: 'a' 'b' "),
         ("GET", "ERR wrong number of arguments for 'get' command"),
@@ -58,6 +60,29 @@ fn wrong_commands_get_the_errors_that_redis_gives() {
     assert!(error("WATCH k").starts_with("ERR optimistic locking is not supported"));
     assert!(error("CONFIG SET save x").starts_with("ERR CONFIG SET is not supported"));
     assert!(error(&format!("KEYS {}", "a*".repeat(600))).contains("exceeds 1024 bytes"));
+}
+
+#[test]
+fn a_command_that_would_hold_up_the_node_is_refused() {
+    let with_keys = |name: &str, arguments: usize| {
+        let mut reader = RequestReader::default();
+        reader.receive(format!("*{}\r\n${}\r\n{name}\r\n", arguments + 1, name.len()).as_bytes());
+        reader.receive("$1\r\na\r\n".repeat(arguments).as_bytes());
+        match reader.next() {
+            Ok(Some(Request::Command(arguments))) => Command::parse(&arguments),
+            other => panic!("one request was sent, but {other:?} was read"),
+        }
+    };
+    let refusal = Command::Local(LocalCommand::Wrong(
+        "ERR a command changes more than 16384 keys; split it into several".to_owned(),
+    ));
+    assert!(matches!(with_keys("DEL", MAX_ENTRY_KEYS), Command::Write(_)));
+    assert_eq!(with_keys("DEL", MAX_ENTRY_KEYS + 1), refusal);
+    assert!(matches!(with_keys("MSET", 2 * MAX_ENTRY_KEYS), Command::Write(_)));
+    assert_eq!(with_keys("MSET", 2 * MAX_ENTRY_KEYS + 2), refusal);
+    assert!(matches!(with_keys("MGET", MAX_ENTRY_KEYS + 1), Command::Read(_)), "reads are executed in slices");
+    assert!(error(&format!("CONFIG GET {}", "?".repeat(65))).starts_with("ERR CONFIG GET takes at most 16 patterns"));
+    assert!(error(&format!("CONFIG GET{}", " ?".repeat(17))).starts_with("ERR CONFIG GET takes at most 16 patterns"));
 }
 
 #[test]

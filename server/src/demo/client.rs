@@ -8,34 +8,34 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// How long an answer may take: a node answers within 5 s, if only with an error.
-const PATIENCE: Duration = Duration::from_secs(10);
-const RECEIVE: usize = 4 << 10;
+/// The longest time for a reply. A node replies within 5 s, at least with an error.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
+const RECEIVE_BYTES: usize = 4 << 10;
 
 pub(super) struct RespClient {
     stream: TcpStream,
     received: BytesMut,
-    request: Vec<u8>,
+    encoded: Vec<u8>,
 }
 
 impl RespClient {
     pub(super) fn connect(address: SocketAddr) -> io::Result<RespClient> {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        let stream = TcpStream::connect_timeout(&address, REPLY_TIMEOUT)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(RespClient { stream, received: BytesMut::new(), request: Vec::new() })
+        stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
+        Ok(RespClient { stream, received: BytesMut::new(), encoded: Vec::new() })
     }
 
-    fn ask(&mut self, arguments: &[&[u8]]) -> io::Result<BytesFrame> {
-        self.request.clear();
-        write!(self.request, "*{}\r\n", arguments.len())?;
+    fn request(&mut self, arguments: &[&[u8]]) -> io::Result<BytesFrame> {
+        self.encoded.clear();
+        write!(self.encoded, "*{}\r\n", arguments.len())?;
         for argument in arguments {
-            write!(self.request, "${}\r\n", argument.len())?;
-            self.request.extend_from_slice(argument);
-            self.request.extend_from_slice(b"\r\n");
+            write!(self.encoded, "${}\r\n", argument.len())?;
+            self.encoded.extend_from_slice(argument);
+            self.encoded.extend_from_slice(b"\r\n");
         }
-        self.stream.write_all(&self.request)?;
-        let mut piece = [0; RECEIVE];
+        self.stream.write_all(&self.encoded)?;
+        let mut piece = [0; RECEIVE_BYTES];
         loop {
             match decode_bytes_mut(&mut self.received) {
                 Ok(Some((frame, ..))) => return Ok(frame),
@@ -49,8 +49,8 @@ impl RespClient {
         }
     }
 
-    fn ask_for<T>(&mut self, arguments: &[&[u8]], want: impl FnOnce(BytesFrame) -> Option<T>) -> Result<T, Failure> {
-        match self.ask(arguments) {
+    fn call<T>(&mut self, arguments: &[&[u8]], want: impl FnOnce(BytesFrame) -> Option<T>) -> Result<T, Failure> {
+        match self.request(arguments) {
             Err(_) => Err(Failure::Disconnected),
             Ok(BytesFrame::Error(text)) if text.starts_with("TRYAGAIN") || text.starts_with("BUSY") => {
                 Err(Failure::NotExecuted)
@@ -62,7 +62,7 @@ impl RespClient {
 
 impl Store for RespClient {
     fn get(&mut self, key: &str) -> Result<Option<Vec<u8>>, Failure> {
-        self.ask_for(&[b"GET", key.as_bytes()], |frame| match frame {
+        self.call(&[b"GET", key.as_bytes()], |frame| match frame {
             BytesFrame::BulkString(value) => Some(Some(value.to_vec())),
             BytesFrame::Null => Some(None),
             _ => None,
@@ -70,7 +70,7 @@ impl Store for RespClient {
     }
 
     fn set(&mut self, key: &str, number: u64) -> Result<(), Failure> {
-        self.ask_for(&[b"SET", key.as_bytes(), number.to_string().as_bytes()], |frame| match frame {
+        self.call(&[b"SET", key.as_bytes(), number.to_string().as_bytes()], |frame| match frame {
             BytesFrame::SimpleString(_) => Some(()),
             _ => None,
         })
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
 
-    /// A server that gives each of these answers to one request, in two pieces, and hangs up.
+    /// A server that sends each of these replies to one request, in two pieces, and then disconnects.
     fn server(answers: &'static [&'static str]) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it has an address");
@@ -100,9 +100,9 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_told_from_refusals_and_both_from_silence() {
+    fn distinguishes_replies_refusals_and_lost_connections() {
         let answers =
-            &["$2\r\n17\r\n", "$-1\r\n", "-TRYAGAIN no leader\r\n", "+OK\r\n", "-UNCERTAIN who knows\r\n", "+O"];
+            &["$2\r\n17\r\n", "$-1\r\n", "-TRYAGAIN no leader\r\n", "+OK\r\n", "-UNCERTAIN no reply\r\n", "+O"];
         let mut client = RespClient::connect(server(answers)).expect("it listens");
         assert_eq!(client.get("k"), Ok(Some(b"17".to_vec())));
         assert_eq!(client.get("k"), Ok(None));

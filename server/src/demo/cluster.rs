@@ -1,7 +1,7 @@
-//! The demo's cluster: every node in this process, each with a runtime, listeners and a data folder of its own.
+//! The demo's cluster. All nodes are in this process; each has its own runtime, listeners and data folder.
 
-use super::places::{HOST, Place};
-use crate::executor::within;
+use super::places::{HOST, Place, data_dir};
+use crate::timeout::within;
 use crate::{Node, NodeOptions, StartError};
 use leasehold_core::{Config, NodeId, Options, Term};
 use leasehold_node::{ReadMode, Role};
@@ -10,16 +10,16 @@ use leasehold_runtime_smol::SmolRuntime;
 use leasehold_runtime_tokio::TokioRuntime;
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 const CLUSTER: &str = "demo";
 /// Worker threads of each node.
 const THREADS: usize = 2;
-/// How long a node may take to stop; what it acknowledged is on its disk anyway.
-const STOPPING: Duration = Duration::from_secs(2);
+/// How long a node may take to stop. Everything acknowledged is on its disk anyway.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Why the cluster could not be started.
+/// The reason why the cluster could not be started.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClusterError {
     #[error("cannot start the runtime of node {node}: {source}")]
@@ -48,7 +48,7 @@ impl Kill for SmolRuntime {
 
 struct Member<R: Kill> {
     runtime: R,
-    /// A dead node still has its counters.
+    /// Kept after the node was killed, for its counters.
     node: Node<R>,
     alive: bool,
 }
@@ -58,23 +58,23 @@ pub(super) struct Cluster<R: Kill> {
     members: BTreeMap<NodeId, Member<R>>,
 }
 
-/// What the nodes that are alive think of leadership.
+/// The leadership, as the running nodes report it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Leadership {
-    /// Who leads, and how much is left of its lease; `None` while it has none.
+    /// The leader, and the remaining time of its lease, or `None` while it has no lease.
     pub(super) leader: Option<(NodeId, Option<Duration>)>,
-    /// The newest term.
+    /// The highest term.
     pub(super) term: Term,
 }
 
 impl Leadership {
-    /// The leader, if it holds a valid lease.
+    /// Returns the leader, if it holds a valid lease.
     pub(super) fn holder(&self) -> Option<NodeId> {
         self.leader.and_then(|(node, lease)| lease.map(|_| node))
     }
 }
 
-/// What all nodes have counted together, the dead ones up to their deaths.
+/// The sums of all nodes' counters, including those of killed nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
     pub(super) reads_lease: u64,
@@ -95,20 +95,15 @@ impl Totals {
         self.reads_lease + self.reads_quorum
     }
 
-    /// The share of reads that the lease answered; `None` without reads.
+    /// Returns the share of reads answered under the lease, or `None` without reads.
     pub(super) fn lease_share(self) -> Option<f64> {
         (self.reads() > 0).then(|| self.reads_lease as f64 / self.reads() as f64)
     }
 }
 
-/// Where the node of this number keeps its data.
-pub(super) fn data_dir(folder: &Path, node: NodeId) -> PathBuf {
-    folder.join(format!("n{node}"))
-}
-
 impl<R: Kill> Cluster<R> {
     pub(super) fn start(folder: &Path, places: &[Place]) -> Result<Cluster<R>, ClusterError> {
-        let timing = Config::new(Options::new(Duration::from_secs(1), 1_000)).expect("these fit together");
+        let timing = Config::new(Options::new(Duration::from_secs(1), 1_000)).expect("a valid configuration");
         let peers: BTreeMap<_, _> = places.iter().map(|place| (place.node, address(place.peer_port))).collect();
         let mut cluster = Cluster { members: BTreeMap::new() };
         for place in places {
@@ -160,17 +155,18 @@ impl<R: Kill> Cluster<R> {
         totals
     }
 
-    /// A node that has stopped by itself, which it does when its disk fails.
+    /// Returns a node that stopped because its disk failed.
     pub(super) fn failed(&self) -> Option<NodeId> {
         self.alive().find(|(_, member)| member.node.status().stopped).map(|(node, _)| node)
     }
 
-    /// The nodes that are alive.
+    /// Returns the running nodes.
     pub(super) fn survivors(&self) -> Vec<NodeId> {
         self.alive().map(|(node, _)| node).collect()
     }
 
-    /// Ends a node where it stands: no farewell to clients or peers, and nothing more reaches its disk but what was on its way.
+    /// Ends a node at once: it does not close its connections in order, and only writes already in progress reach its
+    /// disk.
     pub(super) fn kill(&mut self, node: NodeId) {
         if let Some(member) = self.members.get_mut(&node) {
             member.alive = false;
@@ -178,10 +174,10 @@ impl<R: Kill> Cluster<R> {
         }
     }
 
-    /// Stops every node, the way `serve` ends.
+    /// Stops every node as `serve` does.
     pub(super) fn stop(self) {
         for (_, member) in self.alive() {
-            member.runtime.block_on(within(&member.runtime, STOPPING, member.node.stop()));
+            member.runtime.block_on(within(&member.runtime, STOP_TIMEOUT, member.node.stop()));
         }
         for member in self.members.values() {
             member.runtime.kill();
@@ -198,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_share_of_the_lease_is_of_what_was_read_since() {
+    fn the_lease_share_counts_only_reads_since_the_earlier_totals() {
         let before = Totals { reads_lease: 10, reads_quorum: 10, writes: 1 };
         let after = Totals { reads_lease: 40, reads_quorum: 20, writes: 5 };
         assert_eq!(after.since(before).lease_share(), Some(0.75));

@@ -1,19 +1,20 @@
-//! Whether what clients see of a key could come from one copy of it, checked while they look.
+//! Checking at run time that the history of each key is linearizable.
 //!
-//! Each key has one writer, which writes 1, 2, 3, … and never starts a write before it knows the fate of the one before;
-//! if it never learns that fate, it gives the key up. Of such a key every history is linearizable in which each read
+//! Each key has one writer, which writes 1, 2, 3, … and starts a write only after it knows the outcome of the previous
+//! one. If it never learns the outcome, the key is not written again. A history of such a key is linearizable if and
+//! only if each read
 //!
-//! * returns no less than the newest write acknowledged before the read began,
-//! * returns no more than the newest write attempted before the read ended, and
-//! * returns no less than any other read that ended before it began.
+//! * returns at least the newest write acknowledged before the read started,
+//! * returns at most the newest write attempted before the read ended, and
+//! * returns at least as much as every read that ended before it started.
 //!
-//! So three numbers a key are enough, and the check is exact at the cost of a few atomic operations. A read is taken to
-//! begin before its request leaves and to end after its answer came: a violation found is one whatever the timing.
+//! So three numbers per key are enough, and the check is exact at the cost of a few atomic operations. A read starts
+//! before its request is sent and ends after its reply arrived, so a reported violation does not depend on timing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// One key, and what its writer did and its readers saw.
+/// One key, with the state of its writes and reads.
 #[derive(Debug)]
 pub struct Key {
     name: String,
@@ -23,58 +24,58 @@ pub struct Key {
     seen: AtomicU64,
 }
 
-/// A read that no linearizable store gives.
+/// A read that violates linearizability.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// It returned less than was acknowledged, or seen by another, before it began.
-    #[error("stale read of {key}: returned {found}, but {at_least} was acknowledged or seen before the read began")]
+    /// It returned less than a write acknowledged, or a value read, before it started.
+    #[error("stale read of {key}: returned {found}, but {at_least} was acknowledged or read before this read started")]
     Stale {
         /// The key.
         key: String,
-        /// What was returned; 0 for no value.
+        /// The returned value; 0 for none.
         found: u64,
-        /// The least that might have been returned.
+        /// The smallest correct value.
         at_least: u64,
     },
-    /// It returned what nobody had written yet.
+    /// It returned a value that had not been written.
     #[error(
         "impossible read of {key}: returned {found:?}, but nothing beyond {at_most} was written before the read ended"
     )]
     NeverWritten {
         /// The key.
         key: String,
-        /// What was returned, as text.
+        /// The returned value, as text.
         found: String,
-        /// The most that might have been returned.
+        /// The largest correct value.
         at_most: u64,
     },
 }
 
 impl Key {
-    /// A key that no one has written, and its only writer.
+    /// Creates a key that was never written, and its only writer.
     pub fn new(name: String) -> (Arc<Key>, Writer) {
         let zero = || AtomicU64::new(0);
         let key = Arc::new(Key { name, attempted: zero(), acknowledged: zero(), seen: zero() });
         (key.clone(), Writer(key))
     }
 
-    /// Its name in the store.
+    /// Returns its name in the store.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The newest acknowledged write; 0 if there is none.
+    /// Returns the newest acknowledged write, or 0 if there is none.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::SeqCst)
     }
 
-    /// Begins a read. Call it before the request leaves.
+    /// Starts a read. Call this before sending the request.
     pub fn begin_read(&self) -> PendingRead<'_> {
         PendingRead { key: self, at_least: self.acknowledged().max(self.seen.load(Ordering::SeqCst)) }
     }
 }
 
-/// A read that has begun. One that is never answered is simply dropped.
+/// A started read. Drop it if there is no reply.
 #[derive(Debug)]
 pub struct PendingRead<'a> {
     key: &'a Key,
@@ -82,10 +83,10 @@ pub struct PendingRead<'a> {
 }
 
 impl PendingRead<'_> {
-    /// Ends the read with what it returned. Call it after the answer came.
+    /// Ends the read with its result. Call this after the reply arrived.
     ///
     /// # Errors
-    /// [`Violation`] if no linearizable store would have returned that.
+    /// [`Violation`] if a linearizable store could not return that.
     pub fn returned(self, value: Option<&[u8]>) -> Result<(), Violation> {
         let PendingRead { key, at_least } = self;
         let at_most = key.attempted.load(Ordering::SeqCst);
@@ -110,17 +111,17 @@ impl PendingRead<'_> {
     }
 }
 
-/// The one who may write a key, while no write of its is on the way.
+/// The permission to write a key, while no write is in flight.
 #[derive(Debug)]
 pub struct Writer(Arc<Key>);
 
 impl Writer {
-    /// The key.
+    /// Returns the key.
     pub fn key(&self) -> &Arc<Key> {
         &self.0
     }
 
-    /// Begins the next write. Call it before the request leaves.
+    /// Starts the next write. Call this before sending the request.
     pub fn attempt(self) -> Attempt {
         let number = self.0.acknowledged() + 1;
         self.0.attempted.store(number, Ordering::SeqCst);
@@ -128,7 +129,8 @@ impl Writer {
     }
 }
 
-/// A write on its way. Drop it if its fate stays unknown: nobody may write the key again, for it may yet take effect.
+/// A write in flight. Drop it if its outcome stays unknown: the key must not be written again, because the write may
+/// still take effect.
 #[derive(Debug)]
 pub struct Attempt {
     key: Arc<Key>,
@@ -136,23 +138,23 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// The key.
+    /// Returns the key.
     pub fn key(&self) -> &Arc<Key> {
         &self.key
     }
 
-    /// The value to write.
+    /// Returns the value to write.
     pub fn number(&self) -> u64 {
         self.number
     }
 
-    /// The write was acknowledged.
+    /// Ends the write as acknowledged.
     pub fn acknowledged(self) -> Writer {
         self.key.acknowledged.store(self.number, Ordering::SeqCst);
         Writer(self.key)
     }
 
-    /// The write surely was not executed, nor will be.
+    /// Ends the write as one that was not executed and never will be.
     pub fn not_executed(self) -> Writer {
         Writer(self.key)
     }
@@ -183,16 +185,16 @@ mod tests {
         let (key, _writer) = written_up_to(2);
         assert_eq!(key.begin_read().returned(Some(b"2")), Ok(()));
         assert_eq!(key.begin_read().returned(Some(b"1")), stale(1, 2));
-        assert_eq!(key.begin_read().returned(None), stale(0, 2), "a value that vanished");
+        assert_eq!(key.begin_read().returned(None), stale(0, 2), "a value that disappeared");
     }
 
     #[test]
-    fn a_read_beside_a_write_may_return_either_but_not_go_back() {
+    fn a_read_concurrent_with_a_write_may_return_either_value_but_not_go_back() {
         let (key, writer) = written_up_to(1);
         let attempt = writer.attempt();
         assert_eq!(key.begin_read().returned(Some(b"1")), Ok(()));
         assert_eq!(key.begin_read().returned(Some(b"2")), Ok(()));
-        assert_eq!(key.begin_read().returned(Some(b"1")), stale(1, 2), "another has seen the write already");
+        assert_eq!(key.begin_read().returned(Some(b"1")), stale(1, 2), "another read has returned the new value");
         attempt.acknowledged();
     }
 
@@ -202,11 +204,11 @@ mod tests {
         let slow = key.begin_read();
         writer.attempt().acknowledged();
         assert_eq!(key.begin_read().returned(Some(b"2")), Ok(()));
-        assert_eq!(slow.returned(Some(b"1")), Ok(()), "it began before the write did");
+        assert_eq!(slow.returned(Some(b"1")), Ok(()), "it started before the write did");
     }
 
     #[test]
-    fn what_nobody_wrote_cannot_be_read() {
+    fn a_value_that_was_not_written_cannot_be_read() {
         let (key, writer) = written_up_to(1);
         assert_eq!(key.begin_read().returned(Some(b"2")), never_written("2", 1));
         for noise in ["", "0", "-1", "one", "1 "] {
@@ -218,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_of_unknown_fate_may_appear_late_but_not_go_again() {
+    fn an_uncertain_write_may_take_effect_late_but_not_be_undone() {
         let (key, writer) = written_up_to(1);
         drop(writer.attempt());
         assert_eq!(key.begin_read().returned(Some(b"1")), Ok(()));
@@ -227,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_was_not_executed_is_written_again_under_its_number() {
+    fn a_write_that_was_not_executed_is_repeated_with_its_number() {
         let (key, writer) = written_up_to(1);
         let writer = writer.attempt().not_executed();
         assert_eq!(key.acknowledged(), 1);

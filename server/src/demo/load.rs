@@ -1,6 +1,6 @@
-//! A closed-loop load: clients on every node, each with one command on its way at a time, nine reads to a write.
+//! A closed-loop load: clients on every node, each with one command in flight, nine reads per write.
 //!
-//! It knows a store only as [`Store`], so that it drives this server through any client. Whatever is read is checked as
+//! It reaches the store only through [`Store`], so it works with any client. Every read is checked as
 //! [`history`](super::history) describes.
 
 use super::history::{Key, Violation, Writer};
@@ -14,14 +14,14 @@ use std::time::{Duration, Instant};
 
 /// Keys in use at a time.
 const KEYS: usize = 300;
-/// One operation in so many is a write.
-const WRITES: u64 = 10;
+/// One of this many operations is a write.
+const OPERATIONS_PER_WRITE: u64 = 10;
 /// How long a client waits before it tries the next node.
-const PAUSE: Duration = Duration::from_millis(10);
-/// The longest time told apart from a longer one, in microseconds.
-const LONGEST: u64 = 3_600_000_000;
-/// Violations kept to be shown; all are counted.
-const SHOWN: usize = 5;
+const RETRY_INTERVAL: Duration = Duration::from_millis(10);
+/// The longest latency that is recorded exactly, in microseconds.
+const MAX_LATENCY: u64 = 3_600_000_000;
+/// The most violations kept for the output. All are counted.
+const MAX_VIOLATIONS: usize = 5;
 
 /// A connection to one node of the store.
 pub trait Store: Send {
@@ -38,30 +38,30 @@ pub trait Store: Send {
     fn set(&mut self, key: &str, number: u64) -> Result<(), Failure>;
 }
 
-/// Why there is no answer.
+/// The reason why a command failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// The node says that it was not executed, nor will be.
+    /// The command was not executed and never will be.
     NotExecuted,
-    /// The node does not know.
+    /// The command may or may not be executed.
     Uncertain,
     /// The connection was lost.
     Disconnected,
 }
 
-/// Connects to the node at a position, from 0.
+/// A function that connects to the node at a position, from 0.
 pub type Connect = dyn Fn(usize) -> io::Result<Box<dyn Store>> + Send + Sync;
 
-/// What clients saw.
+/// The observations of the clients.
 #[derive(Debug)]
 pub struct Tally {
-    /// How long each answered read took, in microseconds, from the first attempt on.
+    /// The latency of each answered read, in microseconds, from its first attempt.
     pub reads: Histogram<u64>,
-    /// The same of acknowledged writes.
+    /// The latency of each acknowledged write.
     pub writes: Histogram<u64>,
-    /// Writes of unknown fate.
+    /// Writes with an unknown outcome.
     pub uncertain: u64,
-    /// Reads that no linearizable store gives.
+    /// Reads that violate linearizability.
     pub stale: u64,
     /// The first few of them.
     pub violations: Vec<Violation>,
@@ -69,7 +69,7 @@ pub struct Tally {
 
 impl Default for Tally {
     fn default() -> Self {
-        let histogram = || Histogram::new_with_max(LONGEST, 3).expect("these bounds are allowed");
+        let histogram = || Histogram::new_with_max(MAX_LATENCY, 3).expect("these bounds are allowed");
         Tally { reads: histogram(), writes: histogram(), uncertain: 0, stale: 0, violations: Vec::new() }
     }
 }
@@ -82,18 +82,18 @@ impl Tally {
         self.uncertain += other.uncertain;
         self.stale += other.stale;
         self.violations.extend(other.violations);
-        self.violations.truncate(SHOWN);
+        self.violations.truncate(MAX_VIOLATIONS);
     }
 
     fn found(&mut self, violation: Violation) {
         self.stale += 1;
-        if self.violations.len() < SHOWN {
+        if self.violations.len() < MAX_VIOLATIONS {
             self.violations.push(violation);
         }
     }
 }
 
-/// Every key that was ever written.
+/// All keys, including those that are no longer written.
 #[derive(Debug)]
 pub struct Keys {
     prefix: String,
@@ -107,7 +107,7 @@ impl Keys {
         format!("{prefix}:{}", named.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Keys whose names begin with `prefix`, which nobody may have used before, and a writer for each.
+    /// Creates keys whose names start with `prefix`, which must be new, and a writer for each.
     fn new(prefix: String) -> (Keys, Vec<Writer>) {
         let named = AtomicUsize::new(0);
         let (current, writers) = (0..KEYS)
@@ -119,7 +119,7 @@ impl Keys {
         (Keys { prefix, current, retired: Mutex::default(), named }, writers)
     }
 
-    /// Puts a new key in the place of one that nobody may write any more.
+    /// Replaces a key that must not be written any more.
     fn replace(&self, slot: usize) -> Writer {
         let (key, writer) = Key::new(Self::name(&self.prefix, &self.named));
         let retired = std::mem::replace(&mut *self.current[slot].write(), key);
@@ -127,10 +127,10 @@ impl Keys {
         writer
     }
 
-    /// How many keys miss their newest acknowledged write, as seen through `store`.
+    /// Returns the number of keys whose newest acknowledged write `store` does not return.
     ///
     /// # Errors
-    /// [`Failure`] when a key could not be read.
+    /// [`Failure`] if a key could not be read.
     pub fn count_lost(&self, store: &mut dyn Store) -> Result<u64, Failure> {
         let mut keys = self.retired.lock().clone();
         keys.extend(self.current.iter().map(|key| key.read().clone()));
@@ -152,11 +152,10 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts `clients` clients, spread over `nodes` nodes. Each stays with its node until that fails it, and goes on to
-    /// the next one then.
+    /// Starts `clients` clients, distributed over `nodes` nodes. Each uses its node until a command fails there, and
+    /// then the next one.
     ///
-    /// # Errors
-    /// When the system gives no more threads.
+    /// # Errors If the system provides no more threads.
     pub fn start(prefix: String, nodes: usize, clients: usize, connect: Arc<Connect>) -> io::Result<Load> {
         let (keys, writers) = Keys::new(prefix);
         let mut load = Load { stop: Arc::default(), keys: Arc::new(keys), clients: Vec::with_capacity(clients) };
@@ -180,7 +179,7 @@ impl Load {
         Ok(load)
     }
 
-    /// Ends the load and waits until every client has its last answer, or none.
+    /// Ends the load and waits until the last command of every client has succeeded or failed.
     pub fn finish(mut self) -> (Tally, Arc<Keys>) {
         self.stop.store(true, Ordering::Relaxed);
         let mut tally = Tally::default();
@@ -203,7 +202,7 @@ impl Drop for Load {
 /// One client.
 struct Client {
     keys: Arc<Keys>,
-    /// The keys that it writes: their places, and the right to write them.
+    /// The keys that it writes: their positions and writers.
     own: Vec<(usize, Writer)>,
     node: usize,
     nodes: usize,
@@ -217,7 +216,7 @@ impl Client {
     fn run(mut self, stop: &AtomicBool) -> Tally {
         while !stop.load(Ordering::Relaxed) {
             let started = now();
-            let answered = if self.roll(WRITES) == 0 && !self.own.is_empty() {
+            let answered = if self.roll(OPERATIONS_PER_WRITE) == 0 && !self.own.is_empty() {
                 self.write(stop).then_some(&mut self.tally.writes)
             } else {
                 self.read(stop).then_some(&mut self.tally.reads)
@@ -230,7 +229,7 @@ impl Client {
         self.tally
     }
 
-    /// Reads a key, and tries until it is answered.
+    /// Reads a key, and retries until it is answered.
     fn read(&mut self, stop: &AtomicBool) -> bool {
         let slot = self.roll(KEYS as u64) as usize;
         let key = self.keys.current[slot].read().clone();
@@ -244,13 +243,13 @@ impl Client {
                     }
                     return true;
                 }
-                Err(_) => self.leave(),
+                Err(_) => self.next_node(),
             }
         }
         false
     }
 
-    /// Writes one of its own keys, and tries until that is acknowledged or its fate unknown.
+    /// Writes one of its own keys, and retries until it is acknowledged or its outcome is unknown.
     fn write(&mut self, stop: &AtomicBool) -> bool {
         let position = self.roll(self.own.len() as u64) as usize;
         let (slot, mut writer) = self.own.swap_remove(position);
@@ -267,13 +266,13 @@ impl Client {
                 }
                 Err(Failure::NotExecuted) => {
                     writer = attempt.not_executed();
-                    self.leave();
+                    self.next_node();
                 }
                 Err(Failure::Uncertain | Failure::Disconnected) => {
                     drop(attempt);
                     self.tally.uncertain += 1;
                     writer = self.keys.replace(slot);
-                    self.leave();
+                    self.next_node();
                     break;
                 }
             }
@@ -282,25 +281,25 @@ impl Client {
         acknowledged
     }
 
-    /// Its connection, if there is one to be had.
+    /// Returns its connection, if the node can be reached.
     fn store(&mut self) -> Option<&mut Box<dyn Store>> {
         if self.store.is_none() {
             match (self.connect)(self.node) {
                 Ok(store) => self.store = Some(store),
-                Err(_) => self.leave(),
+                Err(_) => self.next_node(),
             }
         }
         self.store.as_mut()
     }
 
-    /// Leaves a node that could not help for the next one.
-    fn leave(&mut self) {
+    /// Goes on to the next node.
+    fn next_node(&mut self) {
         self.store = None;
         self.node = (self.node + 1) % self.nodes;
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(RETRY_INTERVAL);
     }
 
-    /// The next pseudo-random number below `limit` (splitmix64): which key matters little, but runs should be alike.
+    /// Returns the next pseudo-random number below `limit` (splitmix64). Runs are similar to each other.
     fn roll(&mut self, limit: u64) -> u64 {
         self.dice = self.dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.dice;
@@ -310,7 +309,7 @@ impl Client {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this measures how long a command takes; it decides nothing")]
+#[expect(clippy::disallowed_methods, reason = "this measures latencies; nothing depends on it")]
 fn now() -> Instant {
     Instant::now()
 }
@@ -320,88 +319,88 @@ mod tests {
     use super::*;
     use std::collections::HashMap;
 
-    /// A store in one piece of memory that breaks in a chosen way now and then.
+    /// A store in memory with faults of a chosen kind.
     #[derive(Clone, Default)]
-    struct Shelf {
+    struct FaultyStore {
         values: Arc<Mutex<HashMap<String, u64>>>,
-        asked: Arc<AtomicUsize>,
-        /// Every so many reads returns the value before the newest.
+        commands: Arc<AtomicUsize>,
+        /// One of this many reads returns the value before the newest.
         old_reads: Option<usize>,
-        /// Every so many writes is acknowledged and forgotten.
+        /// One of this many writes is acknowledged and lost.
         forgotten_writes: Option<usize>,
-        /// Every so many writes happens without a word.
+        /// One of this many writes is executed without a reply.
         silent_writes: Option<usize>,
     }
 
-    impl Shelf {
-        fn strikes(&self, every: Option<usize>) -> bool {
-            every.is_some_and(|every| self.asked.fetch_add(1, Ordering::Relaxed) % every == every - 1)
+    impl FaultyStore {
+        fn fails(&self, every: Option<usize>) -> bool {
+            every.is_some_and(|every| self.commands.fetch_add(1, Ordering::Relaxed) % every == every - 1)
         }
     }
 
-    impl Store for Shelf {
+    impl Store for FaultyStore {
         fn get(&mut self, key: &str) -> Result<Option<Vec<u8>>, Failure> {
             let number = self.values.lock().get(key).copied().unwrap_or(0);
-            let number = number - u64::from(number > 0 && self.strikes(self.old_reads));
+            let number = number - u64::from(number > 0 && self.fails(self.old_reads));
             Ok((number > 0).then(|| number.to_string().into_bytes()))
         }
 
         fn set(&mut self, key: &str, number: u64) -> Result<(), Failure> {
-            if !self.strikes(self.forgotten_writes) {
+            if !self.fails(self.forgotten_writes) {
                 self.values.lock().insert(key.to_owned(), number);
             }
-            if self.strikes(self.silent_writes) { Err(Failure::Uncertain) } else { Ok(()) }
+            if self.fails(self.silent_writes) { Err(Failure::Uncertain) } else { Ok(()) }
         }
     }
 
-    fn drive(shelf: Shelf) -> (Tally, u64) {
-        let asked = Arc::new(AtomicUsize::new(0));
+    fn drive(store_model: FaultyStore) -> (Tally, u64) {
+        let connections = Arc::new(AtomicUsize::new(0));
         let connect = {
-            let (shelf, asked) = (shelf.clone(), asked.clone());
+            let (store_model, connections) = (store_model.clone(), connections.clone());
             move |node| {
-                asked.fetch_add(1, Ordering::Relaxed);
+                connections.fetch_add(1, Ordering::Relaxed);
                 // The second of the two nodes is down.
                 if node == 1 {
                     Err(io::ErrorKind::ConnectionRefused.into())
                 } else {
-                    Ok(Box::new(shelf.clone()) as Box<dyn Store>)
+                    Ok(Box::new(store_model.clone()) as Box<dyn Store>)
                 }
             }
         };
         let load = Load::start("k".to_owned(), 2, 3, Arc::new(connect)).expect("threads");
-        while asked.load(Ordering::Relaxed) < 3 || shelf.values.lock().values().sum::<u64>() < 3_000 {
+        while connections.load(Ordering::Relaxed) < 3 || store_model.values.lock().values().sum::<u64>() < 3_000 {
             std::thread::yield_now();
         }
         let (tally, keys) = load.finish();
-        let lost = keys.count_lost(&mut shelf.clone()).expect("the shelf is there");
+        let lost = keys.count_lost(&mut store_model.clone()).expect("the store is reachable");
         (tally, lost)
     }
 
     #[test]
-    fn a_sound_store_is_found_sound_and_a_node_that_is_down_is_left() {
-        let (tally, lost) = drive(Shelf::default());
+    fn a_correct_store_has_no_violations_and_an_unreachable_node_is_skipped() {
+        let (tally, lost) = drive(FaultyStore::default());
         assert_eq!((tally.violations, tally.stale, tally.uncertain, lost), (Vec::new(), 0, 0, 0));
         assert!(tally.writes.len() >= 3_000 && tally.reads.len() > tally.writes.len());
     }
 
     #[test]
-    fn a_store_that_returns_old_values_is_found_out() {
-        let (tally, lost) = drive(Shelf { old_reads: Some(50), ..Shelf::default() });
+    fn a_store_that_returns_old_values_is_detected() {
+        let (tally, lost) = drive(FaultyStore { old_reads: Some(50), ..FaultyStore::default() });
         assert!(tally.stale > 0);
         assert!(matches!(tally.violations[0], Violation::Stale { .. }));
-        assert!(tally.violations.len() <= SHOWN);
+        assert!(tally.violations.len() <= MAX_VIOLATIONS);
         assert!(lost <= KEYS as u64);
     }
 
     #[test]
-    fn a_store_that_forgets_writes_is_found_out() {
-        let (_, lost) = drive(Shelf { forgotten_writes: Some(3), ..Shelf::default() });
+    fn a_store_that_loses_writes_is_detected() {
+        let (_, lost) = drive(FaultyStore { forgotten_writes: Some(3), ..FaultyStore::default() });
         assert!(lost > 0);
     }
 
     #[test]
-    fn a_key_with_a_write_of_unknown_fate_is_given_up_and_still_checked() {
-        let (tally, lost) = drive(Shelf { silent_writes: Some(20), ..Shelf::default() });
+    fn a_key_with_an_uncertain_write_is_replaced_and_still_checked() {
+        let (tally, lost) = drive(FaultyStore { silent_writes: Some(20), ..FaultyStore::default() });
         assert!(tally.uncertain > 0);
         assert_eq!((tally.violations, lost), (Vec::new(), 0));
     }

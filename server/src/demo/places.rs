@@ -1,19 +1,18 @@
-//! Where the demo's nodes are: their ports and the folder with their data.
+//! The ports and data folders of the demo's nodes.
 
-use super::cluster::data_dir;
 use leasehold_core::NodeId;
 use std::io;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
-/// Everything is on this machine.
+/// The address of every node.
 pub(super) const HOST: &str = "127.0.0.1";
-/// The first node's client port, unless another is asked for.
+/// The default port of the first node for clients.
 const BASE_PORT: u16 = 7001;
-/// How far a node's port for its peers is above that for its clients.
-pub(super) const PEER_PORTS: u16 = 100;
+/// The difference between a node's port for peers and its port for clients.
+const PEER_PORT_OFFSET: u16 = 100;
 
-/// One node's place.
+/// The ports of one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) node: NodeId,
@@ -21,36 +20,35 @@ pub(super) struct Place {
     pub(super) peer_port: u16,
 }
 
-/// Why the nodes have no place.
+/// The reason why ports or folders cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PlaceError {
     #[error(
         "--base-port {0} leaves no room for the nodes' ports; choose one from 1 to {most}",
-        most = u16::MAX - 2 * PEER_PORTS
+        most = u16::MAX - 2 * PEER_PORT_OFFSET
     )]
     OutOfRange(u16),
-    #[error(
-        "port {port} of {HOST} cannot be used: {source}; give another --base-port, or none to let free ports be found"
-    )]
+    #[error("port {port} of {HOST} cannot be used: {source}; choose another --base-port, or omit it to use free ports")]
     Taken { port: u16, source: io::Error },
     #[error("no free port was found on {HOST}: {0}")]
     NoFreePort(io::Error),
     #[error("cannot make a temporary folder: {0}; name a folder with --data-dir")]
     NoTemporaryFolder(io::Error),
     #[error(
-        "{folder} holds the data of a demo with another number of nodes; give that number with --nodes, or another folder"
+        "{folder} contains the data of a demo with another number of nodes; use that number with --nodes, or another \
+         folder"
     )]
     OtherDemo { folder: PathBuf },
 }
 
-/// Chooses ports for nodes 1 to `nodes`: from `base` on for clients, [`PEER_PORTS`] higher for peers. Unless a base was
-/// asked for, a port in use is replaced by a free one.
+/// Chooses ports for nodes 1 to `nodes`: from `base` on for clients, [`PEER_PORT_OFFSET`] higher for peers. Without a
+/// requested base, replaces a port in use by a free one.
 pub(super) fn choose_ports(nodes: u16, base: Option<u16>) -> Result<Vec<Place>, PlaceError> {
     let first = base.unwrap_or(BASE_PORT);
-    if first == 0 || first > u16::MAX - 2 * PEER_PORTS {
+    if first == 0 || first > u16::MAX - 2 * PEER_PORT_OFFSET {
         return Err(PlaceError::OutOfRange(first));
     }
-    // All are held until all are chosen, lest one be chosen twice.
+    // All stay bound until all are chosen, so that none is chosen twice.
     let mut held = Vec::new();
     let mut choose = |port: u16| {
         let listener = match TcpListener::bind((HOST, port)) {
@@ -64,12 +62,17 @@ pub(super) fn choose_ports(nodes: u16, base: Option<u16>) -> Result<Vec<Place>, 
     };
     let place = |number: u16| {
         let client_port = choose(first + number)?;
-        Ok(Place { node: NodeId::from(number) + 1, client_port, peer_port: choose(first + PEER_PORTS + number)? })
+        Ok(Place { node: NodeId::from(number) + 1, client_port, peer_port: choose(first + PEER_PORT_OFFSET + number)? })
     };
     (0..nodes).map(place).collect()
 }
 
-/// A folder for the nodes' folders.
+/// Returns the data folder of a node.
+pub(super) fn data_dir(folder: &Path, node: NodeId) -> PathBuf {
+    folder.join(format!("n{node}"))
+}
+
+/// The folder that contains the nodes' data folders.
 pub(super) enum Folder {
     Kept(PathBuf),
     /// Removed when dropped.
@@ -77,12 +80,13 @@ pub(super) enum Folder {
 }
 
 impl Folder {
-    pub(super) fn choose(nodes: u16, asked: Option<PathBuf>) -> Result<Folder, PlaceError> {
-        let Some(folder) = asked else {
+    pub(super) fn choose(nodes: u16, requested: Option<PathBuf>) -> Result<Folder, PlaceError> {
+        let Some(folder) = requested else {
             let made = tempfile::Builder::new().prefix("leasehold-demo-").tempdir();
             return made.map(Folder::Temporary).map_err(PlaceError::NoTemporaryFolder);
         };
-        // The voters are on the disks already, and a different number of them would wait for each other in vain.
+        // The stored configuration names the voters. With fewer nodes there may be no quorum, and others would be no
+        // voters.
         let has = |node: u16| data_dir(&folder, NodeId::from(node)).exists();
         if has(nodes + 1) || (has(1) && !has(nodes)) {
             return Err(PlaceError::OtherDemo { folder });
@@ -97,7 +101,7 @@ impl Folder {
         }
     }
 
-    /// What becomes of it.
+    /// Describes what happens to it at the end.
     pub(super) fn fate(&self) -> &'static str {
         match self {
             Folder::Kept(_) => "kept",
@@ -111,9 +115,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_in_use_is_replaced_only_if_nobody_asked_for_it() {
+    fn a_port_in_use_is_replaced_unless_it_was_requested() {
         let holder = TcpListener::bind((HOST, 0)).expect("a free port");
-        let taken = holder.local_addr().expect("it has an address").port().min(u16::MAX - 2 * PEER_PORTS);
+        let taken = holder.local_addr().expect("it has an address").port().min(u16::MAX - 2 * PEER_PORT_OFFSET);
         assert!(matches!(choose_ports(1, Some(taken)), Err(PlaceError::Taken { port, .. }) if port == taken));
         let _default = TcpListener::bind((HOST, BASE_PORT));
         let places = choose_ports(3, None).expect("free ports");
@@ -126,13 +130,13 @@ mod tests {
 
     #[test]
     fn a_base_port_without_room_is_refused() {
-        for base in [0, u16::MAX, u16::MAX - PEER_PORTS] {
+        for base in [0, u16::MAX, u16::MAX - PEER_PORT_OFFSET] {
             assert!(matches!(choose_ports(3, Some(base)), Err(PlaceError::OutOfRange(_))));
         }
     }
 
     #[test]
-    fn the_folder_of_a_demo_of_another_size_is_refused() {
+    fn the_folder_of_a_demo_with_another_number_of_nodes_is_refused() {
         let folder = tempfile::tempdir().expect("a folder");
         for node in 1..=3 {
             std::fs::create_dir(data_dir(folder.path(), node)).expect("it is writable");

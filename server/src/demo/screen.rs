@@ -1,4 +1,4 @@
-//! What the demo prints: an introduction, a table with a line a second, and a summary.
+//! The output of the demo: an introduction, a table with a line per second, and a summary.
 
 use super::cluster::{Leadership, Totals};
 use super::places::Place;
@@ -6,24 +6,24 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::Duration;
 
-/// The heading is repeated after so many lines.
-const PAGE: u32 = 20;
+/// The heading is repeated after this many lines.
+const PAGE_LINES: u32 = 20;
 
-/// Where the demo prints, and nothing more when nobody listens.
+/// The output stream of the demo. Errors are ignored.
 pub(super) struct Screen {
     out: Box<dyn Write>,
     lines: u32,
 }
 
 impl Screen {
-    /// `standard_error` leaves standard output to others.
+    /// Writes to standard error if `standard_error` is set, and to standard output otherwise.
     pub(super) fn new(standard_error: bool) -> Screen {
         let out: Box<dyn Write> = if standard_error { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
         Screen { out, lines: 0 }
     }
 
     pub(super) fn line(&mut self, line: impl Display) {
-        // Whoever closed the pipe has seen enough, but the demo still has an exit code to give.
+        // The reader may have closed the pipe, but the demo still has to return its exit code.
         let _ = writeln!(self.out, "{line}");
         let _ = self.out.flush();
     }
@@ -32,29 +32,29 @@ impl Screen {
         let other = places.iter().find(|place| place.node != leader.node).unwrap_or(&leader).client_port;
         let port = leader.client_port;
         self.line(format_args!(
-            "n{} leads in term {term}, after {:.1} s. In another terminal, try",
+            "n{} is the leader in term {term}, after {:.1} s. In another terminal, try",
             leader.node,
             after.as_secs_f64()
         ));
         self.line("");
         self.line(format_args!("    redis-cli -p {port} set greeting hello"));
-        self.line(format_args!("    redis-cli -p {other} get greeting       any node takes any command"));
+        self.line(format_args!("    redis-cli -p {other} get greeting       any node executes any command"));
         self.line(format_args!("    redis-cli -p {port} info lease"));
         self.line("");
-        self.line("If there is no redis-cli yet: apt-get install redis-tools. Ctrl-C ends the demo.");
+        self.line("redis-cli is in the package redis-tools. Ctrl-C ends the demo.");
         self.line("");
     }
 
-    /// A second's line of the table.
+    /// Prints the table's line for one second.
     pub(super) fn status(&mut self, at: Duration, leadership: Leadership, totals: Totals, seconds: f64, note: &str) {
-        if self.lines.is_multiple_of(PAGE) {
+        if self.lines.is_multiple_of(PAGE_LINES) {
             self.line(heading());
         }
         self.lines += 1;
         self.line(row(at, leadership, totals, seconds, note));
     }
 
-    /// Something that happened between two lines of the table.
+    /// Prints an event between two lines of the table.
     pub(super) fn event(&mut self, at: Duration, what: impl Display) {
         self.line(format_args!("{}  {what}", seconds_column(at)));
     }
@@ -89,12 +89,12 @@ fn row(at: Duration, leadership: Leadership, totals: Totals, seconds: f64, note:
     line.trim_end().to_owned()
 }
 
-/// A share as a percentage that says 100 only when it is.
+/// Formats a share as a percentage, rounded down, so that only a full share is 100.
 pub(super) fn percent(share: f64) -> String {
     format!("{:.2} %", (share * 10_000.0).floor() / 100.0)
 }
 
-/// A number with its thousands apart.
+/// Formats a number with separated thousands.
 pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_keeps_its_columns_in_eighty() {
+    fn the_table_fits_into_eighty_columns() {
         let totals = Totals { reads_lease: 123_456, reads_quorum: 1, writes: 13_717 };
         let lease = Some(Duration::from_micros(873_912));
         let leads = Leadership { leader: Some((2, lease)), term: 12 };
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_grouped_and_a_share_is_never_rounded_up_to_all() {
+    fn numbers_are_grouped_and_a_share_is_never_rounded_up() {
         let shown = [0, 999, 1_000, 65_432, 1_234_567].map(grouped);
         assert_eq!(shown, ["0", "999", "1,000", "65,432", "1,234,567"]);
         assert_eq!([1.0, 0.99999, 0.5].map(percent), ["100.00 %", "99.99 %", "50.00 %"]);

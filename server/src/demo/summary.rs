@@ -1,4 +1,4 @@
-//! How a load went.
+//! The result of a load.
 
 use super::cluster::Totals;
 use super::load::Tally;
@@ -8,15 +8,15 @@ use leasehold_core::NodeId;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// What became of leadership after the kill.
+/// The killed leader and its successor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Failover {
     pub(super) killed: NodeId,
-    /// Who leads now, and how long after the kill it was first seen to lead with a valid lease.
+    /// The new leader, and the time from the kill until it first held a valid lease.
     pub(super) successor: Option<(NodeId, Duration)>,
 }
 
-/// Everything there is to say at the end.
+/// All results.
 #[derive(Debug)]
 pub(super) struct Summary {
     pub(super) nodes: u16,
@@ -30,12 +30,12 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    /// Whether the cluster did what it promises, and did anything at all.
+    /// Returns whether the cluster kept its guarantees, and executed both reads and writes.
     pub(super) fn is_sound(&self) -> bool {
         self.tally.stale == 0 && self.lost_writes == 0 && !self.tally.reads.is_empty() && !self.tally.writes.is_empty()
     }
 
-    /// One object for programs. `leaderless_ms` is null if no leader was killed.
+    /// Returns the results as one JSON object. `leaderless_ms` is null if no leader was killed.
     pub(super) fn json(&self) -> Value {
         let Tally { reads, writes, uncertain, stale, .. } = &self.tally;
         let leaderless = self.failover.and_then(|failover| failover.successor).map(|(_, after)| millis(after));
@@ -60,7 +60,7 @@ impl Summary {
         })
     }
 
-    /// A table for people.
+    /// Prints the results as a table.
     pub(super) fn show(&self, screen: &mut Screen) {
         let Tally { reads, writes, uncertain, stale, violations } = &self.tally;
         let seconds = self.lasted.as_secs_f64();
@@ -79,13 +79,13 @@ impl Summary {
         }
         screen.line("");
         let share = self.totals.lease_share().map_or("-".to_owned(), percent);
-        screen.line(fact("lease share", &share, "of reads answered by the lease, the others by a quorum round"));
+        screen.line(fact("lease share", &share, "of reads answered under the lease, the others after a quorum round"));
         match self.failover {
             None => {}
             Some(Failover { killed, successor: Some((node, after)) }) => screen.line(fact(
                 "leaderless",
                 &format!("{} ms", grouped(after.as_millis() as u64)),
-                &format!("from the kill of n{killed} until n{node} led with a valid lease"),
+                &format!("from the kill of n{killed} until n{node} held a valid lease"),
             )),
             Some(Failover { killed, successor: None }) => {
                 screen.line(fact("leaderless", "to the end", &format!("after the kill of n{killed}")));
@@ -95,7 +95,7 @@ impl Summary {
         screen.line(fact("stale reads", &grouped(*stale), &checked));
         let checked = format!("of {} acknowledged", grouped(writes.len()));
         screen.line(fact("lost writes", &grouped(self.lost_writes), &checked));
-        screen.line(fact("uncertain", &grouped(*uncertain), "writes whose node was lost before it answered"));
+        screen.line(fact("uncertain", &grouped(*uncertain), "writes whose node was lost before it replied"));
         for violation in violations {
             screen.line(violation);
         }
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_read_a_lost_write_or_idleness_is_not_sound() {
+    fn a_stale_read_a_lost_write_or_no_work_is_a_failure() {
         assert!(summary().is_sound());
         let mut stale = summary();
         stale.tally.stale = 1;
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_find_the_fields_they_were_promised() {
+    fn the_json_object_has_its_documented_fields() {
         let json = summary().json();
         for (field, value) in [
             ("reads", json!(1)),

@@ -1,22 +1,32 @@
-//! Reads, writes and their replies, and the forms in which writes reach the log and replies other nodes.
+//! Reads, writes and their replies, and their encodings in the log and between nodes.
 
 use crate::resp::{MAX_ARGUMENTS, MAX_BULK};
 use bytes::Bytes;
 use wincode::config::{Config, Configuration};
 use wincode::{SchemaRead, SchemaWrite};
 
-/// The first byte of a log entry: the version of what follows.
+/// The first byte of a log entry: the version of its encoding.
 const ENTRY_VERSION: u8 = 1;
 
-/// The most memory that one length in an encoding may ask for before what it counts is seen: the longest request's arguments.
-const LARGEST_SEQUENCE: usize = MAX_ARGUMENTS * size_of::<Bytes>();
+/// The most keys that the commands of one log entry may name, where a command counts at least once. A node applies an
+/// entry in one piece, so this bounds how long that may take.
+pub(crate) const MAX_ENTRY_KEYS: usize = 16_384;
 
-/// How writes and replies are encoded: integers as short as they are.
+/// The most memory that a length in an encoding may reserve before the elements are read: the arguments of the longest
+/// request.
+const MAX_PREALLOCATED_BYTES: usize = MAX_ARGUMENTS * size_of::<Bytes>();
+
+/// The bytes that one element of a list is taken to need besides its content. It decides which commands are executed,
+/// so it is the same on every platform.
+const LIST_ELEMENT_BYTES: usize = 32;
+
+/// Returns the encoding of writes and replies, with integers of variable length.
 pub(crate) fn encoding() -> impl Config {
-    Configuration::default().with_varint_encoding().with_preallocation_size_limit::<LARGEST_SEQUENCE>()
+    Configuration::default().with_varint_encoding().with_preallocation_size_limit::<MAX_PREALLOCATED_BYTES>()
 }
 
-/// A command that only reads. The order of the variants is the log's format: transactions put reads there.
+/// A command that only reads. The order of the variants is part of the log's format, because transactions contain
+/// reads.
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub enum ReadCommand {
     /// `GET`.
@@ -33,7 +43,7 @@ pub enum ReadCommand {
     Size,
 }
 
-/// A command that may change what is stored. The order of the variants is the log's format.
+/// A command that may change what is stored. The order of the variants is part of the log's format.
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub enum WriteCommand {
     /// `SET`.
@@ -44,7 +54,7 @@ pub enum WriteCommand {
         value: Bytes,
         /// `XX` is `true`, `NX` is `false`.
         only_if_exists: Option<bool>,
-        /// `GET`: answer the old value.
+        /// `GET`: the reply is the old value.
         get_old: bool,
     },
     /// `DEL`.
@@ -53,41 +63,52 @@ pub enum WriteCommand {
     Add {
         /// The key.
         key: Bytes,
-        /// What to add to its value.
+        /// The number to add to its value.
         amount: i64,
     },
     /// `APPEND`.
     Append {
         /// The key.
         key: Bytes,
-        /// What to put after its value.
+        /// The bytes to append to its value.
         suffix: Bytes,
     },
     /// `MSET`.
     SetAll(Vec<(Bytes, Bytes)>),
     /// `FLUSHALL`.
     Clear,
-    /// A read in a transaction: it sees the writes before it and none after.
+    /// A read in a transaction. It sees the writes before it and none after it.
     Read(ReadCommand),
 }
 
-/// What a read or a write answers.
+/// The reply to a read or a write.
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub enum Reply {
-    /// It is done.
+    /// Success without a value.
     Ok,
     /// A number.
     Integer(i64),
     /// A value, or none.
     Value(Option<Bytes>),
-    /// Several of these.
+    /// Several values, each of which may be missing.
     Values(Vec<Option<Bytes>>),
     /// An error, its code first.
     Error(String),
 }
 
+impl ReadCommand {
+    /// Returns the number of keys that it names.
+    pub(crate) fn keys(&self) -> usize {
+        match self {
+            ReadCommand::Get(_) | ReadCommand::Strlen(_) => 1,
+            ReadCommand::Exists(keys) | ReadCommand::Mget(keys) => keys.len(),
+            ReadCommand::Keys(_) | ReadCommand::Size => 0,
+        }
+    }
+}
+
 impl WriteCommand {
-    /// A log entry that holds these commands.
+    /// Encodes commands as a log entry.
     pub fn encode_batch(commands: &[WriteCommand]) -> Bytes {
         let mut entry = vec![ENTRY_VERSION];
         let config = encoding();
@@ -96,7 +117,8 @@ impl WriteCommand {
         Bytes::from(entry)
     }
 
-    /// The commands in a log entry; each has memory of its own. `None` if it is not one.
+    /// Decodes a log entry. The commands do not share its memory. Returns `None` for bytes that are not an entry of
+    /// this version.
     pub fn decode_batch(entry: &[u8]) -> Option<Vec<WriteCommand>> {
         let (version, commands) = entry.split_first()?;
         if *version != ENTRY_VERSION {
@@ -105,14 +127,25 @@ impl WriteCommand {
         wincode::config::deserialize_exact(commands, encoding()).ok()
     }
 
-    /// About how many bytes it takes, in an entry or in its answer, whichever is more.
-    pub(crate) fn weight(&self) -> usize {
-        // The old value may be as long as any.
-        let answer = if matches!(self, WriteCommand::Set { get_old: true, .. }) { MAX_BULK } else { 0 };
-        self.bytes() + answer
+    /// Returns the number of keys that it names.
+    pub(crate) fn keys(&self) -> usize {
+        match self {
+            WriteCommand::Set { .. } | WriteCommand::Add { .. } | WriteCommand::Append { .. } => 1,
+            WriteCommand::Delete(keys) => keys.len(),
+            WriteCommand::SetAll(pairs) => pairs.len(),
+            WriteCommand::Clear => 0,
+            WriteCommand::Read(command) => command.keys(),
+        }
     }
 
-    /// About how many bytes it takes, in memory or in an entry, whichever is more.
+    /// Returns about how many bytes it takes in an entry, plus the most that its reply may take there.
+    pub(crate) fn weight(&self) -> usize {
+        // The old value may be as long as any value.
+        let reply = if matches!(self, WriteCommand::Set { get_old: true, .. }) { MAX_BULK } else { 0 };
+        self.bytes() + reply
+    }
+
+    /// Returns about how many bytes it takes in memory or in an entry, whichever is more.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             WriteCommand::Set { key, value, .. } => key.len() + value.len(),
@@ -129,19 +162,18 @@ impl WriteCommand {
 }
 
 impl Reply {
-    /// About how many bytes of values it carries.
+    /// Returns about how many bytes of values it carries, the same number on every platform.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Reply::Value(Some(value)) => value.len(),
             Reply::Values(values) => {
-                values.iter().map(|value| value.as_ref().map_or(size_of::<Bytes>(), in_list)).sum()
+                values.iter().map(|value| value.as_ref().map_or(LIST_ELEMENT_BYTES, in_list)).sum()
             }
             Reply::Ok | Reply::Integer(_) | Reply::Value(None) | Reply::Error(_) => 0,
         }
     }
 }
 
-/// What one of many takes: even an empty one is not free.
 fn in_list(bytes: &Bytes) -> usize {
-    bytes.len() + size_of::<Bytes>()
+    bytes.len() + LIST_ELEMENT_BYTES
 }

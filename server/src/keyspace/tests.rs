@@ -1,4 +1,7 @@
+use super::writer::too_long;
 use super::*;
+use crate::resp::{MAX_ARGUMENTS, MAX_BULK, MAX_COMMAND};
+use ports::{Change, Record, State as _, StateMachine as _};
 
 fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
@@ -19,7 +22,7 @@ fn error(text: &str) -> Reply {
 /// Applies one entry; returns its replies and what it changed.
 fn apply(keyspace: &mut Keyspace, commands: &[WriteCommand]) -> (Vec<Reply>, Vec<Change>) {
     let mut changes = Vec::new();
-    let replies = keyspace.apply(1, &WriteCommand::encode_batch(commands), &mut changes).expect("an entry of our own");
+    let replies = keyspace.apply(1, &WriteCommand::encode_batch(commands), &mut changes).expect("a valid entry");
     (replies, changes)
 }
 
@@ -34,7 +37,7 @@ fn get(keyspace: &Keyspace, command: ReadCommand) -> Reply {
 }
 
 #[test]
-fn set_keeps_to_its_conditions() {
+fn set_respects_its_conditions() {
     let mut keyspace = Keyspace::default();
     let mut set = |new: &str, only_if_exists, get_old| {
         execute(&mut keyspace, WriteCommand::Set { key: bytes("k"), value: bytes(new), only_if_exists, get_old })
@@ -50,7 +53,7 @@ fn set_keeps_to_its_conditions() {
 }
 
 #[test]
-fn numbers_are_added_up_to_their_limits() {
+fn numbers_are_added_within_their_limits() {
     let mut keyspace = Keyspace::default();
     let mut add = |amount| execute(&mut keyspace, WriteCommand::Add { key: bytes("n"), amount });
     assert_eq!(add(1), Reply::Integer(1));
@@ -74,8 +77,12 @@ fn append_stops_at_the_longest_value() {
     assert_eq!(get(&keyspace, ReadCommand::Get(bytes("k"))), value("abc"));
 }
 
+fn put(key: &str, value: &str) -> Change {
+    Change::Put(Record { key: bytes(key), value: bytes(value) })
+}
+
 #[test]
-fn an_entry_is_applied_in_order_and_tells_what_it_changed() {
+fn an_entry_is_applied_in_order_and_reports_its_changes() {
     let mut keyspace = Keyspace::default();
     let (replies, changes) = apply(
         &mut keyspace,
@@ -86,10 +93,35 @@ fn an_entry_is_applied_in_order_and_tells_what_it_changed() {
         ],
     );
     assert_eq!(replies, [Reply::Ok, Reply::Integer(1), Reply::Integer(5)]);
-    let put = |key, value| Change::Put(Record { key: bytes(key), value: bytes(value) });
     assert_eq!(changes, [put("a", "1"), put("b", "2"), Change::Delete(bytes("a")), put("b", "5")]);
-    let (replies, changes) = apply(&mut keyspace, &[WriteCommand::Clear, WriteCommand::Clear]);
-    assert_eq!((replies, changes), (vec![Reply::Ok, Reply::Ok], vec![Change::Clear]));
+}
+
+#[test]
+fn repeated_clears_are_one_change_and_drop_the_changes_before_them() {
+    let mut keyspace = Keyspace::default();
+    let entry: Vec<_> = (0..100).flat_map(|_| [set("a", "1"), WriteCommand::Clear]).chain([set("b", "2")]).collect();
+    let (replies, changes) = apply(&mut keyspace, &entry);
+    assert_eq!(replies, vec![Reply::Ok; 201]);
+    assert_eq!(changes, [Change::Clear, put("b", "2")]);
+    assert_eq!(keyspace.view().len(), 1);
+    let (_, changes) = apply(&mut keyspace, &[WriteCommand::Delete(vec![bytes("b")]), WriteCommand::Clear]);
+    assert_eq!(changes, [Change::Delete(bytes("b"))], "there was nothing left to clear");
+}
+
+#[test]
+fn repeated_appends_report_the_final_value_only() {
+    let mut keyspace = Keyspace::default();
+    apply(&mut keyspace, &[set("k", "0")]);
+    let entry: Vec<_> = (0..1000).map(|_| WriteCommand::Append { key: bytes("k"), suffix: bytes("x") }).collect();
+    let before = keyspace.state();
+    let (replies, changes) = apply(&mut keyspace, &entry);
+    assert_eq!(replies.last(), Some(&Reply::Integer(1001)));
+    assert_eq!(changes, [put("k", &format!("0{}", "x".repeat(1000)))]);
+    let append = |key| WriteCommand::Append { key: bytes(key), suffix: bytes("y") };
+    let delete = WriteCommand::Delete(vec![bytes("k")]);
+    let (_, changes) = apply(&mut keyspace, &[append("k"), append("b"), append("a"), delete]);
+    assert_eq!(changes, [Change::Delete(bytes("k")), put("a", "y"), put("b", "y")]);
+    assert_eq!(before.records().next().map(|record| record.value), Some(bytes("0")));
 }
 
 #[test]
@@ -98,11 +130,18 @@ fn a_read_in_an_entry_sees_the_writes_before_it_and_none_after() {
     let read = || WriteCommand::Read(ReadCommand::Get(bytes("k")));
     let (replies, changes) = apply(&mut keyspace, &[read(), set("k", "1"), read(), set("k", "2")]);
     assert_eq!(replies, [Reply::Value(None), Reply::Ok, value("1"), Reply::Ok]);
-    assert_eq!(changes.len(), 2);
+    assert_eq!(changes, [put("k", "1"), put("k", "2")]);
 }
 
 #[test]
-fn an_entry_answers_no_more_than_a_node_can_send() {
+fn keys_in_an_entry_is_refused_by_every_node() {
+    let mut keyspace = Keyspace::default();
+    let keys = WriteCommand::Read(ReadCommand::Keys(bytes("*")));
+    assert_eq!(execute(&mut keyspace, keys), error("ERR KEYS cannot be part of a log entry"));
+}
+
+#[test]
+fn the_replies_to_an_entry_are_no_longer_than_a_message() {
     let mut keyspace = Keyspace::default();
     let long = Bytes::from(vec![0; MAX_BULK]);
     let replace = |key, value: &Bytes| WriteCommand::Set {
@@ -118,13 +157,13 @@ fn an_entry_answers_no_more_than_a_node_can_send() {
         &[read(), read(), read(), read(), replace("k", &Bytes::new()), replace("new", &bytes("v"))],
     );
     assert_eq!(replies[..3], vec![Reply::Value(Some(long)); 3]);
-    assert_eq!(replies[3..5], [unanswerable(), unanswerable()]);
+    assert_eq!(replies[3..5], [too_long(), too_long()]);
     assert_eq!(replies[5], Reply::Value(None));
-    assert_eq!(changes.len(), 1, "what could not be answered was not executed");
+    assert_eq!(changes.len(), 1, "a command without room for its reply was not executed");
 }
 
 #[test]
-fn reads_answer_as_redis_does() {
+fn reads_return_what_redis_returns() {
     let mut keyspace = Keyspace::default();
     apply(&mut keyspace, &[set("a", "one"), set("b", "")]);
     assert_eq!(get(&keyspace, ReadCommand::Get(bytes("c"))), Reply::Value(None));
@@ -144,7 +183,7 @@ fn an_entry_of_another_version_or_of_noise_changes_nothing() {
     apply(&mut keyspace, &[set("k", "v")]);
     let good = WriteCommand::encode_batch(&[WriteCommand::Clear]);
     let mut cases = vec![vec![], vec![2], vec![1], [&good[..], &[0]].concat(), [&[2], &good[1..]].concat()];
-    // A length beyond everything, for the batch and for a key.
+    // The longest length that can be encoded, for the batch and for a key.
     cases.push([&[1][..], &[0xff; 9]].concat());
     cases.push([&[1, 1, 0][..], &[0xff; 9]].concat());
     for entry in cases {
@@ -161,30 +200,58 @@ fn the_largest_batches_survive_their_encoding() {
     let large = WriteCommand::Append { key: bytes("k"), suffix: Bytes::from(vec![7; MAX_BULK]) };
     let commands = vec![many, large];
     let entry = WriteCommand::encode_batch(&commands);
-    assert!(entry.len() < crate::resp::MAX_COMMAND);
+    assert!(entry.len() < MAX_COMMAND);
     assert_eq!(WriteCommand::decode_batch(&entry), Some(commands));
 }
 
-/// As many pairs as fit in the longest request.
-const MAX_PAIRS: usize = (crate::resp::MAX_ARGUMENTS - 1) / 2;
+/// The pairs that fit into the longest request.
+const MAX_PAIRS: usize = (MAX_ARGUMENTS - 1) / 2;
 
 #[test]
-fn what_is_stored_does_not_hold_on_to_the_entry_it_came_in() {
+fn stored_values_do_not_keep_their_entry_in_memory() {
     let entry = WriteCommand::encode_batch(&[set("k", "v")]);
     let mut keyspace = Keyspace::default();
-    keyspace.apply(1, &entry, &mut Vec::new()).expect("an entry of our own");
+    keyspace.apply(1, &entry, &mut Vec::new()).expect("a valid entry");
     assert!(entry.is_unique());
 }
 
 #[test]
-fn a_restored_keyspace_holds_the_records_and_nothing_else() {
+fn a_replaced_state_holds_the_records_and_nothing_else() {
     let mut keyspace = Keyspace::default();
-    apply(&mut keyspace, &[set("a", "1"), set("b", "2")]);
-    let records = keyspace.records();
+    apply(&mut keyspace, &[set("b", "2"), set("a", "1")]);
+    let records: Vec<Record> = keyspace.state().records().collect();
+    assert_eq!(records[0].key, "a", "records are sorted");
     let mut other = Keyspace::default();
     apply(&mut other, &[set("c", "3")]);
     let view = other.view();
-    other.restore(records);
+    let former = other.replace(Snapshot::from_records(records));
     assert_eq!(view.len(), 2);
     assert_eq!(get(&other, ReadCommand::Get(bytes("b"))), value("2"));
+    assert_eq!(former.records().map(|record| record.key).collect::<Vec<_>>(), ["c"]);
+}
+
+#[test]
+fn a_snapshot_keeps_its_state_while_writes_go_on_even_after_its_map_is_reclaimed() {
+    let mut keyspace = Keyspace::default();
+    let pairs =
+        |value: &str| WriteCommand::SetAll((0..10_000).map(|key| (bytes(&key.to_string()), bytes(value))).collect());
+    apply(&mut keyspace, &[pairs("old")]);
+    let snapshot = keyspace.state();
+    apply(&mut keyspace, &[pairs("new")]);
+    drop(keyspace.state());
+    apply(&mut keyspace, &[WriteCommand::Clear, set("k", "v")]);
+    assert!(snapshot.records().all(|record| record.value == "old"));
+    assert_eq!(snapshot.records().count(), 10_000);
+    drop(snapshot);
+    assert_eq!(keyspace.view().len(), 1);
+}
+
+#[test]
+fn outputs_survive_their_encoding_and_noise_does_not() {
+    for output in [Ok(vec![Reply::Ok, Reply::Values(vec![None]), error("ERR no")]), Err(UnknownEntry)] {
+        let encoded = Keyspace::encode_output(&output);
+        assert_eq!(Keyspace::decode_output(&encoded), Some(output));
+        assert_eq!(Keyspace::decode_output(&[&encoded[..], b"x"].concat()), None);
+    }
+    assert_eq!(Keyspace::decode_output(&[0xff; 9]), None);
 }

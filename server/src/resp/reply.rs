@@ -1,4 +1,4 @@
-//! Replies, in the form the client asked for.
+//! Encoding replies in the version of the protocol that the client selected.
 
 use bytes::BytesMut;
 use redis_protocol::resp2::{encode as encode2, types::BorrowedFrame as Frame2};
@@ -6,10 +6,10 @@ use redis_protocol::resp3::encode::complete as encode3;
 use redis_protocol::resp3::types::{BorrowedFrame as Frame3, VerbatimStringFormat};
 use std::fmt;
 
-/// The version of the protocol on a connection, chosen by `HELLO`.
+/// The version of the protocol on a connection, selected by `HELLO`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Version {
-    /// RESP2, with which every connection starts.
+    /// RESP2, the version of a new connection.
     #[default]
     Two,
     /// RESP3.
@@ -17,7 +17,7 @@ pub enum Version {
 }
 
 impl Version {
-    /// The number that `HELLO` knows it by.
+    /// Returns the number that `HELLO` uses.
     pub fn number(self) -> i64 {
         match self {
             Version::Two => 2,
@@ -26,37 +26,43 @@ impl Version {
     }
 }
 
-/// Encoded replies on their way to a client.
+/// Encoded replies for one client.
 ///
-/// A reply is one call; an array or a map is its header and then one call for each part, so that a long one can leave in pieces.
+/// Each reply is one call. An array or a map is a call for its header and one for each element, so a long one can be
+/// sent in pieces.
 #[derive(Debug, Default)]
 pub struct ReplyBuffer {
     version: Version,
     bytes: BytesMut,
 }
 
-/// A frame is encoded into room that was measured for it, so nothing can go wrong.
+/// Encoding extends the buffer by the length of the frame, so it cannot fail.
 const ROOM: &str = "the buffer was extended by the frame's length";
 
 impl ReplyBuffer {
-    /// The version in which replies are encoded.
+    /// Returns the version in which replies are encoded.
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// Encodes the replies from here on in this version.
+    /// Encodes further replies in this version.
     pub fn set_version(&mut self, version: Version) {
         self.version = version;
     }
 
-    /// What was encoded since the last [`clear`](Self::clear).
+    /// Returns the bytes encoded since the last [`clear`](Self::clear).
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Forgets what was encoded, and the memory if it is more than `keep` bytes.
+    /// Drops the encoded bytes, and frees the memory if it is more than `keep` bytes.
     pub fn clear(&mut self, keep: usize) {
         if self.bytes.capacity() > keep { self.bytes = BytesMut::new() } else { self.bytes.clear() }
+    }
+
+    /// Returns the encoded bytes.
+    pub fn into_bytes(self) -> BytesMut {
+        self.bytes
     }
 
     fn push2(&mut self, frame: &Frame2<'_>) {
@@ -67,7 +73,7 @@ impl ReplyBuffer {
         encode3::extend_encode_borrowed(&mut self.bytes, frame, false).expect(ROOM);
     }
 
-    /// A status, one short line such as `OK`.
+    /// Encodes a status: one short line such as `OK`.
     pub fn status(&mut self, line: &str) {
         match self.version {
             Version::Two => self.push2(&Frame2::SimpleString(line.as_bytes())),
@@ -75,7 +81,7 @@ impl ReplyBuffer {
         }
     }
 
-    /// An error: its code, a space and what went wrong. Line breaks would end it early and become spaces.
+    /// Encodes an error: a code, a space and a message. Line breaks would end the reply early, so they become spaces.
     pub fn error(&mut self, message: &str) {
         let line = message.replace(['\r', '\n'], " ");
         match self.version {
@@ -84,13 +90,14 @@ impl ReplyBuffer {
         }
     }
 
-    /// A number.
+    /// Encodes a number.
     pub fn integer(&mut self, number: i64) {
-        // The crate measures numbers with floating point, and leaves a zero byte behind some with fifteen digits and more.
+        // The crate computes the length with floating point, and appends a zero byte to some numbers of fifteen digits
+        // or more.
         self.line(':', number);
     }
 
-    /// A string of bytes.
+    /// Encodes a string of bytes.
     pub fn bulk(&mut self, data: impl AsRef<[u8]>) {
         let data = data.as_ref();
         match self.version {
@@ -99,7 +106,7 @@ impl ReplyBuffer {
         }
     }
 
-    /// Text for people, which RESP3 marks as such.
+    /// Encodes text for people, which RESP3 marks as such.
     pub fn text(&mut self, text: &str) {
         match self.version {
             Version::Two => self.bulk(text),
@@ -111,7 +118,7 @@ impl ReplyBuffer {
         }
     }
 
-    /// No value.
+    /// Encodes a missing value.
     pub fn null(&mut self) {
         match self.version {
             Version::Two => self.push2(&Frame2::Null),
@@ -119,7 +126,7 @@ impl ReplyBuffer {
         }
     }
 
-    /// A string of bytes, or no value.
+    /// Encodes a string of bytes or a missing value.
     pub fn value(&mut self, value: Option<&[u8]>) {
         match value {
             Some(value) => self.bulk(value),
@@ -127,12 +134,12 @@ impl ReplyBuffer {
         }
     }
 
-    /// The head of an array of `length` replies.
+    /// Encodes the header of an array of `length` replies.
     pub fn array(&mut self, length: usize) {
         self.line('*', length);
     }
 
-    /// The head of a map of `length` pairs of replies; RESP2 has none and sees an array.
+    /// Encodes the header of a map of `length` pairs of replies. RESP2 has no maps and gets an array.
     pub fn map(&mut self, length: usize) {
         match self.version {
             Version::Two => self.line('*', 2 * length),
@@ -140,7 +147,7 @@ impl ReplyBuffer {
         }
     }
 
-    // Of aggregates the crate encodes whole ones, or ones of unknown length that few clients understand.
+    // The crate encodes only whole aggregates, or ones of unknown length, which few clients understand.
     fn line(&mut self, kind: char, number: impl fmt::Display) {
         self.bytes.extend_from_slice(format!("{kind}{number}\r\n").as_bytes());
     }

@@ -1,20 +1,22 @@
-//! Requests, from bytes as they arrive.
+//! Reading requests from bytes as they arrive.
 //!
-//! The decoder of the `redis-protocol` crate is not used for these: it parses a frame that has only partly arrived again
-//! from its start each time more bytes come, which is quadratic for a large value or a long array; and it knows neither
-//! inline commands nor limits. This scanner looks at each byte once, takes no memory on the word of a length, and hands
-//! out arguments as slices of what was received.
+//! The decoder of the `redis-protocol` crate is not suitable: each time more bytes arrive, it parses an incomplete
+//! frame again from its start, which is quadratic for a large value or a long array. It supports neither inline
+//! commands nor limits. This scanner looks at each byte once, allocates no memory for a length before the bytes arrive,
+//! and returns arguments as slices of the received bytes.
 
-use super::{MAX_ARGUMENTS, MAX_BULK, MAX_COMMAND, MAX_INLINE, MAX_SKIPPED, parse_integer};
+use super::integer::parse_integer;
+use super::limits::{MAX_ARGUMENTS, MAX_BULK, MAX_COMMAND, MAX_INLINE, MAX_SKIPPED};
 use bytes::{Buf, Bytes, BytesMut};
 use std::ops::Range;
 
-/// The longest line that holds a length.
+/// The longest line with a length, in bytes.
 const MAX_LENGTH_LINE: usize = 64;
-/// A receive buffer larger than this is given back once it is empty.
-const KEPT_CAPACITY: usize = 2 << 20;
+/// An empty receive buffer with a larger capacity is freed.
+const MAX_KEPT_BYTES: usize = 2 << 20;
 
-/// Bytes that are not the Redis protocol. What follows them cannot be understood: answer this and close.
+/// A violation of the Redis protocol. The bytes after it cannot be understood: reply with this error and close the
+/// connection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Protocol error: {0}")]
 pub struct ProtocolError(String);
@@ -24,11 +26,11 @@ pub struct ProtocolError(String);
 pub enum Request<'a> {
     /// A command and its arguments, at least one.
     Command(Arguments<'a>),
-    /// A request that was read to its end and dropped, and why. The connection is still good.
+    /// A request that was read to its end and dropped, with the reason. The connection can go on.
     Refused(String),
 }
 
-/// The arguments of a request, the command's name first.
+/// The arguments of a request, starting with the command's name.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Arguments<'a> {
     frame: Bytes,
@@ -36,85 +38,88 @@ pub struct Arguments<'a> {
 }
 
 impl Arguments<'_> {
-    /// How many there are, the command's name included.
+    /// Returns the number of arguments, including the command's name.
     #[expect(clippy::len_without_is_empty, reason = "there is always a name")]
     pub fn len(&self) -> usize {
         self.ranges.len()
     }
 
-    /// The argument at `position`; empty past the end. It shares memory with the request.
+    /// Returns the argument at `position`, or an empty one past the end. It shares the memory of the request.
     pub fn get(&self, position: usize) -> Bytes {
         self.ranges.get(position).map(|range| self.frame.slice(range.clone())).unwrap_or_default()
     }
 
-    /// The argument at `position`, borrowed; empty past the end.
+    /// Returns the argument at `position` as a slice, or an empty one past the end.
     pub fn peek(&self, position: usize) -> &[u8] {
         self.ranges.get(position).map(|range| &self.frame[range.clone()]).unwrap_or_default()
     }
 
-    /// The arguments from `position` on.
+    /// Returns the arguments from `position` on.
     pub fn from(&self, position: usize) -> impl Iterator<Item = Bytes> + '_ {
         self.ranges.iter().skip(position).map(|range| self.frame.slice(range.clone()))
     }
 }
 
-/// What the next byte belongs to.
+/// The meaning of the next byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Expect {
     /// A new request.
     #[default]
     Start,
-    /// The length of an argument; so many are still to come.
+    /// The length of an argument; `left` arguments are still to come.
     Length { left: usize },
-    /// The bytes of an argument and its line end, so many of them.
+    /// An argument and its line end, which are `bytes` long together.
     Body { left: usize, bytes: usize },
 }
 
-/// What one step of the scanner found.
+/// The result of one step of the scanner.
 enum Step {
     /// Part of a request.
     Part,
     /// The end of a request.
     Request,
-    /// The end of what was received.
+    /// The end of the received bytes.
     Wait,
 }
 
-/// Cuts a stream of bytes into requests.
+/// Splits a stream of bytes into requests.
 ///
-/// Give it what arrives with [`receive`](Self::receive), then take requests with [`next`](Self::next) until there is none.
+/// Pass arriving bytes to [`receive`](Self::receive), then call [`next`](Self::next) until it returns `None`.
 #[derive(Debug, Default)]
 pub struct RequestReader {
     buffer: BytesMut,
     expect: Expect,
-    /// Everything before this was understood. It counts from the start of the request.
+    /// The end of the parsed part of the request, from the start of the buffer.
     at: usize,
-    /// Nothing from `at` to here is a line end.
+    /// There is no line end between `at` and this position.
     searched: usize,
     ranges: Vec<Range<usize>>,
-    /// The arguments of an inline request, without their quotes and escapes.
+    /// The arguments of an inline request, unquoted.
     unquoted: Option<Vec<u8>>,
-    /// Set when the request in hand is only read to be dropped.
+    /// The reason, if the current request is only read to be dropped.
     refused: Option<String>,
 }
 
 impl RequestReader {
-    /// Takes bytes as they arrived.
+    /// Appends received bytes.
     pub fn receive(&mut self, bytes: &[u8]) {
-        if self.buffer.is_empty() && self.buffer.capacity() > KEPT_CAPACITY {
+        if self.buffer.is_empty() && self.buffer.capacity() > MAX_KEPT_BYTES {
             self.buffer = BytesMut::new();
         }
-        if self.ranges.capacity() > KEPT_CAPACITY / size_of::<Range<usize>>() && self.ranges.is_empty() {
+        if self.ranges.capacity() > MAX_KEPT_BYTES / size_of::<Range<usize>>() && self.ranges.is_empty() {
             self.ranges = Vec::new();
         }
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next complete request, if one has arrived.
+    /// Returns the next complete request, or `None` until more bytes arrive.
     ///
     /// # Errors
-    /// [`ProtocolError`] when the stream cannot be understood from here on.
-    #[expect(clippy::should_implement_trait, reason = "a request borrows from its reader, as no iterator's item can")]
+    /// [`ProtocolError`] if the rest of the stream cannot be understood.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "a request borrows from its reader, which the item of an iterator cannot"
+    )]
     pub fn next(&mut self) -> Result<Option<Request<'_>>, ProtocolError> {
         if self.expect == Expect::Start {
             self.ranges.clear();
@@ -156,7 +161,7 @@ impl RequestReader {
         let Some(line) = self.line(MAX_LENGTH_LINE, "too big mbulk count string")? else { return Ok(Step::Wait) };
         let count = self.length_in(line).ok_or_else(|| error("invalid multibulk length"))?;
         if count <= 0 {
-            self.forget_understood();
+            self.drop_parsed();
             return Ok(Step::Part);
         }
         let left = usize::try_from(count).unwrap_or(usize::MAX);
@@ -185,7 +190,7 @@ impl RequestReader {
             self.refuse(format!("ERR a request exceeds {MAX_COMMAND} bytes in all; split it into several commands"));
         }
         if self.refused.is_some() {
-            self.forget_understood();
+            self.drop_parsed();
         }
         self.expect = Expect::Body { left, bytes: length + 2 };
         Ok(Step::Part)
@@ -196,7 +201,7 @@ impl RequestReader {
         if self.refused.is_some() {
             let dropped = arrived.min(bytes);
             self.at += dropped;
-            self.forget_understood();
+            self.drop_parsed();
             if dropped < bytes {
                 self.expect = Expect::Body { left, bytes: bytes - dropped };
                 return Ok(Step::Wait);
@@ -225,11 +230,11 @@ impl RequestReader {
     fn step_inline(&mut self) -> Result<Step, ProtocolError> {
         let Some(line) = self.line(MAX_INLINE, "too big inline request")? else { return Ok(Step::Wait) };
         let mut frame = Vec::new();
-        let understood = split_inline(&self.buffer[line], &mut frame, &mut self.ranges);
-        if !understood {
+        let balanced = split_inline(&self.buffer[line], &mut frame, &mut self.ranges);
+        if !balanced {
             return Err(error("unbalanced quotes in request"));
         }
-        self.forget_understood();
+        self.drop_parsed();
         if self.ranges.is_empty() {
             return Ok(Step::Part);
         }
@@ -237,7 +242,7 @@ impl RequestReader {
         Ok(Step::Request)
     }
 
-    /// The line from `at` on, without its end; `at` moves behind it.
+    /// Returns the line from `at` on, without its end, and moves `at` behind it.
     fn line(&mut self, limit: usize, too_long: &str) -> Result<Option<Range<usize>>, ProtocolError> {
         let searchable = self.buffer.len().min(self.at + limit);
         let found = self.buffer[self.searched..searchable].iter().position(|byte| *byte == b'\n');
@@ -252,7 +257,7 @@ impl RequestReader {
         Ok(Some(line))
     }
 
-    /// The number in a line such as `*3\r`.
+    /// Returns the number in a line such as `*3\r`.
     fn length_in(&self, line: Range<usize>) -> Option<i64> {
         parse_integer(self.buffer[line].get(1..)?.strip_suffix(b"\r")?)
     }
@@ -262,7 +267,7 @@ impl RequestReader {
         self.ranges.clear();
     }
 
-    fn forget_understood(&mut self) {
+    fn drop_parsed(&mut self) {
         self.buffer.advance(self.at);
         (self.at, self.searched) = (0, 0);
     }
@@ -272,8 +277,8 @@ fn error(what: &str) -> ProtocolError {
     ProtocolError(what.to_owned())
 }
 
-/// Splits an inline request as Redis does: at white space, `"..."` with escapes, `'...'` with `\'`. The arguments are
-/// appended to `frame`. `false` if quotes are not balanced.
+/// Splits an inline request as Redis does: at white space, with `"..."` for escapes and `'...'` for `\'`. Appends the
+/// arguments to `frame`. Returns `false` if the quotes are not balanced.
 fn split_inline(line: &[u8], frame: &mut Vec<u8>, ranges: &mut Vec<Range<usize>>) -> bool {
     let mut rest = line;
     loop {
@@ -310,7 +315,7 @@ fn split_inline(line: &[u8], frame: &mut Vec<u8>, ranges: &mut Vec<Range<usize>>
     }
 }
 
-/// What follows the closing quote, which must end the argument.
+/// Returns the bytes after the closing quote, which must end the argument.
 fn quoted<'a>(mut rest: &'a [u8], quote: u8, frame: &mut Vec<u8>) -> Option<&'a [u8]> {
     let hex = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
     loop {

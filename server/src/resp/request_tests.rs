@@ -3,7 +3,7 @@ use quickcheck::quickcheck;
 
 type Parsed = Result<Vec<Result<Vec<Vec<u8>>, String>>, (usize, ProtocolError)>;
 
-/// Reads everything that the chunks hold: what was asked for, and where the stream broke.
+/// Reads all requests in the chunks, or returns where the stream broke.
 fn read<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Parsed {
     let mut reader = RequestReader::default();
     let mut requests = Vec::new();
@@ -34,7 +34,7 @@ fn broken(bytes: &[u8]) -> String {
 const PIPELINE: &[u8] = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$4\r\na\r\nb\r\n*0\r\n\r\nping \"a b\"  'c\\'d' \"\\x41\\n\"\r\n*1\r\n$0\r\n\r\nGET k\n";
 
 #[test]
-fn a_pipeline_is_read_the_same_wherever_it_is_cut() {
+fn a_pipeline_is_read_the_same_wherever_it_is_split() {
     let whole = vec![
         command(&["SET", "k", "a\r\nb"]),
         command(&["ping", "a b", "c'd", "A\n"]),
@@ -51,7 +51,7 @@ fn a_pipeline_is_read_the_same_wherever_it_is_cut() {
 
 quickcheck! {
     fn any_bytes_in_chunks_are_read_as_in_one_piece(pieces: Vec<u8>, sizes: Vec<u8>) -> bool {
-        // Bytes that mean something, so that the scanner gets further than its first test.
+        // Meaningful pieces, so that the scanner gets past its first check.
         let pieces: Vec<u8> = pieces
             .iter()
             .flat_map(|piece| match piece % 12 {
@@ -83,7 +83,7 @@ quickcheck! {
 }
 
 #[test]
-fn lengths_that_nobody_means_break_the_stream_before_memory_is_taken() {
+fn rejects_absurd_lengths_before_allocating() {
     for (bytes, said) in [
         (&b"*1048577\r\n"[..], "Protocol error: invalid multibulk length"),
         (b"*99999999999999999999\r\n", "Protocol error: invalid multibulk length"),
@@ -106,7 +106,7 @@ fn lengths_that_nobody_means_break_the_stream_before_memory_is_taken() {
 }
 
 #[test]
-fn the_largest_array_is_announced_without_taking_memory() {
+fn the_announcement_of_the_largest_array_allocates_nothing() {
     let mut reader = RequestReader::default();
     reader.receive(b"*1048576\r\n$16777216\r\n");
     assert_eq!(reader.next(), Ok(None));

@@ -1,7 +1,7 @@
-//! `leasehold demo`: a whole cluster in one process, to look at and to put under load.
+//! `leasehold demo`: a whole cluster in one process, to try it or to load it.
 //!
-//! The nodes share nothing but the process: each has its own runtime, listeners and data folder, and they and their
-//! clients speak through real sockets. Killing a node stops its runtime where it stands.
+//! The nodes share only the process: each has its own runtime, listeners and data folder, and all connections are real
+//! sockets. Killing a node stops its runtime at once.
 
 pub mod history;
 pub mod load;
@@ -12,7 +12,7 @@ mod places;
 mod screen;
 mod summary;
 
-use crate::cli::RuntimeChoice;
+use crate::runtime_choice::RuntimeChoice;
 use client::RespClient;
 use cluster::{Cluster, ClusterError, Kill, Leadership, Totals};
 use leasehold_core::NodeId;
@@ -32,41 +32,41 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use summary::{Failover, Summary};
 
-/// Clients of the load for each node.
-const CLIENTS: usize = 4;
-/// How long to wait for a leader before something must be wrong.
-const ELECTION: Duration = Duration::from_secs(30);
-/// How often the demo looks at its cluster: often enough for a keypress, and while the leader is missing, for a stopwatch.
-const GLANCE: Duration = Duration::from_millis(10);
-const STARE: Duration = Duration::from_millis(1);
+/// The number of clients of the load per node.
+const CLIENTS_PER_NODE: usize = 4;
+/// How long the first election may take.
+const ELECTION_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often the demo polls its cluster, and how often while it measures a failover.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+const FAILOVER_POLL_INTERVAL: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What `demo` is told.
+/// The arguments of `demo`.
 #[derive(clap::Args, Debug)]
 pub struct DemoArguments {
-    /// How many nodes.
+    /// The number of nodes.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=15))]
     nodes: u16,
     /// The asynchronous runtime.
     #[arg(long, value_enum, default_value_t = RuntimeChoice::Tokio)]
     runtime: RuntimeChoice,
-    /// The folder for the nodes' data, kept for the next time. By default a temporary one, removed at the end.
+    /// The folder for the nodes' data, which is kept. By default a temporary folder, which is removed at the end.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// The first node's port for clients; the next node's is one higher, and a node's port for its peers 100 higher.
-    /// By default 7001, or whatever is free where these are in use.
+    /// The first node's port for clients. The next node's port is one higher, and a node's port for peers is 100
+    /// higher. By default 7001; ports in use are replaced by free ones.
     #[arg(long, value_name = "P")]
     base_port: Option<u16>,
-    /// Puts the cluster under load for so long, kills the leader half way, and ends with a summary: exit code 1 if a read
-    /// was stale or a write lost.
+    /// Loads the cluster for this long, kills the leader half way, and prints a summary. The exit code is 1 if a read
+    /// was stale or a write was lost.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: Option<u64>,
-    /// Prints the summary as one JSON object, and all else to standard error.
+    /// Prints the summary as one JSON object, and everything else to standard error.
     #[arg(long, requires = "seconds")]
     json: bool,
 }
 
-/// Why the demo could not go on.
+/// The reason why the demo failed.
 #[derive(Debug, thiserror::Error)]
 enum DemoError {
     #[error(transparent)]
@@ -77,11 +77,11 @@ enum DemoError {
     Signals(io::Error),
     #[error("cannot start the clients: {0}")]
     Clients(io::Error),
-    #[error("no leader was elected within {} s; is the machine overloaded?", ELECTION.as_secs())]
+    #[error("no leader was elected within {} s; is the machine overloaded?", ELECTION_TIMEOUT.as_secs())]
     NoLeader,
-    #[error("node {0} stopped by itself: its data folder could not be written; is the disk full?")]
+    #[error("node {0} stopped: its data folder could not be written; is the disk full?")]
     NodeFailed(NodeId),
-    #[error("the survivors could not be asked whether every acknowledged write is still there")]
+    #[error("the surviving nodes did not reply, so acknowledged writes could not be verified")]
     Unverified,
 }
 
@@ -100,7 +100,7 @@ pub fn run(arguments: DemoArguments) -> ExitCode {
     }
 }
 
-/// Returns whether everything was as promised.
+/// Returns whether the cluster kept its guarantees.
 fn demo<R: Kill>(arguments: DemoArguments) -> Result<bool, DemoError> {
     let DemoArguments { nodes, runtime: _, data_dir, base_port, seconds, json } = arguments;
     let interrupted = interrupts().map_err(DemoError::Signals)?;
@@ -138,14 +138,14 @@ fn demo<R: Kill>(arguments: DemoArguments) -> Result<bool, DemoError> {
     };
     show.cluster.stop();
     show.screen.line(match (&folder, sound) {
-        (_, false) => "The cluster did not keep its promises.",
+        (_, false) => "The cluster violated its guarantees.",
         (Folder::Kept(_), true) => "The nodes have stopped; their data is kept.",
         (Folder::Temporary(_), true) => "The nodes have stopped; their data is removed.",
     });
     Ok(sound)
 }
 
-/// Set by the first Ctrl-C. The second one ends the process at once.
+/// Returns a flag that the first Ctrl-C sets. The second Ctrl-C ends the process at once.
 fn interrupts() -> io::Result<Arc<AtomicBool>> {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -155,15 +155,15 @@ fn interrupts() -> io::Result<Arc<AtomicBool>> {
     Ok(interrupted)
 }
 
-/// The cluster, and what was shown of it so far.
+/// The cluster and the state of the output.
 struct Show<R: Kill> {
     screen: Screen,
     cluster: Cluster<R>,
     started: Instant,
-    /// When the last line was, and what had been counted by then.
+    /// The time of the last line, and the totals at that time.
     shown: Instant,
     counted: Totals,
-    /// Who led when last looked at.
+    /// The leader when it was last polled.
     leader: Option<NodeId>,
     interrupted: Arc<AtomicBool>,
 }
@@ -173,7 +173,7 @@ impl<R: Kill> Show<R> {
         self.interrupted.load(Ordering::Relaxed)
     }
 
-    /// Waits for the first leader and introduces it. `false` if interrupted.
+    /// Waits for the first leader and prints it. Returns `false` if interrupted.
     fn await_leader(&mut self, places: &[Place]) -> Result<bool, DemoError> {
         while !self.is_interrupted() {
             let leadership = self.cluster.leadership();
@@ -185,20 +185,21 @@ impl<R: Kill> Show<R> {
                 self.shown = self.started;
                 return Ok(true);
             }
-            if self.started.elapsed() > ELECTION {
+            if self.started.elapsed() > ELECTION_TIMEOUT {
                 return Err(DemoError::NoLeader);
             }
-            std::thread::sleep(GLANCE);
+            std::thread::sleep(POLL_INTERVAL);
         }
         Ok(false)
     }
 
-    /// Shows a line a second until interrupted; with `lasting`, for so long and no longer, and kills the leader half way.
+    /// Prints a line per second until interrupted. With `lasting`, does so for that long and kills the leader half way.
     fn watch(&mut self, lasting: Option<Duration>) -> Result<Option<Failover>, DemoError> {
         let mut kill_at = lasting.map(|lasting| lasting / 2).filter(|_| self.cluster.survivors().len() >= 3);
         let mut failover: Option<(Failover, Instant)> = None;
         if lasting.is_some() && kill_at.is_none() {
-            self.screen.line("Fewer than three nodes cannot lose one: no leader will be killed.");
+            self.screen
+                .line("With fewer than three nodes no leader is killed, because the others would have no quorum.");
         }
         while !self.is_interrupted() {
             let leadership = self.cluster.leadership();
@@ -211,7 +212,7 @@ impl<R: Kill> Show<R> {
                 let at = now();
                 self.cluster.kill(leader);
                 failover = Some((Failover { killed: leader, successor: None }, at));
-                self.screen.event(self.started.elapsed(), format_args!("n{leader}, the leader, is killed"));
+                self.screen.event(self.started.elapsed(), format_args!("the leader n{leader} is killed"));
                 continue;
             }
             if self.shown.elapsed() >= SECOND {
@@ -220,20 +221,24 @@ impl<R: Kill> Show<R> {
             if lasting.is_some_and(|lasting| self.started.elapsed() >= lasting) {
                 break;
             }
-            std::thread::sleep(if self.time_failover(&mut failover, leadership) { STARE } else { GLANCE });
+            std::thread::sleep(if self.time_failover(&mut failover, leadership) {
+                FAILOVER_POLL_INTERVAL
+            } else {
+                POLL_INTERVAL
+            });
         }
-        // The load may end sooner than the election does.
+        // The load may end before the election does.
         let ended = now();
         while self.time_failover(&mut failover, self.cluster.leadership())
             && !self.is_interrupted()
-            && ended.elapsed() < ELECTION
+            && ended.elapsed() < ELECTION_TIMEOUT
         {
-            std::thread::sleep(STARE);
+            std::thread::sleep(FAILOVER_POLL_INTERVAL);
         }
         Ok(failover.map(|(failover, _)| failover))
     }
 
-    /// Takes the time when a survivor is first seen to lead with a valid lease. Returns whether that is still awaited.
+    /// Notes the time when another node first holds a valid lease. Returns whether that is still awaited.
     fn time_failover(&self, failover: &mut Option<(Failover, Instant)>, leadership: Leadership) -> bool {
         let Some((Failover { successor: successor @ None, .. }, killed)) = failover else { return false };
         *successor = leadership.holder().map(|leader| (leader, killed.elapsed()));
@@ -252,11 +257,11 @@ impl<R: Kill> Show<R> {
         self.screen.status(at, leadership, totals.since(self.counted), self.shown.elapsed().as_secs_f64(), note);
         self.leader = leader;
         self.counted = totals;
-        // From line to line a second, whatever each took.
+        // The lines stay a second apart, however long each took.
         self.shown += SECOND;
     }
 
-    /// Puts the cluster under load, kills the leader half way, and asks the survivors what is left.
+    /// Loads the cluster, kills the leader half way, and verifies the acknowledged writes on the surviving nodes.
     fn load(&mut self, places: &[Place], lasting: Duration) -> Result<Summary, DemoError> {
         let addresses: Vec<SocketAddr> =
             places.iter().map(|place| SocketAddr::from(([127, 0, 0, 1], place.client_port))).collect();
@@ -264,8 +269,8 @@ impl<R: Kill> Show<R> {
             let addresses = addresses.clone();
             Arc::new(move |node| Ok(Box::new(RespClient::connect(addresses[node])?) as Box<dyn Store>))
         };
-        let clients = CLIENTS * places.len();
-        // A folder that was kept has the keys of the load before.
+        let clients = CLIENTS_PER_NODE * places.len();
+        // A kept folder contains the keys of the previous load.
         let prefix = format!("demo:{:08x}", RandomState::new().build_hasher().finish() as u32);
         let load = Load::start(prefix, places.len(), clients, connect.clone()).map_err(DemoError::Clients)?;
         let started = self.started;
@@ -293,7 +298,7 @@ impl<R: Kill> Show<R> {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a stopwatch for people; it decides nothing")]
+#[expect(clippy::disallowed_methods, reason = "this measures time for the output; nothing depends on it")]
 fn now() -> Instant {
     Instant::now()
 }

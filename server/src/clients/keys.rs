@@ -1,0 +1,136 @@
+//! `KEYS`: executed on one background thread for the whole node, so that it delays neither the node nor other clients.
+
+use crate::glob::Pattern;
+use crate::keyspace::View;
+use crate::resp::{ReplyBuffer, Version};
+use async_channel::{Receiver, Sender};
+use bytes::{Bytes, BytesMut};
+use futures::channel::oneshot;
+use leasehold_runtime::{Runtime, ThreadPolicy};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// The most `KEYS` commands of a node that wait, run, or have a reply that its client has not taken yet.
+const MAX_PENDING: usize = 32;
+
+/// The thread, which starts with the first `KEYS`.
+#[derive(Debug, Default)]
+pub(super) struct KeysThread {
+    /// `None` inside if the system gave no thread.
+    jobs: OnceLock<Option<Sender<Job>>>,
+    pending: Arc<AtomicUsize>,
+}
+
+#[derive(Debug)]
+struct Job {
+    view: View,
+    pattern: Bytes,
+    version: Version,
+    reply: oneshot::Sender<Found>,
+    pending: Pending,
+}
+
+/// The reply to a `KEYS`. It counts as pending until it is dropped.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// The number of keys.
+    pub(super) count: usize,
+    /// The keys, encoded as so many elements of an array.
+    pub(super) encoded: BytesMut,
+    _pending: Pending,
+}
+
+/// A place among the pending commands.
+#[derive(Debug)]
+struct Pending(Arc<AtomicUsize>);
+
+impl Pending {
+    fn reserve(pending: &Arc<AtomicUsize>) -> Option<Pending> {
+        let guard = Pending(pending.clone());
+        (pending.fetch_add(1, Ordering::Relaxed) < MAX_PENDING).then_some(guard)
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl KeysThread {
+    /// Finds the keys that match a pattern, in the state at some moment between this call and its end.
+    ///
+    /// # Errors
+    /// The reply to the client if too many of these commands are pending.
+    pub(super) async fn find<R: Runtime>(
+        &self,
+        runtime: &R,
+        view: &View,
+        pattern: Bytes,
+        version: Version,
+    ) -> Result<Found, String> {
+        let pending = Pending::reserve(&self.pending).ok_or_else(busy)?;
+        let jobs = self.jobs.get_or_init(|| start(runtime)).as_ref().ok_or_else(busy)?;
+        let (reply, found) = oneshot::channel();
+        jobs.try_send(Job { view: view.clone(), pattern, version, reply, pending }).map_err(|_| busy())?;
+        found.await.map_err(|_| busy())
+    }
+}
+
+fn busy() -> String {
+    "BUSY too many KEYS commands are pending on this node; nothing was done; try again later".to_owned()
+}
+
+fn start<R: Runtime>(runtime: &R) -> Option<Sender<Job>> {
+    let (sender, jobs) = async_channel::bounded(MAX_PENDING);
+    match runtime.spawn_thread("keys", ThreadPolicy::Batch, work(jobs)) {
+        Ok(()) => Some(sender),
+        Err(error) => {
+            tracing::error!("KEYS is not available: cannot start its thread: {error}; raise the limit of threads");
+            None
+        }
+    }
+}
+
+async fn work(jobs: Receiver<Job>) {
+    while let Ok(job) = jobs.recv().await {
+        // A session that is gone needs no reply.
+        if !job.reply.is_canceled() {
+            job.run();
+        }
+    }
+}
+
+impl Job {
+    fn run(self) {
+        let Job { view, pattern, version, reply, pending } = self;
+        let pattern = Pattern::new(&pattern);
+        let state = view.snapshot();
+        let mut encoded = ReplyBuffer::default();
+        encoded.set_version(version);
+        let mut count = 0;
+        for key in state.map().matching(&pattern) {
+            encoded.bulk(key);
+            count += 1;
+        }
+        drop(state);
+        let _ = reply.send(Found { count, encoded: encoded.into_bytes(), _pending: pending });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_free_again_when_its_reply_is_dropped() {
+        let pending = Arc::default();
+        let mut places: Vec<_> = (0..MAX_PENDING).map(|_| Pending::reserve(&pending).expect("room")).collect();
+        assert!(Pending::reserve(&pending).is_none());
+        places.pop();
+        places.push(Pending::reserve(&pending).expect("room again"));
+        assert!(Pending::reserve(&pending).is_none());
+        drop(places);
+        assert_eq!(pending.load(Ordering::Relaxed), 0);
+    }
+}

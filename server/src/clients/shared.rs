@@ -1,0 +1,169 @@
+//! The part of a node that its connections share. Sessions reach the replicated state through it and through nothing
+//! else.
+
+use super::keys::KeysThread;
+use crate::counters::Counters;
+use crate::executor::Executor;
+use crate::keyspace::{Reply, View, WriteCommand};
+use event_listener::{Event, EventListener};
+use leasehold_core::{NodeId, Reading};
+use leasehold_node::{Statistics, Status};
+use leasehold_runtime::Runtime;
+use leasehold_transport_tcp::Transport;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// The most clients that may be connected at once.
+pub(crate) const MAX_CLIENTS: usize = 10_000;
+
+/// Facts about a node that never change while it runs.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeFacts {
+    pub(crate) cluster: String,
+    pub(crate) client_address: SocketAddr,
+    pub(crate) data_dir: PathBuf,
+    /// The number of other nodes.
+    pub(crate) peers: usize,
+    pub(crate) started: Reading,
+}
+
+/// The state that every connection of a node shares.
+pub(crate) struct Clients<R: Runtime> {
+    pub(crate) executor: Arc<Executor<R>>,
+    pub(crate) transport: Arc<Transport<R>>,
+    pub(crate) facts: NodeFacts,
+    pub(super) keys: KeysThread,
+    connected: AtomicUsize,
+    next_id: AtomicU64,
+    closing: AtomicBool,
+    close: Event,
+    disconnected: Event,
+}
+
+impl<R: Runtime> Clients<R> {
+    pub(crate) fn new(executor: Arc<Executor<R>>, transport: Arc<Transport<R>>, facts: NodeFacts) -> Self {
+        Self {
+            executor,
+            transport,
+            facts,
+            keys: KeysThread::default(),
+            connected: AtomicUsize::new(0),
+            next_id: AtomicU64::new(1),
+            closing: AtomicBool::new(false),
+            close: Event::new(),
+            disconnected: Event::new(),
+        }
+    }
+
+    pub(crate) fn runtime(&self) -> &R {
+        self.executor.runtime()
+    }
+
+    pub(crate) fn node(&self) -> NodeId {
+        self.executor.node()
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.executor.counters
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.executor.handle().status()
+    }
+
+    pub(crate) fn statistics(&self) -> Statistics {
+        self.executor.handle().statistics()
+    }
+
+    /// Returns how much longer this node's lease is valid, or `None` if it has none.
+    pub(crate) fn lease_remaining(&self) -> Option<Duration> {
+        self.executor.handle().gate().lease().remaining(self.now())
+    }
+
+    /// Returns a clock reading. It serves requests that arrived before it.
+    pub(crate) fn now(&self) -> Reading {
+        self.executor.now()
+    }
+
+    /// Returns the keys and values of this node.
+    pub(crate) fn view(&self) -> &View {
+        self.executor.view()
+    }
+
+    /// Returns whether the view may answer `reads` reads at once, under the lease. The reads arrived before `now`.
+    pub(super) fn try_read(&self, now: Reading, reads: usize) -> bool {
+        self.executor.try_read(now, reads)
+    }
+
+    /// Waits until the view may answer `reads` reads.
+    ///
+    /// # Errors
+    /// The reply to each of them, if that takes too long or cannot be.
+    pub(super) async fn read(&self, reads: usize) -> Result<(), String> {
+        self.executor.read(reads).await
+    }
+
+    /// Executes commands in order and all together, as one log entry.
+    ///
+    /// # Errors
+    /// The reply to each of them.
+    pub(super) async fn commit(&self, commands: &[WriteCommand]) -> Result<Vec<Reply>, String> {
+        self.executor.commit(commands).await
+    }
+
+    /// Returns the number of connected clients.
+    pub(crate) fn connected(&self) -> usize {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    /// Stops accepting, and closes each connection after the batch of commands that it executes.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+        self.close.notify(usize::MAX);
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::SeqCst)
+    }
+
+    /// Returns a listener that fires on [`close`](Self::close). Create it before calling
+    /// [`is_closing`](Self::is_closing), so that no call of `close` is missed.
+    pub(super) fn listen_for_close(&self) -> EventListener {
+        self.close.listen()
+    }
+
+    /// Waits until no client is connected.
+    pub(crate) async fn gone(&self) {
+        loop {
+            let disconnected = self.disconnected.listen();
+            if self.connected() == 0 {
+                return;
+            }
+            disconnected.await;
+        }
+    }
+}
+
+/// Counts one client as connected until it is dropped.
+pub(super) struct ConnectionGuard<R: Runtime> {
+    pub(super) clients: Arc<Clients<R>>,
+    pub(super) id: u64,
+}
+
+impl<R: Runtime> ConnectionGuard<R> {
+    pub(super) fn new(clients: Arc<Clients<R>>) -> Self {
+        clients.connected.fetch_add(1, Ordering::Relaxed);
+        let id = clients.next_id.fetch_add(1, Ordering::Relaxed);
+        Self { clients, id }
+    }
+}
+
+impl<R: Runtime> Drop for ConnectionGuard<R> {
+    fn drop(&mut self) {
+        self.clients.connected.fetch_sub(1, Ordering::SeqCst);
+        self.clients.disconnected.notify(usize::MAX);
+    }
+}

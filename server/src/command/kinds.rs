@@ -1,0 +1,56 @@
+//! The commands of a connection.
+
+use crate::keyspace::{ReadCommand, WriteCommand};
+use bytes::Bytes;
+
+/// A command, by where it is executed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Reads the replicated state, with the permission of a lease or a quorum.
+    Read(ReadCommand),
+    /// Changes the replicated state, through the log.
+    Write(WriteCommand),
+    /// Concerns this connection or this node.
+    Local(LocalCommand),
+    /// `MULTI`: starts a transaction.
+    Multi,
+    /// `EXEC`: executes the queued commands of the transaction.
+    Exec,
+    /// `DISCARD`: drops them.
+    Discard,
+    /// The queued commands, which `EXEC` becomes: all of them or none, in a log entry of their own. No request is
+    /// parsed to it.
+    Entry(Vec<WriteCommand>),
+}
+
+/// A command about the connection or the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LocalCommand {
+    /// `PING`, with an optional message to return.
+    Ping(Option<Bytes>),
+    /// `ECHO`.
+    Echo(Bytes),
+    /// `HELLO`: selects the version of the protocol, and names the connection.
+    Hello {
+        /// The requested version, if any.
+        version: Option<Bytes>,
+        /// The name, if any.
+        name: Option<Bytes>,
+    },
+    /// `CLIENT` and its subcommand.
+    Client(Vec<Bytes>),
+    /// `COMMAND` and its subcommand.
+    Command(Vec<Bytes>),
+    /// `CONFIG GET` and its patterns.
+    ConfigGet(Vec<Bytes>),
+    /// `INFO` and its sections.
+    Info(Vec<Bytes>),
+    /// `SELECT`.
+    Select(Bytes),
+    /// `QUIT`.
+    Quit,
+    /// A command that only needs this reply.
+    Status(&'static str),
+    /// An unknown or incorrect command, and the error to reply with.
+    Wrong(String),
+}

@@ -1,0 +1,120 @@
+//! Reading the keys and values: briefly under a lock, or at length on a snapshot.
+
+use super::map::Map;
+use super::operation::{ReadCommand, Reply};
+use super::reclaim::Reclaimer;
+use crate::glob::Pattern;
+use bytes::Bytes;
+use parking_lot::RwLock;
+use std::sync::Arc;
+
+/// The keys and values of one node, for readers on any thread.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    map: RwLock<Map>,
+    reclaimer: Reclaimer,
+}
+
+/// The keys and values as of one moment. Taking one costs a reference count, and so does dropping one: the last
+/// snapshot of a large map hands it to another thread.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// `None` only while it is dropped.
+    map: Option<Map>,
+    reclaimer: Reclaimer,
+}
+
+impl View {
+    /// Returns the number of keys.
+    pub fn len(&self) -> usize {
+        self.shared.map.read().len()
+    }
+
+    /// Returns whether there are no keys.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns the present state.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot { map: Some(self.shared.map.read().clone()), reclaimer: self.shared.reclaimer.clone() }
+    }
+
+    /// Executes reads on one state and appends a reply for each.
+    pub fn read(&self, commands: &[ReadCommand], replies: &mut Vec<Reply>) {
+        let snapshot = self.snapshot();
+        replies.extend(commands.iter().map(|command| snapshot.map().read(command)));
+    }
+
+    /// Runs `read` on the present state. Writers wait meanwhile, so it must be brief.
+    pub(crate) fn with<T>(&self, read: impl FnOnce(&Map) -> T) -> T {
+        read(&self.shared.map.read())
+    }
+
+    /// Runs `write` on the state. Readers see all of its changes or none.
+    pub(super) fn change<T>(&self, write: impl FnOnce(&mut Map, &Reclaimer) -> T) -> T {
+        write(&mut self.shared.map.write(), &self.shared.reclaimer)
+    }
+}
+
+impl Snapshot {
+    pub(crate) fn map(&self) -> &Map {
+        self.map.as_ref().expect("the map is taken only when the snapshot is dropped")
+    }
+
+    pub(super) fn from_map(map: Map) -> Snapshot {
+        Snapshot { map: Some(map), reclaimer: Reclaimer::default() }
+    }
+
+    /// Exchanges the content of this snapshot for that of `map`.
+    pub(super) fn swap(&mut self, map: &mut Map) {
+        if let Some(own) = &mut self.map {
+            std::mem::swap(own, map);
+        }
+    }
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        if let Some(map) = self.map.take() {
+            self.reclaimer.drop_map(map);
+        }
+    }
+}
+
+impl Map {
+    /// Executes a read. `KEYS` and the reads of many keys take their time.
+    pub(crate) fn read(&self, command: &ReadCommand) -> Reply {
+        match command {
+            ReadCommand::Get(key) => Reply::Value(self.get(key).cloned()),
+            ReadCommand::Strlen(key) => Reply::Integer(self.get(key).map_or(0, |value| count(value.len()))),
+            ReadCommand::Exists(keys) => Reply::Integer(self.count_existing(keys)),
+            ReadCommand::Mget(keys) => Reply::Values(keys.iter().map(|key| self.get(key).cloned()).collect()),
+            ReadCommand::Size => Reply::Integer(count(self.len())),
+            ReadCommand::Keys(pattern) => {
+                let pattern = Pattern::new(pattern);
+                Reply::Values(self.matching(&pattern).cloned().map(Some).collect())
+            }
+        }
+    }
+
+    /// Returns how many of the keys exist. A key that is named twice counts twice.
+    pub(crate) fn count_existing(&self, keys: &[Bytes]) -> i64 {
+        count(keys.iter().filter(|key| self.get(key).is_some()).count())
+    }
+
+    /// Returns the keys that match a pattern.
+    pub(crate) fn matching(&self, pattern: &Pattern) -> impl Iterator<Item = &Bytes> {
+        self.iter().map(|(key, _)| key).filter(|key| pattern.matches(key))
+    }
+}
+
+/// Converts a number of things to a reply's number.
+pub(crate) fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

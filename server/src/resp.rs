@@ -1,0 +1,11 @@
+//! The Redis protocol: requests in, replies out.
+
+mod integer;
+mod limits;
+mod reply;
+mod request;
+
+pub use integer::parse_integer;
+pub use limits::{MAX_ARGUMENTS, MAX_BULK, MAX_COMMAND, MAX_INLINE, MAX_SKIPPED};
+pub use reply::{ReplyBuffer, Version};
+pub use request::{Arguments, ProtocolError, Request, RequestReader};
