@@ -1,4 +1,4 @@
-//! What the lease costs by itself: an ack, a round, a read, with the clock's own cost next to them.
+//! The cost of the lease alone: an ack, a round, a read, and of reading the clock.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use leasehold_clock::{Clock, SystemClock};

@@ -1,4 +1,4 @@
-//! The lease by itself, in this process: what a read and an acknowledgement cost, next to the clock and next to other engines.
+//! The lease in this process: the cost of a read and of an acknowledgement, compared with the clock and with other engines.
 //!
 //! A read writes no shared memory: `LeaseCell::try_read` takes `&self` and consists of loads. Two readers on two cores
 //! confirm this.

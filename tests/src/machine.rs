@@ -21,9 +21,9 @@ pub enum Subject {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Machine {
     /// See [`Subject::Product`].
-    Product(Product),
+    Product(Box<Product>),
     /// See [`Subject::Model`].
-    Model(Model),
+    Model(Box<Model>),
     /// See [`Subject::Compared`].
     Compared(Box<(Product, Model)>),
 }
@@ -42,8 +42,8 @@ impl Machine {
             || Product { holder: Holder::new(node, config), grantor: Grantor::new(config, Duration::ZERO, now) };
         let model = |rules| Model::start(rules, node, config, Duration::ZERO, now);
         match subject {
-            Subject::Product => Machine::Product(product()),
-            Subject::Model(rules) => Machine::Model(model(rules)),
+            Subject::Product => Machine::Product(Box::new(product())),
+            Subject::Model(rules) => Machine::Model(Box::new(model(rules))),
             Subject::Compared => Machine::Compared(Box::new((product(), model(Rules::ALL)))),
         }
     }

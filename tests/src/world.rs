@@ -30,7 +30,7 @@ enum Machine {
     /// The product's, as a trace is replayed through them; `None` before the first start.
     Product(Box<Option<Node>>),
     /// The model; `None` before the first start.
-    Model(Rules, Option<Model>),
+    Model(Rules, Box<Option<Model>>),
 }
 
 impl Machine {
@@ -41,9 +41,9 @@ impl Machine {
             }
             Machine::Model(rules, model) => {
                 if let Input::Start { config, longest_hold } = line.input {
-                    *model = Some(Model::start(*rules, line.node, config, longest_hold, line.now));
+                    **model = Some(Model::start(*rules, line.node, config, longest_hold, line.now));
                 }
-                model.as_mut().expect("a process that has started").handle(line.now, line.input)
+                model.as_mut().as_mut().expect("a process that has started").handle(line.now, line.input)
             }
         }
     }
@@ -210,7 +210,7 @@ impl World {
         let mut clock = Clock::default();
         clock.step(-5000);
         let place = Place {
-            machine: self.model.map_or(Machine::Product(Box::default()), |rules| Machine::Model(rules, None)),
+            machine: self.model.map_or(Machine::Product(Box::default()), |rules| Machine::Model(rules, Box::default())),
             clock,
             config,
             longest_hold: Duration::ZERO,

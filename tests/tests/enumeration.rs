@@ -22,9 +22,10 @@ const LEADER_SLOW: u8 = 0b110;
 /// A hold of two fast ticks, and the lease it covers: two slow ones, to the nanosecond.
 fn setup(configurations: &[&[u64]], subject: Subject) -> Setup {
     let drift = !matches!(subject, Subject::Model(rules) if !rules.has(Rule::HoldCoversLease));
-    let options = Options::new(Duration::from_nanos(2 * FAST_TICK), if drift { DRIFT_PPM } else { 0 }).with_lease(Duration::from_nanos(if drift { 2 * SLOW_TICK } else { 2 * FAST_TICK })).with_heartbeat(Duration::from_nanos(1));
-    let config = Config::new(options)
-    .expect("the longest lease that the hold covers");
+    let options = Options::new(Duration::from_nanos(2 * FAST_TICK), if drift { DRIFT_PPM } else { 0 })
+        .with_lease(Duration::from_nanos(if drift { 2 * SLOW_TICK } else { 2 * FAST_TICK }))
+        .with_heartbeat(Duration::from_nanos(1));
+    let config = Config::new(options).expect("the longest lease that the hold covers");
     let configurations = configurations.iter().map(|voters| voters.to_vec()).collect();
     Setup { config, configurations, subject, staleness: Duration::from_nanos(FAST_TICK) }
 }
@@ -136,7 +137,7 @@ fn larger_worlds() {
     search("2 voters, everything", TWO, &Bounds { ticks: 2, fast: vec![0b10], ..everything });
 }
 
-/// What the model shows holds for the product only while the two behave alike. Every step of this search compares them.
+/// The model's results hold for the product only while the two behave alike. Every step of this search compares them.
 #[test]
 fn the_model_equals_the_product_in_every_state_of_small_worlds() {
     let compared = |world, configurations, bounds| search_of(Subject::Compared, world, configurations, &bounds);

@@ -68,8 +68,7 @@ impl World {
     }
 
     fn of(subject: Subject, configurations: &[&[NodeId]]) -> World {
-        let options =
-            Options { hold: HOLD, lease: Some(LEASE), drift_ppm: DRIFT_PPM, heartbeat: Duration::from_millis(100) };
+        let options = Options::new(HOLD, DRIFT_PPM).with_lease(LEASE).with_heartbeat(Duration::from_millis(100));
         let config = Config::new(options).expect("the hold covers the lease");
         let configurations = configurations.iter().map(|voters| voters.to_vec()).collect();
         let setup = Setup { config, configurations, subject, staleness: Duration::ZERO };
@@ -347,12 +346,12 @@ fn naive_quorum_round(halves: [&[NodeId]; 2], acked: &BTreeMap<NodeId, Round>) -
 
 fn quorum_round(case: Vec<u32>) -> TestResult {
     const ME: NodeId = 4;
-    let options = Options { hold: HOLD, lease: None, drift_ppm: 0, heartbeat: Duration::from_millis(100) };
+    let options = Options::new(HOLD, 0).with_heartbeat(Duration::from_millis(100));
     let (mut holder, cell) = (Holder::new(ME, Config::new(options).expect("sound")), LeaseCell::new());
     let mut halves: [Vec<NodeId>; 2] = [vec![3, ME, 5], vec![]];
     let voters = |halves: &[Vec<NodeId>; 2]| Voters::joint(&halves[0], &halves[1]).expect("distinct");
     let first = Event::Elected { term: 1, voters: voters(&halves), barrier: 1, commit: 0 };
-    holder.handle_event(None, first, &cell);
+    holder.handle_event(None, first, &cell).expect("an event that a driver may send");
     let mut newest = 1;
     let mut acked = BTreeMap::from([(ME, newest)]);
     for number in case {
@@ -366,7 +365,9 @@ fn quorum_round(case: Vec<u32>) -> TestResult {
                     halves[1].clear();
                 }
                 acked.retain(|voter, _| halves.concat().contains(voter));
-                holder.handle_event(None, Event::VotersChanged(voters(&halves)), &cell);
+                holder
+                    .handle_event(None, Event::VotersChanged(voters(&halves)), &cell)
+                    .expect("an event that a driver may send");
             }
             1 => {
                 // Without a reading, every timeout opens a round.
@@ -382,7 +383,9 @@ fn quorum_round(case: Vec<u32>) -> TestResult {
                     let before = acked.entry(from).or_insert(0);
                     *before = round.max(*before);
                 }
-                holder.handle_event(None, Event::Acked { from, round: TermRound { term: 1, round } }, &cell);
+                holder
+                    .handle_event(None, Event::Acked { from, round: TermRound { term: 1, round } }, &cell)
+                    .expect("an event that a driver may send");
             }
         }
         while holder.poll_action().is_some() {}
@@ -401,12 +404,14 @@ fn the_quorum_round_equals_a_naive_count() {
 fn liveness(case: Vec<u32>) -> TestResult {
     let mut choice = Dice::new(case.iter().fold(0, |all, number| all.rotate_left(7) ^ u64::from(*number)), 0);
     let heartbeat = Duration::from_micros(1 + choice.index(500_000) as u64);
-    let options = Options { hold: HOLD, lease: Some(LEASE), drift_ppm: DRIFT_PPM, heartbeat };
+    let options = Options::new(HOLD, DRIFT_PPM).with_lease(LEASE).with_heartbeat(heartbeat);
     let config = Config::new(options).expect("sound");
     let (mut holder, cell) = (Holder::new(1, config), LeaseCell::new());
     let voters = Voters::simple(&[1, 2, 3]).expect("distinct");
     let mut now = Instant::from_nanos(1 << 50, 1 << 51);
-    holder.handle_event(Some(now), Event::Elected { term: 1, voters, barrier: 1, commit: 1 }, &cell);
+    holder
+        .handle_event(Some(now), Event::Elected { term: 1, voters, barrier: 1, commit: 1 }, &cell)
+        .expect("an event that a driver may send");
     for number in case {
         let mut choice = Dice::new(u64::from(number), 0);
         match choice.index(4) {
@@ -431,7 +436,9 @@ fn liveness(case: Vec<u32>) -> TestResult {
             && when <= step
         {
             let echo = grantor.handle_round(Some(now), round).expect("the newest round");
-            holder.handle_event(Some(now), Event::Acked { from: 2, round: echo }, &cell);
+            holder
+                .handle_event(Some(now), Event::Acked { from: 2, round: echo }, &cell)
+                .expect("an event that a driver may send");
             arriving = None;
         }
         if holder.poll_timeout().is_none_or(|(due, _)| !due.is_surely_after(now)) {

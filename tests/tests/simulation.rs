@@ -33,21 +33,21 @@ fn a_few_hundred_clusters_survive_what_their_seeds_plan() {
 fn a_seed_tells_the_same_story_every_time() {
     for seed in [3, 11, 12] {
         let options = Options { trace: true, ..Options::default() };
-        let told = run(seed, &options);
-        assert!(told.trace.lines().count() > 100, "seed {seed} has something to tell");
+        let first = run(seed, &options);
+        assert!(first.trace.lines().count() > 100, "seed {seed} has a trace");
         let again = run(seed, &options);
-        assert!(told.trace == again.trace, "seed {seed} tells two different stories");
-        // Writing it down changes nothing.
-        let untold = run(seed, &Options::default());
-        assert_eq!((untold.events, untold.simulated), (told.events, told.simulated));
-        assert_eq!(untold.operations, told.operations);
+        assert!(first.trace == again.trace, "seed {seed} has two different traces");
+        // Recording a trace changes nothing.
+        let untraced = run(seed, &Options::default());
+        assert_eq!((untraced.events, untraced.simulated), (first.events, first.simulated));
+        assert_eq!(untraced.operations, first.operations);
     }
 }
 
 #[test]
 fn clocks_beyond_the_drift_are_found_out_and_the_schedule_is_shrunk() {
-    let told = Soak { first: 1, seeds: 200, jobs: JOBS, clocks: Clocks::Beyond, until_failure: true };
-    let report = soak(told, || true, |_| {});
+    let options = Soak { first: 1, seeds: 200, jobs: JOBS, clocks: Clocks::Beyond, until_failure: true };
+    let report = soak(options, || true, |_| {});
     let found = report.failures.first().expect("a clock that stops or leaps breaks a lease within 200 seeds");
     let kinds = [FailureKind::LeaseOutlivedElection, FailureKind::StaleRead, FailureKind::NotLinearizable];
     assert!(kinds.contains(&found.failure.kind), "{:?}", found.failure);

@@ -1,14 +1,14 @@
-//! What all measurements of reads share.
+//! Shared by all measurements of reads.
 
 use leasehold_core::{Config, Event, Holder, LeaseCell, Options, Reading, Voters};
 use std::time::Duration;
 
-/// How much is measured.
+/// The extent of a measurement.
 #[derive(Clone, Copy)]
 pub(super) struct Effort {
-    /// Of ours and of the peer, in turns.
+    /// The number of runs of ours and of the peer, in turns.
     pub(super) runs: u32,
-    /// How long one of them takes.
+    /// The duration of one run.
     pub(super) lasts: Duration,
 }
 

@@ -160,7 +160,7 @@ fn now() -> Instant {
 fn soak_seeds(arguments: &Arguments) -> ExitCode {
     let began = now();
     let ends = began + Duration::from_secs(arguments.seconds);
-    let told = Soak {
+    let soaked = Soak {
         first: arguments.seed,
         seeds: arguments.seeds,
         jobs: arguments.jobs.max(1),
@@ -169,7 +169,7 @@ fn soak_seeds(arguments: &Arguments) -> ExitCode {
     };
     let shows = !arguments.json && std::io::stderr().is_terminal();
     let report = soak(
-        told,
+        soaked,
         || now() < ends,
         |report| {
             if shows && report.seeds.is_multiple_of(50) {
@@ -183,7 +183,7 @@ fn soak_seeds(arguments: &Arguments) -> ExitCode {
     if shows {
         eprintln!();
     }
-    let missing = if took + Duration::from_millis(500) >= MARKS_AFTER && told.clocks == Clocks::Within {
+    let missing = if took + Duration::from_millis(500) >= MARKS_AFTER && soaked.clocks == Clocks::Within {
         report.marks.missing()
     } else {
         Vec::new()

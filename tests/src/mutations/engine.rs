@@ -1,4 +1,4 @@
-//! What the lease requires of the engine and the disk.
+//! Rules of the engine and the disk.
 
 use super::mutation::{By, Edit, FOLDER, GATE, Mutation, REPLICA};
 use crate::rules::Rule;

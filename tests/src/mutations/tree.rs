@@ -14,7 +14,7 @@ pub const SWITCH: &str = "LEASEHOLD_MUTATION";
 const SWITCHES: &str = "
 extern crate self as leasehold_core;
 
-/// Which mutation is switched on. Only this copy of the workspace has it.
+/// The number of the mutation that is switched on. Only this copy of the workspace has it.
 #[allow(missing_docs)]
 pub mod mutation {
     extern crate std;

@@ -277,7 +277,7 @@ impl Drop for Workload {
     }
 }
 
-/// What the clients of a whole run saw.
+/// The results of the clients of a whole run.
 pub(crate) struct Seen {
     pub(crate) judgement: Judgement,
     pub(crate) reads: Outcomes,

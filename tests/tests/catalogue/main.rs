@@ -95,12 +95,12 @@ fn count(system: &System) -> Counted {
     for seed in 0..200 {
         let mut subject = (system.found)(Founding { voters: &[1, 2, 3], learners: &[], seed });
         let mut story = Story::of(&mut *subject, seed * 5);
-        let told = story.tell_only(|story, leader| {
+        let result = story.tell_only(|story, leader| {
             story.ask(leader)?;
             counted.by_lease_before += u32::from(story.outcome() == Some(Outcome::ByLease));
             schedules::check_quorum_is_no_lease(story, leader)
         });
-        match told {
+        match result {
             Ok(()) => {}
             Err(Stop::Stale) => counted.stale += 1,
             Err(stop) => panic!("{}: seed {seed}: {stop:?}\n{}", system.column, story.text()),

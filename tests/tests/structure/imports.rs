@@ -1,4 +1,4 @@
-//! Which files of a crate import which.
+//! Finds the files that each file of a crate imports.
 //!
 //! A file imports another if its code has a path, in a `use` or anywhere else, to an item that the other file defines. A path
 //! to a re-export leads to the file of the item, so `use super::X` imports the sibling that defines `X`, or the parent if that

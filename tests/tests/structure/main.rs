@@ -32,7 +32,7 @@ const IDIOMS_LEFT: &[(&str, usize)] = &[
     ("engine-raft", 5),
     ("server", 28),
     ("storage", 8),
-    ("tests", 49),
+    ("tests", 47),
     ("transport-tcp", 15),
 ];
 

@@ -154,7 +154,7 @@ impl RaftNetworkV2<Config> for Link {
         _: impl Future<Output = ReplicationClosed> + Send + 'static,
         _: RPCOption,
     ) -> Result<SnapshotResponse<Config>, StreamingError<Config>> {
-        Err(Unreachable::from_string("nothing is compacted here, so nobody needs a snapshot").into())
+        Err(Unreachable::from_string("nothing is compacted here, so no node needs a snapshot").into())
     }
 
     async fn transfer_leader(

@@ -150,7 +150,7 @@ impl RaftStateMachine<Config> for Register {
     }
 
     async fn install_snapshot(&mut self, _: &SnapshotMetaOf<Config>, (): ()) -> Result<(), io::Error> {
-        Err(io::Error::other("nothing is compacted here, so nobody sends a snapshot"))
+        Err(io::Error::other("nothing is compacted here, so no node sends a snapshot"))
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<Config, ()>>, io::Error> {
