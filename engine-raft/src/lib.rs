@@ -14,7 +14,7 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let (hold, heartbeat) = (Duration::from_secs(1), Duration::from_millis(100));
-//! let options = Options::new(1, Config::new(Timing { hold, lease: None, drift_ppm: 1000, heartbeat })?, 7);
+//! let options = Options::new(1, Config::new(Timing::new(hold, 1000).with_heartbeat(heartbeat))?, 7);
 //! let mut nanos = 0;
 //! let state = PersistentState::founding(vec![1]);
 //! let mut replica = Replica::new(options, state, Duration::ZERO, Some(Instant::from_nanos(0, 0)), Arc::default())?;

@@ -19,7 +19,7 @@ fn at(millis: u64) -> Reading {
 }
 
 fn founder(id: u64, voters: Vec<u64>, cell: Arc<LeaseCell>) -> Replica {
-    let timing = Timing { hold: HOLD, lease: None, drift_ppm: 1000, heartbeat: HEARTBEAT };
+    let timing = Timing::new(HOLD, 1000).with_heartbeat(HEARTBEAT);
     let config = Config::new(timing).expect("valid timing");
     let state = PersistentState::founding(voters);
     Replica::new(Options::new(id, config, 7), state, Duration::ZERO, at(0), cell).expect("valid state")

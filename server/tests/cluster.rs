@@ -55,13 +55,13 @@ impl Kill for SmolRuntime {
     }
 }
 
-struct Member<R: Runtime> {
+struct Member<R: Kill> {
     runtime: R,
     node: Node<R>,
     folder: TempDir,
 }
 
-impl<R: Runtime> Member<R> {
+impl<R: Kill> Member<R> {
     /// Sends bytes on a new connection and returns all replies until the node closes it.
     fn exchange(&self, request: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.node.client_address()).expect("the node listens");
@@ -80,11 +80,11 @@ fn now() -> Instant {
 
 fn timing() -> Config {
     let (hold, heartbeat) = (Duration::from_millis(300), Duration::from_millis(30));
-    Config::new(Options { hold, lease: None, drift_ppm: 1000, heartbeat }).expect("a valid configuration")
+    Config::new(Options::new(hold, 1000).with_heartbeat(heartbeat)).expect("a valid configuration")
 }
 
 /// Starts a cluster, waits for a leader and returns its nodes, the leader first.
-fn cluster<R: Runtime>(size: u64, reads: ReadMode) -> Vec<Member<R>> {
+fn cluster<R: Kill>(size: u64, reads: ReadMode) -> Vec<Member<R>> {
     // Ports that were free a moment ago.
     let reserved: Vec<_> = (0..size).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
     let peers: BTreeMap<u64, String> =
@@ -111,13 +111,13 @@ fn cluster<R: Runtime>(size: u64, reads: ReadMode) -> Vec<Member<R>> {
         })
         .collect();
     for member in &members {
-        member.runtime.block_on(member.node.handle().wait_status(|status| status.leader != 0));
+        member.runtime.block_on(member.node.handle().wait_status(|status| status.leader.is_some()));
     }
     members.sort_by_key(|member| member.node.status().role != Role::Leader);
     members
 }
 
-fn any_node_executes_any_command_and_reads_see_every_write_before_them<R: Runtime>() {
+fn any_node_executes_any_command_and_reads_see_every_write_before_them<R: Kill>() {
     let members = cluster::<R>(3, ReadMode::Lease);
     for (number, member) in members.iter().enumerate() {
         let answer = member.exchange(
@@ -153,7 +153,7 @@ fn any_node_executes_any_command_and_reads_see_every_write_before_them<R: Runtim
     }
 }
 
-fn a_transaction_is_atomic_on_any_node<R: Runtime>() {
+fn a_transaction_is_atomic_on_any_node<R: Kill>() {
     let members = cluster::<R>(3, ReadMode::Lease);
     for member in &members {
         let answer = member.exchange(
@@ -199,7 +199,7 @@ fn a_transaction_is_atomic_on_any_node<R: Runtime>() {
     assert_eq!(members[0].exchange(b"MGET a b\r\nQUIT\r\n"), "*2\r\n$2\r\n60\r\n$2\r\n60\r\n+OK\r\n");
 }
 
-fn without_leases_every_read_needs_a_quorum_round<R: Runtime>() {
+fn without_leases_every_read_needs_a_quorum_round<R: Kill>() {
     let members = cluster::<R>(3, ReadMode::Quorum);
     for member in &members {
         assert_eq!(member.exchange(b"SET k v\r\nGET k\r\nQUIT\r\n"), "+OK\r\n$1\r\nv\r\n+OK\r\n");
@@ -210,7 +210,7 @@ fn without_leases_every_read_needs_a_quorum_round<R: Runtime>() {
     }
 }
 
-fn a_new_leader_has_every_write_that_the_killed_one_acknowledged<R: Runtime>() {
+fn a_new_leader_has_every_write_that_the_killed_one_acknowledged<R: Kill>() {
     let mut members = cluster::<R>(3, ReadMode::Lease);
     let killed = members.remove(0);
     assert_eq!(killed.exchange(b"SET k v\r\nQUIT\r\n"), "+OK\r\n+OK\r\n");
@@ -220,7 +220,7 @@ fn a_new_leader_has_every_write_that_the_killed_one_acknowledged<R: Runtime>() {
     assert_eq!(members[1].exchange(b"GET k\r\nQUIT\r\n"), "$2\r\nvw\r\n+OK\r\n");
 }
 
-fn without_a_quorum_a_client_gets_an_error_in_time<R: Runtime>() {
+fn without_a_quorum_a_client_gets_an_error_in_time<R: Kill>() {
     let mut members = cluster::<R>(3, ReadMode::Lease);
     let last = members.pop().expect("three nodes were started");
     for member in members {
@@ -234,7 +234,7 @@ fn without_a_quorum_a_client_gets_an_error_in_time<R: Runtime>() {
     assert_eq!(last.node.counters().reads_failed.get(), 1);
 }
 
-fn a_client_that_breaks_the_protocol_gets_the_reason_and_harms_no_other<R: Runtime>() {
+fn a_client_that_breaks_the_protocol_gets_the_reason_and_harms_no_other<R: Kill>() {
     let members = cluster::<R>(1, ReadMode::Lease);
     let node = &members[0];
     for (request, said) in [
@@ -254,7 +254,7 @@ fn a_client_that_breaks_the_protocol_gets_the_reason_and_harms_no_other<R: Runti
     assert_eq!(node.exchange(b"DBSIZE\r\nQUIT\r\n"), ":0\r\n+OK\r\n");
 }
 
-fn a_stopping_node_finishes_its_commands_and_closes_idle_connections<R: Runtime>() {
+fn a_stopping_node_finishes_its_commands_and_closes_idle_connections<R: Kill>() {
     let members = cluster::<R>(1, ReadMode::Lease);
     let member = &members[0];
     let mut idle = TcpStream::connect(member.node.client_address()).expect("the node listens");
@@ -267,7 +267,7 @@ fn a_stopping_node_finishes_its_commands_and_closes_idle_connections<R: Runtime>
     assert!(TcpStream::connect(member.node.client_address()).is_err());
 }
 
-fn a_recorded_run_replays_to_the_identical_trace<R: Runtime>() {
+fn a_recorded_run_replays_to_the_identical_trace<R: Kill>() {
     let members = cluster::<R>(3, ReadMode::Lease);
     for member in &members {
         assert_eq!(member.exchange(b"SET k v\r\nGET k\r\nQUIT\r\n"), "+OK\r\n$1\r\nv\r\n+OK\r\n");
@@ -286,7 +286,7 @@ fn a_recorded_run_replays_to_the_identical_trace<R: Runtime>() {
     assert!(traces[1].contains("> frame"), "{}", traces[1]);
 }
 
-fn long_reads_are_complete_and_keep_their_place_among_other_commands<R: Runtime>() {
+fn long_reads_are_complete_and_keep_their_place_among_other_commands<R: Kill>() {
     const KEYS: usize = 5_000;
     let members = cluster::<R>(3, ReadMode::Lease);
     let (leader, follower) = (&members[0], &members[1]);
@@ -320,7 +320,7 @@ fn long_reads_are_complete_and_keep_their_place_among_other_commands<R: Runtime>
     }
 }
 
-fn clients_that_never_pause_do_not_delay_others<R: Runtime>() {
+fn clients_that_never_pause_do_not_delay_others<R: Kill>() {
     let members = cluster::<R>(3, ReadMode::Lease);
     let leader = &members[0];
     let term = leader.node.status().term;
