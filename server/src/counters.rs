@@ -4,8 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The numbers of commands by how they were answered, since the process started.
 ///
-/// The leader counts writes, including those that another node forwarded. Reads and failures are counted by the node
-/// that the client is connected to. All commands of a transaction count as writes.
+/// Each command is counted by the node that its client is connected to. All commands of a transaction count as writes.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Counters {
@@ -13,7 +12,7 @@ pub struct Counters {
     pub reads_lease: Counter,
     /// Reads answered after a quorum round.
     pub reads_quorum: Counter,
-    /// Reads for which this node requested an index from the leader. Each request counts.
+    /// Reads for which this node requested an index from the leader, and received one.
     pub reads_forwarded: Counter,
     /// Reads answered from this node's own state while another node was the leader.
     pub reads_follower: Counter,

@@ -62,7 +62,7 @@ rules! {
         off: "one reading serves input that arrived after it was taken";
     LeaseAgesByTheFasterCounter: "Time", "The holder ages its lease by the *larger* difference",
         off: "the lease is aged by the awake counter alone";
-    HoldAgesByTheSlowerCounter: "Time", "the grantor its hold by the *smaller*",
+    HoldAgesByTheSlowerCounter: "Time", "the grantor ages its hold by the *smaller*",
         off: "the hold is aged by the faster counter";
     BackwardReadingVoids: "Time", "The holder clears every stamp and revokes the published lease",
         off: "the holder goes on with its stamps after a backward reading";
@@ -102,7 +102,7 @@ rules! {
         off: "a deposed leader leaves the cell as it was";
     RevokedBeforeTheVoteLeaves: "Holder 5", "before any message or vote of the same step exists outside",
         off: "the vote leaves first, the cell is revoked later";
-    HigherTermDeposes: "Holder 5", "On any step-down",
+    HigherTermDeposes: "Holder 5", "On every step-down",
         off: "a response of a higher term counts like any other";
     CheckQuorumIsOn: "Holder 6", "Check-quorum is on";
 
@@ -115,7 +115,7 @@ rules! {
         off: "a permit shows the commit index of the last renewal";
     AnsweredOnceApplied: "Lease reads", "is answered once that index is applied";
     CheckComesFirst: "Lease reads", "The check comes first and the state is read after it";
-    SampleBeforeTheAnchorIsGood: "Lease reads", "the answer counts as of the sample",
+    SampleBeforeTheAnchorIsGood: "Lease reads", "the answer linearizes at the instant of the sample",
         off: "a sample older than the anchor is refused";
 
     OnlyTheLeaderIsEchoed: "Grantor 1", "from the leader of its current term, after the engine accepted that leader";

@@ -4,13 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The crates that must work on any runtime.
-const RUNTIME_FREE: [&str; 8] = [
+const RUNTIME_FREE: [&str; 7] = [
     "leasehold-core",
     "leasehold-clock",
     "leasehold-raft",
     "leasehold-runtime",
     "leasehold-node",
-    "leasehold-driver",
     "leasehold-transport-tcp",
     "leasehold-storage",
 ];

@@ -5,7 +5,7 @@
 //! bucket at a time, so no insertion rehashes the whole map. Buckets are collected in groups, and groups in a
 //! directory. Each of the three levels is behind an [`Arc`]: after a snapshot, writes copy the directory once, and once
 //! each group and bucket that they change. The cost of such a copy does not depend on the number of keys, except for
-//! one pointer per 4,096 keys in the directory.
+//! one pointer per 8,192 keys in the directory.
 
 use bytes::Bytes;
 use hashbrown::HashTable;
@@ -19,7 +19,7 @@ use std::vec;
 
 /// Mean entries per bucket at which the next insertion adds a bucket. Fewer make a lookup miss the processor's caches
 /// more often, more make the first write to a bucket after a snapshot slower.
-const MAX_LOAD: usize = 64;
+const MAX_LOAD: usize = 128;
 /// Buckets in a group.
 const GROUP_BUCKETS: usize = 64;
 /// The lowest bit of a hash that selects a bucket. The table inside a bucket uses the bits below it and the highest

@@ -90,5 +90,5 @@ fn hello(from: NodeId, to: NodeId, lane: u8) -> Vec<u8> {
     body.extend_from_slice(CLUSTER.as_bytes());
     body.extend_from_slice(&[0, 0]);
     let length = body.len() as u16;
-    [b"LSHD\x01\x00", &length.to_le_bytes()[..], &body].concat()
+    [b"LSHD\x02\x00", &length.to_le_bytes()[..], &body].concat()
 }
