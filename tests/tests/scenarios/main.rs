@@ -168,7 +168,7 @@ scenarios! {
         3 founders::two_transfers broken by Tampering
             "a late \"campaign now\" carries a release that covers every round";
         3 founders::hidden_transfer broken by Mutation
-            "settle does not look at lead_transferee";
+            "sync_lease_with_raft does not look at lead_transferee";
         4 founders::leader_without_quorum broken by Mutation
             "the engine is built with check_quorum off";
     }
