@@ -35,7 +35,7 @@ const BATCH_BYTES: usize = 1 << 20;
 const FLUSH_BYTES: usize = 1 << 20;
 /// The bytes of replies that are written before the session yields.
 const WRITE_BYTES: usize = 256 << 10;
-/// The work after which a session yields: a command counts as one, a read or write once for each key. It is small because
+/// The work after which a session yields: a command counts as one, a read once for each key. It is small because
 /// a runtime runs ready tasks some 60 to 200 times before it looks for new input.
 const MAX_TURN: usize = 64;
 /// The work that a command about the connection or the node counts as: some describe every command or setting.
