@@ -32,7 +32,7 @@ pub(crate) struct Size {
     /// Clients that repeat `KEYS *`.
     #[arg(long, default_value_t = 6)]
     scanners: usize,
-    /// How long GETs are measured.
+    /// The time for which GETs are measured.
     #[arg(long, default_value_t = 20)]
     seconds: u64,
 }

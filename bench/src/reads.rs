@@ -1,4 +1,5 @@
-//! The lease in this process: the cost of a read and of an acknowledgement, compared with the clock and with other engines.
+//! The lease in this process: the cost of a read and of an acknowledgement, compared with the clock and with other
+//! engines.
 //!
 //! A read writes no shared memory: `LeaseCell::try_read` takes `&self` and consists of loads. Two readers on two cores
 //! confirm this.

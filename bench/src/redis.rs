@@ -46,6 +46,6 @@ impl Redis {
     }
 }
 
-/// Said when there is none.
-pub(crate) const ABSENT: &str = "redis-server or redis-benchmark is not installed, so rows next to redis have no peer; on Debian: apt-get install \
-     redis-server redis-tools";
+/// The note if it is not installed.
+pub(crate) const ABSENT: &str = "redis-server or redis-benchmark is not installed, so rows next to redis have no peer; \
+     on Debian: apt-get install redis-server redis-tools";

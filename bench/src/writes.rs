@@ -1,4 +1,5 @@
-//! Writes that are synced on a quorum before they are acknowledged, next to etcd's; and next to a single redis-server that syncs.
+//! Writes that are synced on a quorum before they are acknowledged, next to etcd's; and next to a single redis-server
+//! that syncs.
 
 use crate::children::is_installed;
 use crate::closed_loop::{self, Connection, Load, etcd::Client, resp::Resp};
@@ -112,10 +113,10 @@ fn report(effort: Effort, found: &Found) -> Report {
     rows.extend(latencies.iter().zip(&found.p99).map(|(name, runs)| runs.row(*name, "ms", None)));
     rows.extend(SHAPES.iter().zip(&found.with_redis).map(|((name, _), runs)| runs.row(*name, RATE, None)));
     let mut notes = vec![
-        "Every write is on the disks of two of three nodes before it is acknowledged, ours and etcd's; all of them use one disk \
-         and one file system. One closed loop for both, a tokio task for each client, all on one thread, each to its leader; \
-         RESP with a connection a client for ours, gRPC through tonic for etcd, whose clients share an HTTP/2 connection, for \
-         that serves them best. The rows next to redis-server are for information: \
+        "Every write is on the disks of two of three nodes before it is acknowledged, ours and etcd's; all of them use \
+         one disk and one file system. One closed loop for both, a tokio task for each client, all on one thread, each to \
+         its leader; RESP with a connection a client for ours, gRPC through tonic for etcd, whose clients share an HTTP/2 \
+         connection, because that serves them best. The rows next to redis-server are for information: \
          it is alone, and syncs one file. Clients and servers share this machine's cores; peers run one at a time."
             .to_owned(),
     ];

@@ -22,7 +22,7 @@ pub struct Options {
     pub config: Config,
     /// The seed of the election timeouts: equal seeds draw equal timeouts.
     pub seed: u64,
-    /// Whether the inputs of the holder and the grantor are recorded for
+    /// True if the inputs of the holder and the grantor are recorded for
     /// [`Replica::take_trace`](crate::Replica::take_trace). Off by default.
     pub record: bool,
 }

@@ -4,7 +4,7 @@ use crate::wire::{Entry, Envelope, HardState, Membership, Snapshot};
 use bytes::Bytes;
 use leasehold_core::{Index, NodeId, Term};
 
-/// One thing for the driver to do. Do the outputs in their order, and all of them before those of the next input.
+/// One thing for the caller to do. Do the outputs in their order, and all of them before those of the next input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Send an envelope. It may be lost.
@@ -39,7 +39,7 @@ pub struct Persist {
     /// The number to report to [`Replica::handle_persisted`](crate::Replica::handle_persisted). It rises with every
     /// write.
     pub number: u64,
-    /// Whether something waits for this write. If not, it may be combined with the next one that must be synced, and
+    /// True if something waits for this write. If not, it may be combined with the next one that must be synced, and
     /// needs no report.
     pub must_sync: bool,
     /// The hard state. It goes with every write: an entry must never be durable without the commit index that was known

@@ -67,8 +67,8 @@ pub enum Output<M: StateMachine> {
         /// The outcome.
         outcome: Result<Reply<M::Output>, RequestError>,
     },
-    /// Work that takes time in proportion to the state. Run it on another thread, and report the result, if it has one, with
-    /// [`Input::WorkDone`].
+    /// Work that takes time in proportion to the state. Run it on another thread, and report the result, if it has one,
+    /// with [`Input::WorkDone`].
     Work(Work<M>),
 }
 

@@ -56,8 +56,8 @@ impl GroupOptions {
     }
 }
 
-/// A group that is about to start. If [`first_batch`](GroupStart::first_batch) returns a batch, it must be durable before the
-/// group is added to a node.
+/// A group that is about to start. If [`first_batch`](GroupStart::first_batch) returns a batch, it must be durable
+/// before the group is added to a node.
 #[derive(Debug)]
 pub struct GroupStart {
     pub(crate) options: GroupOptions,
@@ -75,8 +75,8 @@ impl GroupStart {
         GroupStart { options, recovered, state, applied, longest_hold }
     }
 
-    /// Returns what must be durable before the first message leaves: the beginning of a new log, and the longest hold that
-    /// an acknowledgement may promise.
+    /// Returns what must be durable before the first message leaves: the beginning of a new log, and the longest hold
+    /// that an acknowledgement may promise.
     pub fn first_batch(&self) -> Option<Batch> {
         let is_new = self.recovered.applied.index == 0;
         let records_hold = self.longest_hold > self.recovered.longest_hold;
@@ -125,7 +125,8 @@ pub(crate) enum GroupOutput<M: StateMachine> {
     Work(Work<M>),
 }
 
-/// The state of one group on this node. Give it inputs, then take [`poll_output`](Group::poll_output) until it returns `None`.
+/// The state of one group on this node. Give it inputs, then take [`poll_output`](Group::poll_output) until it returns
+/// `None`.
 pub struct Group<M: StateMachine> {
     options: GroupOptions,
     replica: Replica,
@@ -144,7 +145,7 @@ pub struct Group<M: StateMachine> {
     reads: PendingReads,
     /// The applied index of the snapshot that is being encoded. The log is kept from there on.
     encoding: Option<Index>,
-    /// Whether a leader's snapshot is being decoded.
+    /// True while a leader's snapshot is being decoded.
     decoding: bool,
     /// A decoded snapshot, while its message is handled.
     decoded: Option<(M::State, Vec<crate::ports::Change>)>,
@@ -232,8 +233,8 @@ impl<M: StateMachine> Group<M> {
         self.replica.take_trace()
     }
 
-    /// Handles an envelope from a peer's replica. A snapshot that may be installed is decoded on another thread first: its
-    /// message is handled when it comes back.
+    /// Handles an envelope from a peer's replica. A snapshot that may be installed is decoded on another thread first:
+    /// its message is handled when it comes back.
     pub(crate) fn handle_envelope(&mut self, now: Reading, from: NodeId, mut envelope: Envelope) {
         let commit = self.replica.commit();
         let installs = |message: &leasehold_raft::wire::Message| {
@@ -279,7 +280,8 @@ impl<M: StateMachine> Group<M> {
         }
     }
 
-    /// Learns that the batches through the replica's `number` are durable, and with them the applied position, if given.
+    /// Learns that the batches through the replica's `number` are durable, and with them the applied position, if
+    /// given.
     pub(crate) fn handle_written(&mut self, now: Reading, number: u64, applied: Option<Index>) {
         self.durable_applied = applied.unwrap_or(self.durable_applied);
         if number > 0 {

@@ -29,8 +29,8 @@ pub(crate) enum Command<M: StateMachine> {
     Stop,
 }
 
-/// Returns the two ends of a node's queue of inputs: links deliver to the inbox, and the node takes from the mailbox. Links can
-/// be started before the node.
+/// Returns the two ends of a node's queue of inputs: links deliver to the inbox, and the node takes from the mailbox.
+/// Links can be started before the node.
 pub fn inbox<M: StateMachine>() -> (Inbox<M>, Mailbox<M>) {
     let (sender, receiver) = async_channel::bounded(MAX_INBOX);
     (Inbox { sender: sender.clone() }, Mailbox { sender, receiver })
@@ -85,7 +85,7 @@ pub struct Statistics {
     pub router: RouterStatistics,
 }
 
-/// What a node's task publishes for every thread.
+/// The values that a node's task publishes for every thread.
 pub(crate) struct Shared {
     pub(crate) gate: Arc<ReadGate>,
     pub(crate) status: Mutex<Status>,
@@ -99,8 +99,8 @@ impl Shared {
     }
 }
 
-/// A handle to a group on a running node. Clones share it. Every future here may be dropped at any await: a request that was
-/// accepted is executed all the same, only its reply is lost.
+/// A handle to a group on a running node. Clones share it. Every future here may be dropped at any await: a request
+/// that was accepted is executed all the same, only its reply is lost.
 pub struct Handle<M: StateMachine> {
     pub(crate) inbox: Sender<Command<M>>,
     pub(crate) shared: Arc<Shared>,
@@ -119,7 +119,8 @@ impl<M: StateMachine> fmt::Debug for Handle<M> {
 }
 
 impl<M: StateMachine> Handle<M> {
-    /// Returns the published lease and applied index. A read that finds [`ReadGate::try_read`] open needs no other call.
+    /// Returns the published lease and applied index. A read that finds [`ReadGate::try_read`] open needs no other
+    /// call.
     pub fn gate(&self) -> &ReadGate {
         &self.shared.gate
     }
@@ -136,8 +137,8 @@ impl<M: StateMachine> Handle<M> {
         *self.shared.statistics.lock()
     }
 
-    /// Waits until `condition` holds of the status, and returns that status. It is checked when the role, the term or the leader
-    /// changes, and when the node stops.
+    /// Waits until `condition` holds of the status, and returns that status. It is checked when the role, the term or
+    /// the leader changes, and when the node stops.
     pub async fn wait_status(&self, mut condition: impl FnMut(&Status) -> bool) -> Status {
         loop {
             let changed = self.shared.status_changed.listen();
@@ -155,17 +156,18 @@ impl<M: StateMachine> Handle<M> {
     /// When `command` is empty: an empty entry is how a leader opens its term.
     ///
     /// # Errors
-    /// [`RequestError`]; only after [`RequestError::Uncertain`] may the command have been executed, or be executed later.
+    /// [`RequestError`]; only after [`RequestError::Uncertain`] may the command have been executed, or be executed
+    /// later.
     pub async fn write(&self, command: Bytes) -> Result<M::Output, RequestError> {
-        assert!(!command.is_empty(), "an empty command cannot be told from a leader's own entry");
+        assert!(!command.is_empty(), "an empty command looks like a leader's own entry");
         match self.request(Request::Write(command), RequestError::Uncertain).await? {
             Reply::Written { output, .. } => Ok(output),
             Reply::Readable(_) => unreachable!("a write is answered as a write"),
         }
     }
 
-    /// Waits until the state of this node may be read: under the lease, after a quorum round, or at an index that the leader
-    /// granted.
+    /// Waits until the state of this node may be read: under the lease, after a quorum round, or at an index that the
+    /// leader granted.
     ///
     /// # Errors
     /// [`RequestError`].
@@ -176,7 +178,7 @@ impl<M: StateMachine> Handle<M> {
         }
     }
 
-    /// Sends a request. A node that is killed with the request in hand answers nothing: that is `lost`.
+    /// Sends a request. A node that is killed while the request is pending sends no answer: the error is `lost` then.
     async fn request(&self, request: Request, lost: RequestError) -> Result<Reply<M::Output>, RequestError> {
         let (answer, outcome) = oneshot::channel();
         if self.inbox.send(Command::Request { request, answer }).await.is_err() {
@@ -190,8 +192,8 @@ impl<M: StateMachine> Handle<M> {
         let _ = self.inbox.send(Command::Transfer { to }).await;
     }
 
-    /// Stops the node: it takes no more requests, waits until every pending one has its outcome and everything is on disk, and
-    /// ends.
+    /// Stops the node: it takes no more requests, waits until every pending one has its outcome and everything is on
+    /// disk, and ends.
     pub async fn stop(&self) {
         let _ = self.inbox.send(Command::Stop).await;
         self.wait_status(|status| status.stopped).await;

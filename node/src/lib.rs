@@ -1,9 +1,9 @@
 //! A node: replicated groups and request routing as a synchronous state machine, and the task that runs it.
 //!
-//! [`Node`] holds a map of [`Group`]s, each one replica with its state machine, and a router that decides where every request is
-//! executed. It takes inputs with clock readings and yields outputs, so a simulator can drive it on virtual time. [`start`] runs
-//! it on any [`Runtime`](leasehold_runtime::Runtime), against the traits in [`ports`]; the rest of the process talks to it
-//! through a [`Handle`].
+//! [`Node`] holds a map of [`Group`]s, each one replica with its state machine, and a router that decides where every
+//! request is executed. It takes inputs with clock readings and yields outputs, so a simulator can drive it on virtual
+//! time. [`start`] runs it on any [`Runtime`](leasehold_runtime::Runtime), against the traits in [`ports`]; the rest of
+//! the process talks to it through a [`Handle`].
 //!
 //! It names no runtime, no file format and no wire transport, and it never waits for the disk, the network or a client.
 

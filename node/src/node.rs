@@ -22,7 +22,7 @@ pub struct NodeOptions {
     pub node: NodeId,
     /// A number drawn at random by this process. It makes request ids unique across restarts.
     pub boot: u64,
-    /// How long a client's request may wait before it fails.
+    /// The time after which a pending request of a client fails.
     pub request_timeout: Duration,
 }
 
@@ -39,12 +39,12 @@ struct InFlight {
     parts: Vec<(GroupId, u64, Option<Index>)>,
 }
 
-/// A node: replicated groups that share links, a disk and a timer, and the routing of requests to them. It performs no I/O,
-/// reads no clock and starts no thread.
+/// A node: replicated groups that share links, a disk and a timer, and the routing of requests to them. It performs no
+/// I/O, reads no clock and starts no thread.
 ///
-/// How to drive it: give it one input or several, each with a reading sampled after that input arrived; call
-/// [`handle_timeout`](Node::handle_timeout) when it is due; then take [`poll_output`](Node::poll_output) until it returns
-/// `None`, and carry out each output.
+/// To drive it: give it one input or several, each with a reading sampled after that input arrived; call
+/// [`handle_timeout`](Node::handle_timeout) when it is due; then take [`poll_output`](Node::poll_output) until it
+/// returns `None`, and carry out each output.
 ///
 /// * *Inputs* are [`handle`](Node::handle), [`handle_timeout`](Node::handle_timeout), and the commands
 ///   [`transfer`](Node::transfer), [`campaign`](Node::campaign), [`propose_change`](Node::propose_change) and
@@ -95,8 +95,8 @@ impl<M: StateMachine> Node<M> {
         }
     }
 
-    /// Adds a group whose [`first_batch`](GroupStart::first_batch) is durable. Reading the recovered state into `machine` may
-    /// take time.
+    /// Adds a group whose [`first_batch`](GroupStart::first_batch) is durable. Reading the recovered state into
+    /// `machine` may take time.
     ///
     /// # Errors
     /// [`leasehold_raft::Error`], when the recovered state or the options make no replica.
@@ -195,15 +195,15 @@ impl<M: StateMachine> Node<M> {
         }
     }
 
-    /// Returns true if [`poll_timeout`](Node::poll_timeout) is due at `now`. A node that is never idle must look at its deadlines
-    /// too, so ask this on every turn and not only when the timer fired.
+    /// Returns true if [`poll_timeout`](Node::poll_timeout) is due at `now`. A node that is never idle must look at its
+    /// deadlines too, so ask this on every turn and not only when the timer fired.
     pub fn timeout_is_due(&self, now: Reading) -> bool {
         now.zip(self.poll_timeout()).is_some_and(|(now, at)| !at.is_surely_after(now))
     }
 
-    /// Does what is due. Call it whenever the timer fires, due or not: a leader that no message reaches would otherwise not
-    /// learn that its clock went back until the clock shows again what it had shown before, and readers would trust its lease
-    /// that long.
+    /// Does what is due. Call it whenever the timer fires, due or not: a leader that no message reaches would otherwise
+    /// not learn that its clock went back until the clock shows again what it had shown before, and readers would trust
+    /// its lease that long.
     pub fn handle_timeout(&mut self, now: Reading) {
         self.now = now;
         for group in self.groups.values_mut() {
@@ -213,8 +213,8 @@ impl<M: StateMachine> Node<M> {
         router.handle_timeout(&mut context);
     }
 
-    /// Returns when to call [`handle_timeout`](Node::handle_timeout). `None` while that is unknown because the clock gave no
-    /// reading: then call it after [`tick`](Node::tick).
+    /// Returns when to call [`handle_timeout`](Node::handle_timeout). `None` while that is unknown because the clock
+    /// gave no reading: then call it after [`tick`](Node::tick).
     pub fn poll_timeout(&self) -> Option<Instant> {
         let mut earliest = self.router.poll_timeout();
         for group in self.groups.values() {
@@ -262,8 +262,8 @@ impl<M: StateMachine> Node<M> {
         self.groups.get_mut(&group).map_or(Err(ProposeError::NotLeader), |group| group.propose_change(now, change))
     }
 
-    /// Stops: gives up every lease, takes no more requests, and fails those that were certainly not executed. The node goes on
-    /// until [`is_stopped`](Node::is_stopped), so that what it proposed can still be committed.
+    /// Stops: gives up every lease, takes no more requests, and fails those that were certainly not executed. The node
+    /// goes on until [`is_stopped`](Node::is_stopped), so that what it proposed can still be committed.
     pub fn stop(&mut self, now: Reading) {
         self.now = now;
         self.stopping = true;
@@ -285,8 +285,8 @@ impl<M: StateMachine> Node<M> {
         self.groups.values_mut().for_each(Group::flush);
     }
 
-    /// Ends the node where it stands: revokes every lease, and returns the tickets of the requests that still wait, each with its
-    /// error.
+    /// Ends the node where it stands: revokes every lease, and returns the tickets of the requests that still wait,
+    /// each with its error.
     pub fn abandon(&mut self) -> Vec<(u64, RequestError)> {
         for group in self.groups.values_mut() {
             group.retire(None);

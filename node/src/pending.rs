@@ -20,8 +20,8 @@ pub(crate) enum WriteOutcome<O> {
 
 /// Proposed writes by position: the only place in the log, in the only term, in which each can be committed.
 ///
-/// Two writes may wait for one index: this node led, lost leadership, and led again. An entry applied at that index decides
-/// which of them was committed, if any.
+/// Two writes may wait for one index: this node led, lost leadership, and led again. An entry applied at that index
+/// decides which of them was committed, if any.
 #[derive(Debug, Default)]
 pub(crate) struct PendingWrites {
     waiting: BTreeMap<(Index, Term), RequestKey>,
@@ -83,7 +83,8 @@ impl PendingReads {
     /// Returns the next read whose round is at most `through`: the index it must wait for, and its request.
     ///
     /// # Panics
-    /// When a read taken in one term is confirmed in another: a later leader may have committed writes that it would miss.
+    /// When a read taken in one term is confirmed in another: a later leader may have committed writes that it would
+    /// miss.
     pub(crate) fn next_confirmed(&mut self, through: Round, term: Term) -> Option<(Index, RequestKey)> {
         let (ticket, taken_in, request) = self.waiting.pop_front_if(|(ticket, ..)| ticket.round <= through)?;
         assert_eq!(taken_in, term, "a quorum read is confirmed in the term in which it was taken");

@@ -1,8 +1,8 @@
-//! Routing: where a request is executed, and what becomes of it.
+//! Routing: where a request is executed, and its outcome.
 //!
-//! A read is answered under the lease, after a quorum round, or on a follower from its own state at an index that the leader
-//! grants. A write is proposed here or forwarded to the leader. A request that was certainly not executed is tried again until
-//! its deadline; one that may have been executed never is. Deadlines are judged by readings.
+//! A read is answered under the lease, after a quorum round, or on a follower from its own state at an index that the
+//! leader grants. A write is proposed here or forwarded to the leader. A request that was certainly not executed is
+//! tried again until its deadline; one that may have been executed never is. Deadlines are judged by readings.
 
 use crate::dedup::Seen;
 use crate::events::{Output, Reply, Request, RequestError};
@@ -16,14 +16,14 @@ use leasehold_raft::{Position, ProposeError};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-/// How long a request waits for a leader and its outcome, unless the options say otherwise.
+/// The time that a request waits for a leader and its outcome, unless the options say otherwise.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a forwarded write waits for its answer after another node became leader. The former leader, if it lives, learns that
-/// it was deposed and says so.
+/// The time that a forwarded write waits for its answer after another node became leader. The former leader, if it
+/// lives, learns that it was deposed and says so.
 const LATE_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long to wait for the answer to a request for a read index before its reads try again.
+/// The time to wait for the answer to a request for a read index before its reads try again.
 const READ_INDEX_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a request that was not executed waits for another leader before it is tried again.
+/// The time that a request that was not executed waits before it is tried again. A new leader ends it early.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 /// The largest number of clients' requests that may be pending.
 const MAX_REQUESTS: usize = 65_536;
@@ -74,8 +74,8 @@ struct Pending {
     state: State,
 }
 
-/// Reads of a follower that wait for an index from the leader. Those that arrive while one request is out share the next: each
-/// request leaves after every read it is for has arrived.
+/// Reads of a follower that wait for an index from the leader. Those that arrive while one request is out share the
+/// next: each request leaves after every read it is for has arrived.
 #[derive(Debug, Default)]
 struct ReadIndexes {
     asked: Option<Asked>,
@@ -90,7 +90,7 @@ struct Asked {
     requests: Vec<RequestKey>,
 }
 
-/// What the router acts on: the groups, and where its outputs go.
+/// The groups that the router acts on, and the queue of its outputs.
 pub(crate) struct Context<'a, M: StateMachine> {
     pub(crate) now: Reading,
     pub(crate) groups: &'a mut BTreeMap<GroupId, Group<M>>,
@@ -594,9 +594,26 @@ impl Router {
     }
 }
 
-/// Returns true if `limit` has passed since `since`, by the counter that advanced most. Without a reading at `since`, it counts from the first
-/// reading after it.
+/// Returns true if `limit` has passed since `since`, by the counter that advanced most. Without a reading at `since`,
+/// it counts from the first reading after it.
 fn has_passed(limit: Duration, now: Reading, since: &mut Reading) -> bool {
     *since = since.or(now);
     now.zip(*since).is_some_and(|(now, since)| now.elapsed_since(since).at_most >= limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_arrived_without_a_reading_expires() {
+        let at = |millis: u64| Some(Instant::from_nanos(millis * 1_000_000, millis * 1_000_000));
+        let limit = Duration::from_millis(5);
+        let mut since = None;
+        assert!(!has_passed(limit, None, &mut since));
+        assert!(!has_passed(limit, at(100), &mut since), "it counts from the first reading");
+        assert!(!has_passed(limit, None, &mut since));
+        assert!(!has_passed(limit, at(104), &mut since));
+        assert!(has_passed(limit, at(105), &mut since));
+    }
 }

@@ -8,7 +8,8 @@ use leasehold_core::NodeId;
 use leasehold_raft::wire::{Envelope, Snapshot};
 use std::fmt;
 
-/// Work that takes time in proportion to the state. Run it on a thread that may block, and give the result back to the node.
+/// Work that takes time in proportion to the state. Run it on a thread that may block, and give the result back to the
+/// node.
 pub enum Work<M: StateMachine> {
     /// Encodes a snapshot for a follower.
     Encode {

@@ -1,4 +1,4 @@
-//! What a node tells others about its groups.
+//! The status and the counts that a node publishes, and the gate for reads.
 
 use leasehold_core::{Index, LeaseCell, NodeId, Permit, Reading, Term};
 use leasehold_raft::Role;
@@ -74,8 +74,8 @@ pub struct ReadGrant {
     pub as_follower: bool,
 }
 
-/// The published lease and applied index of one group. A client's thread checks it and then reads the state, without passing
-/// through the node.
+/// The published lease and applied index of one group. A client's thread checks it and then reads the state, without
+/// passing through the node.
 #[derive(Debug)]
 pub struct ReadGate {
     lease: Arc<LeaseCell>,
@@ -87,8 +87,8 @@ impl ReadGate {
         ReadGate { lease, applied: AtomicU64::new(applied) }
     }
 
-    /// Returns a permit if the lease is valid at `sample` and everything known to be committed is applied: the state then
-    /// answers every read that arrived before `sample` was taken.
+    /// Returns a permit if the lease is valid at `sample` and everything known to be committed is applied: the state
+    /// then answers every read that arrived before `sample` was taken.
     pub fn try_read(&self, sample: Reading) -> Option<Permit> {
         self.lease.try_read(sample).filter(|permit| self.applied() >= permit.index)
     }

@@ -36,7 +36,7 @@ pub struct Start<M: StateMachine, D> {
     pub machine: M,
     /// The disk.
     pub disk: D,
-    /// What the disk holds.
+    /// The state read from the disk.
     pub recovered: Recovered,
     /// The links to peers.
     pub links: Arc<dyn Links>,
@@ -143,7 +143,8 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
             if self.dispatch(wake).is_err() {
                 return;
             }
-            // Tasks that are ready now run first, so that their requests share this turn: its frames, its sync, its replies.
+            // Tasks that are ready now run first, so that their requests share this turn: its frames, its sync, its
+            // replies.
             yield_now().await;
             for _ in 1..MAX_INPUTS_PER_TURN {
                 let next = reports.try_recv().map(Wake::Report).or_else(|_| commands.try_recv().map(Wake::Command));

@@ -14,11 +14,11 @@ pub struct Counters {
     pub reads_quorum: Counter,
     /// Reads for which this node requested an index from the leader, and received one.
     pub reads_forwarded: Counter,
-    /// Reads answered from this node's own state while another node was the leader.
+    /// Reads answered from this node's state at an index that the leader granted.
     pub reads_follower: Counter,
     /// Reads that failed, mostly because there was no leader in time.
     pub reads_failed: Counter,
-    /// Writes that were committed, applied and answered.
+    /// Writes that were committed, applied and acknowledged to a client of this node.
     pub writes_acknowledged: Counter,
     /// Writes with an unknown outcome.
     pub writes_uncertain: Counter,

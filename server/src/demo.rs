@@ -34,9 +34,9 @@ use summary::{Failover, Summary};
 
 /// The number of clients of the load per node.
 const CLIENTS_PER_NODE: usize = 4;
-/// How long the first election may take.
+/// The time that the first election may take.
 const ELECTION_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often the demo polls its cluster, and how often while it measures a failover.
+/// The intervals at which the demo polls its cluster: usually, and while it measures a failover.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 const FAILOVER_POLL_INTERVAL: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);

@@ -49,8 +49,8 @@ impl<R: Runtime> Executor<R> {
         self.parts.clock.now()
     }
 
-    /// Returns true if the view may answer reads at once: the lease is valid at `now`, and everything known to be committed is
-    /// applied. `now` was sampled after the reads arrived, and the caller has not waited since.
+    /// Returns true if the view may answer reads at once: the lease is valid at `now`, and everything known to be
+    /// committed is applied. `now` was sampled after the reads arrived, and the caller has not waited since.
     pub(crate) fn try_read(&self, now: Reading, reads: usize) -> bool {
         let permitted = self.parts.handle.gate().try_read(now).is_some();
         if permitted {
@@ -86,15 +86,15 @@ impl<R: Runtime> Executor<R> {
         }
     }
 
-    /// Executes commands in order and all together, as one log entry, wherever the leader is. Returns a reply for each, or the
-    /// error to answer for all of them.
+    /// Executes commands in order and all together, as one log entry, wherever the leader is. Returns a reply for each,
+    /// or the error to answer for all of them.
     pub(crate) async fn commit(&self, commands: &[WriteCommand]) -> Result<Vec<Reply>, String> {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
         let outcome = match self.parts.handle.write(WriteCommand::encode_batch(commands)).await {
             Ok(Ok(replies)) if replies.len() == commands.len() => Ok(replies),
-            // Committed, and not understood by the node that executed it: it runs another version.
+            // Committed, but the node that executed it runs another version and did not understand it.
             Ok(Ok(_)) => Err(RequestError::Uncertain),
             Ok(Err(unknown)) => {
                 tracing::error!("{unknown}");
@@ -120,8 +120,8 @@ fn text(error: RequestError) -> String {
             "BUSY too many commands are pending; this one was not executed; send fewer at once and try again".to_owned()
         }
         RequestError::Uncertain => {
-            "UNCERTAIN the write may or may not have been executed: its leader was lost before it answered; read before you \
-             repeat it"
+            "UNCERTAIN the write may or may not have been executed: its leader was lost before it answered; read \
+             before you repeat it"
                 .to_owned()
         }
         _ => format!("TRYAGAIN no leader answered within {} s; try again", REQUEST_TIMEOUT.as_secs()),

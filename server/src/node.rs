@@ -24,58 +24,58 @@ use std::time::Duration;
 
 /// The group that holds the keyspace.
 const GROUP: GroupId = 0;
-/// How long clients get to receive the replies to pending commands when a node stops: the time that a command may take, and a
-/// little more.
+/// The time that clients have to receive the replies to pending commands when a node stops: as long as a command may
+/// take, and a little more.
 const FAREWELL_TIMEOUT: Duration = REQUEST_TIMEOUT.saturating_add(Duration::from_secs(1));
 
-/// What a node is started with.
+/// The options of a node.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
     /// This node's number, from 1.
     pub node: NodeId,
     /// The cluster's name, the same on all its nodes.
     pub cluster: String,
-    /// Every voter with the address, `host:port`, at which this node reaches it; this node among them.
+    /// Every voter, this node included, with the address, `host:port`, at which this node reaches it.
     pub peers: BTreeMap<NodeId, String>,
-    /// Where other nodes dial this one; port 0 takes a free one.
+    /// The address on which this node listens for other nodes; port 0 selects a free one.
     pub peer_listen: String,
-    /// Where clients dial this node; port 0 takes a free one.
+    /// The address on which this node listens for clients; port 0 selects a free one.
     pub client_listen: String,
-    /// The folder for what must not be forgotten. This node's alone.
+    /// The folder for this node's data.
     pub data_dir: PathBuf,
     /// Hold, lease, drift and heartbeat.
     pub timing: Config,
-    /// How reads are made linearizable.
+    /// The way in which reads are made linearizable.
     pub reads: ReadMode,
-    /// A file for a recording of its lease, if one is wanted; replaced if it exists.
+    /// The file for a recording of its lease, if any. An existing file is replaced.
     pub record: Option<PathBuf>,
 }
 
-/// Why a node could not be started.
+/// The reason why a node could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// This node is not among the peers.
-    #[error("node {0} is not among the peers; name every node of the cluster, this one too")]
+    #[error("node {0} is not among the peers; list every node of the cluster, including this one")]
     NotAPeer(NodeId),
     /// This machine's clock cannot serve leases.
     #[error(transparent)]
     Clock(#[from] ClockError),
-    /// An address cannot be listened on.
+    /// This node cannot listen on an address.
     #[error("cannot listen for {whom} on {address}: {source}; choose a free port of this machine")]
     Listen {
         /// `clients` or `peers`.
         whom: &'static str,
         /// The address.
         address: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The recording cannot be begun.
+    /// The recording cannot be started.
     #[error("cannot record to {}: {source}; choose a file that can be written", path.display())]
     Record {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The data folder cannot be used.
@@ -96,16 +96,16 @@ pub enum StartError {
 pub struct Node<R: Runtime> {
     clients: Arc<Clients<R>>,
     peer_address: SocketAddr,
-    /// Closed when the recording is complete.
+    /// Closes when the recording is complete.
     recorded: Option<Receiver<()>>,
 }
 
 impl<R: Runtime> Node<R> {
-    /// Starts a node. It takes part in its cluster and serves clients once this returns; whether there is a leader yet
-    /// is another matter. Reading the data folder back blocks the calling thread.
+    /// Starts a node. It takes part in its cluster and serves clients once this returns, even if there is no leader
+    /// yet. Reading the data folder blocks the calling thread.
     ///
     /// # Errors
-    /// [`StartError`] says what to change. Nothing runs then.
+    /// [`StartError`] says what to change. In that case nothing runs.
     pub async fn start(runtime: &R, options: NodeOptions) -> Result<Node<R>, StartError> {
         let NodeOptions { node, cluster, mut peers, peer_listen, client_listen, data_dir, timing, reads, record } =
             options;
@@ -156,50 +156,51 @@ impl<R: Runtime> Node<R> {
         Ok(Node { clients, peer_address, recorded })
     }
 
-    /// Where it serves clients.
+    /// Returns the address at which it serves clients.
     pub fn client_address(&self) -> SocketAddr {
         self.clients.facts.client_address
     }
 
-    /// Where other nodes reach it.
+    /// Returns the address on which it listens for other nodes.
     pub fn peer_address(&self) -> SocketAddr {
         self.peer_address
     }
 
-    /// Its view of the cluster.
+    /// Returns its view of the cluster.
     pub fn status(&self) -> Status {
         self.handle().status()
     }
 
-    /// How much of its lease is left; `None` if it has none.
+    /// Returns how much longer its lease is valid, or `None` if it has none.
     pub fn lease_left(&self) -> Option<Duration> {
         self.handle().gate().lease().remaining(self.clients.executor.now())
     }
 
-    /// What it has counted.
+    /// Returns its counters.
     pub fn counters(&self) -> &Counters {
         &self.clients.executor.counters
     }
 
-    /// Its driver.
+    /// Returns the handle to its group.
     pub fn handle(&self) -> &Handle<Keyspace> {
         self.clients.executor.handle()
     }
 
-    /// Waits until its driver has stopped, which it does by itself only when its disk fails.
+    /// Waits until the node's task has stopped. Without a call of [`stop`](Self::stop) only a failed disk stops it.
     pub async fn stopped(&self) {
         self.handle().wait_status(|status| status.stopped).await;
     }
 
-    /// Stops it: no more clients, no more commands; those in hand are finished and answered, and all is on disk.
+    /// Stops it: it takes no more clients and commands, and waits until pending commands are answered and everything is
+    /// on disk.
     pub async fn stop(&self) {
         let runtime = self.clients.executor.runtime();
         self.clients.close();
-        // Not everyone takes an answer; they have had time.
+        // A client that does not read its replies must not delay the stop.
         within(runtime, FAREWELL_TIMEOUT, self.clients.gone()).await;
         self.handle().stop().await;
         if let Some(recorded) = &self.recorded {
-            // Nothing is ever sent: this ends when the file is complete.
+            // Nothing is sent on this channel. It closes when the file is complete.
             let _ = recorded.recv().await;
         }
         self.clients.transport.stop().await;
@@ -222,7 +223,7 @@ async fn listen<R: Runtime>(
     }
 }
 
-/// A random number: the standard library keys each process's hashers from the system's randomness.
+/// Returns a random number: the standard library keys each process's hashers from the system's randomness.
 fn drawn() -> u64 {
     RandomState::new().build_hasher().finish()
 }

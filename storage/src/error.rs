@@ -22,7 +22,8 @@ pub enum OpenError {
     },
     /// Another process uses the folder, or another `Storage` in this process.
     #[error(
-        "the data folder {path} is in use by another process; stop that process first, or give each node its own folder",
+        "the data folder {path} is in use by another process; stop that process first, or give each node its own \
+         folder",
         path = path.display()
     )]
     InUse {
@@ -42,8 +43,8 @@ pub enum OpenError {
     },
     /// The folder belongs to a node of another cluster.
     #[error(
-        "the data folder {path} belongs to cluster {stored:?}, not {given:?}; give this node's own folder or correct the \
-         cluster name",
+        "the data folder {path} belongs to cluster {stored:?}, not {given:?}; give this node's own folder or correct \
+         the cluster name",
         path = path.display()
     )]
     OtherCluster {
@@ -70,8 +71,8 @@ pub enum OpenError {
     },
     /// A newer release wrote the folder.
     #[error(
-        "the data folder {path} has format {stored}, and this release reads up to {known}; start the newer release that \
-         wrote it",
+        "the data folder {path} has format {stored}, and this release reads up to {known}; start the newer release \
+         that wrote it",
         path = path.display()
     )]
     NewerFormat {
@@ -84,8 +85,8 @@ pub enum OpenError {
     },
     /// The folder's content is inconsistent or unreadable.
     #[error(
-        "the data folder {path} is damaged: {detail}; remove this node from the cluster and let it join again with a new \
-         number and an empty folder",
+        "the data folder {path} is damaged: {detail}; remove this node from the cluster and let it join again with a \
+         new number and an empty folder",
         path = path.display()
     )]
     Damaged {
@@ -122,8 +123,8 @@ pub enum StorageError {
     },
     /// No ordered writer could have written what is stored.
     #[error(
-        "the data folder {path} is damaged: {detail}; remove this node from the cluster and let it join again with a new \
-         number and an empty folder",
+        "the data folder {path} is damaged: {detail}; remove this node from the cluster and let it join again with a \
+         new number and an empty folder",
         path = path.display()
     )]
     Damaged {

@@ -13,7 +13,8 @@ use std::process::Command;
 use support::*;
 use tempfile::TempDir;
 
-/// Returns a batch that writes to every table: entry `index`, appended and applied, and a value of `length` under two keys.
+/// Returns a batch that writes to every table: entry `index`, appended and applied, and a value of `length` under two
+/// keys.
 fn step(index: u64, length: usize) -> Batch {
     let value = Bytes::from((0..length).map(|at| (at as u64 * index) as u8).collect::<Vec<u8>>());
     let put = |key: u64| Change::Put(Record { key: Bytes::from(format!("key {key}")), value: value.clone() });

@@ -47,7 +47,8 @@ pub(super) fn lease_reads(clock: &SystemClock, effort: Effort) -> Result<(Vec<Ro
         }
         let rates = rates.map(|rates| median(&rates).expect("there are rates"));
         let best = usize::from(rates[1] > rates[0]);
-        // Ours hands no work to another task, so several tasks are served best by all threads, and one by the one it is on.
+        // Ours hands no work to another task, so several tasks are served best by all threads, and one by the one it is
+        // on.
         let ours_on = usize::from(tasks > 1);
         served.push(format!("{tasks} task(s): {:.2} M/s on one thread, {:.2} M/s on two", rates[0], rates[1]));
         let mut runs = Runs::default();

@@ -73,7 +73,7 @@ pub struct Message {
     pub request_snapshot: Index,
     pub reject: bool,
     pub reject_hint: Index,
-    /// Whether the message belongs to a campaign that a leadership transfer started.
+    /// True if the message belongs to a campaign that a leadership transfer started.
     pub transfer: bool,
     pub priority: i64,
     pub entries: Vec<Entry>,
@@ -143,7 +143,7 @@ pub struct Membership {
     pub voters_outgoing: Vec<NodeId>,
     /// The voters of the outgoing half that become learners when the joint configuration is left.
     pub learners_next: Vec<NodeId>,
-    /// Whether a joint configuration is left automatically.
+    /// True if a joint configuration is left automatically.
     pub auto_leave: bool,
 }
 

@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-/// How long stopping may take before the process exits without it. Everything acknowledged is on disk anyway.
+/// The time that stopping may take before the process exits without it. Everything acknowledged is on disk anyway.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 /// The longest name of a cluster.
 const MAX_CLUSTER_BYTES: usize = 64;
@@ -55,16 +55,16 @@ pub(crate) struct ServeArguments {
     /// one, because the disk's thread and the kernel need processor time too.
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
-    /// How long nodes refuse to elect another leader after hearing from one. The lease is a little shorter.
+    /// The time for which nodes refuse to elect another leader after acknowledging one. The lease is a little shorter.
     #[arg(long, value_name = "MS", default_value_t = 1000)]
     hold_ms: u64,
     /// The largest error of the rate of any node's clock, in parts per million.
     #[arg(long, value_name = "PPM", default_value_t = 1000)]
     drift_ppm: u32,
-    /// How often the leader renews its lease.
+    /// The interval at which the leader renews its lease.
     #[arg(long, value_name = "MS", default_value_t = 100)]
     heartbeat_ms: u64,
-    /// How reads are made linearizable.
+    /// The way in which reads are made linearizable.
     #[arg(long, value_enum, default_value_t = Reads::Lease)]
     reads: Reads,
     /// Record the inputs of this node's lease, and their effects, in a new file. `leasehold trace` replays it.

@@ -7,7 +7,6 @@ use super::local::{Connection, Flow};
 use super::shared::Clients;
 use super::transaction::{MAX_ENTRY_BYTES, Transaction};
 use crate::command::{Command, LocalCommand};
-
 use crate::keyspace::{MAX_ENTRY_KEYS, Map, ReadCommand, Reply, WriteCommand, count};
 use crate::resp::{ProtocolError, ReplyBuffer, Request, RequestReader};
 use crate::timeout::within;
@@ -46,9 +45,9 @@ const MAX_SHORT_KEYS: usize = 16;
 const SLICE_KEYS: usize = 256;
 /// The longest value that is copied to the replies while writers wait.
 const MAX_COPIED_BYTES: usize = 16 << 10;
-/// How long a client that broke the protocol has for reading the reason before its connection is closed.
+/// The time that a client that broke the protocol has for reading the reason before its connection is closed.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a client has for taking [`WRITE_BYTES`] of a reply to `KEYS`, which keeps others from executing one.
+/// The time that a client has for taking [`WRITE_BYTES`] of a reply to `KEYS`, which counts as pending meanwhile.
 const KEYS_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One connection.

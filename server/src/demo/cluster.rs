@@ -16,7 +16,7 @@ use std::time::Duration;
 const CLUSTER: &str = "demo";
 /// Worker threads of each node.
 const THREADS: usize = 2;
-/// How long a node may take to stop. Everything acknowledged is on its disk anyway.
+/// The time that a node may take to stop. Everything acknowledged is on its disk anyway.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The reason why the cluster could not be started.

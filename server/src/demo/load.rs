@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 const KEYS: usize = 300;
 /// One of this many operations is a write.
 const OPERATIONS_PER_WRITE: u64 = 10;
-/// How long a client waits before it tries the next node.
+/// The time that a client waits before it tries the next node.
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 /// The longest latency that is recorded exactly, in microseconds.
 const MAX_LATENCY: u64 = 3_600_000_000;
