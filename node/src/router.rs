@@ -2,7 +2,7 @@
 //!
 //! A read is answered under the lease, after a quorum round, or on a follower from its own state at an index that the
 //! leader grants. A write is proposed here or forwarded to the leader. A request that was certainly not executed is
-//! tried again until its deadline; one that may have been executed never is. Deadlines are judged by readings.
+//! tried again until its deadline; one that may have been executed is not. Deadlines are judged by readings.
 
 use crate::dedup::Seen;
 use crate::events::{Output, Reply, Request, RequestError};

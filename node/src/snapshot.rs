@@ -1,4 +1,4 @@
-//! Snapshots: work that grows with the state, done off the node's thread, and the encoding.
+//! Snapshots: work that grows with the state, done on a thread of its own, and the encoding.
 //!
 //! A snapshot is its records in one piece: each key and value with its length before it, little-endian.
 

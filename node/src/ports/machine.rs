@@ -7,8 +7,9 @@ use leasehold_core::Index;
 /// A deterministic state machine whose state is a set of records. The same commands in the same order give the same
 /// records and outputs on every node.
 ///
-/// It runs on the node's thread. Each method must take time in proportion to its arguments, not to the size of the
-/// state. Work that grows with the state goes through [`State`], on another thread.
+/// It runs in the node's task, which shares its thread with other tasks. Each method must take time in proportion to
+/// its arguments, not to the size of the state. Work that grows with the state goes through [`State`], on another
+/// thread.
 pub trait StateMachine: Send + 'static {
     /// The result of a command, for the client that proposed it.
     type Output: Send + 'static;
