@@ -115,6 +115,12 @@ rules! {
         off: "a permit shows the commit index of the last renewal";
     AnsweredOnceApplied: "Lease reads", "is answered once that index is applied";
     CheckComesFirst: "Lease reads", "The check comes first and the state is read after it";
+    FollowerReadIndexIsRequestedLater: "Requests",
+        "**A follower read uses an index that was requested after the read arrived.**";
+    UncertainWriteIsNotRetried: "Requests", "**Perhaps executed: never try again.**";
+    RepeatedRequestIsExecutedOnce: "Requests", "the leader executes the first copy and ignores the others";
+    DeadlinesCountFromTheFirstReading: "Requests",
+        "a request that arrived without one counts from the first reading after it";
     SampleBeforeTheAnchorIsGood: "Lease reads", "the answer linearizes at the instant of the sample",
         off: "a sample older than the anchor is refused";
 

@@ -466,18 +466,6 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         noticed_by: By::Soak,
     },
     Mutation {
-        name: "a-read-shares-an-index-already-asked-for",
-        rules: &[Rule::AnsweredOnceApplied, Rule::QuorumReadTakesALaterRound],
-        scenarios: &[],
-        breaks: "a follower answers a read by an index that the leader gave before the read arrived",
-        edits: &[Edit {
-            file: ROUTER,
-            find: "reads.gathering.push(key);",
-            with: "if $on && let Some(asked) = &mut reads.asked { asked.requests.push(key); return; } $it",
-        }],
-        noticed_by: By::Soak,
-    },
-    Mutation {
         name: "stale-reading-in-the-loop",
         rules: &[Rule::ReadingBelongsToItsInput],
         scenarios: &[],

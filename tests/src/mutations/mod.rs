@@ -5,8 +5,7 @@
 //! ([`tree`]), builds the soak once, and runs it once for each mutation. So the product contains none of this, and the
 //! code under test is the product without one rule.
 //!
-//! A few rules are implemented in asynchronous code that the simulator copies: the driver's loop and the server's order of
-//! reading. There the copy is edited, as `file` shows.
+//! Every edit is of the product. The simulator drives the product's node, so it has no copies that could be edited.
 //!
 //! `tests/tests/mutations.rs` keeps the table complete: every edit finds its place in the source, and every
 //! [rule](crate::rules) and every mutation that `docs/scenarios.md` mentions is here or is [excused](WITHOUT).
@@ -15,6 +14,7 @@ mod engine;
 mod grantor;
 mod holder;
 mod mutation;
+mod requests;
 mod table;
 pub mod tree;
 mod without;

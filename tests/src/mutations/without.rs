@@ -4,7 +4,7 @@ use crate::rules::Rule;
 
 /// Rules that no mutation switches off, and why.
 pub const WITHOUT: &[(Rule, &str)] = &[
-    (Rule::NoClockOnTheWire, "no message has a field for one; `engine-raft/src/wire.rs` is all that is sent"),
+    (Rule::NoClockOnTheWire, "no message has a field for one; `engine-raft/src/wire/mod.rs` is all that is sent"),
     (
         Rule::AcksAreOfOpenedRounds,
         "no correct peer echoes a round that was never opened; counting an older one could only shorten the lease. \
@@ -13,7 +13,7 @@ pub const WITHOUT: &[(Rule, &str)] = &[
     (
         Rule::RemovedVoterIsForgotten,
         "a voter's round lives in its place in the configuration: there is nowhere to remember a node that has none. \
-         `a_removed_voter_stays_forgotten_if_it_returns` in `core/src/acks.rs`",
+         `a_removed_voter_stays_forgotten_if_it_returns` in `core/src/holder/acks.rs`",
     ),
     (
         Rule::HoldIsNeverLowered,

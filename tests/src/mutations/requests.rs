@@ -1,0 +1,55 @@
+//! Requests: where they are executed, and when they are tried again.
+
+use super::mutation::{By, Edit, Mutation, ROUTER};
+use crate::rules::Rule;
+
+pub(super) const MUTATIONS: &[Mutation] = &[
+    Mutation {
+        name: "a-read-shares-an-index-already-asked-for",
+        rules: &[Rule::FollowerReadIndexIsRequestedLater],
+        scenarios: &[],
+        breaks: "a follower answers a read by an index that the leader gave before the read arrived",
+        edits: &[Edit {
+            file: ROUTER,
+            find: "reads.gathering.push(key);",
+            with: "if $on && let Some(asked) = &mut reads.asked { asked.requests.push(key); return; } $it",
+        }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "an-uncertain-write-is-tried-again",
+        rules: &[Rule::UncertainWriteIsNotRetried],
+        scenarios: &[],
+        breaks: "a write whose leader was deposed before it answered is executed twice",
+        edits: &[Edit {
+            file: ROUTER,
+            find: "self.statistics.requests_timed_out += 1;",
+            with: "if $on && uncertain { self.wait(context, key); continue; } $it",
+        }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "a-repeated-request-is-executed-again",
+        rules: &[Rule::RepeatedRequestIsExecutedOnce],
+        scenarios: &[],
+        breaks: "a forwarded write that a link delivers twice is executed twice",
+        edits: &[Edit {
+            file: ROUTER,
+            find: "if !self.seen.first_time(id) {",
+            with: "if !self.seen.first_time(id) && !$on {",
+        }],
+        noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "a-request-without-a-reading-has-no-deadline",
+        rules: &[Rule::DeadlinesCountFromTheFirstReading],
+        scenarios: &[],
+        breaks: "a request that arrives while the clock fails can wait for ever",
+        edits: &[Edit {
+            file: ROUTER,
+            find: "*since = since.or(now);",
+            with: "if !$on { $it }",
+        }],
+        noticed_by: By::Soak,
+    },
+];
