@@ -1,4 +1,4 @@
-//! Nodes without a server, on any runtime: a list of commands is replicated, and no client is served.
+//! Nodes without a server, on any runtime. They replicate a list of commands and serve no clients.
 
 use bytes::Bytes;
 use leasehold_clock::Clock;
@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Keeps every command, in order, under its number, from 1. The output of a command is its number.
+/// A state machine that stores every command in order, under its number, starting from 1. A command's output is its
+/// number.
 #[derive(Debug, Default)]
 pub struct List {
     records: ListState,
@@ -61,17 +62,17 @@ impl State for ListState {
     }
 }
 
-/// One node of a cluster, to be started.
+/// The parameters for starting one node of a cluster.
 pub struct Plan<R: Runtime> {
     /// Its number.
     pub node: NodeId,
-    /// The seed of its randomness.
+    /// The seed of its random choices.
     pub seed: u64,
-    /// Every node with its address; this one too.
+    /// The addresses of all nodes, including this one.
     pub addresses: BTreeMap<NodeId, String>,
-    /// The socket that the others dial.
+    /// The listener for peers.
     pub listener: R::Listener,
-    /// Its hold; its heartbeat is a tenth of that.
+    /// Its hold. The heartbeat interval is a tenth of it.
     pub hold: Duration,
     /// The way in which reads are granted.
     pub reads: ReadMode,
@@ -99,7 +100,8 @@ impl<R: Runtime> Plan<R> {
         let mut group = GroupOptions::new(0, leasehold_raft::Options::new(node, config, seed), founders);
         group.reads = reads;
         let start = Start {
-            // A process that restarts numbers its requests anew, so its number must be a new one too.
+            // Request numbers start again after a restart, so the process number must be unique. The term has increased
+            // since.
             node: NodeOptions::new(node, (node << 32) | recovered.hard_state.term),
             group,
             machine: List::default(),

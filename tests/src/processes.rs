@@ -1,6 +1,6 @@
 //! Clusters of real `leasehold serve` processes on loopback, and an independent Redis client for them.
 //!
-//! The processes end with their test, however it ends. If it fails, their standard error is printed.
+//! The processes end when their test ends, including by a panic. If the test fails, their standard error is printed.
 
 use leasehold::demo::load::{Failure, Store};
 use redis::{Connection, ConnectionInfo, ErrorKind, RedisError, RedisResult, ServerErrorKind, cmd};
@@ -15,22 +15,22 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// The longest time that an answer takes: a node gives up after 5 s and replies with an error.
+/// The maximum time for a reply: a node gives up after 5 s and replies with an error.
 pub const PATIENCE: Duration = Duration::from_secs(15);
-/// The first port to try. It is below the ports that the system assigns, so that no outgoing connection of another test occupies
-/// the port of a node that is being restarted.
+/// The first port to try. It is below the range of ephemeral ports, so that no outgoing connection of another test
+/// occupies the port of a node that is being restarted.
 const FIRST_PORT: u16 = 20_000;
 const PORTS: u16 = 12_000;
 
-/// The `leasehold` binary of the profile under test, built once.
+/// Returns the `leasehold` binary of the profile under test, which is built once.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| build(&[]))
 }
 
-/// Builds the binary with further flags for cargo, and returns its path, which does not depend on the flags.
+/// Builds the binary with additional flags for cargo, and returns its path, which does not depend on the flags.
 pub(crate) fn build(flags: &[&str]) -> PathBuf {
-    let own = std::env::current_exe().expect("a program knows its own file");
+    let own = std::env::current_exe().expect("the path of the running program");
     // Tests are in target/PROFILE/deps, programs in target/PROFILE.
     let is_profile = |folder: &&Path| folder.file_name().is_some_and(|name| name != "deps");
     let profile_dir = own.ancestors().skip(1).find(is_profile).expect("built by cargo");
@@ -51,7 +51,7 @@ pub(crate) fn build(flags: &[&str]) -> PathBuf {
     profile_dir.join(format!("leasehold{}", std::env::consts::EXE_SUFFIX))
 }
 
-/// Returns a free port of loopback that no other test of this process gets.
+/// Returns a free loopback port that no other test of this process receives.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
@@ -82,9 +82,9 @@ pub struct Recipe {
     pub peer_port: u16,
     /// Its data folder.
     pub data_dir: PathBuf,
-    /// The file that gets its standard error.
+    /// The file that receives its standard error.
     pub log: PathBuf,
-    /// Further flags.
+    /// Additional flags.
     pub flags: Vec<String>,
 }
 
@@ -116,7 +116,7 @@ impl Recipe {
     /// Starts the node and waits until it serves clients.
     ///
     /// # Panics
-    /// If the process ends instead.
+    /// If the process exits instead.
     pub fn start(&self) -> Process {
         let mut child = self.command().spawn().expect("the binary runs");
         let mut stdout = BufReader::new(child.stdout.take().expect("standard output is piped"));
@@ -131,7 +131,7 @@ impl Recipe {
     pub fn run(&self) -> (Option<i32>, String) {
         let mut child = Process::spawn(&mut self.command());
         let status =
-            child.wait(PATIENCE).unwrap_or_else(|| panic!("node {} should have ended:\n{}", self.id, self.logged()));
+            child.wait(PATIENCE).unwrap_or_else(|| panic!("node {} did not exit in time:\n{}", self.id, self.logged()));
         (status.code(), self.logged())
     }
 
@@ -141,10 +141,10 @@ impl Recipe {
     }
 }
 
-/// A running process, killed when dropped.
+/// A running process, which is killed when dropped.
 pub struct Process {
     child: Child,
-    /// Kept open while the process runs, so that it does not write into a closed pipe.
+    /// Kept open while the process runs, so that it does not write to a closed pipe.
     _stdout: BufReader<ChildStdout>,
 }
 
@@ -155,24 +155,24 @@ impl Process {
         Process { child, _stdout: stdout }
     }
 
-    /// Kills it as `kill -9` does.
+    /// Kills it, as `kill -9` does.
     pub fn kill(mut self) {
         self.end();
     }
 
     fn end(&mut self) {
-        // It may have ended already.
+        // It may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Asks it to stop (SIGTERM) and waits for it.
+    /// Stops it with SIGTERM and waits until it exits.
     ///
     /// # Panics
-    /// If it does not stop.
+    /// If it does not exit.
     pub fn terminate(mut self) -> ExitStatus {
         self.signal("TERM");
-        self.wait(PATIENCE + PATIENCE).expect("a node that was asked to stop does so")
+        self.wait(PATIENCE + PATIENCE).expect("the node exits after SIGTERM")
     }
 
     /// Returns its process id.
@@ -180,18 +180,18 @@ impl Process {
         self.child.id()
     }
 
-    /// Sends it a signal, by its name without `SIG`.
+    /// Sends it a signal, named without `SIG`.
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill").args(["-s", name, &self.id().to_string()]).status().expect("kill runs");
-        assert!(sent.success(), "process {} cannot be sent {name}", self.id());
+        assert!(sent.success(), "process {} could not be sent {name}", self.id());
     }
 
-    /// Returns whether it still runs.
+    /// Returns true if it is still running.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Waits until it ends, for at most `patience`.
+    /// Waits until it exits, for at most `patience`.
     pub fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
         eventually(patience, || self.child.try_wait().expect("it is our child"))
     }
@@ -237,12 +237,12 @@ impl Processes {
         Processes { recipes, running: BTreeMap::new(), folder }
     }
 
-    /// Starts a cluster and waits until one node leads it.
+    /// Starts a cluster and waits for a leader.
     pub fn start(size: u64) -> Processes {
         Self::start_with(size, &[])
     }
 
-    /// Starts a cluster with further flags for every node.
+    /// Starts a cluster with additional flags for every node.
     pub fn start_with(size: u64, flags: &[&str]) -> Processes {
         let mut cluster = Self::prepare(size, flags);
         (1..=size).for_each(|id| cluster.start_node(id));
@@ -255,7 +255,7 @@ impl Processes {
         self.folder.path()
     }
 
-    /// Starts a node that does not run.
+    /// Starts a node that is not running.
     pub fn start_node(&mut self, id: u64) {
         let process = self.recipes[&id].start();
         self.running.insert(id, process);
@@ -264,7 +264,7 @@ impl Processes {
     /// Removes and returns the process of a running node.
     ///
     /// # Panics
-    /// If it does not run.
+    /// If it is not running.
     pub fn take(&mut self, id: u64) -> Process {
         self.running.remove(&id).expect("this node runs")
     }
@@ -272,7 +272,7 @@ impl Processes {
     /// Returns the process of a running node.
     ///
     /// # Panics
-    /// If it does not run.
+    /// If it is not running.
     pub fn process(&self, id: u64) -> &Process {
         self.running.get(&id).expect("this node runs")
     }
@@ -282,12 +282,12 @@ impl Processes {
         self.running.keys().copied().collect()
     }
 
-    /// Returns whether all processes still run.
+    /// Returns true if all processes are still running.
     pub fn all_run(&mut self) -> bool {
         self.running.values_mut().all(Process::is_running)
     }
 
-    /// Waits for the leader that holds a valid lease.
+    /// Waits for a leader with a valid lease.
     ///
     /// # Panics
     /// If there is none in time.
@@ -307,7 +307,7 @@ impl Processes {
 
     /// Connects to a node, in RESP2.
     pub fn connect(&self, id: u64) -> Connection {
-        connect(self.recipes[&id].client_port, 2).expect("the node takes clients")
+        connect(self.recipes[&id].client_port, 2).expect("the node accepts clients")
     }
 }
 
@@ -344,14 +344,14 @@ pub fn connect(port: u16, protocol: u8) -> RedisResult<Connection> {
 /// # Panics
 /// If the node does not answer.
 pub fn lease_info(connection: &mut Connection) -> BTreeMap<String, String> {
-    let text: String = cmd("INFO").arg("lease").query(connection).expect("a node always describes itself");
+    let text: String = cmd("INFO").arg("lease").query(connection).expect("the node answers INFO");
     text.lines()
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect()
 }
 
-/// Asks repeatedly until there is an answer, for at most `patience`.
+/// Calls `ask` repeatedly until it returns a value, for at most `patience`.
 pub fn eventually<T>(patience: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let started = now();
     loop {
@@ -363,13 +363,13 @@ pub fn eventually<T>(patience: Duration, mut ask: impl FnMut() -> Option<T>) -> 
     }
 }
 
-/// Returns the time, to measure a duration.
+/// Returns the current time, for measuring durations.
 #[expect(clippy::disallowed_methods, reason = "tests time processes from outside")]
 pub fn now() -> Instant {
     Instant::now()
 }
 
-/// The load's connection: the Redis client's.
+/// A [`Store`] for the load, over the Redis client's connection.
 pub struct RedisStore(pub Connection);
 
 fn failure(error: &RedisError) -> Failure {

@@ -1,11 +1,13 @@
-//! The network between real processes. Every link passes through a proxy, which can slow, stall and cut it and lose its bytes.
+//! The network between real processes. Every link passes through a proxy, which can slow, stall or cut it, or lose its
+//! bytes.
 //!
-//! A node dials each peer several times and sends frames only on connections that it dialed, so a direction `from → to` is a
-//! listener of its own: its address is the one that node `from` has for `to`. A [`Passage`] decides what happens to bytes *from
-//! `from` to `to`*, on every connection between the two, no matter which side dialed. So a one-way fault does not affect the
-//! other way, as in a real network.
+//! A node dials each peer several times and sends frames only on connections that it dialed. Therefore each direction
+//! `from → to` has its own listener, whose address node `from` uses for `to`. A [`Passage`] determines the treatment of
+//! bytes *from `from` to `to`* on every connection between the two, no matter which side dialed. A one-way fault
+//! therefore does not affect the other direction, as in a real network.
 //!
-//! Two threads carry each direction of each connection: one reads and decides when each chunk is due, one writes it then.
+//! Two threads forward each direction of each connection: one reads chunks and computes when they are due, the other
+//! writes them.
 
 use crate::processes::now;
 use leasehold_testing::dice::Dice;
@@ -17,39 +19,40 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-/// The most bytes read at a time.
-const CHUNK: usize = 16 << 10;
-/// The most chunks in flight in one direction of one connection. Beyond that, TCP stops the sender.
-const IN_FLIGHT: usize = 64;
-/// The time that a node may take to accept.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The maximum number of bytes per read.
+const MAX_CHUNK_BYTES: usize = 16 << 10;
+/// The maximum number of chunks in flight in one direction of one connection. Beyond that, TCP flow control stops the
+/// sender.
+const MAX_CHUNKS_IN_FLIGHT: usize = 64;
+/// The time limit for a node to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The treatment of bytes in one direction between two nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Passage {
-    /// They arrive at once.
+    /// Bytes arrive at once.
     #[default]
     Open,
-    /// They arrive late, at the speed of the link.
+    /// Bytes arrive late, at the speed of the link.
     Slow(Pace),
-    /// They do not arrive, and connections stay open. Bytes fill the buffers until the sender can send no more, and arrive when
+    /// Bytes do not arrive, and connections stay open. Bytes fill the buffers until the sender blocks, and arrive when
     /// the link opens again. New connections hang in their handshake.
     Stalled,
-    /// They are lost. A connection that lost bytes is closed when the link opens again, because TCP loses nothing within a
-    /// connection.
+    /// Bytes are lost. A connection that lost bytes is closed when the link opens again, because TCP never loses bytes
+    /// within a connection.
     Lossy,
-    /// Connections dialed in this direction are closed, and new ones too.
+    /// Existing and new connections dialed in this direction are closed.
     Cut,
 }
 
 /// The speed of a slow link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// The least delay of a chunk.
+    /// The minimum delay of a chunk.
     pub delay: Duration,
-    /// The most additional delay, drawn for each chunk. Order is kept, as in TCP.
+    /// The maximum additional delay, drawn for each chunk. Chunks stay in order, as in TCP.
     pub jitter: Duration,
-    /// The bandwidth of all connections together.
+    /// The total bandwidth of all connections.
     pub bytes_per_second: u64,
 }
 
@@ -67,10 +70,11 @@ struct Door {
 }
 
 impl Proxy {
-    /// Opens a listener for every ordered pair of nodes, which listen for their peers at these addresses. They need not run.
+    /// Opens a listener for every ordered pair of nodes. `nodes` holds their own addresses for peers; they need not be
+    /// running.
     ///
     /// # Errors
-    /// If the system has no more sockets or threads.
+    /// If the system runs out of sockets or threads.
     pub fn between(nodes: &BTreeMap<u64, SocketAddr>) -> io::Result<Proxy> {
         let pairs =
             nodes.keys().flat_map(|from| nodes.keys().map(move |to| (*from, *to))).filter(|(from, to)| from != to);
@@ -112,7 +116,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         for door in self.doors.values() {
             door.link.end();
-            // Wakes the thread that accepts, so that it sees the end.
+            // Wakes the accepting thread, so that it ends.
             let _ = TcpStream::connect(door.address);
         }
     }
@@ -133,8 +137,8 @@ struct State {
     busy_until: Option<Instant>,
     /// Connections dialed in this direction.
     connections: Vec<Weak<Connection>>,
-    /// Connections that lost bytes in this direction. They are closed when it stops losing.
-    robbed: Vec<Arc<Connection>>,
+    /// Connections that lost bytes in this direction. They are closed when it stops losing bytes.
+    lossy: Vec<Arc<Connection>>,
 }
 
 /// Both ends of a connection through the proxy.
@@ -164,7 +168,7 @@ impl Link {
         let mut state = self.state.lock();
         state.passage = passage;
         if passage != Passage::Lossy {
-            state.robbed.drain(..).for_each(|connection| connection.end());
+            state.lossy.drain(..).for_each(|connection| connection.end());
         }
         if passage == Passage::Cut {
             state.end_connections();
@@ -190,7 +194,7 @@ impl Link {
         admitted
     }
 
-    /// Returns when a chunk of this length that was just read is due.
+    /// Returns the time at which a chunk of this length, read just now, is due.
     fn due(&self, length: usize, dice: &mut Dice) -> Instant {
         let now = now();
         let mut state = self.state.lock();
@@ -201,20 +205,20 @@ impl Link {
         sent + pace.delay + pace.jitter.mul_f64(dice.fraction())
     }
 
-    /// Waits until a chunk of this connection is due and the link carries or loses it.
+    /// Waits until a chunk of this connection is due and the link forwards or loses it.
     fn wait(&self, due: Instant, connection: &Arc<Connection>) -> Verdict {
         let mut state = self.state.lock();
         loop {
             match state.passage {
                 _ if state.ended => return Verdict::End,
                 Passage::Lossy => {
-                    if !state.robbed.iter().any(|robbed| Arc::ptr_eq(robbed, connection)) {
-                        state.robbed.push(connection.clone());
+                    if !state.lossy.iter().any(|lossy| Arc::ptr_eq(lossy, connection)) {
+                        state.lossy.push(connection.clone());
                     }
                     return Verdict::Lose;
                 }
                 Passage::Stalled => self.changed.wait(&mut state),
-                // Opening a slow link does not reorder what is on it.
+                // Opening a slow link does not reorder bytes in flight.
                 Passage::Open | Passage::Slow(_) | Passage::Cut => {
                     if now() >= due {
                         return Verdict::Pass;
@@ -228,7 +232,7 @@ impl Link {
 
 impl State {
     fn end_connections(&mut self) {
-        self.robbed.drain(..).for_each(|connection| connection.end());
+        self.lossy.drain(..).for_each(|connection| connection.end());
         self.connections
             .drain(..)
             .filter_map(|connection| connection.upgrade())
@@ -236,7 +240,7 @@ impl State {
     }
 }
 
-/// The state that the connections of one listener share.
+/// The state shared by the connections of one listener.
 struct Way {
     there: Arc<Link>,
     back: Arc<Link>,
@@ -249,7 +253,7 @@ impl Way {
             if self.there.state.lock().ended {
                 return;
             }
-            // The dialer sees the connection closed, and dials again.
+            // On an error the dialer sees a closed connection, and dials again.
             let _ = dialer.and_then(|dialer| self.connect(dialer, &mut dice));
         }
     }
@@ -258,7 +262,7 @@ impl Way {
         if self.there.state.lock().passage == Passage::Cut {
             return Ok(());
         }
-        let acceptor = TcpStream::connect_timeout(&self.target, PATIENCE)?;
+        let acceptor = TcpStream::connect_timeout(&self.target, CONNECT_TIMEOUT)?;
         dialer.set_nodelay(true)?;
         acceptor.set_nodelay(true)?;
         let connection = Arc::new(Connection { dialer, acceptor });
@@ -271,7 +275,7 @@ impl Way {
     }
 }
 
-/// Carries one direction of a connection, in threads of its own.
+/// Forwards one direction of a connection, in two threads.
 fn carry(
     link: &Arc<Link>,
     connection: &Arc<Connection>,
@@ -279,7 +283,7 @@ fn carry(
     to: TcpStream,
     mut dice: Dice,
 ) -> io::Result<()> {
-    let (sender, receiver) = sync_channel(IN_FLIGHT);
+    let (sender, receiver) = sync_channel(MAX_CHUNKS_IN_FLIGHT);
     let (reading, writing) = (link.clone(), link.clone());
     spawn("proxy reads".to_owned(), move || read(&reading, from, &sender, &mut dice))?;
     let connection = connection.clone();
@@ -288,8 +292,8 @@ fn carry(
 
 fn read(link: &Link, mut from: TcpStream, sender: &SyncSender<(Instant, Vec<u8>)>, dice: &mut Dice) {
     let mut last = now();
-    let mut buffer = vec![0; CHUNK];
-    // An error counts as the end of the stream, which the writer passes on.
+    let mut buffer = vec![0; MAX_CHUNK_BYTES];
+    // An error is treated as the end of the stream, which the writer forwards.
     while let Ok(length @ 1..) = from.read(&mut buffer) {
         last = last.max(link.due(length, dice));
         if sender.send((last, buffer[..length].to_vec())).is_err() {
@@ -306,7 +310,7 @@ fn write(link: &Link, receiver: &Receiver<(Instant, Vec<u8>)>, mut to: &TcpStrea
             Verdict::Lose => {}
         }
     }
-    // The end of the stream travels as bytes do.
+    // The end of the stream is delayed like bytes.
     match link.wait(now(), connection) {
         // The other side may have closed it first.
         Verdict::Pass => drop(to.shutdown(Shutdown::Write)),
@@ -324,7 +328,7 @@ mod tests {
     use super::*;
     use std::io::ErrorKind;
 
-    /// Node 1 has dialed node 2 through the proxy.
+    /// A connection that node 1 has dialed to node 2 through the proxy.
     struct Pair {
         proxy: Proxy,
         dialer: TcpStream,
@@ -339,9 +343,9 @@ mod tests {
         let proxy = Proxy::between(&nodes.into()).expect("sockets and threads");
         let dialer = TcpStream::connect(proxy.address(1, 2)).expect("the proxy listens");
         let [_, listener] = listeners;
-        let (acceptor, _) = listener.accept().expect("the proxy dials on");
+        let (acceptor, _) = listener.accept().expect("the proxy connects to the node");
         for stream in [&dialer, &acceptor] {
-            stream.set_read_timeout(Some(PATIENCE)).expect("a timeout is set");
+            stream.set_read_timeout(Some(CONNECT_TIMEOUT)).expect("a timeout is set");
         }
         Pair { proxy, dialer, acceptor, listener }
     }
@@ -356,11 +360,11 @@ mod tests {
         stream.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout is set");
         let error = stream.read(&mut [0]).expect_err("nothing arrives");
         assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout is set");
+        stream.set_read_timeout(Some(CONNECT_TIMEOUT)).expect("a timeout is set");
     }
 
     #[test]
-    fn a_stalled_direction_holds_what_is_sent_and_the_other_one_goes_on() {
+    fn stalling_one_direction_does_not_affect_the_other() {
         let mut pair = pair();
         pair.proxy.set(1, 2, Passage::Stalled);
         pair.dialer.write_all(b"held").expect("it is buffered");
@@ -372,24 +376,24 @@ mod tests {
     }
 
     #[test]
-    fn a_stalled_direction_backs_up_to_its_sender() {
+    fn stalling_a_direction_blocks_its_sender() {
         let mut pair = pair();
         pair.proxy.set(1, 2, Passage::Stalled);
         pair.dialer.set_write_timeout(Some(Duration::from_millis(500))).expect("a timeout is set");
         let mut sent = 0;
-        while let Ok(length) = pair.dialer.write(&[7; CHUNK]) {
+        while let Ok(length) = pair.dialer.write(&[7; MAX_CHUNK_BYTES]) {
             sent += length;
-            assert!(sent < 1 << 30, "a gibibyte is buffered");
+            assert!(sent < 1 << 30, "the sender never blocks");
         }
         pair.proxy.heal();
-        pair.dialer.shutdown(Shutdown::Write).expect("its half ends");
+        pair.dialer.shutdown(Shutdown::Write).expect("the sending half is closed");
         let mut found = Vec::new();
-        pair.acceptor.read_to_end(&mut found).expect("all of it arrives, and then the end");
+        pair.acceptor.read_to_end(&mut found).expect("all bytes arrive, followed by the end");
         assert_eq!(found.len(), sent);
     }
 
     #[test]
-    fn a_lossy_direction_loses_what_is_sent_and_its_connection_ends_with_the_loss() {
+    fn healing_a_lossy_direction_closes_its_connections() {
         let mut pair = pair();
         pair.proxy.set(1, 2, Passage::Lossy);
         pair.dialer.write_all(b"lost").expect("it is sent");
@@ -401,25 +405,26 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_direction_ends_its_connections_and_takes_new_ones_when_it_is_healed() {
+    fn cutting_a_direction_closes_its_connections_until_it_is_healed() {
         let mut pair = pair();
         pair.proxy.set(2, 1, Passage::Cut);
         pair.dialer.write_all(b"as before").expect("it is sent");
         arrives(&pair.acceptor, b"as before");
         pair.proxy.set(1, 2, Passage::Cut);
         assert!(matches!(pair.acceptor.read(&mut [0]), Ok(0) | Err(_)), "the connection has ended");
-        let refused = TcpStream::connect(pair.proxy.address(1, 2)).expect("it is accepted, only to be closed");
-        refused.set_read_timeout(Some(PATIENCE)).expect("a timeout is set");
+        let refused =
+            TcpStream::connect(pair.proxy.address(1, 2)).expect("the connection is accepted before it is closed");
+        refused.set_read_timeout(Some(CONNECT_TIMEOUT)).expect("a timeout is set");
         assert!(matches!((&refused).read(&mut [0]), Ok(0) | Err(_)), "the connection has ended");
         pair.proxy.heal();
         let mut dialer = TcpStream::connect(pair.proxy.address(1, 2)).expect("the proxy listens");
-        let (acceptor, _) = pair.listener.accept().expect("the proxy dials on");
+        let (acceptor, _) = pair.listener.accept().expect("the proxy connects to the node");
         dialer.write_all(b"again").expect("it is sent");
         arrives(&acceptor, b"again");
     }
 
     #[test]
-    fn a_slow_direction_delays_and_throttles_and_keeps_the_order() {
+    fn slowing_a_direction_delays_bytes_and_keeps_their_order() {
         let mut pair = pair();
         let pace =
             Pace { delay: Duration::from_millis(50), jitter: Duration::from_millis(50), bytes_per_second: 1 << 20 };
@@ -432,13 +437,13 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_stream_passes_in_its_own_direction_only() {
+    fn the_end_of_a_stream_closes_only_its_own_direction() {
         let mut pair = pair();
         pair.dialer.write_all(b"bye").expect("it is sent");
-        pair.dialer.shutdown(Shutdown::Write).expect("its half ends");
+        pair.dialer.shutdown(Shutdown::Write).expect("the sending half is closed");
         arrives(&pair.acceptor, b"bye");
-        assert_eq!(pair.acceptor.read(&mut [0]).expect("the end is no error"), 0);
-        pair.acceptor.write_all(b"so long").expect("this half goes on");
+        assert_eq!(pair.acceptor.read(&mut [0]).expect("the end of the stream"), 0);
+        pair.acceptor.write_all(b"so long").expect("the other half is still open");
         arrives(&pair.dialer, b"so long");
     }
 }

@@ -1,9 +1,9 @@
-//! A runtime on virtual time, in one thread, whose every choice follows from a seed: the smallest whole example of what a
-//! runtime must do, and the proof that the ports ask for no more.
+//! A deterministic runtime on virtual time, in one thread: the smallest complete implementation of the runtime port.
 //!
-//! A [`Simulation`] is the world: its time, its tasks, its network. Each [`SimulatedRuntime`] in it is one process, which can
-//! be killed by itself. Time stands still while any task can go on, and then moves to the next timer, so a story of minutes
-//! takes milliseconds. Which of the tasks that could go on does so is drawn, as are the delays of timers, threads and bytes.
+//! A [`Simulation`] is a world with its own time, tasks and network. Each [`SimulatedRuntime`] in it is one process,
+//! which can be killed on its own. Time stands still while any task is ready, and then advances to the next timer, so
+//! minutes of virtual time take milliseconds. The seed determines which ready task runs next, and the delays of timers,
+//! threads and bytes.
 
 mod disk;
 mod network;
@@ -30,38 +30,38 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
-/// How late a timer may wake.
+/// The lateness of timers.
 const LATENESS: Range<Duration> = Duration::ZERO..Duration::from_millis(1);
-/// The duration of each step of a task on a batch thread: mostly the disk's, which syncs.
+/// The duration of each step of a task on a batch thread, which is mostly a sync.
 const THREAD: Range<Duration> = Duration::from_micros(50)..Duration::from_millis(3);
-/// What a virtual clock shows when the simulation begins.
+/// The reading of a virtual clock when its simulation starts.
 const EPOCH: Duration = Duration::from_secs(3600);
 
-/// One simulated world. When it is dropped, so is every task in it.
+/// One simulated world. Dropping it drops all of its tasks.
 pub struct Simulation {
     shared: Arc<Shared>,
 }
 
 impl Simulation {
-    /// A world in which everything that is left to chance follows from `seed`.
+    /// Creates a world whose random choices are all derived from `seed`.
     pub fn new(seed: u64) -> Simulation {
         let world = World { random: Random(seed), ..World::default() };
         Simulation { shared: Arc::new(Shared { ready: Arc::default(), world: Mutex::new(world) }) }
     }
 
-    /// A new process in this world.
+    /// Creates a process in this world.
     pub fn runtime(&self) -> SimulatedRuntime {
         let number = self.shared.world.lock().next_number();
         let killed = AtomicBool::new(false);
         SimulatedRuntime { process: Arc::new(Process { number, killed, shared: self.shared.clone() }) }
     }
 
-    /// The time since this world began.
+    /// Returns the time since this world was created.
     pub fn now(&self) -> Duration {
         self.shared.now()
     }
 
-    /// A clock on this world's time that stands `ahead` of others.
+    /// Returns a clock on this world's time, `ahead` of the default one.
     pub fn clock(&self, ahead: Duration) -> Arc<dyn Clock> {
         Arc::new(SimulatedClock { shared: self.shared.clone(), ahead: EPOCH + ahead })
     }
@@ -69,7 +69,8 @@ impl Simulation {
 
 impl Drop for Simulation {
     fn drop(&mut self) {
-        // Tasks hold their world, so it must let go of them. They may start others while they end.
+        // Tasks hold a reference to their world, so the world must drop them first. A task may spawn others while it is
+        // dropped.
         loop {
             let World { tasks, dropped, network, .. } = std::mem::take(&mut *self.shared.world.lock());
             if tasks.is_empty() && dropped.is_empty() {
@@ -80,9 +81,9 @@ impl Drop for Simulation {
     }
 }
 
-/// What every process of a world shares.
+/// The state that all processes of a world share.
 struct Shared {
-    /// Tasks that can go on. Apart from the rest, so that anyone may wake a task at any time.
+    /// Tasks that are ready to run. They have their own lock, so that a task can be woken at any time.
     ready: Arc<Mutex<VecDeque<u64>>>,
     /// Never locked while a task is polled or dropped.
     world: Mutex<World>,
@@ -95,9 +96,10 @@ struct World {
     numbers: u64,
     running: bool,
     tasks: BTreeMap<u64, Task>,
-    /// Of tasks that were killed, until it is safe to drop them: one of them may be at work now.
+    /// Futures of killed tasks. They are dropped once no task is being polled, because the current task may be one of
+    /// them.
     dropped: Vec<BoxFuture<'static, ()>>,
-    /// By the time at which each wakes, and then in the order in which they were set.
+    /// Timers, ordered by time and then by creation.
     timers: BTreeMap<(Duration, u64), Waker>,
     network: Network,
 }
@@ -131,18 +133,18 @@ impl Shared {
         waking
     }
 
-    /// The next task to go on. While there is none, time passes.
+    /// Returns the next task to poll. Advances time while no task is ready.
     fn next(&self) -> u64 {
         loop {
             let mut world = self.world.lock();
             let mut ready = self.ready.lock();
             if let Some(last) = ready.len().checked_sub(1) {
                 let chosen = world.random.below(last as u64 + 1) as usize;
-                return ready.remove(chosen).expect("one of those there are");
+                return ready.remove(chosen).expect("the index is in bounds");
             }
             drop(ready);
             let Some(((at, _), waker)) = world.timers.pop_first() else {
-                panic!("every task waits, and no timer is set that could wake one")
+                panic!("deadlock: no task is ready and no timer is set")
             };
             world.now = world.now.max(at);
             drop(world);
@@ -155,7 +157,7 @@ impl Shared {
             let future = task.future.take()?;
             Some((future, task.waking.clone()))
         });
-        // It may have ended since it was woken.
+        // The task may have ended since it was woken.
         let Some((mut future, waking)) = taken else { return };
         waking.queued.store(false, Ordering::Relaxed);
         let ended = future.as_mut().poll(&mut Context::from_waker(&Waker::from(waking))).is_ready();
@@ -170,7 +172,7 @@ impl Shared {
         }
     }
 
-    fn bury(&self) {
+    fn drop_killed(&self) {
         loop {
             let dropped = std::mem::take(&mut self.world.lock().dropped);
             if dropped.is_empty() {
@@ -207,12 +209,12 @@ pub struct SimulatedRuntime {
 }
 
 impl SimulatedRuntime {
-    /// Ends this process's tasks, as by `kill -9`.
+    /// Ends all tasks of this process, as `kill -9` does.
     pub fn kill(&self) {
         self.process.kill();
     }
 
-    /// A clock on the time of this runtime's world.
+    /// Returns a clock on the time of this runtime's world.
     pub fn clock(&self) -> Arc<dyn Clock> {
         Arc::new(SimulatedClock { shared: self.process.shared.clone(), ahead: EPOCH })
     }
@@ -250,7 +252,7 @@ impl Runtime for SimulatedRuntime {
     type Stream = SimulatedStream;
     type Listener = SimulatedListener;
 
-    /// A process in a world that this thread has for itself. For any other, see [`Simulation::runtime`].
+    /// Creates a process in a world that belongs to this thread. See [`Simulation::runtime`] for other worlds.
     fn start(_name: &str, threads: usize) -> io::Result<Self> {
         if threads == 0 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a runtime needs at least one thread"));
@@ -262,7 +264,7 @@ impl Runtime for SimulatedRuntime {
         let shared = &self.process.shared;
         let number = {
             let mut world = shared.world.lock();
-            assert!(!std::mem::replace(&mut world.running, true), "a task waits in its own thread for another");
+            assert!(!std::mem::replace(&mut world.running, true), "block_on called within block_on");
             world.next_number()
         };
         let waking = shared.waking(number);
@@ -278,9 +280,9 @@ impl Runtime for SimulatedRuntime {
                     break output;
                 }
             }
-            shared.bury();
+            shared.drop_killed();
         };
-        shared.bury();
+        shared.drop_killed();
         shared.world.lock().running = false;
         output
     }
@@ -295,8 +297,8 @@ impl Runtime for SimulatedRuntime {
         shared.world.lock().tasks.insert(number, task);
     }
 
-    /// The thread is a task, and a batch thread takes time for each step. It ends with its process, as by `kill -9` or a loss
-    /// of power: what the disk was asked to write and has not written is lost.
+    /// The thread is a task, and each step on a batch thread takes time. It ends with its process, as in a `kill -9` or
+    /// a power failure: writes that have not completed are lost.
     fn spawn_thread(
         &self,
         _name: &str,
@@ -341,11 +343,11 @@ impl Runtime for SimulatedRuntime {
     }
 }
 
-/// Ready at its time.
+/// A future that completes at a given time.
 struct Timer {
     shared: Arc<Shared>,
     at: Duration,
-    /// Its number among the timers that are set, once it is.
+    /// Its number in the queue of timers, once it has been added.
     set: Option<u64>,
 }
 
@@ -400,7 +402,7 @@ impl Clock for SimulatedClock {
     }
 }
 
-/// Numbers that follow from a seed (SplitMix64).
+/// Pseudo-random numbers derived from a seed (SplitMix64).
 #[derive(Default)]
 struct Random(u64);
 
@@ -412,7 +414,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// Less than `end`, which is not 0.
+    /// Returns a number less than `end`, which must not be 0.
     fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }

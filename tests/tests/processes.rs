@@ -1,4 +1,4 @@
-//! Three real processes, a real Redis client, and what happens to them in production: restarts, `kill -9`, bad input.
+//! Clusters of three real processes under restarts, `kill -9` and bad input, tested with a real Redis client.
 
 use leasehold::demo::load::{Connect, Load, Store};
 use leasehold_tests::processes::{
@@ -31,7 +31,7 @@ fn error_of(outcome: Result<Value, RedisError>) -> String {
     match outcome {
         // The client removes the code from the message.
         Err(error) => format!("{} {}", error.code().unwrap_or("-"), error.detail().unwrap_or_default()),
-        Ok(value) => panic!("an error was expected, not {value:?}"),
+        Ok(value) => panic!("expected an error, got {value:?}"),
     }
 }
 
@@ -40,7 +40,7 @@ fn every_command_works_through_every_node_in_both_protocols() {
     let cluster = Processes::start(3);
     let array = |values: Vec<Value>| Value::Array(values);
     for (id, protocol) in [(1, 2), (1, 3), (2, 2), (2, 3), (3, 2), (3, 3)] {
-        let mut client = connect(cluster.recipes[&id].client_port, protocol).expect("the node takes clients");
+        let mut client = connect(cluster.recipes[&id].client_port, protocol).expect("the node accepts clients");
         for (line, expected) in [
             ("FLUSHALL", Value::Okay),
             ("PING", Value::SimpleString("PONG".to_owned())),
@@ -90,7 +90,7 @@ fn every_command_works_through_every_node_in_both_protocols() {
 }
 
 #[test]
-fn a_pipeline_reads_its_own_writes_through_any_node_and_keys_and_values_are_any_bytes() {
+fn pipelines_read_their_own_writes_and_data_is_binary_safe() {
     let cluster = Processes::start(3);
     let all_bytes: Vec<u8> = (0..=255).collect();
     for id in cluster.running() {
@@ -115,7 +115,7 @@ fn a_pipeline_reads_its_own_writes_through_any_node_and_keys_and_values_are_any_
         let values: Vec<i64> = pipeline.query(&mut client).expect("a long pipeline is answered");
         assert_eq!(values, (0..5_000).collect::<Vec<i64>>());
     }
-    // A client of another node reads the value at once.
+    // A client of another node reads each value immediately after the write.
     let (mut writer, mut reader) = (cluster.connect(1), cluster.connect(2));
     for round in 0..100_u8 {
         cmd("SET").arg(&all_bytes).arg(&[0, round, 255]).exec(&mut writer).expect("the write is acknowledged");
@@ -125,16 +125,17 @@ fn a_pipeline_reads_its_own_writes_through_any_node_and_keys_and_values_are_any_
 }
 
 #[test]
-fn values_up_to_sixteen_mebibytes_are_kept_and_larger_ones_refused() {
+fn accepts_values_up_to_sixteen_mebibytes() {
     let mut cluster = Processes::start(3);
     let (leader, followers) = cluster.roles();
     let value = |length: usize| (0..length).map(|at| (at % 251) as u8).collect::<Vec<u8>>();
     for writer in [leader, followers[0]] {
         for length in [1 << 20, LARGEST_VALUE] {
             let value = value(length);
-            cmd("SET").arg("large").arg(&value).exec(&mut cluster.connect(writer)).expect("it is kept");
+            cmd("SET").arg("large").arg(&value).exec(&mut cluster.connect(writer)).expect("the write is acknowledged");
             for reader in [leader, followers[1]] {
-                let read: Vec<u8> = cmd("GET").arg("large").query(&mut cluster.connect(reader)).expect("it is read");
+                let read: Vec<u8> =
+                    cmd("GET").arg("large").query(&mut cluster.connect(reader)).expect("the read is answered");
                 assert!(read == value, "{length} bytes written through {writer} and read through {reader} differ");
             }
         }
@@ -146,14 +147,14 @@ fn values_up_to_sixteen_mebibytes_are_kept_and_larger_ones_refused() {
         assert_eq!(
             run(&mut client, "STRLEN large"),
             Ok(Value::Int(LARGEST_VALUE as i64)),
-            "the connection is still good"
+            "the connection is still usable"
         );
     }
     assert!(cluster.all_run());
 }
 
 #[test]
-fn info_lease_says_who_leads_and_how_reads_were_answered() {
+fn info_lease_reports_the_leader_and_read_counters() {
     let cluster = Processes::start(3);
     let (leader, followers) = cluster.roles();
     for id in [leader, followers[0]] {
@@ -186,7 +187,8 @@ fn info_lease_says_who_leads_and_how_reads_were_answered() {
     }
 }
 
-/// Runs writers and readers on every node while `kills` leaders are killed and restarted from disk, each half a `pause` later.
+/// Runs writers and readers on every node while `kills` leaders are killed and restarted from disk. A leader is killed
+/// half a `pause` after the previous restart, and restarted half a `pause` later.
 fn survives_killed_leaders(flags: &[&str], kills: u32, pause: Duration) {
     let mut cluster = Processes::start_with(3, flags);
     let ports: Vec<u16> = cluster.recipes.values().map(|recipe| recipe.client_port).collect();
@@ -220,11 +222,12 @@ fn survives_killed_leaders(flags: &[&str], kills: u32, pause: Duration) {
 }
 
 #[test]
-fn killing_leaders_loses_no_acknowledged_write_and_makes_no_read_stale() {
+fn killed_leaders_cause_no_lost_writes_and_no_stale_reads() {
     survives_killed_leaders(&[], 3, Duration::from_secs(3));
 }
 
-// A minute and a half of it on each runtime: cargo test -p leasehold-tests --test processes -- --ignored soak
+// The following tests take a minute and a half per runtime: cargo test -p leasehold-tests --test processes -- --ignored
+// soak
 
 #[test]
 #[ignore = "takes a minute and a half"]
@@ -239,7 +242,7 @@ fn soak_killing_leaders_on_smol() {
 }
 
 #[test]
-fn wrong_commands_are_answered_and_garbage_ends_only_its_own_connection() {
+fn refuses_bad_commands_and_closes_only_connections_with_invalid_bytes() {
     let mut cluster = Processes::start(3);
     for id in cluster.running() {
         let mut client = cluster.connect(id);
@@ -267,7 +270,7 @@ fn wrong_commands_are_answered_and_garbage_ends_only_its_own_connection() {
             let answer = exchange(port, garbage);
             assert!(answer.starts_with(said), "{answer:?}");
         }
-        // A peer port survives a stranger that sends anything.
+        // A peer port survives arbitrary bytes from an unknown client.
         exchange(cluster.recipes[&id].peer_port, &[0xff; 4096]);
         exchange(cluster.recipes[&id].peer_port, b"PING\r\n");
         assert_eq!(run(&mut client, "GET text"), Ok(bulk("abc")));
@@ -275,7 +278,7 @@ fn wrong_commands_are_answered_and_garbage_ends_only_its_own_connection() {
     assert!(cluster.all_run());
 }
 
-/// Sends bytes, closes its half of the connection, and returns the answer.
+/// Sends bytes, closes the sending half of the connection, and returns the reply.
 fn exchange(port: u16, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the node listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout is set");
@@ -288,12 +291,12 @@ fn exchange(port: u16, bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_node_of_another_cluster_stays_out_and_says_why() {
+fn refuses_a_node_of_another_cluster_with_a_reason() {
     let mut cluster = Processes::start(3);
     let (leader, followers) = cluster.roles();
     let term = lease_info(&mut cluster.connect(leader))["term"].clone();
     cluster.take(followers[0]).kill();
-    // It replaces a node that is down, whose number and address the others know.
+    // It takes the place of a node that is down, whose number and address the others know.
     let mut stranger = cluster.recipes[&followers[0]].clone();
     stranger.cluster = "another".to_owned();
     stranger.data_dir = cluster.folder().join("another");
@@ -303,8 +306,8 @@ fn a_node_of_another_cluster_stays_out_and_says_why() {
         let logged = stranger.logged();
         logged.contains("give both the same --cluster").then_some(logged)
     });
-    assert!(said.is_some(), "the stranger gets no reason: {}", stranger.logged());
-    assert!(run(&mut connect(stranger.client_port, 2).expect("it takes clients"), "SET k stranger").is_err());
+    assert!(said.is_some(), "the refused node logs no reason: {}", stranger.logged());
+    assert!(run(&mut connect(stranger.client_port, 2).expect("it accepts clients"), "SET k stranger").is_err());
     for id in cluster.running() {
         let mut client = cluster.connect(id);
         assert_eq!(run(&mut client, "INCR k"), Ok(Value::Int(if id == cluster.running()[0] { 1 } else { 2 })));
@@ -313,11 +316,11 @@ fn a_node_of_another_cluster_stays_out_and_says_why() {
     assert_eq!((info["role"].as_str(), &info["term"]), ("leader", &term), "the cluster was not disturbed");
 }
 
-/// Returns the error that a node exits with, which has one line.
+/// Returns the one-line error with which a node exits.
 fn refusal(recipe: &Recipe, code: i32) -> String {
     let (status, said) = recipe.run();
     let errors: Vec<_> = said.lines().filter(|line| line.starts_with("error: ")).collect();
-    let [error] = errors[..] else { panic!("one error was expected:\n{said}") };
+    let [error] = errors[..] else { panic!("expected one error:\n{said}") };
     assert_eq!(said.lines().last(), Some(error), "the error comes last");
     assert!(!said.contains("panicked"), "{said}");
     assert_eq!(status, Some(code), "{said}");
@@ -325,7 +328,7 @@ fn refusal(recipe: &Recipe, code: i32) -> String {
 }
 
 #[test]
-fn a_node_that_cannot_start_says_why_in_one_line() {
+fn a_failed_start_prints_a_one_line_error() {
     let cluster = Processes::prepare(1, &[]);
     let good = &cluster.recipes[&1];
     let fresh = |name: &str| Recipe {
@@ -387,7 +390,7 @@ fn a_node_that_cannot_start_says_why_in_one_line() {
 }
 
 #[test]
-fn a_node_that_is_asked_to_stop_exits_in_order_and_its_cluster_remembers_everything() {
+fn data_survives_an_orderly_shutdown() {
     let mut cluster = Processes::start(3);
     let mut client = cluster.connect(cluster.running()[0]);
     for number in 0..100 {
@@ -409,7 +412,7 @@ fn a_node_that_is_asked_to_stop_exits_in_order_and_its_cluster_remembers_everyth
 }
 
 #[test]
-fn a_node_without_a_majority_says_so_in_time_and_goes_on_when_there_is_one() {
+fn requests_time_out_without_a_majority_and_succeed_again_with_one() {
     let mut cluster = Processes::prepare(3, &[]);
     cluster.start_node(1);
     let started = now();

@@ -1,5 +1,5 @@
-//! The real node and the real links on a runtime of virtual time: they need nothing that the ports do not give, and what
-//! they do follows from a seed.
+//! The production node and links on a runtime with virtual time. They need nothing beyond the ports, and a seed
+//! determines their behaviour.
 
 use bytes::Bytes;
 use leasehold_clock::Clock;
@@ -20,10 +20,10 @@ use std::time::Duration;
 const HOLD: Duration = Duration::from_millis(1000);
 const NODES: [NodeId; 3] = [1, 2, 3];
 
-/// When, where and what.
+/// A time, a node and a description.
 type Event = (u64, NodeId, String);
 
-/// Everything that nodes did, in one order.
+/// All events of all nodes, in order.
 #[derive(Clone)]
 struct Trace {
     clock: Arc<dyn Clock>,
@@ -37,7 +37,7 @@ impl Trace {
     }
 }
 
-/// What one node does is noted.
+/// Records the calls of one node.
 struct Traced<T> {
     node: NodeId,
     trace: Trace,
@@ -55,7 +55,7 @@ impl Links for Traced<Arc<Transport<SimulatedRuntime>>> {
 
 impl Disk for Traced<MemoryDisk> {
     fn commit(&mut self, batches: &[Batch]) -> io::Result<()> {
-        self.trace.note(self.node, format!("has written {batches:?}"));
+        self.trace.note(self.node, format!("commits {batches:?}"));
         self.inner.commit(batches)
     }
 }
@@ -68,7 +68,7 @@ struct Node {
 struct Cluster {
     nodes: BTreeMap<NodeId, Node>,
     disks: BTreeMap<NodeId, MemoryDisk>,
-    /// Of whoever looks on: it is not killed.
+    /// The runtime of the test itself, which is never killed.
     runtime: SimulatedRuntime,
     trace: Trace,
     seed: u64,
@@ -86,12 +86,12 @@ impl Cluster {
         cluster
     }
 
-    /// A node's clock. No two share an origin.
+    /// Returns a node's clock. No two clocks share an origin.
     fn clock(&self, node: NodeId) -> Arc<dyn Clock> {
         self.simulation.clock(Duration::from_secs(100 * node))
     }
 
-    /// Starts a node from its disk, in a process of its own.
+    /// Starts a node from its disk, in a new process.
     fn start(&mut self, node: NodeId) {
         let runtime = self.simulation.runtime();
         let addresses: BTreeMap<_, _> = NODES.map(|node| (node, format!("10.0.0.{node}:7000"))).into();
@@ -117,13 +117,13 @@ impl Cluster {
         self.nodes.insert(node, Node { runtime, handle });
     }
 
-    /// Cuts a node's power.
+    /// Kills a node, as a power failure does.
     fn kill(&mut self, node: NodeId) {
         self.trace.note(node, "is killed".to_owned());
         self.nodes.remove(&node).expect("it runs").runtime.kill();
     }
 
-    /// Waits until the nodes that run agree on a leader among them that has its lease.
+    /// Waits until all running nodes agree on a leader that holds a valid lease.
     fn leader(&self) -> NodeId {
         self.runtime.block_on(async {
             loop {
@@ -138,12 +138,12 @@ impl Cluster {
         })
     }
 
-    /// The index at which this node may read under its lease now.
+    /// Returns the index at which this node may read under its lease now.
     fn permit(&self, node: NodeId) -> Option<Index> {
         self.nodes[&node].handle.gate().lease().try_read(self.clock(node).now()).map(|permit| permit.index)
     }
 
-    /// Writes through this node, one after another, and returns the numbers they got.
+    /// Writes through this node, one command after another, and returns their numbers.
     fn write(&self, node: NodeId, commands: &[&'static str]) -> Vec<usize> {
         let handle = &self.nodes[&node].handle;
         self.runtime.block_on(async {
@@ -155,7 +155,7 @@ impl Cluster {
         })
     }
 
-    /// What is on a node's disk, once that includes this index.
+    /// Returns the records on a node's disk, once it has applied this index.
     fn stored(&self, node: NodeId, index: Index) -> Vec<Bytes> {
         let disk = &self.disks[&node];
         self.runtime.block_on(async {
@@ -167,26 +167,26 @@ impl Cluster {
     }
 }
 
-/// A leader, some writes, its end, another leader, and the first one's return.
-fn story(seed: u64) -> Vec<Event> {
+/// Elects a leader, writes, kills it, elects another one, and restarts the first.
+fn run(seed: u64) -> Vec<Event> {
     let mut cluster = Cluster::founded(seed);
     let first = cluster.leader();
     assert_eq!(cluster.write(first, &["a", "b", "c"]), [1, 2, 3]);
-    assert!(cluster.permit(first) >= Some(3), "every read after them sees them");
+    assert!(cluster.permit(first) >= Some(3), "later reads reflect the writes");
 
     cluster.kill(first);
     let killed_at = cluster.simulation.now();
     let second = cluster.leader();
     assert_ne!(second, first);
-    assert!(cluster.simulation.now() - killed_at > HOLD / 2, "nobody leads while the old lease may be used");
-    assert_eq!(cluster.write(second, &["d"]), [4], "what was acknowledged is there");
+    assert!(cluster.simulation.now() - killed_at > HOLD / 2, "a node was elected before the old lease expired");
+    assert_eq!(cluster.write(second, &["d"]), [4], "an acknowledged write is missing");
 
     cluster.start(first);
     let grant = cluster.runtime.block_on(cluster.nodes[&second].handle.read()).expect("a leader reads");
     for node in NODES {
         assert_eq!(cluster.stored(node, grant.index), ["a", "b", "c", "d"], "node {node}");
     }
-    // An idle minute.
+    // The cluster is idle for a minute.
     cluster.runtime.block_on(cluster.runtime.sleep(Duration::from_secs(60)));
     assert_eq!(cluster.leader(), second, "an idle cluster keeps its leader");
 
@@ -197,16 +197,16 @@ fn story(seed: u64) -> Vec<Event> {
 }
 
 #[test]
-fn a_cluster_elects_replicates_and_survives_its_leader() {
+fn replaces_a_killed_leader_without_losing_writes() {
     for seed in 1..=10 {
-        let events = story(seed);
+        let events = run(seed);
         assert!(events.len() > 1000, "a minute of heartbeats: {}", events.len());
     }
 }
 
 #[test]
-fn a_seed_tells_one_story_and_another_seed_another() {
-    let (once, again, other) = (story(1), story(1), story(2));
+fn runs_are_determined_by_their_seed() {
+    let (once, again, other) = (run(1), run(1), run(2));
     if let Some(at) = once.iter().zip(&again).position(|(one, two)| one != two) {
         panic!("event {at} differs: {:?}, then {:?}", once[at], again[at]);
     }

@@ -1,4 +1,4 @@
-//! A clock that goes back under a real driver, on virtual time.
+//! A clock that goes backward under the production driver, on virtual time.
 
 use leasehold_clock::{Clock, Source};
 use leasehold_core::{Instant, NodeId, Reading};
@@ -14,7 +14,7 @@ use std::time::Duration;
 const HOLD: Duration = Duration::from_millis(1000);
 const NODES: [NodeId; 3] = [1, 2, 3];
 
-/// A clock that can be set back. Timers do not follow it.
+/// A clock that can be set back. Timers are not affected.
 struct Stepped {
     inner: Arc<dyn Clock>,
     behind: AtomicU64,
@@ -32,7 +32,7 @@ impl Clock for Stepped {
 }
 
 #[test]
-fn a_leader_alone_whose_clock_goes_back_gives_its_lease_up_within_a_tick() {
+fn isolated_leader_revokes_its_lease_within_a_tick_of_a_backward_clock_step() {
     let simulation = Simulation::new(1);
     let watcher = simulation.runtime();
     let addresses: BTreeMap<_, _> = NODES.map(|node| (node, format!("10.0.0.{node}:7000"))).into();
@@ -61,12 +61,12 @@ fn a_leader_alone_whose_clock_goes_back_gives_its_lease_up_within_a_tick() {
     for follower in NODES.into_iter().filter(|node| *node != leader) {
         nodes[&follower].0.kill();
     }
-    // What is on its way arrives first: no frame is to show the replica what the clock says.
+    // Frames in transit arrive first, so that no frame makes the replica read its clock.
     watcher.block_on(watcher.sleep(Duration::from_millis(60)));
     let node = &nodes[&leader];
     assert!(permitted(node), "the lease outlives the followers");
     node.2.behind.store(Duration::from_secs(5).as_nanos() as u64, Ordering::Relaxed);
     watcher.block_on(watcher.sleep(HOLD / 10));
-    assert!(!permitted(node), "a lease is trusted although the clock went back and nobody renewed it");
+    assert!(!permitted(node), "the lease is still valid although the clock went backward and no round renewed it");
     assert_eq!(node.1.statistics().group.holder.backward_readings, 1);
 }

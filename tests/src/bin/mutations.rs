@@ -1,4 +1,4 @@
-//! Switches off the rules of the protocol, one at a time, and reports which check detects it.
+//! Disables the rules of the protocol, one at a time, and reports the check that detects each missing rule.
 //!
 //! ```text
 //! cargo run --release -p leasehold-tests --bin mutations
@@ -12,26 +12,26 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// Shows that every rule of the protocol is needed: without it, the soak or a test fails.
+/// Disables each rule of the protocol in turn, and checks that the soak or a test then fails.
 #[derive(Parser)]
 #[command(name = "mutations")]
 struct Arguments {
-    /// Seconds that the soak may take to detect each missing rule, and for which the control must not fail.
+    /// Seconds that the soak may take to detect each missing rule. The control must pass for the same time.
     #[arg(long, default_value_t = 120)]
     seconds: u64,
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// The number of threads that simulate.
+    /// The number of simulating threads.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
-    /// Only mutations whose name contains this; may be given several times.
+    /// Only mutations whose name contains this. May be given several times.
     #[arg(long)]
     only: Vec<String>,
     /// Print one JSON object and nothing else.
     #[arg(long)]
     json: bool,
-    /// Name all mutations and do nothing.
+    /// List all mutations and exit.
     #[arg(long)]
     list: bool,
     /// Do not run the control.
@@ -43,7 +43,7 @@ struct Arguments {
 struct Soaked {
     seeds: u64,
     hours: f64,
-    /// The kind and the account of the first failure.
+    /// The kind and description of the first failure.
     failure: Option<(String, String)>,
     missing: BTreeSet<String>,
 }
@@ -52,7 +52,7 @@ struct Soaked {
 struct Row {
     mutation: &'static Mutation,
     found: bool,
-    /// If the soak detected it: the seeds and simulated hours until then.
+    /// If the soak detected it, the seeds and simulated hours until then.
     after: Option<(u64, f64)>,
     seen: String,
 }
@@ -94,7 +94,7 @@ fn run(arguments: &Arguments) -> Outcome<bool> {
         })
         .collect();
     if chosen.is_empty() {
-        return Err("no mutation has such a name; --list names them".into());
+        return Err("no mutation has such a name; --list prints all names".into());
     }
 
     say("copying the workspace");
@@ -117,16 +117,16 @@ fn run(arguments: &Arguments) -> Outcome<bool> {
     let control = if arguments.no_control {
         None
     } else {
-        say(&format!("the control: the same program with every rule in force, {} s", arguments.seconds));
+        say(&format!("running the control for {} s: the same program with no rule disabled", arguments.seconds));
         let control = soak(&program, 0, arguments, true)?;
         if let Some((kind, what)) = &control.failure {
-            return Err(format!("the control failed, so no mutation can be judged: {kind}: {what}").into());
+            return Err(format!("the control failed, so mutations cannot be tested: {kind}: {what}").into());
         }
         for (_, mutation) in &chosen {
             if let By::Test { package, target, name, .. } = mutation.noticed_by
                 && !passes(&copy, &build, 0, package, target, name)?
             {
-                return Err(format!("{name} fails although every rule is in force").into());
+                return Err(format!("{name} fails with no rule disabled").into());
             }
         }
         Some(control)
@@ -163,7 +163,7 @@ fn run(arguments: &Arguments) -> Outcome<bool> {
     Ok(survived == 0)
 }
 
-/// Runs cargo in the copy. Its warnings do not matter.
+/// Runs cargo in the copy, with warnings ignored.
 fn cargo(copy: &Path, build: &Path, arguments: &[&str]) -> Outcome<()> {
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(arguments)
@@ -181,7 +181,7 @@ fn cargo(copy: &Path, build: &Path, arguments: &[&str]) -> Outcome<()> {
     }
 }
 
-/// Runs a test of the copy, and returns whether it passes.
+/// Runs a test of the copy. Returns true if it passes.
 fn passes(copy: &Path, build: &Path, number: usize, package: &str, target: &str, name: &str) -> Outcome<bool> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
@@ -224,7 +224,7 @@ fn soak(program: &PathBuf, number: usize, arguments: &Arguments, until_failure: 
         return Ok(Soaked { seeds: 0, hours: 0.0, failure, missing: BTreeSet::new() });
     }
     let report: serde_json::Value = serde_json::from_slice(&output.stdout)
-        .map_err(|error| format!("the soak did not report: {error}\n{}", String::from_utf8_lossy(&output.stderr)))?;
+        .map_err(|error| format!("the soak printed no report: {error}\n{}", String::from_utf8_lossy(&output.stderr)))?;
     let first = report["failures"].as_array().and_then(|failures| {
         failures.iter().min_by_key(|failure| failure["after_seeds"].as_u64().or_else(|| failure["seed"].as_u64()))
     });
@@ -237,14 +237,14 @@ fn soak(program: &PathBuf, number: usize, arguments: &Arguments, until_failure: 
     })
 }
 
-/// Runs a command for at most this time, and returns whether it ended in time.
+/// Runs a command with a time limit. Returns its output, and true if it ended in time.
 #[expect(clippy::disallowed_methods, reason = "a mutation may keep a program from ever ending")]
 fn within(mut command: Command, most: Duration) -> Outcome<(Output, bool)> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
         return Err("the command has no pipe".into());
     };
-    // Both are read while it runs, because it would block on a full pipe.
+    // Both pipes are read while the command runs, because it would block on a full pipe.
     let reads = |mut pipe: Box<dyn std::io::Read + Send>| {
         std::thread::spawn(move || {
             let mut bytes = Vec::new();
@@ -273,7 +273,7 @@ fn judge(mutation: &'static Mutation, soaked: &Soaked, control: Option<&Soaked>)
     if let Some((kind, what)) = &soaked.failure {
         return Row { mutation, found: true, after, seen: format!("{kind}: {what}") };
     }
-    // A mark that the control did not reach either proves nothing.
+    // A mark that the control also missed proves nothing.
     let missing = soaked.missing.iter().find(|mark| control.is_some_and(|control| !control.missing.contains(*mark)));
     match missing {
         Some(mark) => Row { mutation, found: true, after, seen: format!("never reached: {mark}") },
@@ -282,7 +282,14 @@ fn judge(mutation: &'static Mutation, soaked: &Soaked, control: Option<&Soaked>)
 }
 
 fn head() -> String {
-    format!("\n  {:<46} {:>7} {:>9}   {}\n  {}\n", "switched off", "seeds", "sim hours", "seen", "-".repeat(120))
+    format!(
+        "\n  {:<46} {:>7} {:>9}   {}\n  {}\n",
+        "disabled rule",
+        "seeds",
+        "sim hours",
+        "detected by",
+        "-".repeat(120)
+    )
 }
 
 fn line(row: &Row) -> String {
@@ -300,12 +307,12 @@ fn foot(rows: &[Row], control: Option<&Soaked>) -> String {
     match control {
         None => text.push_str("  no control was run\n"),
         Some(Soaked { seeds, hours, .. }) => {
-            text.push_str(&format!("  control: nothing failed in {seeds} seeds, {hours:.1} simulated hours\n"));
+            text.push_str(&format!("  control: no failures in {seeds} seeds, {hours:.1} simulated hours\n"));
         }
     }
     let survived: Vec<&str> = rows.iter().filter(|row| !row.found).map(|row| row.mutation.name).collect();
     let found = rows.len() - survived.len();
-    text.push_str(&format!("  {found} of {} found\n", rows.len()));
+    text.push_str(&format!("  {found} of {} detected\n", rows.len()));
     if !survived.is_empty() {
         text.push_str(&format!("  survived: {}\n", survived.join(", ")));
     }

@@ -1,4 +1,5 @@
-//! Runs simulated clusters for a given time and reports on them, replays one of them, or strikes a cluster of real processes.
+//! Runs simulated clusters for a given time and reports the results, replays one of them, or injects faults into a
+//! cluster of real processes.
 //!
 //! ```text
 //! cargo run --release -p leasehold-tests --bin soak -- --seconds 60
@@ -16,25 +17,25 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// Soaks shorter than this are not asked to reach every mark.
+/// Shorter soaks need not reach every mark.
 const MARKS_AFTER: Duration = Duration::from_secs(60);
-/// Failing seeds that are shrunk and shown.
-const SHOWN: usize = 3;
+/// The maximum number of failing seeds that are shrunk and shown.
+const MAX_SHOWN: usize = 3;
 
-/// Simulates whole clusters under faults, and checks all that must hold.
+/// Simulates whole clusters under faults, and checks their safety and liveness.
 #[derive(Parser)]
 #[command(name = "soak")]
 struct Arguments {
     /// Seconds to run.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// The first seed; the others follow it.
+    /// The first seed. The others follow it.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// The most seeds to run.
+    /// The maximum number of seeds.
     #[arg(long, default_value_t = u64::MAX)]
     seeds: u64,
-    /// The number of threads that simulate.
+    /// The number of simulating threads.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
     /// Print one JSON object and nothing else.
@@ -43,7 +44,7 @@ struct Arguments {
     /// Stop at the first seed that fails.
     #[arg(long)]
     until_failure: bool,
-    /// Do not shrink seeds that fail.
+    /// Do not shrink failing seeds.
     #[arg(long)]
     no_shrink: bool,
     /// Keep clocks within the drift, as the protocol assumes, or let them exceed it.
@@ -52,19 +53,19 @@ struct Arguments {
     /// Run one seed and print its trace.
     #[arg(long)]
     replay: bool,
-    /// Strike three real `leasehold serve` processes instead, with faults drawn from the seed.
+    /// Inject faults, drawn from the seed, into three real `leasehold serve` processes instead.
     #[arg(long, conflicts_with_all = ["replay", "json", "seeds", "jobs", "until_failure"])]
     processes: bool,
-    /// With --processes: their runtime.
+    /// With --processes: the runtime of the processes.
     #[arg(long, value_enum, default_value_t = RuntimeArgument::Tokio)]
     runtime: RuntimeArgument,
-    /// With --replay: only these faults of the plan happen, by number, separated by commas; `none` for none.
+    /// With --replay: inject only these faults of the plan, given by number and separated by commas; `none` for none.
     #[arg(long)]
     faults: Option<String>,
-    /// With --replay: roughness to take away, by name, separated by commas.
+    /// With --replay: kinds of roughness to remove, by name, separated by commas.
     #[arg(long)]
     calm: Option<String>,
-    /// With --replay: the most lines of the trace to print.
+    /// With --replay: the maximum number of trace lines to print.
     #[arg(long, default_value_t = usize::MAX)]
     lines: usize,
 }
@@ -94,14 +95,15 @@ impl Arguments {
             None => None,
             Some("none" | "") => Some(Vec::new()),
             Some(list) => {
-                let number =
-                    |text: &str| text.trim().parse::<usize>().map_err(|_| format!("{text:?} is no number of a fault"));
+                let number = |text: &str| {
+                    text.trim().parse::<usize>().map_err(|_| format!("{text:?} is not the number of a fault"))
+                };
                 Some(list.split(',').map(number).collect::<Result<_, _>>()?)
             }
         };
         let calm = self.calm.iter().flat_map(|list| list.split(',')).map(|name| {
             let known = Roughness::ALL.into_iter().find(|kind| kind.name() == name.trim());
-            known.ok_or_else(|| format!("{name:?} is no kind of roughness"))
+            known.ok_or_else(|| format!("{name:?} is not a kind of roughness"))
         });
         Ok(Options { clocks: self.clocks(), only, calm: calm.collect::<Result<_, _>>()?, trace: true })
     }
@@ -110,7 +112,7 @@ impl Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if arguments.processes {
-        return strike_processes(&arguments);
+        return run_processes(&arguments);
     }
     if arguments.replay {
         return match arguments.options() {
@@ -124,8 +126,8 @@ fn main() -> ExitCode {
     soak_seeds(&arguments)
 }
 
-/// Strikes a cluster of real processes.
-fn strike_processes(arguments: &Arguments) -> ExitCode {
+/// Injects faults into a cluster of real processes.
+fn run_processes(arguments: &Arguments) -> ExitCode {
     let runtime = match arguments.runtime {
         RuntimeArgument::Tokio => nemesis::Runtime::Tokio,
         RuntimeArgument::Smol => nemesis::Runtime::Smol,
@@ -136,13 +138,13 @@ fn strike_processes(arguments: &Arguments) -> ExitCode {
     if summary.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Prints one run.
+/// Replays one run and prints its trace.
 fn replay(arguments: &Arguments, options: &Options) -> ExitCode {
     let outcome = run(arguments.seed, options);
     print(tail(&outcome.trace, arguments.lines));
     match &outcome.failure {
         None => {
-            println!("\nseed {}: nothing failed", outcome.seed);
+            println!("\nseed {}: no failures", outcome.seed);
             ExitCode::SUCCESS
         }
         Some(Failure { kind, what, at }) => {
@@ -192,7 +194,7 @@ fn soak_seeds(arguments: &Arguments) -> ExitCode {
         print(&json(&report, took, &missing));
     } else {
         print(&table(&report, took, arguments));
-        for found in report.failures.iter().take(SHOWN) {
+        for found in report.failures.iter().take(MAX_SHOWN) {
             print(&tell(found, arguments));
         }
         print(&verdict(&report, &missing));
@@ -200,7 +202,7 @@ fn soak_seeds(arguments: &Arguments) -> ExitCode {
     if report.failures.is_empty() && missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Prints to standard output, which the reader may have closed.
+/// Prints to standard output, and ignores errors because the reader may have closed it.
 fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
@@ -253,13 +255,13 @@ fn table(report: &Report, took: Duration, arguments: &Arguments) -> String {
     line("events", report.events.to_string());
     line("elections won", report.elections.to_string());
     let operations = &report.operations;
-    line("reads by the lease", operations.lease_reads.to_string());
-    line("reads by a quorum round", operations.quorum_reads.to_string());
-    line("reads on followers", operations.follower_reads.to_string());
+    line("lease reads", operations.lease_reads.to_string());
+    line("quorum reads", operations.quorum_reads.to_string());
+    line("follower reads", operations.follower_reads.to_string());
     line("writes acknowledged", operations.writes.to_string());
     line("operations not executed", operations.failed.to_string());
-    line("writes of unknown fate", operations.unknown.to_string());
-    line("keys too hard to judge", operations.undecided_keys.to_string());
+    line("writes with an unknown outcome", operations.unknown.to_string());
+    line("keys too expensive to check", operations.undecided_keys.to_string());
     text.push_str("\n  faults\n");
     for (name, count) in faults(report).filter(|(name, count)| *count > 0 || !name.contains("beyond")) {
         writeln!(text, "  {name:<52} {count:>16}").expect("a string takes whatever is written to it");
@@ -290,9 +292,9 @@ fn tell(found: &Found, arguments: &Arguments) -> String {
             let _ = writeln!(text, "  {:>10} ms  {:?}", planned.at / 1_000_000, planned.fault);
         }
     }
-    text.push_str("  the last that happened:\n\n");
+    text.push_str("  end of the trace:\n\n");
     text.push_str(tail(&trace, 60));
-    text.push_str("\n  all of it:\n  ");
+    text.push_str("\n  replay:\n  ");
     text.push_str(&command(found.seed, &options));
     text.push_str("\n\n");
     text
@@ -318,7 +320,7 @@ fn command(seed: u64, options: &Options) -> String {
 
 fn verdict(report: &Report, missing: &[&str]) -> String {
     match (report.failures.as_slice(), missing) {
-        ([], []) => "PASSED: nothing failed.\n".to_owned(),
+        ([], []) => "PASSED: no failures.\n".to_owned(),
         ([], missing) => format!(
             "FAILED: no violation, but these marks were never reached, so they were not tested: {}. Run longer.\n",
             missing.join("; ")

@@ -1,7 +1,7 @@
-//! Clocks that run fast or slow, by `libfaketime`.
+//! Clocks that run fast or slow, through `libfaketime`.
 //!
-//! The server reads its clocks from the vDSO, which a preloaded library cannot intercept. So these nodes run a binary that is
-//! built with the feature `libc-clock`. A trial first checks that the library affects the server's own clock.
+//! The server reads its clocks from the vDSO, which a preloaded library cannot intercept. Therefore these nodes run a
+//! binary built with the feature `libc-clock`. A trial first checks that the library affects the server's clock.
 
 use super::session::Session;
 use crate::processes::{PATIENCE, Process, Processes, build, eventually};
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// The folders in which Debian and others install it.
+/// The folders in which distributions install the library.
 const PLACES: [&str; 6] = [
     "/usr/lib/x86_64-linux-gnu/faketime",
     "/usr/lib/aarch64-linux-gnu/faketime",
@@ -18,7 +18,7 @@ const PLACES: [&str; 6] = [
     "/usr/local/lib/faketime",
     "/usr/lib",
 ];
-/// The variant for programs with threads.
+/// The variant for multi-threaded programs.
 const LIBRARY: &str = "libfaketimeMT.so.1";
 
 /// The library, and a binary that it affects.
@@ -29,10 +29,10 @@ pub struct Faketime {
 }
 
 impl Faketime {
-    /// Finds the library, builds the binary, and checks that the one affects the other. It does so once.
+    /// Finds the library, builds the binary, and checks that the library affects it. The result is cached.
     ///
     /// # Errors
-    /// The reason why clock rates cannot be tested here.
+    /// The reason why clock rates cannot be tested on this machine.
     pub fn prepare() -> Result<Faketime, String> {
         static PREPARED: OnceLock<Result<Faketime, String>> = OnceLock::new();
         PREPARED.get_or_init(prepare).clone()
@@ -45,7 +45,7 @@ impl Faketime {
         recipe.environment = [
             ("LD_PRELOAD".to_owned(), self.library.display().to_string()),
             ("FAKETIME".to_owned(), format!("+0 x{rate:.6}")),
-            // The times of files are not faked.
+            // File times are not faked.
             ("NO_FAKE_STAT".to_owned(), "1".to_owned()),
         ]
         .into();
@@ -57,7 +57,8 @@ impl Faketime {
         self.apply(&mut cluster, 1, RATE);
         cluster.start_node(1);
         let port = cluster.recipes[&1].client_port;
-        // Thirty seconds of the faked clock take less than one second. Without the library this ends after ten seconds.
+        // Thirty seconds on the faked clock take less than one second. Without the library the wait ends after ten
+        // seconds.
         let aged = eventually(Duration::from_secs(10), || {
             let info = Session::connect(port, PATIENCE).ok()?.info(&["server"])?;
             info.get("uptime_in_seconds")?.parse::<u64>().ok().filter(|uptime| *uptime >= 30)
@@ -67,13 +68,13 @@ impl Faketime {
     }
 }
 
-/// Kills a process as `kill -9` does, and removes what the library left behind, which would disturb a later process with the
-/// same id.
+/// Kills a process, as `kill -9` does, and removes the files that the library leaves behind. They would affect a later
+/// process with the same id.
 pub(crate) fn end(process: Process) {
     let id = process.id();
     process.kill();
     for leftover in ["faketime_shm", "sem.faketime_sem"] {
-        // Without the library there is none.
+        // Without the library there are none.
         let _ = std::fs::remove_file(format!("/dev/shm/{leftover}_{id}"));
     }
 }
@@ -84,10 +85,10 @@ fn prepare() -> Result<Faketime, String> {
     let built = build(&["--features", "libc-clock"]);
     let binary = built.with_file_name(format!("leasehold-libc-clock-{}", std::process::id()));
     std::fs::copy(&built, &binary).map_err(|error| format!("the binary cannot be copied: {error}"))?;
-    // A rename does not disturb processes that run the old file, and all runs share one name.
+    // A rename does not affect processes that run the old file, and all runs share one name.
     let lasting = built.with_file_name("leasehold-libc-clock");
     std::fs::rename(&binary, &lasting).map_err(|error| format!("the binary cannot be put in its place: {error}"))?;
-    // Builds the usual binary again, which others expect in that place.
+    // Restores the usual binary, which other tests expect in that place.
     build(&[]);
     let faketime = Faketime { library, binary: lasting };
     if faketime.acts() { Ok(faketime) } else { Err(format!("{LIBRARY} does not act on the server's clock")) }

@@ -1,8 +1,8 @@
-//! The faults that a run can strike a cluster with.
+//! The faults that a run can inject.
 
 use std::fmt;
 
-/// One way to harm a cluster.
+/// One kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "each is described by its Display")]
 pub enum Fault {
@@ -46,15 +46,15 @@ impl fmt::Display for Fault {
             Fault::KillLeader => "leader killed",
             Fault::KillFollower => "follower killed",
             Fault::KillAll => "all killed",
-            Fault::PauseLeader => "leader stopped, resumed amid queued reads",
+            Fault::PauseLeader => "leader stopped, resumed with queued reads",
             Fault::PauseFollower => "follower stopped",
-            Fault::IsolateLeader => "leader isolated, clients reach it",
+            Fault::IsolateLeader => "leader isolated from its peers",
             Fault::MuteLeader => "messages from the leader lost",
             Fault::DeafenLeader => "messages to the leader lost",
-            Fault::SplitPair => "leader and one follower split",
+            Fault::SplitPair => "leader and one follower disconnected",
             Fault::SlowLinks => "all links slow",
             Fault::SlowLinksAndKillLeader => "all links slow, leader killed",
-            Fault::FlappingLinks => "links come and go",
+            Fault::FlappingLinks => "links flapping",
             Fault::ClockRate => "killed, restarted at another clock rate",
         })
     }

@@ -28,12 +28,12 @@ impl fmt::Display for Runtime {
 /// The options of a run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// No fault begins later than this after the clients began.
+    /// The time after the start of the clients at which the last fault may start.
     pub seconds: u64,
-    /// The seed of every choice.
+    /// The seed of all random choices.
     pub seed: u64,
     /// The runtime of the processes.
     pub runtime: Runtime,
-    /// The faults. Each happens once, in some order, before any happens again.
+    /// The faults. Each happens once, in random order, before any of them repeats.
     pub faults: Vec<Fault>,
 }

@@ -1,4 +1,4 @@
-//! The cluster under test, and single faults to apply to it.
+//! The cluster under test, and the operations that inject faults into it.
 
 use super::faketime::{self, Faketime};
 use super::fault::Fault;
@@ -17,15 +17,15 @@ use std::time::Duration;
 
 /// The number of nodes.
 const NODES: u64 = 3;
-/// The time that recovery may take. It takes seconds, and more on a busy machine.
-const RECOVERY: Duration = Duration::from_secs(60);
-/// The time that a node may take to answer `INFO`.
-const GLANCE: Duration = Duration::from_secs(1);
-/// The time that an answer which must come may take: a node gives up after 5 s and replies with an error.
-const ANSWER: Duration = Duration::from_secs(7);
-/// The time that each of repeated reads waits.
-const PROBE: Duration = Duration::from_millis(200);
-/// Connections with queued reads for a stopped leader.
+/// The time limit for recovery. It takes seconds, and longer on a busy machine.
+const RECOVERY_TIMEOUT: Duration = Duration::from_secs(60);
+/// The time limit for a reply to `INFO`.
+const INFO_TIMEOUT: Duration = Duration::from_secs(1);
+/// The time limit for a reply that must come: a node gives up after 5 s and replies with an error.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(7);
+/// The time limit for each of the repeated reads.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(200);
+/// The number of connections with queued reads to a stopped leader.
 const QUEUES: usize = 4;
 
 /// The directions of a node's links.
@@ -50,7 +50,7 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// Starts three nodes with further flags, and their clients. `arrange` may change the recipes before.
+    /// Starts three nodes with additional flags, and their clients. `arrange` may change the recipes first.
     ///
     /// # Panics
     /// If they do not start.
@@ -74,12 +74,12 @@ impl Rig {
         Rig { workload, cluster, proxy, paused: BTreeSet::new(), summary: Summary::new(options) }
     }
 
-    /// Returns how long the clients have run.
+    /// Returns the time since the clients started.
     pub fn elapsed(&self) -> Duration {
         self.workload.elapsed()
     }
 
-    /// Returns whether no violation is known.
+    /// Returns true if no violation is known.
     pub fn is_good(&self) -> bool {
         self.summary.is_good()
     }
@@ -94,7 +94,8 @@ impl Rig {
         self.proxy.pairs()
     }
 
-    /// Returns the running node that leads with a valid lease, if there is one; of several, that of the last term.
+    /// Returns the running node that leads with a valid lease, if there is one. If there are several, returns the one
+    /// with the highest term.
     pub fn leader(&self) -> Option<u64> {
         let awake = self.cluster.running().into_iter().filter(|id| !self.paused.contains(id));
         let leads = |id: u64| {
@@ -110,7 +111,7 @@ impl Rig {
         eventually(patience, || self.leader())
     }
 
-    /// Kills a node as `kill -9` does.
+    /// Kills a node, as `kill -9` does.
     pub fn kill(&mut self, id: u64) {
         self.say(format_args!("kill -9 node {id}"));
         self.harvest(id);
@@ -118,13 +119,13 @@ impl Rig {
         faketime::end(self.cluster.take(id));
     }
 
-    /// Starts a node that was killed.
+    /// Starts a killed node.
     pub fn restart(&mut self, id: u64) {
         self.say(format_args!("start node {id}"));
         self.cluster.start_node(id);
     }
 
-    /// Deletes the disk of a killed node, which an operator must never do.
+    /// Deletes the data of a killed node, which an operator must never do.
     pub fn lose_disk(&mut self, id: u64) {
         self.say(format_args!("the disk of node {id} is lost"));
         std::fs::remove_dir_all(&self.cluster.recipes[&id].data_dir).expect("it was there");
@@ -147,7 +148,7 @@ impl Rig {
     pub fn resume(&mut self, id: u64) {
         self.cluster.process(id).signal("CONT");
         self.paused.remove(&id);
-        self.say(format_args!("node {id} goes on"));
+        self.say(format_args!("resume node {id}"));
     }
 
     /// Sets the treatment of bytes from one node to another.
@@ -156,7 +157,7 @@ impl Rig {
         self.proxy.set(from, to, passage);
     }
 
-    /// Sets the treatment of bytes on all links of a node, in one direction or both.
+    /// Sets the treatment of bytes on all links of a node, in the given direction.
     pub fn isolate(&mut self, id: u64, direction: Direction, passage: Passage) {
         self.say(format_args!("links of node {id}, {direction:?}: {passage:?}"));
         for (from, to) in self.proxy.pairs() {
@@ -166,14 +167,14 @@ impl Rig {
         }
     }
 
-    /// Reads from a node repeatedly for this time.
+    /// Reads from a node repeatedly for this long.
     pub fn probe(&self, id: u64, duration: Duration) {
         let started = now();
         let mut session = None;
         let mut slot = 0;
         while started.elapsed() < duration {
             let Some(open) = session.as_mut() else {
-                session = Session::connect(self.port(id), PROBE).ok();
+                session = Session::connect(self.port(id), PROBE_TIMEOUT).ok();
                 continue;
             };
             slot = (slot + 1) % KEYS;
@@ -184,26 +185,26 @@ impl Rig {
         }
     }
 
-    /// Writes every key in use through a node. Returns whether all writes were acknowledged.
+    /// Writes every key in use through a node. Returns true if all writes were acknowledged.
     pub fn write_everywhere(&self, id: u64) -> bool {
-        let Ok(mut session) = Session::connect(self.port(id), ANSWER) else { return false };
+        let Ok(mut session) = Session::connect(self.port(id), REPLY_TIMEOUT) else { return false };
         let mut set = |slot| self.workload.ask(&mut session, slot, Call::Set(self.workload.fresh_value()));
         (0..KEYS).all(|slot| matches!(set(slot), Fate::Answered(_)))
     }
 
-    /// Opens connections to a node for later requests, when it may accept no new ones.
+    /// Opens connections to a node for later requests, because it may not accept new ones then.
     pub(super) fn connections(&self, id: u64) -> Vec<Session> {
-        (0..QUEUES).filter_map(|_| Session::connect(self.port(id), ANSWER).ok()).collect()
+        (0..QUEUES).filter_map(|_| Session::connect(self.port(id), REPLY_TIMEOUT).ok()).collect()
     }
 
-    /// Queues reads of every key on these connections to a stopped node, continues it, and receives the answers.
+    /// Queues reads of every key on these connections to a stopped node, resumes it, and receives the replies.
     pub(super) fn resume_amid_reads(&mut self, id: u64, queues: Vec<Session>) {
         let mut waiting = Vec::new();
         for mut session in queues {
             let mut pending = Vec::new();
             for slot in 0..KEYS {
                 let read = self.workload.begin(slot, Call::Get);
-                // A request that cannot be sent gets no answer.
+                // A request that could not be sent receives no reply.
                 let _ = session.send(read.key(), read.call());
                 pending.push(read);
             }
@@ -219,33 +220,34 @@ impl Rig {
         }
     }
 
-    /// Ends every fault, and waits until there is a leader with a valid lease and every node serves reads and writes. If that
-    /// takes too long, it is a violation.
+    /// Ends every fault, and waits for a leader with a valid lease and until every node serves reads and writes. A
+    /// timeout is a violation.
     pub fn recover(&mut self) {
         self.paused.clone().into_iter().for_each(|id| self.resume(id));
         self.proxy.heal();
         let running = self.cluster.running();
         self.nodes().into_iter().filter(|id| !running.contains(id)).for_each(|id| self.restart(id));
-        self.say(format_args!("healed"));
+        self.say(format_args!("all faults healed"));
         let healed = now();
-        let all = eventually(RECOVERY, || self.nodes().into_iter().all(|id| self.serves(id)).then_some(()));
-        let leader = all.and_then(|()| self.await_leader(RECOVERY));
+        let all = eventually(RECOVERY_TIMEOUT, || self.nodes().into_iter().all(|id| self.serves(id)).then_some(()));
+        let leader = all.and_then(|()| self.await_leader(RECOVERY_TIMEOUT));
         self.summary.longest_recovery = self.summary.longest_recovery.max(healed.elapsed());
         match leader {
-            Some(leader) => self.say(format_args!("node {leader} leads, and every node takes reads and writes")),
+            Some(leader) => self.say(format_args!("node {leader} leads, and every node serves reads and writes")),
             None => {
                 let states: Vec<_> = self.nodes().into_iter().map(|id| (id, self.info(id))).collect();
-                let states =
-                    format!("not every node served again within {RECOVERY:?} after all was healed: {states:?}");
+                let states = format!(
+                    "not every node serves reads and writes within {RECOVERY_TIMEOUT:?} after healing: {states:?}"
+                );
                 self.summary.violations.push(states);
             }
         }
         self.judge();
     }
 
-    /// Returns whether a node serves a write and a read.
+    /// Returns true if a node serves a write and a read.
     fn serves(&self, id: u64) -> bool {
-        let Ok(mut session) = Session::connect(self.port(id), ANSWER) else { return false };
+        let Ok(mut session) = Session::connect(self.port(id), REPLY_TIMEOUT) else { return false };
         let mut ask = |call| matches!(self.workload.ask(&mut session, 0, call), Fate::Answered(_));
         ask(Call::Increment) && ask(Call::Get)
     }
@@ -298,7 +300,7 @@ impl Rig {
         *self.summary.faults.entry(fault).or_default() += 1;
     }
 
-    /// Adds a node's own counters to the summary before they are lost.
+    /// Adds a node's counters to the summary before they are lost.
     fn harvest(&mut self, id: u64) {
         let Some(info) = self.info(id).filter(|_| !self.paused.contains(&id)) else { return };
         let number = |field: &str| info.get(field).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0);
@@ -309,7 +311,7 @@ impl Rig {
     }
 
     fn info(&self, id: u64) -> Option<BTreeMap<String, String>> {
-        Session::connect(self.port(id), GLANCE).ok()?.info(&["lease"])
+        Session::connect(self.port(id), INFO_TIMEOUT).ok()?.info(&["lease"])
     }
 
     fn port(&self, id: u64) -> u16 {

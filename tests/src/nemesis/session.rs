@@ -1,7 +1,7 @@
-//! A client's connection that can send now and receive later.
+//! A client connection that can send now and receive later.
 //!
-//! The most important requests wait in the socket of a stopped process. So sending and receiving are two steps, and a connection
-//! starts without a handshake.
+//! The most important requests wait in the socket of a stopped process. Therefore sending and receiving are separate
+//! steps, and a connection starts without a handshake.
 
 use crate::linearizability::{Answer, Call};
 use crate::processes::PATIENCE;
@@ -20,18 +20,18 @@ pub(crate) struct Session {
 /// The result of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It was answered.
+    /// The node replied with an answer.
     Answered(Answer),
-    /// The node replied that it was not and will not be executed.
+    /// The node replied that the request was not executed and will not be.
     Refused,
-    /// The node replied that it does not know.
+    /// The node replied that the outcome is uncertain.
     Unknown,
-    /// No answer came, and none can come on this connection.
+    /// No reply was received, and none can be received on this connection.
     Lost,
 }
 
 impl Session {
-    /// Connects to a port of loopback. Each answer may take as long as `patience`.
+    /// Connects to a loopback port. The timeout for each reply is `patience`.
     pub(crate) fn connect(port: u16, patience: Duration) -> io::Result<Session> {
         let stream = TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), patience)?;
         stream.set_nodelay(true)?;
@@ -40,7 +40,7 @@ impl Session {
         Ok(Session { stream, parser: Parser::new() })
     }
 
-    /// Sends a request. Answers come in the order of the requests.
+    /// Sends a request. Replies arrive in the order of the requests.
     pub(crate) fn send(&mut self, key: &str, call: Call) -> io::Result<()> {
         let mut command = match call {
             Call::Get => cmd("GET"),
@@ -55,25 +55,24 @@ impl Session {
         self.stream.write_all(&command.get_packed_command())
     }
 
-    /// Waits for the next answer, to this call.
+    /// Waits for the next reply, which belongs to this call.
     pub(crate) fn receive(&mut self, call: Call) -> Fate {
         match self.parser.parse_value(&mut self.stream) {
             Err(_) => Fate::Lost,
             Ok(Value::ServerError(error)) if matches!(error.code(), "TRYAGAIN" | "BUSY") => Fate::Refused,
             Ok(Value::ServerError(error)) if error.code() == "UNCERTAIN" => Fate::Unknown,
             Ok(value) => Fate::Answered(
-                answer(call, &value)
-                    .unwrap_or_else(|| panic!("{value:?} is no answer to {call:?}: a node lost its mind")),
+                answer(call, &value).unwrap_or_else(|| panic!("{value:?} is not a valid reply to {call:?}")),
             ),
         }
     }
 
-    /// Sends a request and waits for the answer.
+    /// Sends a request and waits for the reply.
     pub(crate) fn ask(&mut self, key: &str, call: Call) -> Fate {
         self.send(key, call).map_or(Fate::Lost, |()| self.receive(call))
     }
 
-    /// Returns the fields of some sections of `INFO`; `None` if they do not come in time.
+    /// Returns the fields of some sections of `INFO`, or `None` if they do not arrive in time.
     pub(crate) fn info(&mut self, sections: &[&str]) -> Option<BTreeMap<String, String>> {
         self.stream.write_all(&cmd("INFO").arg(sections).get_packed_command()).ok()?;
         let text: String = redis::from_redis_value(self.parser.parse_value(&mut self.stream).ok()?).ok()?;

@@ -1,4 +1,4 @@
-//! Strikes a cluster with a fault.
+//! Injection of faults into a cluster.
 
 use super::faketime::Faketime;
 use super::fault::Fault;
@@ -9,12 +9,12 @@ use leasehold_testing::dice::Dice;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// The time that the others have to elect a new leader.
+/// The time limit for the election of a new leader.
 const ELECTION_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Draws a clock rate within the bound; every second one is at the bound.
+/// Draws a clock rate within the bound. Half of them are at the bound.
 pub(super) fn rate(dice: &mut Dice) -> f64 {
-    // The bound is the server's claim; a little room is left for this machine's own clock.
+    // The bound is the server's configured drift. A small margin remains for the drift of this machine's own clock.
     let bound = f64::from(DRIFT_PPM) / 1e6 * 0.98;
     let share = if dice.one_in(2) { 1.0 } else { dice.fraction() };
     let sign = if dice.one_in(2) { 1.0 } else { -1.0 };
@@ -22,9 +22,9 @@ pub(super) fn rate(dice: &mut Dice) -> f64 {
 }
 
 impl Rig {
-    /// Strikes the cluster, and does not recover it.
+    /// Injects a fault into the cluster, and does not recover it.
     pub(super) fn strike(&mut self, fault: Fault, faketime: Option<&Faketime>, dice: &mut Dice) {
-        // There was a leader after the last recovery. If it is gone since, any node serves.
+        // There was a leader after the last recovery. If there is none now, any node serves as the target.
         let leader = self.leader().unwrap_or_else(|| dice.pick(&self.nodes()));
         let followers: Vec<u64> = self.nodes().into_iter().filter(|id| *id != leader).collect();
         let follower = dice.pick(&followers);
@@ -84,8 +84,8 @@ impl Rig {
         }
     }
 
-    /// Stops the leader, mostly until another leads and has acknowledged writes. Before it continues, reads are queued in its
-    /// socket: they are the first input it finds, and its lease was valid when it stopped.
+    /// Stops the leader, mostly until another node leads and has acknowledged writes. Before it resumes, reads are
+    /// queued in its socket: they are its first input, and its lease was valid when it stopped.
     fn pause_leader(&mut self, leader: u64, dice: &mut Dice) {
         let queue = self.connections(leader);
         self.pause(leader);
@@ -105,7 +105,7 @@ impl Rig {
     }
 
     fn slow_down(&mut self, dice: &mut Dice) {
-        // Mostly slow enough to matter; sometimes so slow that leases end.
+        // Mostly slow enough to matter, and sometimes so slow that leases expire.
         let delay = if dice.one_in(3) { dice.millis(300, 900) } else { dice.millis(5, 120) };
         let jitter = delay.mul_f64(dice.fraction());
         let bytes_per_second = 32 << dice.below(6) << 10;
@@ -115,7 +115,7 @@ impl Rig {
     }
 }
 
-/// Draws one of the ways in which nothing arrives.
+/// Draws one of the ways to lose or hold all bytes.
 fn dead(dice: &mut Dice) -> Passage {
     dice.pick(&[Passage::Stalled, Passage::Lossy, Passage::Cut])
 }

@@ -7,47 +7,48 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// The most violations that are printed; all are counted.
-const SHOWN: usize = 3;
+/// The maximum number of violations printed. All are counted.
+const MAX_SHOWN: usize = 3;
 
-/// The faults of a run, what its clients saw, and the violations found.
+/// The faults of a run, the results of its clients, and the violations found.
 #[derive(Clone, Debug)]
 pub struct Summary {
     /// The options of the run.
     pub options: Options,
-    /// The time that the clients ran.
+    /// The time for which the clients ran.
     pub lasted: Duration,
-    /// The number of times that each fault struck.
+    /// The number of times that each fault was injected.
     pub faults: BTreeMap<Fault, u64>,
-    /// Faults that could not be applied, with the reason.
+    /// Faults that could not be injected, with the reason.
     pub skipped: Vec<(Fault, String)>,
     /// The results of reads.
     pub reads: Outcomes,
     /// The results of writes.
     pub writes: Outcomes,
-    /// Reads that waited in the socket of a stopped leader and were answered after it continued.
+    /// Reads that were queued in the socket of a stopped leader and answered after it resumed.
     pub reads_on_resume: u64,
-    /// Uses of leases that leaders counted: for their own reads, and for those of followers.
+    /// Lease reads counted by leaders, for their own clients and for followers.
     pub reads_lease: u64,
-    /// Reads by quorum round that leaders counted.
+    /// Quorum reads counted by leaders.
     pub reads_quorum: u64,
-    /// Reads with an index from the leader that followers counted.
+    /// Reads that followers answered with an index from the leader.
     pub reads_forwarded: u64,
-    /// The last term of the cluster, an upper bound of its elections.
+    /// The last term of the cluster, which is an upper bound on the number of elections.
     pub terms: u64,
     /// The longest time without an answered read on any node.
     pub longest_without_read: Duration,
     /// The longest time without an acknowledged write on any node.
     pub longest_without_write: Duration,
-    /// The longest time from the end of a fault until there was a leader with a valid lease and every node served reads and writes.
+    /// The longest time from the end of a fault until there was a leader with a valid lease and every node served reads
+    /// and writes.
     pub longest_recovery: Duration,
     /// Keys whose histories were checked.
     pub keys: u64,
-    /// Keys whose histories the checker gave up on.
+    /// Keys whose histories were too expensive to check.
     pub given_up: u64,
-    /// The violations: one for each key that is not linearizable, and one if the cluster did not recover.
+    /// The violations: one per key that is not linearizable, and one if the cluster did not recover.
     pub violations: Vec<String>,
-    /// The log of all actions.
+    /// A log of all actions.
     pub journal: Vec<String>,
 }
 
@@ -75,7 +76,7 @@ impl Summary {
         }
     }
 
-    /// Returns whether there is no violation and every history was checked to the end.
+    /// Returns true if there is no violation and every history was checked completely.
     pub fn is_good(&self) -> bool {
         self.violations.is_empty() && self.given_up == 0
     }
@@ -102,26 +103,26 @@ impl fmt::Display for Summary {
         }
         writeln!(f)?;
         for (name, value) in [
-            ("reads by lease, also for followers", self.reads_lease.to_string()),
-            ("reads by quorum round", self.reads_quorum.to_string()),
+            ("lease reads, including those for followers", self.reads_lease.to_string()),
+            ("quorum reads", self.reads_quorum.to_string()),
             ("reads on followers", self.reads_forwarded.to_string()),
-            ("reads queued in a stopped leader, answered", self.reads_on_resume.to_string()),
+            ("reads queued on a stopped leader and answered", self.reads_on_resume.to_string()),
             ("last term", self.terms.to_string()),
-            ("longest time without a read anywhere", seconds(self.longest_without_read)),
-            ("longest time without a write anywhere", seconds(self.longest_without_write)),
-            ("longest recovery of every node", seconds(self.longest_recovery)),
-            ("keys judged", self.keys.to_string()),
-            ("keys given up by the checker", self.given_up.to_string()),
-            ("keys with stale reads or lost writes, and hangs", self.violations.len().to_string()),
+            ("longest time without a read on any node", seconds(self.longest_without_read)),
+            ("longest time without a write on any node", seconds(self.longest_without_write)),
+            ("longest recovery", seconds(self.longest_recovery)),
+            ("keys checked", self.keys.to_string()),
+            ("keys too expensive to check", self.given_up.to_string()),
+            ("violations", self.violations.len().to_string()),
         ] {
             writeln!(f, "  {name:<48} {value:>9}")?;
         }
         writeln!(f)?;
         match (&self.violations[..], self.given_up) {
             ([], 0) => writeln!(f, "  every history is linearizable, and the cluster recovered from every fault"),
-            ([], _) => writeln!(f, "  no violation found, but not every history could be judged"),
+            ([], _) => writeln!(f, "  no violation found, but not every history could be checked"),
             (violations, _) => {
-                violations.iter().take(SHOWN).try_for_each(|violation| writeln!(f, "  VIOLATION: {violation}"))
+                violations.iter().take(MAX_SHOWN).try_for_each(|violation| writeln!(f, "  VIOLATION: {violation}"))
             }
         }
     }

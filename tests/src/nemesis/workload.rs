@@ -10,29 +10,30 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Keys in use at a time. There are few, so that every read meets concurrent writes.
+/// The number of keys in use at a time. It is small, so that reads overlap with writes.
 pub(crate) const KEYS: usize = 4;
-/// Clients on each node: one that mostly reads and one that mostly writes.
+/// The number of clients per node: one that mostly reads and one that mostly writes.
 const CLIENTS_PER_NODE: u32 = 2;
-/// The most operations on one key before another replaces it, which keeps histories short enough for an exact check.
-const OPERATIONS_PER_KEY: usize = 400;
-/// The most writes of unknown fate on a key before another replaces it.
-const UNKNOWN_PER_KEY: usize = 6;
-/// The time that a client waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// The time that a client waits before it retries a node that could not serve it.
-const PAUSE: Duration = Duration::from_millis(20);
+/// The maximum number of operations on a key before it is replaced, which keeps histories short enough for an exact
+/// check.
+const MAX_OPERATIONS_PER_KEY: usize = 400;
+/// The maximum number of writes with an unknown outcome on a key before it is replaced.
+const MAX_UNKNOWN_PER_KEY: usize = 6;
+/// The time limit for a reply to a client.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(1);
+/// The pause before a client retries a node that could not serve it.
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 /// The client number of the nemesis itself.
 const NEMESIS: u32 = 0;
 
-/// The number of operations by result.
+/// Counts of operations by result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcomes {
-    /// Answered.
+    /// Answered operations.
     pub ok: u64,
-    /// Not executed, or, of reads, not answered.
+    /// Operations that were not executed, and reads that were not answered.
     pub failed: u64,
-    /// Writes that may have been or may be executed.
+    /// Writes that may or may not have been executed, or may be executed later.
     pub unknown: u64,
 }
 
@@ -75,7 +76,7 @@ impl Pending {
     }
 }
 
-/// The state that all clients share.
+/// The state shared by all clients.
 pub(crate) struct Shared {
     started: Instant,
     stop: AtomicBool,
@@ -89,7 +90,7 @@ pub(crate) struct Shared {
     write_gap: Gap,
 }
 
-/// The longest time between two answers, in nanoseconds.
+/// The longest time between two replies, in nanoseconds.
 #[derive(Default)]
 struct Gap {
     last: AtomicU64,
@@ -142,7 +143,7 @@ impl Shared {
                     outcomes.ok += 1;
                     gap.answered(at);
                 }
-                // A read without an answer has no effect on the history.
+                // A read without a reply has no effect on the history.
                 _ if is_read => {
                     recorded.history.failed(id);
                     outcomes.failed += 1;
@@ -157,14 +158,14 @@ impl Shared {
                 }
             }
         }
-        let spent = recorded.history.len() >= OPERATIONS_PER_KEY || recorded.unknown >= UNKNOWN_PER_KEY;
+        let spent = recorded.history.len() >= MAX_OPERATIONS_PER_KEY || recorded.unknown >= MAX_UNKNOWN_PER_KEY;
         drop(recorded);
         if spent {
             self.replace(slot, &key);
         }
     }
 
-    /// Replaces this key by another, unless another client already did.
+    /// Replaces this key with a new one, unless another client already did.
     fn replace(&self, slot: usize, key: &Arc<Key>) {
         let mut current = self.slots[slot].write();
         if Arc::ptr_eq(&current, key) {
@@ -182,7 +183,7 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    /// Starts the clients of nodes with these ports.
+    /// Starts the clients of the nodes with these ports.
     pub(crate) fn start(ports: &[u16], dice: &mut Dice) -> Workload {
         let keys_named = AtomicU32::new(0);
         let slots = (0..KEYS).map(|_| RwLock::new(Shared::name_key(&keys_named))).collect();
@@ -210,7 +211,7 @@ impl Workload {
         Workload { shared, clients, judgement: Judgement::default() }
     }
 
-    /// Returns how long the clients have run.
+    /// Returns the time since the clients started.
     pub(crate) fn elapsed(&self) -> Duration {
         self.shared.started.elapsed()
     }
@@ -220,7 +221,7 @@ impl Workload {
         self.shared.fresh_value()
     }
 
-    /// Records the call of an operation of the nemesis itself, before its request leaves.
+    /// Records the start of an operation of the nemesis itself, before its request is sent.
     pub(crate) fn begin(&self, slot: usize, call: Call) -> Pending {
         self.shared.begin(NEMESIS, slot, call)
     }
@@ -230,7 +231,7 @@ impl Workload {
         self.shared.end(pending, fate);
     }
 
-    /// Executes an operation of the nemesis itself, and records it.
+    /// Executes and records an operation of the nemesis itself.
     pub(crate) fn ask(&self, session: &mut Session, slot: usize, call: Call) -> Fate {
         let pending = self.begin(slot, call);
         let fate = session.ask(pending.key(), call);
@@ -247,7 +248,7 @@ impl Workload {
         &self.judgement
     }
 
-    /// Ends the clients, checks every key, and returns what they saw.
+    /// Stops the clients, checks every key, and returns the results.
     pub(crate) fn finish(mut self) -> Seen {
         self.shared.stop.store(true, Ordering::Relaxed);
         for client in self.clients.drain(..) {
@@ -257,7 +258,7 @@ impl Workload {
         }
         let shared = self.shared.clone();
         let at = shared.at();
-        // A time without answers counts even if it lasts to the end.
+        // A gap that lasts until the end counts too.
         [&shared.read_gap, &shared.write_gap].into_iter().for_each(|gap| gap.answered(at));
         shared.retired.lock().iter().for_each(|key| self.judgement.add(key));
         shared.slots.iter().for_each(|slot| self.judgement.add(&slot.read()));
@@ -277,7 +278,7 @@ impl Drop for Workload {
     }
 }
 
-/// The results of the clients of a whole run.
+/// The results of all clients in a run.
 pub(crate) struct Seen {
     pub(crate) judgement: Judgement,
     pub(crate) reads: Outcomes,
@@ -298,7 +299,7 @@ impl Judgement {
     }
 }
 
-/// A client that never leaves its node.
+/// A client that always uses the same node.
 struct Client {
     number: u32,
     port: u16,
@@ -312,9 +313,9 @@ impl Client {
         let mut session = None;
         while !self.shared.stop.load(Ordering::Relaxed) {
             let Some(open) = session.as_mut() else {
-                session = Session::connect(self.port, PATIENCE).ok();
+                session = Session::connect(self.port, REPLY_TIMEOUT).ok();
                 if session.is_none() {
-                    std::thread::sleep(PAUSE);
+                    std::thread::sleep(RETRY_INTERVAL);
                 }
                 continue;
             };
@@ -324,9 +325,9 @@ impl Client {
             let fate = open.ask(pending.key(), call);
             self.shared.end(pending, fate);
             match fate {
-                // The pause leaves processor time to the nodes.
+                // The pause frees processor time for the nodes.
                 Fate::Answered(_) => std::thread::sleep(self.dice.millis(0, 3)),
-                Fate::Refused | Fate::Unknown => std::thread::sleep(PAUSE),
+                Fate::Refused | Fate::Unknown => std::thread::sleep(RETRY_INTERVAL),
                 Fate::Lost => session = None,
             }
         }
@@ -350,7 +351,7 @@ mod tests {
     use crate::linearizability::Answer;
 
     #[test]
-    fn an_answer_out_of_the_past_is_reported() {
+    fn reports_a_stale_answer() {
         let mut workload = Workload::start(&[], &mut Dice::new(1, 0));
         let did = |call, answer| workload.end(workload.begin(0, call), Fate::Answered(answer));
         did(Call::Set(1), Answer::Done);
@@ -364,12 +365,12 @@ mod tests {
     }
 
     #[test]
-    fn a_key_with_many_writes_of_unknown_fate_gives_way_to_another() {
+    fn replaces_a_key_with_many_writes_of_unknown_outcome() {
         let mut workload = Workload::start(&[], &mut Dice::new(1, 0));
         let first = workload.begin(0, Call::Get);
         let first_name = first.key().to_owned();
         workload.end(first, Fate::Lost);
-        for _ in 0..UNKNOWN_PER_KEY {
+        for _ in 0..MAX_UNKNOWN_PER_KEY {
             workload.end(workload.begin(0, Call::Increment), Fate::Unknown);
         }
         let next = workload.begin(0, Call::Get);

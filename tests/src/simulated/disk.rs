@@ -1,4 +1,4 @@
-//! A disk in memory that outlives the process that writes to it.
+//! An in-memory disk that outlives the process that writes to it.
 
 use leasehold_core::Index;
 use leasehold_node::ports::{Batch, Change, Disk, Record, Recovered};
@@ -6,14 +6,14 @@ use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
 
-/// A disk in memory. Clones are the same disk, so a node that was killed can be started from it again.
+/// An in-memory disk. Clones share their contents, so that a killed node can be restarted from the same disk.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryDisk {
     holds: Arc<Mutex<Recovered>>,
 }
 
 impl MemoryDisk {
-    /// What a node finds that starts from it now.
+    /// Returns the state that a node starting from this disk recovers.
     pub fn recovered(&self) -> Recovered {
         self.holds.lock().clone()
     }
@@ -64,7 +64,7 @@ fn write(holds: &mut Recovered, batch: &Batch) {
     }
 }
 
-/// How many stored entries come before `index`.
+/// Returns the number of stored entries before `index`.
 fn position(holds: &Recovered, index: Index) -> usize {
     holds.entries.partition_point(|entry| entry.index < index)
 }

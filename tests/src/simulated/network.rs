@@ -1,4 +1,4 @@
-//! Connections in memory. Bytes arrive in order, in pieces, each after a drawn time.
+//! In-memory connections. Bytes arrive in order, in pieces, each after a random delay.
 
 use super::{Shared, Timer};
 use async_channel::{Receiver, Sender};
@@ -14,18 +14,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-/// How long bytes are on their way.
+/// The latency of each piece.
 const LATENCY: Range<Duration> = Duration::from_micros(100)..Duration::from_millis(2);
-/// The most bytes written at once.
+/// The maximum number of bytes in one write.
 const PIECE: u64 = 16 << 10;
-/// The bytes that may be written and not yet read.
+/// The maximum number of bytes written but not yet read.
 const WINDOW: usize = 256 << 10;
-/// Where the ports begin that are taken when none is asked for.
+/// The first of the ports assigned to listeners without a fixed port, and to outgoing connections.
 const FREE_PORTS: u16 = 32_768;
 
 type Connection = (SimulatedStream, SocketAddr);
 
-/// Who listens where.
+/// The listeners of a world.
 #[derive(Default)]
 pub(super) struct Network {
     listeners: BTreeMap<SocketAddr, Sender<Connection>>,
@@ -39,10 +39,10 @@ impl Network {
     }
 }
 
-/// The names there are: addresses themselves, and `localhost`.
+/// Resolves an address: `IP:PORT` or `localhost:PORT`.
 fn resolve(address: &str) -> io::Result<SocketAddr> {
     let named = address.strip_prefix("localhost:").map(|port| format!("{}:{port}", Ipv4Addr::LOCALHOST));
-    let unknown = |_| io::Error::new(io::ErrorKind::NotFound, format!("{address} names no address"));
+    let unknown = |_| io::Error::new(io::ErrorKind::NotFound, format!("unknown address {address}"));
     named.as_deref().unwrap_or(address).parse().map_err(unknown)
 }
 
@@ -76,7 +76,7 @@ pub(super) async fn connect(shared: &Arc<Shared>, address: &str) -> io::Result<S
         arrival: None,
     };
     let accepted = end(&there, &back);
-    // If nobody listens any more, dropping the other end tells nobody.
+    // If the listener has been closed, `accepted` is dropped here, and the caller receives an error.
     listener.try_send((accepted, (Ipv4Addr::LOCALHOST, port).into())).map_err(|_| io::ErrorKind::ConnectionRefused)?;
     Ok(end(&back, &there))
 }
@@ -94,7 +94,7 @@ impl SimulatedListener {
 }
 
 impl Drop for SimulatedListener {
-    /// Whoever connected and was not accepted learns that it will not be.
+    /// Drops connections that have not been accepted, which closes them.
     fn drop(&mut self) {
         self.connections.close();
         while self.connections.try_recv().is_ok() {}
@@ -104,9 +104,9 @@ impl Drop for SimulatedListener {
 /// One direction of a connection.
 #[derive(Default)]
 struct Pipe {
-    /// Each with the time at which it arrives. An empty one is the end.
+    /// Pieces with their arrival times. An empty piece is the end of the stream.
     pieces: VecDeque<(Duration, Vec<u8>)>,
-    /// Bytes in them.
+    /// The number of bytes in the pieces.
     held: usize,
     newest_arrival: Duration,
     closed_by_writer: bool,
@@ -129,7 +129,7 @@ impl Pipe {
         buffer[..length].copy_from_slice(&piece[..length]);
         piece.drain(..length);
         self.held -= length;
-        // The end stays.
+        // The end of the stream is never removed.
         if length > 0 && piece.is_empty() {
             self.pieces.pop_front();
         }
@@ -148,7 +148,7 @@ pub struct SimulatedStream {
 }
 
 impl SimulatedStream {
-    /// When what is sent now arrives, unless it has to queue.
+    /// Draws the arrival time of bytes sent now. They may have to queue behind earlier ones.
     fn arrival(&self) -> Duration {
         self.shared.now() + self.shared.drawn(LATENCY)
     }

@@ -1,5 +1,5 @@
-//! What is tried in the calm at the end of a run, where a bound can be set: leadership is handed over, which must take less than
-//! a hold, and a leader is cut off, which must step down.
+//! Bounded checks on the calm cluster at the end of a run: a leadership transfer must complete within a hold, and an
+//! isolated leader must step down.
 
 use super::failure::FailureKind;
 use super::fault::{Frames, Hitch, Way};
@@ -9,17 +9,18 @@ use super::world::{Event, World};
 use leasehold_core::{NodeId, Term};
 
 impl World {
-    /// Within this a transfer ends, when nothing is amiss: five messages ("campaign now", a vote asked for and given, and
-    /// before that perhaps entries and their acknowledgement) and three syncs, each behind another one. Holds last longer.
+    /// Returns an upper bound on a transfer in a calm cluster. It takes at most five messages ("campaign now", a vote
+    /// request and its response, perhaps entries and their acknowledgement) and three syncs, each queued behind another
+    /// one. A hold is longer.
     pub(super) fn time_to_hand_over(&self) -> Nanos {
         let (links, (sync, _)) = (&self.setup.links, self.setup.sync);
         5 * (links.latency + links.jitter) + 6 * 2 * sync
     }
 
-    /// An operator has leadership handed over. If the old leader is to do without itself, it is cut off as soon as it has asked.
+    /// Transfers leadership. With `alone`, the old leader is cut off as soon as it has sent "campaign now".
     pub(super) fn hand_over(&mut self, alone: bool) {
         let Some(leader) = self.leader() else {
-            return self.fail(FailureKind::Liveness, "nobody leads although all is calm".to_owned());
+            return self.fail(FailureKind::Liveness, "no leader in a calm cluster".to_owned());
         };
         let process = self.nodes[leader].process.as_ref().expect("a leader runs");
         let members = process.replica().membership();
@@ -32,7 +33,7 @@ impl World {
                 && process.is_some_and(|process| process.applied() == applied)
         };
         let others = (1..self.nodes.len()).map(|by| (leader + by) % self.nodes.len());
-        // Two voters of two, or both halves of a joint configuration, cannot do without the old leader.
+        // Two voters of two, or both halves of a joint configuration, need the old leader's vote.
         let can = members.voters_outgoing.is_empty() && voters > if alone { 2 } else { 1 };
         let Some(target) = others.into_iter().find(caught_up).filter(|_| can) else { return };
         let within = self.time_to_hand_over();
@@ -40,25 +41,25 @@ impl World {
         self.at(self.now + within, Event::HandedOver { to: target as u8, alone });
     }
 
-    /// By now it must have been.
+    /// Checks that the transfer has completed.
     pub(super) fn check_handed_over(&mut self, to: usize, alone: bool) {
         if self.leader() != Some(to) {
-            let what = format!("n{} was to be handed leadership in a calm cluster, and does not lead", to + 1);
+            let what = format!("n{} was the target of a transfer in a calm cluster, but does not lead", to + 1);
             return self.fail(FailureKind::Liveness, what);
         }
         self.marks.reach(if alone { Mark::HandedOverAlone } else { Mark::HandedOver });
     }
 
-    /// Within this a leader steps down that hears from nobody: it looks once a hold, and must have heard nothing since it last
-    /// looked.
+    /// Returns an upper bound on the time until an isolated leader steps down. It checks its quorum once per hold, and
+    /// steps down if it heard from no quorum since the previous check.
     pub(super) fn time_to_step_down(&self) -> Nanos {
         self.setup.longest_hold() * 5 / 2
     }
 
-    /// The leader is cut off, if it needs others to be a quorum.
+    /// Cuts the leader off, if it needs other nodes for a quorum.
     pub(super) fn cut_off(&mut self) {
         let Some(leader) = self.leader() else {
-            return self.fail(FailureKind::Liveness, "nobody leads although all is calm".to_owned());
+            return self.fail(FailureKind::Liveness, "no leader in a calm cluster".to_owned());
         };
         let process = self.nodes[leader].process.as_ref().expect("a leader runs");
         let term = process.replica().term();
@@ -69,13 +70,13 @@ impl World {
         }
     }
 
-    /// By now it must have stepped down.
+    /// Checks that the isolated leader has stepped down.
     pub(super) fn check_stepped_down(&mut self, node: usize, term: Term) {
         let process = self.nodes[node].process.as_ref();
         if process.is_some_and(|process| {
             process.replica().role() == leasehold_node::Role::Leader && process.replica().term() == term
         }) {
-            self.fail(FailureKind::Liveness, format!("n{} hears from nobody and leads on in term {term}", node + 1));
+            self.fail(FailureKind::Liveness, format!("n{} is cut off but still leads term {term}", node + 1));
         }
     }
 }

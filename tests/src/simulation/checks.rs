@@ -1,4 +1,4 @@
-//! Checks of what must always hold, made as things happen.
+//! Safety and liveness checks, made while a run progresses.
 
 use super::failure::FailureKind;
 use super::marks::{Mark, Marks};
@@ -10,13 +10,13 @@ use leasehold_node::ports::{Record, State as _, StateMachine as _};
 use leasehold_raft::wire::Payload;
 
 impl World {
-    /// Looks at what a node has done since it was last looked at: the entries that it applied are those that every other node
-    /// applied there.
+    /// Compares the entries a node has applied since the previous call with those that every other node applied at the
+    /// same indexes.
     pub(super) fn check_progress(&mut self, node: usize) {
         loop {
             let Some(process) = self.nodes[node].process.as_mut() else { return };
             let (applied, commit, term) = (process.applied(), process.replica().commit(), process.replica().term());
-            // Its configuration may be another one now.
+            // The node's configuration may have changed.
             process.watched.kept_back &=
                 (process.watched.applied, process.watched.commit, process.watched.term) == (applied, commit, term);
             process.watched.commit = commit;
@@ -24,7 +24,7 @@ impl World {
                 return;
             }
             process.watched.applied += 1;
-            // What a snapshot covers is not in the log; the snapshot is compared as a whole.
+            // Entries covered by a snapshot are no longer in the log. The snapshot is compared as a whole.
             let Some(entry) = process.replica().committed_entry(process.watched.applied) else { continue };
             self.marks.reach_often(Mark::MembershipChanged, u64::from(matches!(entry.payload, Payload::Change(_))));
             if let Err(what) = self.agreed.entry(&entry) {
@@ -33,7 +33,7 @@ impl World {
         }
     }
 
-    /// A node installed a snapshot.
+    /// Checks a snapshot that a node installed.
     pub(super) fn check_snapshot(&mut self, node: usize, index: Index, term: Term) {
         let known = self.agreed.term_of(index);
         if index > 1 && known != Some(term) {
@@ -43,7 +43,7 @@ impl World {
         }
     }
 
-    /// A permit was granted with a reading taken when `elected` was the newest term that had been won.
+    /// Checks a permit whose reading was taken when `elected` was the newest term won.
     pub(super) fn check_permit(&mut self, node: usize, permit: Permit, elected: Term) {
         if permit.term < elected {
             let what = format!(
@@ -55,7 +55,7 @@ impl World {
         }
     }
 
-    /// A node has won a term: from now on no earlier lease may be valid anywhere.
+    /// Checks an election: once a term is won, no earlier lease may be valid on any node.
     fn check_election(&mut self, node: usize, term: Term) {
         if let Err(other) = self.agreed.leader(term, node as leasehold_core::NodeId + 1) {
             let what = format!("n{} and n{other} both lead in term {term}", node + 1);
@@ -70,7 +70,7 @@ impl World {
                 && permit.term < term
             {
                 let what = format!(
-                    "n{} is elected in term {term} while n{} may still read by its lease of term {}",
+                    "n{} is elected in term {term} while n{} may still read under its lease of term {}",
                     node + 1,
                     other + 1,
                     permit.term
@@ -90,7 +90,7 @@ impl World {
         }
     }
 
-    /// Looks at a process after a turn.
+    /// Examines a process after a turn.
     pub(super) fn watch(&mut self, node: usize) {
         let now = self.now;
         let reading = self.nodes[node].clock.peek(now);
@@ -122,7 +122,7 @@ impl World {
                 process.watched.transfer = None;
                 self.marks.reach(Mark::TransferCompleted);
             } else if leading && term == since && process.replica().holder().poll_timeout().is_some() {
-                // It wants to open rounds again.
+                // A holder with a deadline opens rounds again, so the transfer was abandoned.
                 process.watched.transfer = None;
                 process.watched.abandoned = true;
                 self.marks.reach(Mark::TransferAbandoned);
@@ -136,9 +136,9 @@ impl World {
                 let text = match role {
                     Role::Leader => format!("leads term {term}"),
                     Role::Candidate => format!("campaigns in term {term}"),
-                    Role::PreCandidate => format!("asks whether it could win term {}", term + 1),
+                    Role::PreCandidate => format!("requests pre-votes for term {}", term + 1),
                     Role::Follower => match leader {
-                        None => format!("is in term {term} and knows no leader"),
+                        None => format!("follows no leader in term {term}"),
                         Some(leader) => format!("follows n{leader} in term {term}"),
                     },
                 };
@@ -185,7 +185,8 @@ impl World {
         }
     }
 
-    /// Everything must have come about by now: there is a leader, it grants reads by its lease, and has done so.
+    /// Checks, after faults have healed, that there is a leader, that its lease is valid, and that it has answered
+    /// reads.
     pub(super) fn check_liveness(&mut self) {
         let now = self.now;
         let leader = self.leader();
@@ -209,19 +210,19 @@ impl World {
             return self.fail(FailureKind::Liveness, what);
         }
         if self.last_lease_read + 6 * self.setup.longest_hold() < now {
-            let what = format!("n{} has a lease, but no read was answered by it for six holds", leader + 1);
+            let what = format!("n{} has a lease, but answered no read under it for six holds", leader + 1);
             self.fail(FailureKind::Liveness, what);
         }
     }
 
-    /// Clients have stopped for a while: nothing may be left over, and all data must agree.
+    /// Checks, after clients have stopped for a while, that nothing is pending and that all data agrees.
     pub(super) fn check_end(&mut self) {
         if let Some(client) = self.clients.iter().position(|client| client.active.is_some()) {
-            return self.fail(FailureKind::Liveness, format!("c{client} still waits for an answer"));
+            return self.fail(FailureKind::Liveness, format!("c{client} is still waiting for an answer"));
         }
         let pending = self.nodes.iter().flat_map(|node| &node.process).map(|process| process.node.pending_requests());
         if pending.sum::<usize>() > 0 {
-            return self.fail(FailureKind::Liveness, "a request still waits for its outcome".to_owned());
+            return self.fail(FailureKind::Liveness, "a request is still pending".to_owned());
         }
         let last = self.agreed.last();
         let mut first: Option<(usize, Vec<Record>)> = None;

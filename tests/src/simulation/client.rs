@@ -1,4 +1,4 @@
-//! A client and its operation under way.
+//! A client and its operation in flight.
 
 use super::types::Nanos;
 use crate::linearizability::{Call, OperationId};
@@ -6,22 +6,22 @@ use leasehold_core::{Index, Reading, Term};
 use leasehold_node::ReadGrant;
 use leasehold_testing::dice::Dice;
 
-/// An operation that may have ended by now.
+/// A reference to an operation that may already have ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct OperationRef {
-    /// Its client.
+    /// The client.
     pub client: u16,
-    /// Its number among that client's.
+    /// The operation's number, unique per client.
     pub number: u32,
 }
 
 impl OperationRef {
-    /// Returns the operation that a node's reply is for.
+    /// Returns the operation that a reply with this ticket belongs to.
     pub(super) fn of_ticket(ticket: u64) -> OperationRef {
         OperationRef { client: (ticket >> 32) as u16, number: ticket as u32 }
     }
 
-    /// Returns the number under which a node replies.
+    /// Returns the ticket under which a node replies.
     pub(super) fn ticket(self) -> u64 {
         (u64::from(self.client) << 32) | u64::from(self.number)
     }
@@ -31,47 +31,47 @@ impl OperationRef {
 pub(super) struct Client {
     pub dice: Dice,
     pub number: u32,
-    /// The node it turns to when it has no better one.
+    /// The node used when no better one is known.
     pub home: usize,
     /// The node that answered last.
     pub favourite: usize,
-    /// The operation it waits for.
+    /// The operation in flight.
     pub active: Option<Operation>,
     pub awaits_deadline: bool,
 }
 
-/// An operation under way.
+/// An operation in flight.
 pub(super) struct Operation {
     pub id: OperationId,
     pub key: u32,
     pub call: Call,
-    /// The node that was asked, and which of its processes.
+    /// The node that received the request, and the boot of its process.
     pub node: usize,
     pub boot: u32,
-    /// Nothing older than this may be answered.
+    /// The lowest index that an answer may reflect.
     pub floor: Index,
     /// The time at which the client gives up.
     pub deadline: Nanos,
-    /// Counts the steps taken, so that a step that was overtaken is recognised.
+    /// Counts the steps taken, so that an outdated step is recognised.
     pub steps: u32,
-    /// Reads: must not use the lease.
+    /// For reads: the read must use a quorum round, not the lease.
     pub only_quorum: bool,
-    /// Reads: the grant, if the node gave one.
+    /// For reads: the grant, if the node gave one.
     pub granted: Option<ReadGrant>,
-    /// Reads: the term of a permit from the published lease.
+    /// For reads: the term of a permit from the published lease.
     pub permit: Option<Term>,
 }
 
-/// The next step of a client's thread for an operation.
+/// The next step of the server thread that serves an operation.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Step {
-    /// It takes up the request.
+    /// Accept the request.
     Begin,
-    /// It takes a reading.
+    /// Take a clock reading.
     Sample,
-    /// It checks the lease with a reading taken earlier, when this was the newest term elected.
+    /// Check the lease with an earlier reading, taken when this term was the newest one elected.
     Check(Reading, Term),
-    /// It reads the state.
+    /// Read the state.
     View,
 }
 

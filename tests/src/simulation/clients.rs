@@ -1,4 +1,4 @@
-//! Clients, and the threads of a server that serve them: what `server/src/clients/session.rs` does with one command.
+//! Clients and the server threads that serve them, modelled on how `server/src/clients/session.rs` handles one command.
 
 use super::client::{Ending, Operation, OperationRef, Step};
 use super::failure::FailureKind;
@@ -14,15 +14,15 @@ use leasehold_core::{Reading, Term};
 use leasehold_node::ports::StateMachine;
 use leasehold_node::{ReadMode, Request, RequestError};
 
-/// The longest time that a node may take for a request, as in the product.
+/// The maximum time that a node takes for a request, as in the product.
 const MAX_REQUEST_TIMEOUT: Nanos = 5 * SECOND;
-/// How much longer a client waits than the node that it asked.
+/// The time a client waits beyond the node's own timeout.
 const CLIENT_PATIENCE: Nanos = SECOND;
-/// After so many operations clients turn to other keys, so that no key's history grows long.
+/// Clients move on to new keys after this many operations, which bounds the history of each key.
 const OPERATIONS_PER_KEY: u64 = 250;
 
 impl World {
-    /// A client's time has come.
+    /// Starts the next operation of a client.
     pub(super) fn client_acts(&mut self, at: usize) {
         if self.clients_stopped {
             return;
@@ -44,7 +44,7 @@ impl World {
         let reference = OperationRef { client: at as u16, number: client.number };
         let node = if client.dice.chance(600_000) { client.favourite } else { client.home };
         let node = if client.dice.chance(80_000) { client.dice.below(self.nodes.len() as u64) as usize } else { node };
-        // Once all is well, one of them asks whoever leads.
+        // After faults have healed, client 0 always asks the leader.
         let leader = self.leader().filter(|_| self.healed && at == 0);
         let node = leader.unwrap_or(node);
         self.invoked += 1;
@@ -82,13 +82,14 @@ impl World {
             permit: None,
         });
         if self.tracing() {
-            self.note(node, "client", format!("c{at} asks {call:?} of key {key}"));
+            self.note(node, "client", format!("c{at} sends {call:?} for key {key}"));
         }
         self.step_or_wait(reference, Step::Begin);
         self.await_deadline(at);
     }
 
-    /// Has a client's deadline looked at when it is due. One event at a time is enough: every operation may take as long.
+    /// Schedules a check of the client's deadline. One event at a time is enough, because every operation has the same
+    /// timeout.
     fn await_deadline(&mut self, at: usize) {
         let client = &mut self.clients[at];
         if let Some(operation) = client.active.as_ref().filter(|_| !client.awaits_deadline) {
@@ -105,7 +106,7 @@ impl World {
         self.clients[reference.client as usize].active.as_mut()
     }
 
-    /// Takes a step when the process's readers run, perhaps after an interruption.
+    /// Takes a step if the process's readers run, possibly after an interruption.
     fn step_or_wait(&mut self, reference: OperationRef, step: Step) {
         let (interrupted, longest) = self.setup.slow_readers;
         let healed = self.healed;
@@ -114,7 +115,7 @@ impl World {
         operation.steps += 1;
         let steps = operation.steps;
         if !healed && !matches!(step, Step::Begin) && client.dice.chance(interrupted) {
-            // Long enough to matter, as often as not.
+            // Half of the pauses are drawn uniformly, so that long ones are common.
             let any = client.dice.chance(500_000);
             let pause = if any { client.dice.of_any_size(1_000, longest) } else { client.dice.below(longest) };
             match step {
@@ -128,7 +129,7 @@ impl World {
         self.take_step(reference, steps, step);
     }
 
-    /// A step's time has come.
+    /// Takes a step that was scheduled.
     pub(super) fn take_step(&mut self, reference: OperationRef, steps: u32, step: Step) {
         let now = self.now;
         let Some(operation) = self.operation(reference).filter(|operation| operation.steps == steps) else { return };
@@ -159,7 +160,7 @@ impl World {
         }
     }
 
-    /// Reads the state if the published lease permits it, otherwise asks the node.
+    /// Reads the state if the published lease permits it; otherwise sends a request to the node.
     fn check_lease(&mut self, reference: OperationRef, sample: Reading, elected: Term) {
         let Some(operation) = self.operation(reference) else { return };
         let (node, waited) = (operation.node, operation.steps > 2);
@@ -209,7 +210,7 @@ impl World {
         self.end(reference, Ending::Done(answer, index));
     }
 
-    /// A node replied.
+    /// Handles a reply from a node.
     pub(super) fn replied(
         &mut self,
         node: usize,
@@ -240,7 +241,7 @@ impl World {
         }
     }
 
-    /// A server, or a client, has waited long enough.
+    /// Ends the operation if its deadline has passed.
     pub(super) fn deadline(&mut self, at: u16) {
         let client = &mut self.clients[at as usize];
         client.awaits_deadline = false;
@@ -252,7 +253,7 @@ impl World {
         self.end(reference, Ending::Unknown);
     }
 
-    /// A process has ended, and with it every operation there.
+    /// Ends all operations at a process that has ended.
     pub(super) fn end_operations_of(&mut self, node: usize) {
         for at in 0..self.clients.len() {
             let client = &self.clients[at];
@@ -272,7 +273,7 @@ impl World {
         let Some(operation) = client.active.take() else { return };
         let reads = operation.call == Call::Get;
         if let Ending::Done(answer, index) = ending {
-            // Who answered also says who leads.
+            // An answer also names the current leader.
             let known = self.nodes[operation.node].process.as_ref().and_then(|process| process.replica().leader());
             let leader = known.map(|leader| leader as usize - 1).filter(|_| client.dice.chance(500_000));
             client.favourite = leader.unwrap_or(operation.node);
@@ -286,7 +287,7 @@ impl World {
                     Some(grant) if grant.by_lease => " by the lease, once applied",
                     Some(_) => " after a quorum round",
                 };
-                let text = format!("c{} is told {answer:?} as of index {index}{by}", reference.client);
+                let text = format!("c{} receives {answer:?} as of index {index}{by}", reference.client);
                 self.note(operation.node, "client", text);
             }
             let counts = &mut self.operations;
@@ -322,8 +323,8 @@ impl World {
                 self.history.failed(operation.id);
             }
             if self.tracing() {
-                let told = if unknown { "cannot know what became of it" } else { "is told that nothing was done" };
-                self.note(operation.node, "client", format!("c{} {told}", reference.client));
+                let learned = if unknown { "does not know the outcome" } else { "learns that it was not executed" };
+                self.note(operation.node, "client", format!("c{} {learned}", reference.client));
             }
         }
         let client = &mut self.clients[reference.client as usize];
@@ -354,7 +355,7 @@ fn command_of(call: Call, key: u32) -> WriteCommand {
     }
 }
 
-/// What a reply means; `None` if it is none that the call can have.
+/// Converts a reply to an answer. Returns `None` if the call cannot have such a reply.
 fn answer_of(call: Call, reply: &Reply) -> Option<Answer> {
     match (call, reply) {
         (Call::Set(_), Reply::Ok) | (Call::Delete, Reply::Integer(_)) => Some(Answer::Done),

@@ -1,52 +1,53 @@
-//! A machine's clock: two counters, of which one keeps its promise.
+//! A machine's clock: two counters, one of which stays within its bounds.
 //!
-//! What the protocol assumes is that one of the two counters is within the drift of true rate for as long as a process
-//! runs. The other, the *wild* one, may then stop, leap or fall back at will: a holder ages its lease by the larger
-//! difference, a grantor its hold by the smaller. Beyond that assumption are a rate error larger than the drift, a stop of
-//! both counters that nobody sees, and a leap of both: [`Clocks::Beyond`](super::Clocks) draws those too.
+//! The protocol assumes that, for as long as a process runs, one of the two counters stays within the drift of true
+//! rate. The other one, the *wild* counter, may stop, jump ahead or fall back: a holder ages its lease by the larger
+//! difference, a grantor ages its hold by the smaller. Three faults violate that assumption: a rate error larger than
+//! the drift, an undetected stop of both counters, and a jump of both counters. [`Clocks::Beyond`](super::Clocks) draws
+//! those too.
 
 use leasehold_core::{Instant, Reading};
 use leasehold_testing::dice::Dice;
 
-/// Which of a clock's two counters.
+/// One of a clock's two counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counter {
-    /// The one that stops while the machine is suspended.
+    /// The counter that stops while the machine is suspended.
     Awake,
-    /// The one that goes on.
+    /// The counter that continues during a suspend.
     Total,
 }
 
 /// One machine's clock.
 #[derive(Clone, Debug)]
 pub(super) struct Clock {
-    /// When the counters below were current.
+    /// The time at which the counters below were current.
     at: u64,
     awake: u64,
     total: u64,
-    /// The error of both counters' rate.
+    /// The rate error of both counters.
     rate_ppm: i64,
     awake_stands: bool,
     total_stands: bool,
-    /// The counter that may do anything.
+    /// The counter without any guarantee.
     pub wild: Counter,
-    /// Whether it gives no readings.
+    /// Set while the clock gives no readings.
     pub fails: bool,
-    /// How often in a million it gives none, apart from that.
+    /// How many in a million readings fail, in addition to `fails`.
     pub flaky_ppm: u32,
-    /// The furthest readings it gave; a node whose clock is behind them has no use for it until it has caught up.
+    /// The furthest readings given so far. A node rejects readings behind them until the clock has caught up.
     furthest: (u64, u64),
-    /// The newest reading that the grantor surely took, and whether it may have taken one since that looked no older although the
-    /// clock had fallen back.
+    /// The newest reading that the grantor is known to have used. `deceived` is set if it may since have used one that
+    /// did not look older, although the clock had fallen back.
     taken: (u64, u64),
     deceived: bool,
-    /// Whether it is yet to make up for having fallen back.
+    /// Set until the clock has recovered from falling back.
     owes: bool,
     dice: Dice,
 }
 
 impl Clock {
-    /// A clock that has run for a while.
+    /// Creates a clock that has already run for a while.
     pub(super) fn new(mut dice: Dice, wild: Counter, rate_ppm: i64, flaky_ppm: u32) -> Clock {
         let awake = dice.between(1 << 44, 1 << 46);
         let total = awake + dice.below(1 << 46);
@@ -68,11 +69,11 @@ impl Clock {
         }
     }
 
-    /// What both counters show.
+    /// Returns the current value of both counters.
     fn shows(&self, now: u64) -> (u64, u64) {
         let passed = now - self.at;
         let error = match passed {
-            // No more than eighteen minutes: a division of 64 bits will do.
+            // Less than eighteen minutes: a 64-bit division cannot overflow.
             0..0x100_0000_0000 => passed as i64 * self.rate_ppm / 1_000_000,
             _ => (passed as i128 * i128::from(self.rate_ppm) / 1_000_000) as i64,
         };
@@ -81,7 +82,7 @@ impl Clock {
         (of(self.awake, self.awake_stands), of(self.total, self.total_stands))
     }
 
-    /// A reading, if it gives one.
+    /// Returns a reading, or `None` if the clock fails.
     pub(super) fn read(&mut self, now: u64) -> Reading {
         if self.fails || self.dice.chance(self.flaky_ppm) {
             return None;
@@ -92,19 +93,20 @@ impl Clock {
         Some(Instant::from_nanos(awake, total))
     }
 
-    /// What a reading would show, without taking one.
+    /// Returns the current reading without recording it.
     pub(super) fn peek(&self, now: u64) -> Reading {
         let (awake, total) = self.shows(now);
         (!self.fails).then(|| Instant::from_nanos(awake, total))
     }
 
-    /// Whether it shows less than it has shown before: who saw that treats it as giving no readings.
+    /// Returns true if the clock is behind an earlier reading. A process that saw the earlier one treats such readings
+    /// as failures.
     pub(super) fn is_behind(&self, now: u64) -> bool {
         let (awake, total) = self.shows(now);
         awake < self.furthest.0 || total < self.furthest.1
     }
 
-    /// Whether the two counters have gone differently since `earlier`, by more than `by`.
+    /// Returns true if the two counters have diverged by more than `by` since `earlier`.
     pub(super) fn counters_differ_since(&self, now: u64, earlier: Instant, by: u64) -> bool {
         let (awake, total) = self.shows(now);
         let awake = awake as i128 - i128::from(earlier.awake_nanos());
@@ -112,18 +114,18 @@ impl Clock {
         awake.abs_diff(total) > u128::from(by)
     }
 
-    /// How long it takes until it has counted so much, at its present rate.
+    /// Returns the true time until the clock has advanced by `nanos`, at its present rate.
     pub(super) fn takes(&self, nanos: u64) -> u64 {
         (u128::from(nanos) * 1_000_000).div_ceil((1_000_000 + self.rate_ppm).unsigned_abs().into()) as u64
     }
 
-    /// Its rate is wrong by this much from now on.
+    /// Sets the rate error from now on.
     pub(super) fn set_rate(&mut self, now: u64, rate_ppm: i64) {
         self.settle(now);
         self.rate_ppm = rate_ppm;
     }
 
-    /// A counter stops, or goes on.
+    /// Stops or restarts a counter.
     pub(super) fn stand(&mut self, now: u64, counter: Counter, stands: bool) {
         self.settle(now);
         match counter {
@@ -132,13 +134,13 @@ impl Clock {
         }
     }
 
-    /// Both counters go on.
+    /// Restarts both counters.
     pub(super) fn go_on(&mut self, now: u64) {
         self.stand(now, Counter::Awake, false);
         self.stand(now, Counter::Total, false);
     }
 
-    /// A counter leaps ahead or falls back.
+    /// Makes a counter jump ahead or fall back.
     pub(super) fn leap(&mut self, now: u64, counter: Counter, by: i64) {
         self.settle(now);
         let leapt = |from: u64| from.saturating_add_signed(by);
@@ -148,12 +150,12 @@ impl Clock {
         }
     }
 
-    /// The process that begins now knows nothing of what the clock has shown before.
+    /// Forgets earlier readings, because a new process has seen none of them.
     pub(super) fn forget_furthest(&mut self) {
         (self.furthest, self.taken, self.owes) = ((0, 0), (0, 0), false);
     }
 
-    /// The grantor has surely taken this reading.
+    /// Records that the grantor has used this reading.
     pub(super) fn is_taken(&mut self, reading: Instant) {
         let reading = (reading.awake_nanos(), reading.total_nanos());
         if reading.0 >= self.taken.0 && reading.1 >= self.taken.1 {
@@ -161,7 +163,7 @@ impl Clock {
         }
     }
 
-    /// Both counters fall back. Returns whether they may make up for it later, if that is wanted.
+    /// Makes both counters fall back. Returns true if they may recover later; false if `recovers` is not set.
     pub(super) fn fall_back(&mut self, now: u64, by: i64, recovers: bool) -> bool {
         self.leap(now, Counter::Awake, -by);
         self.leap(now, Counter::Total, -by);
@@ -172,8 +174,8 @@ impl Clock {
         may_recover
     }
 
-    /// Both counters make up for having fallen back. They may do so only if no grantor has set a hold by a reading from before:
-    /// it would end early, and no rule could help it.
+    /// Makes both counters jump ahead by the amount they fell back. Skipped if a grantor may have set a hold from a
+    /// reading taken in between: the jump would end that hold early, and no rule could prevent it.
     pub(super) fn recover(&mut self, now: u64, by: i64) {
         self.owes = false;
         if !self.deceived {

@@ -1,4 +1,4 @@
-//! A node's disk: what is durable, what is being synced, and what waits for that.
+//! A node's disk: durable state, the sync in progress, and the writes queued behind it.
 
 use leasehold_core::NodeId;
 use leasehold_node::ports::{Batch, Change, Disk as _, Record, Recovered};
@@ -12,9 +12,9 @@ const MAX_COMMITS: usize = 256;
 
 /// A commit on its way to disk.
 pub(super) struct Write {
-    /// The batches that become durable.
+    /// The batches that the commit makes durable.
     pub batches: Vec<Batch>,
-    /// The number to report then.
+    /// The number to report when it is durable.
     pub number: u64,
 }
 
@@ -23,24 +23,24 @@ pub(super) struct Disk {
     memory: Memory,
     folder: Option<Folder>,
     queue: VecDeque<Write>,
-    /// The transaction under way.
+    /// The transaction being synced.
     syncing: Vec<Write>,
-    /// Rises when a crash ends what was under way.
+    /// Incremented by a crash, which cancels the sync in progress.
     pub epoch: u32,
-    /// How much longer a sync takes now.
+    /// The extra time that a sync takes at present.
     pub slower_by: u64,
-    /// Whether the next commit fails.
+    /// Set if the next commit fails.
     pub fails: bool,
 }
 
-/// A data folder, written and read by the code that a server runs. What it gives back must be what is in memory.
+/// A data folder, accessed through the production storage code. Recovered data must match the copy in memory.
 struct Folder {
     path: PathBuf,
     node: NodeId,
     open: Option<Storage>,
 }
 
-/// What [`Recovered`] says, with records in a map.
+/// The contents of [`Recovered`], with records in a map.
 #[derive(Default)]
 struct Memory {
     holds: Recovered,
@@ -48,7 +48,7 @@ struct Memory {
 }
 
 impl Disk {
-    /// A new disk: in memory, and if a path is given in a data folder too.
+    /// Creates an empty disk in memory, and also in a data folder if a path is given.
     pub(super) fn new(node: NodeId, folder: Option<&Path>) -> Disk {
         Disk {
             memory: Memory::default(),
@@ -61,15 +61,15 @@ impl Disk {
         }
     }
 
-    /// What is durable, without its records.
+    /// Returns the durable state, without its records.
     pub(super) fn durable(&self) -> &Recovered {
         &self.memory.holds
     }
 
-    /// What a process finds that starts now.
+    /// Returns the state that a process starting now recovers.
     ///
     /// # Errors
-    /// When a data folder holds something else than what was committed to it.
+    /// If a data folder holds something other than what was committed to it.
     pub(super) fn recover(&mut self) -> Result<Recovered, String> {
         let record = |(key, value): (&bytes::Bytes, &bytes::Bytes)| Record { key: key.clone(), value: value.clone() };
         let records = self.memory.records.iter().map(record).collect();
@@ -85,23 +85,23 @@ impl Disk {
         Ok(expected)
     }
 
-    /// Takes a write. Returns whether a sync is to begin.
+    /// Queues a write. Returns true if a sync has to be started.
     pub(super) fn take(&mut self, write: Write) -> bool {
         self.queue.push_back(write);
         self.syncing.is_empty()
     }
 
-    /// Begins a transaction with what has queued up. Returns whether there is one.
+    /// Starts a transaction with all queued writes. Returns false if there are none.
     pub(super) fn begin(&mut self) -> bool {
         let count = self.queue.len().min(MAX_COMMITS);
         self.syncing.extend(self.queue.drain(..count));
         !self.syncing.is_empty()
     }
 
-    /// The transaction under way becomes durable.
+    /// Makes the transaction in progress durable.
     ///
     /// # Errors
-    /// What an ordered writer must not leave.
+    /// If the result violates the order in which a writer must write.
     pub(super) fn finish(&mut self) -> Result<u64, String> {
         let commits: Vec<Write> = std::mem::take(&mut self.syncing);
         let number = commits.last().map_or(0, |commit| commit.number);
@@ -112,7 +112,7 @@ impl Disk {
     /// Makes batches durable at once.
     ///
     /// # Errors
-    /// What an ordered writer must not leave.
+    /// If the result violates the order in which a writer must write.
     pub(super) fn commit(&mut self, batches: Vec<Batch>) -> Result<(), String> {
         if let Some(Folder { open: Some(storage), .. }) = &mut self.folder {
             storage.commit(&batches).map_err(|error| format!("the data folder refused a commit: {error}"))?;
@@ -120,8 +120,8 @@ impl Disk {
         batches.into_iter().try_for_each(|batch| self.memory.write(batch))
     }
 
-    /// The process ends here. What was being synced is durable in all of its parts or in none. Returns how many writes
-    /// were lost, and whether those being synced became durable without anyone having been told, if there were any.
+    /// Crashes the process. The sync in progress becomes durable entirely or not at all. Returns the number of lost
+    /// writes, and, if a sync was in progress, whether it became durable without being reported.
     ///
     /// # Errors
     /// As [`finish`](Disk::finish).
@@ -188,7 +188,8 @@ impl Memory {
         if has_entries { self.check() } else { Ok(()) }
     }
 
-    /// What keeps a restarted node from campaigning under a configuration two steps old: see docs/protocol.md.
+    /// Checks that at most one configuration change is uncommitted. Otherwise a restarted node could campaign under a
+    /// configuration that is two changes old: see docs/protocol.md.
     fn check(&self) -> Result<(), String> {
         let commit = self.holds.hard_state.commit;
         let beyond = self.holds.entries.iter().rev().take_while(|entry| entry.index > commit);

@@ -1,43 +1,43 @@
-//! The kinds of failure, and what every node must agree on.
+//! The kinds of failure, and the state on which all nodes must agree.
 
 use leasehold_core::{Index, NodeId, Term};
 use leasehold_raft::wire::{Entry, Payload, Step};
 
-/// What kind of rule was broken.
+/// The rule that a run violated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
-    /// A lease of an earlier term was valid when, or after, another leader was elected.
+    /// A lease of an earlier term was valid when another leader was elected, or later.
     LeaseOutlivedElection,
-    /// A lease was valid after its leader had ceased to lead, or while it handed leadership over.
+    /// A lease was valid after its leader had stepped down, or during a leadership transfer.
     LeaseOutlivedLeadership,
-    /// A node helped to elect another before its hold was over, by true time.
+    /// A node helped elect another leader before its hold was over in true time.
     PromiseBroken,
-    /// A message left that rests on what was not durable.
+    /// A message was sent before the state it depends on was durable.
     NotDurable,
     /// Two nodes led in one term.
     TwoLeadersInATerm,
-    /// An answer older than what had been seen before it was asked for.
+    /// An answer was older than one already seen when the request was sent.
     StaleRead,
-    /// The clients' history is not that of one copy of the data.
+    /// The clients' history is not linearizable.
     NotLinearizable,
-    /// Two nodes applied different entries at one index, or an acknowledged one was lost.
+    /// Two nodes applied different entries at one index, or an acknowledged entry was lost.
     LogsDiverged,
     /// Nodes that applied the same log hold different data.
     StatesDiverged,
-    /// A disk was told to hold what an ordered writer never leaves.
+    /// A disk received writes in an order that an ordered writer never produces.
     DiskOutOfOrder,
-    /// A command was answered with what it cannot be answered with.
+    /// A command received a reply of the wrong kind.
     WrongReply,
-    /// After all faults healed, something did not come about in time.
+    /// The cluster did not recover, or a request did not end, within its bound after all faults healed.
     Liveness,
     /// The product panicked.
     Panic,
-    /// The run never came to its end.
+    /// The run exceeded its maximum number of events.
     RanAway,
 }
 
 impl FailureKind {
-    /// Its name, in reports.
+    /// Returns the name used in reports.
     pub fn name(self) -> &'static str {
         match self {
             FailureKind::LeaseOutlivedElection => "lease-outlived-election",
@@ -58,12 +58,12 @@ impl FailureKind {
     }
 }
 
-/// What every node must agree on: one committed log, one leader per term.
+/// The state on which all nodes must agree: one committed log, one leader per term.
 #[derive(Default)]
 pub(super) struct Agreed {
-    /// The committed entries after the founding one, as the first node to apply each had them.
+    /// The committed entries after the founding one, as the first node applied them.
     log: Vec<(Term, u64)>,
-    /// The leader of each term.
+    /// The leader of each term, 0 if unknown.
     leaders: Vec<NodeId>,
 }
 
@@ -97,14 +97,15 @@ impl Agreed {
         self.log.get(at).map(|(term, _)| *term)
     }
 
-    /// A single voter won a term and lost it in a crash, before another node could learn of it: another may win it.
+    /// Clears the leader of a term that a single voter won and lost in a crash before any other node could learn of it.
+    /// Another node may win the same term.
     pub(super) fn never_led(&mut self, term: Term) {
         if let Some(led) = self.leaders.get_mut(term as usize) {
             *led = 0;
         }
     }
 
-    /// Notes the leader of a term. Fails if it had another.
+    /// Records the leader of a term, or returns the existing one if it is a different node.
     pub(super) fn leader(&mut self, term: Term, node: NodeId) -> Result<(), NodeId> {
         let at = term as usize;
         if self.leaders.len() <= at {

@@ -1,129 +1,130 @@
-//! Faults: what can go wrong, and what operators do.
+//! Faults and operator actions.
 
 use super::types::Nanos;
 use std::fmt;
 
-/// Whom a fault hits: decided when it happens.
+/// The target of a fault, resolved when it happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whom {
-    /// Whoever leads in the newest term then.
+    /// The leader of the newest term at that time.
     Leader,
-    /// Some node that does not.
+    /// A node that does not lead.
     Another(u8),
-    /// This node.
+    /// A fixed node.
     Node(u8),
 }
 
-/// In which directions a node is cut off.
+/// The directions in which a node is cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// Nothing reaches it.
+    /// Incoming frames.
     In,
-    /// Nothing leaves it.
+    /// Outgoing frames.
     Out,
-    /// Neither.
+    /// Both directions.
     Both,
 }
 
-/// What becomes of frames on a link that is cut.
+/// The treatment of frames on a link that is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frames {
-    /// They are lost.
+    /// Frames are lost.
     AreLost,
-    /// They arrive when the cut is mended.
+    /// Frames are kept, and arrive when the cut ends.
     AreKept,
 }
 
-/// What else happens to a transfer of leadership.
+/// An additional problem during a leadership transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hitch {
-    /// Nothing.
+    /// None.
     None,
     /// The leader is cut off as soon as it has sent "campaign now".
     LeaderIsCutOff(Nanos),
-    /// "Campaign now" arrives so much later.
+    /// "Campaign now" is delayed by this much.
     CampaignNowIsLate(Nanos),
-    /// The same, and until then nothing else reaches the target.
+    /// The same, and nothing else reaches the target until then.
     CampaignNowIsLateAndAlone(Nanos),
-    /// The leader is cut off as soon as it has sent "campaign now", and then keeps leadership after all.
+    /// The leader is cut off as soon as it has sent "campaign now", and then takes leadership back.
     CalledBack(Nanos),
 }
 
-/// What an operator makes of the configuration.
+/// The configuration that an operator requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// Something that it could be; what follows from the draw and the configuration then.
+    /// A change drawn from this number and the configuration at that time.
     Drawn(u64),
-    /// All voters but the leader are exchanged for those who are none. Those who go are told so, and hear nothing more for so
-    /// long.
+    /// All voters except the leader are replaced with nodes that are not voters. The replaced voters receive the
+    /// change, and nothing else for this long.
     Exchanged(Nanos),
-    /// One node that does not lead is to be the only voter.
+    /// A node that does not lead becomes the only voter.
     Sole(u8),
 }
 
-/// What a wild counter does.
+/// The behaviour of a wild counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wildness {
-    /// It stops for so long.
+    /// It stops for this long.
     Stands(Nanos),
-    /// It leaps ahead.
+    /// It jumps ahead by this much.
     Leaps(Nanos),
-    /// It falls back.
+    /// It falls back by this much.
     FallsBack(Nanos),
 }
 
-/// One thing that goes wrong, or that an operator does. Where there is a time at the end, it lasts so long.
+/// A fault or an operator action. `lasts` and `down` are durations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each line says what its fields are")]
 pub enum Fault {
-    /// The process ends, and is started again after a while, perhaps with another timing.
+    /// The process ends, and restarts after `down`, possibly with a different timing.
     Crash { whom: Whom, down: Nanos, timing: Option<u8> },
-    /// The whole process stands still. What arrives waits for it.
+    /// The whole process is paused. Its input queues up.
     Pause { whom: Whom, lasts: Nanos },
-    /// Only the loop stands still: readers go on.
+    /// Only the node's task stalls. Readers continue.
     Stall { whom: Whom, lasts: Nanos },
-    /// The machine is suspended: one of its counters goes on.
+    /// The machine is suspended. One of its counters continues.
     Suspend { whom: Whom, lasts: Nanos },
     /// A node is cut off from all others.
     Isolate { whom: Whom, way: Way, frames: Frames, lasts: Nanos },
-    /// The nodes whose bit is set hear nothing from the others, and they from them.
+    /// The nodes whose bit is set are partitioned from the others.
     Split { side: u8, frames: Frames, lasts: Nanos },
     /// One direction between two nodes is cut.
     Cut { from: u8, to: u8, frames: Frames, lasts: Nanos },
-    /// One direction between two nodes takes longer.
+    /// One direction between two nodes is slower.
     Slow { from: u8, to: u8, by: Nanos, lasts: Nanos },
-    /// A disk's syncs take so much longer.
+    /// A disk's syncs are slower.
     SlowDisk { whom: Whom, by: Nanos, lasts: Nanos },
-    /// A disk's next commit fails, so the node stops; it is started again after a while.
+    /// A disk's next commit fails, which stops the node. It restarts after `down`.
     DiskError { whom: Whom, down: Nanos },
     /// A clock gives no readings.
     NoReadings { whom: Whom, lasts: Nanos },
-    /// Both counters of a clock fall back, so far that whoever runs there sees it; perhaps only for a while.
+    /// Both counters of a clock fall back far enough for any process on the machine to notice, possibly only for a
+    /// while.
     StepBack { whom: Whom, by: Nanos, recovers: Option<Nanos> },
-    /// A clock's wild counter does something.
+    /// A clock's wild counter misbehaves.
     Wild { whom: Whom, what: Wildness },
     /// A clock's rate error changes, within the drift.
     NewRate { whom: Whom, ppm: i64 },
-    /// An operator has leadership handed over.
+    /// An operator transfers leadership.
     Transfer { to: u8, hitch: Hitch },
-    /// An operator has a node campaign.
+    /// An operator makes a node campaign.
     Campaign { whom: Whom },
     /// An operator changes the configuration.
     Reconfigure { to: Shape },
     /// A stalled timer fires many times at once.
     Burst { whom: Whom, times: u8 },
-    /// Clients do much more.
+    /// Clients send many more requests.
     Rush { lasts: Nanos },
-    /// Clients do nothing.
+    /// Clients send no requests.
     Silence { lasts: Nanos },
-    /// Both counters stop while the process goes on: nobody inside can see it. Only beyond what is assumed.
+    /// Both counters stop while the process continues, which it cannot detect. Only with `Clocks::Beyond`.
     HiddenStop { whom: Whom, lasts: Nanos },
-    /// Both counters leap ahead. Only beyond what is assumed.
+    /// Both counters jump ahead. Only with `Clocks::Beyond`.
     LeapAhead { whom: Whom, by: Nanos },
 }
 
 impl Fault {
-    /// How many kinds there are.
+    /// The number of kinds.
     pub const KINDS: usize = 22;
 
     /// The names of the kinds.
@@ -152,7 +153,7 @@ impl Fault {
         "clock leap ahead (beyond)",
     ];
 
-    /// Which kind it is.
+    /// Returns the index of its kind.
     pub fn kind(&self) -> usize {
         match self {
             Fault::Crash { .. } => 0,
@@ -181,14 +182,14 @@ impl Fault {
     }
 }
 
-/// A fault and its time.
+/// A fault with its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Planned {
-    /// Its number in the plan, which stays when others are taken out.
+    /// The fault's number in the plan, which does not change when others are removed.
     pub number: usize,
-    /// When it happens.
+    /// The time at which it happens.
     pub at: Nanos,
-    /// What happens.
+    /// The fault.
     pub fault: Fault,
 }
 

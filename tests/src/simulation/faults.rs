@@ -1,4 +1,4 @@
-//! How planned faults are carried out, and how all of them heal.
+//! Execution of planned faults, and the healing of all of them.
 
 use super::clock::Counter;
 use super::fault::{Fault, Frames, Hitch, Shape, Way, Whom, Wildness};
@@ -11,7 +11,7 @@ use leasehold_raft::wire::{Change, Membership, Step, Transition};
 use leasehold_testing::dice::Dice;
 
 impl World {
-    /// Something planned happens.
+    /// Carries out a planned fault.
     pub(super) fn goes_wrong(&mut self, fault: Fault) {
         self.faults[fault.kind()] += 1;
         if self.tracing() {
@@ -35,7 +35,8 @@ impl World {
             }
             Fault::Suspend { whom, lasts } => {
                 let node = self.whom(whom);
-                // The counter that stops is the wild one; where that is the other, the machine cannot be suspended.
+                // The counter that stops must be the wild one. If `Total` is the wild one, the machine cannot be
+                // suspended.
                 if self.nodes[node].clock.wild == Counter::Awake {
                     self.marks.reach_often(Mark::MachineResumed, u64::from(self.nodes[node].process.is_some()));
                     self.nodes[node].clock.stand(now, Counter::Awake, true);
@@ -69,7 +70,7 @@ impl World {
             Fault::DiskError { whom, down } => {
                 let node = self.whom(whom);
                 self.nodes[node].disk.fails = true;
-                // Nobody knows when it next writes; it is started again some time after.
+                // The failing write comes at an unknown time; the node restarts some time after it.
                 self.start_later(node, down);
             }
             Fault::NoReadings { whom, lasts } => {
@@ -121,7 +122,7 @@ impl World {
         }
     }
 
-    /// Something planned is over.
+    /// Ends a planned fault.
     pub(super) fn ends(&mut self, ending: Ending) {
         let now = self.now;
         match ending {
@@ -133,7 +134,8 @@ impl World {
             Ending::Standing { node } => self.nodes[node as usize].clock.go_on(now),
             Ending::SlowDisk { node } => self.nodes[node as usize].disk.slower_by = 0,
             Ending::Behind { node, boot, by } => {
-                // To a process that began in between it would be a leap ahead, which no clock may make.
+                // For a process that started in between, recovering would be a jump ahead, which is outside the
+                // assumptions.
                 let machine = &mut self.nodes[node as usize];
                 if machine.boot == boot && machine.process.is_some() {
                     machine.clock.recover(now, by as i64);
@@ -142,7 +144,7 @@ impl World {
         }
     }
 
-    /// Whom a fault hits now.
+    /// Resolves the target of a fault.
     fn whom(&self, whom: Whom) -> usize {
         match (whom, self.leader()) {
             (Whom::Leader, leader) => leader.unwrap_or(0),
@@ -201,8 +203,9 @@ impl World {
         }
     }
 
-    /// Both counters fall back. What the protocol promises rests on whoever holds a lease there taking a reading before and one
-    /// after, so that it sees the step; readers are exposed in between. So the timer fires just before and just after it.
+    /// Makes both counters fall back. The protocol is safe only if the lease holder takes a reading before the step and
+    /// one after it, so that it detects the step; readers are exposed in between. Therefore the timer fires just before
+    /// and just after the step.
     fn step_back(&mut self, whom: Whom, by: Nanos, recovers: Option<Nanos>) {
         let (now, node) = (self.now, self.whom(whom));
         if !self.nodes[node].task_runs(now) || self.nodes[node].clock.fails || self.nodes[node].clock.flaky_ppm > 0 {
@@ -220,7 +223,7 @@ impl World {
         self.turn(node);
     }
 
-    /// An operator has the leader hand over.
+    /// Makes the leader transfer leadership.
     pub(super) fn transfer(&mut self, to: usize, hitch: Hitch) {
         let (now, Some(leader)) = (self.now, self.leader()) else { return };
         let target = if to == leader { (to + 1) % self.nodes.len() } else { to };
@@ -237,14 +240,14 @@ impl World {
         }
         match hitch {
             Hitch::LeaderIsCutOff(lasts) | Hitch::CalledBack(lasts) => {
-                // What it has sent is on its way.
+                // The leader's frames are already in transit.
                 self.isolate(leader, Way::Both, Frames::AreKept, lasts);
                 if matches!(hitch, Hitch::CalledBack(_)) {
                     self.give(leader, Input::Transfer { to: from });
                 }
             }
             Hitch::CampaignNowIsLateAndAlone(by) => {
-                // Its own "campaign now" has left.
+                // The leader's own "campaign now" has already left.
                 self.cut(leader, target, Frames::AreKept, by + self.setup.hold());
             }
             Hitch::None | Hitch::CampaignNowIsLate(_) => {}
@@ -275,7 +278,7 @@ impl World {
         }
         self.give(leader, Input::Reconfigure { change });
         if let Shape::Exchanged(unheard) = to {
-            // What they are told of it is on its way; that it was decided they are not told.
+            // The replaced voters receive the change itself, but never learn that it was committed.
             self.turn(leader);
             let goes = |node: usize| node != leader && voters.contains(&(node as NodeId + 1));
             for from in (0..self.nodes.len()).filter(|node| !goes(*node)) {
@@ -286,8 +289,8 @@ impl World {
         }
     }
 
-    /// All faults heal. Nodes that are down are started, and those whose clock is of no use any more, or whose timing is
-    /// not the last one, are restarted.
+    /// Heals all faults. Starts nodes that are down. Restarts nodes whose clock is unusable, and nodes that do not yet
+    /// run the last timing.
     pub(super) fn heal(&mut self) {
         let now = self.now;
         self.healed = true;
@@ -326,10 +329,10 @@ impl World {
     }
 }
 
-/// A change of configuration that could be asked for.
+/// Draws a configuration change that an operator could request.
 fn draw_change(dice: &mut Dice, now: &Membership, nodes: u64) -> Change {
     if !now.voters_outgoing.is_empty() && !now.auto_leave {
-        // Only leaving is possible.
+        // Only leaving the joint configuration is possible.
         return Change::default();
     }
     let mut steps = Vec::new();

@@ -1,41 +1,44 @@
-//! A simulator of whole clusters: the product's node, keyspace and rules of recovery, on virtual time and in one thread.
-//! Everything follows from a seed.
+//! A simulator of whole clusters: the product's node, keyspace and recovery rules, on virtual time and in one thread. A
+//! run is determined by its seed.
 //!
-//! # What is real
+//! # Real code
 //!
-//! [`Node`](leasehold_node::Node) with its groups, replicas, router and reads, exactly as a server runs it; the published lease
-//! and the threads that check it; [`Keyspace`](leasehold::keyspace::Keyspace); encoding and decoding of snapshots; and, in some
-//! seeds, the data folder ([`Storage`](leasehold_storage::Storage)). The simulator takes the place of the asynchronous
-//! shell alone (`turn.rs`): it gives inputs and readings to the node and carries out its outputs.
+//! [`Node`](leasehold_node::Node) with its groups, replicas, router and reads, exactly as a server runs it; the
+//! published lease and the threads that check it; [`Keyspace`](leasehold::keyspace::Keyspace); encoding and decoding of
+//! snapshots; and, in some seeds, the data folder ([`Storage`](leasehold_storage::Storage)). The simulator replaces
+//! only the asynchronous shell (`turn.rs`): it passes inputs and readings to the node and carries out its outputs.
 //!
-//! # What a seed decides
+//! # Seeds
 //!
-//! First a [`Setup`]: sizes, timing, and how rough links, disks, clocks and schedulers are all the time. Then a plan:
-//! faults, each with its time. Every kind of either is on or off, and mild or wild, by its own stream of draws, so that taking
-//! one away disturbs the others as little as possible; that is what shrinking does (`shrink.rs`).
+//! A seed draws a [`Setup`] first: sizes, timing, and the permanent roughness of links, disks, clocks and schedulers.
+//! Then it draws a plan: faults, each with its time. Each kind of roughness and of fault has its own stream of draws,
+//! which decides whether it is on and how severe it is. Removing one kind therefore disturbs the others as little as
+//! possible, which shrinking relies on (`shrink.rs`).
 //!
-//! # What is checked
+//! # Checks
 //!
-//! * At every election: no cell anywhere grants a read by the lease of an earlier term. At every permit: no later term had
-//!   been won when its reading was taken.
-//! * At every vote and campaign: the node's hold is over by true time, whatever its clock says, or released. At every message:
-//!   what it depends on is on disk, and its sender's cell grants nothing that it may not (`promises.rs`).
-//! * At every answer: it is as of an index no older than the newest that any answer had shown before the request was sent.
-//!   That is stricter than what clients can see, and needs no luck with keys.
-//! * At every entry applied: it is the one that every other node applied there. One leader per term. The disk's rule about
-//!   changes of configuration (`docs/protocol.md`).
-//! * At every tick that was withheld for a hold: the first one after it begins the campaign. At every quorum read confirmed:
-//!   the term is the one that took it, which the node itself asserts.
-//! * At the end: the clients' history, by [`linearizability`](crate::linearizability). All nodes hold the same data.
-//! * After all faults have healed, within a bound: there is a leader, its lease is valid, reads were answered by it, and no
-//!   request waits for ever. Then, in the calm, leadership is handed over, with the old leader's vote and without it, each time
-//!   in less than a hold; and a leader that is cut off steps down (`calm.rs`).
+//! * At every election: no cell on any node grants a read under a lease of an earlier term. At every permit: no later
+//!   term had been won when its reading was taken.
+//! * At every vote and campaign: the node's hold is over in true time, or released, regardless of its own clock. At
+//!   every message: the state it depends on is durable, and the sender's cell grants no read that it must not
+//!   (`promises.rs`).
+//! * At every answer: it reflects an index no older than the newest index that any answer had reflected before the
+//!   request was sent. This is stricter than what clients can observe, and does not depend on which keys they use.
+//! * At every entry applied: every other node applied the same entry at that index. One leader per term. The disk rule
+//!   about configuration changes (`docs/protocol.md`).
+//! * At every tick withheld because of a hold: the first tick after the hold starts the campaign. At every quorum read
+//!   confirmed: the term is the one that accepted it; the node itself asserts this.
+//! * At the end: the clients' history is checked by [`linearizability`](crate::linearizability). All nodes hold the
+//!   same data.
+//! * After all faults have healed, within a bound: there is a leader, its lease is valid, it answered reads, and no
+//!   request is pending. Then, in the calm cluster, leadership is transferred with the old leader's vote and without
+//!   it, each time within a hold; and an isolated leader steps down (`calm.rs`).
 //!
-//! # What it does not cover
+//! # Not covered
 //!
-//! Threads: the cell's memory ordering is checked under loom (`core/tests/loom.rs`), not here. Sockets, the encoding of messages
-//! and the handshake: two nodes whose timings do not fit exchange nothing, which is all that is left of it. A server's
-//! pipelines and transactions. A disk that lies about a sync, or that returns what was never written.
+//! Threads: the cell's memory ordering is checked under loom (`core/tests/loom.rs`). Sockets, message encoding and the
+//! handshake: only its result is modelled, because two nodes with incompatible timings exchange no frames. A server's
+//! pipelines and transactions. A disk that lies about a sync, or that returns data that was never written.
 
 mod calm;
 mod checks;

@@ -7,27 +7,27 @@ use leasehold_node::wire::{Body, Message};
 use leasehold_raft::wire::MessageKind;
 use leasehold_testing::dice::Dice;
 
-/// The most frames that a cut link keeps.
-const KEPT: u32 = 64;
+/// The maximum number of frames that a cut link keeps.
+const MAX_KEPT_FRAMES: u32 = 64;
 
-/// A frame on its way.
+/// A frame in transit.
 #[derive(Clone, Debug)]
 pub(super) struct InTransit {
-    /// Who sent it, and which of that node's processes.
+    /// The sending node.
     pub from: NodeId,
-    /// The sender's boot.
+    /// The boot of the sending process.
     pub from_boot: u32,
-    /// The timing that the sender had told.
+    /// The timing of the sending process.
     pub from_timing: u8,
-    /// Who receives it.
+    /// The receiving node.
     pub to: NodeId,
-    /// And which of that node's processes was connected.
+    /// The boot of the process that was connected when the frame was sent.
     pub to_boot: u32,
-    /// What it says.
+    /// The message.
     pub message: Message,
 }
 
-/// Returns true if a message has a node campaign now.
+/// Returns true if the message contains "campaign now".
 pub(super) fn is_campaign_now(message: &Message) -> bool {
     match &message.body {
         Body::Raft(envelope) => envelope.messages.iter().any(|message| message.kind == MessageKind::TimeoutNow),
@@ -38,39 +38,39 @@ pub(super) fn is_campaign_now(message: &Message) -> bool {
 /// One direction between two nodes.
 #[derive(Clone, Debug)]
 pub(super) struct Link {
-    /// How many faults cut it.
+    /// The number of faults that cut this link.
     pub cuts: u32,
-    /// Until when frames are kept instead of delivered.
+    /// Until this time, frames are kept instead of delivered.
     pub keeps_until: Nanos,
     kept: u32,
-    /// How much longer frames take, and until when.
+    /// The extra latency of frames, and the time at which it ends.
     pub slower: (Nanos, Nanos),
-    /// When the last frame of each lane arrives.
+    /// The arrival time of each lane's last frame.
     last: [Nanos; 3],
     dice: Dice,
 }
 
-/// When copies of a frame arrive.
+/// The arrival times of a frame and of its duplicate.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Arrivals {
-    /// The frame.
+    /// The arrival of the frame, if it is not lost.
     pub first: Option<Nanos>,
-    /// Its copy.
+    /// The arrival of the duplicate, if there is one.
     pub second: Option<Nanos>,
 }
 
 impl Link {
-    /// A link that works.
+    /// Creates a healthy link.
     pub(super) fn new(dice: Dice) -> Link {
         Link { cuts: 0, keeps_until: 0, kept: 0, slower: (0, 0), last: [0; 3], dice }
     }
 
-    /// A link that works again.
+    /// Ends all faults on this link.
     pub(super) fn mend(&mut self) {
         (self.cuts, self.keeps_until, self.slower) = (0, 0, (0, 0));
     }
 
-    /// When a frame sent now arrives, if it does.
+    /// Returns the arrival times of a frame sent now.
     pub(super) fn send(&mut self, now: Nanos, message: &Message, setup: &LinkSetup, smooth: bool) -> Arrivals {
         if self.cuts > 0 {
             return Arrivals::default();
@@ -84,7 +84,7 @@ impl Link {
     fn arrival(&mut self, now: Nanos, message: &Message, setup: &LinkSetup, smooth: bool) -> Option<Nanos> {
         let mut from = now;
         if now < self.keeps_until {
-            if self.kept >= KEPT {
+            if self.kept >= MAX_KEPT_FRAMES {
                 return None;
             }
             self.kept += 1;

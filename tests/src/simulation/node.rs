@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// The group that every node hosts.
 pub(super) const GROUP: GroupId = 0;
 
-/// A machine.
+/// A machine and its node.
 pub(super) struct Node {
     /// Its number.
     pub id: NodeId,
@@ -23,9 +23,9 @@ pub(super) struct Node {
     pub clock: Clock,
     /// Its disk.
     pub disk: Disk,
-    /// The process that runs on it.
+    /// The process that runs on it, if any.
     pub process: Option<Process>,
-    /// Counts the processes that ran on it.
+    /// The number of processes that ran on it.
     pub boot: u32,
     /// The timing of its process, or of the next one.
     pub timing: u8,
@@ -33,15 +33,15 @@ pub(super) struct Node {
     pub paused_until: Nanos,
     /// The end of the stall of its node's task.
     pub stalled_until: Nanos,
-    /// An old leader's lease was valid when it was paused, and its end has not been seen yet.
+    /// The node was paused with a valid lease, and is not yet known to have lost it.
     pub paused_with_lease: bool,
     /// The time of the next start, so that an earlier one can replace it.
     pub starts_at: Option<Nanos>,
-    /// The hold it promised, in true time: an oracle that does not depend on its clock.
+    /// The hold it promised, in true time: an oracle that is independent of its clock.
     pub promise: Option<Promise>,
-    /// The newest round it echoed, and the process that did.
+    /// The newest round it echoed, with the boot of the process that echoed it.
     pub echoed: Option<(u32, TermRound)>,
-    /// The newest release it received, and the process that did.
+    /// The newest release it received, with the boot of the process that received it.
     pub released: Option<(u32, TermRound)>,
 }
 
@@ -50,9 +50,9 @@ pub(super) struct Node {
 pub(super) struct Promise {
     /// The round.
     pub echoed: TermRound,
-    /// The process that echoed it.
+    /// The boot of the process that echoed it.
     pub boot: u32,
-    /// The end of the hold, by the fastest clock permitted.
+    /// The end of the hold, by the fastest clock within the drift.
     pub until: Nanos,
 }
 
@@ -68,21 +68,21 @@ impl Node {
     }
 }
 
-/// One input on its way to a process's node.
+/// An input queued for a process's node.
 pub(super) enum Input {
     /// An input of the node itself.
     Node(leasehold_node::Input<Keyspace>),
     /// An operator transfers leadership.
     Transfer { to: NodeId },
-    /// An operator has this node campaign.
+    /// An operator makes this node campaign.
     Campaign,
     /// An operator changes the configuration.
     Reconfigure { change: Change },
-    /// A stalled timer fires many times.
+    /// A stalled timer fires many times at once.
     Burst { times: u8 },
 }
 
-/// A process: the product's node, and what its asynchronous shell holds.
+/// A process: the product's node, and the state of its asynchronous shell.
 pub(super) struct Process {
     /// The node under test.
     pub node: leasehold_node::Node<Keyspace>,
@@ -90,11 +90,11 @@ pub(super) struct Process {
     pub gate: Arc<ReadGate>,
     /// The state, as client threads see it.
     pub view: View,
-    /// Inputs that wait for the node.
+    /// Inputs queued for the node.
     pub inbox: VecDeque<Input>,
-    /// Reports of the disk and of the thread for snapshots. They are handled first.
+    /// Reports from the disk and the snapshot thread. They are handled first.
     pub reports: VecDeque<leasehold_node::Input<Keyspace>>,
-    /// The timer fired while the node's task did not run.
+    /// The timer fired while the node's task was not running.
     pub timer_fired: bool,
     /// A turn of the node's task is due.
     pub turn_is_due: bool,
@@ -102,14 +102,14 @@ pub(super) struct Process {
     pub watched: Watched,
 }
 
-/// The values that the checks and the marks compare.
+/// The values that checks and marks compare with earlier ones.
 #[derive(Clone, Debug)]
 pub(super) struct Watched {
     /// The role.
     pub role: Role,
     /// The term.
     pub term: Term,
-    /// The highest index whose entry was compared with the other nodes'.
+    /// The highest index whose entry was compared across nodes.
     pub applied: Index,
     /// The commit index.
     pub commit: Index,
@@ -117,17 +117,17 @@ pub(super) struct Watched {
     pub statistics: GroupStatistics,
     /// The router's counts.
     pub router: RouterStatistics,
-    /// The reading at which its lease was first seen valid, while it is.
+    /// The reading at which its lease was first seen valid, while it stays valid.
     pub lease: Option<Instant>,
     /// The transfer in progress: its target, and the term in which it began.
     pub transfer: Option<(NodeId, Term)>,
-    /// A transfer of this term was given up, and no lease was earned since.
+    /// A transfer in this term was abandoned, and no lease has been earned since.
     pub abandoned: bool,
-    /// The reading when it started.
+    /// The reading at its start.
     pub started: Reading,
     /// The holder cleared its stamps because of a backward reading.
     pub voided: bool,
-    /// Its last tick would have begun a campaign and was withheld, and nothing has happened since.
+    /// Its last tick would have started a campaign and was withheld, and nothing has happened since.
     pub kept_back: bool,
 }
 

@@ -6,31 +6,31 @@ use super::marks::Marks;
 use super::setup::Roughness;
 use super::types::{Clocks, Nanos};
 
-/// How a seed is run.
+/// The options of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// What clocks may do.
+    /// The behaviour of clocks.
     pub clocks: Clocks,
-    /// Only these of the plan's faults happen, by number; all if not given.
+    /// The numbers of the planned faults to keep; all of them if `None`.
     pub only: Option<Vec<usize>>,
-    /// Roughness to take away.
+    /// The kinds of roughness to remove.
     pub calm: Vec<Roughness>,
-    /// Whether to write down what happens.
+    /// Records a trace.
     pub trace: bool,
 }
 
-/// What went wrong.
+/// A violated rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The rule that was broken.
     pub kind: FailureKind,
-    /// How.
+    /// A description of the violation.
     pub what: String,
-    /// When, in virtual nanoseconds.
+    /// The time of the violation, in virtual nanoseconds.
     pub at: Nanos,
 }
 
-/// How operations ended.
+/// Counts of operations by their result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Operations {
@@ -38,33 +38,33 @@ pub struct Operations {
     pub quorum_reads: u64,
     pub follower_reads: u64,
     pub writes: u64,
-    /// Surely not executed, and reads that were not answered.
+    /// Operations that were certainly not executed, and reads without an answer.
     pub failed: u64,
-    /// Writes that nobody knows the fate of.
+    /// Writes whose outcome is unknown.
     pub unknown: u64,
-    /// Keys whose history was too hard to judge.
+    /// Keys whose history was too expensive to check.
     pub undecided_keys: u64,
 }
 
-/// What a run did.
+/// The outcome of a run.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// Its seed.
     pub seed: u64,
-    /// How much virtual time passed.
+    /// Virtual time that passed.
     pub simulated: Nanos,
-    /// How many events happened.
+    /// The number of events.
     pub events: u64,
-    /// How many elections were won.
+    /// The number of elections won.
     pub elections: u64,
-    /// Faults that happened, by kind.
+    /// Faults by kind.
     pub faults: [u64; Fault::KINDS],
-    /// What was reached.
+    /// The marks that were reached.
     pub marks: Marks,
-    /// How operations ended.
+    /// Operations by their result.
     pub operations: Operations,
-    /// What went wrong, if anything did.
+    /// The failure, if there was one.
     pub failure: Option<Failure>,
-    /// What happened, if it was written down.
+    /// The trace, if it was recorded.
     pub trace: String,
 }

@@ -1,4 +1,4 @@
-//! Panics of the product, kept so that they can be reported with their seed.
+//! Capture of panics in the product, so that they can be reported with their seed.
 
 use std::cell::RefCell;
 use std::panic;
@@ -9,12 +9,12 @@ thread_local! {
     static SIMULATES: RefCell<bool> = const { RefCell::new(false) };
 }
 
-/// What the last panic of this thread said, and where.
+/// Returns the message and location of this thread's last panic.
 pub(super) fn last_panic() -> String {
     LAST_PANIC.take()
 }
 
-/// Keeps what a panic says, so that it can be reported with its seed.
+/// Installs a panic hook that records messages instead of printing them.
 pub(super) fn catch_panics_quietly() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -28,7 +28,7 @@ pub(super) fn catch_panics_quietly() {
     });
 }
 
-/// While this lives, panics of this thread are kept and not printed.
+/// While this value lives, panics of this thread are recorded but not printed.
 pub(super) struct Quiet;
 
 impl Quiet {

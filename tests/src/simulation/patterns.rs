@@ -1,7 +1,7 @@
-//! Faults that belong together: short stories that faults drawn one by one would tell once in ten thousand seeds.
+//! Sequences of related faults that independently drawn faults would produce once in ten thousand seeds.
 //!
-//! Each was added because a missing rule survived too long without it (`crate::mutations`). The nodes, the times and how
-//! often they are told are drawn, and whatever else a seed plans goes on meanwhile.
+//! Each one was added because a mutation survived too long without it (`crate::mutations`). The nodes, the times and
+//! the number of repetitions are drawn. Other planned faults continue during a sequence.
 
 use super::fault::{Fault, Frames, Hitch, Planned, Shape, Way, Whom, Wildness};
 use super::setup::Setup;
@@ -22,7 +22,7 @@ const PATTERNS: [fn(&mut Story<'_>); 11] = [
     slow_heir,
 ];
 
-/// A story in the making.
+/// A sequence being planned.
 struct Story<'a> {
     dice: &'a mut Dice,
     setup: &'a Setup,
@@ -30,7 +30,7 @@ struct Story<'a> {
     plan: &'a mut Vec<Planned>,
 }
 
-/// Adds what `seed` tells to its plan.
+/// Adds the sequences drawn from `seed` to its plan.
 pub(super) fn draw(seed: u64, setup: &Setup, plan: &mut Vec<Planned>) {
     let hold = setup.hold();
     for (number, tell) in PATTERNS.iter().enumerate() {
@@ -61,7 +61,7 @@ impl Story<'_> {
         if self.dice.chance(500_000) { Frames::AreKept } else { Frames::AreLost }
     }
 
-    /// Has someone campaign again and again.
+    /// Makes a node campaign repeatedly.
     fn campaigns(&mut self, whom: Whom, from: Nanos, until: Nanos, every: Nanos) {
         for number in 0..(until - from) / every {
             self.after(from + number * every, Fault::Campaign { whom });
@@ -69,7 +69,7 @@ impl Story<'_> {
     }
 }
 
-/// A leader is cut off while its lease is fresh, and somebody campaigns as soon as the holds allow it.
+/// A leader is cut off while its lease is fresh, and another node campaigns as soon as the holds end.
 fn earliest_successor(story: &mut Story<'_>) {
     let hold = story.setup.hold();
     let (node, frames) = (Whom::Node(story.node()), story.frames());
@@ -78,8 +78,8 @@ fn earliest_successor(story: &mut Story<'_>) {
     story.campaigns(node, hold * 9 / 10, hold * 12 / 10, hold / 200);
 }
 
-/// A node hears nothing of some others, perhaps of the leader, and so asks for votes all the time, while things happen to those
-/// who must refuse them.
+/// A node stops hearing from some others, perhaps from the leader, and therefore keeps requesting votes. Meanwhile
+/// faults hit the nodes that must refuse them.
 fn rival(story: &mut Story<'_>) {
     let (hold, heartbeat) = (story.setup.hold(), story.setup.heartbeat());
     let rival = story.node();
@@ -100,7 +100,7 @@ fn rival(story: &mut Story<'_>) {
         match story.dice.below(6) {
             0 => story.after(at, Fault::Crash { whom, down, timing }),
             1 => {
-                // A second restart while the first one's hold goes on.
+                // A second restart during the hold of the first one.
                 story.after(at, Fault::Crash { whom, down, timing });
                 story.after(at + down + within, Fault::Crash { whom, down, timing: None });
             }
@@ -116,8 +116,8 @@ fn rival(story: &mut Story<'_>) {
     }
 }
 
-/// A leader's loop stands still. What reaches it before anyone else is elected waits for it; of the rest it hears nothing
-/// until a little after it has gone on.
+/// A leader's task stalls. It receives frames sent before the next election, but nothing sent afterwards until some
+/// time after it resumes.
 fn resumed_in_silence(story: &mut Story<'_>) {
     let (hold, heartbeat) = (story.setup.hold(), story.setup.heartbeat());
     let lasts = story.dice.between(hold * 11 / 10, hold * 3);
@@ -128,7 +128,7 @@ fn resumed_in_silence(story: &mut Story<'_>) {
     story.after(later, Fault::Rush { lasts: lasts + hold });
 }
 
-/// A transfer comes to nothing, the leader earns a lease again, and then its target learns of it.
+/// A transfer is abandoned, the leader earns a lease again, and only then does the target receive "campaign now".
 fn forgotten_transfer(story: &mut Story<'_>) {
     let hold = story.setup.hold();
     let late = story.dice.between(hold, hold * 3);
@@ -136,7 +136,7 @@ fn forgotten_transfer(story: &mut Story<'_>) {
     story.after(0, Fault::Transfer { to, hitch: Hitch::CampaignNowIsLateAndAlone(late) });
 }
 
-/// Leadership is handed from one to the other and back, while many read.
+/// Leadership is transferred back and forth under a heavy read load.
 fn to_and_fro(story: &mut Story<'_>) {
     let (hold, heartbeat) = (story.setup.hold(), story.setup.heartbeat());
     story.after(0, Fault::Rush { lasts: hold * 4 });
@@ -148,7 +148,7 @@ fn to_and_fro(story: &mut Story<'_>) {
     }
 }
 
-/// The configuration changes, and before everyone knows of it some cannot hear the others.
+/// The configuration changes, and the cluster is partitioned before all nodes know of it.
 fn change_and_split(story: &mut Story<'_>) {
     let (hold, heartbeat) = (story.setup.hold(), story.setup.heartbeat());
     let to = Shape::Drawn(story.dice.any());
@@ -159,8 +159,8 @@ fn change_and_split(story: &mut Story<'_>) {
     story.after(later, Fault::Split { side, frames, lasts });
 }
 
-/// A voter restarts, hears from its leader again, and then leadership is handed over. In some it is the last step of a rolling
-/// restart, to a shorter hold.
+/// A voter restarts, hears from its leader again, and then leadership is transferred. Sometimes this is the last step
+/// of a rolling restart to a shorter hold.
 fn restart_and_transfer(story: &mut Story<'_>) {
     let (hold, heartbeat) = (story.setup.hold(), story.setup.heartbeat());
     let (whom, to) = (Whom::Node(story.node()), story.node());
@@ -179,8 +179,9 @@ fn restart_and_transfer(story: &mut Story<'_>) {
     story.after(begins + later, Fault::Transfer { to, hitch: Hitch::None });
 }
 
-/// The leader's clock is as slow as may be and those of the others as fast; nobody writes, so that its last round is what they
-/// last heard; then it is cut off, and somebody campaigns when the holds end.
+/// The leader's clock is as slow as the drift allows, and all others are as fast. Clients are silent, so that the
+/// leader's last round is the newest one the others have seen. Then the leader is cut off, and another node campaigns
+/// when the holds end.
 fn slow_leader(story: &mut Story<'_>) {
     let (hold, heartbeat) = (story.setup.hold(), story.setup.heartbeat());
     let most = i64::from(story.setup.drift_ppm);
@@ -196,14 +197,15 @@ fn slow_leader(story: &mut Story<'_>) {
     story.campaigns(rival, cut + hold * 85 / 100, cut + hold * 115 / 100, hold / 200);
 }
 
-/// Leadership is handed over, and taken back at once, by a leader whom nobody hears.
+/// Leadership is transferred, and taken back at once, while the old leader is cut off.
 fn called_back(story: &mut Story<'_>) {
     let hold = story.setup.hold();
     let (to, lasts) = (story.node(), story.dice.between(hold / 2, hold * 2));
     story.after(0, Fault::Transfer { to, hitch: Hitch::CalledBack(lasts) });
 }
 
-/// Most voters are exchanged for others, and those who go never hear that it was decided: they elect somebody as before.
+/// Most voters are replaced. The removed voters never learn that the change was committed, and hold elections under the
+/// old configuration.
 fn exchange(story: &mut Story<'_>) {
     let hold = story.setup.hold();
     let (rival, unheard) = (Whom::Another(story.node()), story.dice.between(hold * 2, hold * 5));
@@ -211,8 +213,8 @@ fn exchange(story: &mut Story<'_>) {
     story.campaigns(rival, hold * 9 / 10, hold * 2, hold / 20);
 }
 
-/// One node is to be the only voter, and its disk is slow: it has yet to write what it was sent when nothing else keeps it from
-/// leading.
+/// A node with a slow disk becomes the only voter. It has not yet written the entries it received when nothing else
+/// prevents it from leading.
 fn slow_heir(story: &mut Story<'_>) {
     let hold = story.setup.hold();
     let (heir, by) = (story.node(), story.dice.between(hold * 3 / 2, hold * 3));

@@ -1,4 +1,4 @@
-//! The plan of a seed: what goes wrong, and when.
+//! The plan of a seed: its faults and their times.
 
 use super::fault::{Fault, Frames, Hitch, Planned, Shape, Way, Whom, Wildness};
 use super::patterns;
@@ -6,7 +6,7 @@ use super::setup::{self, Setup};
 use super::types::Clocks;
 use leasehold_testing::dice::Dice;
 
-/// Everything `seed` plans, in order of time.
+/// Draws the plan of `seed`, ordered by time.
 pub(super) fn draw(seed: u64, setup: &Setup, clocks: Clocks) -> Vec<Planned> {
     let mut plan = Vec::new();
     let hold = setup.hold();
@@ -40,7 +40,7 @@ fn draw_fault(dice: &mut Dice, kind: usize, setup: &Setup, clocks: Clocks) -> Fa
         2 => Whom::Another(node(dice)),
         _ => Whom::Node(node(dice)),
     };
-    // What lasts about as long as a hold is what leases are about.
+    // Durations around one hold are the most relevant ones for leases.
     let lasts = match dice.below(3) {
         0 => dice.of_any_size(heartbeat / 2, hold / 2),
         1 => dice.between(hold * 3 / 4, hold * 2),

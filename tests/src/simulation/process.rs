@@ -1,4 +1,4 @@
-//! The start of a process from its disk, and its abrupt end.
+//! Starts of processes from their disks, and crashes.
 
 use super::failure::FailureKind;
 use super::marks::Mark;
@@ -89,7 +89,7 @@ impl World {
         self.set_timer(node, boot, tick);
     }
 
-    /// Ends a process where it stands.
+    /// Crashes a process.
     pub(super) fn kill(&mut self, node: usize, why: &str) {
         let Some(process) = &self.nodes[node].process else { return };
         let led = (process.replica().role() == Role::Leader).then(|| process.replica().term());

@@ -1,7 +1,7 @@
-//! What a node has promised, watched from outside: its hold by true time, and the disk behind what it sends.
+//! Oracles for a node's promises: its hold in true time, and the durable state behind each message.
 //!
-//! A broken promise need not do harm, for there must also be a leader who relied on it, and a reader. Watching the promises
-//! themselves finds in seconds what harm alone would show in hours.
+//! A broken promise causes visible harm only if some leader and some reader relied on it. Checking the promises
+//! directly finds a bug in seconds instead of hours.
 
 use super::failure::FailureKind;
 use super::node::Promise;
@@ -12,10 +12,10 @@ use leasehold_node::Role;
 use leasehold_raft::wire::{Envelope, MessageKind};
 
 impl World {
-    /// A frame with a round was handled: if it was echoed for the first time, the node has promised a hold.
+    /// Records the hold a node promised, if it echoed a new round while handling a frame.
     pub(super) fn note_promise(&mut self, node: usize) {
         let hold = self.setup.timings[self.nodes[node].timing as usize].hold().as_nanos() as u64;
-        // By a clock that is as fast as may be, and rounds in its favour.
+        // Assumes the fastest clock within the drift, and rounds down, so that no hold is overestimated.
         let shortest = hold * 1_000_000 / (1_000_000 + u64::from(self.setup.drift_ppm)) - 2;
         let until = self.now + shortest;
         let machine = &mut self.nodes[node];
@@ -23,19 +23,19 @@ impl World {
             return;
         };
         let (boot, earlier) = (machine.boot, machine.promise);
-        // What it echoed it echoed, whatever it thinks its newest is.
+        // An echo counts even if the grantor no longer reports it as its newest.
         if machine.echoed >= Some((boot, echoed)) {
             return;
         }
         machine.echoed = Some((boot, echoed));
-        // A later promise takes the place of one that ends earlier; one of an earlier process may end later.
+        // A later promise replaces one that ends earlier. A promise by an earlier process may end later than this one.
         if earlier.is_none_or(|earlier| earlier.until <= until) {
             machine.promise = Some(Promise { echoed, boot, until });
         }
     }
 
-    /// A node was shown a release. It is true for ever, so what it covers binds nobody, echoed before or repeated later; but what
-    /// was promised before a restart, no release covers.
+    /// Records a release that a node received. A release is permanent: it covers rounds echoed before it, and later
+    /// repetitions of them. It covers nothing that was promised before a restart.
     pub(super) fn note_release(&mut self, node: usize, (term, round): (Term, Round)) {
         let machine = &mut self.nodes[node];
         let through = TermRound { term, round };
@@ -43,7 +43,7 @@ impl World {
         machine.released = known.or(Some((machine.boot, through)));
     }
 
-    /// What keeps a node from helping to elect anyone now, if something does.
+    /// Returns the promise that forbids a node to help elect another leader, if there is one.
     fn bound(&self, node: usize) -> Option<Promise> {
         let machine = &self.nodes[node];
         let released = |promise: &Promise| {
@@ -54,11 +54,11 @@ impl World {
         in_time.filter(|promise| !released(promise))
     }
 
-    /// A request for a vote reached a node's engine.
+    /// Checks a vote request that reached a node's engine.
     pub(super) fn check_vote(&mut self, node: usize, from: NodeId) {
         if let Some(promise) = self.bound(node) {
             let what = format!(
-                "n{} considers a vote for n{from} {} us before it may: it echoed round {} of term {}",
+                "n{} considers a vote for n{from} {} us before its hold ends: it echoed round {} of term {}",
                 node + 1,
                 (promise.until - self.now).div_ceil(1_000),
                 promise.echoed.round,
@@ -68,38 +68,39 @@ impl World {
         }
     }
 
-    /// A timeout was handled; before, a tick was due at `due`, and so many campaigns had been withheld. A tick that would have begun
-    /// a campaign during the hold is kept back, and the first one after it begins the campaign.
+    /// Checks that the first tick after a hold starts the campaign that the hold withheld. Before the timeout was
+    /// handled, a tick was due at `due`, and `withheld` campaigns had been withheld.
     pub(super) fn check_kept_back(&mut self, node: usize, reading: Reading, due: Option<Instant>, withheld: u64) {
         let Some(process) = self.nodes[node].process.as_mut() else { return };
         let replica = process.replica();
         let next = replica.poll_timeout().map(|(at, _)| at);
-        // After a backward reading the interval to the next tick begins anew.
+        // After a backward reading, the tick interval starts again.
         let later = |(due, next): (Instant, Instant)| next != due && !next.is_before_on_either_counter(due);
         let ticked = reading.is_none() || due.zip(next).is_some_and(later);
         let kept_back = replica.statistics().campaigns_withheld > withheld;
         let forgotten = process.watched.kept_back && ticked && !kept_back && replica.role() == Role::Follower;
         process.watched.kept_back = kept_back || (process.watched.kept_back && !ticked);
         if forgotten {
-            let what = format!("n{} was held when it would have campaigned, is free now, and does not", node + 1);
+            let what = format!("n{} does not campaign after the end of the hold that withheld its campaign", node + 1);
             self.fail(FailureKind::Liveness, what);
         }
     }
 
-    /// An envelope is about to leave.
+    /// Checks an envelope that is about to be sent.
     pub(super) fn check_sent(&mut self, node: usize, to: NodeId, envelope: &Envelope) {
         let machine = &self.nodes[node];
         let Some(process) = &machine.process else { return };
         let replica = process.replica();
         let permit = process.gate.lease().try_read(machine.clock.peek(self.now));
-        // "Campaign now" may leave after its transfer was given up, but then the lease rests on later rounds than it releases.
+        // "Campaign now" may be sent after its transfer was abandoned, but then the lease rests on rounds later than
+        // the release.
         let hands_over = envelope.messages.iter().any(|message| message.kind == MessageKind::TimeoutNow)
             && envelope.release.is_none_or(|(_, round)| replica.holder().quorum_round() <= Some(round));
         if let Some(permit) = permit
             && (replica.role() != Role::Leader || replica.term() != permit.term || hands_over)
         {
             let what = format!(
-                "n{} sends to n{to} while its lease of term {} is valid, and leads no more",
+                "n{} sends to n{to} while its lease of term {} is valid, but no longer leads",
                 node + 1,
                 permit.term
             );
@@ -127,8 +128,8 @@ impl World {
                 {
                     Some("the vote")
                 }
-                // What was acknowledged in an earlier term may have been overwritten since by the leader of a later one, as far as
-                // it was not committed.
+                // Uncommitted entries acknowledged in an earlier term may have been overwritten since by a later
+                // leader.
                 MessageKind::AppendResponse
                     if !message.reject && message.term == hard_state.term && message.index > last =>
                 {
@@ -145,7 +146,7 @@ impl World {
                 && promise.echoed.term < message.term
             {
                 let what = format!(
-                    "n{} campaigns in term {} {} us before it may: it echoed round {} of term {}",
+                    "n{} campaigns in term {} {} us before its hold ends: it echoed round {} of term {}",
                     node + 1,
                     message.term,
                     (promise.until - self.now).div_ceil(1_000),

@@ -1,4 +1,4 @@
-//! Running a seed.
+//! Runs of single seeds.
 
 use super::failure::FailureKind;
 use super::fault::Planned;
@@ -9,7 +9,7 @@ use super::setup::Setup;
 use super::world::World;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// The plan of a seed.
+/// Returns the plan of a seed.
 pub fn plan(seed: u64, options: &Options) -> Vec<Planned> {
     let setup = Setup::draw(seed, options.clocks, &options.calm);
     let mut plan = draw(seed, &setup, options.clocks);
@@ -19,7 +19,7 @@ pub fn plan(seed: u64, options: &Options) -> Vec<Planned> {
     plan
 }
 
-/// Runs a seed. A panic in the product is a failure like any other.
+/// Runs a seed. A panic in the product is reported as a failure.
 pub fn run(seed: u64, options: &Options) -> Outcome {
     let setup = Setup::draw(seed, options.clocks, &options.calm);
     let mut world = World::new(seed, setup, plan(seed, options), options);

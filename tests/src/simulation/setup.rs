@@ -1,4 +1,4 @@
-//! What a seed draws before anything happens: the cluster, its timing, and how rough its world is all the time.
+//! The setup of a seed: the cluster, its timing, and its permanent roughness.
 
 use super::clock::Counter;
 use super::types::{Clocks, Nanos};
@@ -6,14 +6,14 @@ use leasehold_core::{Config, Options as Timing};
 use leasehold_testing::dice::Dice;
 use std::time::Duration;
 
-/// A microsecond, a millisecond and a second.
+/// A microsecond.
 pub(super) const MICRO: Nanos = 1_000;
 /// A millisecond.
 pub(super) const MILLI: Nanos = 1_000_000;
 /// A second.
 pub(super) const SECOND: Nanos = 1_000_000_000;
 
-/// What is rough all the time. Each can be taken away, to find out what a failure needs.
+/// A permanent kind of roughness. Each can be removed, to find the ones that a failure depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Roughness {
     /// Links lose frames.
@@ -22,21 +22,21 @@ pub enum Roughness {
     Duplicates,
     /// Links deliver frames out of order.
     Reordering,
-    /// Now and then a frame is held for as long as some holds.
+    /// Some frames are delayed by up to several holds.
     LateFrames,
-    /// Syncs take as long as some heartbeats.
+    /// Syncs take up to half a hold.
     SlowSyncs,
-    /// Clocks go wrong by as much as the drift allows.
+    /// Clock rates are wrong by up to the drift.
     Drift,
-    /// Clocks give no reading now and then.
+    /// Some clock readings fail.
     FlakyReadings,
-    /// Reader threads are taken from their processor in the middle of a read.
+    /// Reader threads are interrupted during reads.
     SlowReaders,
-    /// The loop takes its inputs late and several at a time.
+    /// The node's task handles its inputs late, several at a time.
     SlowLoop,
     /// Timers fire late.
     LateTimers,
-    /// Logs are compacted after few entries.
+    /// Logs are compacted after a few entries.
     ShortLogs,
 }
 
@@ -56,7 +56,7 @@ impl Roughness {
         Roughness::ShortLogs,
     ];
 
-    /// Its name, as the command line takes it.
+    /// Returns the name used on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Roughness::Loss => "loss",
@@ -79,60 +79,60 @@ impl Roughness {
 pub struct ClockSetup {
     /// Its rate error.
     pub rate_ppm: i64,
-    /// The counter that may do anything.
+    /// The counter without any guarantee.
     pub wild: Counter,
-    /// How often in a million it gives no reading.
+    /// How many in a million readings fail.
     pub flaky_ppm: u32,
 }
 
-/// What links do to frames.
+/// The behaviour of links.
 #[derive(Clone, Copy, Debug)]
 pub struct LinkSetup {
-    /// How long a frame takes at least.
+    /// The minimum latency of a frame.
     pub latency: Nanos,
-    /// And how much longer at most, most of the time.
+    /// The maximum additional latency of most frames.
     pub jitter: Nanos,
-    /// How many in a million are lost.
+    /// How many in a million frames are lost.
     pub loss_ppm: u32,
-    /// How many in a million arrive twice.
+    /// How many in a million frames arrive twice.
     pub duplicate_ppm: u32,
-    /// How many in a million are held back, and for how long at most.
+    /// How many in a million frames are delayed.
     pub late_ppm: u32,
-    /// For how long at most.
+    /// The maximum delay of such a frame.
     pub latest: Nanos,
-    /// Whether a lane delivers in order.
+    /// Each lane delivers its frames in order.
     pub ordered: bool,
-    /// Whether a frame of a process that has ended, or for one that has ended, still arrives.
+    /// Frames sent by, or addressed to, a process that has ended still arrive.
     pub outlives_processes: bool,
-    /// Whether a sender learns that a link is cut.
+    /// Senders learn that a link is cut.
     pub cuts_are_noticed: bool,
 }
 
-/// What clients do.
+/// The load from clients.
 #[derive(Clone, Copy, Debug)]
 pub struct LoadSetup {
-    /// How many there are.
+    /// The number of clients.
     pub clients: usize,
-    /// How many keys they share at a time.
+    /// The number of keys that they share at a time.
     pub keys: u64,
-    /// How long one waits between operations, on average.
+    /// The average time between two operations of a client.
     pub think: Nanos,
     /// How many in a million operations are writes.
     pub writes_ppm: u32,
-    /// How many in a million reads ask for a quorum round though there is a lease.
+    /// How many in a million reads use a quorum round despite a valid lease.
     pub quorum_ppm: u32,
-    /// How long a client waits before it gives up.
+    /// The time after which a client gives up.
     pub patience: Nanos,
 }
 
-/// A cluster and its world, as a seed draws them.
+/// A cluster and its environment, as drawn from a seed.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// The founders are nodes 1 through this.
+    /// The number of founders, which are nodes 1 through this.
     pub founders: u64,
-    /// And this many more can be made members.
+    /// The number of further nodes that can become members.
     pub spares: u64,
-    /// The timings that processes may be started with; the last is the one at the end. All start with the first.
+    /// The timings that processes may be started with. All start with the first and end with the last.
     pub timings: Vec<Config>,
     /// The clocks' drift.
     pub drift_ppm: u32,
@@ -142,24 +142,24 @@ pub struct Setup {
     pub links: LinkSetup,
     /// The clients.
     pub load: LoadSetup,
-    /// How long a sync takes at least, and how much longer at most.
+    /// The minimum duration of a sync, and the maximum additional duration.
     pub sync: (Nanos, Nanos),
-    /// How many in a million steps of a read are interrupted, and for how long at most.
+    /// How many in a million steps of a read are interrupted, and the maximum duration of an interruption.
     pub slow_readers: (u32, Nanos),
-    /// How long an input waits for the loop at most.
+    /// The maximum time that an input waits for the node's task.
     pub loop_delay: Nanos,
-    /// How late a timer fires at most.
+    /// The maximum lateness of a timer.
     pub timer_delay: Nanos,
-    /// Logs longer than this are compacted.
+    /// Logs longer than this many entries are compacted.
     pub log_entries: usize,
-    /// Whether disks are real data folders instead of memory.
+    /// Disks are also real data folders.
     pub real_disks: bool,
-    /// How long faults happen.
+    /// The duration of the faulty part of the run.
     pub faults_for: Nanos,
 }
 
 impl Setup {
-    /// What `seed` draws.
+    /// Draws the setup of `seed`.
     pub fn draw(seed: u64, clocks: Clocks, calm: &[Roughness]) -> Setup {
         let mut dice = Dice::new(seed, 1);
         let founders = dice.pick(&[1, 2, 3, 3, 3, 3, 3, 3, 3, 3, 4, 5, 5, 5, 7]);
@@ -169,7 +169,7 @@ impl Setup {
         let heartbeat = hold / dice.pick(&[4, 6, 10, 10, 10, 20]);
         let timings = timings(&mut dice, hold, heartbeat, drift_ppm);
 
-        // Whether a kind is on, and how rough it is then, follows from a stream of its own.
+        // Each kind has its own stream of draws, for whether it is on and how severe it is.
         let rough = |kind: Roughness| {
             let mut dice = Dice::new(seed, 100 + kind as u64);
             (dice.chance(450_000) && !calm.contains(&kind)).then_some(dice)
@@ -231,29 +231,29 @@ impl Setup {
         }
     }
 
-    /// How many nodes there are, members or not.
+    /// Returns the number of nodes, members or not.
     pub fn nodes(&self) -> usize {
         (self.founders + self.spares) as usize
     }
 
-    /// The hold that nodes start with.
+    /// Returns the hold that nodes start with.
     pub fn hold(&self) -> Nanos {
         self.timings[0].hold().as_nanos() as Nanos
     }
 
-    /// The longest hold of any timing.
+    /// Returns the longest hold of any timing.
     pub fn longest_hold(&self) -> Nanos {
         let holds = self.timings.iter().map(|timing| timing.hold().as_nanos() as Nanos);
         holds.max().expect("there is a timing")
     }
 
-    /// The heartbeat of every timing.
+    /// Returns the heartbeat interval, which all timings share.
     pub fn heartbeat(&self) -> Nanos {
         self.timings[0].heartbeat().as_nanos() as Nanos
     }
 }
 
-/// A rate error: any, but often as large as it may be.
+/// Draws a rate error. It is often as large as permitted.
 pub(super) fn rate(dice: &mut Dice, drift_ppm: u32, clocks: Clocks) -> i64 {
     let most = i64::from(drift_ppm);
     match clocks {
@@ -266,7 +266,7 @@ pub(super) fn rate(dice: &mut Dice, drift_ppm: u32, clocks: Clocks) -> i64 {
     }
 }
 
-/// What a rolling restart from one timing to another goes through, and both ends. Holds are lengthened before leases are.
+/// Returns the timings of a rolling restart: both ends and the step in between. Holds are lengthened before leases.
 fn timings(dice: &mut Dice, hold: Nanos, heartbeat: Nanos, drift_ppm: u32) -> Vec<Config> {
     let timing = |hold: Nanos, lease: Option<Duration>| {
         let longest =

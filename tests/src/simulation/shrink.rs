@@ -1,27 +1,27 @@
-//! Making a failing run smaller.
+//! Shrinking of failing runs.
 
 use super::outcome::{Failure, Options, Outcome};
 use super::run::{plan, run};
 use super::setup::Roughness;
 
-/// The most runs that shrinking takes.
-const MOST_RUNS: usize = 400;
+/// The maximum number of runs used for shrinking.
+const MAX_RUNS: usize = 400;
 
-/// A failing run from which nothing more could be taken.
+/// A failing run that could not be made smaller.
 #[derive(Clone, Debug)]
 pub struct Shrunk {
-    /// How to run it.
+    /// The options that reproduce it.
     pub options: Options,
-    /// How it fails.
+    /// Its failure.
     pub failure: Failure,
-    /// Runs that it took to find.
+    /// The number of runs that shrinking took.
     pub runs: usize,
 }
 
-/// Takes faults and roughness away from a failing run, as long as it fails in the same way.
+/// Removes faults and roughness from a failing run as long as it fails in the same way.
 pub fn shrink(seed: u64, options: &Options, failure: &Failure) -> Shrunk {
     let everything = plan(seed, options);
-    // What comes after the failure had no part in it.
+    // Faults after the failure cannot have caused it.
     let before = everything.iter().filter(|planned| planned.at <= failure.at).map(|planned| planned.number);
     let mut best = Shrunk {
         options: Options { only: Some(before.collect()), trace: false, ..options.clone() },
@@ -37,14 +37,14 @@ pub fn shrink(seed: u64, options: &Options, failure: &Failure) -> Shrunk {
         let before = (best.options.only.clone(), best.options.calm.len());
         best.take_roughness(seed);
         best.take_faults(seed);
-        if before == (best.options.only.clone(), best.options.calm.len()) || best.runs >= MOST_RUNS {
+        if before == (best.options.only.clone(), best.options.calm.len()) || best.runs >= MAX_RUNS {
             return best;
         }
     }
 }
 
 impl Shrunk {
-    /// Tries a smaller run, and keeps it if it fails alike.
+    /// Runs a smaller variant, and keeps it if it fails with the same kind.
     fn accept(&mut self, seed: u64, options: Options) -> bool {
         self.runs += 1;
         let Outcome { failure: Some(failure), .. } = run(seed, &options) else { return false };
@@ -57,7 +57,7 @@ impl Shrunk {
 
     fn take_roughness(&mut self, seed: u64) {
         for kind in Roughness::ALL {
-            if !self.options.calm.contains(&kind) && self.runs < MOST_RUNS {
+            if !self.options.calm.contains(&kind) && self.runs < MAX_RUNS {
                 let mut options = self.options.clone();
                 options.calm.push(kind);
                 self.accept(seed, options);
@@ -65,14 +65,14 @@ impl Shrunk {
         }
     }
 
-    /// Takes out runs of faults: half of them, a quarter, down to single ones.
+    /// Removes consecutive faults: half of them at a time, then a quarter, down to single ones.
     fn take_faults(&mut self, seed: u64) {
         let mut size = self.options.only.as_ref().map_or(0, Vec::len).div_ceil(2);
         while size > 0 {
             let mut from = 0;
             while let Some(only) = &self.options.only
                 && from < only.len()
-                && self.runs < MOST_RUNS
+                && self.runs < MAX_RUNS
             {
                 let mut fewer = only.clone();
                 fewer.drain(from..(from + size).min(only.len()));

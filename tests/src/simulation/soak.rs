@@ -1,4 +1,4 @@
-//! Many seeds, on several threads.
+//! Runs of many seeds on several threads.
 
 use super::fault::Fault;
 use super::marks::Marks;
@@ -9,18 +9,18 @@ use super::types::Clocks;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// What to soak.
+/// The options of a soak.
 #[derive(Clone, Copy, Debug)]
 pub struct Soak {
     /// The first seed.
     pub first: u64,
-    /// The most seeds.
+    /// The maximum number of seeds.
     pub seeds: u64,
-    /// Threads.
+    /// The number of threads.
     pub jobs: usize,
-    /// What clocks may do.
+    /// The behaviour of clocks.
     pub clocks: Clocks,
-    /// Whether to stop at the first seed that fails.
+    /// Stops at the first seed that fails.
     pub until_failure: bool,
 }
 
@@ -29,35 +29,35 @@ pub struct Soak {
 pub struct Found {
     /// The seed.
     pub seed: u64,
-    /// How many seeds had been begun by then, this one among them.
+    /// The number of seeds started by then, including this one.
     pub after: u64,
-    /// How it failed.
+    /// Its failure.
     pub failure: Failure,
 }
 
-/// What a soak did.
+/// The results of a soak.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// Seeds that came to an end.
+    /// Seeds that were completed.
     pub seeds: u64,
-    /// Virtual nanoseconds in all.
+    /// Total virtual nanoseconds.
     pub simulated: u128,
-    /// Events in all.
+    /// Total events.
     pub events: u64,
-    /// Elections won in all.
+    /// Total elections won.
     pub elections: u64,
     /// Faults by kind.
     pub faults: [u64; Fault::KINDS],
-    /// What was reached.
+    /// The marks that were reached.
     pub marks: Marks,
-    /// How operations ended.
+    /// Operations by their result.
     pub operations: Operations,
-    /// Seeds that failed, the lowest first.
+    /// Seeds that failed, in ascending order.
     pub failures: Vec<Found>,
 }
 
 impl Report {
-    /// Simulated hours.
+    /// Returns the simulated hours.
     pub fn hours(&self) -> f64 {
         self.simulated as f64 / 3.6e12
     }
@@ -85,7 +85,7 @@ impl Report {
     }
 }
 
-/// Runs seeds, one after the other, until there are enough or `goes_on` says no. `progress` is told after each.
+/// Runs seeds until the maximum is reached or `goes_on` returns false. Calls `progress` after each.
 pub fn soak(soak: Soak, goes_on: impl Fn() -> bool + Sync, progress: impl Fn(&Report) + Sync) -> Report {
     let next = AtomicU64::new(0);
     let failed = AtomicBool::new(false);

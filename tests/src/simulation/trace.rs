@@ -1,11 +1,12 @@
-//! The trace of a run: one line per thing that happened, in fixed columns.
+//! The trace of a run: one line per event, in fixed columns.
 //!
 //! ```text
 //!    1203.004ms  n2  lease    > ack from=n3 term=4 round=17   < lease until 2190ms   wake 1300ms heartbeat
 //! ```
 //!
-//! First the time since the run began, then the node, then what the line is about. Lines about a lease are those that a
-//! running server records (`leasehold_core::trace`); times in them are the node's own, since its process started.
+//! The columns are the time since the run started, the node, the subject and the details. Lines about a lease have the
+//! format that a running server records (`leasehold_core::trace`). The times in them are the node's own, since its
+//! process started.
 
 use super::types::Nanos;
 use leasehold_core::NodeId;
@@ -20,7 +21,7 @@ pub(super) fn line(trace: &mut String, now: Nanos, node: Option<NodeId>, what: &
     written.expect("a string takes whatever is written to it");
 }
 
-/// Adds a line that a replica recorded: its node is named already.
+/// Adds a line that a replica recorded. The line already names its node.
 pub(super) fn lease_line(trace: &mut String, now: Nanos, node: NodeId, recorded: &str) {
     let recorded = recorded.trim_start();
     let named = format!("  n{node} ");
@@ -31,7 +32,7 @@ pub(super) fn lease_line(trace: &mut String, now: Nanos, node: NodeId, recorded:
     line(trace, now, Some(node), "lease", &text);
 }
 
-/// What a frame says, in short; its round and its echo are in the lines about the lease.
+/// Describes a frame briefly. Its round and echo are in the lines about the lease.
 pub(super) fn said(body: &Body) -> String {
     let envelope = match body {
         Body::Raft(envelope) => envelope,
@@ -51,13 +52,13 @@ pub(super) fn said(body: &Body) -> String {
             MessageKind::AppendResponse if *reject => format!("append refused at {index}"),
             MessageKind::AppendResponse => format!("appended through {index}"),
             MessageKind::Heartbeat => format!("heartbeat, commit {commit}"),
-            MessageKind::HeartbeatResponse => "heartbeat answered".to_owned(),
-            MessageKind::RequestVote => "asks for a vote".to_owned(),
-            MessageKind::RequestVoteResponse if *reject => "votes no".to_owned(),
-            MessageKind::RequestVoteResponse => "votes yes".to_owned(),
-            MessageKind::RequestPreVote => "asks whether it would get a vote".to_owned(),
-            MessageKind::RequestPreVoteResponse if *reject => "would vote no".to_owned(),
-            MessageKind::RequestPreVoteResponse => "would vote yes".to_owned(),
+            MessageKind::HeartbeatResponse => "heartbeat response".to_owned(),
+            MessageKind::RequestVote => "requests a vote".to_owned(),
+            MessageKind::RequestVoteResponse if *reject => "refuses the vote".to_owned(),
+            MessageKind::RequestVoteResponse => "grants the vote".to_owned(),
+            MessageKind::RequestPreVote => "requests a pre-vote".to_owned(),
+            MessageKind::RequestPreVoteResponse if *reject => "refuses the pre-vote".to_owned(),
+            MessageKind::RequestPreVoteResponse => "grants the pre-vote".to_owned(),
             MessageKind::Snapshot => "snapshot".to_owned(),
             MessageKind::TransferLeader => "transfer".to_owned(),
             MessageKind::TimeoutNow => "campaign now".to_owned(),
@@ -66,7 +67,7 @@ pub(super) fn said(body: &Body) -> String {
         said.push_str(&format!("{comma}{part} (term {term})"));
     }
     if said.is_empty() {
-        said.push_str("nothing but a round or an echo");
+        said.push_str("only a round or an echo");
     }
     if let Some((term, round)) = envelope.release {
         said.push_str(&format!(", releases round {round} of term {term}"));
@@ -74,7 +75,7 @@ pub(super) fn said(body: &Body) -> String {
     said
 }
 
-/// The last lines of a trace.
+/// Returns the last lines of a trace.
 pub fn tail(trace: &str, lines: usize) -> &str {
     let from = trace.lines().count().saturating_sub(lines);
     let mut at = 0;

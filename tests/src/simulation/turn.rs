@@ -1,5 +1,5 @@
-//! The shell of one node: it hands the node its inputs with readings, and carries out its outputs, one turn at a time. It takes
-//! the place of the product's asynchronous shell (`node/src/task.rs`), and like it decides nothing.
+//! The shell of one node: it passes inputs with readings to the node, and carries out its outputs, one turn at a time.
+//! It replaces the product's asynchronous shell (`node/src/task.rs`), and makes no decisions either.
 
 use super::client::OperationRef;
 use super::disk::Write;
@@ -18,11 +18,11 @@ use std::time::Duration;
 
 /// The largest number of inputs handled in one turn.
 const MAX_INPUTS_PER_TURN: usize = 512;
-/// The largest number of inputs that wait.
+/// The largest number of queued inputs.
 const MAX_INBOX: usize = 4_096;
 
 impl World {
-    /// Queues an input for a process's node, and has it take a turn.
+    /// Queues an input for a process's node, and schedules a turn.
     pub(super) fn give(&mut self, node: usize, input: Input) {
         let Some(process) = self.nodes[node].process.as_mut() else { return };
         if process.inbox.len() < MAX_INBOX {
@@ -31,7 +31,7 @@ impl World {
         self.wake_task(node);
     }
 
-    /// Has the node take a turn: now, or a little later.
+    /// Schedules a turn of the node, immediately or a little later.
     pub(super) fn wake_task(&mut self, node: usize) {
         let now = self.now;
         if !self.nodes[node].task_runs(now) {
@@ -43,12 +43,12 @@ impl World {
             return;
         }
         process.turn_is_due = true;
-        // Never within this event: the waker goes on first.
+        // A turn is a separate event, so that the caller's step completes first.
         let delay = if self.healed { 0 } else { self.dice.below(self.setup.loop_delay + 1) };
         self.at(now + delay, Event::Turn { node: node as u8, boot });
     }
 
-    /// One turn of the node.
+    /// Runs one turn of the node.
     pub(super) fn turn(&mut self, node: usize) {
         let now = self.now;
         if !self.nodes[node].task_runs(now) {
@@ -88,12 +88,12 @@ impl World {
 
     pub(super) fn set_timer(&mut self, node: usize, boot: u32, after: Duration) {
         let late = if self.healed { 0 } else { self.dice.below(self.setup.timer_delay + 1) };
-        // Timers go as wrong as the clock: they count the same oscillator.
+        // A timer has the same rate error as the clock, because both count the same oscillator.
         let takes = self.nodes[node].clock.takes(after.as_nanos() as u64);
         self.at(self.now + takes + late, Event::Timer { node: node as u8, boot });
     }
 
-    /// Hands the node one input, with a reading of its own.
+    /// Passes one input to the node, with a reading of its own.
     fn dispatch(&mut self, node: usize, input: Input) {
         let now = self.now;
         let machine = &mut self.nodes[node];
@@ -187,7 +187,7 @@ impl World {
         }
     }
 
-    /// Carries out everything the node wants done.
+    /// Carries out all outputs of the node.
     fn drain_outputs(&mut self, node: usize) {
         loop {
             let Some(process) = self.nodes[node].process.as_mut() else { return };
@@ -231,7 +231,7 @@ impl World {
         }
     }
 
-    /// The thread for snapshots does its work at once, and reports a little later.
+    /// Runs the work of the snapshot thread at once, and schedules its report.
     fn work(&mut self, node: usize, work: Work<Keyspace>) {
         if let Some(result) = work.run() {
             let boot = self.nodes[node].boot;
@@ -241,7 +241,7 @@ impl World {
         }
     }
 
-    /// The disk takes the commits that have queued up, and syncs them.
+    /// Starts a sync of all queued commits.
     pub(super) fn begin_sync(&mut self, node: usize) {
         let (least, most) = self.setup.sync;
         let healed = self.healed;

@@ -1,14 +1,14 @@
-//! Virtual time, and what clocks may do.
+//! Virtual time, and the behaviour of clocks.
 
 /// Virtual nanoseconds.
 pub type Nanos = u64;
 
-/// Whether clocks keep what the protocol assumes of them.
+/// The behaviour of clocks, relative to the protocol's assumptions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Clocks {
-    /// They do, at the very edge of it.
+    /// Clocks meet the assumptions, up to their limits.
     #[default]
     Within,
-    /// They do not: to show that what then goes wrong is found.
+    /// Clocks violate the assumptions, to show that the checks detect the consequences.
     Beyond,
 }

@@ -1,4 +1,4 @@
-//! The world: virtual time, and everything that happens in it.
+//! The world: virtual time, the event queue, and all nodes, links and clients.
 
 use super::client::{Client, OperationRef, Step};
 use super::clock::Clock;
@@ -21,74 +21,74 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use tempfile::TempDir;
 
-/// The most events of one run; more, and something goes round in circles.
-const MOST_EVENTS: u64 = 20_000_000;
-/// The bits of an event's number that say where it is kept.
+/// The maximum number of events of a run. A run with more is stuck in a loop.
+const MAX_EVENTS: u64 = 20_000_000;
+/// The bits of an event's number that hold its slot.
 const SLOTS: u64 = (1 << 24) - 1;
 
-/// Something that happens at a time.
+/// A scheduled event.
 pub(super) enum Event {
     /// A frame arrives.
     Arrival(Box<InTransit>),
     /// A node's timer fires.
     Timer { node: u8, boot: u32 },
-    /// A node's loop takes a turn.
+    /// A node's task takes a turn.
     Turn { node: u8, boot: u32 },
-    /// A sync is done.
+    /// A sync completes.
     Synced { node: u8, epoch: u32 },
-    /// A node is started.
+    /// A node starts.
     Start { node: u8 },
-    /// A node may go on.
+    /// A node may resume.
     Resume { node: u8 },
-    /// A client does something.
+    /// A client starts its next operation.
     Client(u16),
-    /// A server goes on with an operation.
+    /// A server continues an operation.
     Step(OperationRef, u32, Step),
-    /// A client may have waited long enough.
+    /// A client's deadline may have passed.
     Deadline(u16),
-    /// The thread for snapshots reports.
+    /// The snapshot thread reports its result.
     WorkDone { node: u8, boot: u32, report: Box<leasehold_node::Input<Keyspace>> },
-    /// The end of something planned.
+    /// A planned fault ends.
     Ends(Ending),
     /// All faults heal.
     Heal,
-    /// What must have come about by now is checked.
+    /// Liveness is checked, and clients stop.
     Judge,
-    /// All is calm, and an operator has leadership handed over.
+    /// In the calm cluster, an operator transfers leadership.
     HandOver { alone: bool },
-    /// It must have been by now.
+    /// The transfer must have completed.
     HandedOver { to: u8, alone: bool },
     /// The leader is cut off.
     CutOff,
-    /// It must have stepped down by now.
+    /// It must have stepped down.
     SteppedDown { node: u8, term: Term },
-    /// Nothing may be left over.
+    /// Nothing may be pending, and the run ends.
     End,
 }
 
-/// What ends by itself after a while.
+/// The end of a planned fault.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Ending {
-    /// A direction is not cut any more.
+    /// A link direction is no longer cut.
     Cut { from: u8, to: u8 },
     /// A clock gives readings again.
     NoReadings { node: u8 },
-    /// A clock's counters go on.
+    /// A clock's counters continue.
     Standing { node: u8 },
-    /// A disk is as fast as before.
+    /// A disk returns to its normal speed.
     SlowDisk { node: u8 },
-    /// A clock that fell back recovers, if the process that saw it fall still runs.
+    /// A clock that fell back recovers, if the process that saw the step still runs.
     Behind { node: u8, boot: u32, by: Nanos },
 }
 
-/// Virtual time and everything in it.
+/// The complete state of a run.
 pub(super) struct World {
-    /// Nanoseconds since the beginning.
+    /// Virtual nanoseconds since the start.
     pub now: Nanos,
     pub(super) seed: u64,
     pub(super) setup: Setup,
     pub(super) clocks: Clocks,
-    /// When, and then in the order in which they were queued: each with its slot in the low bits of its number.
+    /// Ordered by time, then by insertion. The low bits of each number hold the event's slot.
     queue: BinaryHeap<Reverse<(Nanos, u64)>>,
     slots: Vec<Option<Event>>,
     free: Vec<u32>,
@@ -96,10 +96,10 @@ pub(super) struct World {
     pub(super) nodes: Vec<Node>,
     pub(super) links: Vec<Link>,
     pub(super) clients: Vec<Client>,
-    /// Draws of the world at large.
+    /// Draws that belong to no node, link or client.
     pub(super) dice: Dice,
     plan: Vec<Planned>,
-    /// How much of the plan has happened. It would only make the queue long.
+    /// The number of planned faults that have happened. They are kept out of the queue to keep it short.
     done: usize,
     pub(super) faults: [u64; Fault::KINDS],
     pub(super) marks: Marks,
@@ -107,9 +107,9 @@ pub(super) struct World {
     pub(super) elections: u64,
     pub(super) history: History,
     pub(super) agreed: Agreed,
-    /// The newest index that any answer has shown.
+    /// The newest index that any answer has reflected.
     pub(super) seen_index: Index,
-    /// The newest term that was won.
+    /// The newest term won.
     pub(super) elected: Term,
     pub(super) last_lease_read: Nanos,
     pub(super) invoked: u64,
@@ -117,7 +117,7 @@ pub(super) struct World {
     pub(super) silence_until: Nanos,
     pub(super) healed: bool,
     pub(super) clients_stopped: bool,
-    /// "Campaign now" from this node to that one takes so much longer, until then.
+    /// "Campaign now" between these two nodes is delayed by this much, until the given time.
     pub(super) late_campaign: Option<(NodeId, NodeId, Nanos, Nanos)>,
     pub(super) failure: Option<Failure>,
     pub(super) events: u64,
@@ -127,7 +127,7 @@ pub(super) struct World {
 }
 
 impl World {
-    /// A world in which nothing has happened yet.
+    /// Creates the world at time zero.
     pub(super) fn new(seed: u64, setup: Setup, plan: Vec<Planned>, options: &Options) -> World {
         let count = setup.nodes();
         let folder = setup.real_disks.then(|| {
@@ -217,17 +217,18 @@ impl World {
         self.at(alone + self.time_to_step_down() + 6 * self.setup.longest_hold(), Event::End);
     }
 
-    /// Within this, everything must be well again. The engine may wait a hundred heartbeats for a snapshot that was lost.
+    /// Returns an upper bound on the recovery time. The engine may wait a hundred heartbeats for a snapshot that was
+    /// lost.
     fn time_to_recover(&self) -> Nanos {
         20 * self.setup.longest_hold() + 150 * self.setup.heartbeat() + 10 * SECOND
     }
 
-    /// Lets everything happen.
+    /// Runs until the end or the first failure.
     pub(super) fn run(&mut self) {
         while !self.ended && self.failure.is_none() {
             self.events += 1;
-            if self.events > MOST_EVENTS {
-                self.fail(FailureKind::RanAway, format!("{MOST_EVENTS} events, and no end"));
+            if self.events > MAX_EVENTS {
+                self.fail(FailureKind::RanAway, format!("no end after {MAX_EVENTS} events"));
                 break;
             }
             if !self.next() {
@@ -237,7 +238,7 @@ impl World {
         self.judge_history();
     }
 
-    /// The next thing happens. Returns whether there was one.
+    /// Handles the next event. Returns false if there is none.
     fn next(&mut self) -> bool {
         let queued = self.queue.peek().map(|Reverse((at, _))| *at);
         if let Some(Planned { at, fault, .. }) = self.plan.get(self.done).copied()
@@ -269,7 +270,7 @@ impl World {
         }
     }
 
-    /// Has something happen later.
+    /// Schedules an event.
     pub(super) fn at(&mut self, at: Nanos, event: Event) {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -333,7 +334,7 @@ impl World {
         }
     }
 
-    /// Sends a frame. Returns whether the sender may believe that it left.
+    /// Sends a frame. Returns false if the sender learns that it was not sent.
     pub(super) fn send_frame(&mut self, node: usize, to: NodeId, message: Message) -> bool {
         let count = self.nodes.len();
         let target = (to as usize).wrapping_sub(1);
@@ -407,7 +408,7 @@ impl World {
         }
         if self.nodes[node].disk.fails && self.nodes[node].process.is_some() {
             self.marks.reach(Mark::DiskStoppedNode);
-            return self.kill(node, "stops, for its disk has failed");
+            return self.kill(node, "stops because its disk failed");
         }
         match self.nodes[node].disk.finish() {
             Ok(number) => {
@@ -438,13 +439,14 @@ impl World {
         }
     }
 
-    /// How long after a pause something gets its turn: nobody knows who is first.
+    /// Draws the time between the end of a pause and the first step after it, because the order of threads is
+    /// unpredictable.
     pub(super) fn after_pause(&mut self) -> Nanos {
         let heartbeat = self.setup.heartbeat();
         if self.dice.chance(500_000) { 0 } else { self.dice.below(heartbeat / 20) }
     }
 
-    /// The node that leads in the newest term, if any.
+    /// Returns the node that leads in the newest term, if any.
     pub(super) fn leader(&self) -> Option<usize> {
         let running =
             self.nodes.iter().enumerate().filter_map(|(at, node)| Some((at, node.process.as_ref()?.replica())));
@@ -452,7 +454,7 @@ impl World {
         leaders.max_by_key(|(_, replica)| replica.term()).map(|(at, _)| at)
     }
 
-    /// A rule was broken: nothing more happens.
+    /// Records a violated rule, which ends the run.
     pub(super) fn fail(&mut self, kind: FailureKind, what: String) {
         if self.failure.is_none() {
             if self.trace.is_some() {
@@ -463,12 +465,12 @@ impl World {
         }
     }
 
-    /// Whether what happens is written down.
+    /// Returns true if a trace is recorded.
     pub(super) fn tracing(&self) -> bool {
         self.trace.is_some()
     }
 
-    /// Writes a line of the trace.
+    /// Adds a line to the trace.
     pub(super) fn note(&mut self, node: usize, what: &str, text: String) {
         let now = self.now;
         if let Some(trace) = &mut self.trace {
@@ -476,7 +478,7 @@ impl World {
         }
     }
 
-    /// Writes a line of the trace that is about no node.
+    /// Adds a line to the trace that concerns no single node.
     pub(super) fn note_all(&mut self, what: &str, text: String) {
         let now = self.now;
         if let Some(trace) = &mut self.trace {
@@ -484,7 +486,7 @@ impl World {
         }
     }
 
-    /// Writes what a replica recorded of its lease.
+    /// Adds the trace that a replica recorded of its lease.
     pub(super) fn note_lease(&mut self, node: usize) {
         let now = self.now;
         if let (Some(trace), Some(process)) = (&mut self.trace, self.nodes[node].process.as_mut()) {
@@ -494,13 +496,13 @@ impl World {
         }
     }
 
-    /// The trace, if it was kept.
+    /// Returns the trace, if one was recorded.
     pub(super) fn take_trace(&mut self) -> String {
         self.trace.take().unwrap_or_default()
     }
 }
 
-/// Where data folders are made: in memory if the system has such a place.
+/// Returns the folder for data folders: in memory if the system has one.
 fn memory_folder() -> std::path::PathBuf {
     let memory = std::path::PathBuf::from("/dev/shm");
     if memory.is_dir() { memory } else { std::env::temp_dir() }

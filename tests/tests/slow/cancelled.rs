@@ -1,4 +1,4 @@
-//! Whoever waits may stop waiting, at any await.
+//! Requests whose callers stop waiting, at any await.
 
 use crate::Timed;
 use crate::cluster::{drivers, leader, within};
@@ -11,18 +11,18 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// More than the driver lets wait at once.
-const MANY: usize = 70_000;
-/// So many fit the driver's inbox.
+/// More requests than the driver keeps pending at once.
+const REQUESTS: usize = 70_000;
+/// The capacity of the driver's inbox.
 const INBOX: usize = 4096;
 
-/// Polls `inner` so many times, then gives it up.
-struct GivenUpAfter<F> {
+/// Polls `inner` up to `polls` times, then drops it.
+struct CancelledAfter<F> {
     polls: usize,
     inner: Option<Pin<Box<F>>>,
 }
 
-impl<F: Future> Future for GivenUpAfter<F> {
+impl<F: Future> Future for CancelledAfter<F> {
     type Output = Option<F::Output>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<F::Output>> {
@@ -39,15 +39,15 @@ impl<F: Future> Future for GivenUpAfter<F> {
     }
 }
 
-fn given_up_after<F: Future>(polls: usize, inner: F) -> GivenUpAfter<F> {
-    GivenUpAfter { polls, inner: Some(Box::pin(inner)) }
+fn cancelled_after<F: Future>(polls: usize, inner: F) -> CancelledAfter<F> {
+    CancelledAfter { polls, inner: Some(Box::pin(inner)) }
 }
 
 fn command(number: usize) -> Bytes {
     Bytes::from(number.to_string())
 }
 
-/// Stops every driver. None could, if a write still had its place.
+/// Stops every driver. A driver cannot stop while a cancelled write still occupies a slot.
 async fn stop_all<R: Timed>(runtime: &R, handles: impl Iterator<Item = &Handle<List>>) {
     for handle in handles {
         within(runtime, handle.stop()).await;
@@ -65,7 +65,7 @@ pub(crate) fn writes<R: Timed>() {
             let outcome = if number % 3 == 0 {
                 Some(within(&runtime, write).await)
             } else {
-                given_up_after(number % 3, write).await
+                cancelled_after(number % 3, write).await
             };
             match outcome {
                 Some(Ok(place)) => drop(acknowledged.insert(place, command(number))),
@@ -74,15 +74,15 @@ pub(crate) fn writes<R: Timed>() {
             }
         }
         assert!(acknowledged.len() >= 100);
-        // Those whose writers have gone leave no place taken.
-        for number in 0..MANY {
-            let _ = given_up_after(1, leader.write(command(number))).now_or_never();
+        // Cancelled writes occupy no slots.
+        for number in 0..REQUESTS {
+            let _ = cancelled_after(1, leader.write(command(number))).now_or_never();
             if number % 1000 == 0 {
                 within(&runtime, leader.write(command(number))).await.expect("there is room");
             }
         }
         let last = within(&runtime, leader.write(command(0))).await.expect("there is room");
-        assert_eq!(last, 300 + MANY + MANY / 1000 + 1, "what was accepted is carried out, waited for or not");
+        assert_eq!(last, 300 + REQUESTS + REQUESTS / 1000 + 1, "accepted writes are executed even if cancelled");
         let index = leader.gate().applied();
         for (handle, _) in handles.values() {
             let applied = async {
@@ -110,20 +110,20 @@ pub(crate) fn reads<R: Timed>() {
     let handles = drivers(&runtime, 3, ReadMode::Quorum, |_, disk| disk);
     let leader = leader(&handles);
     runtime.block_on(async {
-        for number in 0..MANY {
-            let _ = given_up_after(1 + number % 2, leader.read()).now_or_never();
+        for number in 0..REQUESTS {
+            let _ = cancelled_after(1 + number % 2, leader.read()).now_or_never();
             if number % 1000 == 0 {
                 let grant = within(&runtime, leader.read()).await.expect("there is room");
                 assert!(!grant.by_lease);
             }
         }
-        within(&runtime, leader.write(command(0))).await.expect("and for writes");
+        within(&runtime, leader.write(command(0))).await.expect("there is room for writes");
         stop_all(&runtime, handles.values().map(|(handle, _)| handle)).await;
     });
     runtime.kill();
 }
 
-/// On virtual time the driver does nothing while the test does something, so its inbox can be filled to the brim.
+/// On virtual time the driver does not run while the test does, so the test can fill its inbox completely.
 pub(crate) fn in_a_full_inbox<R: Timed>() {
     let runtime = R::start("slow", 1).expect("a runtime");
     let handles = drivers(&runtime, 1, ReadMode::Quorum, |_, disk| disk);
@@ -134,7 +134,7 @@ pub(crate) fn in_a_full_inbox<R: Timed>() {
         for write in &mut kept {
             assert_eq!(write.as_mut().now_or_never(), None);
         }
-        // Every second one is given up: some were accepted, the others still waited to be.
+        // Cancels every second write. Some had been accepted, the others were still waiting for room.
         let mut number = 0;
         kept.retain(|_| {
             number += 1;
@@ -143,14 +143,15 @@ pub(crate) fn in_a_full_inbox<R: Timed>() {
         for _ in 0..100 {
             assert_eq!(leader.read().now_or_never(), None);
             assert_eq!(leader.transfer(1).now_or_never(), None);
-            assert_eq!(leader.stop().now_or_never(), None, "this one is not even asked for");
+            assert_eq!(leader.stop().now_or_never(), None, "the stop is cancelled before it was queued");
         }
-        let places = within(&runtime, futures::future::try_join_all(kept)).await.expect("the rest is carried out");
+        let places =
+            within(&runtime, futures::future::try_join_all(kept)).await.expect("the remaining writes are executed");
         let distinct: std::collections::BTreeSet<_> = places.iter().collect();
-        assert_eq!(distinct.len(), INBOX, "each in a place of its own");
+        assert_eq!(distinct.len(), INBOX, "every write has its own log position");
         let last = within(&runtime, leader.write(command(0))).await.expect("there is room");
-        assert_eq!(last - first - 1, INBOX + INBOX / 2, "all that the inbox had taken, and half of the others");
-        within(&runtime, leader.read()).await.expect("and for reads");
+        assert_eq!(last - first - 1, INBOX + INBOX / 2, "all writes accepted by the inbox, and half of the others");
+        within(&runtime, leader.read()).await.expect("there is room for reads");
         stop_all(&runtime, [leader].into_iter()).await;
     });
     runtime.kill();

@@ -3,7 +3,8 @@
 use crate::Timed;
 use crate::cluster::{Client, Cluster};
 
-/// Clients that only sit there. The test's own process holds both ends: `ulimit -n` must allow some 3,000 files.
+/// The number of idle clients. The test process holds both ends of each connection, so `ulimit -n` must allow about
+/// 3,000 files.
 const IDLE: u64 = 1000;
 
 pub(crate) fn that_are_slow<R: Timed>() {
@@ -11,7 +12,7 @@ pub(crate) fn that_are_slow<R: Timed>() {
     let (leader, followers) = cluster.leader_and_followers();
     let idle: Vec<Client> = (0..IDLE).map(|_| leader.client()).collect();
 
-    // Half a gigabyte of answers that it never reads.
+    // Half a gigabyte of replies that the client never reads.
     let mut greedy = leader.client();
     assert_eq!(greedy.set("large", &vec![b'v'; 512 << 10]), "+OK");
     greedy.send(&b"GET large\r\n".repeat(1000));
@@ -29,12 +30,12 @@ pub(crate) fn that_are_slow<R: Timed>() {
     }
     assert_eq!(slow.answer().as_deref(), Some("+OK"));
     assert_eq!(others[0].ask("GET slow"), "done");
-    assert!(leader.counted("connected_clients") > IDLE, "all are still there");
+    assert!(leader.counted("connected_clients") > IDLE, "all idle clients are still connected");
     assert_eq!(leader.counted("reads_failed"), 0);
     for mut client in idle.into_iter().take(10) {
         assert_eq!(client.ask("PING"), "+PONG");
     }
-    assert_eq!(greedy.answer().map(|value| value.len()), Some(512 << 10), "and its answers wait");
+    assert_eq!(greedy.answer().map(|value| value.len()), Some(512 << 10), "the unread replies are still available");
 }
 
 pub(crate) fn that_ask_too_much<R: Timed>() {
@@ -49,10 +50,10 @@ pub(crate) fn that_ask_too_much<R: Timed>() {
         let mut client = leader.client();
         client.send(request);
         assert_eq!(client.answer().as_deref(), Some(said));
-        assert_eq!(client.answer(), None, "and its connection is closed");
+        assert_eq!(client.answer(), None, "the connection is closed");
         assert_eq!(other.ask("SET k v"), "+OK");
     }
-    // What can be skipped only costs its sender an error.
+    // An argument that can be skipped only causes an error reply.
     let mut client = leader.client();
     let refusal = client.set("k", &vec![b'v'; 17 << 20]);
     assert!(refusal.starts_with("-ERR an argument of 17825792 bytes exceeds"), "{refusal}");

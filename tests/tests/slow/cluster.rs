@@ -1,4 +1,4 @@
-//! Whole nodes over real sockets, and drivers alone.
+//! Whole nodes over real sockets, and single drivers.
 
 use crate::{HOLD, Timed};
 use futures::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Everything that is waited for happens well within this.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The time within which everything awaited must happen.
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// The cluster's name.
 pub(crate) const CLUSTER: &str = "slow";
 
@@ -27,7 +27,7 @@ pub(crate) fn timing() -> Config {
     Config::new(timing).expect("it fits together")
 }
 
-/// A node, and what stands before it.
+/// A node, and the proxy in front of it.
 pub(crate) struct Member<R: Runtime> {
     pub(crate) node: Node<R>,
     pub(crate) proxy: Proxy,
@@ -39,7 +39,7 @@ impl<R: Runtime> Member<R> {
         Client::connected(self.node.client_address())
     }
 
-    /// One number that the node counts.
+    /// Returns one of the node's counters.
     pub(crate) fn counted(&self, name: &str) -> u64 {
         let info = self.client().ask("INFO everything");
         let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -57,16 +57,16 @@ impl<R: Timed> Cluster<R> {
     pub(crate) fn started() -> Cluster<R> {
         let runtime = R::start("slow", 2).expect("a runtime");
         let members = runtime.block_on(async {
-            let mut doors = BTreeMap::new();
+            let mut listeners = BTreeMap::new();
             for id in 1..=3 {
                 let listener = runtime.listen("127.0.0.1:0").await.expect("a free port");
                 let address = runtime.local_address(&listener).expect("an address").to_string();
-                doors.insert(id, (listener, address));
+                listeners.insert(id, (listener, address));
             }
             let peers: BTreeMap<NodeId, String> =
-                doors.iter().map(|(id, (_, address))| (*id, address.clone())).collect();
+                listeners.iter().map(|(id, (_, address))| (*id, address.clone())).collect();
             let mut members = BTreeMap::new();
-            for (id, (listener, _)) in doors {
+            for (id, (listener, _)) in listeners {
                 let folder = tempfile::tempdir().expect("a folder");
                 let options = NodeOptions {
                     node: id,
@@ -93,7 +93,7 @@ impl<R: Timed> Cluster<R> {
         cluster
     }
 
-    /// The node that leads, and the others.
+    /// Returns the leader and its followers.
     pub(crate) fn leader_and_followers(&self) -> (&Member<R>, Vec<&Member<R>>) {
         let leads = |member: &&Member<R>| member.node.status().role == Role::Leader;
         let (mut leaders, followers): (Vec<_>, Vec<_>) = self.members.values().partition(leads);
@@ -107,7 +107,7 @@ impl<R: Timed> Drop for Cluster<R> {
     }
 }
 
-/// Stands before a node and hands on what others send it, until it is frozen.
+/// Forwards the connections of peers to a node, until it is frozen.
 pub(crate) struct Proxy {
     frozen: Arc<AtomicBool>,
 }
@@ -127,7 +127,7 @@ impl Proxy {
         proxy
     }
 
-    /// From here on connections stay open, and nothing is read from them.
+    /// Stops forwarding. Connections stay open, and nothing is read from them.
     pub(crate) fn freeze(&self) {
         self.frozen.store(true, Ordering::Relaxed);
     }
@@ -143,11 +143,11 @@ async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin
             break;
         }
     }
-    // Whoever it was is gone already, if this fails.
+    // The other end may have closed the connection already.
     let _ = to.close().await;
 }
 
-/// A client that waits for each answer.
+/// A client that waits for each reply.
 pub(crate) struct Client {
     pub(crate) stream: BufReader<TcpStream>,
 }
@@ -155,8 +155,8 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn connected(address: SocketAddr) -> Client {
         let stream = TcpStream::connect(address).expect("the node listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout is set");
-        stream.set_nodelay(true).expect("small requests leave at once");
+        stream.set_read_timeout(Some(TIMEOUT)).expect("a timeout is set");
+        stream.set_nodelay(true).expect("small requests are sent at once");
         Client { stream: BufReader::new(stream) }
     }
 
@@ -164,7 +164,7 @@ impl Client {
         self.stream.get_mut().write_all(bytes).expect("the node takes the request");
     }
 
-    /// The next answer, or what a string or an error says; `None` at the end of the connection.
+    /// Returns the next reply, or `None` at the end of the connection. Strings and errors are returned as text.
     pub(crate) fn answer(&mut self) -> Option<String> {
         let mut line = String::new();
         self.stream.read_line(&mut line).expect("the node answers");
@@ -173,7 +173,7 @@ impl Client {
             return Some(line.to_owned());
         };
         let mut text = vec![0; length + 2];
-        self.stream.read_exact(&mut text).expect("as much as was announced");
+        self.stream.read_exact(&mut text).expect("as many bytes as announced");
         text.truncate(length);
         Some(String::from_utf8(text).expect("text"))
     }
@@ -191,7 +191,7 @@ impl Client {
     }
 }
 
-/// Drivers alone, each with a disk from `disk`, on one runtime.
+/// Starts drivers without servers on one runtime, each with a disk from `disk`.
 pub(crate) fn drivers<R: Timed, D: Disk>(
     runtime: &R,
     size: u64,
@@ -222,17 +222,20 @@ pub(crate) fn drivers<R: Timed, D: Disk>(
     })
 }
 
-/// The leader among drivers.
+/// Returns the leader of these drivers.
 pub(crate) fn leader(handles: &BTreeMap<NodeId, (Handle<List>, MemoryDisk)>) -> &Handle<List> {
     let leads = |handle: &&Handle<List>| handle.status().role == Role::Leader;
     handles.values().map(|(handle, _)| handle).find(leads).expect("one leads")
 }
 
-/// What happens well within [`PATIENCE`].
+/// Waits for a future.
+///
+/// # Panics
+/// If it takes too long.
 pub(crate) async fn within<R: Runtime, F: Future>(runtime: &R, future: F) -> F::Output {
-    let (future, late) = (std::pin::pin!(future), std::pin::pin!(runtime.sleep(PATIENCE)));
+    let (future, late) = (std::pin::pin!(future), std::pin::pin!(runtime.sleep(TIMEOUT)));
     match futures::future::select(future, late).await {
         futures::future::Either::Left((output, _)) => output,
-        futures::future::Either::Right(_) => panic!("waited in vain"),
+        futures::future::Either::Right(_) => panic!("not done within {TIMEOUT:?}"),
     }
 }

@@ -1,4 +1,4 @@
-//! A disk whose every write takes longer than the lease lasts.
+//! A disk whose every write takes longer than the lease.
 
 use crate::cluster::{drivers, leader, within};
 use crate::{HOLD, Timed};
@@ -53,10 +53,10 @@ pub(crate) fn slows_writes<R: Timed>() {
                 runtime.sleep(Duration::from_millis(2)).await;
             };
             assert_eq!(outcome, Ok(number));
-            assert!(reads >= 10, "{reads} reads were answered while one write waited for the disk");
+            assert!(reads >= 10, "{reads} reads were answered during one slow write");
         }
         let leads = leader.status();
-        assert_eq!((leads.role, leads.term), (led.role, led.term), "nobody was elected meanwhile");
+        assert_eq!((leads.role, leads.term), (led.role, led.term), "no election took place");
     });
     runtime.kill();
 }

@@ -1,5 +1,5 @@
-//! How a cluster behaves when something in it is slow, dead or hostile: a disk, a peer, a client, or whoever stops waiting
-//! for an answer. Nothing here asserts how long anything takes, only what goes on meanwhile.
+//! Clusters in which a disk, a peer or a client is slow, dead or hostile, or in which callers cancel requests. No test
+//! asserts a duration. Each asserts that the rest of the cluster continues to work.
 
 mod cancelled;
 mod clients;
@@ -15,14 +15,14 @@ use leasehold_tests::simulated::SimulatedRuntime;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Long enough for a busy machine, short enough for a test.
+/// Long enough for a busy machine, and short enough for a test.
 const HOLD: Duration = Duration::from_millis(600);
 
-/// A runtime and the clock of its time.
+/// A runtime with a clock on its time.
 trait Timed: Runtime {
     fn clock(&self) -> Arc<dyn Clock>;
 
-    /// Stops every task where it stands.
+    /// Stops every task immediately.
     fn kill(&self);
 }
 
@@ -72,17 +72,17 @@ macro_rules! on_real_runtimes {
 }
 
 on_real_runtimes!(
-    disk::slows_writes => a_slow_disk_slows_writes_and_neither_lease_nor_reads,
-    peers::that_stops_reading => a_peer_that_stops_reading_delays_nobody,
-    peers::that_is_hostile => a_peer_that_announces_too_much_is_cut_off_and_nobody_else,
-    clients::that_are_slow => clients_that_do_not_read_or_hardly_write_hold_up_nobody_else,
-    clients::that_ask_too_much => a_client_that_asks_too_much_is_refused_and_nobody_else,
-    cancelled::writes => writes_that_nobody_waits_for_lose_nothing_and_leave_nothing_behind,
-    cancelled::reads => reads_that_nobody_waits_for_leave_nothing_behind,
+    disk::slows_writes => slow_disk_delays_neither_lease_nor_reads,
+    peers::that_stops_reading => peer_that_stops_reading_delays_no_other_node,
+    peers::that_is_hostile => peer_that_announces_an_oversized_frame_is_disconnected,
+    clients::that_are_slow => slow_clients_do_not_delay_others,
+    clients::that_ask_too_much => oversized_requests_are_refused,
+    cancelled::writes => cancelled_writes_lose_no_data_and_leak_nothing,
+    cancelled::reads => cancelled_reads_leak_nothing,
 );
 
 on!(simulated, super::SimulatedRuntime:
-    cancelled::writes => writes_that_nobody_waits_for_lose_nothing_and_leave_nothing_behind,
-    cancelled::reads => reads_that_nobody_waits_for_leave_nothing_behind,
-    cancelled::in_a_full_inbox => what_waits_for_a_full_inbox_can_be_given_up,
+    cancelled::writes => cancelled_writes_lose_no_data_and_leak_nothing,
+    cancelled::reads => cancelled_reads_leak_nothing,
+    cancelled::in_a_full_inbox => requests_waiting_for_a_full_inbox_can_be_cancelled,
 );

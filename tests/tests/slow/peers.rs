@@ -1,4 +1,4 @@
-//! Peers that stop reading, and peers that lie about how much they will send.
+//! Peers that stop reading, and peers that announce oversized frames.
 
 use crate::Timed;
 use crate::cluster::{CLUSTER, Cluster, timing};
@@ -17,18 +17,18 @@ pub(crate) fn that_stops_reading<R: Timed>() {
     let term = leader.node.status().term;
 
     followers[0].proxy.freeze();
-    // More than the frozen peer's queue and sockets can take.
+    // More than the frozen peer's queue and sockets can buffer.
     let value = vec![b'v'; 2 * MIB];
     for number in 0..48 {
         assert_eq!(client.set("large", &value), "+OK");
         assert_eq!(client.ask("INCR k"), format!(":{}", number + 1));
         assert_eq!(client.ask("GET k"), (number + 1).to_string());
     }
-    assert!(leader.counted("frames_dropped_full") > 0, "what the peer does not take is dropped, not kept");
-    assert_eq!(followers[1].client().ask("GET k"), "48", "nor is the other one held up");
-    assert_eq!(leader.node.status().term, term, "nobody was elected meanwhile");
+    assert!(leader.counted("frames_dropped_full") > 0, "frames to a full queue are dropped");
+    assert_eq!(followers[1].client().ask("GET k"), "48", "the other follower is not delayed");
+    assert_eq!(leader.node.status().term, term, "no election took place");
     let (lease, quorum) = (leader.counted("reads_lease"), leader.counted("reads_quorum"));
-    assert!(lease > 9 * quorum, "the lease stays warm: {lease} reads by lease, {quorum} by quorum");
+    assert!(lease > 9 * quorum, "the lease is valid most of the time: {lease} reads by lease, {quorum} by quorum");
 }
 
 pub(crate) fn that_is_hostile<R: Timed>() {
@@ -46,7 +46,7 @@ pub(crate) fn that_is_hostile<R: Timed>() {
     for lane in 0..3 {
         let malformed = leader.counted("connections_malformed");
         let hello = hello(pretended_number, leader_number, lane);
-        // Again if the real peer was quick to take its place back.
+        // Retries if the real peer has just replaced the connection.
         for _ in 0..100 {
             announce_too_much(leader.node.peer_address(), &hello);
             if leader.counted("connections_malformed") > malformed {
@@ -59,10 +59,10 @@ pub(crate) fn that_is_hostile<R: Timed>() {
         assert_eq!(member.client().ask("GET k"), "0");
     }
     assert_eq!(followers[0].client().ask("INCR k"), ":1");
-    assert_eq!(leader.node.status().term, term, "nobody was elected meanwhile");
+    assert_eq!(leader.node.status().term, term, "no election took place");
 }
 
-/// Says hello, and then that a frame of 4 GiB follows, until the connection is closed.
+/// Sends a handshake, then announces a frame of 4 GiB, and waits until the connection is closed.
 fn announce_too_much(address: SocketAddr, hello: &[u8]) {
     let mut stream = TcpStream::connect(address).expect("the node listens");
     stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout is set");
@@ -70,12 +70,12 @@ fn announce_too_much(address: SocketAddr, hello: &[u8]) {
     let mut prefix = [0; 8];
     stream.read_exact(&mut prefix).expect("it answers");
     assert_eq!(prefix[..4], *b"LSHD");
-    // Refused, closed in order or reset: some of what is sent is never read.
+    // The connection may already be closed or reset, because part of what is sent is never read.
     let _ = stream.write_all(&[255; 64]);
     let _ = stream.read_to_end(&mut Vec::new());
 }
 
-/// What a node says first; see the transport's handshake.
+/// Returns a handshake; see the transport's handshake for the format.
 fn hello(from: NodeId, to: NodeId, lane: u8) -> Vec<u8> {
     let timing = timing().timing();
     let mut body = Vec::new();
