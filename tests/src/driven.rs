@@ -100,8 +100,7 @@ impl<R: Runtime> Plan<R> {
         let mut group = GroupOptions::new(0, leasehold_raft::Options::new(node, config, seed), founders);
         group.reads = reads;
         let start = Start {
-            // Request numbers start again after a restart, so the process number must be unique. The term has increased
-            // since.
+            // A restarted process numbers its requests from the start again, so the process needs a new number.
             node: NodeOptions::new(node, (node << 32) | recovered.hard_state.term),
             group,
             machine: List::default(),

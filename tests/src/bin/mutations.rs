@@ -52,7 +52,7 @@ struct Soaked {
 struct Row {
     mutation: &'static Mutation,
     found: bool,
-    /// If the soak detected it, the seeds and simulated hours until then.
+    /// The seeds and simulated hours until the soak detected it, if it did.
     after: Option<(u64, f64)>,
     seen: String,
 }

@@ -195,7 +195,7 @@ fn soak_seeds(arguments: &Arguments) -> ExitCode {
     } else {
         print(&table(&report, took, arguments));
         for found in report.failures.iter().take(MAX_SHOWN) {
-            print(&tell(found, arguments));
+            print(&describe(found, arguments));
         }
         print(&verdict(&report, &missing));
     }
@@ -276,7 +276,7 @@ fn table(report: &Report, took: Duration, arguments: &Arguments) -> String {
 }
 
 /// Describes a failing seed, shrunk, with the end of its trace and the command that replays it.
-fn tell(found: &Found, arguments: &Arguments) -> String {
+fn describe(found: &Found, arguments: &Arguments) -> String {
     let options = Options { clocks: arguments.clocks(), ..Options::default() };
     let (options, failure, note) = if arguments.no_shrink {
         (options, found.failure.clone(), String::new())

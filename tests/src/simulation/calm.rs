@@ -65,7 +65,7 @@ impl World {
         let term = process.replica().term();
         if process.replica().membership().voters.len() > 1 {
             let within = self.time_to_step_down();
-            self.isolate(leader, Way::Both, Frames::AreLost, within + 1);
+            self.isolate(leader, Way::Both, Frames::Lost, within + 1);
             self.at(self.now + within, Event::SteppedDown { node: leader as u8, term });
         }
     }

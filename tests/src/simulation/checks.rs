@@ -37,8 +37,10 @@ impl World {
     pub(super) fn check_snapshot(&mut self, node: usize, index: Index, term: Term) {
         let known = self.agreed.term_of(index);
         if index > 1 && known != Some(term) {
-            let what =
-                format!("n{} takes a snapshot through entry {index} of term {term}, which is {known:?}", node + 1);
+            let what = format!(
+                "n{} installs a snapshot through entry {index} of term {term}, but its term is {known:?}",
+                node + 1
+            );
             self.fail(FailureKind::LogsDiverged, what);
         }
     }
@@ -47,7 +49,7 @@ impl World {
     pub(super) fn check_permit(&mut self, node: usize, permit: Permit, elected: Term) {
         if permit.term < elected {
             let what = format!(
-                "n{} permits a read by its lease of term {}, but term {elected} had been won before",
+                "n{} permits a read under its lease of term {} after term {elected} was won",
                 node + 1,
                 permit.term
             );
@@ -116,7 +118,7 @@ impl World {
         if leading {
             self.watch_lease(node);
         }
-        let process = self.nodes[node].process.as_mut().expect("it was there");
+        let process = self.nodes[node].process.as_mut().expect("checked above");
         if let Some((to, since)) = process.watched.transfer {
             if process.replica().leader() == Some(to) {
                 process.watched.transfer = None;
@@ -236,13 +238,13 @@ impl World {
                 None => first = Some((node, records)),
                 Some((_, known)) if *known == records => {}
                 Some((other, _)) => {
-                    let what = format!("n{} and n{} applied the same log and hold different data", node + 1, other + 1);
+                    let what = format!("n{} and n{} applied the same log but hold different data", node + 1, other + 1);
                     return self.fail(FailureKind::StatesDiverged, what);
                 }
             }
         }
         if first.is_none() {
-            self.fail(FailureKind::Liveness, "no node has applied everything that is committed".to_owned());
+            self.fail(FailureKind::Liveness, "no node has applied all committed entries".to_owned());
         }
     }
 }

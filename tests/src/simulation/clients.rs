@@ -135,7 +135,7 @@ impl World {
         let Some(operation) = self.operation(reference).filter(|operation| operation.steps == steps) else { return };
         let (node, call) = (operation.node, operation.call);
         if !self.nodes[node].readers_run(now) {
-            let resumes = self.nodes[node].paused_until + self.after_pause();
+            let resumes = self.nodes[node].paused_until + self.draw_resume_delay();
             return self.at(resumes, Event::Step(reference, steps, step));
         }
         match (step, call) {
@@ -147,7 +147,7 @@ impl World {
                 }
             }
             (Step::Begin, _) => {
-                let key = self.operation(reference).expect("it was there").key;
+                let key = self.operation(reference).expect("checked above").key;
                 let entry = WriteCommand::encode_batch(&[command_of(call, key)]);
                 self.request(reference, Request::Write(entry));
             }
@@ -168,7 +168,7 @@ impl World {
         match process.gate.try_read(sample) {
             Some(permit) => {
                 self.check_permit(node, permit, elected);
-                self.operation(reference).expect("it was there").permit = Some(permit.term);
+                self.operation(reference).expect("checked above").permit = Some(permit.term);
                 self.step_or_wait(reference, Step::View);
             }
             None => {
@@ -190,7 +190,7 @@ impl World {
         let Some(operation) = self.operation(reference) else { return };
         let node = operation.node;
         let input = leasehold_node::Input::Request { ticket: reference.ticket(), group: GROUP, request };
-        self.give(node, Input::Node(input));
+        self.queue_input(node, Input::Node(input));
     }
 
     fn view(&mut self, reference: OperationRef) {
@@ -205,7 +205,8 @@ impl World {
             self.marks.reach(Mark::AnsweredAfterDeposition);
         }
         let Some(answer) = replies.pop().and_then(|reply| answer_of(Call::Get, &reply)) else {
-            return self.fail(FailureKind::WrongReply, format!("n{}: a read of a number was refused", node + 1));
+            return self
+                .fail(FailureKind::WrongReply, format!("n{}: a read returned an error or an invalid value", node + 1));
         };
         self.end(reference, Ending::Done(answer, index));
     }
@@ -232,7 +233,10 @@ impl World {
                 match reply.as_ref().and_then(|reply| answer_of(call, reply)) {
                     Some(answer) => self.end(reference, Ending::Done(answer, index)),
                     None => {
-                        self.fail(FailureKind::WrongReply, format!("n{}: {call:?} was answered {reply:?}", node + 1));
+                        self.fail(
+                            FailureKind::WrongReply,
+                            format!("n{}: invalid reply to {call:?}: {reply:?}", node + 1),
+                        );
                     }
                 }
             }
@@ -281,10 +285,10 @@ impl World {
             if self.tracing() {
                 let by = match operation.granted {
                     _ if !reads => "",
-                    None => " by the lease",
+                    None => " under the lease",
                     Some(grant) if grant.as_follower && grant.by_lease => " at an index granted by the leader's lease",
                     Some(grant) if grant.as_follower => " at an index granted by a quorum round",
-                    Some(grant) if grant.by_lease => " by the lease, once applied",
+                    Some(grant) if grant.by_lease => " under the lease, once applied",
                     Some(_) => " after a quorum round",
                 };
                 let text = format!("c{} receives {answer:?} as of index {index}{by}", reference.client);
@@ -306,7 +310,7 @@ impl World {
             }
             if index < operation.floor + u64::from(!reads) {
                 let what = format!(
-                    "{} at n{} shows the state as of index {index}, but when it was asked index {} had been seen",
+                    "{} at n{} reflects index {index}, but index {} had been seen before the request",
                     if reads { "a read" } else { "a write" },
                     operation.node + 1,
                     operation.floor

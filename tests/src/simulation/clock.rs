@@ -33,7 +33,7 @@ pub(super) struct Clock {
     pub wild: Counter,
     /// Set while the clock gives no readings.
     pub fails: bool,
-    /// How many in a million readings fail, in addition to `fails`.
+    /// The number of readings per million that fail, in addition to `fails`.
     pub flaky_ppm: u32,
     /// The furthest readings given so far. A node rejects readings behind them until the clock has caught up.
     furthest: (u64, u64),
@@ -70,10 +70,10 @@ impl Clock {
     }
 
     /// Returns the current value of both counters.
-    fn shows(&self, now: u64) -> (u64, u64) {
+    fn counters(&self, now: u64) -> (u64, u64) {
         let passed = now - self.at;
         let error = match passed {
-            // Less than eighteen minutes: a 64-bit division cannot overflow.
+            // Up to eighteen minutes: the product fits into 64 bits.
             0..0x100_0000_0000 => passed as i64 * self.rate_ppm / 1_000_000,
             _ => (passed as i128 * i128::from(self.rate_ppm) / 1_000_000) as i64,
         };
@@ -87,7 +87,7 @@ impl Clock {
         if self.fails || self.dice.chance(self.flaky_ppm) {
             return None;
         }
-        let (awake, total) = self.shows(now);
+        let (awake, total) = self.counters(now);
         self.furthest = (self.furthest.0.max(awake), self.furthest.1.max(total));
         self.deceived |= awake >= self.taken.0 && total >= self.taken.1;
         Some(Instant::from_nanos(awake, total))
@@ -95,27 +95,27 @@ impl Clock {
 
     /// Returns the current reading without recording it.
     pub(super) fn peek(&self, now: u64) -> Reading {
-        let (awake, total) = self.shows(now);
+        let (awake, total) = self.counters(now);
         (!self.fails).then(|| Instant::from_nanos(awake, total))
     }
 
     /// Returns true if the clock is behind an earlier reading. A process that saw the earlier one treats such readings
     /// as failures.
     pub(super) fn is_behind(&self, now: u64) -> bool {
-        let (awake, total) = self.shows(now);
+        let (awake, total) = self.counters(now);
         awake < self.furthest.0 || total < self.furthest.1
     }
 
     /// Returns true if the two counters have diverged by more than `by` since `earlier`.
     pub(super) fn counters_differ_since(&self, now: u64, earlier: Instant, by: u64) -> bool {
-        let (awake, total) = self.shows(now);
+        let (awake, total) = self.counters(now);
         let awake = awake as i128 - i128::from(earlier.awake_nanos());
         let total = total as i128 - i128::from(earlier.total_nanos());
         awake.abs_diff(total) > u128::from(by)
     }
 
     /// Returns the true time until the clock has advanced by `nanos`, at its present rate.
-    pub(super) fn takes(&self, nanos: u64) -> u64 {
+    pub(super) fn true_duration(&self, nanos: u64) -> u64 {
         (u128::from(nanos) * 1_000_000).div_ceil((1_000_000 + self.rate_ppm).unsigned_abs().into()) as u64
     }
 
@@ -126,7 +126,7 @@ impl Clock {
     }
 
     /// Stops or restarts a counter.
-    pub(super) fn stand(&mut self, now: u64, counter: Counter, stands: bool) {
+    pub(super) fn set_stopped(&mut self, now: u64, counter: Counter, stands: bool) {
         self.settle(now);
         match counter {
             Counter::Awake => self.awake_stands = stands,
@@ -135,9 +135,9 @@ impl Clock {
     }
 
     /// Restarts both counters.
-    pub(super) fn go_on(&mut self, now: u64) {
-        self.stand(now, Counter::Awake, false);
-        self.stand(now, Counter::Total, false);
+    pub(super) fn restart_counters(&mut self, now: u64) {
+        self.set_stopped(now, Counter::Awake, false);
+        self.set_stopped(now, Counter::Total, false);
     }
 
     /// Makes a counter jump ahead or fall back.
@@ -156,14 +156,15 @@ impl Clock {
     }
 
     /// Records that the grantor has used this reading.
-    pub(super) fn is_taken(&mut self, reading: Instant) {
+    pub(super) fn note_used(&mut self, reading: Instant) {
         let reading = (reading.awake_nanos(), reading.total_nanos());
         if reading.0 >= self.taken.0 && reading.1 >= self.taken.1 {
             self.taken = reading;
         }
     }
 
-    /// Makes both counters fall back. Returns true if they may recover later; false if `recovers` is not set.
+    /// Makes both counters fall back. Returns true if `recovers` is set and no earlier step
+    /// is still waiting to recover.
     pub(super) fn fall_back(&mut self, now: u64, by: i64, recovers: bool) -> bool {
         self.leap(now, Counter::Awake, -by);
         self.leap(now, Counter::Total, -by);
@@ -185,7 +186,7 @@ impl Clock {
     }
 
     fn settle(&mut self, now: u64) {
-        (self.awake, self.total) = self.shows(now);
+        (self.awake, self.total) = self.counters(now);
         self.at = now;
     }
 }

@@ -153,7 +153,7 @@ impl Memory {
             holds.hard_state = hard_state;
         }
         if reset_log {
-            let applied = applied.as_ref().ok_or("a log is reset without what is applied")?;
+            let applied = applied.as_ref().ok_or("a log is reset without an applied state")?;
             holds.entries.clear();
             holds.compacted = (applied.index, applied.term);
         }
@@ -177,7 +177,7 @@ impl Memory {
             && index > holds.compacted.0
         {
             if index > holds.applied.index {
-                return Err(format!("compacted through {index}, but only {} is applied", holds.applied.index));
+                return Err(format!("compacted through {index}, but applied only through {}", holds.applied.index));
             }
             holds.entries.drain(..(index - holds.compacted.0) as usize);
             holds.compacted = (index, term);
@@ -195,7 +195,7 @@ impl Memory {
         let beyond = self.holds.entries.iter().rev().take_while(|entry| entry.index > commit);
         let changes = beyond.filter(|entry| matches!(entry.payload, Payload::Change(_))).count();
         if changes > 1 {
-            return Err(format!("{changes} changes of configuration are durable beyond commit index {commit}"));
+            return Err(format!("{changes} configuration changes are durable beyond commit index {commit}"));
         }
         Ok(())
     }

@@ -83,10 +83,10 @@ impl Agreed {
                 self.log.push(entry);
                 Ok(())
             }
-            None => Err(format!("entry {index} is applied, but no node applied the one before it")),
+            None => Err(format!("entry {index} is applied, but no node applied its predecessor")),
             Some(known) if *known == entry => Ok(()),
             Some((known, _)) => {
-                Err(format!("entry {index} of term {term} is applied, but elsewhere it is another, of term {known}"))
+                Err(format!("entry {index} of term {term} is applied, but another node applied one of term {known}"))
             }
         }
     }
@@ -99,7 +99,7 @@ impl Agreed {
 
     /// Clears the leader of a term that a single voter won and lost in a crash before any other node could learn of it.
     /// Another node may win the same term.
-    pub(super) fn never_led(&mut self, term: Term) {
+    pub(super) fn clear_leader(&mut self, term: Term) {
         if let Some(led) = self.leaders.get_mut(term as usize) {
             *led = 0;
         }

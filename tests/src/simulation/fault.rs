@@ -5,7 +5,7 @@ use std::fmt;
 
 /// The target of a fault, resolved when it happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whom {
+pub enum Target {
     /// The leader of the newest term at that time.
     Leader,
     /// A node that does not lead.
@@ -29,9 +29,9 @@ pub enum Way {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frames {
     /// Frames are lost.
-    AreLost,
+    Lost,
     /// Frames are kept, and arrive when the cut ends.
-    AreKept,
+    Kept,
 }
 
 /// An additional problem during a leadership transfer.
@@ -77,15 +77,15 @@ pub enum Wildness {
 #[expect(missing_docs, reason = "each line says what its fields are")]
 pub enum Fault {
     /// The process ends, and restarts after `down`, possibly with a different timing.
-    Crash { whom: Whom, down: Nanos, timing: Option<u8> },
+    Crash { target: Target, down: Nanos, timing: Option<u8> },
     /// The whole process is paused. Its input queues up.
-    Pause { whom: Whom, lasts: Nanos },
+    Pause { target: Target, lasts: Nanos },
     /// Only the node's task stalls. Readers continue.
-    Stall { whom: Whom, lasts: Nanos },
+    Stall { target: Target, lasts: Nanos },
     /// The machine is suspended. One of its counters continues.
-    Suspend { whom: Whom, lasts: Nanos },
+    Suspend { target: Target, lasts: Nanos },
     /// A node is cut off from all others.
-    Isolate { whom: Whom, way: Way, frames: Frames, lasts: Nanos },
+    Isolate { target: Target, way: Way, frames: Frames, lasts: Nanos },
     /// The nodes whose bit is set are partitioned from the others.
     Split { side: u8, frames: Frames, lasts: Nanos },
     /// One direction between two nodes is cut.
@@ -93,34 +93,34 @@ pub enum Fault {
     /// One direction between two nodes is slower.
     Slow { from: u8, to: u8, by: Nanos, lasts: Nanos },
     /// A disk's syncs are slower.
-    SlowDisk { whom: Whom, by: Nanos, lasts: Nanos },
+    SlowDisk { target: Target, by: Nanos, lasts: Nanos },
     /// A disk's next commit fails, which stops the node. It restarts after `down`.
-    DiskError { whom: Whom, down: Nanos },
+    DiskError { target: Target, down: Nanos },
     /// A clock gives no readings.
-    NoReadings { whom: Whom, lasts: Nanos },
+    NoReadings { target: Target, lasts: Nanos },
     /// Both counters of a clock fall back far enough for any process on the machine to notice, possibly only for a
     /// while.
-    StepBack { whom: Whom, by: Nanos, recovers: Option<Nanos> },
+    StepBack { target: Target, by: Nanos, recovers: Option<Nanos> },
     /// A clock's wild counter misbehaves.
-    Wild { whom: Whom, what: Wildness },
+    Wild { target: Target, what: Wildness },
     /// A clock's rate error changes, within the drift.
-    NewRate { whom: Whom, ppm: i64 },
+    NewRate { target: Target, ppm: i64 },
     /// An operator transfers leadership.
     Transfer { to: u8, hitch: Hitch },
     /// An operator makes a node campaign.
-    Campaign { whom: Whom },
+    Campaign { target: Target },
     /// An operator changes the configuration.
     Reconfigure { to: Shape },
     /// A stalled timer fires many times at once.
-    Burst { whom: Whom, times: u8 },
+    Burst { target: Target, times: u8 },
     /// Clients send many more requests.
     Rush { lasts: Nanos },
     /// Clients send no requests.
     Silence { lasts: Nanos },
     /// Both counters stop while the process continues, which it cannot detect. Only with `Clocks::Beyond`.
-    HiddenStop { whom: Whom, lasts: Nanos },
+    HiddenStop { target: Target, lasts: Nanos },
     /// Both counters jump ahead. Only with `Clocks::Beyond`.
-    LeapAhead { whom: Whom, by: Nanos },
+    LeapAhead { target: Target, by: Nanos },
 }
 
 impl Fault {
@@ -193,12 +193,12 @@ pub struct Planned {
     pub fault: Fault,
 }
 
-impl fmt::Display for Whom {
+impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Whom::Leader => f.write_str("the leader"),
-            Whom::Another(_) => f.write_str("a node that does not lead"),
-            Whom::Node(at) => write!(f, "n{}", at + 1),
+            Target::Leader => f.write_str("the leader"),
+            Target::Another(_) => f.write_str("a node that does not lead"),
+            Target::Node(at) => write!(f, "n{}", at + 1),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Execution of planned faults, and the healing of all of them.
 
 use super::clock::Counter;
-use super::fault::{Fault, Frames, Hitch, Shape, Way, Whom, Wildness};
+use super::fault::{Fault, Frames, Hitch, Shape, Target, Way, Wildness};
 use super::marks::Mark;
 use super::node::Input;
 use super::types::Nanos;
@@ -12,40 +12,40 @@ use leasehold_testing::dice::Dice;
 
 impl World {
     /// Carries out a planned fault.
-    pub(super) fn goes_wrong(&mut self, fault: Fault) {
+    pub(super) fn inject(&mut self, fault: Fault) {
         self.faults[fault.kind()] += 1;
         if self.tracing() {
             self.note_all("fault", format!("{fault:?}"));
         }
         let now = self.now;
         match fault {
-            Fault::Crash { whom, down, timing } => {
-                let node = self.whom(whom);
+            Fault::Crash { target, down, timing } => {
+                let node = self.resolve(target);
                 self.crash(node, down, timing);
             }
-            Fault::Pause { whom, lasts } => {
-                let node = self.whom(whom);
+            Fault::Pause { target, lasts } => {
+                let node = self.resolve(target);
                 self.pause(node, lasts);
             }
-            Fault::Stall { whom, lasts } => {
-                let node = self.whom(whom);
+            Fault::Stall { target, lasts } => {
+                let node = self.resolve(target);
                 let until = now + lasts;
                 self.nodes[node].stalled_until = self.nodes[node].stalled_until.max(until);
                 self.at(until, Event::Resume { node: node as u8 });
             }
-            Fault::Suspend { whom, lasts } => {
-                let node = self.whom(whom);
+            Fault::Suspend { target, lasts } => {
+                let node = self.resolve(target);
                 // The counter that stops must be the wild one. If `Total` is the wild one, the machine cannot be
                 // suspended.
                 if self.nodes[node].clock.wild == Counter::Awake {
                     self.marks.reach_often(Mark::MachineResumed, u64::from(self.nodes[node].process.is_some()));
-                    self.nodes[node].clock.stand(now, Counter::Awake, true);
+                    self.nodes[node].clock.set_stopped(now, Counter::Awake, true);
                     self.at(now + lasts, Event::Ends(Ending::Standing { node: node as u8 }));
                 }
                 self.pause(node, lasts);
             }
-            Fault::Isolate { whom, way, frames, lasts } => {
-                let node = self.whom(whom);
+            Fault::Isolate { target, way, frames, lasts } => {
+                let node = self.resolve(target);
                 self.isolate(node, way, frames, lasts);
             }
             Fault::Split { side, frames, lasts } => {
@@ -62,60 +62,60 @@ impl World {
                 let link = from as usize * self.nodes.len() + to as usize;
                 self.links[link].slower = (by, now + lasts);
             }
-            Fault::SlowDisk { whom, by, lasts } => {
-                let node = self.whom(whom);
+            Fault::SlowDisk { target, by, lasts } => {
+                let node = self.resolve(target);
                 self.nodes[node].disk.slower_by = by;
                 self.at(now + lasts, Event::Ends(Ending::SlowDisk { node: node as u8 }));
             }
-            Fault::DiskError { whom, down } => {
-                let node = self.whom(whom);
+            Fault::DiskError { target, down } => {
+                let node = self.resolve(target);
                 self.nodes[node].disk.fails = true;
                 // The failing write comes at an unknown time; the node restarts some time after it.
                 self.start_later(node, down);
             }
-            Fault::NoReadings { whom, lasts } => {
-                let node = self.whom(whom);
+            Fault::NoReadings { target, lasts } => {
+                let node = self.resolve(target);
                 self.nodes[node].clock.fails = true;
                 self.at(now + lasts, Event::Ends(Ending::NoReadings { node: node as u8 }));
             }
-            Fault::StepBack { whom, by, recovers } => self.step_back(whom, by, recovers),
-            Fault::Wild { whom, what } => {
-                let node = self.whom(whom);
+            Fault::StepBack { target, by, recovers } => self.step_back(target, by, recovers),
+            Fault::Wild { target, what } => {
+                let node = self.resolve(target);
                 let clock = &mut self.nodes[node].clock;
                 let wild = clock.wild;
                 match what {
                     Wildness::Stands(lasts) => {
-                        clock.stand(now, wild, true);
+                        clock.set_stopped(now, wild, true);
                         self.at(now + lasts, Event::Ends(Ending::Standing { node: node as u8 }));
                     }
                     Wildness::Leaps(by) => clock.leap(now, wild, by as i64),
                     Wildness::FallsBack(by) => clock.leap(now, wild, -(by as i64)),
                 }
             }
-            Fault::NewRate { whom, ppm } => {
-                let node = self.whom(whom);
+            Fault::NewRate { target, ppm } => {
+                let node = self.resolve(target);
                 self.nodes[node].clock.set_rate(now, ppm);
             }
             Fault::Transfer { to, hitch } => self.transfer(to as usize, hitch),
-            Fault::Campaign { whom } => {
-                let node = self.whom(whom);
-                self.give(node, Input::Campaign);
+            Fault::Campaign { target } => {
+                let node = self.resolve(target);
+                self.queue_input(node, Input::Campaign);
             }
             Fault::Reconfigure { to } => self.reconfigure(to),
-            Fault::Burst { whom, times } => {
-                let node = self.whom(whom);
-                self.give(node, Input::Burst { times });
+            Fault::Burst { target, times } => {
+                let node = self.resolve(target);
+                self.queue_input(node, Input::Burst { times });
             }
             Fault::Rush { lasts } => self.rush_until = now + lasts,
             Fault::Silence { lasts } => self.silence_until = now + lasts,
-            Fault::HiddenStop { whom, lasts } => {
-                let node = self.whom(whom);
-                self.nodes[node].clock.stand(now, Counter::Awake, true);
-                self.nodes[node].clock.stand(now, Counter::Total, true);
+            Fault::HiddenStop { target, lasts } => {
+                let node = self.resolve(target);
+                self.nodes[node].clock.set_stopped(now, Counter::Awake, true);
+                self.nodes[node].clock.set_stopped(now, Counter::Total, true);
                 self.at(now + lasts, Event::Ends(Ending::Standing { node: node as u8 }));
             }
-            Fault::LeapAhead { whom, by } => {
-                let node = self.whom(whom);
+            Fault::LeapAhead { target, by } => {
+                let node = self.resolve(target);
                 self.nodes[node].clock.leap(now, Counter::Awake, by as i64);
                 self.nodes[node].clock.leap(now, Counter::Total, by as i64);
             }
@@ -123,7 +123,7 @@ impl World {
     }
 
     /// Ends a planned fault.
-    pub(super) fn ends(&mut self, ending: Ending) {
+    pub(super) fn end_fault(&mut self, ending: Ending) {
         let now = self.now;
         match ending {
             Ending::Cut { from, to } => {
@@ -131,7 +131,7 @@ impl World {
                 self.links[link].cuts = self.links[link].cuts.saturating_sub(1);
             }
             Ending::NoReadings { node } => self.nodes[node as usize].clock.fails = false,
-            Ending::Standing { node } => self.nodes[node as usize].clock.go_on(now),
+            Ending::Standing { node } => self.nodes[node as usize].clock.restart_counters(now),
             Ending::SlowDisk { node } => self.nodes[node as usize].disk.slower_by = 0,
             Ending::Behind { node, boot, by } => {
                 // For a process that started in between, recovering would be a jump ahead, which is outside the
@@ -145,13 +145,13 @@ impl World {
     }
 
     /// Resolves the target of a fault.
-    fn whom(&self, whom: Whom) -> usize {
-        match (whom, self.leader()) {
-            (Whom::Leader, leader) => leader.unwrap_or(0),
-            (Whom::Another(at), Some(leader)) if self.nodes.len() > 1 => {
+    fn resolve(&self, target: Target) -> usize {
+        match (target, self.leader()) {
+            (Target::Leader, leader) => leader.unwrap_or(0),
+            (Target::Another(at), Some(leader)) if self.nodes.len() > 1 => {
                 (leader + 1 + at as usize % (self.nodes.len() - 1)) % self.nodes.len()
             }
-            (Whom::Another(at) | Whom::Node(at), _) => at as usize,
+            (Target::Another(at) | Target::Node(at), _) => at as usize,
         }
     }
 
@@ -176,7 +176,7 @@ impl World {
         let Some(process) = &machine.process else { return };
         machine.paused_with_lease |= process.gate.lease().try_read(reading).is_some();
         machine.paused_until = machine.paused_until.max(until);
-        let after = self.after_pause();
+        let after = self.draw_resume_delay();
         self.at(until + after, Event::Resume { node: node as u8 });
     }
 
@@ -195,19 +195,19 @@ impl World {
         let until = self.now + lasts;
         let link = from * self.nodes.len() + to;
         match frames {
-            Frames::AreLost => {
+            Frames::Lost => {
                 self.links[link].cuts += 1;
                 self.at(until, Event::Ends(Ending::Cut { from: from as u8, to: to as u8 }));
             }
-            Frames::AreKept => self.links[link].keeps_until = self.links[link].keeps_until.max(until),
+            Frames::Kept => self.links[link].keeps_until = self.links[link].keeps_until.max(until),
         }
     }
 
     /// Makes both counters fall back. The protocol is safe only if the lease holder takes a reading before the step and
     /// one after it, so that it detects the step; readers are exposed in between. Therefore the timer fires just before
     /// and just after the step.
-    fn step_back(&mut self, whom: Whom, by: Nanos, recovers: Option<Nanos>) {
-        let (now, node) = (self.now, self.whom(whom));
+    fn step_back(&mut self, target: Target, by: Nanos, recovers: Option<Nanos>) {
+        let (now, node) = (self.now, self.resolve(target));
         if !self.nodes[node].task_runs(now) || self.nodes[node].clock.fails || self.nodes[node].clock.flaky_ppm > 0 {
             return;
         }
@@ -234,21 +234,21 @@ impl World {
             }
             Hitch::None | Hitch::LeaderIsCutOff(_) | Hitch::CalledBack(_) => self.late_campaign = None,
         }
-        self.give(leader, Input::Transfer { to });
+        self.queue_input(leader, Input::Transfer { to });
         if self.nodes[leader].task_runs(now) {
             self.turn(leader);
         }
         match hitch {
             Hitch::LeaderIsCutOff(lasts) | Hitch::CalledBack(lasts) => {
                 // The leader's frames are already in transit.
-                self.isolate(leader, Way::Both, Frames::AreKept, lasts);
+                self.isolate(leader, Way::Both, Frames::Kept, lasts);
                 if matches!(hitch, Hitch::CalledBack(_)) {
-                    self.give(leader, Input::Transfer { to: from });
+                    self.queue_input(leader, Input::Transfer { to: from });
                 }
             }
             Hitch::CampaignNowIsLateAndAlone(by) => {
                 // The leader's own "campaign now" has already left.
-                self.cut(leader, target, Frames::AreKept, by + self.setup.hold());
+                self.cut(leader, target, Frames::Kept, by + self.setup.hold());
             }
             Hitch::None | Hitch::CampaignNowIsLate(_) => {}
         }
@@ -267,7 +267,7 @@ impl World {
                 Change { transition: Transition::Explicit, steps: come.chain(go).collect() }
             }
             Shape::Sole(at) => {
-                let sole = self.whom(Whom::Another(at)) as NodeId + 1;
+                let sole = self.resolve(Target::Another(at)) as NodeId + 1;
                 let comes = (!voters.contains(&sole)).then_some(Step::AddVoter(sole));
                 let go = voters.iter().filter(|voter| **voter != sole).map(|voter| Step::Remove(*voter));
                 Change { transition: Transition::Auto, steps: comes.into_iter().chain(go).collect() }
@@ -276,14 +276,14 @@ impl World {
         if self.tracing() {
             self.note(leader, "operator", format!("proposes {change:?}"));
         }
-        self.give(leader, Input::Reconfigure { change });
+        self.queue_input(leader, Input::Reconfigure { change });
         if let Shape::Exchanged(unheard) = to {
             // The replaced voters receive the change itself, but never learn that it was committed.
             self.turn(leader);
             let goes = |node: usize| node != leader && voters.contains(&(node as NodeId + 1));
             for from in (0..self.nodes.len()).filter(|node| !goes(*node)) {
                 for to in (0..self.nodes.len()).filter(|node| goes(*node)) {
-                    self.cut(from, to, Frames::AreKept, unheard);
+                    self.cut(from, to, Frames::Kept, unheard);
                 }
             }
         }
@@ -297,7 +297,7 @@ impl World {
         self.late_campaign = None;
         (self.rush_until, self.silence_until) = (0, 0);
         if self.tracing() {
-            self.note_all("heal", "all faults heal".to_owned());
+            self.note_all("heal", "all faults healed".to_owned());
         }
         self.links.iter_mut().for_each(|link| link.mend());
         self.setup.load.think = self.setup.load.think.min(self.setup.hold() / 2);
@@ -306,7 +306,7 @@ impl World {
         let last = self.setup.timings.len() as u8 - 1;
         for node in 0..self.nodes.len() {
             let machine = &mut self.nodes[node];
-            machine.clock.go_on(now);
+            machine.clock.restart_counters(now);
             machine.clock.fails = false;
             machine.clock.flaky_ppm = 0;
             machine.disk.slower_by = 0;

@@ -1,6 +1,6 @@
 //! The plan of a seed: its faults and their times.
 
-use super::fault::{Fault, Frames, Hitch, Planned, Shape, Way, Whom, Wildness};
+use super::fault::{Fault, Frames, Hitch, Planned, Shape, Target, Way, Wildness};
 use super::patterns;
 use super::setup::{self, Setup};
 use super::types::Clocks;
@@ -35,10 +35,10 @@ fn draw_fault(dice: &mut Dice, kind: usize, setup: &Setup, clocks: Clocks) -> Fa
     let (hold, heartbeat) = (setup.hold(), setup.heartbeat());
     let nodes = setup.nodes() as u64;
     let node = |dice: &mut Dice| dice.below(nodes) as u8;
-    let whom = match dice.below(5) {
-        0 | 1 => Whom::Leader,
-        2 => Whom::Another(node(dice)),
-        _ => Whom::Node(node(dice)),
+    let target = match dice.below(5) {
+        0 | 1 => Target::Leader,
+        2 => Target::Another(node(dice)),
+        _ => Target::Node(node(dice)),
     };
     // Durations around one hold are the most relevant ones for leases.
     let lasts = match dice.below(3) {
@@ -46,33 +46,33 @@ fn draw_fault(dice: &mut Dice, kind: usize, setup: &Setup, clocks: Clocks) -> Fa
         1 => dice.between(hold * 3 / 4, hold * 2),
         _ => dice.of_any_size(hold, hold * 8),
     };
-    let frames = if dice.chance(500_000) { Frames::AreKept } else { Frames::AreLost };
+    let frames = if dice.chance(500_000) { Frames::Kept } else { Frames::Lost };
     match kind {
         0 => {
             let down = if dice.chance(400_000) { dice.below(heartbeat) } else { lasts };
             let timing = dice.chance(300_000).then(|| dice.below(setup.timings.len() as u64) as u8);
-            Fault::Crash { whom, down, timing }
+            Fault::Crash { target, down, timing }
         }
-        1 => Fault::Pause { whom, lasts },
-        2 => Fault::Stall { whom, lasts },
-        3 => Fault::Suspend { whom, lasts },
-        4 => Fault::Isolate { whom, way: dice.pick(&[Way::In, Way::Out, Way::Both, Way::Both]), frames, lasts },
+        1 => Fault::Pause { target, lasts },
+        2 => Fault::Stall { target, lasts },
+        3 => Fault::Suspend { target, lasts },
+        4 => Fault::Isolate { target, way: dice.pick(&[Way::In, Way::Out, Way::Both, Way::Both]), frames, lasts },
         5 => Fault::Split { side: dice.below(1 << nodes) as u8, frames, lasts },
         6 => Fault::Cut { from: node(dice), to: node(dice), frames, lasts },
         7 => Fault::Slow { from: node(dice), to: node(dice), by: dice.of_any_size(heartbeat / 4, hold * 2), lasts },
-        8 => Fault::SlowDisk { whom, by: dice.of_any_size(heartbeat / 4, hold * 2), lasts },
-        9 => Fault::DiskError { whom, down: lasts },
-        10 => Fault::NoReadings { whom, lasts },
+        8 => Fault::SlowDisk { target, by: dice.of_any_size(heartbeat / 4, hold * 2), lasts },
+        9 => Fault::DiskError { target, down: lasts },
+        10 => Fault::NoReadings { target, lasts },
         11 => {
             let by = dice.of_any_size(1, hold * 4);
-            Fault::StepBack { whom, by, recovers: dice.chance(400_000).then_some(lasts) }
+            Fault::StepBack { target, by, recovers: dice.chance(400_000).then_some(lasts) }
         }
         12 => {
             let by = dice.of_any_size(1, hold * 4);
             let what = dice.pick(&[Wildness::Stands(lasts), Wildness::Leaps(by), Wildness::FallsBack(by)]);
-            Fault::Wild { whom, what }
+            Fault::Wild { target, what }
         }
-        13 => Fault::NewRate { whom, ppm: setup::rate(dice, setup.drift_ppm, clocks) },
+        13 => Fault::NewRate { target, ppm: setup::rate(dice, setup.drift_ppm, clocks) },
         14 => {
             let late = dice.between(hold / 4, hold * 3);
             let hitch = match dice.below(6) {
@@ -84,12 +84,12 @@ fn draw_fault(dice: &mut Dice, kind: usize, setup: &Setup, clocks: Clocks) -> Fa
             };
             Fault::Transfer { to: node(dice), hitch }
         }
-        15 => Fault::Campaign { whom },
+        15 => Fault::Campaign { target },
         16 => Fault::Reconfigure { to: Shape::Drawn(dice.any()) },
-        17 => Fault::Burst { whom, times: dice.between(2, 60) as u8 },
+        17 => Fault::Burst { target, times: dice.between(2, 60) as u8 },
         18 => Fault::Rush { lasts },
         19 => Fault::Silence { lasts: lasts.max(hold * 3) },
-        20 => Fault::HiddenStop { whom, lasts },
-        _ => Fault::LeapAhead { whom, by: dice.of_any_size(hold / 2, hold * 4) },
+        20 => Fault::HiddenStop { target, lasts },
+        _ => Fault::LeapAhead { target, by: dice.of_any_size(hold / 2, hold * 4) },
     }
 }

@@ -49,10 +49,10 @@ impl World {
         let view = keyspace.view();
         let reading = machine.clock.read(now);
         if let Err(error) = process_node.add_group(reading, group, keyspace) {
-            let what = format!("n{} cannot start from what its predecessor wrote: {error}", node + 1);
+            let what = format!("n{} cannot start from its disk: {error}", node + 1);
             return self.fail(FailureKind::DiskOutOfOrder, what);
         }
-        let group = process_node.group(GROUP).expect("it was added");
+        let group = process_node.group(GROUP).expect("just added");
         let watched = Watched {
             role: Role::Follower,
             term: group.replica().term(),
@@ -114,7 +114,7 @@ impl World {
         if let Some(term) = led
             && term > self.nodes[node].disk.durable().hard_state.term
         {
-            self.agreed.never_led(term);
+            self.agreed.clear_leader(term);
         }
     }
 }

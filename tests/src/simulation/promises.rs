@@ -44,7 +44,7 @@ impl World {
     }
 
     /// Returns the promise that forbids a node to help elect another leader, if there is one.
-    fn bound(&self, node: usize) -> Option<Promise> {
+    fn binding_promise(&self, node: usize) -> Option<Promise> {
         let machine = &self.nodes[node];
         let released = |promise: &Promise| {
             let of_this_process = machine.released.filter(|(boot, _)| *boot == promise.boot && *boot == machine.boot);
@@ -56,7 +56,7 @@ impl World {
 
     /// Checks a vote request that reached a node's engine.
     pub(super) fn check_vote(&mut self, node: usize, from: NodeId) {
-        if let Some(promise) = self.bound(node) {
+        if let Some(promise) = self.binding_promise(node) {
             let what = format!(
                 "n{} considers a vote for n{from} {} us before its hold ends: it echoed round {} of term {}",
                 node + 1,
@@ -109,8 +109,11 @@ impl World {
         let durable = machine.disk.durable();
         let hold = self.setup.timings[machine.timing as usize].hold();
         if envelope.ack.is_some() && durable.longest_hold < hold {
-            let what =
-                format!("n{} echoes under a hold of {hold:?}, but {:?} is on disk", node + 1, durable.longest_hold);
+            let what = format!(
+                "n{} echoes under a hold of {hold:?}, but the durable hold is {:?}",
+                node + 1,
+                durable.longest_hold
+            );
             return self.fail(FailureKind::NotDurable, what);
         }
         let last = durable.entries.last().map_or(durable.compacted.0, |entry| entry.index);
@@ -142,7 +145,7 @@ impl World {
                 return self.fail(FailureKind::NotDurable, what);
             }
             if message.kind == MessageKind::RequestVote
-                && let Some(promise) = self.bound(node)
+                && let Some(promise) = self.binding_promise(node)
                 && promise.echoed.term < message.term
             {
                 let what = format!(

@@ -81,7 +81,7 @@ pub struct ClockSetup {
     pub rate_ppm: i64,
     /// The counter without any guarantee.
     pub wild: Counter,
-    /// How many in a million readings fail.
+    /// The number of readings per million that fail.
     pub flaky_ppm: u32,
 }
 
@@ -92,11 +92,11 @@ pub struct LinkSetup {
     pub latency: Nanos,
     /// The maximum additional latency of most frames.
     pub jitter: Nanos,
-    /// How many in a million frames are lost.
+    /// The number of frames per million that are lost.
     pub loss_ppm: u32,
-    /// How many in a million frames arrive twice.
+    /// The number of frames per million that arrive twice.
     pub duplicate_ppm: u32,
-    /// How many in a million frames are delayed.
+    /// The number of frames per million that are delayed.
     pub late_ppm: u32,
     /// The maximum delay of such a frame.
     pub latest: Nanos,
@@ -117,9 +117,9 @@ pub struct LoadSetup {
     pub keys: u64,
     /// The average time between two operations of a client.
     pub think: Nanos,
-    /// How many in a million operations are writes.
+    /// The number of operations per million that are writes.
     pub writes_ppm: u32,
-    /// How many in a million reads use a quorum round despite a valid lease.
+    /// The number of reads per million that use a quorum round despite a valid lease.
     pub quorum_ppm: u32,
     /// The time after which a client gives up.
     pub patience: Nanos,
@@ -144,7 +144,7 @@ pub struct Setup {
     pub load: LoadSetup,
     /// The minimum duration of a sync, and the maximum additional duration.
     pub sync: (Nanos, Nanos),
-    /// How many in a million steps of a read are interrupted, and the maximum duration of an interruption.
+    /// The number of read steps per million that are interrupted, and the maximum duration of an interruption.
     pub slow_readers: (u32, Nanos),
     /// The maximum time that an input waits for the node's task.
     pub loop_delay: Nanos,

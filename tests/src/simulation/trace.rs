@@ -33,7 +33,7 @@ pub(super) fn lease_line(trace: &mut String, now: Nanos, node: NodeId, recorded:
 }
 
 /// Describes a frame briefly. Its round and echo are in the lines about the lease.
-pub(super) fn said(body: &Body) -> String {
+pub(super) fn describe(body: &Body) -> String {
     let envelope = match body {
         Body::Raft(envelope) => envelope,
         Body::Request { id, request: PeerRequest::ReadIndex } => {

@@ -23,7 +23,7 @@ const MAX_INBOX: usize = 4_096;
 
 impl World {
     /// Queues an input for a process's node, and schedules a turn.
-    pub(super) fn give(&mut self, node: usize, input: Input) {
+    pub(super) fn queue_input(&mut self, node: usize, input: Input) {
         let Some(process) = self.nodes[node].process.as_mut() else { return };
         if process.inbox.len() < MAX_INBOX {
             process.inbox.push_back(input);
@@ -89,7 +89,7 @@ impl World {
     pub(super) fn set_timer(&mut self, node: usize, boot: u32, after: Duration) {
         let late = if self.healed { 0 } else { self.dice.below(self.setup.timer_delay + 1) };
         // A timer has the same rate error as the clock, because both count the same oscillator.
-        let takes = self.nodes[node].clock.takes(after.as_nanos() as u64);
+        let takes = self.nodes[node].clock.true_duration(after.as_nanos() as u64);
         self.at(self.now + takes + late, Event::Timer { node: node as u8, boot });
     }
 
@@ -168,7 +168,7 @@ impl World {
             self.check_vote(node, from);
         }
         if let Some(reading) = reading.filter(|_| echoes) {
-            self.nodes[node].clock.is_taken(reading);
+            self.nodes[node].clock.note_used(reading);
         }
         if round.is_some() {
             self.note_promise(node);

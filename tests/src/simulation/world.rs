@@ -246,7 +246,7 @@ impl World {
         {
             self.now = at;
             self.done += 1;
-            self.goes_wrong(fault);
+            self.inject(fault);
             return true;
         }
         let Some(Reverse((at, number))) = self.queue.pop() else { return false };
@@ -254,7 +254,7 @@ impl World {
         let slot = (number & SLOTS) as usize;
         self.free.push(slot as u32);
         if let Some(event) = self.slots[slot].take() {
-            self.happens(event);
+            self.handle_event(event);
         }
         true
     }
@@ -264,7 +264,7 @@ impl World {
             Ok(()) => {}
             Err(Violation::GaveUp { .. }) => self.operations.undecided_keys += 1,
             Err(violation) => match &mut self.failure {
-                Some(failure) => failure.what.push_str(&format!("; clients could see it: {violation}")),
+                Some(failure) => failure.what.push_str(&format!("; visible to clients: {violation}")),
                 None => self.fail(FailureKind::NotLinearizable, violation.to_string()),
             },
         }
@@ -281,9 +281,9 @@ impl World {
         self.queue.push(Reverse((at.max(self.now), self.sequence | u64::from(slot))));
     }
 
-    fn happens(&mut self, event: Event) {
+    fn handle_event(&mut self, event: Event) {
         match event {
-            Event::Arrival(frame) => self.arrives(*frame),
+            Event::Arrival(frame) => self.handle_arrival(*frame),
             Event::Timer { node, boot } => {
                 let machine = &mut self.nodes[node as usize];
                 if machine.boot == boot
@@ -298,7 +298,7 @@ impl World {
                     self.turn(node as usize);
                 }
             }
-            Event::Synced { node, epoch } => self.synced(node as usize, epoch),
+            Event::Synced { node, epoch } => self.handle_synced(node as usize, epoch),
             Event::Start { node } => {
                 let due = self.nodes[node as usize].starts_at.is_none_or(|at| at <= self.now);
                 if due {
@@ -317,7 +317,7 @@ impl World {
                     self.wake_task(node as usize);
                 }
             }
-            Event::Ends(ending) => self.ends(ending),
+            Event::Ends(ending) => self.end_fault(ending),
             Event::Heal => self.heal(),
             Event::Judge => {
                 self.clients_stopped = true;
@@ -344,8 +344,8 @@ impl World {
         let (from, now) = (node as NodeId + 1, self.now);
         let link = &mut self.links[node * count + target];
         let mut arrivals = link.send(now, &message, &self.setup.links, self.healed);
-        if let Some((of, to_whom, by, until)) = self.late_campaign
-            && (of, to_whom) == (from, to)
+        if let Some((sender, receiver, by, until)) = self.late_campaign
+            && (sender, receiver) == (from, to)
             && now < until
             && is_campaign_now(&message)
             && let Some(first) = arrivals.first
@@ -354,7 +354,7 @@ impl World {
         }
         let cut = link.cuts > 0;
         if arrivals.first.is_none() && self.trace.is_some() {
-            let text = format!("{} to n{to} is lost", super::trace::said(&message.body));
+            let text = format!("{} to n{to} is lost", super::trace::describe(&message.body));
             self.note(node, "frame", text);
         }
         let (from_boot, from_timing, to_boot) =
@@ -369,7 +369,7 @@ impl World {
         !(cut && self.setup.links.cuts_are_noticed)
     }
 
-    fn arrives(&mut self, frame: InTransit) {
+    fn handle_arrival(&mut self, frame: InTransit) {
         let InTransit { from, from_boot, from_timing, to, to_boot, message } = frame;
         let (sender, node) = (from as usize - 1, to as usize - 1);
         let outlives = self.setup.links.outlives_processes;
@@ -391,7 +391,7 @@ impl World {
             self.marks.reach(Mark::FrameForAnEarlierProcess);
         }
         if self.tracing() {
-            let text = format!("{} from n{from}", super::trace::said(&message.body));
+            let text = format!("{} from n{from}", super::trace::describe(&message.body));
             self.note(node, "frame", text);
         }
         if let Some(process) = self.nodes[node].process.as_mut()
@@ -402,7 +402,7 @@ impl World {
         if self.setup.loop_delay == 0 || self.healed { self.turn(node) } else { self.wake_task(node) }
     }
 
-    fn synced(&mut self, node: usize, epoch: u32) {
+    fn handle_synced(&mut self, node: usize, epoch: u32) {
         if self.nodes[node].disk.epoch != epoch {
             return;
         }
@@ -441,7 +441,7 @@ impl World {
 
     /// Draws the time between the end of a pause and the first step after it, because the order of threads is
     /// unpredictable.
-    pub(super) fn after_pause(&mut self) -> Nanos {
+    pub(super) fn draw_resume_delay(&mut self) -> Nanos {
         let heartbeat = self.setup.heartbeat();
         if self.dice.chance(500_000) { 0 } else { self.dice.below(heartbeat / 20) }
     }

@@ -157,7 +157,7 @@ pub(crate) fn forgotten_commit(tampered: bool, journal: &mut Journal, leader: No
     for _ in 0..5000 {
         journal.run(1)?;
         for id in [one, two] {
-            journal.must(journal.cluster.replica(id).role() != Role::Leader, "two of five elect nobody")?;
+            journal.must(journal.cluster.replica(id).role() != Role::Leader, "two of five elect no leader")?;
         }
     }
     journal.must(journal.cluster.permit(leader).is_some(), "three of five go on")?;
