@@ -118,11 +118,11 @@ impl World {
         }
         let last = durable.entries.last().map_or(durable.compacted.0, |entry| entry.index);
         for message in &envelope.messages {
-            let term_is_told =
+            let carries_its_term =
                 !matches!(message.kind, MessageKind::RequestPreVote | MessageKind::RequestPreVoteResponse);
             let hard_state = durable.hard_state;
             let missing = match message.kind {
-                _ if term_is_told && message.term > hard_state.term => Some("its term"),
+                _ if carries_its_term && message.term > hard_state.term => Some("its term"),
                 MessageKind::RequestVote if message.term == hard_state.term && hard_state.vote != machine.id => {
                     Some("its vote for itself")
                 }
