@@ -45,11 +45,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         rules: &[Rule::DeadlinesCountFromTheFirstReading],
         scenarios: &[],
         breaks: "a request that arrives while the clock fails can wait for ever",
-        edits: &[Edit {
-            file: ROUTER,
-            find: "*since = since.or(now);",
-            with: "if !$on { $it }",
-        }],
+        edits: &[Edit { file: ROUTER, find: "*since = since.or(now);", with: "if !$on { $it }" }],
         noticed_by: By::Soak,
     },
 ];
