@@ -115,7 +115,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         noticed_by: By::Test {
             package: "leasehold-storage",
             target: "folder",
-            name: "a_second_open_in_the_same_process_is_refused_until_the_first_is_dropped",
+            name: "refuses_a_second_open_in_the_same_process_until_the_first_is_dropped",
             why: "the simulator starts a process only where none runs",
         },
     },
