@@ -300,7 +300,7 @@ impl<M: StateMachine> Node<M> {
             if let Some(output) = self.outputs.pop_front() {
                 return Some(output);
             }
-            if !self.drain_groups() && !self.notice_changes() {
+            if !self.drain_groups() && !self.notice_changes() && !self.ask_read_indexes() {
                 break;
             }
         }
@@ -367,6 +367,12 @@ impl<M: StateMachine> Node<M> {
         }
         self.ids = ids;
         noticed
+    }
+
+    /// Asks for read indexes. Returns false if none was needed.
+    fn ask_read_indexes(&mut self) -> bool {
+        let (router, mut context) = self.router();
+        router.ask_read_indexes(&mut context)
     }
 
     fn commit(&mut self) -> Option<Output<M>> {

@@ -261,13 +261,10 @@ impl Router {
                     Err(_) => self.wait(context, key),
                 }
             }
-            (Request::Read(_), Some(leader)) => {
+            (Request::Read(_), Some(_)) => {
+                // Its request leaves once everything else of this turn is done: see `ask_read_indexes`.
                 self.set_state(key, State::AwaitsReadIndex);
-                let reads = self.read_indexes.entry(id).or_default();
-                reads.gathering.push(key);
-                if reads.asked.is_none() {
-                    self.ask_read_index(context, id, leader);
-                }
+                self.read_indexes.entry(id).or_default().gathering.push(key);
             }
             (_, None) => self.wait(context, key),
         }
@@ -310,13 +307,23 @@ impl Router {
         attempt
     }
 
-    /// Asks the leader for one index for every read that has gathered.
-    fn ask_read_index<M: StateMachine>(&mut self, context: &mut Context<'_, M>, group: GroupId, leader: NodeId) {
-        let attempt = self.send_request(context, leader, group, PeerRequest::ReadIndex);
-        self.statistics.read_indexes_asked += 1;
-        let reads = self.read_indexes.entry(group).or_default();
+    /// Asks each group's leader for one index for all reads that have gathered, unless one is asked for. Returns false if there
+    /// was nothing to do.
+    pub(crate) fn ask_read_indexes<M: StateMachine>(&mut self, context: &mut Context<'_, M>) -> bool {
+        let due = |reads: &ReadIndexes| reads.asked.is_none() && !reads.gathering.is_empty();
+        let Some((&group, reads)) = self.read_indexes.iter_mut().find(|(_, reads)| due(reads)) else { return false };
         let requests = std::mem::take(&mut reads.gathering);
-        reads.asked = Some(Asked { attempt, leader, since: context.now, requests });
+        let leader = context.groups.get(&group).and_then(|group| group.replica().leader());
+        match leader.filter(|leader| *leader != self.node) {
+            Some(leader) => {
+                let attempt = self.send_request(context, leader, group, PeerRequest::ReadIndex);
+                self.statistics.read_indexes_asked += 1;
+                let asked = Asked { attempt, leader, since: context.now, requests };
+                self.read_indexes.entry(group).or_default().asked = Some(asked);
+            }
+            None => requests.into_iter().for_each(|key| self.attempt(context, key)),
+        }
+        true
     }
 
     /// The request for a read index has an answer, or will have none. Reads that gathered meanwhile ask for the next.
@@ -328,16 +335,12 @@ impl Router {
     ) {
         let Some(reads) = self.read_indexes.get_mut(&group) else { return };
         let Some(asked) = reads.asked.take() else { return };
-        let gathered = std::mem::take(&mut reads.gathering);
         for key in asked.requests {
             match outcome {
                 Some(Ok(grant)) => self.granted(context, key, grant),
                 Some(Err(error)) => self.fail(context, key, error),
                 None => self.wait(context, key),
             }
-        }
-        for key in gathered {
-            self.attempt(context, key);
         }
     }
 

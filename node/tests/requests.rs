@@ -1,0 +1,285 @@
+//! The routing of requests: each property holds although messages are lost, late or repeated.
+
+mod support;
+
+use bytes::Bytes;
+use leasehold_node::wire::{Body, Message, PeerAnswer, PeerRequest, RequestId};
+use leasehold_node::{Input, ReadMode, Request, RequestError};
+use std::time::Duration;
+use support::{Cluster, GROUP, HOLD, InTransit, TICK};
+
+/// Longer than a request may wait.
+const PAST_DEADLINE: Duration = Duration::from_millis(5_200);
+
+#[test]
+fn a_write_on_a_follower_is_forwarded_and_executed_once() {
+    let mut cluster = Cluster::led_by(1, 3);
+    let ticket = cluster.write(2, "a");
+    assert_eq!(cluster.wire.iter().filter(|transit| transit.is_write()).count(), 1);
+    cluster.settle();
+    assert_eq!(cluster.output(ticket), 1);
+    cluster.run(2 * HOLD);
+    for id in 1..=3 {
+        assert_eq!(cluster.applied(id), ["a"], "node {id}");
+    }
+}
+
+#[test]
+fn a_repeated_request_is_executed_once() {
+    let mut cluster = Cluster::led_by(1, 3);
+    let ticket = cluster.write(2, "a");
+    let request = cluster.wire.iter().find(|transit| transit.is_write()).expect("a forwarded write").clone();
+    cluster.wire.push_back(request.clone());
+    cluster.settle();
+    cluster.deliver(request);
+    cluster.settle();
+    assert_eq!(cluster.output(ticket), 1);
+    assert_eq!(cluster.applied(1), ["a"]);
+    assert_eq!(cluster.members[&1].node.router_statistics().requests_repeated, 2);
+}
+
+#[test]
+fn a_repeated_answer_ends_no_other_request() {
+    let mut cluster = Cluster::led_by(1, 3);
+    let first = cluster.write(2, "a");
+    cluster.held = InTransit::is_answer;
+    cluster.settle();
+    let answer = cluster.intercept(InTransit::is_answer).remove(0);
+    cluster.held = InTransit::is_write;
+    cluster.deliver(answer.clone());
+    assert_eq!(cluster.output(first), 1);
+    let second = cluster.write(2, "b");
+    cluster.deliver(answer);
+    assert_eq!(cluster.reply(second), None);
+}
+
+#[test]
+fn an_answer_counts_only_from_the_node_that_was_asked() {
+    let mut cluster = Cluster::led_by(1, 3);
+    cluster.held = |transit| !transit.is_raft();
+    let (write, read) = (cluster.write(2, "a"), cluster.read(2));
+    for transit in cluster.intercept(|transit| !transit.is_raft()) {
+        let Body::Request { id, request } = transit.message.body else { panic!("a request") };
+        let answer = match request {
+            PeerRequest::ReadIndex => PeerAnswer::ReadIndex { index: 1, by_lease: true },
+            PeerRequest::Propose(_) => PeerAnswer::NotExecuted,
+        };
+        let other_boot = RequestId { boot: id.boot + 1, ..id };
+        for (from, id) in [(3, id), (1, other_boot)] {
+            let message = Message { group: GROUP, body: Body::Answer { id, answer: answer.clone() } };
+            cluster.input(2, Input::Message { from, message });
+        }
+    }
+    assert_eq!((cluster.reply(write), cluster.reply(read)), (None, None));
+}
+
+#[test]
+fn a_write_that_was_certainly_not_executed_is_tried_again() {
+    let mut cluster = Cluster::led_by(1, 3);
+    cluster.member(2).cannot_send = true;
+    let ticket = cluster.write(2, "a");
+    cluster.run(2 * TICK);
+    assert_eq!(cluster.reply(ticket), None);
+    cluster.member(2).cannot_send = false;
+    cluster.run(2 * TICK);
+    assert_eq!(cluster.output(ticket), 1);
+}
+
+#[test]
+fn an_uncertain_write_is_never_tried_again() {
+    let mut cluster = Cluster::led_by(1, 3);
+    let ticket = cluster.write(2, "a");
+    assert_eq!(cluster.intercept(InTransit::is_write).len(), 1);
+    cluster.isolate(1);
+    cluster.elect_other_than(1);
+    cluster.run(2 * HOLD);
+    assert_eq!(cluster.reply(ticket), Some(Err(RequestError::Uncertain)));
+    cluster.heal();
+    cluster.run(PAST_DEADLINE);
+    assert_eq!(cluster.applied(3), [""; 0]);
+}
+
+#[test]
+fn a_forwarded_write_without_an_answer_ends_by_its_deadline() {
+    let mut cluster = Cluster::led_by(1, 3);
+    cluster.held = InTransit::is_answer;
+    let ticket = cluster.write(2, "a");
+    cluster.run(Duration::from_millis(4_900));
+    assert_eq!(cluster.reply(ticket), None);
+    cluster.run(4 * TICK);
+    assert_eq!(cluster.reply(ticket), Some(Err(RequestError::Uncertain)));
+    assert_eq!(cluster.applied(2), ["a"]);
+}
+
+#[test]
+fn a_displaced_write_is_executed_by_the_next_leader() {
+    let mut cluster = Cluster::led_by(1, 3);
+    cluster.isolate(1);
+    let ticket = cluster.write(1, "a");
+    let next = cluster.elect_other_than(1);
+    let other = cluster.write(next, "b");
+    cluster.settle();
+    cluster.heal();
+    cluster.run(4 * TICK);
+    assert_eq!((cluster.output(other), cluster.output(ticket)), (1, 2));
+    assert_eq!(cluster.applied(1), ["b", "a"]);
+}
+
+#[test]
+fn a_read_on_a_follower_waits_until_its_index_is_applied() {
+    let mut cluster = Cluster::led_by(1, 3);
+    // Node 2 learns of nothing new, and can still ask.
+    cluster.held = |transit| transit.to == 2 && transit.is_raft();
+    let write = cluster.write(1, "a");
+    cluster.settle();
+    assert_eq!(cluster.output(write), 1);
+    let read = cluster.read(2);
+    cluster.settle();
+    assert_eq!(cluster.reply(read), None);
+    assert_eq!(cluster.applied(2), [""; 0]);
+    cluster.held = |_| false;
+    cluster.settle();
+    let grant = cluster.grant(read);
+    assert!(grant.as_follower && grant.index <= cluster.members[&2].node.status(GROUP).unwrap().applied);
+    assert_eq!(cluster.applied(2), ["a"]);
+}
+
+#[test]
+fn reads_that_arrive_while_an_index_is_requested_share_the_next_request() {
+    let mut cluster = Cluster::led_by(1, 3);
+    cluster.held = |transit| !transit.is_raft();
+    let mut reads = vec![cluster.read(2)];
+    reads.extend((0..10).map(|_| cluster.read(2)));
+    for expected in [1, 10] {
+        let requests = cluster.intercept(InTransit::is_read_index);
+        assert_eq!(requests.len(), 1, "one request at a time");
+        requests.into_iter().for_each(|request| cluster.deliver(request));
+        cluster.settle();
+        let answers = cluster.intercept(InTransit::is_answer);
+        let before = cluster.replies.len();
+        answers.into_iter().for_each(|answer| cluster.deliver(answer));
+        assert_eq!(cluster.replies.len() - before, expected);
+    }
+    reads.into_iter().for_each(|read| assert!(cluster.grant(read).as_follower));
+}
+
+#[test]
+fn reads_of_one_turn_share_a_request() {
+    let mut cluster = Cluster::led_by(1, 3);
+    let reads: Vec<u64> = (0..10).map(|_| cluster.submit(2, Request::Read(ReadMode::Lease))).collect();
+    cluster.drain(2);
+    assert_eq!(cluster.wire.iter().filter(|transit| transit.is_read_index()).count(), 1);
+    cluster.settle();
+    reads.into_iter().for_each(|read| assert!(cluster.grant(read).as_follower));
+    assert_eq!(cluster.members[&2].node.router_statistics().read_indexes_asked, 1);
+}
+
+#[test]
+fn a_read_whose_request_is_lost_asks_again() {
+    let mut cluster = Cluster::led_by(1, 3);
+    let read = cluster.read(2);
+    assert_eq!(cluster.intercept(InTransit::is_read_index).len(), 1);
+    cluster.run(Duration::from_millis(1_200));
+    assert!(cluster.grant(read).as_follower);
+}
+
+#[test]
+fn a_request_without_a_leader_ends_by_its_deadline() {
+    let mut cluster = Cluster::new(3);
+    cluster.isolate(1);
+    let (write, read) = (cluster.write(1, "a"), cluster.read(1));
+    cluster.run(Duration::from_millis(4_900));
+    assert_eq!((cluster.reply(write), cluster.reply(read)), (None, None));
+    cluster.run(4 * TICK);
+    let late = Some(Err(RequestError::TimedOut));
+    assert_eq!((cluster.reply(write), cluster.reply(read)), (late.clone(), late));
+}
+
+#[test]
+fn deadlines_hold_although_the_clock_gave_no_reading_at_first() {
+    let mut cluster = Cluster::new(3);
+    cluster.isolate(1);
+    cluster.member(1).clock_failed = true;
+    let ticket = cluster.write(1, "a");
+    cluster.run(2 * TICK);
+    cluster.member(1).clock_failed = false;
+    cluster.run(PAST_DEADLINE);
+    assert_eq!(cluster.reply(ticket), Some(Err(RequestError::TimedOut)));
+}
+
+#[test]
+fn stopping_answers_every_request() {
+    let mut cluster = Cluster::led_by(1, 3);
+    cluster.held = |transit| !transit.is_raft();
+    let (write, read) = (cluster.write(2, "a"), cluster.read(2));
+    let now = cluster.reading(2);
+    cluster.node(2).stop(now);
+    let refused = cluster.write(2, "b");
+    assert_eq!(cluster.reply(read), Some(Err(RequestError::Stopping)));
+    assert_eq!(cluster.reply(refused), Some(Err(RequestError::Stopping)));
+    assert!(!cluster.node(2).is_stopped(), "a forwarded write may still be answered");
+    cluster.held = |_| false;
+    cluster.settle();
+    assert_eq!(cluster.output(write), 1);
+    assert!(cluster.node(2).is_stopped());
+}
+
+#[test]
+fn a_leader_that_stops_still_answers_the_writes_it_proposed() {
+    let mut cluster = Cluster::led_by(1, 3);
+    let (own, forwarded) = (cluster.write(1, "a"), cluster.write(2, "b"));
+    for request in cluster.intercept(InTransit::is_write) {
+        cluster.deliver(request);
+    }
+    let now = cluster.reading(1);
+    cluster.node(1).stop(now);
+    cluster.drain(1);
+    assert!(!cluster.node(1).is_stopped());
+    cluster.settle();
+    assert_eq!((cluster.output(own), cluster.output(forwarded)), (1, 2));
+    assert!(cluster.node(1).is_stopped());
+}
+
+#[test]
+fn requests_beyond_the_limit_are_refused() {
+    let mut cluster = Cluster::new(3);
+    for _ in 0..65_536 {
+        cluster.submit(1, Request::Read(ReadMode::Lease));
+    }
+    let refused = cluster.read(1);
+    assert_eq!(cluster.reply(refused), Some(Err(RequestError::Busy)));
+    assert_eq!(cluster.replies.len(), 1);
+}
+
+/// Has node 2 send requests to node 1 until that one's limit is reached.
+fn fill_with_peer_requests(cluster: &mut Cluster) {
+    cluster.member(1).disk_stalled = true;
+    cluster.held = |transit| transit.from == 1;
+    for sequence in 0..4096 {
+        let id = RequestId { boot: 77, sequence };
+        let body = Body::Request { id, request: PeerRequest::Propose(Bytes::from_static(b"x")) };
+        cluster.input(1, Input::Message { from: 2, message: Message { group: GROUP, body } });
+    }
+    cluster.wire.clear();
+}
+
+#[test]
+fn writes_of_peers_beyond_the_limit_are_refused() {
+    let mut cluster = Cluster::led_by(1, 3);
+    fill_with_peer_requests(&mut cluster);
+    cluster.held = |transit| transit.is_raft();
+    let ticket = cluster.write(2, "a");
+    cluster.settle();
+    assert_eq!(cluster.reply(ticket), Some(Err(RequestError::Busy)));
+}
+
+#[test]
+fn a_request_for_an_unknown_group_ends() {
+    let mut cluster = Cluster::led_by(1, 3);
+    cluster.tickets.insert(0, 1);
+    let request = Request::Write(Bytes::from_static(b"a"));
+    cluster.input(1, Input::Request { ticket: 0, group: GROUP + 1, request });
+    cluster.run(PAST_DEADLINE);
+    assert_eq!(cluster.reply(0), Some(Err(RequestError::TimedOut)));
+    assert_eq!(cluster.node(1).pending_requests(), 0);
+}

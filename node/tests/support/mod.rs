@@ -1,0 +1,411 @@
+//! A cluster of nodes on virtual time, in one thread: the test decides when messages arrive, when commits become durable and
+//! when work is done.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use bytes::Bytes;
+use leasehold_core::{Config, Index, Instant, NodeId, Options as Timing, Reading};
+use leasehold_node::ports::{Change, Record, Recovered, State, StateMachine};
+use leasehold_node::snapshot::Work;
+use leasehold_node::wire::{Body, Message, PeerRequest};
+use leasehold_node::{
+    GroupOptions, GroupStart, Input, Node, NodeOptions, Output, ReadGrant, ReadMode, Reply, Request, RequestError, Role,
+};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+/// The only group.
+pub(crate) const GROUP: u32 = 0;
+/// The hold of every node.
+pub(crate) const HOLD: Duration = Duration::from_millis(1000);
+/// The interval at which timers fire: half a heartbeat.
+pub(crate) const TICK: Duration = Duration::from_millis(50);
+
+/// Keeps every command, in order. The output of a command is its number, from 1.
+#[derive(Debug, Default)]
+pub(crate) struct List {
+    /// The commands under their numbers.
+    pub(crate) records: Vec<Record>,
+}
+
+impl StateMachine for List {
+    type Output = u64;
+    type State = ListState;
+
+    fn apply(&mut self, _: Index, command: &Bytes, changes: &mut Vec<Change>) -> u64 {
+        let number = self.records.len() as u64 + 1;
+        let record = Record { key: Bytes::copy_from_slice(&number.to_be_bytes()), value: command.clone() };
+        self.records.push(record.clone());
+        changes.push(Change::Put(record));
+        number
+    }
+
+    fn state(&self) -> ListState {
+        ListState(self.records.clone())
+    }
+
+    fn replace(&mut self, state: ListState) -> ListState {
+        ListState(std::mem::replace(&mut self.records, state.0))
+    }
+
+    fn encode_output(output: &u64) -> Bytes {
+        Bytes::copy_from_slice(&output.to_le_bytes())
+    }
+
+    fn decode_output(bytes: &[u8]) -> Option<u64> {
+        bytes.try_into().ok().map(u64::from_le_bytes)
+    }
+}
+
+/// The commands of a [`List`].
+#[derive(Debug)]
+pub(crate) struct ListState(Vec<Record>);
+
+impl State for ListState {
+    fn from_records(records: Vec<Record>) -> ListState {
+        ListState(records)
+    }
+
+    fn records(&self) -> impl Iterator<Item = Record> + '_ {
+        self.0.iter().cloned()
+    }
+}
+
+/// The outcome of a request.
+pub(crate) type Outcome = Result<Reply<u64>, RequestError>;
+
+/// A message in flight.
+#[derive(Clone, Debug)]
+pub(crate) struct InTransit {
+    pub(crate) from: NodeId,
+    pub(crate) to: NodeId,
+    pub(crate) message: Message,
+}
+
+impl InTransit {
+    /// Returns true for a message from replica to replica.
+    pub(crate) fn is_raft(&self) -> bool {
+        matches!(self.message.body, Body::Raft(_))
+    }
+
+    /// Returns true for a forwarded write.
+    pub(crate) fn is_write(&self) -> bool {
+        matches!(self.message.body, Body::Request { request: PeerRequest::Propose(_), .. })
+    }
+
+    /// Returns true for a request for a read index.
+    pub(crate) fn is_read_index(&self) -> bool {
+        matches!(self.message.body, Body::Request { request: PeerRequest::ReadIndex, .. })
+    }
+
+    /// Returns true for an answer.
+    pub(crate) fn is_answer(&self) -> bool {
+        matches!(self.message.body, Body::Answer { .. })
+    }
+}
+
+/// One node, its disk and its clock.
+pub(crate) struct Member {
+    pub(crate) node: Node<List>,
+    /// Commits that are not durable yet.
+    pub(crate) commits: VecDeque<u64>,
+    /// Work that is not done yet.
+    pub(crate) work: VecDeque<Work<List>>,
+    /// True while its clock gives no readings.
+    pub(crate) clock_failed: bool,
+    /// The number of nanoseconds by which its clock is behind.
+    pub(crate) clock_behind: u64,
+    /// True while nothing becomes durable.
+    pub(crate) disk_stalled: bool,
+    /// True while no work is done.
+    pub(crate) work_stalled: bool,
+    /// True while no message of its can be sent.
+    pub(crate) cannot_send: bool,
+}
+
+/// The cluster and its world.
+pub(crate) struct Cluster {
+    pub(crate) members: BTreeMap<NodeId, Member>,
+    /// Messages in flight.
+    pub(crate) wire: VecDeque<InTransit>,
+    /// Directions, from and to, in which messages are lost.
+    pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
+    /// Messages that stay in flight.
+    pub(crate) held: fn(&InTransit) -> bool,
+    /// The outcomes of requests by ticket.
+    pub(crate) replies: BTreeMap<u64, Outcome>,
+    /// The tickets of all requests, and the node that each was sent to.
+    pub(crate) tickets: BTreeMap<u64, NodeId>,
+    now: Duration,
+}
+
+impl Cluster {
+    /// Returns a cluster of nodes `1..=size` that have just started.
+    pub(crate) fn new(size: u64) -> Cluster {
+        Cluster::with_options(size, |_| {})
+    }
+
+    /// Returns a cluster whose groups have other options.
+    pub(crate) fn with_options(size: u64, options: impl Fn(&mut GroupOptions)) -> Cluster {
+        let now = Duration::from_secs(100);
+        let mut cluster = Cluster {
+            members: BTreeMap::new(),
+            wire: VecDeque::new(),
+            cut: BTreeSet::new(),
+            held: |_| false,
+            replies: BTreeMap::new(),
+            tickets: BTreeMap::new(),
+            now,
+        };
+        for id in 1..=size {
+            let timing = Timing::new(HOLD, 1000).with_heartbeat(2 * TICK);
+            let config = Config::new(timing).expect("it fits together");
+            let founders = (1..=size).collect();
+            let mut group = GroupOptions::new(GROUP, leasehold_raft::Options::new(id, config, 7), founders);
+            options(&mut group);
+            let mut node = Node::new(NodeOptions::new(id, 1000 + id));
+            let start = GroupStart::new(group, Recovered::default());
+            node.add_group(cluster.instant(), start, List::default()).expect("a new group");
+            let member = Member {
+                node,
+                commits: VecDeque::new(),
+                work: VecDeque::new(),
+                clock_failed: false,
+                clock_behind: 0,
+                disk_stalled: false,
+                work_stalled: false,
+                cannot_send: false,
+            };
+            cluster.members.insert(id, member);
+        }
+        cluster
+    }
+
+    /// Returns a cluster in which `leader` leads.
+    pub(crate) fn led_by(leader: NodeId, size: u64) -> Cluster {
+        let mut cluster = Cluster::new(size);
+        cluster.elect(leader);
+        cluster
+    }
+
+    fn instant(&self) -> Reading {
+        let nanos = self.now.as_nanos() as u64;
+        Some(Instant::from_nanos(nanos, nanos))
+    }
+
+    /// Reads the clock of a node.
+    pub(crate) fn reading(&self, id: NodeId) -> Reading {
+        let member = &self.members[&id];
+        let nanos = self.now.as_nanos() as u64 - member.clock_behind;
+        (!member.clock_failed).then_some(Instant::from_nanos(nanos, nanos))
+    }
+
+    pub(crate) fn member(&mut self, id: NodeId) -> &mut Member {
+        self.members.get_mut(&id).expect("a node of the cluster")
+    }
+
+    pub(crate) fn node(&mut self, id: NodeId) -> &mut Node<List> {
+        &mut self.member(id).node
+    }
+
+    /// Gives a node one input and carries out what follows.
+    pub(crate) fn input(&mut self, id: NodeId, input: Input<List>) {
+        let now = self.reading(id);
+        self.node(id).handle(now, input);
+        self.drain(id);
+    }
+
+    /// Gives a node a request, without taking its outputs.
+    pub(crate) fn submit(&mut self, id: NodeId, request: Request) -> u64 {
+        let ticket = self.tickets.len() as u64;
+        self.tickets.insert(ticket, id);
+        let now = self.reading(id);
+        self.node(id).handle(now, Input::Request { ticket, group: GROUP, request });
+        ticket
+    }
+
+    /// Has a node execute a command. Returns the ticket.
+    pub(crate) fn write(&mut self, id: NodeId, command: &'static str) -> u64 {
+        let ticket = self.submit(id, Request::Write(Bytes::from_static(command.as_bytes())));
+        self.drain(id);
+        ticket
+    }
+
+    /// Asks a node for a read. Returns the ticket.
+    pub(crate) fn read(&mut self, id: NodeId) -> u64 {
+        let ticket = self.submit(id, Request::Read(ReadMode::Lease));
+        self.drain(id);
+        ticket
+    }
+
+    /// Returns the outcome of a request, if it has one.
+    pub(crate) fn reply(&self, ticket: u64) -> Option<Outcome> {
+        self.replies.get(&ticket).cloned()
+    }
+
+    /// Returns the grant of a read that was permitted.
+    #[track_caller]
+    pub(crate) fn grant(&self, ticket: u64) -> ReadGrant {
+        match self.reply(ticket) {
+            Some(Ok(Reply::Readable(grant))) => grant,
+            other => panic!("the read was not granted: {other:?}"),
+        }
+    }
+
+    /// Returns the output of a write that was executed.
+    #[track_caller]
+    pub(crate) fn output(&self, ticket: u64) -> u64 {
+        match self.reply(ticket) {
+            Some(Ok(Reply::Written { output, .. })) => output,
+            other => panic!("the write was not executed: {other:?}"),
+        }
+    }
+
+    /// Returns the commands that a node has applied.
+    pub(crate) fn applied(&self, id: NodeId) -> Vec<String> {
+        let machine = self.members[&id].node.group(GROUP).expect("the group").machine();
+        machine.records.iter().map(|record| String::from_utf8_lossy(&record.value).into_owned()).collect()
+    }
+
+    pub(crate) fn leads(&self, id: NodeId) -> bool {
+        self.members[&id].node.status(GROUP).expect("the group").role == Role::Leader
+    }
+
+    /// Takes the outputs of a node.
+    pub(crate) fn drain(&mut self, id: NodeId) {
+        while let Some(output) = self.node(id).poll_output() {
+            match output {
+                Output::Send { to, message } if self.member(id).cannot_send => {
+                    let now = self.reading(id);
+                    self.node(id).handle(now, Input::NotSent { to, message });
+                }
+                Output::Send { to, message } => self.wire.push_back(InTransit { from: id, to, message }),
+                Output::Commit { number, .. } => self.member(id).commits.push_back(number),
+                Output::Work(work) => self.member(id).work.push_back(work),
+                Output::Reply { ticket, outcome } => {
+                    assert_eq!(self.tickets.get(&ticket), Some(&id), "ticket {ticket} belongs to another node");
+                    let before = self.replies.insert(ticket, outcome);
+                    assert_eq!(before, None, "ticket {ticket} is answered twice");
+                }
+            }
+        }
+    }
+
+    /// Delivers a message, unless its direction is cut.
+    pub(crate) fn deliver(&mut self, transit: InTransit) {
+        let InTransit { from, to, message } = transit;
+        if !self.cut.contains(&(from, to)) {
+            self.input(to, Input::Message { from, message });
+        }
+    }
+
+    /// Reports everything that a node has handed to its disk as durable.
+    pub(crate) fn sync(&mut self, id: NodeId) -> bool {
+        let Some(number) = self.member(id).commits.drain(..).next_back() else { return false };
+        self.input(id, Input::Committed { number });
+        true
+    }
+
+    /// Does one piece of a node's work.
+    pub(crate) fn work(&mut self, id: NodeId) -> bool {
+        let Some(work) = self.member(id).work.pop_front() else { return false };
+        if let Some(result) = work.run() {
+            self.input(id, Input::WorkDone(result));
+        }
+        true
+    }
+
+    /// Delivers, syncs and works until nothing is left to do.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..10_000 {
+            let mut idle = true;
+            for id in self.members.keys().copied().collect::<Vec<_>>() {
+                if !self.members[&id].disk_stalled {
+                    idle &= !self.sync(id);
+                }
+                if !self.members[&id].work_stalled {
+                    idle &= !self.work(id);
+                }
+            }
+            let held = self.held;
+            if let Some(next) = self.wire.iter().position(|transit| !held(transit)) {
+                idle = false;
+                let transit = self.wire.remove(next).expect("it was found");
+                self.deliver(transit);
+            }
+            if idle {
+                return;
+            }
+        }
+        panic!("the cluster does not settle");
+    }
+
+    /// Lets time pass, a tick at a time.
+    pub(crate) fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while self.now < end {
+            self.now += TICK;
+            for id in self.members.keys().copied().collect::<Vec<_>>() {
+                self.fire_timer(id);
+            }
+            self.settle();
+        }
+    }
+
+    /// Lets time pass in which no timer fires.
+    pub(crate) fn leap(&mut self, duration: Duration) {
+        self.now += duration;
+    }
+
+    /// Fires the timer of a node.
+    pub(crate) fn fire_timer(&mut self, id: NodeId) {
+        let now = self.reading(id);
+        self.node(id).handle_timeout(now);
+        self.drain(id);
+    }
+
+    /// Lets time pass until another node than `former` leads.
+    #[track_caller]
+    pub(crate) fn elect_other_than(&mut self, former: NodeId) -> NodeId {
+        for _ in 0..100 {
+            self.run(TICK);
+            let leader = self.members.keys().copied().find(|id| *id != former && self.leads(*id));
+            if let Some(leader) = leader {
+                return leader;
+            }
+        }
+        panic!("no other node was elected");
+    }
+
+    /// Has a node of a new cluster campaign once every hold is over, and win.
+    #[track_caller]
+    pub(crate) fn elect(&mut self, id: NodeId) {
+        self.leap(HOLD + TICK);
+        self.settle();
+        let now = self.reading(id);
+        self.node(id).campaign(now, GROUP).expect("nothing holds it");
+        self.drain(id);
+        self.settle();
+        assert!(self.leads(id), "node {id} did not win");
+    }
+
+    /// Cuts all links of a node.
+    pub(crate) fn isolate(&mut self, id: NodeId) {
+        for other in self.members.keys().copied().filter(|other| *other != id) {
+            self.cut.insert((id, other));
+            self.cut.insert((other, id));
+        }
+    }
+
+    /// Repairs all links.
+    pub(crate) fn heal(&mut self) {
+        self.cut.clear();
+    }
+
+    /// Removes and returns the messages in flight that `which` selects.
+    pub(crate) fn intercept(&mut self, which: impl Fn(&InTransit) -> bool) -> Vec<InTransit> {
+        let (taken, left) = std::mem::take(&mut self.wire).into_iter().partition(|transit| which(transit));
+        self.wire = left;
+        taken.into()
+    }
+}
