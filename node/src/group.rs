@@ -348,6 +348,16 @@ impl<M: StateMachine> Group<M> {
         }
     }
 
+    /// Returns a grant if the lease is valid at `now`.
+    pub(crate) fn read_under_lease(&mut self, now: Reading) -> Option<ReadGrant> {
+        if self.options.reads == ReadMode::Lease
+            && let Ok(Read::Lease(permit)) = self.replica.read(now)
+        {
+            return Some(ReadGrant { index: permit.index, by_lease: true, as_follower: false });
+        }
+        None
+    }
+
     pub(crate) fn transfer(&mut self, now: Reading, to: NodeId) {
         self.replica.transfer(now, to);
     }

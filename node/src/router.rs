@@ -211,6 +211,13 @@ impl Router {
             return Self::answer(context, from, group, id, PeerAnswer::NotExecuted);
         }
         if self.peer_requests >= MAX_PEER_REQUESTS || (!alone && self.peer_bytes + bytes > MAX_PEER_BYTES) {
+            // A valid lease answers at once, so that needs no room.
+            if let Request::Read(_) = request
+                && let Some(grant) = context.groups.get_mut(&group).and_then(|group| group.read_under_lease(context.now))
+            {
+                let answer = PeerAnswer::ReadIndex { index: grant.index, by_lease: true };
+                return Self::answer(context, from, group, id, answer);
+            }
             self.statistics.requests_refused += 1;
             return Self::answer(context, from, group, id, PeerAnswer::Busy);
         }

@@ -274,6 +274,17 @@ fn writes_of_peers_beyond_the_limit_are_refused() {
 }
 
 #[test]
+fn a_valid_lease_grants_reads_of_peers_beyond_the_limit() {
+    let mut cluster = Cluster::led_by(1, 3);
+    cluster.run(2 * TICK);
+    fill_with_peer_requests(&mut cluster);
+    cluster.held = |transit| transit.is_raft();
+    let ticket = cluster.read(2);
+    cluster.settle();
+    assert!(cluster.grant(ticket).by_lease);
+}
+
+#[test]
 fn a_request_for_an_unknown_group_ends() {
     let mut cluster = Cluster::led_by(1, 3);
     cluster.tickets.insert(0, 1);
