@@ -348,6 +348,11 @@ impl<M: StateMachine> Group<M> {
         }
     }
 
+    /// Forgets the reads that wait for a round, except those for which `pending` returns true.
+    pub(crate) fn retain_reads(&mut self, pending: impl Fn(RequestKey) -> bool) {
+        self.reads.retain(pending);
+    }
+
     /// Returns a grant if the lease is valid at `now`.
     pub(crate) fn read_under_lease(&mut self, now: Reading) -> Option<ReadGrant> {
         if self.options.reads == ReadMode::Lease

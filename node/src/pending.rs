@@ -80,6 +80,11 @@ impl PendingReads {
         self.waiting.push_back((ticket, term, request));
     }
 
+    /// Forgets the reads whose requests are not pending any more.
+    pub(crate) fn retain(&mut self, pending: impl Fn(RequestKey) -> bool) {
+        self.waiting.retain(|(.., request)| pending(*request));
+    }
+
     /// Returns the next read whose round is at most `through`: the index it must wait for, and its request.
     ///
     /// # Panics

@@ -508,12 +508,22 @@ impl Router {
                 overdue.push(*key);
             }
         }
+        let mut rounds = BTreeSet::new();
         for key in overdue {
             let Some(pending) = self.requests.get(&key) else { continue };
+            if pending.state == State::AwaitsRound {
+                rounds.insert(pending.group);
+            }
             let uncertain = pending.state.may_execute();
             let error = if uncertain { RequestError::Uncertain } else { RequestError::TimedOut };
             self.statistics.requests_timed_out += 1;
             self.fail(context, key, error);
+        }
+        // A leader whose rounds are not confirmed may lead on, so its groups must not keep the reads that gave up.
+        for group in rounds {
+            if let Some(group) = context.groups.get_mut(&group) {
+                group.retain_reads(|key| self.requests.contains_key(&key));
+            }
         }
         let mut late = Vec::new();
         for (group, reads) in &mut self.read_indexes {

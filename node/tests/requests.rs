@@ -251,6 +251,25 @@ fn requests_beyond_the_limit_are_refused() {
     assert_eq!(cluster.replies.len(), 1);
 }
 
+#[test]
+fn reads_that_timed_out_do_not_wait_for_their_round_any_more() {
+    let mut cluster = Cluster::new(3);
+    // The leader's first entry is not committed, so no round confirms a read. Heartbeats keep it in office.
+    cluster.held = |transit| matches!(&transit.message.body, Body::Raft(envelope) if envelope.is_bulk());
+    cluster.elect(1);
+    let late = cluster.read(1);
+    cluster.run(Duration::from_secs(3));
+    let read = cluster.read(1);
+    cluster.run(Duration::from_millis(2_200));
+    assert!(cluster.leads(1));
+    assert_eq!((cluster.reply(late), cluster.reply(read)), (Some(Err(RequestError::TimedOut)), None));
+    cluster.held = |_| false;
+    cluster.settle();
+    assert!(!cluster.grant(read).by_lease);
+    let statistics = cluster.members[&1].node.group(GROUP).unwrap().statistics();
+    assert_eq!(statistics.quorum_reads_confirmed, 1);
+}
+
 /// Has node 2 send requests to node 1 until that one's limit is reached.
 fn fill_with_peer_requests(cluster: &mut Cluster) {
     cluster.member(1).disk_stalled = true;
