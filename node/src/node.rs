@@ -209,8 +209,9 @@ impl<M: StateMachine> Node<M> {
         for group in self.groups.values_mut() {
             group.handle_timeout(now);
         }
+        let tick = self.tick();
         let (router, mut context) = self.router();
-        router.handle_timeout(&mut context);
+        router.handle_timeout(&mut context, tick);
     }
 
     /// Returns when to call [`handle_timeout`](Node::handle_timeout). `None` while that is unknown because the clock

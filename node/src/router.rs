@@ -1,8 +1,9 @@
 //! Routing: where a request is executed, and its outcome.
 //!
-//! A read is answered under the lease, after a quorum round, or on a follower from its own state at an index that the
-//! leader grants. A write is proposed here or forwarded to the leader. A request that was certainly not executed is
-//! tried again until its deadline; one that may have been executed is not. Deadlines are judged by readings.
+//! A read is answered under the lease, after a quorum round, or on a follower from its own state at an index that the leader
+//! grants. A write is proposed here or forwarded to the leader. A request that was certainly not executed is tried again until
+//! its deadline; one that may have been executed never is. Deadlines are judged by readings, and by ticks while the clock gives
+//! none.
 
 use crate::dedup::Seen;
 use crate::events::{Output, Reply, Request, RequestError};
@@ -53,8 +54,8 @@ enum State {
     AwaitsReadIndex,
     /// Granted at this index, which is not applied yet.
     AwaitsApply(ReadGrant),
-    /// Sent to the leader: it may be executed. `deposed_since` is set when another node was seen to lead.
-    Forwarded { attempt: u64, leader: NodeId, deposed: bool, deposed_since: Reading },
+    /// Sent to the leader: it may be executed. `deposed_at` is set when another node was seen to lead.
+    Forwarded { attempt: u64, leader: NodeId, deposed_at: Option<Duration> },
 }
 
 impl State {
@@ -69,8 +70,8 @@ struct Pending {
     origin: Origin,
     group: GroupId,
     request: Request,
-    /// The first reading at or after its arrival.
-    since: Reading,
+    /// The time of its arrival, by the stopwatch.
+    since: Duration,
     state: State,
 }
 
@@ -86,11 +87,38 @@ struct ReadIndexes {
 struct Asked {
     attempt: u64,
     leader: NodeId,
-    since: Reading,
+    since: Duration,
     requests: Vec<RequestKey>,
 }
 
-/// The groups that the router acts on, and the queue of its outputs.
+/// Measures time for deadlines. It never goes back, and goes on while the clock gives no readings.
+#[derive(Debug, Default)]
+struct Stopwatch {
+    last: Reading,
+    elapsed: Duration,
+}
+
+impl Stopwatch {
+    /// Returns the time at `now`, by the counter that advanced most.
+    fn at(&mut self, now: Reading) -> Duration {
+        if let Some((now, last)) = now.zip(self.last) {
+            self.elapsed += now.elapsed_since(last).at_most;
+        }
+        self.last = now.or(self.last);
+        self.elapsed
+    }
+
+    /// Returns the time when a timer fires, `tick` after it fired before. Without a reading that tick is what has passed.
+    fn at_timer(&mut self, now: Reading, tick: Duration) -> Duration {
+        if now.is_none() {
+            self.last = None;
+            self.elapsed += tick;
+        }
+        self.at(now)
+    }
+}
+
+/// What the router acts on: the groups, and where its outputs go.
 pub(crate) struct Context<'a, M: StateMachine> {
     pub(crate) now: Reading,
     pub(crate) groups: &'a mut BTreeMap<GroupId, Group<M>>,
@@ -111,6 +139,7 @@ pub(crate) struct Router {
     /// Requests in [`State::Waiting`], and when they are tried again.
     waiting: Vec<RequestKey>,
     retry_at: Reading,
+    stopwatch: Stopwatch,
     read_indexes: BTreeMap<GroupId, ReadIndexes>,
     /// Reads in [`State::AwaitsApply`].
     awaiting_apply: BTreeSet<(GroupId, Index, RequestKey)>,
@@ -134,6 +163,7 @@ impl Router {
             attempts: BTreeMap::new(),
             waiting: Vec::new(),
             retry_at: None,
+            stopwatch: Stopwatch::default(),
             read_indexes: BTreeMap::new(),
             awaiting_apply: BTreeSet::new(),
             seen: Seen::default(),
@@ -177,7 +207,8 @@ impl Router {
         }
     }
 
-    fn insert(&mut self, since: Reading, origin: Origin, group: GroupId, request: Request) -> RequestKey {
+    fn insert(&mut self, now: Reading, origin: Origin, group: GroupId, request: Request) -> RequestKey {
+        let since = self.stopwatch.at(now);
         let key = self.next_key;
         self.next_key += 1;
         self.requests.insert(key, Pending { origin, group, request, since, state: State::Waiting });
@@ -213,7 +244,8 @@ impl Router {
         if self.peer_requests >= MAX_PEER_REQUESTS || (!alone && self.peer_bytes + bytes > MAX_PEER_BYTES) {
             // A valid lease answers at once, so that needs no room.
             if let Request::Read(_) = request
-                && let Some(grant) = context.groups.get_mut(&group).and_then(|group| group.read_under_lease(context.now))
+                && let Some(grant) =
+                    context.groups.get_mut(&group).and_then(|group| group.read_under_lease(context.now))
             {
                 let answer = PeerAnswer::ReadIndex { index: grant.index, by_lease: true };
                 return Self::answer(context, from, group, id, answer);
@@ -258,7 +290,7 @@ impl Router {
                 let attempt = self.send_request(context, leader, id, request);
                 self.statistics.writes_forwarded += 1;
                 self.attempts.insert(attempt, key);
-                let state = State::Forwarded { attempt, leader, deposed: false, deposed_since: None };
+                let state = State::Forwarded { attempt, leader, deposed_at: None };
                 self.set_state(key, state);
             }
             (Request::Read(mode), Some(leader)) if leader == self.node || is_peer => {
@@ -325,7 +357,7 @@ impl Router {
             Some(leader) => {
                 let attempt = self.send_request(context, leader, group, PeerRequest::ReadIndex);
                 self.statistics.read_indexes_asked += 1;
-                let asked = Asked { attempt, leader, since: context.now, requests };
+                let asked = Asked { attempt, leader, since: self.stopwatch.at(context.now), requests };
                 self.read_indexes.entry(group).or_default().asked = Some(asked);
             }
             None => requests.into_iter().for_each(|key| self.attempt(context, key)),
@@ -468,12 +500,12 @@ impl Router {
     pub(crate) fn leader_changed<M: StateMachine>(&mut self, context: &mut Context<'_, M>, group: GroupId) {
         let leader = context.groups.get(&group).and_then(|group| group.replica().leader());
         if let Some(leader) = leader {
+            let now = self.stopwatch.at(context.now);
             for pending in self.requests.values_mut().filter(|pending| pending.group == group) {
-                if let State::Forwarded { leader: asked, deposed, deposed_since, .. } = &mut pending.state
+                if let State::Forwarded { leader: asked, deposed_at, .. } = &mut pending.state
                     && *asked != leader
-                    && !*deposed
                 {
-                    (*deposed, *deposed_since) = (true, context.now);
+                    deposed_at.get_or_insert(now);
                 }
             }
         }
@@ -493,21 +525,17 @@ impl Router {
         }
     }
 
-    /// Ends what is overdue, and tries again what waits.
-    pub(crate) fn handle_timeout<M: StateMachine>(&mut self, context: &mut Context<'_, M>) {
-        let now = context.now;
-        let mut overdue = Vec::new();
-        for (key, pending) in &mut self.requests {
-            let late = match &mut pending.state {
-                State::Forwarded { deposed: true, deposed_since, .. } => {
-                    has_passed(LATE_ANSWER_TIMEOUT, now, deposed_since)
-                }
-                _ => false,
-            };
-            if has_passed(self.timeout, now, &mut pending.since) || late {
-                overdue.push(*key);
-            }
-        }
+    /// Ends what is overdue, and tries again what waits. It is called at least once per `tick`.
+    pub(crate) fn handle_timeout<M: StateMachine>(&mut self, context: &mut Context<'_, M>, tick: Duration) {
+        let now = self.stopwatch.at_timer(context.now, tick);
+        let has_passed = |limit: Duration, since: Duration| now.saturating_sub(since) >= limit;
+        let is_overdue = |pending: &Pending| {
+            let late = matches!(pending.state, State::Forwarded { deposed_at: Some(deposed_at), .. }
+                if has_passed(LATE_ANSWER_TIMEOUT, deposed_at));
+            late || has_passed(self.timeout, pending.since)
+        };
+        let overdue: Vec<_> =
+            self.requests.iter().filter(|(_, pending)| is_overdue(pending)).map(|(key, _)| *key).collect();
         let mut rounds = BTreeSet::new();
         for key in overdue {
             let Some(pending) = self.requests.get(&key) else { continue };
@@ -525,16 +553,18 @@ impl Router {
                 group.retain_reads(|key| self.requests.contains_key(&key));
             }
         }
-        let mut late = Vec::new();
-        for (group, reads) in &mut self.read_indexes {
-            if reads.asked.as_mut().is_some_and(|asked| has_passed(READ_INDEX_TIMEOUT, now, &mut asked.since)) {
-                late.push(*group);
-            }
-        }
+        let is_late =
+            |reads: &ReadIndexes| reads.asked.as_ref().is_some_and(|asked| has_passed(READ_INDEX_TIMEOUT, asked.since));
+        let late: Vec<_> =
+            self.read_indexes.iter().filter(|(_, reads)| is_late(reads)).map(|(group, _)| *group).collect();
         for group in late {
             self.read_index_ended(context, group, None);
         }
-        let due = now.zip(self.retry_at).is_none_or(|(now, at)| !at.is_surely_after(now));
+        // A retry that lies further ahead was set before the clock stepped back.
+        let due = context
+            .now
+            .zip(self.retry_at)
+            .is_none_or(|(now, at)| !at.is_surely_after(now) || at.elapsed_since(now).at_most > RETRY_INTERVAL);
         if due && !self.waiting.is_empty() {
             self.retry(context);
         }
@@ -611,29 +641,5 @@ impl Router {
             self.peer_bytes -= bytes;
         }
         Some(pending)
-    }
-}
-
-/// Returns true if `limit` has passed since `since`, by the counter that advanced most. Without a reading at `since`,
-/// it counts from the first reading after it.
-fn has_passed(limit: Duration, now: Reading, since: &mut Reading) -> bool {
-    *since = since.or(now);
-    now.zip(*since).is_some_and(|(now, since)| now.elapsed_since(since).at_most >= limit)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_that_arrived_without_a_reading_expires() {
-        let at = |millis: u64| Some(Instant::from_nanos(millis * 1_000_000, millis * 1_000_000));
-        let limit = Duration::from_millis(5);
-        let mut since = None;
-        assert!(!has_passed(limit, None, &mut since));
-        assert!(!has_passed(limit, at(100), &mut since), "it counts from the first reading");
-        assert!(!has_passed(limit, None, &mut since));
-        assert!(!has_passed(limit, at(104), &mut since));
-        assert!(has_passed(limit, at(105), &mut since));
     }
 }

@@ -208,6 +208,40 @@ fn deadlines_hold_although_the_clock_gave_no_reading_at_first() {
 }
 
 #[test]
+fn deadlines_hold_although_the_clock_gives_no_reading() {
+    let mut cluster = Cluster::new(3);
+    cluster.isolate(1);
+    cluster.member(1).clock_failed = true;
+    let ticket = cluster.write(1, "a");
+    cluster.run(Duration::from_millis(4_900));
+    assert_eq!(cluster.reply(ticket), None);
+    cluster.run(4 * TICK);
+    assert_eq!(cluster.reply(ticket), Some(Err(RequestError::TimedOut)));
+}
+
+#[test]
+fn deadlines_hold_although_the_clock_steps_back() {
+    let mut cluster = Cluster::led_by(1, 3);
+    cluster.held = InTransit::is_answer;
+    let ticket = cluster.write(2, "a");
+    cluster.run(HOLD);
+    cluster.member(2).clock_behind = 50_000_000_000;
+    cluster.run(PAST_DEADLINE);
+    assert_eq!(cluster.reply(ticket), Some(Err(RequestError::Uncertain)));
+}
+
+#[test]
+fn a_request_is_tried_again_although_the_clock_steps_back() {
+    let mut cluster = Cluster::led_by(1, 3);
+    cluster.member(2).cannot_send = true;
+    let ticket = cluster.write(2, "a");
+    cluster.member(2).clock_behind = 50_000_000_000;
+    cluster.member(2).cannot_send = false;
+    cluster.run(4 * TICK);
+    assert_eq!(cluster.output(ticket), 1);
+}
+
+#[test]
 fn stopping_answers_every_request() {
     let mut cluster = Cluster::led_by(1, 3);
     cluster.held = |transit| !transit.is_raft();
