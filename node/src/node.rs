@@ -1,6 +1,6 @@
 //! A node: its groups, its router and its disk, as one synchronous machine.
 
-use crate::events::{Input, Output, RequestError};
+use crate::events::{Input, Output, Reply, RequestError};
 use crate::group::{Group, GroupOutput, GroupStart};
 use crate::ports::{Batch, GroupId, StateMachine};
 use crate::router::{Context, Router};
@@ -286,13 +286,17 @@ impl<M: StateMachine> Node<M> {
         self.groups.values_mut().for_each(Group::flush);
     }
 
-    /// Ends the node where it stands: revokes every lease, and returns the tickets of the requests that still wait,
-    /// each with its error.
-    pub fn abandon(&mut self) -> Vec<(u64, RequestError)> {
+    /// Ends the node where it stands: revokes every lease, and returns the tickets that have no reply yet, each with its outcome.
+    pub fn abandon(&mut self) -> Vec<(u64, Result<Reply<M::Output>, RequestError>)> {
         for group in self.groups.values_mut() {
             group.retire(None);
         }
-        self.router.abandon()
+        let replies = self.outputs.drain(..).filter_map(|output| match output {
+            Output::Reply { ticket, outcome } => Some((ticket, outcome)),
+            _ => None,
+        });
+        let failed = self.router.abandon().into_iter().map(|(ticket, error)| (ticket, Err(error)));
+        replies.chain(failed).collect()
     }
 
     /// Returns the next output; `None` when there is none left.

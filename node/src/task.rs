@@ -265,8 +265,8 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
 impl<R: Runtime, M: StateMachine> Drop for Task<R, M> {
     /// Revokes the lease and fails pending requests, however the task ends.
     fn drop(&mut self) {
-        for (ticket, error) in self.node.abandon() {
-            let _ = self.answers.remove(ticket as usize).send(Err(error));
+        for (ticket, outcome) in self.node.abandon() {
+            let _ = self.answers.remove(ticket as usize).send(outcome);
         }
         self.shared.status.lock().stopped = true;
         self.shared.status_changed.notify(usize::MAX);

@@ -304,6 +304,21 @@ fn reads_that_timed_out_do_not_wait_for_their_round_any_more() {
     assert_eq!(statistics.quorum_reads_confirmed, 1);
 }
 
+#[test]
+fn abandoning_answers_every_request() {
+    let mut cluster = Cluster::led_by(1, 3);
+    cluster.run(2 * TICK);
+    let write = cluster.write(1, "a");
+    let read = cluster.submit(1, Request::Read(ReadMode::Lease));
+    let outcomes = cluster.node(1).abandon();
+    assert_eq!(outcomes.len(), 2);
+    for (ticket, outcome) in outcomes {
+        cluster.replies.insert(ticket, outcome);
+    }
+    assert!(cluster.grant(read).by_lease, "it was granted, and its reply not taken yet");
+    assert_eq!(cluster.reply(write), Some(Err(RequestError::Uncertain)));
+}
+
 /// Has node 2 send requests to node 1 until that one's limit is reached.
 fn fill_with_peer_requests(cluster: &mut Cluster) {
     cluster.member(1).disk_stalled = true;
