@@ -1,6 +1,6 @@
 //! The asynchronous shell of a [`Node`]: it moves bytes, timers and reports, and decides nothing.
 
-use crate::events::{Input, Output};
+use crate::events::{Input, Output, RequestError};
 use crate::group::{GroupOptions, GroupStart};
 use crate::handle::{Answer, Command, Handle, Mailbox, Shared, Statistics};
 use crate::node::{Node, NodeOptions};
@@ -95,11 +95,12 @@ where
         group: id,
         trace,
         shared,
+        inputs: mailbox.receiver,
         answers: Slab::new(),
         commits,
         work,
     };
-    runtime.spawn(task.run(mailbox.receiver, reports));
+    runtime.spawn(task.run(reports));
     Ok(handle)
 }
 
@@ -111,6 +112,7 @@ struct Task<R: Runtime, M: StateMachine> {
     group: GroupId,
     trace: Option<TraceSink>,
     shared: Arc<Shared>,
+    inputs: Receiver<Command<M>>,
     /// The senders of replies, by ticket.
     answers: Slab<Answer<M>>,
     commits: Sender<Commit>,
@@ -130,14 +132,14 @@ enum Wake<M: StateMachine> {
 struct Ended;
 
 impl<R: Runtime, M: StateMachine> Task<R, M> {
-    async fn run(mut self, commands: Receiver<Command<M>>, reports: Receiver<Report<M>>) {
+    async fn run(mut self, reports: Receiver<Report<M>>) {
         let mut timer: BoxFuture<'static, ()> = self.runtime.sleep(self.node.tick()).boxed();
         loop {
             // The timer comes first, so that a busy inbox cannot starve it.
             let wake = futures::select_biased! {
                 () = (&mut timer).fuse() => Wake::Timer,
                 report = reports.recv().fuse() => report.map_or(Wake::Abandoned, Wake::Report),
-                command = commands.recv().fuse() => command.map_or(Wake::Abandoned, Wake::Command),
+                command = self.inputs.recv().fuse() => command.map_or(Wake::Abandoned, Wake::Command),
             };
             let timer_fired = matches!(wake, Wake::Timer);
             if self.dispatch(wake).is_err() {
@@ -147,7 +149,7 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
             // replies.
             yield_now().await;
             for _ in 1..MAX_INPUTS_PER_TURN {
-                let next = reports.try_recv().map(Wake::Report).or_else(|_| commands.try_recv().map(Wake::Command));
+                let next = reports.try_recv().map(Wake::Report).or_else(|_| self.inputs.try_recv().map(Wake::Command));
                 let Ok(wake) = next else { break };
                 if self.dispatch(wake).is_err() {
                     return;
@@ -267,6 +269,13 @@ impl<R: Runtime, M: StateMachine> Drop for Task<R, M> {
     fn drop(&mut self) {
         for (ticket, outcome) in self.node.abandon() {
             let _ = self.answers.remove(ticket as usize).send(outcome);
+        }
+        // The queue lives as long as a handle does, and with it the requests that were not taken from it.
+        self.inputs.close();
+        while let Ok(command) = self.inputs.try_recv() {
+            if let Command::Request { answer, .. } = command {
+                let _ = answer.send(Err(RequestError::Stopping));
+            }
         }
         self.shared.status.lock().stopped = true;
         self.shared.status_changed.notify(usize::MAX);

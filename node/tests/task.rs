@@ -1,0 +1,239 @@
+//! The task that runs a node answers every request and ends when it cannot go on. A test polls every task and thread by hand.
+
+mod support;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::io::Cursor;
+use leasehold_clock::ManualClock;
+use leasehold_core::{Config, Instant, NodeId, Options as Timing};
+use leasehold_node::ports::{Batch, Disk, Lane, Links, NotSent, Recovered};
+use leasehold_node::{GroupOptions, Handle, NodeOptions, RequestError, Start};
+use leasehold_runtime::{Runtime, ThreadPolicy};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use support::{GROUP, HOLD, List, TICK};
+
+/// A runtime whose tasks and threads a test polls.
+#[derive(Clone, Default)]
+struct ByHand(Arc<Mutex<World>>);
+
+#[derive(Default)]
+struct World {
+    /// Tasks under the empty name, and threads under theirs.
+    tasks: BTreeMap<String, BoxFuture<'static, ()>>,
+    /// The number of times that every timer has fired.
+    timers_fired: u64,
+}
+
+impl ByHand {
+    /// Polls a task or thread, unless it has ended.
+    fn poll(&self, name: &str) {
+        let Some(mut task) = self.0.lock().tasks.remove(name) else { return };
+        // Twice, because the node's task yields once per turn.
+        for _ in 0..2 {
+            if task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+                return;
+            }
+        }
+        self.0.lock().tasks.insert(name.to_owned(), task);
+    }
+
+    /// Drops a task or thread, as the end of the runtime or a panic does.
+    fn kill(&self, name: &str) {
+        let task = self.0.lock().tasks.remove(name);
+        assert!(task.is_some(), "{name:?} is not running");
+    }
+
+    fn is_running(&self, name: &str) -> bool {
+        self.0.lock().tasks.contains_key(name)
+    }
+}
+
+#[async_trait]
+impl Runtime for ByHand {
+    const NAME: &'static str = "by hand";
+    type Stream = Cursor<Vec<u8>>;
+    type Listener = ();
+
+    fn start(_: &str, _: usize) -> io::Result<Self> {
+        Ok(ByHand::default())
+    }
+
+    fn block_on<F: Future>(&self, _: F) -> F::Output {
+        unreachable!("a node does not block")
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.lock().tasks.insert(String::new(), Box::pin(task));
+    }
+
+    fn spawn_thread(
+        &self,
+        name: &str,
+        _: ThreadPolicy,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<()> {
+        self.0.lock().tasks.insert(name.to_owned(), Box::pin(task));
+        Ok(())
+    }
+
+    fn sleep(&self, _: Duration) -> impl Future<Output = ()> + Send + 'static {
+        let world = self.0.clone();
+        let set_at = world.lock().timers_fired;
+        poll_fn(move |_| if world.lock().timers_fired > set_at { Poll::Ready(()) } else { Poll::Pending })
+    }
+
+    async fn listen(&self, _: &str) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn local_address(&self, (): &()) -> io::Result<SocketAddr> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    async fn accept(&self, (): &()) -> io::Result<(Self::Stream, SocketAddr)> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    async fn connect(&self, _: &str) -> io::Result<Self::Stream> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// A disk that keeps nothing, and fails once the test says so.
+struct Forgetful {
+    fails: Arc<Mutex<bool>>,
+}
+
+impl Disk for Forgetful {
+    fn commit(&mut self, _: &[Batch]) -> io::Result<()> {
+        if *self.fails.lock() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+struct Nowhere;
+
+impl Links for Nowhere {
+    fn send(&self, _: NodeId, _: Lane, _: Bytes) -> Result<(), NotSent> {
+        Err(NotSent)
+    }
+}
+
+/// A running node that is the only member of its group.
+struct Single {
+    runtime: ByHand,
+    clock: ManualClock,
+    disk_fails: Arc<Mutex<bool>>,
+    handle: Handle<List>,
+}
+
+impl Single {
+    fn start() -> Single {
+        let runtime = ByHand::default();
+        let clock = ManualClock::new(Instant::from_nanos(1_000_000_000, 1_000_000_000));
+        let disk_fails = Arc::default();
+        let config = Config::new(Timing::new(HOLD, 1000).with_heartbeat(2 * TICK)).expect("it fits together");
+        let (_, mailbox) = leasehold_node::inbox();
+        let start = Start {
+            node: NodeOptions::new(1, 1),
+            group: GroupOptions::new(GROUP, leasehold_raft::Options::new(1, config, 7), vec![1]),
+            machine: List::default(),
+            disk: Forgetful { fails: Arc::clone(&disk_fails) },
+            recovered: Recovered::default(),
+            links: Arc::new(Nowhere),
+            clock: Arc::new(clock.clone()),
+            mailbox,
+            trace: None,
+        };
+        let handle = leasehold_node::start(&runtime, start).expect("it starts");
+        Single { runtime, clock, disk_fails, handle }
+    }
+
+    /// Returns a node that leads.
+    fn leading() -> Single {
+        let single = Single::start();
+        for _ in 0..100 {
+            single.tick();
+            single.runtime.poll("disk");
+        }
+        assert_eq!(single.handle.status().leader, Some(1));
+        single
+    }
+
+    fn tick(&self) {
+        self.clock.advance(TICK);
+        self.runtime.0.lock().timers_fired += 1;
+        self.runtime.poll("");
+    }
+
+    /// Sends a write, and returns its outcome when it is there.
+    fn write(&self) -> BoxFuture<'static, Result<u64, RequestError>> {
+        let handle = self.handle.clone();
+        let mut write: BoxFuture<'static, _> = Box::pin(async move { handle.write(Bytes::from_static(b"a")).await });
+        assert_eq!(outcome(&mut write), None);
+        write
+    }
+}
+
+fn outcome<T>(future: &mut BoxFuture<'static, T>) -> Option<T> {
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(outcome) => Some(outcome),
+        Poll::Pending => None,
+    }
+}
+
+#[test]
+fn a_write_is_executed_and_answered() {
+    let single = Single::leading();
+    let mut write = single.write();
+    for _ in 0..3 {
+        single.runtime.poll("");
+        single.runtime.poll("disk");
+    }
+    assert_eq!(outcome(&mut write), Some(Ok(1)));
+}
+
+#[test]
+fn a_request_that_the_node_did_not_take_is_answered_when_it_ends() {
+    let single = Single::start();
+    let mut write = single.write();
+    single.runtime.kill("");
+    assert!(single.handle.status().stopped);
+    assert_eq!(outcome(&mut write), Some(Err(RequestError::Stopping)));
+}
+
+#[test]
+fn a_request_that_arrives_while_the_node_finishes_is_answered() {
+    let single = Single::leading();
+    let handle = single.handle.clone();
+    let mut stop: BoxFuture<'static, ()> = Box::pin(async move { handle.stop().await });
+    assert_eq!(outcome(&mut stop), None);
+    single.runtime.poll("");
+    let mut write = single.write();
+    for thread in ["disk", "snapshots", ""] {
+        single.runtime.poll(thread);
+        assert!(!single.runtime.is_running(thread), "{thread:?} is still running");
+    }
+    assert_eq!(outcome(&mut stop), Some(()));
+    assert_eq!(outcome(&mut write), Some(Err(RequestError::Stopping)));
+}
+
+#[test]
+fn a_node_ends_when_its_disk_fails() {
+    let single = Single::leading();
+    *single.disk_fails.lock() = true;
+    let mut write = single.write();
+    for name in ["", "disk", ""] {
+        single.runtime.poll(name);
+    }
+    assert!(!single.runtime.is_running("") && single.handle.status().stopped);
+    assert_eq!(outcome(&mut write), Some(Err(RequestError::Uncertain)));
+}
