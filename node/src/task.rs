@@ -7,7 +7,7 @@ use crate::node::{Node, NodeOptions};
 use crate::ports::{Disk, GroupId, Links, Recovered, StateMachine};
 use crate::snapshot::Work;
 use crate::status::Status;
-use crate::threads::{self, Commit, Report};
+use crate::threads::{self, Commit, Report, Reporter};
 use async_channel::{Receiver, Sender};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -82,8 +82,11 @@ where
     let (commits, commit_queue) = async_channel::unbounded();
     let (work, work_queue) = async_channel::unbounded();
     let (report, reports) = async_channel::unbounded();
-    runtime.spawn_thread("disk", ThreadPolicy::Batch, threads::commit_all(disk, commit_queue, report.clone()))?;
-    runtime.spawn_thread("snapshots", ThreadPolicy::Batch, threads::work_all(work_queue, report))?;
+    let (disk_thread, snapshot_thread) = ("disk", "snapshots");
+    let reporter = Reporter::new(disk_thread, report.clone());
+    runtime.spawn_thread(disk_thread, ThreadPolicy::Batch, threads::commit_all(disk, commit_queue, reporter))?;
+    let reporter = Reporter::new(snapshot_thread, report);
+    runtime.spawn_thread(snapshot_thread, ThreadPolicy::Batch, threads::work_all(work_queue, reporter))?;
     let gate = node.group(id).expect("it was added").read_gate().clone();
     let shared = Arc::new(Shared::new(gate));
     let handle = Handle { inbox: mailbox.sender, shared: shared.clone() };
@@ -196,6 +199,10 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
                 return Err(Ended);
             }
             Wake::Report(Report::Work(result)) => Input::WorkDone(result),
+            Wake::Report(Report::Ended(thread)) => {
+                tracing::error!(thread, "a thread of this node ended, so the node stops");
+                return Err(Ended);
+            }
         };
         self.node.handle(self.clock.now(), input);
         Ok(())
@@ -211,7 +218,7 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
                     }
                     self.node.handle(self.clock.now(), Input::NotSent { to, message });
                 }
-                // The disk's thread ends before this task only when the disk has failed, which it reports.
+                // A thread that ends before this task reports it.
                 Output::Commit { number, batches } => drop(self.commits.try_send(Commit { number, batches })),
                 Output::Work(work) => drop(self.work.try_send(work)),
                 Output::Reply { ticket, outcome } => {

@@ -20,13 +20,38 @@ pub(crate) enum Report<M: StateMachine> {
     Committed(io::Result<u64>),
     /// Work is done.
     Work(WorkResult<M>),
+    /// The thread of this name has ended.
+    Ended(&'static str),
+}
+
+/// Sends a thread's reports. Its drop reports the thread's end, even after a panic.
+pub(crate) struct Reporter<M: StateMachine> {
+    thread: &'static str,
+    reports: Sender<Report<M>>,
+}
+
+impl<M: StateMachine> Reporter<M> {
+    pub(crate) fn new(thread: &'static str, reports: Sender<Report<M>>) -> Reporter<M> {
+        Reporter { thread, reports }
+    }
+
+    /// Returns false if the node's task has ended.
+    fn send(&self, report: Report<M>) -> bool {
+        self.reports.try_send(report).is_ok()
+    }
+}
+
+impl<M: StateMachine> Drop for Reporter<M> {
+    fn drop(&mut self) {
+        self.send(Report::Ended(self.thread));
+    }
 }
 
 /// Commits until `commits` is closed and empty, or until the first error.
 pub(crate) async fn commit_all<D: Disk, M: StateMachine>(
     mut disk: D,
     commits: Receiver<Commit>,
-    reports: Sender<Report<M>>,
+    reporter: Reporter<M>,
 ) {
     while let Ok(Commit { mut number, mut batches }) = commits.recv().await {
         while batches.len() < MAX_BATCHES
@@ -37,17 +62,17 @@ pub(crate) async fn commit_all<D: Disk, M: StateMachine>(
         }
         let outcome = disk.commit(&batches).map(|()| number);
         let failed = outcome.is_err();
-        if reports.send(Report::Committed(outcome)).await.is_err() || failed {
+        if !reporter.send(Report::Committed(outcome)) || failed {
             break;
         }
     }
 }
 
 /// Runs work that takes time in proportion to the state, one piece after another.
-pub(crate) async fn work_all<M: StateMachine>(work: Receiver<Work<M>>, reports: Sender<Report<M>>) {
+pub(crate) async fn work_all<M: StateMachine>(work: Receiver<Work<M>>, reporter: Reporter<M>) {
     while let Ok(work) = work.recv().await {
         if let Some(result) = work.run()
-            && reports.send(Report::Work(result)).await.is_err()
+            && !reporter.send(Report::Work(result))
         {
             break;
         }

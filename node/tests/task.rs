@@ -237,3 +237,17 @@ fn a_node_ends_when_its_disk_fails() {
     assert!(!single.runtime.is_running("") && single.handle.status().stopped);
     assert_eq!(outcome(&mut write), Some(Err(RequestError::Uncertain)));
 }
+
+#[test]
+fn a_node_ends_when_one_of_its_threads_does() {
+    for thread in ["disk", "snapshots"] {
+        let single = Single::leading();
+        let mut write = single.write();
+        single.runtime.poll("");
+        single.runtime.kill(thread);
+        single.runtime.poll("");
+        assert!(!single.runtime.is_running("") && single.handle.status().stopped, "{thread}");
+        assert_eq!(outcome(&mut write), Some(Err(RequestError::Uncertain)));
+        assert!(single.handle.gate().try_read(Some(single.clock.at())).is_none());
+    }
+}
