@@ -225,8 +225,8 @@ impl Cluster {
     }
 
     /// Has a node execute a command. Returns the ticket.
-    pub(crate) fn write(&mut self, id: NodeId, command: &'static str) -> u64 {
-        let ticket = self.submit(id, Request::Write(Bytes::from_static(command.as_bytes())));
+    pub(crate) fn write(&mut self, id: NodeId, command: impl Into<Bytes>) -> u64 {
+        let ticket = self.submit(id, Request::Write(command.into()));
         self.drain(id);
         ticket
     }
@@ -283,6 +283,10 @@ impl Cluster {
                 Output::Commit { number, .. } => self.member(id).commits.push_back(number),
                 Output::Work(work) => self.member(id).work.push_back(work),
                 Output::Reply { ticket, outcome } => {
+                    if let Ok(Reply::Readable(grant)) = &outcome {
+                        let applied = self.members[&id].node.status(GROUP).expect("the group").applied;
+                        assert!(grant.index <= applied, "a read at {} when {applied} is applied", grant.index);
+                    }
                     assert_eq!(self.tickets.get(&ticket), Some(&id), "ticket {ticket} belongs to another node");
                     let before = self.replies.insert(ticket, outcome);
                     assert_eq!(before, None, "ticket {ticket} is answered twice");
