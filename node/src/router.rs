@@ -303,7 +303,8 @@ impl Router {
             (Request::Read(_), Some(_)) => {
                 // Its request leaves once everything else of this turn is done: see `ask_read_indexes`.
                 self.set_state(key, State::AwaitsReadIndex);
-                self.read_indexes.entry(id).or_default().gathering.push(key);
+                let reads = self.read_indexes.entry(id).or_default();
+                reads.gathering.push(key);
             }
             (_, None) => self.wait(context, key),
         }
@@ -566,7 +567,12 @@ impl Router {
             .zip(self.retry_at)
             .is_none_or(|(now, at)| !at.is_surely_after(now) || at.elapsed_since(now).at_most > RETRY_INTERVAL);
         if due && !self.waiting.is_empty() {
-            self.retry(context);
+            // Without a leader every request would only wait again, which takes long if there are many.
+            if context.groups.values().any(|group| group.replica().leader().is_some()) {
+                self.retry(context);
+            } else {
+                self.retry_at = context.now.map(|now| now.plus(RETRY_INTERVAL));
+            }
         }
     }
 

@@ -62,7 +62,7 @@ fn an_answer_counts_only_from_the_node_that_was_asked() {
         let Body::Request { id, request } = transit.message.body else { panic!("a request") };
         let answer = match request {
             PeerRequest::ReadIndex => PeerAnswer::ReadIndex { index: 1, by_lease: true },
-            PeerRequest::Propose(_) => PeerAnswer::NotExecuted,
+            PeerRequest::Propose(_) => PeerAnswer::Busy,
         };
         let other_boot = RequestId { boot: id.boot + 1, ..id };
         for (from, id) in [(3, id), (1, other_boot)] {
@@ -180,6 +180,19 @@ fn a_read_whose_request_is_lost_asks_again() {
     let read = cluster.read(2);
     assert_eq!(cluster.intercept(InTransit::is_read_index).len(), 1);
     cluster.run(Duration::from_millis(1_200));
+    assert!(cluster.grant(read).as_follower);
+}
+
+#[test]
+fn a_read_index_that_a_former_leader_owes_is_asked_of_the_next() {
+    let mut cluster = Cluster::led_by(1, 3);
+    let read = cluster.read(2);
+    assert_eq!(cluster.intercept(InTransit::is_read_index).len(), 1);
+    let now = cluster.reading(1);
+    cluster.node(1).transfer(now, GROUP, 3);
+    cluster.drain(1);
+    cluster.settle();
+    assert!(cluster.leads(3));
     assert!(cluster.grant(read).as_follower);
 }
 
