@@ -65,7 +65,7 @@ pub enum Output<M: StateMachine> {
         /// The caller's number for the request.
         ticket: u64,
         /// The outcome.
-        outcome: Result<Reply<M::Output>, RequestError>,
+        outcome: Outcome<M>,
     },
     /// Work that takes time in proportion to the state. Run it on another thread, and report the result, if it has one,
     /// with [`Input::WorkDone`].
@@ -119,6 +119,9 @@ pub enum Reply<O> {
     /// The state of this node may be read now.
     Readable(ReadGrant),
 }
+
+/// The outcome of a request to a node with the state machine `M`.
+pub type Outcome<M> = Result<Reply<<M as StateMachine>::Output>, RequestError>;
 
 /// The reason why a request did not succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! The rest of a process talks to a running node through a handle, and peers through an inbox.
 
-use crate::events::{Reply, Request, RequestError};
+use crate::events::{Outcome, Reply, Request, RequestError};
 use crate::group::ReadMode;
 use crate::ports::{Lane, Receive, Rejected, StateMachine};
 use crate::status::{GroupStatistics, ReadGate, ReadGrant, RouterStatistics, Status};
@@ -19,7 +19,7 @@ use std::sync::Arc;
 const MAX_INBOX: usize = 4_096;
 
 /// The sender of a reply to one request.
-pub(crate) type Answer<M> = oneshot::Sender<Result<Reply<<M as StateMachine>::Output>, RequestError>>;
+pub(crate) type Answer<M> = oneshot::Sender<Outcome<M>>;
 
 /// An input on its way to the node's task.
 pub(crate) enum Command<M: StateMachine> {
@@ -178,8 +178,8 @@ impl<M: StateMachine> Handle<M> {
         }
     }
 
-    /// Sends a request. A node that is killed while the request is pending sends no answer: the error is `lost` then.
-    async fn request(&self, request: Request, lost: RequestError) -> Result<Reply<M::Output>, RequestError> {
+    /// Sends a request. A node that is killed with the request in hand answers nothing: that is `lost`.
+    async fn request(&self, request: Request, lost: RequestError) -> Outcome<M> {
         let (answer, outcome) = oneshot::channel();
         if self.inbox.send(Command::Request { request, answer }).await.is_err() {
             return Err(RequestError::Stopping);

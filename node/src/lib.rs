@@ -22,7 +22,7 @@ mod status;
 mod task;
 mod threads;
 
-pub use events::{Input, Output, Reply, Request, RequestError};
+pub use events::{Input, Outcome, Output, Reply, Request, RequestError};
 pub use group::{Group, GroupOptions, GroupStart, ReadMode};
 pub use handle::{Handle, Inbox, Mailbox, Statistics, inbox};
 pub use leasehold_raft::Role;

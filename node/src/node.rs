@@ -1,6 +1,6 @@
 //! A node: its groups, its router and its disk, as one synchronous machine.
 
-use crate::events::{Input, Output, Reply, RequestError};
+use crate::events::{Input, Outcome, Output};
 use crate::group::{Group, GroupOutput, GroupStart};
 use crate::ports::{Batch, GroupId, StateMachine};
 use crate::router::{Context, Router};
@@ -287,7 +287,7 @@ impl<M: StateMachine> Node<M> {
     }
 
     /// Ends the node where it stands: revokes every lease, and returns the tickets that have no reply yet, each with its outcome.
-    pub fn abandon(&mut self) -> Vec<(u64, Result<Reply<M::Output>, RequestError>)> {
+    pub fn abandon(&mut self) -> Vec<(u64, Outcome<M>)> {
         for group in self.groups.values_mut() {
             group.retire(None);
         }
