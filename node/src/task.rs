@@ -82,11 +82,10 @@ where
     let (commits, commit_queue) = async_channel::unbounded();
     let (work, work_queue) = async_channel::unbounded();
     let (report, reports) = async_channel::unbounded();
-    let (disk_thread, snapshot_thread) = ("disk", "snapshots");
-    let reporter = Reporter::new(disk_thread, report.clone());
-    runtime.spawn_thread(disk_thread, ThreadPolicy::Batch, threads::commit_all(disk, commit_queue, reporter))?;
-    let reporter = Reporter::new(snapshot_thread, report);
-    runtime.spawn_thread(snapshot_thread, ThreadPolicy::Batch, threads::work_all(work_queue, reporter))?;
+    let reporter = Reporter::new(threads::DISK, report.clone());
+    runtime.spawn_thread(threads::DISK, ThreadPolicy::Batch, threads::commit_all(reporter, disk, commit_queue))?;
+    let reporter = Reporter::new(threads::SNAPSHOTS, report);
+    runtime.spawn_thread(threads::SNAPSHOTS, ThreadPolicy::Batch, threads::work_all(reporter, work_queue))?;
     let gate = node.group(id).expect("it was added").read_gate().clone();
     let shared = Arc::new(Shared::new(gate));
     let handle = Handle { inbox: mailbox.sender, shared: shared.clone() };
@@ -264,8 +263,11 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
         self.commits.close();
         self.work.close();
         while let Ok(report) = reports.recv().await {
-            if let Report::Committed(Err(error)) = report {
-                tracing::error!("the last write failed: {error}");
+            match report {
+                Report::Committed(Err(error)) => tracing::error!("the last write failed: {error}"),
+                // The other thread may still have much to do, and none of it matters now.
+                Report::Ended(threads::DISK) => break,
+                Report::Committed(Ok(_)) | Report::Work(_) | Report::Ended(_) => {}
             }
         }
     }

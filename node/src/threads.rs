@@ -8,6 +8,11 @@ use std::io;
 /// The largest number of batches in one transaction. It bounds how long the first of them waits.
 const MAX_BATCHES: usize = 256;
 
+/// The name of the thread that owns the disk.
+pub(crate) const DISK: &str = "disk";
+/// The name of the thread that does what takes time in proportion to the state.
+pub(crate) const SNAPSHOTS: &str = "snapshots";
+
 /// A commit for the disk's thread.
 pub(crate) struct Commit {
     pub(crate) number: u64,
@@ -47,11 +52,12 @@ impl<M: StateMachine> Drop for Reporter<M> {
     }
 }
 
-/// Commits until `commits` is closed and empty, or until the first error.
+/// Commits until `commits` is closed and empty, or until the first error. The reporter is dropped last, so the end is reported
+/// once the disk is closed.
 pub(crate) async fn commit_all<D: Disk, M: StateMachine>(
+    reporter: Reporter<M>,
     mut disk: D,
     commits: Receiver<Commit>,
-    reporter: Reporter<M>,
 ) {
     while let Ok(Commit { mut number, mut batches }) = commits.recv().await {
         while batches.len() < MAX_BATCHES
@@ -69,7 +75,7 @@ pub(crate) async fn commit_all<D: Disk, M: StateMachine>(
 }
 
 /// Runs work that takes time in proportion to the state, one piece after another.
-pub(crate) async fn work_all<M: StateMachine>(work: Receiver<Work<M>>, reporter: Reporter<M>) {
+pub(crate) async fn work_all<M: StateMachine>(reporter: Reporter<M>, work: Receiver<Work<M>>) {
     while let Ok(work) = work.recv().await {
         if let Some(result) = work.run()
             && !reporter.send(Report::Work(result))
