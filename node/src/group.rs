@@ -109,6 +109,16 @@ fn initial_state(recovered: &Recovered, founders: Vec<NodeId>) -> (PersistentSta
     (state, recovered.applied.clone())
 }
 
+/// A snapshot that was encoded. The log is kept from its index on until half of what a log may hold was applied since.
+/// So it can reach a follower, however much was applied while it was encoded.
+#[derive(Debug)]
+struct Encoded {
+    index: Index,
+    /// The applied index, and the size of all commands applied, through which the log is kept.
+    through: Index,
+    through_bytes: u64,
+}
+
 /// An output of one group.
 pub(crate) enum GroupOutput<M: StateMachine> {
     /// Sends an envelope to a peer's replica.
@@ -145,7 +155,11 @@ pub struct Group<M: StateMachine> {
     reads: PendingReads,
     /// The applied index of the snapshot that is being encoded. The log is kept from there on.
     encoding: Option<Index>,
-    /// True while a leader's snapshot is being decoded.
+    /// The newest snapshot that was encoded.
+    encoded: Option<Encoded>,
+    /// The size of all commands applied.
+    applied_bytes: u64,
+    /// Whether a leader's snapshot is being decoded.
     decoding: bool,
     /// A decoded snapshot, while its message is handled.
     decoded: Option<(M::State, Vec<crate::ports::Change>)>,
@@ -180,6 +194,8 @@ impl<M: StateMachine> Group<M> {
             writes: PendingWrites::default(),
             reads: PendingReads::default(),
             encoding: None,
+            encoded: None,
+            applied_bytes: 0,
             decoding: false,
             decoded: None,
             outputs: VecDeque::new(),
@@ -261,6 +277,11 @@ impl<M: StateMachine> Group<M> {
         match result {
             WorkResult::Encoded { snapshot, .. } => {
                 self.encoding = None;
+                self.encoded = Some(Encoded {
+                    index: snapshot.index,
+                    through: self.applied.index + self.options.max_log_entries as u64 / 2,
+                    through_bytes: self.applied_bytes + self.options.max_log_bytes / 2,
+                });
                 self.replica.offer_snapshot(snapshot);
             }
             WorkResult::Decoded { from, envelope, state: Some(state), .. } => {
@@ -459,6 +480,7 @@ impl<M: StateMachine> Group<M> {
             let output = match effect {
                 Effect::Command(command) => {
                     self.unwritten_bytes += command.len();
+                    self.applied_bytes += command.len() as u64;
                     Some(self.machine.apply(position.index, &command, &mut self.unwritten.changes))
                 }
                 Effect::Nothing => None,
@@ -502,7 +524,10 @@ impl<M: StateMachine> Group<M> {
         let GroupOptions { max_log_entries, max_log_bytes, .. } = self.options;
         let Some(index) = self.replica.compactable(max_log_entries, max_log_bytes) else { return };
         // A snapshot that is older than the log's beginning could not be used.
-        let index = index.min(self.durable_applied).min(self.encoding.unwrap_or(Index::MAX));
+        let Applied { index: applied, .. } = self.applied;
+        self.encoded.take_if(|encoded| encoded.through < applied || encoded.through_bytes < self.applied_bytes);
+        let encoded = self.encoded.as_ref().map_or(Index::MAX, |encoded| encoded.index);
+        let index = index.min(self.durable_applied).min(self.encoding.unwrap_or(Index::MAX)).min(encoded);
         if let Some(term) = self.replica.compact(index) {
             self.unwritten.compact_through = Some((index, term));
         }

@@ -286,7 +286,8 @@ impl<M: StateMachine> Node<M> {
         self.groups.values_mut().for_each(Group::flush);
     }
 
-    /// Ends the node where it stands: revokes every lease, and returns the tickets that have no reply yet, each with its outcome.
+    /// Ends the node where it stands: revokes every lease, and returns the tickets that have no reply yet, each with
+    /// its outcome.
     pub fn abandon(&mut self) -> Vec<(u64, Outcome<M>)> {
         for group in self.groups.values_mut() {
             group.retire(None);

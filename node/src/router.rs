@@ -2,8 +2,8 @@
 //!
 //! A read is answered under the lease, after a quorum round, or on a follower from its own state at an index that the leader
 //! grants. A write is proposed here or forwarded to the leader. A request that was certainly not executed is tried again until
-//! its deadline; one that may have been executed never is. Deadlines are judged by readings, and by ticks while the clock gives
-//! none.
+//! its deadline; one that may have been executed never is. Deadlines are judged by readings, and by ticks while the
+//! clock gives none.
 
 use crate::dedup::Seen;
 use crate::events::{Output, Reply, Request, RequestError};
@@ -108,7 +108,7 @@ impl Stopwatch {
         self.elapsed
     }
 
-    /// Returns the time when a timer fires, `tick` after it fired before. Without a reading that tick is what has passed.
+    /// Returns the time when a timer fires, `tick` after it last fired. Without a reading, that tick has passed.
     fn at_timer(&mut self, now: Reading, tick: Duration) -> Duration {
         if now.is_none() {
             self.last = None;
@@ -347,8 +347,8 @@ impl Router {
         attempt
     }
 
-    /// Asks each group's leader for one index for all reads that have gathered, unless one is asked for. Returns false if there
-    /// was nothing to do.
+    /// Asks a group's leader for one index for all reads that have gathered, unless one is asked for. Returns false if
+    /// there was nothing to do.
     pub(crate) fn ask_read_indexes<M: StateMachine>(&mut self, context: &mut Context<'_, M>) -> bool {
         let due = |reads: &ReadIndexes| reads.asked.is_none() && !reads.gathering.is_empty();
         let Some((&group, reads)) = self.read_indexes.iter_mut().find(|(_, reads)| due(reads)) else { return false };

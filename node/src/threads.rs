@@ -52,8 +52,8 @@ impl<M: StateMachine> Drop for Reporter<M> {
     }
 }
 
-/// Commits until `commits` is closed and empty, or until the first error. The reporter is dropped last, so the end is reported
-/// once the disk is closed.
+/// Commits until `commits` is closed and empty, or until the first error. The reporter is dropped last, so the end is
+/// reported once the disk is closed.
 pub(crate) async fn commit_all<D: Disk, M: StateMachine>(
     reporter: Reporter<M>,
     mut disk: D,

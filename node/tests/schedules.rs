@@ -1,5 +1,5 @@
-//! Random schedules: messages are lost, repeated and reordered, disks and other threads are slow, clocks fail and step back,
-//! leaders change, nodes stop.
+//! Random schedules: messages are lost, repeated and reordered, disks and other threads are slow, clocks fail and step
+//! back, leaders change, nodes stop.
 
 mod support;
 

@@ -133,7 +133,7 @@ fn a_write_that_a_snapshot_covers_is_uncertain() {
 }
 
 #[test]
-fn the_log_is_not_compacted_beyond_a_snapshot_that_is_being_encoded() {
+fn the_log_is_not_compacted_beyond_a_snapshot_until_it_can_be_sent() {
     let (mut cluster, _) = with_outdated_follower();
     cluster.member(1).work_stalled = true;
     cluster.heal();
@@ -144,7 +144,7 @@ fn the_log_is_not_compacted_beyond_a_snapshot_that_is_being_encoded() {
         }
     }
     assert!(matches!(cluster.members[&1].work.front(), Some(Work::Encode { .. })));
-    for _ in 0..MAX_LOG_ENTRIES {
+    for _ in 0..5 * MAX_LOG_ENTRIES {
         cluster.write(1, "b");
         cluster.run(TICK);
     }
@@ -154,4 +154,15 @@ fn the_log_is_not_compacted_beyond_a_snapshot_that_is_being_encoded() {
     cluster.run(HOLD);
     assert_eq!(cluster.applied(3), cluster.applied(1));
     assert!(cluster.members[&1].work.is_empty());
+    // The log is compacted again once as much was applied as half of it may hold.
+    let entries = |cluster: &Cluster| {
+        let replica = cluster.members[&1].node.group(GROUP).unwrap().replica();
+        (1..=replica.commit()).filter(|index| replica.committed_entry(*index).is_some()).count()
+    };
+    assert!(entries(&cluster) >= 5 * MAX_LOG_ENTRIES);
+    for _ in 0..MAX_LOG_ENTRIES {
+        cluster.write(1, "c");
+        cluster.run(TICK);
+    }
+    assert!(entries(&cluster) <= MAX_LOG_ENTRIES);
 }

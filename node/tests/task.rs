@@ -1,4 +1,5 @@
-//! The task that runs a node answers every request and ends when it cannot go on. A test polls every task and thread by hand.
+//! The task that runs a node answers every request and ends when it cannot go on. A test polls every task and thread by
+//! hand.
 
 mod support;
 

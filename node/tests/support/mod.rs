@@ -1,5 +1,5 @@
-//! A cluster of nodes on virtual time, in one thread: the test decides when messages arrive, when commits become durable and
-//! when work is done.
+//! A cluster of nodes on virtual time, in one thread: the test decides when messages arrive, when commits become
+//! durable and when work is done.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
