@@ -41,11 +41,16 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         noticed_by: By::Soak,
     },
     Mutation {
-        name: "a-request-without-a-reading-has-no-deadline",
-        rules: &[Rule::DeadlinesCountFromTheFirstReading],
+        name: "a-request-has-no-deadline-without-a-clock",
+        rules: &[Rule::DeadlinesPassWithoutAClock],
         scenarios: &[],
-        breaks: "a request that arrives while the clock fails can wait for ever",
-        edits: &[Edit { file: ROUTER, find: "*since = since.or(now);", with: "if !$on { $it }" }],
-        noticed_by: By::Soak,
+        breaks: "a request waits for ever while the clock fails",
+        edits: &[Edit { file: ROUTER, find: "self.elapsed += tick;", with: "if !$on { $it }" }],
+        noticed_by: By::Test {
+            package: "leasehold-node",
+            target: "requests",
+            name: "deadlines_hold_although_the_clock_gives_no_reading",
+            why: "the simulator's clocks give readings again before a request's deadline would be missed",
+        },
     },
 ];
