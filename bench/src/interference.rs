@@ -5,6 +5,7 @@ use crate::redis::{self, Keeps, Redis};
 use crate::report::{Report, Row, Target};
 use crate::stopwatch::Stopwatch;
 use hdrhistogram::Histogram;
+use leasehold_testing::dice::Dice;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -171,15 +172,11 @@ fn scan(port: u16, keys: usize, scanning: &AtomicBool, done: &AtomicBool) -> Res
 fn get(port: u16, size: Size) -> Result<(Histogram<u64>, Duration), String> {
     let mut client = Client::connect(port)?;
     let mut gets = Histogram::new_with_bounds(1, 100_000_000_000, 3).map_err(|error| error.to_string())?;
-    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut dice = Dice::new(1, 0);
     std::thread::sleep(WARM_UP);
     let watch = Stopwatch::start();
     while watch.elapsed() < Duration::from_secs(size.seconds) {
-        // Xorshift.
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        let key = key((random % size.keys as u64) as usize);
+        let key = key(dice.index(size.keys));
         let one = Stopwatch::start();
         client.send(["GET", &key])?;
         let head = client.line()?;

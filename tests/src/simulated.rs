@@ -17,6 +17,7 @@ use futures::io::{AsyncRead, AsyncWrite};
 use leasehold_clock::{Clock, Counter, InSuspend, Rate, Source};
 use leasehold_core::{Instant, Reading};
 use leasehold_runtime::{Runtime, ThreadPolicy};
+use leasehold_testing::dice::Dice;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
@@ -44,7 +45,7 @@ pub struct Simulation {
 impl Simulation {
     /// Creates a world whose random choices are all derived from `seed`.
     pub fn new(seed: u64) -> Simulation {
-        let world = World { random: Random(seed), ..World::default() };
+        let world = World::new(seed);
         Simulation { shared: Arc::new(Shared { ready: Arc::default(), world: Mutex::new(world) }) }
     }
 
@@ -71,7 +72,8 @@ impl Drop for Simulation {
         // Tasks hold a reference to their world, so the world must drop them first. A task may spawn others while it is
         // dropped.
         loop {
-            let World { tasks, dropped, network, .. } = std::mem::take(&mut *self.shared.world.lock());
+            let World { tasks, dropped, network, .. } =
+                std::mem::replace(&mut *self.shared.world.lock(), World::new(0));
             if tasks.is_empty() && dropped.is_empty() {
                 break;
             }
@@ -88,10 +90,9 @@ struct Shared {
     world: Mutex<World>,
 }
 
-#[derive(Default)]
 struct World {
     now: Duration,
-    random: Random,
+    dice: Dice,
     numbers: u64,
     running: bool,
     tasks: BTreeMap<u64, Task>,
@@ -111,6 +112,19 @@ struct Task {
 }
 
 impl World {
+    fn new(seed: u64) -> World {
+        World {
+            now: Duration::ZERO,
+            dice: Dice::new(seed, 0),
+            numbers: 0,
+            running: false,
+            tasks: BTreeMap::new(),
+            dropped: Vec::new(),
+            timers: BTreeMap::new(),
+            network: Network::default(),
+        }
+    }
+
     fn next_number(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
@@ -123,7 +137,8 @@ impl Shared {
     }
 
     fn drawn(&self, range: Range<Duration>) -> Duration {
-        self.world.lock().random.duration(range)
+        let width = (range.end - range.start).as_nanos() as u64;
+        range.start + Duration::from_nanos(self.world.lock().dice.below(width))
     }
 
     fn waking(&self, task: u64) -> Arc<Waking> {
@@ -138,7 +153,7 @@ impl Shared {
             let mut world = self.world.lock();
             let mut ready = self.ready.lock();
             if let Some(last) = ready.len().checked_sub(1) {
-                let chosen = world.random.below(last as u64 + 1) as usize;
+                let chosen = world.dice.below(last as u64 + 1) as usize;
                 return ready.remove(chosen).expect("the index is in bounds");
             }
             drop(ready);
@@ -401,29 +416,6 @@ impl Clock for SimulatedClock {
     }
 }
 
-/// Pseudo-random numbers derived from a seed (SplitMix64).
-#[derive(Default)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Returns a number less than `end`, which must not be 0.
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    fn duration(&mut self, range: Range<Duration>) -> Duration {
-        let width = (range.end - range.start).as_nanos() as u64;
-        range.start + Duration::from_nanos(self.below(width))
-    }
-}
-
 // In-memory connections: bytes arrive in order, in pieces, each after a random delay.
 
 /// The latency of each piece.
@@ -597,7 +589,7 @@ impl AsyncRead for SimulatedStream {
 
 impl AsyncWrite for SimulatedStream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let (arrival, most) = (self.arrival(), 1 + self.shared.world.lock().random.below(PIECE) as usize);
+        let (arrival, most) = (self.arrival(), 1 + self.shared.world.lock().dice.below(PIECE) as usize);
         let mut pipe = self.outgoing.lock();
         if pipe.closed_by_reader || pipe.closed_by_writer {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));

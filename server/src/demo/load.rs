@@ -4,6 +4,7 @@
 //! [`history`](super::history) describes.
 
 use super::history::{Key, Violation, Writer};
+use fastrand::Rng;
 use hdrhistogram::Histogram;
 use parking_lot::{Mutex, RwLock};
 use std::io;
@@ -169,7 +170,7 @@ impl Load {
                 nodes,
                 connect: connect.clone(),
                 store: None,
-                dice: position as u64,
+                dice: Rng::with_seed(position as u64),
                 tally: Tally::default(),
             };
             let stop = load.stop.clone();
@@ -208,7 +209,7 @@ struct Client {
     nodes: usize,
     connect: Arc<Connect>,
     store: Option<Box<dyn Store>>,
-    dice: u64,
+    dice: Rng,
     tally: Tally,
 }
 
@@ -299,13 +300,9 @@ impl Client {
         std::thread::sleep(RETRY_INTERVAL);
     }
 
-    /// Returns the next pseudo-random number below `limit` (splitmix64). Runs are similar to each other.
+    /// Returns the next pseudo-random number below `limit`. Runs are similar to each other.
     fn roll(&mut self, limit: u64) -> u64 {
-        self.dice = self.dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.dice;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
+        self.dice.u64(..limit)
     }
 }
 
