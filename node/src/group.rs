@@ -135,8 +135,7 @@ pub(crate) enum GroupOutput<M: StateMachine> {
     Work(Work<M>),
 }
 
-/// The state of one group on this node. Give it inputs, then take [`poll_output`](Group::poll_output) until it returns
-/// `None`.
+/// The state of one group on this node. Its [`Node`](crate::Node) gives it inputs and takes its outputs.
 pub struct Group<M: StateMachine> {
     options: GroupOptions,
     replica: Replica,

@@ -179,7 +179,7 @@ fn serve<R: Runtime>(options: NodeOptions, threads: NonZeroUsize) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(FAILED, format_args!("cannot listen for signals: {error}")),
     };
-    let code = runtime.block_on(async {
+    runtime.block_on(async {
         let banner = format!("leasehold node {} of cluster {:?}", options.node, options.cluster);
         let folder = options.data_dir.display().to_string();
         let node = match Node::start(&runtime, options).await {
@@ -205,8 +205,7 @@ fn serve<R: Runtime>(options: NodeOptions, threads: NonZeroUsize) -> ExitCode {
                  the disk and start the node again",
             ),
         }
-    });
-    code
+    })
 }
 
 /// Returns a channel that receives a message for the first signal to stop. The second signal ends the process at once.
