@@ -78,7 +78,7 @@ impl Lease {
         echo
     }
 
-    pub(crate) fn may_elect(&mut self, now: Reading, release: Option<Release>) -> bool {
+    pub(crate) fn may_vote_or_campaign(&mut self, now: Reading, release: Option<Release>) -> bool {
         let may = self.grantor.may_vote_or_campaign(now, release);
         self.note(now, Input::MayElect(release), Some(Answer::MayElect(may)));
         may

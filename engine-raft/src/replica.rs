@@ -205,7 +205,7 @@ impl Replica {
                 Admission::Vote => {
                     // The engine raises its term even when it refuses a vote, so it must not see a request that the
                     // hold forbids.
-                    if !self.lease.may_elect(now, release) {
+                    if !self.lease.may_vote_or_campaign(now, release) {
                         self.statistics.votes_withheld += 1;
                         continue;
                     }
@@ -545,7 +545,7 @@ impl Replica {
     /// The engine assumes that the log of a new leader is durable. Entries that an earlier message of the same envelope
     /// appended are not in flight yet, so the engine's own count is checked too.
     fn may_campaign(&mut self, now: Reading) -> Result<(), CampaignError> {
-        if !self.lease.may_elect(now, self.release) {
+        if !self.lease.may_vote_or_campaign(now, self.release) {
             return Err(CampaignError::Held);
         }
         let log = &self.raw.raft.raft_log;

@@ -10,6 +10,7 @@ use leasehold_core::{Index, NodeId};
 use std::fmt;
 
 /// An input of a node.
+#[non_exhaustive]
 pub enum Input<M: StateMachine> {
     /// A message from a peer.
     Message {
@@ -99,6 +100,7 @@ impl<M: StateMachine> fmt::Debug for Output<M> {
 
 /// A client's request.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Request {
     /// Executes a command, which must not be empty: an empty entry is how a leader opens its term.
     Write(Bytes),

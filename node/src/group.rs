@@ -22,6 +22,7 @@ const CHANGE_BYTES: usize = 64;
 
 /// The way in which a group grants reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ReadMode {
     /// By the lease while it is valid, otherwise by a quorum round.
     #[default]

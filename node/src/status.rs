@@ -65,6 +65,7 @@ pub struct RouterStatistics {
 
 /// Permission to answer a read from this node's state, which has applied `index`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ReadGrant {
     /// The index as of which the read is linearizable, or a later one.
     pub index: Index,

@@ -359,7 +359,7 @@ impl Node {
             }
             Message::RequestVote { from, term, last, release } => {
                 let gated = setup.has(Rule::HeldNodeDoesNotVote);
-                if *from == self.id || gated && !self.may_elect(now, *release, cell, out) {
+                if *from == self.id || gated && !self.may_vote_or_campaign(now, *release, cell, out) {
                     return;
                 }
                 if *term > self.term {
@@ -401,7 +401,13 @@ impl Node {
         true
     }
 
-    fn may_elect(&mut self, now: Reading, release: Option<Release>, cell: &LeaseCell, out: &mut Vec<Output>) -> bool {
+    fn may_vote_or_campaign(
+        &mut self,
+        now: Reading,
+        release: Option<Release>,
+        cell: &LeaseCell,
+        out: &mut Vec<Output>,
+    ) -> bool {
         self.tell(now, trace::Input::MayElect(release), cell, out) == Some(Answer::MayElect(true))
     }
 
@@ -409,7 +415,7 @@ impl Node {
         let gated = setup.has(Rule::HeldNodeDoesNotCampaign);
         if self.leads()
             || !self.voters(setup).contains(&self.id)
-            || gated && !self.may_elect(now, self.release, cell, out)
+            || gated && !self.may_vote_or_campaign(now, self.release, cell, out)
         {
             return;
         }

@@ -103,7 +103,7 @@ impl Model {
             Input::Start { .. } => None,
             Input::Look => Some(Answer::Permit(self.permit(now))),
             Input::Frame(round) => Some(Answer::Echo(self.echo(now, round))),
-            Input::MayElect(release) => Some(Answer::MayElect(self.may_elect(now, release))),
+            Input::MayElect(release) => Some(Answer::MayElect(self.may_vote_or_campaign(now, release))),
             Input::Event(_) | Input::Timeout | Input::Read | Input::QuorumRead => {
                 self.holder_sees(now);
                 let answer = match input {
@@ -449,7 +449,7 @@ impl Model {
         Some(round)
     }
 
-    fn may_elect(&mut self, now: Reading, release: Option<Release>) -> bool {
+    fn may_vote_or_campaign(&mut self, now: Reading, release: Option<Release>) -> bool {
         let now = self.grantor_sees(now);
         let rules = self.rules;
         let grantor = &mut self.grantor;

@@ -323,7 +323,7 @@ impl World {
     pub fn campaign(&mut self, id: NodeId, asking: &[NodeId], release: Option<Release>) -> bool {
         let names: Vec<String> = asking.iter().map(|id| format!("n{id}")).collect();
         self.says(&format!("n{id} would campaign, and ask {} to vote.", names.join(", ")));
-        if !self.may_elect(id, release) {
+        if !self.may_vote_or_campaign(id, release) {
             return false;
         }
         // Candidates retry until their term is high enough.
@@ -349,13 +349,13 @@ impl World {
     }
 
     /// Returns whether node `id` may vote or campaign.
-    pub fn may_elect(&mut self, id: NodeId, release: Option<Release>) -> bool {
+    pub fn may_vote_or_campaign(&mut self, id: NodeId, release: Option<Release>) -> bool {
         self.input(id, Input::MayElect(release)).answer == Some(Answer::MayElect(true))
     }
 
     /// Asks node `id` for its vote in `term`, and returns whether it votes.
     pub fn vote(&mut self, id: NodeId, term: Term, release: Option<Release>) -> bool {
-        let granted = self.may_elect(id, release) && self.place(id).term < term;
+        let granted = self.may_vote_or_campaign(id, release) && self.place(id).term < term;
         if granted && self.has(Rule::RevokedBeforeTheVoteLeaves) {
             self.take_term(id, term);
         }
@@ -507,7 +507,7 @@ impl World {
 
     /// Checks that node `id` refuses to vote and to campaign.
     pub fn refuses(&mut self, id: NodeId, release: Option<Release>) -> StoryResult {
-        let may = self.may_elect(id, release);
+        let may = self.may_vote_or_campaign(id, release);
         self.must(!may, &format!("n{id} is held"))
     }
 

@@ -246,7 +246,7 @@ pub(crate) fn rolling_hold_change(w: &mut World) -> StoryResult {
     w.pass(1999);
     w.refuses(3, None)?;
     w.pass(1);
-    let free = w.may_elect(3, None);
+    let free = w.may_vote_or_campaign(3, None);
     w.must(free, "n3 is free when the longest hold it had is over")
 }
 

@@ -356,7 +356,7 @@ pub(crate) fn clock_fails(w: &mut World) -> StoryResult {
     w.no_permit(1)?;
     w.refuses(3, None)?;
     w.pass(1);
-    let free = w.may_elect(3, None);
+    let free = w.may_vote_or_campaign(3, None);
     w.must(free, "n3 is free after a full hold")
 }
 

@@ -156,7 +156,7 @@ scenarios! {
     }
     replicas {
         3 founders::tick_burst_voter broken by Mutation
-        "handle_envelope steps every Admission::Vote without asking may_elect";
+        "handle_envelope steps every Admission::Vote without asking may_vote_or_campaign";
         3 founders::tick_burst_candidate broken by Mutation
             "tick_is_due and may_campaign always return true";
         3 founders::operator_campaign broken by Mutation
