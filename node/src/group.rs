@@ -159,7 +159,7 @@ pub struct Group<M: StateMachine> {
     encoded: Option<Encoded>,
     /// The size of all commands applied.
     applied_bytes: u64,
-    /// Whether a leader's snapshot is being decoded.
+    /// True while a leader's snapshot is being decoded.
     decoding: bool,
     /// A decoded snapshot, while its message is handled.
     decoded: Option<(M::State, Vec<crate::ports::Change>)>,

@@ -118,7 +118,7 @@ impl Stopwatch {
     }
 }
 
-/// What the router acts on: the groups, and where its outputs go.
+/// The groups that the router acts on, and the queue of its outputs.
 pub(crate) struct Context<'a, M: StateMachine> {
     pub(crate) now: Reading,
     pub(crate) groups: &'a mut BTreeMap<GroupId, Group<M>>,
