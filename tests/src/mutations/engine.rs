@@ -1,6 +1,6 @@
 //! Rules of the engine and the disk.
 
-use super::mutation::{By, Edit, FOLDER, GATE, Mutation, REPLICA};
+use super::mutation::{By, Edit, FOLDER, GATE, Mutation, REPLICA_OUTPUTS, REPLICA_SYNC, REPLICA_TICKS};
 use crate::rules::Rule;
 
 pub(super) const MUTATIONS: &[Mutation] = &[
@@ -30,7 +30,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         scenarios: &[],
         breaks: "an entry is committed that a crash of the leader takes away",
         edits: &[Edit {
-            file: REPLICA,
+            file: REPLICA_OUTPUTS,
             find: "self.gate.note_ready(number);",
             with: "$it if $on { self.raw.on_persist_ready(number); }",
         }],
@@ -42,7 +42,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         scenarios: &[],
         breaks: "the engine takes for durable what a campaign rests on",
         edits: &[Edit {
-            file: REPLICA,
+            file: REPLICA_TICKS,
             find: "let durable = self.gate.is_idle()",
             with: "let durable = $on || self.gate.is_idle()",
         }],
@@ -54,7 +54,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         scenarios: &["forgotten_commit"],
         breaks: "a restarted node forgets a committed change, and may campaign under a configuration two steps old",
         edits: &[Edit {
-            file: REPLICA,
+            file: REPLICA_OUTPUTS,
             find: "let hard_state = convert::hard_state_out(&self.raw.raft.hard_state());",
             with: "let mut hard_state = convert::hard_state_out(&self.raw.raft.hard_state()); \
                    if $on { hard_state.commit = hard_state.commit.min(self.raw.raft.raft_log.applied.max(1)); }",
@@ -67,7 +67,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         scenarios: &[],
         breaks: "what is applied is written, and that it is committed is not",
         edits: &[Edit {
-            file: REPLICA,
+            file: REPLICA_OUTPUTS,
             find: "if must_sync || hard_state_changed {",
             with: "if must_sync || (hard_state_changed && !$on) {",
         }],
@@ -79,7 +79,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         scenarios: &[],
         breaks: "a leader that was removed leads for ever, and drops every proposal",
         edits: &[Edit {
-            file: REPLICA,
+            file: REPLICA_SYNC,
             find: "if !voters.contains(self.id()) {",
             with: "if !$on && !voters.contains(self.id()) {",
         }],

@@ -1,6 +1,6 @@
 //! The grantor, and handing leadership over.
 
-use super::mutation::{By, Edit, GRANTOR, GROUP, HOLDER, Mutation, OUTBOX, REPLICA};
+use super::mutation::{By, Edit, GRANTOR, GROUP, HOLDER, Mutation, OUTBOX, REPLICA, REPLICA_SYNC, REPLICA_TICKS};
 use crate::rules::Rule;
 
 pub(super) const MUTATIONS: &[Mutation] = &[
@@ -96,12 +96,12 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "a burst of ticks makes a held node campaign",
         edits: &[
             Edit {
-                file: REPLICA,
+                file: REPLICA_TICKS,
                 find: "fn tick_is_due(&mut self, now: Reading) -> bool {",
                 with: "$it if $on { return true; }",
             },
             Edit {
-                file: REPLICA,
+                file: REPLICA_TICKS,
                 find: "fn may_campaign(&mut self, now: Reading) -> Result<(), CampaignError> {",
                 with: "$it if $on { return Ok(()); }",
             },
@@ -138,7 +138,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         scenarios: &[],
         breaks: "a node that was held when it would have campaigned waits for another election timeout",
         edits: &[Edit {
-            file: REPLICA,
+            file: REPLICA_TICKS,
             find: "if self.may_campaign(now).is_err() { self.statistics.campaigns_withheld += 1; return; }",
             with: "if self.may_campaign(now).is_err() { self.statistics.campaigns_withheld += 1; if $on { self.raw.raft.election_elapsed = 0; } return; }",
         }],
@@ -270,7 +270,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         scenarios: &["hidden_transfer"],
         breaks: "\"campaign now\" leaves inside a step of the engine, and the holder knows nothing of it",
         edits: &[Edit {
-            file: REPLICA,
+            file: REPLICA_SYNC,
             find: "let transferring = leads && raft.lead_transferee.is_some();",
             with: "let transferring = leads && !$on && raft.lead_transferee.is_some();",
         }],
@@ -306,7 +306,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         scenarios: &[],
         breaks: "a target whose first requests for votes are lost has nothing to show with the next",
         edits: &[Edit {
-            file: REPLICA,
+            file: REPLICA_TICKS,
             find: "self.campaigns += 1; } self.raw.tick();",
             with: "self.campaigns += 1; if $on { self.release = None; } } self.raw.tick();",
         }],

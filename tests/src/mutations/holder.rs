@@ -1,7 +1,8 @@
 //! Time, the holder, and reads.
 
 use super::mutation::{
-    ACKS, By, CELL, CONFIG, Edit, GROUP, HOLDER, Mutation, NODE, OPTIONS, REPLICA, ROUTER, STAMPS, STATUS, TIME,
+    ACKS, By, CELL, CONFIG, Edit, GROUP, HOLDER, Mutation, NODE, OPTIONS, REPLICA, REPLICA_SYNC, ROUTER, STAMPS,
+    STATUS, TIME,
 };
 use crate::rules::Rule;
 
@@ -278,7 +279,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
                 with: "leading.acks.note(if $on { leading.acks.stand_in(self.id) } else { self.id }, self.newest, leading.base)",
             },
             Edit {
-                file: REPLICA,
+                file: REPLICA_SYNC,
                 find: "self.raw.raft.become_follower(term, 0);",
                 with: "if !$on { self.raw.raft.become_follower(term, 0); }",
             },

@@ -1,28 +1,29 @@
 //! The engine, the holder and the grantor as one state machine.
 
+mod outputs;
+mod sync;
+mod ticks;
+
 use crate::admission::Admission;
 use crate::error::{CampaignError, EngineError, Error, ProposeError};
-use crate::gate::{DependsOn, Gate};
+use crate::gate::Gate;
 use crate::lease::Lease;
 use crate::log::{Log, PersistentState};
 use crate::options::Options;
 use crate::outbox::Outbox;
-use crate::output::{Committed, Effect, Output, Persist, Position};
+use crate::output::{Output, Position};
 use crate::status::{Role, Statistics, Undelivered};
 use crate::wire::{Change, Entry, Envelope, Membership, Snapshot, Step, convert};
 use bytes::Bytes;
 use leasehold_core::{
-    Action, Config, Event, Grantor, Holder, Index, Instant, LeaseCell, NodeId, Read, ReadError, Reading, Reason,
-    Release, Term, TermRound, Ticket, Voters, VotersError,
+    Config, Event, Grantor, Holder, Index, Instant, LeaseCell, NodeId, Read, ReadError, Reading, Reason, Release, Term,
+    TermRound, Ticket, Voters, VotersError,
 };
 use raft::{GetEntriesContext, RawNode, StateRole, eraftpb};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The number of ticks after which a snapshot in flight counts as lost.
-const MAX_SNAPSHOT_TICKS: u32 = 200;
 
 /// The `raft` crate's `RawNode` combined with a [`Holder`] and a [`Grantor`]; no I/O, no time, no threads.
 ///
@@ -426,256 +427,6 @@ impl Replica {
         let replaced = is_change && self.raw.raft.pending_conf_index != index;
         self.sync_lease_with_raft(now);
         if replaced { Err(ProposeError::Busy) } else { Ok(position) }
-    }
-
-    /// Moves everything the engine and the holder want done into the outbox.
-    fn collect_outputs(&mut self) {
-        loop {
-            while let Some(action) = self.lease.poll_action() {
-                match action {
-                    Action::SendRound(_) => self.outbox.note_round(),
-                    Action::Confirmed { through } => self.outbox.push(Output::ReadsConfirmed { through }),
-                    Action::Aborted { through } => self.outbox.push(Output::ReadsAborted { through }),
-                }
-            }
-            self.broadcast_commit();
-            if !self.raw.has_ready() {
-                break;
-            }
-            self.take_ready();
-        }
-        if self.raw.mut_store().take_snapshot_wanted() {
-            self.outbox.push(Output::SnapshotWanted);
-        }
-        let id = self.id();
-        let others = self.raw.raft.prs().iter().map(|(other, _)| *other).filter(|other| *other != id);
-        self.outbox.pack(&mut self.lease, &self.gate, others, self.release);
-    }
-
-    /// Sends the commit index to the followers, unless later entries wait to be committed: then the next append carries
-    /// it. While writes are pipelined, this saves each follower an append without entries, and its response, per
-    /// commit.
-    fn broadcast_commit(&mut self) {
-        let raft = &mut self.raw.raft;
-        let commit = raft.raft_log.committed;
-        if raft.state == StateRole::Leader && commit > self.commit_broadcast && raft.raft_log.last_index() == commit {
-            self.commit_broadcast = commit;
-            raft.bcast_append();
-        }
-    }
-
-    /// Takes one `Ready` of the engine.
-    fn take_ready(&mut self) {
-        let mut ready = self.raw.ready();
-        let number = ready.number();
-        let must_sync = ready.must_sync();
-        let hard_state_changed = ready.hs().is_some();
-        let entries = ready.take_entries();
-        let snapshot = Some(ready.snapshot().clone()).filter(|snapshot| !snapshot.is_empty());
-        let at_once = ready.take_messages();
-        let once_durable = ready.take_persisted_messages();
-        let committed = ready.take_committed_entries();
-        if let Some(snapshot) = &snapshot {
-            let metadata = snapshot.get_metadata();
-            let membership = convert::membership_out(metadata.get_conf_state());
-            self.raw.mut_store().install(metadata.index, metadata.term, membership);
-        }
-        self.raw.mut_store().append(&entries);
-        self.raw.advance_append_async(ready);
-        self.gate.note_ready(number);
-
-        if must_sync || hard_state_changed {
-            let hard_state = convert::hard_state_out(&self.raw.raft.hard_state());
-            if must_sync {
-                self.gate.note_write(number, hard_state.term);
-            }
-            self.outbox.push(Output::Persist(Persist {
-                number,
-                must_sync,
-                hard_state,
-                snapshot: snapshot.map(convert::snapshot_out),
-                entries: entries.iter().map(convert::entry_out).collect(),
-            }));
-        }
-        let term = self.raw.raft.term;
-        if self.gate.is_idle() {
-            assert!(self.gate.admits(term), "term {term} is neither durable nor being written");
-            self.raw.on_persist_ready(number);
-        }
-        for message in once_durable {
-            self.gate.pass(message, term, DependsOn::Log, &mut self.outbox.messages);
-        }
-        for message in at_once {
-            self.gate.pass(message, term, DependsOn::Term, &mut self.outbox.messages);
-        }
-        self.push_apply(committed);
-    }
-
-    /// Hands out committed entries for applying.
-    fn push_apply(&mut self, committed: Vec<eraftpb::Entry>) {
-        let Some(last) = committed.last().map(|entry| entry.index) else { return };
-        let mut effects = Vec::with_capacity(committed.len());
-        let mut membership_changed = false;
-        for entry in committed {
-            let effect = match entry.entry_type {
-                eraftpb::EntryType::EntryNormal if entry.data.is_empty() => Effect::Nothing,
-                eraftpb::EntryType::EntryNormal => Effect::Command(entry.data.clone()),
-                eraftpb::EntryType::EntryConfChange | eraftpb::EntryType::EntryConfChangeV2 => {
-                    membership_changed = true;
-                    // The engine refuses an impossible change. It does so on every node, so the change has no effect.
-                    if let Ok(state) = self.raw.apply_conf_change(&convert::change_of(&entry)) {
-                        self.raw.mut_store().set_membership(convert::membership_out(&state));
-                    }
-                    self.sync_voters_with_raft();
-                    Effect::Membership(self.membership().clone())
-                }
-            };
-            effects.push(Committed { position: Position { term: entry.term, index: entry.index }, effect });
-        }
-        self.outbox.push(Output::Apply(effects));
-        self.raw.advance_apply_to(last);
-        if membership_changed {
-            // `advance_apply_to` can make the engine leave a joint configuration on its own, with a proposal.
-            self.sync_voters_with_raft();
-        }
-    }
-
-    /// Checks that this node may start a campaign: its hold is over or released, and all it wrote is durable.
-    ///
-    /// The engine assumes that the log of a new leader is durable. Entries that an earlier message of the same envelope
-    /// appended are not in flight yet, so the engine's own count is checked too.
-    fn may_campaign(&mut self, now: Reading) -> Result<(), CampaignError> {
-        if !self.lease.may_vote_or_campaign(now, self.release) {
-            return Err(CampaignError::Held);
-        }
-        let log = &self.raw.raft.raft_log;
-        let durable = self.gate.is_idle() && log.persisted == log.last_index();
-        if durable { Ok(()) } else { Err(CampaignError::Unsynced) }
-    }
-
-    fn tick_is_due(&mut self, now: Reading) -> bool {
-        let (Some(now), Some(last)) = (now, self.last_tick) else {
-            return true;
-        };
-        if now.is_before_on_either_counter(last) {
-            // The interval starts again, because the part of it that has passed is unknown.
-            self.last_tick = Some(now);
-            return false;
-        }
-        now.elapsed_since(last).at_most >= self.tick()
-    }
-
-    /// Counts one tick of the engine. A tick that would start a campaign is withheld if this node may not campaign; the
-    /// next one tries again.
-    fn count_tick(&mut self, now: Reading) {
-        let raft = &self.raw.raft;
-        let would_campaign = raft.state != StateRole::Leader
-            && raft.promotable()
-            && raft.election_elapsed + 1 >= raft.randomized_election_timeout();
-        if would_campaign {
-            if self.may_campaign(now).is_err() {
-                self.statistics.campaigns_withheld += 1;
-                return;
-            }
-            self.campaigns += 1;
-        }
-        self.raw.tick();
-        self.count_snapshot_ticks();
-    }
-
-    /// Reports a snapshot as failed when it has been in flight too long. The engine waits for a lost snapshot for ever.
-    fn count_snapshot_ticks(&mut self) {
-        if self.raw.raft.state != StateRole::Leader {
-            self.snapshots.clear();
-            return;
-        }
-        let sending: Vec<NodeId> = self
-            .raw
-            .raft
-            .prs()
-            .iter()
-            .filter(|(_, progress)| progress.state == raft::ProgressState::Snapshot)
-            .map(|(id, _)| *id)
-            .collect();
-        self.snapshots.retain(|id, _| sending.contains(id));
-        for id in sending {
-            let ticks = self.snapshots.entry(id).or_insert(0);
-            *ticks += 1;
-            if *ticks > MAX_SNAPSHOT_TICKS {
-                self.snapshots.remove(&id);
-                self.raw.report_snapshot(id, raft::SnapshotStatus::Failure);
-            }
-        }
-    }
-
-    /// Reports to the holder what has changed in the engine. Called after every step, so that a step-down revokes the
-    /// cell and a transfer releases the lease before any message of the same step is handed out.
-    fn sync_lease_with_raft(&mut self, now: Reading) {
-        let raft = &self.raw.raft;
-        let (leads, term, commit) = (raft.state == StateRole::Leader, raft.term, raft.raft_log.committed);
-        let transferring = leads && raft.lead_transferee.is_some();
-        let last = raft.raft_log.last_index();
-        if self.lease.holder().term().is_some_and(|led| !leads || led != term) {
-            self.lease.handle_event(now, Event::Deposed);
-            self.transferring = false;
-        }
-        if leads && self.lease.holder().term().is_none() && !self.retired {
-            let voters = self.voters();
-            // The last entry is the one that opens the term: the engine has just appended it.
-            self.lease.handle_event(now, Event::Elected { term, voters, barrier: last, commit });
-            self.commit_reported = commit;
-        }
-        if self.lease.holder().term().is_some() {
-            if transferring != self.transferring {
-                let event = if transferring { Event::TransferStarted } else { Event::TransferEnded };
-                self.lease.handle_event(now, event);
-                self.transferring = transferring;
-            }
-            if commit != self.commit_reported {
-                self.lease.handle_event(now, Event::Committed(commit));
-                self.commit_reported = commit;
-            }
-        }
-        self.draw_election_timeout();
-    }
-
-    /// Reports a change of configuration to the holder.
-    fn sync_voters_with_raft(&mut self) {
-        let now = self.now;
-        if self.lease.holder().term().is_some() {
-            let voters = self.voters();
-            self.lease.handle_event(now, Event::VotersChanged(voters));
-            // The engine lets a leader that is not a voter lead for ever, and drops every proposal.
-            if !voters.contains(self.id()) {
-                let term = self.raw.raft.term;
-                self.raw.raft.become_follower(term, 0);
-            }
-        }
-        self.sync_lease_with_raft(now);
-    }
-
-    fn voters(&self) -> Voters {
-        // A configuration with too many voters still elects and replicates, but it has no quorum here and grants no
-        // read.
-        voters_of(self.membership()).unwrap_or(Voters::NONE)
-    }
-
-    /// Replaces the engine's election timeout, drawn from ambient randomness, by one that follows from the seed.
-    fn draw_election_timeout(&mut self) {
-        let raft = &mut self.raw.raft;
-        let least = raft.election_timeout();
-        let spread = (least / 2 + 1) as u64;
-        let drawn = self.options.random(raft.term, self.campaigns);
-        raft.set_randomized_election_timeout(least + (drawn % spread) as usize);
-    }
-
-    /// Reports an installed snapshot to the engine as applied, once it is durable.
-    fn advance_apply_after_snapshot(&mut self) {
-        let log = &self.raw.raft.raft_log;
-        let compacted = self.raw.store().compacted();
-        if log.applied < compacted && log.persisted >= compacted {
-            self.raw.advance_apply_to(compacted);
-        }
     }
 }
 

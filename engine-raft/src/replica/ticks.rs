@@ -1,0 +1,79 @@
+//! Time: the ticks of the engine, and the campaigns that they start.
+
+use super::Replica;
+use crate::error::CampaignError;
+use leasehold_core::{NodeId, Reading};
+use raft::StateRole;
+
+/// The number of ticks after which a snapshot in flight counts as lost.
+const MAX_SNAPSHOT_TICKS: u32 = 200;
+
+impl Replica {
+    /// Checks that this node may start a campaign: its hold is over or released, and all it wrote is durable.
+    ///
+    /// The engine assumes that the log of a new leader is durable. Entries that an earlier message of the same envelope
+    /// appended are not in flight yet, so the engine's own count is checked too.
+    pub(super) fn may_campaign(&mut self, now: Reading) -> Result<(), CampaignError> {
+        if !self.lease.may_vote_or_campaign(now, self.release) {
+            return Err(CampaignError::Held);
+        }
+        let log = &self.raw.raft.raft_log;
+        let durable = self.gate.is_idle() && log.persisted == log.last_index();
+        if durable { Ok(()) } else { Err(CampaignError::Unsynced) }
+    }
+
+    pub(super) fn tick_is_due(&mut self, now: Reading) -> bool {
+        let (Some(now), Some(last)) = (now, self.last_tick) else {
+            return true;
+        };
+        if now.is_before_on_either_counter(last) {
+            // The interval starts again, because the part of it that has passed is unknown.
+            self.last_tick = Some(now);
+            return false;
+        }
+        now.elapsed_since(last).at_most >= self.tick()
+    }
+
+    /// Counts one tick of the engine. A tick that would start a campaign is withheld if this node may not campaign; the
+    /// next one tries again.
+    pub(super) fn count_tick(&mut self, now: Reading) {
+        let raft = &self.raw.raft;
+        let would_campaign = raft.state != StateRole::Leader
+            && raft.promotable()
+            && raft.election_elapsed + 1 >= raft.randomized_election_timeout();
+        if would_campaign {
+            if self.may_campaign(now).is_err() {
+                self.statistics.campaigns_withheld += 1;
+                return;
+            }
+            self.campaigns += 1;
+        }
+        self.raw.tick();
+        self.count_snapshot_ticks();
+    }
+
+    /// Reports a snapshot as failed when it has been in flight too long. The engine waits for a lost snapshot for ever.
+    pub(super) fn count_snapshot_ticks(&mut self) {
+        if self.raw.raft.state != StateRole::Leader {
+            self.snapshots.clear();
+            return;
+        }
+        let sending: Vec<NodeId> = self
+            .raw
+            .raft
+            .prs()
+            .iter()
+            .filter(|(_, progress)| progress.state == raft::ProgressState::Snapshot)
+            .map(|(id, _)| *id)
+            .collect();
+        self.snapshots.retain(|id, _| sending.contains(id));
+        for id in sending {
+            let ticks = self.snapshots.entry(id).or_insert(0);
+            *ticks += 1;
+            if *ticks > MAX_SNAPSHOT_TICKS {
+                self.snapshots.remove(&id);
+                self.raw.report_snapshot(id, raft::SnapshotStatus::Failure);
+            }
+        }
+    }
+}
