@@ -5,8 +5,8 @@ use crate::folder::Storage;
 use crate::group::Group;
 use crate::journal::CommitRecord;
 use crate::tables::{
-    APPLIED, At, COMMIT, COMPACTED, Encoding, HARD_STATE, LONGEST_HOLD, MAX_INLINE_KEY_BYTES, Table, encode,
-    inline_key, log_key, meta_key, numbered_key, numbered_value, prefix, starting_with,
+    APPLIED, At, COMMIT, COMPACTED, Encoding, HARD_STATE, LOG_MAY_BE_CUT, LONGEST_HOLD, MAX_INLINE_KEY_BYTES, Table,
+    encode, inline_key, log_key, meta_key, numbered_key, numbered_value, prefix, starting_with,
 };
 use fjall::{Keyspace, OwnedWriteBatch, PersistMode, Slice};
 use leasehold_core::{Index, Term};
@@ -35,12 +35,13 @@ type Changes = BTreeMap<Slice, Option<Slice>>;
 
 impl Storage {
     fn write(&mut self, batches: &[Batch]) -> Result<(), Fault> {
-        let mut writer = Writer { keyspace: &self.keyspace, groups: &mut self.groups, changes: Changes::new() };
+        let number = self.newest_file.newest().commit + 1;
+        let mut writer = Writer { number, keyspace: &self.keyspace, groups: &mut self.groups, changes: Changes::new() };
         let outcome = batches.iter().try_for_each(|batch| writer.write(batch)).map(|()| {
             writer.remove_stale(MAX_EXTRA_REMOVALS + batches.iter().map(|batch| batch.entries.len()).sum::<usize>());
             writer.changes
         });
-        let outcome = outcome.and_then(|changes| self.store(changes));
+        let outcome = outcome.and_then(|changes| self.store(number, changes));
         if outcome.is_err() {
             // They may be ahead of what is stored. The next commit loads them again.
             self.groups.clear();
@@ -49,11 +50,10 @@ impl Storage {
         self.check_in_place()
     }
 
-    fn store(&mut self, changes: Changes) -> Result<(), Fault> {
+    fn store(&mut self, number: u64, changes: Changes) -> Result<(), Fault> {
         if changes.is_empty() {
             return Ok(());
         }
-        let number = self.commits + 1;
         let batch = OwnedWriteBatch::with_capacity(self.database.clone(), changes.len() + 1);
         let mut batch = batch.durability(Some(PersistMode::SyncData));
         batch.insert(&self.keyspace, COMMIT, CommitRecord { number, salt: self.salt }.encode());
@@ -65,12 +65,13 @@ impl Storage {
         }
         // After its first failure fjall accepts no more commits, so none is acknowledged after one that may be torn.
         batch.commit()?;
-        self.commits = number;
-        Ok(())
+        Ok(self.newest_file.note(number)?)
     }
 }
 
 struct Writer<'s> {
+    /// The commit's number.
+    number: u64,
     keyspace: &'s Keyspace,
     groups: &'s mut BTreeMap<GroupId, Group>,
     changes: Changes,
@@ -83,7 +84,8 @@ impl Writer<'_> {
             Slot::Occupied(known) => known.into_mut(),
             Slot::Vacant(new) => new.insert(Group::load(self.keyspace, id)?),
         };
-        let mut writer = GroupWriter { id, group, keyspace: self.keyspace, changes: &mut self.changes };
+        let mut writer =
+            GroupWriter { id, number: self.number, group, keyspace: self.keyspace, changes: &mut self.changes };
         writer.write(batch)
     }
 
@@ -111,6 +113,7 @@ impl Writer<'_> {
 /// The writes of a commit to one group.
 struct GroupWriter<'w> {
     id: GroupId,
+    number: u64,
     group: &'w mut Group,
     keyspace: &'w Keyspace,
     changes: &'w mut Changes,
@@ -142,6 +145,9 @@ impl GroupWriter<'_> {
         }
         if let Some(hold) = &batch.longest_hold {
             self.put_meta(LONGEST_HOLD, hold)?;
+        }
+        if let Some(may_be_cut) = batch.log_may_be_cut {
+            self.put_meta(LOG_MAY_BE_CUT, &(may_be_cut, self.number))?;
         }
         Ok(())
     }

@@ -1,13 +1,12 @@
 //! The folder: locking, creating and opening it, and the identity of its node.
 
-use crate::error::{Fault, OpenError, reading};
+use crate::database::{self, sync_everything, sync_folder};
+use crate::error::{Fault, OpenError};
 use crate::group::Group;
-use crate::journal::{self, CommitRecord, JournalWatch};
-use crate::sorted;
-use crate::tables::{COMMIT, FORMAT, KEYSPACE};
-use fjall::compaction::Leveled;
-use fjall::config::FilterPolicy;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+use crate::journal::{JournalWatch, is_removed};
+use crate::newest::{Newest, NewestFile};
+use crate::tables::FORMAT;
+use fjall::{Database, Keyspace};
 use leasehold_core::NodeId;
 use leasehold_node::ports::GroupId;
 use std::collections::BTreeMap;
@@ -16,7 +15,6 @@ use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -25,22 +23,13 @@ const DATA_FOLDER: &str = "data";
 const UNFINISHED_FOLDER: &str = "data.new";
 /// A new file system may contain this folder.
 const LOST_AND_FOUND: &str = "lost+found";
-/// In the data folder: the node's identity, and fjall's folder.
+/// In the data folder: the node's identity, the record of the newest journal and commit, and fjall's folder.
 const IDENTITY_FILE: &str = "identity";
+const NEWEST_FILE: &str = "newest";
 const DATABASE_FOLDER: &str = "fjall";
 /// In the data folder until fjall's folder is complete. While it exists, nothing was committed.
 const UNUSED_FILE: &str = "unused";
 
-/// Small, because a running node reads almost nothing: it keeps a group's records and the end of its log in memory.
-const CACHE_BYTES: u64 = 1 << 20;
-/// The approximate size at which writes kept in memory are sorted into a table. A larger one means fewer tables, and
-/// fewer entries that are written to a table and then compacted.
-const MEMTABLE_BYTES: u64 = 8 << 20;
-/// Small tables keep compactions short. While one runs, new writes accumulate in memory.
-const TABLE_BYTES: u64 = 16 << 20;
-/// The limit for all journals together: the smallest that fjall accepts. Each is 64 MiB long.
-const JOURNAL_BYTES: u64 = 128 << 20;
-const MAX_OPEN_FILES: usize = 64;
 /// The interval between checks that the folder was not moved away.
 const MOVED_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -58,10 +47,9 @@ pub struct Storage {
     // Fields are dropped in order: the files are closed before the lock is released.
     pub(crate) keyspace: Keyspace,
     pub(crate) database: Database,
-    /// The number of the newest commit.
-    pub(crate) commits: u64,
     pub(crate) salt: u64,
     pub(crate) groups: BTreeMap<GroupId, Group>,
+    pub(crate) newest_file: NewestFile,
     journal: JournalWatch,
     identity_file: WatchedFile,
     lock_file: WatchedFile,
@@ -72,7 +60,10 @@ pub struct Storage {
 
 impl fmt::Debug for Storage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Storage").field("path", &self.path).field("commits", &self.commits).finish_non_exhaustive()
+        f.debug_struct("Storage")
+            .field("path", &self.path)
+            .field("newest", &self.newest_file.newest())
+            .finish_non_exhaustive()
     }
 }
 
@@ -122,29 +113,25 @@ impl Storage {
         let database_path = data.join(DATABASE_FOLDER);
         let salt = owner.salt;
         let unused = data.join(UNUSED_FILE);
-        let (database, keyspace, commits) = if unused.try_exists().map_err(unusable)? {
-            let (database, keyspace) = create_database(&database_path, &unused).map_err(in_folder)?;
-            (database, keyspace, 0)
+        let (mut newest_file, newest) = NewestFile::open(&data.join(NEWEST_FILE), salt).map_err(unusable)?;
+        if newest.is_none() {
+            sync_folder(&data).map_err(unusable)?;
+        }
+        let (database, keyspace) = if unused.try_exists().map_err(unusable)? {
+            database::create(&database_path, &unused, &mut newest_file).map_err(in_folder)?
         } else {
-            sorted::check(&database_path).map_err(in_folder)?;
-            let last = journal::check(&database_path, salt).map_err(in_folder)?;
-            let (database, keyspace) = reading(|| open_database(&database_path)).map_err(in_folder)?;
-            let commits = reading(|| newest_commit(&keyspace, salt)).map_err(in_folder)?;
-            if last.is_some_and(|last| last != commits) {
-                let detail = format!("the last commit in the journal is not commit {commits}, the newest one stored");
-                return Err(OpenError::Damaged { path, detail });
-            }
-            (database, keyspace, commits)
+            database::open_again(&database_path, salt, &mut newest_file, newest).map_err(in_folder)?
         };
-        let journal = JournalWatch::new(database_path).map_err(in_folder)?;
+        let number = newest_file.newest().journal.unwrap_or_default();
+        let journal = JournalWatch::new(database_path, number).map_err(in_folder)?;
         let groups = BTreeMap::new();
         let checked_at = now();
         Ok(Storage {
             keyspace,
             database,
-            commits,
             salt,
             groups,
+            newest_file,
             journal,
             identity_file,
             lock_file,
@@ -161,10 +148,14 @@ impl Storage {
     /// A removal loses writes, so it is detected before a commit is acknowledged. A moved folder still has its content,
     /// and checking its path costs more, so that check runs at intervals.
     pub(crate) fn check_in_place(&mut self) -> Result<(), Fault> {
-        if journal::is_removed(&self.lock.0)? {
+        if is_removed(&self.lock.0)? {
             return Err(Fault::Gone(self.lock_file.path.clone()));
         }
-        self.journal.check()?;
+        let journal = self.journal.check()?;
+        if self.newest_file.newest().journal != Some(journal) {
+            sync_folder(self.journal.folder())?;
+            self.newest_file.store(Newest { journal: Some(journal), ..self.newest_file.newest() })?;
+        }
         let now = now();
         if now.duration_since(self.checked_at) >= MOVED_CHECK_INTERVAL {
             self.identity_file.check()?;
@@ -178,32 +169,6 @@ impl Storage {
 #[expect(clippy::disallowed_methods, reason = "it only paces a check of two files")]
 fn now() -> Instant {
     Instant::now()
-}
-
-fn open_database(path: &Path) -> Result<(Database, Keyspace), Fault> {
-    let database = Database::builder(path)
-        .cache_size(CACHE_BYTES)
-        .max_cached_files(Some(MAX_OPEN_FILES))
-        .max_journaling_size(JOURNAL_BYTES)
-        .worker_threads(1)
-        .open()?;
-    let keyspace = database.keyspace(KEYSPACE, || {
-        KeyspaceCreateOptions::default()
-            .max_memtable_size(MEMTABLE_BYTES)
-            // Filters speed up reads of single keys. This crate reads ranges.
-            .filter_policy(FilterPolicy::disabled())
-            .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(TABLE_BYTES)))
-    })?;
-    Ok((database, keyspace))
-}
-
-/// Returns the number of the newest commit; 0 if there is none.
-fn newest_commit(keyspace: &Keyspace, salt: u64) -> Result<u64, Fault> {
-    let Some(stored) = keyspace.get(COMMIT)? else { return Ok(0) };
-    match CommitRecord::decode(&stored) {
-        Some(record) if record.salt == salt => Ok(record.number),
-        _ => Err(Fault::Damaged("the number of the newest commit cannot be decoded".to_owned())),
-    }
 }
 
 /// The locked file. It is unlocked explicitly: a child process that was just started may still have the file open, so
@@ -271,18 +236,6 @@ fn create_folder(path: &Path) -> io::Result<()> {
     sync_folder(above)
 }
 
-/// Makes the file names in a folder durable.
-#[cfg(unix)]
-fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
-/// Does nothing: other systems cannot open a folder, and a name becomes durable with its file.
-#[cfg(not(unix))]
-fn sync_folder(_path: &Path) -> io::Result<()> {
-    Ok(())
-}
-
 /// Returns the name of a file in the folder that this crate did not create.
 fn foreign_content(path: &Path) -> io::Result<Option<String>> {
     for entry in fs::read_dir(path)? {
@@ -314,33 +267,6 @@ fn create_data(path: &Path, identity: &Identity) -> Result<(), Fault> {
     fs::rename(&unfinished, path.join(DATA_FOLDER))?;
     sync_folder(path)?;
     Ok(())
-}
-
-/// Creates fjall's folder, and removes the file `unused` once all of the folder is durable. The database stays open:
-/// fjall preallocates a journal when it creates it, but one that it opens again grows with every commit, which costs
-/// the file system twice the work.
-fn create_database(path: &Path, unused: &Path) -> Result<(Database, Keyspace), Fault> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
-    let created = open_database(path)?;
-    sync_everything(path)?;
-    fs::remove_file(unused)?;
-    sync_folder(unused.parent().unwrap_or(path))?;
-    Ok(created)
-}
-
-fn sync_everything(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            sync_everything(&entry.path())?;
-        } else {
-            OpenOptions::new().write(true).open(entry.path())?.sync_all()?;
-        }
-    }
-    sync_folder(folder)
 }
 
 /// The content of the identity file. Every format has its version first and the checksum last.

@@ -16,21 +16,41 @@
 //! | --- | --- |
 //! | `LOCK` | empty; locked while a process uses the folder |
 //! | `data/identity` | the format, the cluster's name and the node's number |
+//! | `data/newest` | the numbers of the newest journal and of the newest commit; see below |
 //! | `data/unused` | empty; exists until fjall's folder is complete, so nothing was committed while it exists |
 //! | `data/fjall/` | everything else; `*.jnl` are the journals |
 //! | `data.new/` | an unfinished first start; the next start replaces it |
 //!
 //! # Damaged disks
 //!
-//! Checksums cover every byte, commits are numbered, and the content as a whole must be consistent. One kind of damage
-//! cannot be distinguished from a crash: if the last commit in the journal becomes unreadable, it looks like a commit
-//! that was never finished nor acknowledged. If any commit follows the unreadable one, the folder is refused.
+//! Checksums cover every byte, commits are numbered, and the content as a whole must be consistent. If an unreadable
+//! commit is followed by a readable one, or if commits in the middle are missing, the folder is refused.
+//!
+//! If only the end is missing, what is left is the state after an earlier commit. The folder is opened, with a warning,
+//! and [`Recovered::log_may_be_cut`](leasehold_node::ports::Recovered) is true until a batch clears it. Such a loss is
+//! recognized in these ways:
+//!
+//! * A journal that is written to always has its full length, so a shorter one was cut. To this end every open starts a
+//!   new journal.
+//! * `data/newest` names the newest journal, durably, before a commit in that journal is acknowledged.
+//! * `data/newest` also has the number of the newest acknowledged commit. It is not synced with each commit, so after a
+//!   power loss it proves less: damage to the last commit then looks like a commit that was never finished nor
+//!   acknowledged.
+//!
+//! # Failed syncs
+//!
+//! After a failed sync no commit succeeds until the folder is opened again. The system may then show content that it
+//! will never write to the disk. So an open does not trust the journals: it writes everything in them to new tables,
+//! syncs those, and removes the journals, before it returns.
 
 mod commit;
+mod database;
 mod error;
 mod folder;
 mod group;
 mod journal;
+mod newest;
+mod parse;
 mod recover;
 mod sorted;
 mod tables;

@@ -3,7 +3,8 @@
 use crate::error::{Fault, StorageError, reading};
 use crate::folder::Storage;
 use crate::tables::{
-    APPLIED, At, COMPACTED, HARD_STATE, LONGEST_HOLD, Table, decode, index_of, log_key, meta, prefix, record,
+    APPLIED, At, COMPACTED, HARD_STATE, LOG_MAY_BE_CUT, LONGEST_HOLD, Table, decode, index_of, log_key, meta, prefix,
+    record,
 };
 use fjall::Keyspace;
 use leasehold_core::{Index, Term};
@@ -37,6 +38,11 @@ impl Storage {
         let applied: Option<(Index, Term, Membership)> = meta(&self.keyspace, group, APPLIED)?;
         let (index, term, membership) = applied.unwrap_or_default();
         let longest_hold = meta(&self.keyspace, group, LONGEST_HOLD)?.unwrap_or_default();
+        let first_after_loss = self.newest_file.newest().first_after_loss;
+        let log_may_be_cut = match meta::<(bool, u64)>(&self.keyspace, group, LOG_MAY_BE_CUT)? {
+            Some((may_be_cut, commit)) => may_be_cut || commit < first_after_loss,
+            None => first_after_loss > 0,
+        };
         let entries = read_entries(&self.keyspace, group, compacted)?;
         let applied = Applied { index, term, membership };
         check(hard_state, compacted, &entries, &applied)
@@ -53,7 +59,8 @@ impl Storage {
         if !in_order {
             records.sort_unstable_by(|one, other| one.key.cmp(&other.key));
         }
-        Ok(Recovered { hard_state: hard_state.unwrap_or_default(), compacted, entries, applied, records, longest_hold })
+        let hard_state = hard_state.unwrap_or_default();
+        Ok(Recovered { hard_state, compacted, entries, applied, records, longest_hold, log_may_be_cut })
     }
 }
 

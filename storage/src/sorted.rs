@@ -6,7 +6,10 @@
 //! another file.
 
 use crate::error::Fault;
-use crate::journal::Bytes;
+use crate::journal::CommitRecord;
+use crate::parse::Bytes;
+use crate::tables::COMMIT;
+use lsm_tree::{AbstractTree, SequenceNumberCounter};
 use std::fs::{self, File};
 use std::io::{self, Cursor, Read};
 use std::path::Path;
@@ -40,6 +43,17 @@ pub(crate) fn check(folder: &Path) -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+/// Returns the number of the newest commit in the tables, without the journals; 0 if there is none. Call it after
+/// [`check`].
+pub(crate) fn newest_commit(folder: &Path, salt: u64) -> Result<u64, Fault> {
+    let keyspace = folder.join(KEYSPACES[1]);
+    let tree = lsm_tree::Config::new(keyspace, SequenceNumberCounter::default(), SequenceNumberCounter::default())
+        .open()
+        .map_err(fjall::Error::from)?;
+    let stored = tree.get(COMMIT, fjall::SeqNo::MAX).map_err(fjall::Error::from)?;
+    CommitRecord::number_in(stored.as_deref(), salt)
 }
 
 /// Returns the numbers and checksums of the tables in a list.

@@ -15,7 +15,7 @@ use wincode::config::{Configuration, DefaultConfig};
 use wincode::{SchemaRead, SchemaWrite};
 
 /// The format that this release writes, and the newest that it reads.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 
 /// The only keyspace.
 pub(crate) const KEYSPACE: &str = "node";
@@ -43,6 +43,8 @@ pub(crate) const APPLIED: &str = "applied";
 pub(crate) const COMPACTED: &str = "compacted";
 /// The longest hold this node may have promised under.
 pub(crate) const LONGEST_HOLD: &str = "longest_hold";
+/// True if the log may be cut, and the number of the commit that says so.
+pub(crate) const LOG_MAY_BE_CUT: &str = "log_may_be_cut";
 
 /// A record's key up to this length is part of its stored key. A longer one is stored next to its value, under a
 /// number: fjall limits keys to 64 KiB, and a record's key has no such limit.

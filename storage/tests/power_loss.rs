@@ -34,22 +34,32 @@ struct History {
     journal: Vec<u8>,
     ends: Vec<usize>,
     states: Vec<Recovered>,
+    /// The record of the newest commit after each of them. Not synced: a power loss may leave an older one.
+    newest: Vec<Vec<u8>>,
+    /// The commits before the journal was started. The record after them is synced.
+    sorted: usize,
 }
 
 impl History {
     fn of(lengths: &[usize], reopened: bool) -> History {
         let dir = folder();
         let mut storage = open(dir.path());
-        let mut history = History { dir, journal: Vec::new(), ends: vec![0], states: vec![Recovered::default()] };
+        let newest = vec![newest_file(dir.path())];
+        let states = vec![Recovered::default()];
+        let mut history = History { dir, journal: Vec::new(), ends: vec![0], states, newest, sorted: 0 };
         for (index, length) in (1..).zip(lengths) {
             if reopened && index == 3 {
                 drop(storage);
                 storage = open(history.dir.path());
+                history.sorted = 2;
+                history.ends[2] = 0;
+                history.newest[2] = newest_file(history.dir.path());
             }
             storage.commit(&[step(index, *length)]).expect("committed");
             history.states.push(storage.recover(0).expect("readable"));
             history.journal = read_sparse(&journal(history.dir.path())).0;
             history.ends.push(history.journal.len());
+            history.newest.push(newest_file(history.dir.path()));
         }
         history
     }
@@ -58,32 +68,40 @@ impl History {
         self.ends.len() - 1
     }
 
-    /// Returns a copy of the folder with this content in its journal, extended with zeros to `length`.
-    fn with_journal(&self, content: &[u8], length: u64) -> TempDir {
+    /// Returns a copy of the folder with this content in its journal, as a power loss after commit `number` leaves it.
+    fn with_journal(&self, number: usize, content: &[u8]) -> TempDir {
         let copy = crashed_copy(self.dir.path());
-        write_sparse(&journal(copy.path()), content, length.max(content.len() as u64));
+        write_sparse(&journal(copy.path()), content, PREALLOCATED.max(content.len() as u64));
+        let unsynced = content.len() % (number - self.sorted + 1);
+        fs::write(copy.path().join("data/newest"), &self.newest[number - unsynced]).expect("written");
         copy
     }
 
     /// Opens the folder that a power loss during commit `number` left, and checks that it holds that commit or the
-    /// previous one. Returns true if it holds that commit.
-    fn check(&self, number: usize, left: &[u8], length: u64, what: &str) -> bool {
+    /// previous one, and that nothing seems to be lost. Returns true if it holds that commit.
+    fn check(&self, number: usize, left: &[u8], what: &str) -> bool {
         let whole = left.get(..self.ends[number]) == Some(&self.journal[..self.ends[number]]);
         let expected = if whole { number } else { number - 1 };
-        let dir = self.with_journal(left, length);
+        let dir = self.with_journal(number - 1, left);
         let mut storage = Storage::open(dir.path(), identity()).unwrap_or_else(|error| panic!("{what}: {error}"));
         let found = storage.recover(0).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert!(!found.log_may_be_cut, "{what} counts as a loss");
         assert!(found == self.states[expected], "{what} has another state than that after commit {expected}");
         // The folder accepts further commits and keeps them.
         let next = expected as u64 + 1;
         storage.commit(&[step(next, 50)]).expect("committed");
         drop(storage);
-        assert_eq!(open(dir.path()).recover(0).expect("readable").applied.index, next, "{what}");
+        let found = open(dir.path()).recover(0).expect("readable");
+        assert_eq!((found.applied.index, found.log_may_be_cut), (next, false), "{what}");
         whole
     }
 }
 
 const PREALLOCATED: u64 = 64 << 20;
+
+fn newest_file(dir: &Path) -> Vec<u8> {
+    fs::read(dir.join("data/newest")).expect("the record of the newest commit")
+}
 
 #[test]
 fn a_journal_cut_anywhere_in_a_commit_keeps_the_earlier_commits() {
@@ -93,8 +111,7 @@ fn a_journal_cut_anywhere_in_a_commit_keeps_the_earlier_commits() {
         let step = (end - start) / 30 + 1;
         for cut in (start..end).step_by(step).chain(end - 4..=end) {
             let left = &history.journal[..cut];
-            let length = if cut.is_multiple_of(2) { 0 } else { PREALLOCATED };
-            let whole = history.check(number, left, length, &format!("commit {number}, cut at {cut}"));
+            let whole = history.check(number, left, &format!("commit {number}, cut at {cut}"));
             assert_eq!(whole, cut == end);
         }
     }
@@ -106,7 +123,7 @@ fn a_commit_whose_sectors_were_written_in_any_order_is_complete_or_absent() {
     let (mut none, mut all) = (0, 0);
     for reopened in [false, true] {
         let history = History::of(&[40, 9_000, 100, 30_000, 2_000, 20, 5_000, 700], reopened);
-        for round in 0..90 {
+        for round in 0..45 {
             let number = 4 + round % (history.commits() - 3);
             let (start, end) = (history.ends[number - 1], history.ends[number]);
             let mut left = history.journal[..end].to_vec();
@@ -123,14 +140,13 @@ fn a_commit_whose_sectors_were_written_in_any_order_is_complete_or_absent() {
                     break;
                 }
             }
-            let length = if reopened { 0 } else { PREALLOCATED };
-            match history.check(number, &left, length, &format!("round {round}, commit {number}")) {
+            match history.check(number, &left, &format!("round {round}, commit {number}")) {
                 true => all += 1,
                 false => none += 1,
             }
         }
     }
-    assert!(none > 40 && all > 20, "an outcome is too rare: {none} absent, {all} complete");
+    assert!(none > 20 && all > 10, "an outcome is too rare: {none} absent, {all} complete");
 }
 
 #[test]
@@ -149,7 +165,7 @@ fn a_power_loss_after_a_commit_keeps_it_whatever_follows_in_the_journal() {
                     left.extend((0..512).map(|_| dice.below(256) as u8));
                 }
             }
-            assert!(history.check(number, &left, PREALLOCATED, &format!("after commit {number}, round {round}")));
+            assert!(history.check(number, &left, &format!("after commit {number}, round {round}")));
         }
     }
 }
@@ -166,7 +182,7 @@ fn reports_damage_to_a_commit_that_others_follow_and_truncates_nothing() {
                     continue;
                 }
                 left[at] = value;
-                let dir = history.with_journal(&left, PREALLOCATED);
+                let dir = history.with_journal(history.commits(), &left);
                 match Storage::open(dir.path(), identity()) {
                     Err(OpenError::Damaged { .. }) => {}
                     Err(error) => panic!("byte {at}: {error}"),
@@ -187,7 +203,7 @@ fn reports_damage_to_a_commit_that_others_follow_and_truncates_nothing() {
 #[test]
 fn a_value_that_looks_like_a_later_commit_does_not_count_as_one() {
     let history = History::of(&[40, 300], false);
-    let dir = history.with_journal(&history.journal, PREALLOCATED);
+    let dir = history.with_journal(2, &history.journal);
     // A client may know everything in a journal except the folder's salt.
     let salt = &fs::read(dir.path().join("data/identity")).expect("the identity file")[12..20];
     let mut lookalike = history.journal[history.ends[1]..].to_vec();
@@ -195,6 +211,7 @@ fn a_value_that_looks_like_a_later_commit_does_not_count_as_one() {
     lookalike[position] ^= 1;
     let mut storage = open(dir.path());
     let before = storage.recover(0).expect("readable");
+    let newest = newest_file(dir.path());
     let value = Bytes::from(lookalike.repeat(3));
     storage
         .commit(&[Batch {
@@ -206,8 +223,9 @@ fn a_value_that_looks_like_a_later_commit_does_not_count_as_one() {
 
     let path = journal(dir.path());
     let (mut left, length) = read_sparse(&path);
-    left[history.ends[2] + 2] ^= 1;
+    left[2] ^= 1;
     write_sparse(&path, &left, length);
+    fs::write(dir.path().join("data/newest"), newest).expect("written");
     assert_eq!(open(dir.path()).recover(0).expect("the last commit was not finished"), before);
 }
 
@@ -218,15 +236,16 @@ const FULL_DISK: &str = "LEASEHOLD_STORAGE_TEST_FULL_DISK";
 fn fill_the_disk(dir: &Path) {
     let mut storage = open(dir);
     let mut applied = storage.recover(0).expect("readable").applied.index;
-    loop {
-        match storage.commit(&[step(applied + 1, 10_000)]) {
+    // fjall starts another journal after 64 MB, and may have room for that. So the last commit is a large one.
+    let lengths = std::iter::repeat_n(2 << 20, 9).chain(std::iter::repeat(10 << 20));
+    for length in lengths.take(20) {
+        match storage.commit(&[step(applied + 1, length)]) {
             Ok(()) => applied += 1,
             Err(error) => {
                 assert!(error.to_string().contains("free space"), "{error}");
                 break;
             }
         }
-        assert!(applied < 1_000, "the limit has no effect");
     }
     storage.commit(&[step(applied + 1, 1)]).expect_err("it fails until the folder is opened again");
     println!("\nacknowledged {applied}");
@@ -240,10 +259,10 @@ fn a_full_disk_fails_the_commit_and_keeps_the_earlier_ones() {
     }
     let dir = folder();
     drop(open(dir.path()));
-    // A journal that is opened again is not preallocated. With SIGXFSZ ignored, a write beyond the limit fails and does
-    // not kill the process.
+    // A little more than the length of a new journal. With SIGXFSZ ignored, a write beyond the limit fails and does not
+    // kill the process.
     let output = Command::new("sh")
-        .args(["-c", "trap '' XFSZ; ulimit -f 2000; exec \"$0\" \"$@\""])
+        .args(["-c", "trap '' XFSZ; ulimit -f 140000; exec \"$0\" \"$@\""])
         .arg(std::env::current_exe().expect("this test"))
         .args(["--exact", "a_full_disk_fails_the_commit_and_keeps_the_earlier_ones", "--nocapture"])
         .env(FULL_DISK, dir.path())
@@ -255,7 +274,7 @@ fn a_full_disk_fails_the_commit_and_keeps_the_earlier_ones() {
         .lines()
         .find_map(|line| line.strip_prefix("acknowledged ")?.parse().ok())
         .expect("the last acknowledged index");
-    assert!(acknowledged > 10, "some commits fit");
+    assert!(acknowledged > 5, "some commits fit");
     let recovered = open(dir.path()).recover(0).expect("a full disk does not damage the folder");
     assert_eq!(recovered.applied.index, acknowledged);
 }

@@ -59,6 +59,8 @@ pub struct Batch {
     pub compact_through: Option<(Index, Term)>,
     /// Replaces the longest hold this node may have promised under.
     pub longest_hold: Option<Duration>,
+    /// Records that the log may have been cut, or that it is whole again.
+    pub log_may_be_cut: Option<bool>,
 }
 
 /// A group's durable state, as read at start.
@@ -76,6 +78,9 @@ pub struct Recovered {
     pub records: Vec<Record>,
     /// The longest hold this node may have promised under; zero on a new disk.
     pub longest_hold: Duration,
+    /// True if the log may lack entries that were durable, or the hard state a vote: the disk found its end cut off, or a
+    /// batch said so, and no batch has said since that the log is whole.
+    pub log_may_be_cut: bool,
 }
 
 /// A disk that stores batches. It runs on a thread of its own and may block.

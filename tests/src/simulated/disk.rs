@@ -28,7 +28,17 @@ impl Disk for MemoryDisk {
 }
 
 fn write(holds: &mut Recovered, batch: &Batch) {
-    let Batch { group: _, hard_state, reset_log, entries, changes, applied, compact_through, longest_hold } = batch;
+    let Batch {
+        group: _,
+        hard_state,
+        reset_log,
+        entries,
+        changes,
+        applied,
+        compact_through,
+        longest_hold,
+        log_may_be_cut,
+    } = batch;
     if let Some(hard_state) = hard_state {
         holds.hard_state = *hard_state;
     }
@@ -61,6 +71,9 @@ fn write(holds: &mut Recovered, batch: &Batch) {
     }
     if let Some(hold) = longest_hold {
         holds.longest_hold = *hold;
+    }
+    if let Some(cut) = log_may_be_cut {
+        holds.log_may_be_cut = *cut;
     }
 }
 

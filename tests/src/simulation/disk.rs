@@ -146,7 +146,17 @@ impl Disk {
 
 impl Memory {
     fn write(&mut self, batch: Batch) -> Result<(), String> {
-        let Batch { group: _, hard_state, reset_log, entries, changes, applied, compact_through, longest_hold } = batch;
+        let Batch {
+            group: _,
+            hard_state,
+            reset_log,
+            entries,
+            changes,
+            applied,
+            compact_through,
+            longest_hold,
+            log_may_be_cut,
+        } = batch;
         let holds = &mut self.holds;
         let has_entries = !entries.is_empty();
         if let Some(hard_state) = hard_state {
@@ -184,6 +194,9 @@ impl Memory {
         }
         if let Some(hold) = longest_hold {
             holds.longest_hold = hold;
+        }
+        if let Some(cut) = log_may_be_cut {
+            holds.log_may_be_cut = cut;
         }
         if has_entries { self.check() } else { Ok(()) }
     }
