@@ -15,12 +15,18 @@ use std::io::{self, Cursor, Read};
 use std::path::Path;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
+/// The content of the file with the version of fjall's formats.
+const VERSION: &[u8] = b"FJL\x03";
 /// fjall's own keyspace, and this crate's.
 const KEYSPACES: [&str; 2] = ["keyspaces/0", "keyspaces/1"];
 
 /// Checks every file in fjall's folder except the journals.
 pub(crate) fn check(folder: &Path) -> Result<(), Fault> {
-    read(&folder.join("version"))?;
+    read(&folder.join("lock"))?;
+    let path = folder.join("version");
+    if read(&path)? != VERSION {
+        return Err(altered(&path));
+    }
     for keyspace in KEYSPACES {
         let keyspace = folder.join(keyspace);
         let path = keyspace.join("current");
@@ -30,10 +36,18 @@ pub(crate) fn check(folder: &Path) -> Result<(), Fault> {
         let (Some(number), Some(checksum)) = (current.u64(), current.take().map(u128::from_le_bytes)) else {
             return Err(altered(&path));
         };
+        let names = path;
         let path = keyspace.join(format!("v{number}"));
-        let list = read(&path)?;
+        let list = read(&path).map_err(|fault| match fault {
+            Fault::Damaged(detail) => Fault::Damaged(format!("{detail}, or {} names another file", names.display())),
+            fault => fault,
+        })?;
         if xxh3_128(&list) != checksum {
-            return Err(altered(&path));
+            return Err(Fault::Damaged(format!(
+                "{} does not have the checksum in {}",
+                path.display(),
+                names.display()
+            )));
         }
         for (table, checksum) in tables(&list).ok_or_else(|| altered(&path))? {
             let path = keyspace.join("tables").join(table.to_string());
