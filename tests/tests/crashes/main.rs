@@ -55,6 +55,11 @@ impl Client {
         Client { ports, dice, connection: None }
     }
 
+    /// Creates a client of one node.
+    fn of(cluster: &Processes, node: u64, dice: Dice) -> Client {
+        Client { ports: vec![cluster.recipes[&node].client_port], dice, connection: None }
+    }
+
     /// Returns true if it is connected, after trying to.
     fn connect(&mut self) -> bool {
         if self.connection.is_none() {
