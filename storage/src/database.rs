@@ -71,10 +71,9 @@ pub(crate) fn open_again(
     file.store(next)?;
 
     found.truncate_unfinished()?;
-    if let Some(Newest { journal: Some(number), .. }) = newest
-        && journals(path)?.is_empty()
-    {
+    if journals(path)?.is_empty() {
         // Without any journal, fjall would number new writes like old ones.
+        let number = newest.and_then(|newest| newest.journal).unwrap_or_default();
         File::create(journal_path(path, number))?;
     }
     let (database, keyspace) = reading(|| open(path))?;

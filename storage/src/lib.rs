@@ -37,6 +37,8 @@
 //!   power loss it proves less: damage to the last commit then looks like a commit that was never finished nor
 //!   acknowledged.
 //!
+//! An older copy of the whole folder is not recognized.
+//!
 //! # Failed syncs
 //!
 //! After a failed sync no commit succeeds until the folder is opened again. The system may then show content that it

@@ -139,6 +139,14 @@ fn a_missing_or_damaged_record_of_the_newest_commit_counts_as_a_loss() {
     let missing = stopped.copy();
     fs::remove_file(path(&missing)).expect("removed");
     stopped.check(missing.path(), 6, true, "without the record");
+    let both = stopped.copy();
+    fs::remove_file(path(&both)).expect("removed");
+    fs::remove_file(journal(both.path())).expect("removed");
+    stopped.check(both.path(), 2, true, "without record and journal");
+    let mut storage = open(both.path());
+    commit(&mut storage, 3);
+    drop(storage);
+    assert_eq!(open(both.path()).recover(0).expect("readable").applied.index, 3, "new commits replace older ones");
     for length in [0, 39, 41, 1 << 20] {
         let copy = stopped.copy();
         cut(&path(&copy), length);
