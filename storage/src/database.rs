@@ -71,11 +71,10 @@ pub(crate) fn open_again(
     file.store(next)?;
 
     found.truncate_unfinished()?;
-    if journals(path)?.is_empty() {
-        // Without any journal, fjall would number new writes like old ones.
-        let number = newest.and_then(|newest| newest.journal).unwrap_or_default();
-        File::create(journal_path(path, number))?;
-    }
+    // fjall sorts the content of the last journal only when asked to, and may first compact tables for a long time. It
+    // begins with the content of the others. And without any journal, it would number new writes like old ones.
+    let last = journals(path)?.pop().map(|(number, _)| number).or(newest.and_then(|newest| newest.journal));
+    File::create_new(journal_path(path, last.map_or(0, |last| last.saturating_add(1))))?;
     let (database, keyspace) = reading(|| open(path))?;
     let commit = reading(|| CommitRecord::number_in(keyspace.get(COMMIT)?.as_deref(), salt))?;
     if commit != found.commit {

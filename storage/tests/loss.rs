@@ -11,6 +11,8 @@ use tempfile::TempDir;
 use xxhash_rust::xxh3::xxh3_64;
 
 const JOURNAL_BYTES: u64 = 64 << 20;
+/// The number of the journal after the second open.
+const JOURNAL: u64 = 2;
 
 /// A stopped node's folder: two commits in tables, and four in a journal.
 struct Stopped {
@@ -90,7 +92,7 @@ fn a_journal_that_lost_its_end_is_noticed_even_between_two_commits() {
             let kept = stopped.ends.iter().rposition(|end| *end <= length).expect("the first is zero");
             let copy = stopped.copy();
             cut(&journal(copy.path()), length);
-            write_newest(copy.path(), Some(1), acknowledged);
+            write_newest(copy.path(), Some(JOURNAL), acknowledged);
             stopped.check(copy.path(), kept, true, &format!("commit {number}, cut to {length}, {acknowledged}"));
         }
     }
@@ -102,7 +104,7 @@ fn a_missing_journal_is_noticed() {
     for acknowledged in [6, 2] {
         let copy = stopped.copy();
         fs::remove_file(journal(copy.path())).expect("removed");
-        write_newest(copy.path(), Some(1), acknowledged);
+        write_newest(copy.path(), Some(JOURNAL), acknowledged);
         stopped.check(copy.path(), 2, true, "without its journal");
     }
 }
@@ -129,7 +131,7 @@ fn a_journal_with_an_unreadable_or_older_end_is_noticed_while_the_system_runs() 
     write_sparse(&journal(hole.path()), &content, length);
     let error = Storage::open(hole.path(), identity()).expect_err("commits follow the hole");
     assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
-    assert!(error.to_string().contains("1.jnl"), "names the file: {error}");
+    assert!(error.to_string().contains("/2.jnl"), "names the file: {error}");
 }
 
 #[test]
@@ -207,10 +209,10 @@ fn split(stopped: &Stopped, number: usize) -> (TempDir, PathBuf, PathBuf) {
     let copy = stopped.copy();
     let (content, _) = read_sparse(&stopped.journal());
     let (first, second) = content.split_at(stopped.ends[number] as usize);
-    let paths = [1, 2].map(|journal| copy.path().join(format!("data/fjall/{journal}.jnl")));
+    let paths = [JOURNAL, JOURNAL + 1].map(|journal| copy.path().join(format!("data/fjall/{journal}.jnl")));
     write_sparse(&paths[0], first, JOURNAL_BYTES);
     write_sparse(&paths[1], second, JOURNAL_BYTES);
-    write_newest(copy.path(), Some(2), number as u64);
+    write_newest(copy.path(), Some(JOURNAL + 1), number as u64);
     let [first, second] = paths;
     (copy, first, second)
 }
@@ -239,17 +241,17 @@ fn a_loss_in_one_of_several_journals_is_noticed_or_refused() {
     write_sparse(&second, &[], JOURNAL_BYTES);
     stopped.check(copy.path(), 4, false, "an empty second journal");
     let (copy, ..) = split(&stopped, 4);
-    let second_of = |copy: &TempDir| copy.path().join("data/fjall/2.jnl");
+    let second_of = |copy: &TempDir| copy.path().join("data/fjall/3.jnl");
     cut(&second_of(&copy), 0);
     stopped.check(copy.path(), 4, true, "a second journal that was cut");
     let (copy, ..) = split(&stopped, 4);
     cut(&second_of(&copy), 0);
-    write_newest(copy.path(), Some(1), 4);
+    write_newest(copy.path(), Some(JOURNAL), 4);
     stopped.check(copy.path(), 4, false, "a second journal whose creation was interrupted");
 
     for (what, change) in [("cut", None), ("changed", Some(stopped.ends[3] as usize + 30))] {
         let (copy, ..) = split(&stopped, 4);
-        let path = copy.path().join("data/fjall/1.jnl");
+        let path = copy.path().join("data/fjall/2.jnl");
         let (mut content, _) = read_sparse(&path);
         match change {
             None => cut(&path, stopped.ends[3]),
@@ -262,7 +264,7 @@ fn a_loss_in_one_of_several_journals_is_noticed_or_refused() {
         Storage::open(with_second.path(), identity()).expect_err("commits follow those that are missing");
         cut(&second_of(&copy), 0);
         cut(&second_of(&copy), JOURNAL_BYTES);
-        write_newest(copy.path(), Some(2), 3);
+        write_newest(copy.path(), Some(JOURNAL + 1), 3);
         stopped.check(copy.path(), 3, true, &format!("a first journal that was {what}"));
     }
     drop(first);
@@ -273,7 +275,7 @@ fn a_crash_while_the_journals_are_replaced_is_no_loss() {
     let stopped = Stopped::new();
     let (content, _) = read_sparse(&stopped.journal());
     let end = content.len() as u64;
-    let fresh = |copy: &TempDir| copy.path().join("data/fjall/2.jnl");
+    let fresh = |copy: &TempDir| copy.path().join("data/fjall/3.jnl");
     // The write at the end of the extended journal, which is not a commit.
     let mut appended = content.clone();
     appended.resize(JOURNAL_BYTES as usize, 0);

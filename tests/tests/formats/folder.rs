@@ -85,7 +85,7 @@ fn content(text: &str, name: &str) -> Vec<u8> {
 /// Returns the items of the commit in the journal, without the folder's random salt.
 fn items_of_the_journal(text: &str) -> Vec<u8> {
     let salt = content(text, "data/identity")[12..20].to_vec();
-    let mut journal = content(text, "data/fjall/1.jnl");
+    let mut journal = content(text, "data/fjall/2.jnl");
     let at = journal.windows(8).position(|bytes| *bytes == salt).expect("the first item has it");
     journal[at..at + 8].fill(0);
     // Before the items are a tag, their number and a sequence number; after them a tag, a checksum and a mark.
