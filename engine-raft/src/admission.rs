@@ -18,6 +18,8 @@ pub(crate) enum Admission {
     Vote,
     /// The message tells this node to campaign. The engine may see it if the hold allows.
     CampaignNow,
+    /// This node's log lacks entries that it acknowledged.
+    LogIsCut,
     /// The engine must not see the message.
     Refused,
 }
@@ -37,9 +39,11 @@ impl Admission {
             MessageKind::TimeoutNow => return Admission::CampaignNow,
             MessageKind::Append => has_consecutive_entries(message) && message.snapshot.is_none(),
             // A leader sends a follower no commit index beyond what that follower acknowledged. A higher one means that
-            // this node lost entries it acknowledged. It must not vote again under this id, and the operator must learn
-            // of it.
-            MessageKind::Heartbeat => message.commit <= last || message.term < raft.term,
+            // this node lost entries it acknowledged.
+            MessageKind::Heartbeat if message.commit > last && message.term >= raft.term => {
+                return if raft.state == StateRole::Leader { Admission::Refused } else { Admission::LogIsCut };
+            }
+            MessageKind::Heartbeat => true,
             MessageKind::AppendResponse => {
                 raft.state != StateRole::Leader || message.term != raft.term || message.reject || message.index <= last
             }

@@ -47,6 +47,9 @@ pub enum CampaignError {
     /// The hold of an acknowledged round or of a restart is not over, or cannot be judged because the clock failed.
     #[error("this node acknowledged a leader or restarted less than a hold ago; try again after a hold")]
     Held,
+    /// This node's log may have been cut, and it has not caught up since.
+    #[error("this node may have lost entries that it acknowledged; try again once it has caught up with a leader")]
+    Rejoining,
     /// This node has writes that are not durable yet.
     #[error("this node has writes that are not durable yet; try again once they are")]
     Unsynced,

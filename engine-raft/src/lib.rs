@@ -54,6 +54,7 @@ mod log;
 mod options;
 mod outbox;
 mod output;
+mod rejoin;
 mod replica;
 mod status;
 pub mod wire;

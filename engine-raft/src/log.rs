@@ -20,6 +20,9 @@ pub struct PersistentState {
     pub applied: Index,
     /// The configuration at that index.
     pub membership: Membership,
+    /// True if the log may lack entries that this node acknowledged, or its hard state a vote. The node then takes no
+    /// part in elections until it has caught up: see [`Output::LogMayBeCut`](crate::Output::LogMayBeCut).
+    pub may_be_cut: bool,
 }
 
 impl PersistentState {
@@ -33,6 +36,7 @@ impl PersistentState {
             entries: Vec::new(),
             applied: 1,
             membership: Membership { voters, ..Membership::default() },
+            may_be_cut: false,
         }
     }
 }

@@ -22,6 +22,8 @@ pub struct Options {
     pub config: Config,
     /// The seed of the election timeouts: equal seeds draw equal timeouts.
     pub seed: u64,
+    /// A number that no other process of this node has, unless by chance: the seed, unless it is set otherwise.
+    pub process: u64,
     /// True if the inputs of the holder and the grantor are recorded for
     /// [`Replica::take_trace`](crate::Replica::take_trace). Off by default.
     pub record: bool,
@@ -30,7 +32,7 @@ pub struct Options {
 impl Options {
     /// Returns options with recording off.
     pub fn new(id: NodeId, config: Config, seed: u64) -> Options {
-        Options { id, config, seed, record: false }
+        Options { id, config, seed, process: seed, record: false }
     }
 
     /// Returns the length of an engine tick: half a heartbeat.
@@ -64,6 +66,7 @@ impl Options {
             ..Default::default()
         }
     }
+
     /// Returns a number that follows from the seed, this node, the term and the campaigns of this process.
     pub(crate) fn random(&self, term: Term, campaigns: u64) -> u64 {
         mix(self.seed ^ mix(term) ^ mix(campaigns.wrapping_mul(3)) ^ mix(self.id << 20))

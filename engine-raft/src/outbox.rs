@@ -3,8 +3,9 @@
 use crate::gate::Gate;
 use crate::lease::Lease;
 use crate::output::Output;
+use crate::rejoin::Rejoin;
 use crate::wire::{Envelope, MessageKind, convert};
-use leasehold_core::{NodeId, Release, TermRound};
+use leasehold_core::{Index, NodeId, Release, Term, TermRound};
 use raft::eraftpb;
 use std::collections::VecDeque;
 
@@ -49,13 +50,16 @@ impl Outbox {
     /// Packs everything that may leave: per peer one envelope that must not be delayed, and one that replicates the
     /// log.
     ///
-    /// `others` are the other members of the group. `release` goes with every request for a vote.
+    /// `others` are the other members of the group. `release` goes with every request for a vote. `term` and
+    /// `last` are this node's term and the last index of its log.
     pub(crate) fn pack(
         &mut self,
         lease: &mut Lease,
         gate: &Gate,
         others: impl Iterator<Item = NodeId>,
         release: Option<Release>,
+        rejoin: &mut Rejoin,
+        (term, last): (Term, Index),
     ) {
         let leads = lease.holder().term();
         // A round that is due before its term is durable waits for that.
@@ -91,6 +95,9 @@ impl Outbox {
                 envelopes_for(&mut peers, to)[0].ack = Some((ack.term, ack.round));
             }
         }
+        if let Some((leader, request)) = rejoin.take_request(last) {
+            envelopes_for(&mut peers, leader)[0].rejoin = Some(request);
+        }
         for (to, envelopes) in peers.drain(..) {
             for (bulk, mut envelope) in envelopes.into_iter().enumerate() {
                 // An envelope with nothing but a round is sent only when the round is due. Every other envelope carries
@@ -99,6 +106,8 @@ impl Outbox {
                 if envelope.is_empty() && !due {
                     continue;
                 }
+                let standing = if leads_durably { rejoin.admission_for(to, term) } else { rejoin.membership(term) };
+                envelope.rejoin = envelope.rejoin.or(standing);
                 if leads_durably {
                     envelope.round = lease.frame_round().map(|round| (round.term, round.round));
                 }

@@ -31,6 +31,9 @@ pub enum Output {
     /// Call [`Replica::offer_snapshot`](crate::Replica::offer_snapshot) with the state as applied now: a follower needs
     /// it.
     SnapshotWanted,
+    /// Record durably that the log may have been cut, or that it is whole again, with or after the writes so far. It
+    /// becomes [`PersistentState::may_be_cut`](crate::PersistentState::may_be_cut).
+    LogMayBeCut(bool),
 }
 
 /// A write that must become durable as a whole.

@@ -33,6 +33,8 @@ pub struct Statistics {
     /// Campaigns that did not start because of the hold or of a write in flight: by a tick or by
     /// [`Replica::campaign`](crate::Replica::campaign).
     pub campaigns_withheld: u64,
+    /// Messages that the engine did not see because this node's log may have been cut and no leader had admitted it.
+    pub messages_before_admission: u64,
     /// Messages that no correct peer sends, or that arrived too early for the engine.
     pub messages_refused: u64,
 }

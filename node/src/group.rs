@@ -47,13 +47,24 @@ pub struct GroupOptions {
     pub max_log_entries: usize,
     /// The number of bytes in the log beyond which its older half is compacted.
     pub max_log_bytes: u64,
+    /// True if a log that may have been cut is taken for whole, as an operator decides who has no other copy of the data.
+    /// What the log lost is then lost.
+    pub accept_data_loss: bool,
 }
 
 impl GroupOptions {
     /// Returns options with the default mode of reads and the default limits of the log.
     pub fn new(group: GroupId, replica: leasehold_raft::Options, founders: Vec<NodeId>) -> GroupOptions {
         let (max_log_entries, max_log_bytes) = (32_768, 128 << 20);
-        GroupOptions { group, replica, founders, reads: ReadMode::default(), max_log_entries, max_log_bytes }
+        GroupOptions {
+            group,
+            replica,
+            founders,
+            reads: ReadMode::default(),
+            max_log_entries,
+            max_log_bytes,
+            accept_data_loss: false,
+        }
     }
 }
 
@@ -72,7 +83,8 @@ impl GroupStart {
     /// Prepares to start a group from what its disk holds.
     pub fn new(options: GroupOptions, recovered: Recovered) -> GroupStart {
         let longest_hold = recovered.longest_hold.max(options.replica.config.hold());
-        let (state, applied) = initial_state(&recovered, options.founders.clone());
+        let (mut state, applied) = initial_state(&recovered, options.founders.clone());
+        state.may_be_cut = recovered.log_may_be_cut && !options.accept_data_loss;
         GroupStart { options, recovered, state, applied, longest_hold }
     }
 
@@ -81,12 +93,14 @@ impl GroupStart {
     pub fn first_batch(&self) -> Option<Batch> {
         let is_new = self.recovered.applied.index == 0;
         let records_hold = self.longest_hold > self.recovered.longest_hold;
-        (is_new || records_hold).then(|| Batch {
+        let accepts_loss = self.recovered.log_may_be_cut && !self.state.may_be_cut;
+        (is_new || records_hold || accepts_loss).then(|| Batch {
             group: self.options.group,
             hard_state: is_new.then_some(self.state.hard_state),
             reset_log: is_new,
             applied: is_new.then(|| self.applied.clone()),
             longest_hold: Some(self.longest_hold),
+            log_may_be_cut: accepts_loss.then_some(false),
             ..Batch::default()
         })
     }
@@ -106,6 +120,7 @@ fn initial_state(recovered: &Recovered, founders: Vec<NodeId>) -> (PersistentSta
         entries: recovered.entries.clone(),
         applied: recovered.applied.index,
         membership: recovered.applied.membership.clone(),
+        may_be_cut: false,
     };
     (state, recovered.applied.clone())
 }
@@ -179,6 +194,18 @@ impl<M: StateMachine> Group<M> {
         let checked = if options.reads == ReadMode::Lease { cell.clone() } else { Arc::new(LeaseCell::new()) };
         let gate = Arc::new(ReadGate::new(checked, applied.index));
         let hold = options.replica.config.hold();
+        if state.may_be_cut {
+            tracing::warn!(
+                "the end of this node's log may have been cut off; the node takes no part in elections until every other \
+                 voter follows one leader and this node has caught up with it"
+            );
+            if state.membership.voters == [options.replica.id] {
+                tracing::error!(
+                    "this node is the only voter, so nothing can restore what was cut off; start it with \
+                     --accept-data-loss, or restore a backup"
+                );
+            }
+        }
         let replica = Replica::new(options.replica, state, longest_hold, now, cell)?;
         drop(machine.replace(M::State::from_records(recovered.records)));
         Ok(Group {
@@ -232,6 +259,7 @@ impl<M: StateMachine> Group<M> {
             leader: self.replica.leader(),
             commit: self.replica.commit(),
             applied: self.applied.index,
+            log_may_be_cut: self.replica.log_may_be_cut(),
             stopped: false,
         }
     }
@@ -439,7 +467,22 @@ impl<M: StateMachine> Group<M> {
                     }
                 }
                 ReplicaOutput::SnapshotWanted => self.encode(),
+                ReplicaOutput::LogMayBeCut(cut) => self.note_cut(cut),
             }
+        }
+    }
+
+    /// Records that the log may have been cut, or that it is whole again.
+    fn note_cut(&mut self, cut: bool) {
+        self.unwritten.log_may_be_cut = Some(cut);
+        self.flush = true;
+        if cut {
+            tracing::error!(
+                "the log of this node lacks entries that it acknowledged: its data folder is an old copy, or its disk \
+                 lost writes; the node takes no part in elections until it has caught up with a leader"
+            );
+        } else {
+            tracing::info!("this node has caught up, and takes part in elections again");
         }
     }
 

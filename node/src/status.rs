@@ -19,13 +19,23 @@ pub struct Status {
     pub commit: Index,
     /// The highest index applied to the state machine.
     pub applied: Index,
+    /// The log may lack entries that this node acknowledged, so it takes no part in elections until it has caught up.
+    pub log_may_be_cut: bool,
     /// The node has stopped; it never starts again.
     pub stopped: bool,
 }
 
 impl Default for Status {
     fn default() -> Status {
-        Status { role: Role::Follower, term: 0, leader: None, commit: 0, applied: 0, stopped: false }
+        Status {
+            role: Role::Follower,
+            term: 0,
+            leader: None,
+            commit: 0,
+            applied: 0,
+            log_may_be_cut: false,
+            stopped: false,
+        }
     }
 }
 

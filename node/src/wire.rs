@@ -21,7 +21,7 @@ use wincode::config::Configuration;
 use wincode::error::ReadResult;
 
 /// The version of this format.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 const RAFT: u8 = 0;
 const REQUEST_READ_INDEX: u8 = 1;
@@ -326,7 +326,8 @@ mod tests {
             entries: vec![entry],
             snapshot: None,
         };
-        let envelope = Envelope { round: Some((3, 9)), ack: None, release: Some((3, 8)), messages: vec![message] };
+        let envelope =
+            Envelope { round: Some((3, 9)), ack: None, release: Some((3, 8)), rejoin: None, messages: vec![message] };
         let encoded = super::Message { group: 0, body: Body::Raft(envelope) }.encode().expect("it encodes");
         let encoded = &encoded[HEADER_BYTES..];
         // The number of messages follows round (tag and two numbers), no ack, and release (as round).

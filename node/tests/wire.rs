@@ -4,7 +4,7 @@ use bytes::Bytes;
 use leasehold_node::ports::{Lane, Rejected};
 use leasehold_node::wire::{Body, DecodeError, Message, PeerAnswer, PeerRequest, RequestId};
 use leasehold_raft::wire::{
-    Change, Entry, Envelope, Membership, Message as RaftMessage, MessageKind, Payload, Snapshot, Step,
+    Change, Entry, Envelope, Membership, Message as RaftMessage, MessageKind, Payload, Rejoin, Snapshot, Step,
 };
 use quickcheck::{Arbitrary, Gen, QuickCheck};
 
@@ -35,7 +35,7 @@ fn entry(payload: Payload) -> Entry {
 }
 
 fn raft(messages: Vec<RaftMessage>) -> Message {
-    let envelope = Envelope { round: Some((3, 9)), ack: None, release: Some((3, 8)), messages };
+    let envelope = Envelope { round: Some((3, 9)), ack: None, release: Some((3, 8)), rejoin: None, messages };
     Message { group: 0, body: Body::Raft(envelope) }
 }
 
@@ -71,7 +71,14 @@ impl Arbitrary for Any {
             _ => {
                 let messages = (0..u8::arbitrary(g) % 4).map(|_| any_message(g)).collect();
                 let [round, ack, release] = [Option::arbitrary(g), Option::arbitrary(g), Option::arbitrary(g)];
-                Body::Raft(Envelope { round, ack, release, messages })
+                let (term, index, attempt) = (u64::arbitrary(g), u64::arbitrary(g), u64::arbitrary(g));
+                let rejoin = match u8::arbitrary(g) % 6 {
+                    0 => Some(Rejoin::Request { term, last: index, attempt }),
+                    1 => Some(Rejoin::Admitted { term, attempt, through: index }),
+                    2 => Some(Rejoin::Member { attempt }),
+                    _ => None,
+                };
+                Body::Raft(Envelope { round, ack, release, rejoin, messages })
             }
         };
         Any(Message { group: u32::arbitrary(g), body })

@@ -103,6 +103,7 @@ fn lease<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     fields.add("writes_acknowledged", counters.writes_acknowledged.get());
     fields.add("commit_index", status.commit);
     fields.add("applied_index", status.applied);
+    fields.add("log_may_be_cut", u8::from(status.log_may_be_cut));
     fields.add("runtime", R::NAME);
 }
 

@@ -49,6 +49,8 @@ pub struct NodeOptions {
     pub reads: ReadMode,
     /// The file for a recording of its lease, if any. An existing file is replaced.
     pub record: Option<PathBuf>,
+    /// True if a log whose end may have been cut off is taken for whole.
+    pub accept_data_loss: bool,
 }
 
 /// The reason why a node could not be started.
@@ -107,8 +109,18 @@ impl<R: Runtime> Node<R> {
     /// # Errors
     /// [`StartError`] says what to change. In that case nothing runs.
     pub async fn start(runtime: &R, options: NodeOptions) -> Result<Node<R>, StartError> {
-        let NodeOptions { node, cluster, mut peers, peer_listen, client_listen, data_dir, timing, reads, record } =
-            options;
+        let NodeOptions {
+            node,
+            cluster,
+            mut peers,
+            peer_listen,
+            client_listen,
+            data_dir,
+            timing,
+            reads,
+            record,
+            accept_data_loss,
+        } = options;
         let founders: Vec<NodeId> = peers.keys().copied().collect();
         peers.remove(&node).ok_or(StartError::NotAPeer(node))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new()?);
@@ -136,7 +148,7 @@ impl<R: Runtime> Node<R> {
         let mut replica = leasehold_raft::Options::new(node, timing, drawn());
         replica.record = recording.is_some();
         let mut group = GroupOptions::new(GROUP, replica, founders);
-        group.reads = reads;
+        (group.reads, group.accept_data_loss) = (reads, accept_data_loss);
         let (trace, recorded) = recording.map(Recording::split).unzip();
         let start = Start {
             node: leasehold_node::NodeOptions::new(node, boot),

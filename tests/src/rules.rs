@@ -172,6 +172,16 @@ rules! {
     CommitIndexIsDurableInOrder: "Engine and disk",
         "an entry is never durable without the commit index that was known when the entry was appended";
     RemovedLeaderStepsDown: "Engine and disk", "A leader that is no voter steps down";
+    CutLogDoesNotElect: "Cut log 1", "A node whose log may have been cut neither votes nor campaigns";
+    CutLogStaysMarked: "Cut log 1", "The mark is durable";
+    CutLogAcknowledgesNothing: "Cut log 2", "it acknowledges neither rounds nor entries";
+    LostAcknowledgementsDoNotCount: "Cut log 3", "The leader forgets what the node acknowledged before";
+    AdmissionByEveryOtherVoter: "Cut log 3", "every other voter has acknowledged that round";
+    AdmissionIsOfThisRequest: "Cut log 3", "An admission that answers another request means nothing.";
+    CatchingUpCommitsByAppends: "Cut log 4", "**from appends alone**";
+    AcknowledgementsOfBeforeAreIgnored: "Cut log 4", "the leader ignores acknowledgements of entries without it";
+    WholeOnceCaughtUp: "Cut log 5", "**committed, and durable there**";
+    ShortLogIsNoticed: "Cut log", "one that commits more than the log holds means that the end is gone";
     HeartbeatAnswersDoNotWait: "Engine and disk", "An answer to a heartbeat does not wait";
 }
 

@@ -83,7 +83,7 @@ impl Acks {
     }
 
     /// Returns the newest round that `id` acknowledged; `None` if it is not a voter.
-    fn newest_of(&self, id: NodeId) -> Option<Round> {
+    pub(crate) fn newest_of(&self, id: NodeId) -> Option<Round> {
         let incoming = position(self.voters.incoming(), id).map(|at| self.rounds[0][at]);
         incoming.or_else(|| position(self.voters.outgoing(), id).map(|at| self.rounds[1][at]))
     }

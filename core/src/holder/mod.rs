@@ -96,6 +96,12 @@ impl Holder {
         self.leading.as_ref().map(|leading| leading.acks.quorum_round())
     }
 
+    /// Returns the newest round that a voter acknowledged in this term, 0 if there is none; `None` if this node does not
+    /// lead, or if `voter` is not a voter.
+    pub fn acked_by(&self, voter: NodeId) -> Option<Round> {
+        self.leading.as_ref().and_then(|leading| leading.acks.newest_of(voter))
+    }
+
     /// Returns the end of the lease if no further acknowledgement extends it; `None` if there is no lease. The end may
     /// have passed.
     pub fn lease_until(&self) -> Option<Instant> {

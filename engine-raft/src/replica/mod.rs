@@ -1,6 +1,7 @@
 //! The engine, the holder and the grantor as one state machine.
 
 mod outputs;
+mod returns;
 mod sync;
 mod ticks;
 
@@ -12,6 +13,7 @@ use crate::log::{Log, PersistentState};
 use crate::options::Options;
 use crate::outbox::Outbox;
 use crate::output::{Output, Position};
+use crate::rejoin::Rejoin;
 use crate::status::{Role, Statistics, Undelivered};
 use crate::wire::{Change, Entry, Envelope, Membership, Snapshot, Step, convert};
 use bytes::Bytes;
@@ -54,6 +56,7 @@ pub struct Replica {
     release: Option<Release>,
     /// The followers that are being sent a snapshot, and for how many ticks.
     snapshots: BTreeMap<NodeId, u32>,
+    rejoin: Rejoin,
     /// Set by a shutdown: this node holds no lease again, even if the engine elects it.
     retired: bool,
     statistics: Statistics,
@@ -79,6 +82,7 @@ impl Replica {
         voters_of(&state.membership)?;
         let commit = state.hard_state.commit;
         let durable_term = state.hard_state.term;
+        let rejoin = Rejoin::new(options.process, state.may_be_cut);
         let engine = options.engine_config(state.applied);
         let logger = slog::Logger::root(tracing_slog::TracingSlogDrain, slog::o!());
         let raw = RawNode::new(&engine, Log::new(state), &logger).map_err(|error| Error::Engine(EngineError(error)))?;
@@ -96,6 +100,7 @@ impl Replica {
             commit_broadcast: commit,
             release: None,
             snapshots: BTreeMap::new(),
+            rejoin,
             retired: false,
             statistics: Statistics::default(),
         };
@@ -195,12 +200,21 @@ impl Replica {
     /// envelope arrived.
     pub fn handle_envelope(&mut self, now: Reading, from: NodeId, envelope: Envelope) {
         self.now = now;
-        let Envelope { round, ack, release, messages } = envelope;
+        let Envelope { round, ack, release, rejoin, mut messages } = envelope;
+        self.handle_rejoin(now, from, round, rejoin, &mut messages);
         let release = release.map(|(term, round)| Release { through: TermRound { term, round } });
         for message in messages {
             match Admission::of(&message, &self.raw) {
                 Admission::Refused => {
                     self.statistics.messages_refused += 1;
+                    continue;
+                }
+                Admission::LogIsCut => {
+                    self.lose_log();
+                    return;
+                }
+                Admission::Vote if !self.rejoin.is_whole() => {
+                    self.statistics.votes_withheld += 1;
                     continue;
                 }
                 Admission::Vote => {
@@ -229,6 +243,7 @@ impl Replica {
             self.sync_lease_with_raft(now);
         }
         if let Some((term, round)) = round
+            && !self.rejoin.is_outside()
             && self.raw.raft.state == StateRole::Follower
             && self.raw.raft.term == term
             && self.raw.raft.leader_id == from

@@ -1,6 +1,7 @@
 //! The lease follows the engine: what changed in it is reported to the holder.
 
 use super::{Replica, voters_of};
+use crate::output::Output;
 use leasehold_core::{Event, Reading, Voters};
 use raft::StateRole;
 
@@ -32,6 +33,10 @@ impl Replica {
                 self.lease.handle_event(now, Event::Committed(commit));
                 self.commit_reported = commit;
             }
+        }
+        let log = &self.raw.raft.raft_log;
+        if self.rejoin.has_caught_up(log.committed, log.persisted) {
+            self.outbox.push(Output::LogMayBeCut(false));
         }
         self.draw_election_timeout();
     }

@@ -9,11 +9,15 @@ use raft::StateRole;
 const MAX_SNAPSHOT_TICKS: u32 = 200;
 
 impl Replica {
-    /// Checks that this node may start a campaign: its hold is over or released, and all it wrote is durable.
+    /// Checks that this node may start a campaign: its log is whole, its hold is over or released, and all it
+    /// wrote is durable.
     ///
     /// The engine assumes that the log of a new leader is durable. Entries that an earlier message of the same envelope
     /// appended are not in flight yet, so the engine's own count is checked too.
     pub(super) fn may_campaign(&mut self, now: Reading) -> Result<(), CampaignError> {
+        if !self.rejoin.is_whole() {
+            return Err(CampaignError::Rejoining);
+        }
         if !self.lease.may_vote_or_campaign(now, self.release) {
             return Err(CampaignError::Held);
         }

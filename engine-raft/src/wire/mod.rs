@@ -18,14 +18,18 @@ pub struct Envelope {
     pub ack: Option<(Term, Round)>,
     /// With "campaign now" and with vote requests: no lease relies on this round of this term or on an earlier one.
     pub release: Option<(Term, Round)>,
+    /// The way back of a node whose log may have been cut.
+    pub rejoin: Option<Rejoin>,
     /// The engine's messages, in order.
     pub messages: Vec<Message>,
 }
 
 impl Envelope {
-    /// Returns whether the envelope is not worth sending: it has no round, no acknowledgement and no message.
+    /// Returns whether the envelope is not worth sending: it has no round, no acknowledgement, no request to rejoin and no
+    /// message.
     pub fn is_empty(&self) -> bool {
-        self.round.is_none() && self.ack.is_none() && self.messages.is_empty()
+        let asks = matches!(self.rejoin, Some(Rejoin::Request { .. }));
+        self.round.is_none() && self.ack.is_none() && !asks && self.messages.is_empty()
     }
 
     /// Returns whether the envelope replicates the log. Such an envelope may be long and must not delay heartbeats and
@@ -33,6 +37,34 @@ impl Envelope {
     pub fn is_bulk(&self) -> bool {
         self.messages.iter().any(|message| message.kind.is_bulk())
     }
+}
+
+/// A step on the way back of a node whose log may have been cut. `attempt` identifies the request and its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub enum Rejoin {
+    /// To a leader: the sender's log may have been cut, and it asks to follow again.
+    Request {
+        /// The leader's term.
+        term: Term,
+        /// The last index that the log holds.
+        last: Index,
+        /// A number that no other attempt of this node has.
+        attempt: u64,
+    },
+    /// From a leader: every other voter has acknowledged a round that was opened after the request arrived.
+    Admitted {
+        /// The leader's term.
+        term: Term,
+        /// The attempt that it answers.
+        attempt: u64,
+        /// The last index of the leader's log. Once everything through it is committed and durable, the log is whole.
+        through: Index,
+    },
+    /// To the leader: the sender was admitted, so it did not send this before its request.
+    Member {
+        /// The attempt that was admitted.
+        attempt: u64,
+    },
 }
 
 /// The kinds of messages between peers. The kinds that the engine only sends to itself are left out.

@@ -70,6 +70,10 @@ pub(crate) struct ServeArguments {
     /// Record the inputs of this node's lease, and their effects, in a new file. `leasehold trace` replays it.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// Take the log for whole although its end may have been cut off. What was cut off is lost. Needed only if no other
+    /// node has the data: if this is the only voter, or if most voters were cut.
+    #[arg(long)]
+    accept_data_loss: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -137,6 +141,7 @@ impl ServeArguments {
             data_dir: self.data_dir,
             timing,
             record: self.record,
+            accept_data_loss: self.accept_data_loss,
             reads: match self.reads {
                 Reads::Lease => ReadMode::Lease,
                 Reads::Quorum => ReadMode::Quorum,

@@ -120,6 +120,7 @@ impl<R: Kill> Cluster<R> {
                 timing,
                 reads: ReadMode::Lease,
                 record: None,
+                accept_data_loss: false,
             };
             let started = runtime.block_on(Node::start(&runtime, options));
             let running = started.map_err(|source| ClusterError::Node { node, source })?;

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use leasehold_core::{Config, Index, Instant, LeaseCell, NodeId, Options as Timing, Reading, Term};
 use leasehold_node::wire;
 use leasehold_raft::wire::{
-    Change, Entry, Envelope, Membership, Message, MessageKind, Payload, Snapshot, Step, Transition,
+    Change, Entry, Envelope, Membership, Message, MessageKind, Payload, Rejoin, Snapshot, Step, Transition,
 };
 use leasehold_raft::{Effect, Options, Output, Persist, PersistentState, Position, Replica, Role, Undelivered};
 use std::collections::VecDeque;
@@ -133,7 +133,16 @@ impl World {
         let mut pair = |wanted: bool| wanted.then(|| (source.near(self.replica.term()), source.near(1)));
         let (round, ack, release) = (pair(parts & 1 > 0), pair(parts & 2 > 0), pair(parts & 4 > 0));
         let messages = (0..usize::from(parts >> 3) % 4).map(|_| self.message(source)).collect();
-        Envelope { round, ack, release, messages }
+        let rejoin = (parts & 128 > 0).then(|| {
+            let (kind, term) = (source.byte(), source.near(self.replica.term()));
+            let (index, attempt) = (source.near(self.replica.commit()), u64::from(source.byte() % 4));
+            match kind % 3 {
+                0 => Rejoin::Request { term, last: index, attempt },
+                1 => Rejoin::Admitted { term, attempt, through: index },
+                _ => Rejoin::Member { attempt },
+            }
+        });
+        Envelope { round, ack, release, rejoin, messages }
     }
 
     fn message(&self, source: &mut Source<'_>) -> Message {
@@ -213,6 +222,7 @@ impl World {
                     }
                 }
                 Output::ReadsConfirmed { .. } | Output::ReadsAborted { .. } => {}
+                Output::LogMayBeCut(_) => {}
                 Output::SnapshotWanted => self.snapshot_wanted = true,
             }
         }

@@ -175,8 +175,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "a node echoes under a hold that its disk does not know of",
         edits: &[Edit {
             file: GROUP,
-            find: "longest_hold: Some(self.longest_hold), ..Batch::default()",
-            with: "longest_hold: (!$on).then_some(self.longest_hold), ..Batch::default()",
+            find: "longest_hold: Some(self.longest_hold), log_may_be_cut",
+            with: "longest_hold: (!$on).then_some(self.longest_hold), log_may_be_cut",
         }],
         noticed_by: By::Soak,
     },

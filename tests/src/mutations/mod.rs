@@ -10,6 +10,7 @@
 //! `tests/tests/mutations.rs` keeps the table complete: every edit finds its place in the source, and every
 //! [rule](crate::rules) and every mutation that `docs/scenarios.md` mentions is here or is [excused](WITHOUT).
 
+mod cut;
 mod engine;
 mod grantor;
 mod holder;

@@ -1,9 +1,14 @@
 //! The table of all mutations.
 
 use super::mutation::Mutation;
-use super::{engine, grantor, holder, requests};
+use super::{cut, engine, grantor, holder, requests};
 
 /// Returns every mutation. Its number, counted from 1, is the value of the switch.
 pub fn all() -> impl Iterator<Item = &'static Mutation> {
-    holder::MUTATIONS.iter().chain(grantor::MUTATIONS).chain(engine::MUTATIONS).chain(requests::MUTATIONS)
+    holder::MUTATIONS
+        .iter()
+        .chain(grantor::MUTATIONS)
+        .chain(engine::MUTATIONS)
+        .chain(cut::MUTATIONS)
+        .chain(requests::MUTATIONS)
 }

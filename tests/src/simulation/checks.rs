@@ -115,6 +115,7 @@ impl World {
             (watched.abandoned, watched.voided) = (false, false);
         }
         watch_statistics(process, &mut self.marks, reading.is_none());
+        watch_cut(process, &mut self.marks);
         if leading {
             self.watch_lease(node);
         }
@@ -211,6 +212,12 @@ impl World {
             let what = format!("n{} is far behind commit index {commit} long after everything healed", behind.id);
             return self.fail(FailureKind::Liveness, what);
         }
+        let outside =
+            |node: &&super::node::Node| node.process.as_ref().is_some_and(|process| process.replica().log_may_be_cut());
+        if let Some(outside) = self.nodes.iter().find(outside) {
+            let what = format!("n{} has not caught up since its log was cut, long after everything healed", outside.id);
+            return self.fail(FailureKind::Liveness, what);
+        }
         if self.last_lease_read + 6 * self.setup.longest_hold() < now {
             let what = format!("n{} has a lease, but answered no read under it for six holds", leader + 1);
             self.fail(FailureKind::Liveness, what);
@@ -268,7 +275,10 @@ fn watch_statistics(process: &mut Process, marks: &mut Marks, clock_fails: bool)
     let (engine, holder) = (group.replica, group.holder);
     let (was, was_holder) = (was_group.replica, was_group.holder);
     if engine != was {
-        if engine.votes_withheld > was.votes_withheld {
+        let kept_out = engine.votes_withheld + engine.campaigns_withheld - was.votes_withheld - was.campaigns_withheld;
+        if process.replica().log_may_be_cut() {
+            marks.reach_often(Mark::CutLogDidNotElect, kept_out);
+        } else if engine.votes_withheld > was.votes_withheld {
             let over = process.replica().grantor().restart_hold_is_over();
             let mark = if over { Mark::HoldRefusedVote } else { Mark::RestartHoldRefusedVote };
             marks.reach_often(mark, engine.votes_withheld - was.votes_withheld);
@@ -293,5 +303,12 @@ fn watch_echoes(process: &Process, marks: &mut Marks, clock_fails: bool) {
     let grantor = process.replica().grantor();
     if clock_fails && grantor.awaits_reading() && grantor.newest().is_some() {
         marks.reach(Mark::EchoWithoutReading);
+    }
+}
+
+fn watch_cut(process: &mut Process, marks: &mut Marks) {
+    let cut = process.replica().log_may_be_cut();
+    if std::mem::replace(&mut process.watched.cut, cut) && !cut {
+        marks.reach(Mark::CutLogIsWhole);
     }
 }

@@ -18,6 +18,9 @@ pub(super) struct Write {
     pub number: u64,
 }
 
+/// The largest number of transactions that a disk may lose.
+pub(super) const MAX_EARLIER: usize = 24;
+
 /// One disk. It outlives the processes that write to it.
 pub(super) struct Disk {
     memory: Memory,
@@ -31,6 +34,8 @@ pub(super) struct Disk {
     pub slower_by: u64,
     /// Set if the next commit fails.
     pub fails: bool,
+    /// What the disk held before each of the last transactions; empty unless it may lose its end.
+    earlier: Option<VecDeque<Memory>>,
 }
 
 /// A data folder, accessed through the production storage code. Recovered data must match the copy in memory.
@@ -41,7 +46,7 @@ struct Folder {
 }
 
 /// The contents of [`Recovered`], with records in a map.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Memory {
     holds: Recovered,
     records: BTreeMap<bytes::Bytes, bytes::Bytes>,
@@ -49,7 +54,7 @@ struct Memory {
 
 impl Disk {
     /// Creates an empty disk in memory, and also in a data folder if a path is given.
-    pub(super) fn new(node: NodeId, folder: Option<&Path>) -> Disk {
+    pub(super) fn new(node: NodeId, folder: Option<&Path>, may_lose_its_end: bool) -> Disk {
         Disk {
             memory: Memory::default(),
             folder: folder.map(|path| Folder { path: path.to_path_buf(), node, open: None }),
@@ -58,7 +63,22 @@ impl Disk {
             epoch: 0,
             slower_by: 0,
             fails: false,
+            earlier: may_lose_its_end.then(VecDeque::new),
         }
+    }
+
+    /// Loses the last transactions, up to `count` of them, and knows it. The record of the longest hold stays: it is
+    /// written once per process. Returns false if there was nothing to lose.
+    pub(super) fn cut(&mut self, count: usize) -> bool {
+        let Some(earlier) = &mut self.earlier else { return false };
+        let Some(memory) = earlier.len().checked_sub(count).and_then(|at| earlier.get(at)).cloned() else {
+            return false;
+        };
+        earlier.clear();
+        let longest_hold = self.memory.holds.longest_hold;
+        self.memory = memory;
+        (self.memory.holds.longest_hold, self.memory.holds.log_may_be_cut) = (longest_hold, true);
+        true
     }
 
     /// Returns the durable state, without its records.
@@ -116,6 +136,12 @@ impl Disk {
     pub(super) fn commit(&mut self, batches: Vec<Batch>) -> Result<(), String> {
         if let Some(Folder { open: Some(storage), .. }) = &mut self.folder {
             storage.commit(&batches).map_err(|error| format!("the data folder refused a commit: {error}"))?;
+        }
+        if let Some(earlier) = self.earlier.as_mut().filter(|_| self.memory.holds.applied.index > 0) {
+            if earlier.len() == MAX_EARLIER {
+                earlier.pop_front();
+            }
+            earlier.push_back(self.memory.clone());
         }
         batches.into_iter().try_for_each(|batch| self.memory.write(batch))
     }

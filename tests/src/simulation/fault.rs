@@ -121,11 +121,13 @@ pub enum Fault {
     HiddenStop { target: Target, lasts: Nanos },
     /// Both counters jump ahead. Only with `Clocks::Beyond`.
     LeapAhead { target: Target, by: Nanos },
+    /// The process ends, and its disk loses the last `commits` of its transactions. It restarts after `down`.
+    CutLog { target: Target, down: Nanos, commits: u8 },
 }
 
 impl Fault {
     /// The number of kinds.
-    pub const KINDS: usize = 22;
+    pub const KINDS: usize = 23;
 
     /// The names of the kinds.
     pub const NAMES: [&str; Fault::KINDS] = [
@@ -151,6 +153,7 @@ impl Fault {
         "client silence",
         "hidden stop (beyond)",
         "clock leap ahead (beyond)",
+        "cut log",
     ];
 
     /// Returns the index of its kind.
@@ -178,6 +181,7 @@ impl Fault {
             Fault::Silence { .. } => 19,
             Fault::HiddenStop { .. } => 20,
             Fault::LeapAhead { .. } => 21,
+            Fault::CutLog { .. } => 22,
         }
     }
 }

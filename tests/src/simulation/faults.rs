@@ -119,7 +119,27 @@ impl World {
                 self.nodes[node].clock.leap(now, Counter::Awake, by as i64);
                 self.nodes[node].clock.leap(now, Counter::Total, by as i64);
             }
+            Fault::CutLog { target, down, commits } => {
+                let node = self.resolve(target);
+                self.cut_log(node, down, commits as usize);
+            }
         }
+    }
+
+    /// Crashes a process whose disk then loses its last transactions. At most one node has lost something at a time: what
+    /// two of three disks lose, nothing can restore.
+    fn cut_log(&mut self, node: usize, down: Nanos, commits: usize) {
+        let is_cut = |at: &super::node::Node| {
+            let process = at.process.as_ref();
+            at.disk.durable().log_may_be_cut || process.is_some_and(|process| process.replica().log_may_be_cut())
+        };
+        // No leader knows a spare node, so none could admit it.
+        if node as u64 >= self.setup.founders || self.nodes.iter().any(is_cut) {
+            return;
+        }
+        self.kill(node, "is killed, and its disk loses what it wrote last");
+        self.marks.reach_often(Mark::LogCut, u64::from(self.nodes[node].disk.cut(commits)));
+        self.start_later(node, down);
     }
 
     /// Ends a planned fault.

@@ -124,6 +124,12 @@ marks! {
     LedAlone = "single voter held a lease",
     /// A frame could not be sent because the peer was unreachable.
     PeerUnreachable = "peer reported unreachable",
+    /// A disk lost the end of what it had acknowledged.
+    LogCut = "log cut by its disk",
+    /// A node with a cut log refused a vote or withheld a campaign.
+    CutLogDidNotElect = "cut log refused to elect",
+    /// A node with a cut log caught up, and votes again.
+    CutLogIsWhole = "cut log caught up",
     /// A data folder was recovered after a crash.
     FolderRecovered = "data folder recovered",
 }

@@ -129,6 +129,8 @@ pub(super) struct Watched {
     pub voided: bool,
     /// Its last tick would have started a campaign and was withheld, and nothing has happened since.
     pub kept_back: bool,
+    /// Its log may be cut.
+    pub cut: bool,
 }
 
 impl Process {

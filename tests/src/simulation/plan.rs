@@ -1,5 +1,6 @@
 //! The plan of a seed: its faults and their times.
 
+use super::disk::MAX_EARLIER;
 use super::fault::{Fault, Frames, Hitch, Planned, Shape, Target, Way, Wildness};
 use super::patterns;
 use super::setup::{self, Setup};
@@ -13,7 +14,10 @@ pub(super) fn draw(seed: u64, setup: &Setup, clocks: Clocks) -> Vec<Planned> {
     let beyond = matches!(clocks, Clocks::Beyond);
     for kind in 0..Fault::KINDS {
         let mut dice = Dice::new(seed, 200 + kind as u64);
-        if (kind >= 20 && !beyond) || !dice.chance(if kind == 16 { 400_000 } else { 500_000 }) {
+        if kind == 22 && !setup.cut_logs {
+            continue;
+        }
+        if ((20..22).contains(&kind) && !beyond) || !dice.chance(if kind == 16 { 400_000 } else { 500_000 }) {
             continue;
         }
         let gap = dice.of_any_size(hold * 3, hold * 60);
@@ -24,6 +28,10 @@ pub(super) fn draw(seed: u64, setup: &Setup, clocks: Clocks) -> Vec<Planned> {
         }
     }
     patterns::draw(seed, setup, &mut plan);
+    if setup.cut_logs {
+        // With fewer voters, one that may not vote could leave the others without a quorum for good.
+        plan.retain(|planned| !matches!(planned.fault, Fault::Reconfigure { .. }));
+    }
     plan.sort_by_key(|planned| planned.at);
     for (number, planned) in plan.iter_mut().enumerate() {
         planned.number = number;
@@ -90,6 +98,11 @@ fn draw_fault(dice: &mut Dice, kind: usize, setup: &Setup, clocks: Clocks) -> Fa
         18 => Fault::Rush { lasts },
         19 => Fault::Silence { lasts: lasts.max(hold * 3) },
         20 => Fault::HiddenStop { target, lasts },
+        22 => {
+            let commits = if dice.chance(500_000) { 1 } else { dice.between(1, MAX_EARLIER as u64) };
+            let down = if dice.chance(400_000) { dice.below(heartbeat) } else { lasts };
+            Fault::CutLog { target, down, commits: commits as u8 }
+        }
         _ => Fault::LeapAhead { target, by: dice.of_any_size(hold / 2, hold * 4) },
     }
 }

@@ -66,6 +66,7 @@ impl World {
             started: reading,
             voided: false,
             kept_back: false,
+            cut: group.replica().log_may_be_cut(),
         };
         let (gate, tick) = (group.read_gate().clone(), process_node.tick());
         let process = Process {

@@ -154,6 +154,8 @@ pub struct Setup {
     pub log_entries: usize,
     /// Disks are also real data folders.
     pub real_disks: bool,
+    /// Disks may lose the end of what they acknowledged, one at a time, and the voters do not change.
+    pub cut_logs: bool,
     /// The duration of the faulty part of the run.
     pub faults_for: Nanos,
 }
@@ -210,6 +212,7 @@ impl Setup {
         let sync = dice.of_any_size(20 * MICRO, heartbeat / 20);
         let slow_sync = rough(Roughness::SlowSyncs).map_or(sync, |mut dice| dice.of_any_size(heartbeat / 8, hold / 2));
         let up_to = |kind, least, most| rough(kind).map_or(0, |mut dice| dice.of_any_size(least, most));
+        let real_disks = Dice::new(seed, 3).chance(50_000);
         Setup {
             founders,
             spares,
@@ -226,7 +229,8 @@ impl Setup {
             loop_delay: up_to(Roughness::SlowLoop, heartbeat / 50, heartbeat / 4),
             timer_delay: up_to(Roughness::LateTimers, heartbeat / 20, heartbeat / 2),
             log_entries: rough(Roughness::ShortLogs).map_or(100_000, |mut dice| dice.of_any_size(4, 400) as usize),
-            real_disks: Dice::new(seed, 3).chance(50_000),
+            real_disks,
+            cut_logs: founders >= 3 && !real_disks && Dice::new(seed, 4).chance(200_000),
             faults_for: hold * dice.of_any_size(40, 320),
         }
     }

@@ -141,7 +141,11 @@ impl World {
             Node {
                 id,
                 clock: Clock::new(dice, clock.wild, clock.rate_ppm, clock.flaky_ppm),
-                disk: Disk::new(id, folder.as_ref().map(|folder| folder.path().join(format!("n{id}"))).as_deref()),
+                disk: Disk::new(
+                    id,
+                    folder.as_ref().map(|folder| folder.path().join(format!("n{id}"))).as_deref(),
+                    setup.cut_logs,
+                ),
                 process: None,
                 boot: 0,
                 timing: 0,

@@ -50,6 +50,8 @@ pub struct Node {
     pub paused: bool,
     /// The time at which its timer fires, in the world's time.
     pub wakes: Duration,
+    /// The number of processes it has started.
+    starts: u64,
     inbox: VecDeque<(NodeId, Envelope)>,
     writes: VecDeque<(Duration, Persist)>,
     config: Config,
@@ -129,6 +131,7 @@ impl Cluster {
             clock_failed: false,
             paused: false,
             wakes: self.now,
+            starts: 0,
             inbox: VecDeque::new(),
             writes: VecDeque::new(),
             config: timing(),
@@ -165,7 +168,9 @@ impl Cluster {
         node.config = config;
         node.applied.clear();
         node.position = FOUNDATION;
-        let options = Options::new(id, config, seed);
+        node.starts += 1;
+        let mut options = Options::new(id, config, seed);
+        options.process = node.starts << 32;
         let replica = Replica::new(options, node.disk.clone(), longest_hold, now, node.cell.clone());
         node.replica = Some(replica.expect("a replica from what its predecessor wrote"));
         self.drain(id);
@@ -376,6 +381,7 @@ impl Cluster {
                     let (membership, data) = (replica.membership().clone(), encode(&node.applied));
                     replica.offer_snapshot(Snapshot { index, term, membership, data });
                 }
+                Output::LogMayBeCut(cut) => node.disk.may_be_cut = cut,
             }
         }
     }

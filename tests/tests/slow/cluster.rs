@@ -78,6 +78,7 @@ impl<R: Timed> Cluster<R> {
                     timing: timing(),
                     reads: ReadMode::Lease,
                     record: None,
+                    accept_data_loss: false,
                 };
                 let node = Node::start(&runtime, options).await.expect("the node starts");
                 let proxy = Proxy::before(&runtime, listener, node.peer_address());
