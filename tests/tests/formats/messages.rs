@@ -107,6 +107,7 @@ fn messages_between_nodes() {
         round: Some((7, 900)),
         ack: Some((7, 899)),
         release: Some((6, 800)),
+        rejoin: Some(wire::Rejoin::Admitted { term: 7, attempt: 0x0102_0304_0506_0708, through: 52 }),
         messages: vec![engine_message(wire::MessageKind::Append)],
     };
     check_message("message-append.hex", Body::Raft(envelope));
