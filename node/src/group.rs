@@ -1,7 +1,7 @@
 //! One replicated group on a node: its replica, its state machine, and what waits for either.
 
 use crate::pending::{PendingReads, PendingWrites, RequestKey, WriteOutcome};
-use crate::ports::{Applied, Batch, GroupId, Recovered, State as _, StateMachine};
+use crate::ports::{self, Applied, Batch, GroupId, Recovered, State as _, StateMachine};
 use crate::snapshot::{Work, WorkResult};
 use crate::status::{GroupStatistics, ReadGate, ReadGrant, Status};
 use bytes::Bytes;
@@ -17,8 +17,6 @@ use std::time::Duration;
 
 /// Changes of records that wait for a write to disk to join, in bytes, before they are written without one.
 const MAX_UNWRITTEN_BYTES: usize = 4 << 20;
-/// An estimate of the memory that one change takes, beyond its command.
-const CHANGE_BYTES: usize = 64;
 
 /// The way in which a group grants reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -164,7 +162,9 @@ pub struct Group<M: StateMachine> {
     lower_hold_to: Option<Duration>,
     /// Waits for the next write to disk.
     unwritten: Batch,
+    /// The size of its changes, and their size when superseded ones were last removed.
     unwritten_bytes: usize,
+    unwritten_bytes_merged: usize,
     flush: bool,
     writes: PendingWrites,
     reads: PendingReads,
@@ -217,6 +217,7 @@ impl<M: StateMachine> Group<M> {
             lower_hold_to: (longest_hold > hold).then_some(hold),
             unwritten: Batch { group: options.group, ..Batch::default() },
             unwritten_bytes: 0,
+            unwritten_bytes_merged: 0,
             flush: false,
             writes: PendingWrites::default(),
             reads: PendingReads::default(),
@@ -522,7 +523,6 @@ impl<M: StateMachine> Group<M> {
             let before = self.unwritten.changes.len();
             let output = match effect {
                 Effect::Command(command) => {
-                    self.unwritten_bytes += command.len();
                     self.applied_bytes += command.len() as u64;
                     Some(self.machine.apply(position.index, &command, &mut self.unwritten.changes))
                 }
@@ -532,7 +532,8 @@ impl<M: StateMachine> Group<M> {
                     None
                 }
             };
-            self.unwritten_bytes += CHANGE_BYTES * (self.unwritten.changes.len() - before);
+            self.unwritten_bytes += size_of_changes(&self.unwritten.changes[before..]);
+            self.merge_changes();
             self.applied.index = position.index;
             self.applied.term = position.term;
             // Readers may see the effect before its writer is answered, never the reverse.
@@ -543,6 +544,16 @@ impl<M: StateMachine> Group<M> {
             }
         }
         self.unwritten.applied = Some(self.applied.clone());
+    }
+
+    /// Removes superseded changes once the others may be outweighed. Otherwise, entries that each change the same large
+    /// value would hold as many copies of it.
+    fn merge_changes(&mut self) {
+        if self.unwritten_bytes > MAX_UNWRITTEN_BYTES.max(2 * self.unwritten_bytes_merged) {
+            ports::remove_superseded(&mut self.unwritten.changes);
+            self.unwritten_bytes = size_of_changes(&self.unwritten.changes);
+            self.unwritten_bytes_merged = self.unwritten_bytes;
+        }
     }
 
     /// Has a snapshot encoded for followers, unless one is being encoded.
@@ -558,7 +569,7 @@ impl<M: StateMachine> Group<M> {
     fn write(&mut self, number: u64) {
         let empty = Batch { group: self.options.group, ..Batch::default() };
         let batch = std::mem::replace(&mut self.unwritten, empty);
-        self.unwritten_bytes = 0;
+        (self.unwritten_bytes, self.unwritten_bytes_merged) = (0, 0);
         self.outputs.push_back(GroupOutput::Write { number, batch });
     }
 
@@ -575,4 +586,8 @@ impl<M: StateMachine> Group<M> {
             self.unwritten.compact_through = Some((index, term));
         }
     }
+}
+
+fn size_of_changes(changes: &[ports::Change]) -> usize {
+    changes.iter().map(ports::Change::bytes).sum()
 }

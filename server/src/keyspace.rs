@@ -45,9 +45,9 @@ impl ports::StateMachine for Keyspace {
         let commands = WriteCommand::decode_batch(command).ok_or(UnknownEntry)?;
         // The lock is held for the whole entry, so that readers see all of it or none.
         self.view.change(|map, reclaimer| {
-            let mut writer = Writer::new(map, reclaimer, changes);
+            let mut writer = Writer::new(map, reclaimer);
             let replies = commands.into_iter().map(|command| writer.execute(command)).collect();
-            writer.finish();
+            writer.finish(changes);
             Ok(replies)
         })
     }

@@ -13,7 +13,7 @@ use leasehold_core::{Index, Term};
 use leasehold_node::ports::{Applied, Batch, Change, Disk, GroupId, Record};
 use leasehold_raft::wire::Entry;
 use std::collections::btree_map::Entry as Slot;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::ops::RangeInclusive;
 use wincode::SchemaWrite;
@@ -37,10 +37,13 @@ impl Storage {
     fn write(&mut self, batches: &[Batch]) -> Result<(), Fault> {
         let number = self.newest_file.newest().commit + 1;
         let mut writer = Writer { number, keyspace: &self.keyspace, groups: &mut self.groups, changes: Changes::new() };
-        let outcome = batches.iter().try_for_each(|batch| writer.write(batch)).map(|()| {
-            writer.remove_stale(MAX_EXTRA_REMOVALS + batches.iter().map(|batch| batch.entries.len()).sum::<usize>());
-            writer.changes
-        });
+        let superseded = superseded(batches);
+        let outcome =
+            batches.iter().zip(superseded).try_for_each(|(batch, skip)| writer.write(batch, skip)).map(|()| {
+                writer
+                    .remove_stale(MAX_EXTRA_REMOVALS + batches.iter().map(|batch| batch.entries.len()).sum::<usize>());
+                writer.changes
+            });
         let outcome = outcome.and_then(|changes| self.store(number, changes));
         if outcome.is_err() {
             // They may be ahead of what is stored. The next commit loads them again.
@@ -69,6 +72,22 @@ impl Storage {
     }
 }
 
+/// Returns for each batch how many of its changes come before the last clear of its group, and so have no effect. A
+/// clear reads the key of every stored record, so a commit must not do it twice.
+fn superseded(batches: &[Batch]) -> Vec<usize> {
+    let mut cleared = BTreeSet::new();
+    let mut superseded = vec![0; batches.len()];
+    for (batch, superseded) in batches.iter().zip(&mut superseded).rev() {
+        if cleared.contains(&batch.group) {
+            *superseded = batch.changes.len();
+        } else if let Some(clear) = batch.changes.iter().rposition(|change| *change == Change::Clear) {
+            *superseded = clear;
+            cleared.insert(batch.group);
+        }
+    }
+    superseded
+}
+
 struct Writer<'s> {
     /// The commit's number.
     number: u64,
@@ -78,7 +97,8 @@ struct Writer<'s> {
 }
 
 impl Writer<'_> {
-    fn write(&mut self, batch: &Batch) -> Result<(), Fault> {
+    /// Writes a batch without the first `superseded` of its changes.
+    fn write(&mut self, batch: &Batch, superseded: usize) -> Result<(), Fault> {
         let id = batch.group;
         let group = match self.groups.entry(id) {
             Slot::Occupied(known) => known.into_mut(),
@@ -86,7 +106,7 @@ impl Writer<'_> {
         };
         let mut writer =
             GroupWriter { id, number: self.number, group, keyspace: self.keyspace, changes: &mut self.changes };
-        writer.write(batch)
+        writer.write(batch, superseded)
     }
 
     /// Removes up to `left` compacted entries. A commit that changes nothing removes none, so that it need not be
@@ -120,7 +140,7 @@ struct GroupWriter<'w> {
 }
 
 impl GroupWriter<'_> {
-    fn write(&mut self, batch: &Batch) -> Result<(), Fault> {
+    fn write(&mut self, batch: &Batch, superseded: usize) -> Result<(), Fault> {
         if let Some(hard_state) = &batch.hard_state {
             self.put_meta(HARD_STATE, hard_state)?;
         }
@@ -133,7 +153,7 @@ impl GroupWriter<'_> {
         if !batch.entries.is_empty() {
             self.append(&batch.entries)?;
         }
-        for change in &batch.changes {
+        for change in &batch.changes[superseded..] {
             self.change(change)?;
         }
         if let Some(Applied { index, term, membership }) = &batch.applied {
@@ -218,12 +238,9 @@ impl GroupWriter<'_> {
         Ok(())
     }
 
+    /// Removes every stored record. Changes that come before it in the commit were skipped.
     fn clear(&mut self) -> Result<(), Fault> {
-        let all = starting_with(prefix(Table::State, self.id));
-        for (_, pending) in self.changes.range_mut(Slice::from(&all.start)..Slice::from(&all.end)) {
-            *pending = None;
-        }
-        for stored in self.keyspace.range(all) {
+        for stored in self.keyspace.range(starting_with(prefix(Table::State, self.id))) {
             self.changes.insert(stored.key()?, None);
         }
         self.group.numbered.clear();
@@ -259,5 +276,23 @@ impl GroupWriter<'_> {
 
     fn refused(&self, what: &str) -> Fault {
         Fault::Refused(format!("the log of group {} {what}", self.id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_before_the_last_clear_of_their_group_are_skipped() {
+        let put = Change::Put(Record { key: "k".into(), value: "v".into() });
+        let batch = |group, changes: &[Change]| Batch { group, changes: changes.to_vec(), ..Batch::default() };
+        let batches = [
+            batch(0, &[put.clone(), Change::Clear, put.clone()]),
+            batch(1, &[put.clone()]),
+            batch(0, &[Change::Clear, put.clone(), Change::Clear, put.clone()]),
+            batch(0, &[put]),
+        ];
+        assert_eq!(superseded(&batches), [3, 0, 2, 0]);
     }
 }

@@ -4,6 +4,7 @@ use super::GroupId;
 use bytes::Bytes;
 use leasehold_core::{Index, Term};
 use leasehold_raft::wire::{Entry, HardState, Membership};
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// One record of the state machine.
@@ -24,6 +25,40 @@ pub enum Change {
     Delete(Bytes),
     /// Deletes every record.
     Clear,
+}
+
+/// An estimate of the memory that one change takes beyond its bytes.
+const CHANGE_BYTES: usize = 64;
+
+impl Change {
+    /// Returns about how many bytes of memory it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        CHANGE_BYTES
+            + match self {
+                Change::Put(Record { key, value }) => key.len() + value.len(),
+                Change::Delete(key) => key.len(),
+                Change::Clear => 0,
+            }
+    }
+
+    fn key(&self) -> Option<&Bytes> {
+        match self {
+            Change::Put(Record { key, .. }) | Change::Delete(key) => Some(key),
+            Change::Clear => None,
+        }
+    }
+}
+
+/// Removes the changes without effect: those before the last clear, and all of a key but the last.
+pub(crate) fn remove_superseded(changes: &mut Vec<Change>) {
+    if let Some(clear) = changes.iter().rposition(|change| *change == Change::Clear) {
+        changes.drain(..clear);
+    }
+    let mut seen = HashSet::new();
+    let last: Vec<bool> =
+        changes.iter().rev().map(|change| change.key().is_none_or(|key| seen.insert(key.clone()))).collect();
+    let mut last = last.into_iter().rev();
+    changes.retain(|_| last.next().unwrap_or(true));
 }
 
 /// The position up to which the records include the log.
@@ -91,4 +126,43 @@ pub trait Disk: Send + 'static {
     /// # Errors
     /// Any error stops the node: it must not make promises that are not durable.
     fn commit(&mut self, batches: &[Batch]) -> std::io::Result<()>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn put(key: u8, value: u8) -> Change {
+        Change::Put(Record { key: vec![key].into(), value: vec![value].into() })
+    }
+
+    fn after(changes: &[Change]) -> BTreeMap<Bytes, Bytes> {
+        let mut records = BTreeMap::from([(Bytes::from_static(&[0]), Bytes::new())]);
+        for change in changes {
+            match change.clone() {
+                Change::Put(Record { key, value }) => drop(records.insert(key, value)),
+                Change::Delete(key) => drop(records.remove(&key)),
+                Change::Clear => records.clear(),
+            }
+        }
+        records
+    }
+
+    #[test]
+    fn changes_without_effect_are_removed_and_no_others() {
+        let delete = |key: u8| Change::Delete(vec![key].into());
+        for (changes, left) in [
+            (vec![put(1, 1), put(2, 2), put(1, 3)], vec![put(2, 2), put(1, 3)]),
+            (vec![put(1, 1), delete(1), put(2, 2)], vec![delete(1), put(2, 2)]),
+            (vec![put(1, 1), Change::Clear, put(1, 2), Change::Clear, put(1, 3)], vec![Change::Clear, put(1, 3)]),
+            (vec![delete(0), Change::Clear, put(0, 2), delete(0)], vec![Change::Clear, delete(0)]),
+            (vec![], vec![]),
+        ] {
+            let mut shorter = changes.clone();
+            remove_superseded(&mut shorter);
+            assert_eq!(shorter, left);
+            assert_eq!(after(&shorter), after(&changes));
+        }
+    }
 }

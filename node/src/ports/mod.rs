@@ -5,6 +5,7 @@ mod disk;
 mod links;
 mod machine;
 
+pub(crate) use disk::remove_superseded;
 pub use disk::{Applied, Batch, Change, Disk, Record, Recovered};
 pub use links::{Lane, Links, NotSent, Receive, Rejected};
 pub use machine::{State, StateMachine};

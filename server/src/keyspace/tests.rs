@@ -93,7 +93,24 @@ fn an_entry_is_applied_in_order_and_reports_its_changes() {
         ],
     );
     assert_eq!(replies, [Reply::Ok, Reply::Integer(1), Reply::Integer(5)]);
-    assert_eq!(changes, [put("a", "1"), put("b", "2"), Change::Delete(bytes("a")), put("b", "5")]);
+    assert_eq!(changes, [Change::Delete(bytes("a")), put("b", "5")], "the last change of each key");
+}
+
+#[test]
+fn an_entry_reports_one_change_for_each_key_however_often_it_changed() {
+    let mut keyspace = Keyspace::default();
+    let value = "v".repeat(1000);
+    let mut entry = Vec::new();
+    for _ in 0..1000 {
+        entry.push(set("k", &value));
+        entry.push(WriteCommand::Append { key: bytes("k"), suffix: bytes("x") });
+        entry.push(WriteCommand::Add { key: bytes("n"), amount: 1 });
+        entry.push(WriteCommand::SetAll(vec![(bytes("k"), bytes("w")), (bytes("k"), bytes("x"))]));
+        entry.push(WriteCommand::Delete(vec![bytes("k")]));
+    }
+    entry.push(set("z", "1"));
+    let (_, changes) = apply(&mut keyspace, &entry);
+    assert_eq!(changes, [Change::Delete(bytes("k")), put("n", "1000"), put("z", "1")]);
 }
 
 #[test]
@@ -104,8 +121,12 @@ fn repeated_clears_are_one_change_and_drop_the_changes_before_them() {
     assert_eq!(replies, vec![Reply::Ok; 201]);
     assert_eq!(changes, [Change::Clear, put("b", "2")]);
     assert_eq!(keyspace.view().len(), 1);
-    let (_, changes) = apply(&mut keyspace, &[WriteCommand::Delete(vec![bytes("b")]), WriteCommand::Clear]);
+    let delete = || WriteCommand::Delete(vec![bytes("b")]);
+    let (_, changes) = apply(&mut keyspace, &[delete(), WriteCommand::Clear]);
     assert_eq!(changes, [Change::Delete(bytes("b"))], "there was nothing left to clear");
+    apply(&mut keyspace, &[set("a", "1")]);
+    let (_, changes) = apply(&mut keyspace, &[WriteCommand::Clear, set("b", "2"), delete()]);
+    assert_eq!(changes, [Change::Clear], "nothing is stored that had to be deleted");
 }
 
 #[test]
@@ -120,7 +141,7 @@ fn repeated_appends_report_the_final_value_only() {
     let append = |key| WriteCommand::Append { key: bytes(key), suffix: bytes("y") };
     let delete = WriteCommand::Delete(vec![bytes("k")]);
     let (_, changes) = apply(&mut keyspace, &[append("k"), append("b"), append("a"), delete]);
-    assert_eq!(changes, [Change::Delete(bytes("k")), put("a", "y"), put("b", "y")]);
+    assert_eq!(changes, [put("a", "y"), put("b", "y"), Change::Delete(bytes("k"))]);
     assert_eq!(before.records().next().map(|record| record.value), Some(bytes("0")));
 }
 
@@ -130,7 +151,7 @@ fn a_read_in_an_entry_sees_the_writes_before_it_and_none_after() {
     let read = || WriteCommand::Read(ReadCommand::Get(bytes("k")));
     let (replies, changes) = apply(&mut keyspace, &[read(), set("k", "1"), read(), set("k", "2")]);
     assert_eq!(replies, [Reply::Value(None), Reply::Ok, value("1"), Reply::Ok]);
-    assert_eq!(changes, [put("k", "1"), put("k", "2")]);
+    assert_eq!(changes, [put("k", "2")]);
 }
 
 #[test]

@@ -7,39 +7,40 @@ use super::view::count;
 use crate::resp::{MAX_BULK, MAX_COMMAND, parse_integer};
 use bytes::{Bytes, BytesMut};
 use leasehold_node::ports::{Change, Record};
-use std::collections::HashSet;
 use std::mem;
 
 /// The most bytes of replies to one entry: another node may have to send them, as it sends a command.
 pub(super) const MAX_REPLY_BYTES: usize = MAX_COMMAND;
 
-/// Executes commands in order and appends their changes.
+/// Executes commands in order and reports their changes.
 pub(super) struct Writer<'a> {
     map: &'a mut Map,
     reclaimer: &'a Reclaimer,
-    changes: &'a mut Vec<Change>,
-    /// The changes that were there before.
-    former: usize,
     reply_bytes: usize,
-    /// Keys with an `APPEND` since the last clear.
-    appended: HashSet<Bytes>,
+    /// True if the records that the entry found were deleted.
+    cleared: bool,
+    /// The keys that changed since, as often as they did.
+    changed: Vec<Bytes>,
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(map: &'a mut Map, reclaimer: &'a Reclaimer, changes: &'a mut Vec<Change>) -> Writer<'a> {
-        let former = changes.len();
-        Writer { map, reclaimer, changes, former, reply_bytes: 0, appended: HashSet::new() }
+    pub(super) fn new(map: &'a mut Map, reclaimer: &'a Reclaimer) -> Writer<'a> {
+        Writer { map, reclaimer, reply_bytes: 0, cleared: false, changed: Vec::new() }
     }
 
-    /// Appends the changes that wait for the end of the entry: an appended value is reported once, not after each
-    /// `APPEND`. So the changes take memory in proportion to the entry and to the values that it left behind.
-    pub(super) fn finish(self) {
-        let mut appended: Vec<Bytes> = self.appended.into_iter().collect();
-        // The order must be the same on every node.
-        appended.sort_unstable();
-        for key in appended {
-            if let Some(value) = self.map.get(&key) {
-                self.changes.push(Change::Put(Record { key, value: value.clone() }));
+    /// Appends the changes of the entry: one for each key, with the value that the entry left behind. So they take
+    /// memory in proportion to the entry and to those values, however often a value changed.
+    pub(super) fn finish(mut self, changes: &mut Vec<Change>) {
+        if self.cleared {
+            changes.push(Change::Clear);
+        }
+        self.changed.sort_unstable();
+        self.changed.dedup();
+        for key in self.changed {
+            match self.map.get(&key) {
+                Some(value) => changes.push(Change::Put(Record { value: value.clone(), key })),
+                None if self.cleared => {}
+                None => changes.push(Change::Delete(key)),
             }
         }
     }
@@ -63,7 +64,7 @@ impl<'a> Writer<'a> {
                 for key in keys {
                     if self.map.remove(&key).is_some() {
                         deleted += 1;
-                        self.changes.push(Change::Delete(key));
+                        self.changed.push(key);
                     }
                 }
                 Reply::Integer(deleted)
@@ -79,10 +80,8 @@ impl<'a> Writer<'a> {
             WriteCommand::Clear => {
                 if !self.map.is_empty() {
                     self.reclaimer.drop_map(mem::take(self.map));
-                    // Nothing before it matters any more.
-                    self.changes.truncate(self.former);
-                    self.changes.push(Change::Clear);
-                    self.appended.clear();
+                    self.cleared = true;
+                    self.changed.clear();
                 }
                 Reply::Ok
             }
@@ -108,7 +107,7 @@ impl<'a> Writer<'a> {
     }
 
     fn put(&mut self, key: Bytes, value: Bytes) {
-        self.changes.push(Change::Put(Record { key: key.clone(), value: value.clone() }));
+        self.changed.push(key.clone());
         self.map.insert(key, value);
     }
 
@@ -146,8 +145,7 @@ impl<'a> Writer<'a> {
             }
         };
         let length = count(value.len());
-        self.appended.insert(key.clone());
-        self.map.insert(key, value);
+        self.put(key, value);
         Reply::Integer(length)
     }
 }

@@ -1,0 +1,99 @@
+//! The memory of a node stays in proportion to the values that it keeps.
+
+use bytes::Bytes;
+use leasehold_core::{Config, Index, Instant, Options as Timing, Reading};
+use leasehold_node::ports::{Change, Record, Recovered, State, StateMachine};
+use leasehold_node::{GroupOptions, GroupStart, Input, Node, NodeOptions, Output, Request, Role};
+use std::time::Duration;
+
+const TICK: Duration = Duration::from_millis(50);
+const VALUE_BYTES: usize = 1 << 20;
+
+/// Keeps one large value, which each command changes.
+#[derive(Default)]
+struct Large;
+
+impl StateMachine for Large {
+    type Output = ();
+    type State = Empty;
+
+    fn apply(&mut self, index: Index, _: &Bytes, changes: &mut Vec<Change>) {
+        let value = Bytes::from(vec![index as u8; VALUE_BYTES]);
+        changes.push(Change::Put(Record { key: Bytes::from_static(b"k"), value }));
+    }
+
+    fn state(&self) -> Empty {
+        Empty
+    }
+
+    fn replace(&mut self, state: Empty) -> Empty {
+        state
+    }
+
+    fn encode_output((): &()) -> Bytes {
+        Bytes::new()
+    }
+
+    fn decode_output(_: &[u8]) -> Option<()> {
+        Some(())
+    }
+}
+
+struct Empty;
+
+impl State for Empty {
+    fn from_records(_: Vec<Record>) -> Empty {
+        Empty
+    }
+
+    fn records(&self) -> impl Iterator<Item = Record> + '_ {
+        std::iter::empty()
+    }
+}
+
+/// Takes every output. Returns the number of the last commit, and the bytes of values in all of them.
+fn drain(node: &mut Node<Large>) -> (Option<u64>, usize) {
+    let (mut last, mut bytes) = (None, 0);
+    while let Some(output) = node.poll_output() {
+        if let Output::Commit { number, batches } = output {
+            last = Some(number);
+            for change in batches.iter().flat_map(|batch| &batch.changes) {
+                if let Change::Put(record) = change {
+                    bytes += record.value.len();
+                }
+            }
+        }
+    }
+    (last, bytes)
+}
+
+#[test]
+fn entries_that_change_one_large_value_hold_few_copies_of_it() {
+    let config = Config::new(Timing::new(20 * TICK, 1000).with_heartbeat(2 * TICK)).expect("it fits together");
+    let mut now = Duration::from_secs(100);
+    let at = |now: Duration| -> Reading { Some(Instant::from_nanos(now.as_nanos() as u64, now.as_nanos() as u64)) };
+    let group = GroupOptions::new(0, leasehold_raft::Options::new(1, config, 7), vec![1]);
+    let mut node = Node::new(NodeOptions::new(1, 1));
+    node.add_group(at(now), GroupStart::new(group, Recovered::default()), Large).expect("a new group");
+    while node.status(0).expect("the group").role != Role::Leader {
+        now += TICK;
+        node.handle_timeout(at(now));
+        while let (Some(number), _) = drain(&mut node) {
+            node.handle(at(now), Input::Committed { number });
+        }
+    }
+    for ticket in 0..100 {
+        let request = Request::Write(Bytes::from_static(b"c"));
+        node.handle(at(now), Input::Request { ticket, group: 0, request });
+    }
+    let (mut number, mut bytes) = drain(&mut node);
+    now += TICK;
+    while let Some(durable) = number {
+        node.handle(at(now), Input::Committed { number: durable });
+        node.flush();
+        let (next, more) = drain(&mut node);
+        (number, bytes) = (next, bytes + more);
+    }
+    assert!(node.status(0).expect("the group").applied > 100);
+    assert!((VALUE_BYTES..16 * VALUE_BYTES).contains(&bytes), "{bytes} bytes for one value of {VALUE_BYTES}");
+}
