@@ -1,5 +1,6 @@
 //! The rest of a process talks to a running node through a handle, and peers through an inbox.
 
+use crate::budget::{Budget, Share};
 use crate::events::{Outcome, Reply, Request, RequestError};
 use crate::group::ReadMode;
 use crate::ports::{Lane, Receive, Rejected, StateMachine};
@@ -18,12 +19,15 @@ use std::sync::Arc;
 /// The largest number of inputs that wait for the node. Senders of more wait.
 const MAX_INBOX: usize = 4_096;
 
+/// The bytes of appends, snapshots and requests from peers that wait for the node. Links wait with further ones.
+const MAX_INBOX_BYTES: usize = 128 << 20;
+
 /// The sender of a reply to one request.
 pub(crate) type Answer<M> = oneshot::Sender<Outcome<M>>;
 
 /// An input on its way to the node's task.
 pub(crate) enum Command<M: StateMachine> {
-    Message { from: NodeId, message: Message },
+    Message { from: NodeId, message: Message, share: Option<Share> },
     Request { request: Request, answer: Answer<M> },
     Transfer { to: NodeId },
     Stop,
@@ -33,12 +37,13 @@ pub(crate) enum Command<M: StateMachine> {
 /// Links can be started before the node.
 pub fn inbox<M: StateMachine>() -> (Inbox<M>, Mailbox<M>) {
     let (sender, receiver) = async_channel::bounded(MAX_INBOX);
-    (Inbox { sender: sender.clone() }, Mailbox { sender, receiver })
+    (Inbox { sender: sender.clone(), bytes: Budget::new(MAX_INBOX_BYTES) }, Mailbox { sender, receiver })
 }
 
 /// The receiver of what peers send. Clones share it.
 pub struct Inbox<M: StateMachine> {
     sender: Sender<Command<M>>,
+    bytes: Arc<Budget>,
 }
 
 /// The node's end of an [`Inbox`].
@@ -49,7 +54,7 @@ pub struct Mailbox<M: StateMachine> {
 
 impl<M: StateMachine> Clone for Inbox<M> {
     fn clone(&self) -> Self {
-        Inbox { sender: self.sender.clone() }
+        Inbox { sender: self.sender.clone(), bytes: self.bytes.clone() }
     }
 }
 
@@ -67,10 +72,12 @@ impl<M: StateMachine> fmt::Debug for Mailbox<M> {
 
 #[async_trait]
 impl<M: StateMachine> Receive for Inbox<M> {
-    async fn receive(&self, from: NodeId, _: Lane, payload: &[u8]) -> Result<(), Rejected> {
+    async fn receive(&self, from: NodeId, lane: Lane, payload: &[u8]) -> Result<(), Rejected> {
+        // Urgent messages are small, and must not wait behind large ones.
+        let share = if lane == Lane::Urgent { None } else { Some(self.bytes.take(payload.len()).await) };
         let message = Message::decode(payload)?;
         // A node that has stopped needs no messages.
-        let _ = self.sender.send(Command::Message { from, message }).await;
+        let _ = self.sender.send(Command::Message { from, message, share }).await;
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ pub mod ports;
 pub mod snapshot;
 pub mod wire;
 
+mod budget;
 mod dedup;
 mod events;
 mod group;
@@ -22,6 +23,7 @@ mod status;
 mod task;
 mod threads;
 
+pub use budget::{Budget, Share};
 pub use events::{Input, Outcome, Output, Reply, Request, RequestError};
 pub use group::{Group, GroupOptions, GroupStart, ReadMode};
 pub use handle::{Handle, Inbox, Mailbox, Statistics, inbox};

@@ -28,9 +28,10 @@ const READ_INDEX_TIMEOUT: Duration = Duration::from_secs(1);
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 /// The largest number of clients' requests that may be pending.
 const MAX_REQUESTS: usize = 65_536;
-/// The largest number of peers' requests that may be pending, and the bytes of their commands together.
+/// The largest number of peers' requests that may be pending, and the bytes of their commands together. A peer that
+/// limits the writes of its clients reaches neither.
 const MAX_PEER_REQUESTS: usize = 4096;
-const MAX_PEER_BYTES: usize = 256 << 20;
+const MAX_PEER_BYTES: usize = 512 << 20;
 
 /// The sender of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -281,7 +282,8 @@ impl Router {
             (Request::Write(command), Some(leader)) if leader == self.node || is_peer => {
                 match group.propose(now, key, command.clone()) {
                     Ok(position) => self.set_state(key, State::Proposed(position)),
-                    Err(ProposeError::Busy) => self.fail(context, key, RequestError::Busy),
+                    // The proposals before it need the disk's time, which its deadline allows for.
+                    Err(ProposeError::Busy) => self.try_later(context, key),
                     Err(_) => self.wait(context, key),
                 }
             }
@@ -318,18 +320,20 @@ impl Router {
 
     /// The request was certainly not executed: a client's is tried again later, a peer tries again itself.
     fn wait<M: StateMachine>(&mut self, context: &mut Context<'_, M>, key: RequestKey) {
-        let Some(pending) = self.requests.get_mut(&key) else { return };
+        let Some(pending) = self.requests.get(&key) else { return };
         if self.stopping {
             return self.fail(context, key, RequestError::Stopping);
         }
         match pending.origin {
             Origin::Peer { .. } => self.fail(context, key, RequestError::TimedOut),
-            Origin::Client { .. } => {
-                pending.state = State::Waiting;
-                self.waiting.push(key);
-                self.retry_at = self.retry_at.or_else(|| context.now.map(|now| now.plus(RETRY_INTERVAL)));
-            }
+            Origin::Client { .. } => self.try_later(context, key),
         }
+    }
+
+    fn try_later<M: StateMachine>(&mut self, context: &mut Context<'_, M>, key: RequestKey) {
+        self.set_state(key, State::Waiting);
+        self.waiting.push(key);
+        self.retry_at = self.retry_at.or_else(|| context.now.map(|now| now.plus(RETRY_INTERVAL)));
     }
 
     fn send_request<M: StateMachine>(

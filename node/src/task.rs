@@ -179,7 +179,11 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
         let input = match wake {
             Wake::Timer => return Ok(()),
             Wake::Abandoned => return Err(Ended),
-            Wake::Command(Command::Message { from, message }) => Input::Message { from, message },
+            Wake::Command(Command::Message { from, message, share }) => {
+                // It counted while it waited.
+                drop(share);
+                Input::Message { from, message }
+            }
             Wake::Command(Command::Request { request, answer }) => {
                 let ticket = self.answers.insert(answer) as u64;
                 Input::Request { ticket, group: self.group, request }

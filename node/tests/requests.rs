@@ -355,6 +355,22 @@ fn writes_of_peers_beyond_the_limit_are_refused() {
 }
 
 #[test]
+fn writes_beyond_what_may_be_uncommitted_wait_for_those_before_them() {
+    let mut cluster = Cluster::led_by(1, 3);
+    cluster.run(2 * TICK);
+    let large = Bytes::from(vec![0; 60 << 20]);
+    cluster.held = InTransit::is_raft;
+    let mut tickets: Vec<u64> = (0..5).map(|_| cluster.write(1, large.clone())).collect();
+    tickets.push(cluster.write(2, large));
+    cluster.settle();
+    assert!(tickets.iter().all(|ticket| cluster.reply(*ticket).is_none()));
+    cluster.held = |_| false;
+    cluster.run(HOLD);
+    let outputs: Vec<u64> = tickets.iter().map(|ticket| cluster.output(*ticket)).collect();
+    assert_eq!(outputs, [1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
 fn a_valid_lease_grants_reads_of_peers_beyond_the_limit() {
     let mut cluster = Cluster::led_by(1, 3);
     cluster.run(2 * TICK);
