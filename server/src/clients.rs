@@ -4,8 +4,10 @@ pub(crate) mod shared;
 
 mod keys;
 mod local;
+mod pause;
 mod session;
 mod transaction;
+mod wire;
 
 pub(crate) use shared::{Clients, NodeFacts};
 
@@ -14,12 +16,15 @@ use futures::future::{Either, select};
 use futures::io::AsyncWriteExt as _;
 use leasehold_runtime::Runtime;
 use session::Session;
-use shared::{ConnectionGuard, MAX_CLIENTS};
+use shared::ConnectionGuard;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The most clients that are sent the reason why they are refused at once. Further ones are only disconnected, so that
+/// refusing takes few file descriptors.
+const MAX_REFUSALS: usize = 16;
 /// The pause after a listener failed, mostly because no file descriptor was free.
 const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -45,8 +50,12 @@ impl<R: Runtime> Clients<R> {
 
     fn serve(self: Arc<Self>, mut stream: R::Stream, address: SocketAddr) {
         let guard = ConnectionGuard::new(self.clone());
+        let may_stay = self.may_connect();
+        if self.connected() > self.limits.max_clients + MAX_REFUSALS {
+            return;
+        }
         self.runtime().spawn(async move {
-            if guard.clients.connected() > MAX_CLIENTS {
+            if !may_stay {
                 let mut refusal = ReplyBuffer::default();
                 refusal.error("ERR max number of clients reached");
                 // The client may be gone already.
@@ -55,7 +64,7 @@ impl<R: Runtime> Clients<R> {
                 return;
             }
             if let Err(error) = Session::new(&guard.clients, stream, guard.id, address).run().await {
-                tracing::debug!(%address, "a client's connection ended: {error}");
+                guard.clients.note_ended(address, &error);
             }
         });
     }

@@ -14,6 +14,11 @@ impl Command {
     /// Parses a request. An unknown or incorrect one becomes a [`LocalCommand::Wrong`].
     pub fn parse(arguments: &Arguments<'_>) -> Command {
         let Some(spec) = table::find(arguments.peek(0)) else {
+            let name = arguments.peek(0);
+            // No client sends these. What follows them may be commands that a web page has put into a request.
+            if name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:") {
+                return Command::Local(LocalCommand::Http);
+            }
             return parse::wrong(parse::unknown(arguments));
         };
         if !spec.takes(arguments.len()) {

@@ -2,11 +2,19 @@
 
 use crate::counters::Counters;
 use crate::keyspace::{Keyspace, Reply, View, WriteCommand};
+use crate::timeout::within;
 use leasehold_clock::Clock;
 use leasehold_core::{NodeId, Reading};
-use leasehold_node::{Handle, REQUEST_TIMEOUT, ReadGrant, RequestError};
+use leasehold_node::{Budget, Handle, REQUEST_TIMEOUT, ReadGrant, RequestError};
 use leasehold_runtime::Runtime;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// The bytes of writes that wait for their outcome. Further ones wait for admission, so that large values are written at
+/// the speed of the disk. Every node has them, so a slow disk must write them all within the deadline of a request.
+const MAX_WRITE_BYTES: usize = 32 << 20;
+/// The time that a write waits for admission.
+const ADMISSION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The parts that an executor is made of.
 pub(crate) struct Parts<R> {
@@ -20,12 +28,13 @@ pub(crate) struct Parts<R> {
 /// Executes commands for every connection of a node.
 pub(crate) struct Executor<R> {
     parts: Parts<R>,
+    writes: Arc<Budget>,
     pub(crate) counters: Counters,
 }
 
 impl<R: Runtime> Executor<R> {
     pub(crate) fn new(parts: Parts<R>) -> Self {
-        Self { parts, counters: Counters::default() }
+        Self { parts, writes: Budget::new(MAX_WRITE_BYTES), counters: Counters::default() }
     }
 
     pub(crate) fn runtime(&self) -> &R {
@@ -42,6 +51,11 @@ impl<R: Runtime> Executor<R> {
 
     pub(crate) fn view(&self) -> &View {
         &self.parts.view
+    }
+
+    /// Returns the bytes of writes that wait for their outcome.
+    pub(crate) fn pending_write_bytes(&self) -> usize {
+        self.writes.used()
     }
 
     /// Returns a clock reading. It belongs to what arrived before it.
@@ -92,6 +106,12 @@ impl<R: Runtime> Executor<R> {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
+        // Its deadline starts once it is admitted: a write that waits for others must not time out for that.
+        let bytes = commands.iter().map(|command| command.bytes() + size_of::<WriteCommand>()).sum();
+        let Some(_share) = within(&self.parts.runtime, ADMISSION_TIMEOUT, self.writes.take(bytes)).await else {
+            self.counters.writes_failed.add(commands.len());
+            return Err(text(RequestError::Busy));
+        };
         let outcome = match self.parts.handle.write(WriteCommand::encode_batch(commands)).await {
             Ok(Ok(replies)) if replies.len() == commands.len() => Ok(replies),
             // Committed, but the node that executed it runs another version and did not understand it.

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 /// Returns the requested sections, or all of them if none is requested.
 pub(crate) fn render<R: Runtime>(clients: &Clients<R>, requested: &[Bytes]) -> String {
-    let sections: [(&str, Describe<R>); 7] = [
+    let sections: [(&str, Describe<R>); 8] = [
         ("Server", server),
         ("Clients", connected_clients),
+        ("Memory", memory),
         ("Replication", replication),
         ("Lease", lease),
         ("Protocol", protocol),
@@ -71,6 +72,18 @@ fn server<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
 
 fn connected_clients<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     fields.add("connected_clients", clients.connected());
+    fields.add("maxclients", clients.limits.max_clients);
+    fields.add("rejected_connections", clients.rejected.get());
+    fields.add("timed_out_connections", clients.timed_out.get());
+}
+
+fn memory<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
+    fields.add("used_memory", clients.view().used_bytes());
+    fields.add("maxmemory", clients.limits.max_memory.unwrap_or(0));
+    fields.add("maxmemory_policy", "noeviction");
+    fields.add("mem_client_requests", clients.memory.input.used());
+    fields.add("mem_client_replies", clients.memory.output.used());
+    fields.add("mem_pending_writes", clients.executor.pending_write_bytes());
 }
 
 fn replication<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {

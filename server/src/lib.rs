@@ -13,14 +13,17 @@ pub mod resp;
 
 mod clients;
 mod counters;
+mod descriptors;
 mod executor;
 mod glob;
 mod info;
+mod limits;
 mod node;
 mod recording;
 mod runtime_choice;
 mod timeout;
 
 pub use counters::{Counter, Counters};
+pub use limits::{Limits, MAX_CLIENTS};
 pub use node::{Node, NodeOptions, StartError};
 pub use recording::{ReplayError, replay};

@@ -2,8 +2,10 @@
 
 use crate::clients::{Clients, NodeFacts};
 use crate::counters::Counters;
+use crate::descriptors;
 use crate::executor::{Executor, Parts};
 use crate::keyspace::Keyspace;
+use crate::limits::Limits;
 use crate::recording::Recording;
 use crate::timeout::within;
 use async_channel::Receiver;
@@ -51,6 +53,8 @@ pub struct NodeOptions {
     pub record: Option<PathBuf>,
     /// True if a log whose end may have been cut off is taken for whole.
     pub accept_data_loss: bool,
+    /// The limits of clients and memory.
+    pub limits: Limits,
 }
 
 /// The reason why a node could not be started.
@@ -63,7 +67,7 @@ pub enum StartError {
     #[error(transparent)]
     Clock(#[from] ClockError),
     /// This node cannot listen on an address.
-    #[error("cannot listen for {whom} on {address}: {source}; choose a free port of this machine")]
+    #[error("cannot listen for {whom} on {address}: {source}; {}", advice(source))]
     Listen {
         /// `clients` or `peers`.
         whom: &'static str,
@@ -120,9 +124,19 @@ impl<R: Runtime> Node<R> {
             reads,
             record,
             accept_data_loss,
+            mut limits,
         } = options;
         let founders: Vec<NodeId> = peers.keys().copied().collect();
         peers.remove(&node).ok_or(StartError::NotAPeer(node))?;
+        let wanted = limits.max_clients;
+        limits.max_clients = descriptors::max_clients(wanted, peers.len(), descriptors::limit());
+        if limits.max_clients < wanted {
+            tracing::warn!(
+                max = limits.max_clients,
+                "the limit of open files allows fewer clients than {wanted}; raise it (ulimit -n, or LimitNOFILE of \
+                 systemd)"
+            );
+        }
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new()?);
         let (client_listener, client_address) = listen(runtime, "clients", client_listen).await?;
         let (peer_listener, peer_address) = listen(runtime, "peers", peer_listen).await?;
@@ -163,7 +177,7 @@ impl<R: Runtime> Node<R> {
         };
         let handle = leasehold_node::start(runtime, start)?;
         let executor = Arc::new(Executor::new(Parts { runtime: runtime.clone(), node, clock, handle, view }));
-        let clients = Arc::new(Clients::new(executor, transport, facts));
+        let clients = Arc::new(Clients::new(executor, transport, facts, limits));
         runtime.spawn(clients.clone().accept(client_listener));
         Ok(Node { clients, peer_address, recorded })
     }
@@ -216,6 +230,16 @@ impl<R: Runtime> Node<R> {
             let _ = recorded.recv().await;
         }
         self.clients.transport.stop().await;
+    }
+}
+
+/// Returns what to do about an address that cannot be listened on.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "choose another port, or stop the process that uses this one",
+        io::ErrorKind::AddrNotAvailable => "choose an address of this machine, or 0.0.0.0 for all of them",
+        io::ErrorKind::PermissionDenied => "choose a port from 1024 on, or permit the process to use this one",
+        _ => "check the spelling of the host, or write an IP address of this machine",
     }
 }
 

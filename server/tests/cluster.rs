@@ -1,6 +1,6 @@
 //! Three nodes in one process, with real sockets and real folders, as clients see them.
 
-use leasehold::{Node, NodeOptions};
+use leasehold::{Limits, Node, NodeOptions};
 use leasehold_core::{Config, Options};
 use leasehold_node::{ReadMode, Role};
 use leasehold_runtime::Runtime;
@@ -105,6 +105,7 @@ fn cluster<R: Kill>(size: u64, reads: ReadMode) -> Vec<Member<R>> {
                 timing: timing(),
                 reads,
                 record: Some(folder.path().join("lease.trace")),
+                limits: Limits::default(),
             };
             let node = runtime.block_on(Node::start(&runtime, options)).expect("the node starts");
             Member { runtime, node, folder }

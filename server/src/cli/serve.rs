@@ -1,9 +1,10 @@
 //! `leasehold serve`.
 
 use super::exit::{BAD_FLAGS, FAILED, fail};
+use crate::limits::parse_bytes;
 use crate::runtime_choice::RuntimeChoice;
 use crate::timeout::within;
-use crate::{Node, NodeOptions};
+use crate::{Limits, Node, NodeOptions, descriptors};
 use clap::{Args, ValueEnum};
 use futures::future::{Either, select};
 use leasehold_core::{Config, ConfigError, NodeId, Voters, VotersError};
@@ -24,6 +25,12 @@ use std::time::Duration;
 
 /// The time that stopping may take before the process exits without it. Everything acknowledged is on disk anyway.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// The most threads: more than any machine needs, and few enough to start.
+const MAX_THREADS: usize = 1024;
+/// The most clients that can be asked for.
+const MAX_MAX_CLIENTS: usize = 1_000_000;
+/// A hold that is likely to be a mistake: for so long there is no leader after a restart of all nodes.
+const LONG_HOLD: Duration = Duration::from_secs(60);
 /// The longest name of a cluster.
 const MAX_CLUSTER_BYTES: usize = 64;
 
@@ -31,7 +38,7 @@ const MAX_CLUSTER_BYTES: usize = 64;
 #[derive(Args, Debug)]
 pub(crate) struct ServeArguments {
     /// This node's number, one of those in --peers.
-    #[arg(long)]
+    #[arg(long, value_parser = parse_node)]
     id: NodeId,
     /// Every node of the cluster with the address at which this node reaches it: 1=HOST:PORT,2=HOST:PORT,3=HOST:PORT.
     #[arg(long)]
@@ -53,20 +60,33 @@ pub(crate) struct ServeArguments {
     runtime: RuntimeChoice,
     /// Threads for clients, peers and the replica. By default one fewer than the number of processors, and at least
     /// one, because the disk's thread and the kernel need processor time too.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_threads)]
     threads: Option<NonZeroUsize>,
     /// The time for which nodes refuse to elect another leader after acknowledging one. The lease is a little shorter.
-    #[arg(long, value_name = "MS", default_value_t = 1000)]
+    #[arg(long, value_name = "MS", default_value = "1000", value_parser = parse_milliseconds)]
     hold_ms: u64,
+    /// The time for which a leader answers reads by itself after its quorum was asked. By default the longest that the
+    /// hold covers. It is set apart from the hold only while a rolling restart changes both.
+    #[arg(long, value_name = "MS", value_parser = parse_milliseconds)]
+    lease_ms: Option<u64>,
     /// The largest error of the rate of any node's clock, in parts per million.
-    #[arg(long, value_name = "PPM", default_value_t = 1000)]
+    #[arg(long, value_name = "PPM", default_value = "1000", value_parser = parse_drift)]
     drift_ppm: u32,
     /// The interval at which the leader renews its lease.
-    #[arg(long, value_name = "MS", default_value_t = 100)]
+    #[arg(long, value_name = "MS", default_value = "100", value_parser = parse_milliseconds)]
     heartbeat_ms: u64,
     /// The way in which reads are made linearizable.
     #[arg(long, value_enum, default_value_t = Reads::Lease)]
     reads: Reads,
+    /// The most clients that may be connected at once. A low limit of open files lowers it.
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = parse_clients)]
+    max_clients: usize,
+    /// Close a connection on which no command arrives for this many seconds; 0 to keep it.
+    #[arg(long, value_name = "S", default_value = "0", value_parser = parse_seconds)]
+    timeout_s: u64,
+    /// Refuse writes that need memory while keys and values take more than this, for example 4gb; 0 for no limit.
+    #[arg(long, value_name = "BYTES", default_value = "0", value_parser = parse_bytes)]
+    max_memory: u64,
     /// Record the inputs of this node's lease, and their effects, in a new file. `leasehold trace` replays it.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -101,7 +121,7 @@ enum BadFlags {
     Address { flag: &'static str, value: String },
     #[error("--cluster must be a name of 1 to {MAX_CLUSTER_BYTES} bytes")]
     Cluster,
-    #[error("{0} (see --hold-ms, --drift-ppm and --heartbeat-ms)")]
+    #[error("{0} (see --hold-ms, --lease-ms, --drift-ppm and --heartbeat-ms)")]
     Timing(#[from] ConfigError),
 }
 
@@ -131,7 +151,15 @@ impl ServeArguments {
             return Err(BadFlags::Cluster);
         }
         let timing = leasehold_core::Options::new(Duration::from_millis(self.hold_ms), self.drift_ppm);
-        let timing = Config::new(timing.with_heartbeat(Duration::from_millis(self.heartbeat_ms)))?;
+        let timing = timing.with_heartbeat(Duration::from_millis(self.heartbeat_ms));
+        let lease = self.lease_ms.map(Duration::from_millis);
+        let timing = Config::new(lease.map_or(timing, |lease| timing.with_lease(lease)))?;
+        let limits = Limits {
+            max_clients: self.max_clients,
+            idle_timeout: (self.timeout_s > 0).then(|| Duration::from_secs(self.timeout_s)),
+            max_memory: (self.max_memory > 0).then_some(self.max_memory),
+            ..Limits::default()
+        };
         Ok(NodeOptions {
             node: self.id,
             cluster: self.cluster,
@@ -140,6 +168,7 @@ impl ServeArguments {
             client_listen: self.client_listen,
             data_dir: self.data_dir,
             timing,
+            limits,
             record: self.record,
             accept_data_loss: self.accept_data_loss,
             reads: match self.reads {
@@ -148,6 +177,33 @@ impl ServeArguments {
             },
         })
     }
+}
+
+fn parse_node(text: &str) -> Result<NodeId, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "not a node's number; write one of the numbers in --peers, such as 1".to_owned())
+}
+
+fn parse_threads(text: &str) -> Result<NonZeroUsize, String> {
+    let threads = text.parse().ok().filter(|threads: &NonZeroUsize| threads.get() <= MAX_THREADS);
+    threads.ok_or_else(|| format!("not a number of threads from 1 to {MAX_THREADS}; omit it to use all processors"))
+}
+
+fn parse_clients(text: &str) -> Result<usize, String> {
+    let clients = text.parse().ok().filter(|clients| (1..=MAX_MAX_CLIENTS).contains(clients));
+    clients.ok_or_else(|| format!("not a number of clients from 1 to {MAX_MAX_CLIENTS}"))
+}
+
+fn parse_milliseconds(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "not a whole number of milliseconds; write for example 1000".to_owned())
+}
+
+fn parse_seconds(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "not a whole number of seconds; write for example 300, or 0 for never".to_owned())
+}
+
+fn parse_drift(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "not a whole number of parts per million; write for example 1000".to_owned())
 }
 
 /// Returns whether a text is `host:port`, with an IPv6 host in brackets.
@@ -165,12 +221,21 @@ pub(super) fn run(arguments: ServeArguments) -> ExitCode {
         let processors = available_parallelism().map_or(1, NonZeroUsize::get);
         NonZeroUsize::new(processors - 1).unwrap_or(NonZeroUsize::MIN)
     });
-    match arguments.options() {
-        Err(bad) => fail(BAD_FLAGS, bad),
-        Ok(options) => match runtime {
-            RuntimeChoice::Tokio => serve::<TokioRuntime>(options, threads),
-            RuntimeChoice::Smol => serve::<SmolRuntime>(options, threads),
-        },
+    let options = match arguments.options() {
+        Err(bad) => return fail(BAD_FLAGS, bad),
+        Ok(options) => options,
+    };
+    if options.peers.len() == 2 {
+        tracing::warn!("a cluster of two nodes stops when either of them fails; use one, three or five nodes");
+    }
+    let hold = options.timing.hold();
+    if hold >= LONG_HOLD {
+        tracing::warn!("after a failure or a restart there is no leader for up to {hold:?}, because --hold-ms is long");
+    }
+    descriptors::raise_limit();
+    match runtime {
+        RuntimeChoice::Tokio => serve::<TokioRuntime>(options, threads),
+        RuntimeChoice::Smol => serve::<SmolRuntime>(options, threads),
     }
 }
 
@@ -238,9 +303,9 @@ mod tests {
         serve: ServeArguments,
     }
 
-    fn options(flags: &[&str]) -> Result<NodeOptions, BadFlags> {
-        let mut line = vec!["serve", "--data-dir", "data"];
-        let given = |flag: &str| flags.contains(&flag);
+    fn line(flags: &[&str]) -> Result<Line, clap::Error> {
+        let mut arguments = vec!["serve", "--data-dir", "data"];
+        let given = |flag: &str| flags.iter().any(|other| other.split('=').next() == Some(flag));
         for (flag, value) in [
             ("--id", "1"),
             ("--peers", "1=localhost:7001,2=10.0.0.2:7001,3=[::1]:7001"),
@@ -248,11 +313,15 @@ mod tests {
             ("--client-listen", "127.0.0.1:0"),
         ] {
             if !given(flag) {
-                line.extend([flag, value]);
+                arguments.extend([flag, value]);
             }
         }
-        line.extend(flags);
-        Line::parse_from(line).serve.options()
+        arguments.extend(flags);
+        Line::try_parse_from(arguments)
+    }
+
+    fn options(flags: &[&str]) -> Result<NodeOptions, BadFlags> {
+        line(flags).expect("flags that can be parsed").serve.options()
     }
 
     #[test]
@@ -287,5 +356,49 @@ mod tests {
         }
         let many: Vec<String> = (1..=16).map(|number| format!("{number}=host:{number}")).collect();
         assert!(matches!(options(&["--peers", &many.join(",")]), Err(BadFlags::Voters(_))));
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_parsed_is_named_with_its_form() {
+        for (flag, value, said) in [
+            ("--id", "one", "not a node's number"),
+            ("--id", "0", "not a node's number"),
+            ("--threads", "100000", "not a number of threads from 1 to 1024"),
+            ("--threads", "0", "not a number of threads"),
+            ("--hold-ms", "1s", "not a whole number of milliseconds"),
+            ("--lease-ms", "-1", "not a whole number of milliseconds"),
+            ("--heartbeat-ms", "x", "not a whole number of milliseconds"),
+            ("--drift-ppm", "0.1", "not a whole number of parts per million"),
+            ("--max-clients", "0", "not a number of clients from 1 to 1000000"),
+            ("--timeout-s", "5m", "not a whole number of seconds"),
+            ("--max-memory", "1tb", "not a number of bytes"),
+        ] {
+            let error = line(&[&format!("{flag}={value}")]).err().expect("a wrong value").to_string();
+            assert!(error.contains(flag) && error.contains(said), "{flag} {value}: {error}");
+        }
+    }
+
+    #[test]
+    fn limits_have_the_suffixes_of_redis() {
+        let limits = options(&["--max-memory", "100mb", "--timeout-s", "300", "--max-clients", "7"]).unwrap().limits;
+        assert_eq!(limits.max_memory, Some(100 << 20));
+        assert_eq!((limits.idle_timeout, limits.max_clients), (Some(Duration::from_secs(300)), 7));
+        assert_eq!(options(&[]).unwrap().limits, Limits::default());
+    }
+
+    /// The passes of a rolling change of the hold, as README.md describes them.
+    #[test]
+    fn nodes_accept_each_other_throughout_a_rolling_change_of_the_hold() {
+        let timing = |flags: &[&str]| options(flags).expect("good flags").timing;
+        let short = timing(&["--hold-ms", "1000"]);
+        let between = timing(&["--hold-ms", "2000", "--lease-ms", "998"]);
+        let long = timing(&["--hold-ms", "2000"]);
+        // Lengthening goes one way and shortening the other, and each pass mixes two of them.
+        for (one, other) in [(short, between), (between, long)] {
+            for (a, b) in [(one, other), (other, one), (one, one), (other, other)] {
+                assert_eq!(a.accept_peer(b.timing()), Ok(()), "{a:?} and {b:?}");
+            }
+        }
+        assert!(long.accept_peer(short.timing()).is_err(), "one pass is not enough");
     }
 }

@@ -12,6 +12,8 @@ use std::sync::{Arc, OnceLock};
 
 /// The most `KEYS` commands of a node that wait, run, or have a reply that its client has not taken yet.
 const MAX_PENDING: usize = 32;
+/// The bytes of replies that clients have not taken yet, beyond which no further `KEYS` is executed.
+const MAX_PENDING_BYTES: usize = 256 << 20;
 
 /// The thread, which starts with the first `KEYS`.
 #[derive(Debug, Default)]
@@ -19,6 +21,7 @@ pub(super) struct KeysThread {
     /// `None` inside if the system gave no thread.
     jobs: OnceLock<Option<Sender<Job>>>,
     pending: Arc<AtomicUsize>,
+    bytes: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
@@ -28,6 +31,7 @@ struct Job {
     version: Version,
     reply: oneshot::Sender<Found>,
     pending: Pending,
+    bytes: Arc<AtomicUsize>,
 }
 
 /// The reply to a `KEYS`. It counts as pending until it is dropped.
@@ -38,6 +42,13 @@ pub(super) struct Found {
     /// The keys, encoded as so many elements of an array.
     pub(super) encoded: BytesMut,
     _pending: Pending,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Drop for Found {
+    fn drop(&mut self) {
+        self.bytes.fetch_sub(self.encoded.len(), Ordering::Relaxed);
+    }
 }
 
 /// A place among the pending commands.
@@ -72,7 +83,8 @@ impl KeysThread {
         let pending = Pending::reserve(&self.pending).ok_or_else(busy)?;
         let jobs = self.jobs.get_or_init(|| start(runtime)).as_ref().ok_or_else(busy)?;
         let (reply, found) = oneshot::channel();
-        jobs.try_send(Job { view: view.clone(), pattern, version, reply, pending }).map_err(|_| busy())?;
+        let bytes = self.bytes.clone();
+        jobs.try_send(Job { view: view.clone(), pattern, version, reply, pending, bytes }).map_err(|_| busy())?;
         found.await.map_err(|_| busy())
     }
 }
@@ -94,8 +106,8 @@ fn start<R: Runtime>(runtime: &R) -> Option<Sender<Job>> {
 
 async fn work(jobs: Receiver<Job>) {
     while let Ok(job) = jobs.recv().await {
-        // A session that is gone needs no reply.
-        if !job.reply.is_canceled() {
+        // A session that is gone needs no reply, and one that gets none replies that the node is busy.
+        if !job.reply.is_canceled() && job.bytes.load(Ordering::Relaxed) < MAX_PENDING_BYTES {
             job.run();
         }
     }
@@ -103,7 +115,7 @@ async fn work(jobs: Receiver<Job>) {
 
 impl Job {
     fn run(self) {
-        let Job { view, pattern, version, reply, pending } = self;
+        let Job { view, pattern, version, reply, pending, bytes } = self;
         let pattern = Pattern::new(&pattern);
         let state = view.snapshot();
         let mut encoded = ReplyBuffer::default();
@@ -114,7 +126,9 @@ impl Job {
             count += 1;
         }
         drop(state);
-        let _ = reply.send(Found { count, encoded: encoded.into_bytes(), _pending: pending });
+        let encoded = encoded.into_bytes();
+        bytes.fetch_add(encoded.len(), Ordering::Relaxed);
+        let _ = reply.send(Found { count, encoded, _pending: pending, bytes });
     }
 }
 

@@ -1,6 +1,6 @@
 //! Commands about a connection or its node.
 
-use super::shared::{Clients, MAX_CLIENTS};
+use super::shared::Clients;
 use crate::command::{COMMANDS, LocalCommand, Spec, shown, wrong_arity};
 use crate::glob::Pattern;
 use crate::info;
@@ -52,6 +52,10 @@ impl Connection {
             },
             LocalCommand::Quit => {
                 out.status("OK");
+                return Flow::Close;
+            }
+            LocalCommand::Http => {
+                clients.note_http(self.address);
                 return Flow::Close;
             }
             LocalCommand::Status(line) => out.status(line),
@@ -164,13 +168,13 @@ fn config_get<R: Runtime>(clients: &Clients<R>, patterns: &[Bytes], out: &mut Re
         ("bind", clients.facts.client_address.ip().to_string()),
         ("databases", "1".to_owned()),
         ("dir", clients.facts.data_dir.display().to_string()),
-        ("maxclients", MAX_CLIENTS.to_string()),
-        ("maxmemory", "0".to_owned()),
+        ("maxclients", clients.limits.max_clients.to_string()),
+        ("maxmemory", clients.limits.max_memory.unwrap_or(0).to_string()),
         ("maxmemory-policy", "noeviction".to_owned()),
         ("port", clients.facts.client_address.port().to_string()),
         ("proto-max-bulk-len", MAX_BULK.to_string()),
         ("save", String::new()),
-        ("timeout", "0".to_owned()),
+        ("timeout", clients.limits.idle_timeout.unwrap_or_default().as_secs().to_string()),
     ];
     let patterns: Vec<_> = patterns.iter().map(|pattern| Pattern::new(&pattern.to_ascii_lowercase())).collect();
     let requested = |name: &str| patterns.iter().any(|pattern| pattern.matches(name.as_bytes()));

@@ -4,36 +4,32 @@
 //! bounded amount of work, even if its client never pauses.
 
 use super::local::{Connection, Flow};
+use super::pause::yield_now;
 use super::shared::Clients;
 use super::transaction::{MAX_ENTRY_BYTES, Transaction};
+use super::wire::{FREE_BYTES, WRITE_BYTES, Wire, hold};
 use crate::command::{Command, LocalCommand};
 use crate::keyspace::{MAX_ENTRY_KEYS, Map, ReadCommand, Reply, WriteCommand, count};
-use crate::resp::{ProtocolError, ReplyBuffer, Request, RequestReader};
+use crate::resp::{ProtocolError, ReplyBuffer, Request};
 use crate::timeout::within;
 use bytes::Bytes;
 use event_listener::EventListener;
-use futures::FutureExt as _;
-use futures::future::{Either, poll_fn, select};
-use futures::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use leasehold_core::Reading;
+use leasehold_node::Share;
 use leasehold_runtime::Runtime;
 use std::io;
 use std::iter::Peekable;
 use std::mem;
 use std::net::SocketAddr;
-use std::task::Poll;
 use std::time::Duration;
 use std::vec::Drain;
 
-/// The bytes read from the socket at a time, and the bytes of a pipeline that are read before its commands are
-/// executed.
-const READ_BYTES: usize = 16 << 10;
-const BATCH_BYTES: usize = 1 << 20;
-/// The bytes of replies that are collected before they are written. They bound the memory for a client that does not
-/// read.
-const FLUSH_BYTES: usize = 1 << 20;
-/// The bytes of replies that are written before the session yields.
-const WRITE_BYTES: usize = 256 << 10;
+/// The bytes of replies that are collected before they are written.
+const FLUSH_BYTES: usize = FREE_BYTES;
+/// The commands of a pipeline that are executed together without a share of the memory for all clients, and an estimate
+/// of the memory that one takes.
+const FREE_COMMANDS: usize = 1024;
+const COMMAND_BYTES: usize = 128;
 /// The work after which a session yields: a command counts as one, a read once for each key. It is small because
 /// a runtime runs ready tasks some 60 to 200 times before it looks for new input.
 const MAX_TURN: usize = 64;
@@ -43,19 +39,16 @@ const LOCAL_WORK: usize = 16;
 const MAX_SHORT_KEYS: usize = 16;
 /// The keys that a long read looks up before the session yields.
 const SLICE_KEYS: usize = 256;
-/// The longest value that is copied to the replies while writers wait.
+/// The longest value that is copied to the replies, while writers wait.
 const MAX_COPIED_BYTES: usize = 16 << 10;
 /// The time that a client that broke the protocol has for reading the reason before its connection is closed.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
-/// The time that a client has for taking [`WRITE_BYTES`] of a reply to `KEYS`, which counts as pending meanwhile.
-const KEYS_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One connection.
 pub(super) struct Session<'a, R: Runtime> {
     clients: &'a Clients<R>,
-    stream: R::Stream,
+    wire: Wire<'a, R>,
     close: EventListener,
-    requests: RequestReader,
     connection: Connection,
     /// Commands that are queued for an `EXEC`, which may come in a later batch.
     transaction: Transaction,
@@ -64,6 +57,8 @@ pub(super) struct Session<'a, R: Runtime> {
     reads: Vec<ReadCommand>,
     writes: Vec<WriteCommand>,
     out: ReplyBuffer,
+    /// The memory for long replies.
+    replying: Share,
     /// The work since the session last yielded.
     work: usize,
 }
@@ -72,81 +67,59 @@ impl<'a, R: Runtime> Session<'a, R> {
     pub(super) fn new(clients: &'a Clients<R>, stream: R::Stream, id: u64, address: SocketAddr) -> Self {
         Session {
             clients,
-            stream,
+            wire: Wire::new(clients, stream),
             close: clients.listen_for_close(),
-            requests: RequestReader::default(),
             connection: Connection::new(id, address),
             transaction: Transaction::default(),
             batch: Vec::new(),
             reads: Vec::new(),
             writes: Vec::new(),
             out: ReplyBuffer::default(),
+            replying: clients.memory.output.empty_share(),
             work: 0,
         }
     }
 
     /// Serves the connection until the client or the node ends it.
     pub(super) async fn run(mut self) -> io::Result<()> {
-        let mut received = vec![0; READ_BYTES];
         while !self.clients.is_closing() {
-            if !self.receive(&mut received).await? {
-                break;
-            }
             let broken = self.take_requests().await.err();
+            if self.batch.is_empty() && broken.is_none() {
+                match self.wire.receive(&mut self.close, self.transaction.bytes()).await? {
+                    None => break,
+                    // A client that paused has let others run already.
+                    Some(true) => self.work = 0,
+                    Some(false) => self.pause().await,
+                }
+                continue;
+            }
             let flow = self.execute().await?;
             self.flush().await?;
             if flow == Flow::Close {
                 break;
             }
             if let Some(error) = broken {
-                return self.part(error, &mut received).await;
+                return self.part(error).await;
+            }
+            if self.wire.has_received() {
+                self.pause().await;
             }
         }
-        self.stream.close().await
+        self.wire.close().await
     }
 
-    /// Waits for bytes and takes those that the socket has, within limits. Returns `false` at the end of the stream.
-    async fn receive(&mut self, received: &mut [u8]) -> io::Result<bool> {
-        let mut waited = false;
-        let first = {
-            let mut read = select(self.stream.read(received), &mut self.close);
-            poll_fn(|context| {
-                let polled = read.poll_unpin(context);
-                waited |= polled.is_pending();
-                polled.map(|first| if let Either::Left((length, _)) = first { Some(length) } else { None })
-            })
-            .await
-        };
-        let Some(length) = first else { return Ok(false) };
-        let mut length = length?;
-        let mut taken = length;
-        self.requests.receive(&received[..length]);
-        while length == received.len() && taken < BATCH_BYTES {
-            // An end or an error shows again at the next call.
-            match self.stream.read(received).now_or_never() {
-                Some(Ok(more)) => length = more,
-                _ => break,
-            }
-            taken += length;
-            self.requests.receive(&received[..length]);
-        }
-        // A client that paused has let others run already.
-        if !waited {
-            self.pause().await;
-        }
-        self.work = 0;
-        Ok(taken > 0)
-    }
-
-    /// Takes every complete request that was received.
+    /// Takes the complete requests that were received, as far as there is memory for their commands.
     async fn take_requests(&mut self) -> Result<(), ProtocolError> {
         self.batch.clear();
-        while let Some(request) = self.requests.next()? {
+        while let Some(request) = self.wire.next()? {
             let command = match request {
                 Request::Command(arguments) => Command::parse(&arguments),
                 Request::Refused(reason) => Command::Local(LocalCommand::Wrong(reason)),
             };
             self.batch.push(self.transaction.next(command));
+            if self.batch.len().is_multiple_of(FREE_COMMANDS) && !self.wire.try_hold(FREE_COMMANDS * COMMAND_BYTES) {
+                break;
+            }
             if self.batch.len().is_multiple_of(MAX_TURN) {
                 self.pause().await;
             }
@@ -184,14 +157,19 @@ impl<'a, R: Runtime> Session<'a, R> {
                     self.work += gather_reads(&mut self.reads, command, &mut batch, MAX_TURN.saturating_sub(self.work));
                     self.read(&mut now).await?;
                 }
+                Command::Write(command) if let Some(error) = self.clients.refusal(&command) => self.out.error(error),
                 Command::Write(command) => {
-                    gather_writes(&mut self.writes, command, &mut batch);
+                    let clients = self.clients;
+                    gather_writes(&mut self.writes, command, &mut batch, |command| clients.refusal(command).is_none());
                     let outcome = self.clients.commit(&self.writes).await;
                     now = None;
                     match outcome {
                         Ok(replies) => self.reply_all(replies).await?,
                         Err(error) => (0..self.writes.len()).for_each(|_| self.out.error(&error)),
                     }
+                }
+                Command::Entry(commands) if let Some(error) = self.clients.refusal_of_any(&commands) => {
+                    self.out.error(error);
                 }
                 Command::Entry(commands) => {
                     let outcome = self.clients.commit(&commands).await;
@@ -289,13 +267,14 @@ impl<'a, R: Runtime> Session<'a, R> {
             Ok(found) => {
                 self.out.array(found.count);
                 self.flush().await?;
+                // It counts as pending meanwhile, so each piece must be taken in time.
+                let limit = self.clients.limits.client_timeout;
                 for piece in found.encoded.chunks(WRITE_BYTES) {
-                    let written =
-                        within(self.clients.runtime(), KEYS_WRITE_TIMEOUT, self.stream.write_all(piece)).await;
-                    written.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
+                    let written = within(self.clients.runtime(), limit, self.wire.write_all(piece)).await;
+                    let late = || io::Error::new(io::ErrorKind::TimedOut, "it took the reply to KEYS too slowly");
+                    written.unwrap_or_else(|| Err(late()))?;
                     self.pause().await;
                 }
-                self.stream.flush().await?;
             }
         }
         Ok(())
@@ -314,22 +293,32 @@ impl<'a, R: Runtime> Session<'a, R> {
     }
 
     async fn reply_all(&mut self, replies: Vec<Reply>) -> io::Result<()> {
+        let bytes = replies.iter().map(Reply::bytes).sum();
+        hold(self.clients.runtime(), &mut self.replying, bytes).await?;
         for reply in replies {
-            self.reply(reply).await?;
+            self.send(reply).await?;
         }
+        self.replying.shrink(0);
         Ok(())
     }
 
     async fn reply(&mut self, reply: Reply) -> io::Result<()> {
+        hold(self.clients.runtime(), &mut self.replying, reply.bytes()).await?;
+        self.send(reply).await?;
+        self.replying.shrink(0);
+        Ok(())
+    }
+
+    async fn send(&mut self, reply: Reply) -> io::Result<()> {
         match reply {
             Reply::Ok => self.out.status("OK"),
             Reply::Integer(number) => self.out.integer(number),
-            Reply::Value(value) => self.out.value(value.as_deref()),
+            Reply::Value(value) => self.send_value(value).await?,
             Reply::Error(message) => self.out.error(&message),
             Reply::Values(values) => {
                 self.out.array(values.len());
                 for value in values {
-                    self.out.value(value.as_deref());
+                    self.send_value(value).await?;
                     self.work += 1;
                     self.flush_if_full().await?;
                     self.pause_if_due().await;
@@ -342,6 +331,20 @@ impl<'a, R: Runtime> Session<'a, R> {
         Ok(())
     }
 
+    /// Sends a value. A long one is written from where it is stored.
+    async fn send_value(&mut self, value: Option<Bytes>) -> io::Result<()> {
+        match value {
+            Some(value) if value.len() > MAX_COPIED_BYTES => {
+                self.out.start_bulk(value.len());
+                self.flush().await?;
+                self.wire.write_all(&value).await?;
+                self.out.end_bulk();
+            }
+            value => self.out.value(value.as_deref()),
+        }
+        Ok(())
+    }
+
     async fn flush_if_full(&mut self) -> io::Result<bool> {
         let full = self.out.bytes().len() >= FLUSH_BYTES;
         if full {
@@ -351,18 +354,10 @@ impl<'a, R: Runtime> Session<'a, R> {
     }
 
     async fn flush(&mut self) -> io::Result<()> {
-        if self.out.bytes().is_empty() {
-            return Ok(());
+        if !self.out.bytes().is_empty() {
+            self.wire.write_all(self.out.bytes()).await?;
+            self.out.clear(2 * FLUSH_BYTES);
         }
-        let mut pieces = self.out.bytes().chunks(WRITE_BYTES).peekable();
-        while let Some(piece) = pieces.next() {
-            self.stream.write_all(piece).await?;
-            if pieces.peek().is_some() {
-                yield_now().await;
-            }
-        }
-        self.stream.flush().await?;
-        self.out.clear(2 * FLUSH_BYTES);
         Ok(())
     }
 
@@ -381,21 +376,22 @@ impl<'a, R: Runtime> Session<'a, R> {
 
     /// Sends the client the reason why its connection ends, and gives it time to read that: a socket that is closed
     /// with unread input resets the connection, and the client may lose the reply.
-    async fn part(mut self, error: ProtocolError, received: &mut [u8]) -> io::Result<()> {
+    async fn part(mut self, error: ProtocolError) -> io::Result<()> {
         self.out.error(&format!("ERR {error}"));
         self.flush().await?;
-        self.stream.close().await?;
-        let stream = &mut self.stream;
-        let rest = async { while stream.read(received).await.is_ok_and(|length| length > 0) {} };
-        within(self.clients.runtime(), FAREWELL_TIMEOUT, rest).await;
+        self.wire.close().await?;
+        within(self.clients.runtime(), FAREWELL_TIMEOUT, self.wire.drain()).await;
         Ok(())
     }
 }
 
-/// Executes short reads and encodes their replies, up to the first reply that is too long to be copied while writers
-/// wait. Returns the number of reads executed, and that reply.
+/// Executes short reads and encodes their replies, until the replies should be written, or up to the first reply that is
+/// too long to be copied while writers wait. Returns the number of reads executed, and that reply.
 fn read_short(map: &Map, reads: &[ReadCommand], out: &mut ReplyBuffer) -> (usize, Option<Reply>) {
     for (position, command) in reads.iter().enumerate() {
+        if out.bytes().len() >= FLUSH_BYTES {
+            return (position, None);
+        }
         match command {
             ReadCommand::Get(key) => match map.get(key) {
                 Some(value) if value.len() > MAX_COPIED_BYTES => {
@@ -438,7 +434,12 @@ fn gather_reads(
 
 /// Collects `first` and the writes that follow it and fit into one log entry with it. Their replies fit into one
 /// message too.
-fn gather_writes(writes: &mut Vec<WriteCommand>, first: WriteCommand, batch: &mut Peekable<Drain<'_, Command>>) {
+fn gather_writes(
+    writes: &mut Vec<WriteCommand>,
+    first: WriteCommand,
+    batch: &mut Peekable<Drain<'_, Command>>,
+    permitted: impl Fn(&WriteCommand) -> bool,
+) {
     let (mut keys, mut weight) = (first.keys().max(1), first.weight());
     writes.clear();
     writes.push(first);
@@ -446,7 +447,7 @@ fn gather_writes(writes: &mut Vec<WriteCommand>, first: WriteCommand, batch: &mu
         Command::Write(command) => {
             keys += command.keys().max(1);
             weight += command.weight();
-            keys <= MAX_ENTRY_KEYS && weight <= MAX_ENTRY_BYTES
+            keys <= MAX_ENTRY_KEYS && weight <= MAX_ENTRY_BYTES && permitted(command)
         }
         _ => false,
     };
@@ -455,29 +456,10 @@ fn gather_writes(writes: &mut Vec<WriteCommand>, first: WriteCommand, batch: &mu
     }
 }
 
-/// Lets other tasks of this thread run.
-async fn yield_now() {
-    let mut yielded = false;
-    poll_fn(|context| {
-        if mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::resp::MAX_BULK;
-    use futures::task::{ArcWake, waker};
-    use std::future::Future as _;
-    use std::pin::pin;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::task::Context;
 
     fn get() -> Command {
         Command::Read(ReadCommand::Get(Bytes::from_static(b"k")))
@@ -498,7 +480,7 @@ mod tests {
         let mut batch = commands.drain(..).peekable();
         match batch.next() {
             Some(Command::Read(first)) => drop(gather_reads(&mut reads, first, &mut batch, MAX_TURN)),
-            Some(Command::Write(first)) => gather_writes(&mut writes, first, &mut batch),
+            Some(Command::Write(first)) => gather_writes(&mut writes, first, &mut batch, |_| true),
             other => panic!("reads or writes are gathered, not {other:?}"),
         }
         reads.len() + writes.len()
@@ -539,22 +521,7 @@ mod tests {
         assert_eq!(read_short(&map, &reads, &mut out), (2, Some(Reply::Value(Some(long)))));
         assert_eq!(read_short(&map, &reads[2..], &mut out), (1, None));
         assert_eq!(out.bytes(), b"$-1\r\n$-1\r\n");
-    }
-
-    #[test]
-    fn a_task_that_yields_is_woken_at_once_and_goes_on() {
-        struct Woken(AtomicBool);
-        impl ArcWake for Woken {
-            fn wake_by_ref(woken: &Arc<Self>) {
-                woken.0.store(true, Ordering::SeqCst);
-            }
-        }
-        let woken = Arc::new(Woken(AtomicBool::new(false)));
-        let waker = waker(woken.clone());
-        let mut context = Context::from_waker(&waker);
-        let mut yielding = pin!(yield_now());
-        assert!(yielding.as_mut().poll(&mut context).is_pending());
-        assert!(woken.0.load(Ordering::SeqCst));
-        assert!(yielding.as_mut().poll(&mut context).is_ready());
+        out.bulk(vec![0; FLUSH_BYTES]);
+        assert_eq!(read_short(&map, &reads, &mut out), (0, None), "the replies are written first");
     }
 }

@@ -2,22 +2,36 @@
 //! else.
 
 use super::keys::KeysThread;
-use crate::counters::Counters;
+use crate::counters::{Counter, Counters};
 use crate::executor::Executor;
 use crate::keyspace::{Reply, View, WriteCommand};
+use crate::limits::Limits;
 use event_listener::{Event, EventListener};
 use leasehold_core::{NodeId, Reading};
-use leasehold_node::{Statistics, Status};
+use leasehold_node::{Budget, Statistics, Status};
 use leasehold_runtime::Runtime;
 use leasehold_transport_tcp::Transport;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// The most clients that may be connected at once.
-pub(crate) const MAX_CLIENTS: usize = 10_000;
+/// The memory for requests, and for long replies, of all clients together, beyond what each may hold anyway.
+const MAX_INPUT_BYTES: usize = 256 << 20;
+const MAX_OUTPUT_BYTES: usize = 256 << 20;
+
+/// The reply to a write that needs memory while there is none.
+const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
+
+/// The memory that all clients share. Long replies have their own, so that a client that waits for memory for its reply
+/// never waits for one that waits for memory for its request.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    pub(crate) input: Arc<Budget>,
+    pub(crate) output: Arc<Budget>,
+}
 
 /// Facts about a node that never change while it runs.
 #[derive(Clone, Debug)]
@@ -35,7 +49,16 @@ pub(crate) struct Clients<R: Runtime> {
     pub(crate) executor: Arc<Executor<R>>,
     pub(crate) transport: Arc<Transport<R>>,
     pub(crate) facts: NodeFacts,
+    pub(crate) limits: Limits,
+    pub(crate) memory: Memory,
     pub(super) keys: KeysThread,
+    /// Connections refused because there were too many.
+    pub(crate) rejected: Counter,
+    /// Connections closed because the client was too slow or idle.
+    pub(crate) timed_out: Counter,
+    http_requests: Counter,
+    /// True since a client was refused, until there is room again.
+    full: AtomicBool,
     connected: AtomicUsize,
     next_id: AtomicU64,
     closing: AtomicBool,
@@ -44,11 +67,22 @@ pub(crate) struct Clients<R: Runtime> {
 }
 
 impl<R: Runtime> Clients<R> {
-    pub(crate) fn new(executor: Arc<Executor<R>>, transport: Arc<Transport<R>>, facts: NodeFacts) -> Self {
+    pub(crate) fn new(
+        executor: Arc<Executor<R>>,
+        transport: Arc<Transport<R>>,
+        facts: NodeFacts,
+        limits: Limits,
+    ) -> Self {
         Self {
             executor,
             transport,
             facts,
+            limits,
+            memory: Memory { input: Budget::new(MAX_INPUT_BYTES), output: Budget::new(MAX_OUTPUT_BYTES) },
+            rejected: Counter::default(),
+            timed_out: Counter::default(),
+            http_requests: Counter::default(),
+            full: AtomicBool::new(false),
             keys: KeysThread::default(),
             connected: AtomicUsize::new(0),
             next_id: AtomicU64::new(1),
@@ -112,6 +146,61 @@ impl<R: Runtime> Clients<R> {
     /// The reply to each of them.
     pub(super) async fn commit(&self, commands: &[WriteCommand]) -> Result<Vec<Reply>, String> {
         self.executor.commit(commands).await
+    }
+
+    /// Returns the error that a write gets now without being executed, if any.
+    pub(super) fn refusal(&self, command: &WriteCommand) -> Option<&'static str> {
+        let max = self.limits.max_memory?;
+        (command.needs_memory() && self.view().used_bytes() > max).then_some(OUT_OF_MEMORY)
+    }
+
+    /// Returns the error that a transaction gets now without being executed, if any.
+    pub(super) fn refusal_of_any(&self, commands: &[WriteCommand]) -> Option<&'static str> {
+        commands.iter().find_map(|command| self.refusal(command))
+    }
+
+    /// Returns whether the client that was counted last may stay. Logs when there begin to be too many.
+    pub(super) fn may_connect(&self) -> bool {
+        let (connected, max) = (self.connected(), self.limits.max_clients);
+        if connected > max {
+            self.rejected.add(1);
+            if !self.full.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    max,
+                    "refusing further clients; close connections that are not needed, set --timeout-s, or raise \
+                     --max-clients and the limit of open files"
+                );
+            }
+        } else if connected < max - max / 8 {
+            self.full.store(false, Ordering::Relaxed);
+        }
+        connected <= max
+    }
+
+    /// Counts a connection that ended with an error. Logs the first one that was too slow.
+    pub(super) fn note_ended(&self, address: SocketAddr, error: &io::Error) {
+        if matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::OutOfMemory) {
+            if self.timed_out.get() == 0 && self.limits.idle_timeout.is_none() {
+                tracing::warn!(
+                    %address,
+                    "closed a client's connection: {error}; further ones are only counted, in INFO clients"
+                );
+            }
+            self.timed_out.add(1);
+        }
+        tracing::debug!(%address, "a client's connection ended: {error}");
+    }
+
+    /// Logs the first HTTP request.
+    pub(super) fn note_http(&self, address: SocketAddr) {
+        if self.http_requests.get() == 0 {
+            tracing::warn!(
+                %address,
+                "closed a connection that sent an HTTP request, perhaps an attack through a web browser; further ones \
+                 are not logged"
+            );
+        }
+        self.http_requests.add(1);
     }
 
     /// Returns the number of connected clients.

@@ -33,7 +33,7 @@ impl Transaction {
                 Transaction::None => wrong("ERR DISCARD without MULTI"),
                 Transaction::Queue { .. } | Transaction::Aborted => status("OK"),
             },
-            Command::Local(LocalCommand::Quit) => command,
+            Command::Local(LocalCommand::Quit | LocalCommand::Http) => command,
             command if matches!(self, Transaction::None) => command,
             // Every node would have to match every key before it applies the next entry.
             Command::Read(ReadCommand::Keys(_)) => {
@@ -46,6 +46,14 @@ impl Transaction {
                 "ERR a command about the connection or the node cannot be part of a transaction; send it before MULTI \
                  or after EXEC",
             ),
+        }
+    }
+
+    /// Returns the size of the queued commands.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Transaction::Queue { commands, bytes, .. } => bytes + commands.len() * size_of::<WriteCommand>(),
+            Transaction::None | Transaction::Aborted => 0,
         }
     }
 

@@ -49,6 +49,8 @@ pub enum LocalCommand {
     Select(Bytes),
     /// `QUIT`.
     Quit,
+    /// The start of an HTTP request, which a browser may have been tricked into sending.
+    Http,
     /// A command that only needs this reply.
     Status(&'static str),
     /// An unknown or incorrect command, and the error to reply with.

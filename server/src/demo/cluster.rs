@@ -2,7 +2,7 @@
 
 use super::places::{HOST, Place, data_dir};
 use crate::timeout::within;
-use crate::{Node, NodeOptions, StartError};
+use crate::{Limits, Node, NodeOptions, StartError};
 use leasehold_core::{Config, NodeId, Options, Term};
 use leasehold_node::{ReadMode, Role};
 use leasehold_runtime::Runtime;
@@ -121,6 +121,7 @@ impl<R: Kill> Cluster<R> {
                 reads: ReadMode::Lease,
                 record: None,
                 accept_data_loss: false,
+                limits: Limits::default(),
             };
             let started = runtime.block_on(Node::start(&runtime, options));
             let running = started.map_err(|source| ClusterError::Node { node, source })?;

@@ -22,6 +22,8 @@ use std::vec;
 const MAX_LOAD: usize = 128;
 /// Buckets in a group.
 const GROUP_BUCKETS: usize = 64;
+/// An estimate of the memory that an entry takes beyond its key and value.
+const ENTRY_BYTES: usize = 128;
 /// The lowest bit of a hash that selects a bucket. The table inside a bucket uses the bits below it and the highest
 /// ones.
 const BUCKET_SHIFT: u32 = 32;
@@ -40,6 +42,8 @@ pub(super) type Pieces = vec::IntoIter<Arc<Group>>;
 pub(crate) struct Map {
     hasher: RandomState,
     len: usize,
+    /// The memory of all entries.
+    used_bytes: u64,
     /// Buckets in use; the last group may have more, all empty.
     buckets: usize,
     groups: Arc<Vec<Arc<Group>>>,
@@ -47,7 +51,7 @@ pub(crate) struct Map {
 
 impl Default for Map {
     fn default() -> Self {
-        Self { hasher: RandomState::new(), len: 0, buckets: 1, groups: Arc::new(vec![Group::empty()]) }
+        Self { hasher: RandomState::new(), len: 0, used_bytes: 0, buckets: 1, groups: Arc::new(vec![Group::empty()]) }
     }
 }
 
@@ -70,6 +74,11 @@ impl Map {
         self.len
     }
 
+    /// Returns about how many bytes of memory the entries take.
+    pub(super) fn used_bytes(&self) -> u64 {
+        self.used_bytes
+    }
+
     /// Returns whether there are no keys.
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
@@ -89,8 +98,13 @@ impl Map {
         let at = bucket_of(hash, self.buckets);
         let hasher = self.hasher.clone();
         match bucket_mut(&mut self.groups, at).entry(hash, |(other, _)| *other == key, rehash(&hasher)) {
-            Slot::Occupied(mut slot) => slot.get_mut().1 = value,
+            Slot::Occupied(mut slot) => {
+                let before = mem::replace(&mut slot.get_mut().1, value);
+                self.used_bytes += slot.get().1.len() as u64;
+                self.used_bytes -= before.len() as u64;
+            }
             Slot::Vacant(slot) => {
+                self.used_bytes += entry_bytes(&key, &value);
                 slot.insert((key, value));
                 self.len += 1;
                 if self.len > MAX_LOAD * self.buckets {
@@ -106,8 +120,9 @@ impl Map {
         self.get(key)?;
         let hash = self.hasher.hash_one(key);
         let bucket = bucket_mut(&mut self.groups, bucket_of(hash, self.buckets));
-        let ((_, value), _) = bucket.find_entry(hash, |(other, _)| other == key).ok()?.remove();
+        let ((key, value), _) = bucket.find_entry(hash, |(other, _)| other == key).ok()?.remove();
         self.len -= 1;
+        self.used_bytes -= entry_bytes(&key, &value);
         Some(value)
     }
 
@@ -143,6 +158,10 @@ impl Map {
     }
 }
 
+fn entry_bytes(key: &Bytes, value: &Bytes) -> u64 {
+    (ENTRY_BYTES + key.len() + value.len()) as u64
+}
+
 fn bucket_mut(groups: &mut Arc<Vec<Arc<Group>>>, at: usize) -> &mut Table {
     let group = Arc::make_mut(&mut Arc::make_mut(groups)[at / GROUP_BUCKETS]);
     Arc::make_mut(&mut group.0[at % GROUP_BUCKETS])
@@ -174,6 +193,7 @@ mod tests {
     fn content(map: &Map) -> BTreeMap<Bytes, Bytes> {
         let content: BTreeMap<_, _> = map.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         assert_eq!(content.len(), map.len());
+        assert_eq!(content.iter().map(|(key, value)| entry_bytes(key, value)).sum::<u64>(), map.used_bytes());
         assert!(content.iter().all(|(key, value)| map.get(key) == Some(value)));
         content
     }

@@ -138,6 +138,17 @@ impl WriteCommand {
         }
     }
 
+    /// Returns whether it may make the state larger.
+    pub(crate) fn needs_memory(&self) -> bool {
+        match self {
+            WriteCommand::Set { .. }
+            | WriteCommand::Add { .. }
+            | WriteCommand::Append { .. }
+            | WriteCommand::SetAll(_) => true,
+            WriteCommand::Delete(_) | WriteCommand::Clear | WriteCommand::Read(_) => false,
+        }
+    }
+
     /// Returns about how many bytes it takes in an entry, plus the most that its reply may take there.
     pub(crate) fn weight(&self) -> usize {
         // The old value may be as long as any value.

@@ -7,6 +7,7 @@ use crate::glob::Pattern;
 use bytes::Bytes;
 use parking_lot::RwLock;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The keys and values of one node, for readers on any thread.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +18,8 @@ pub struct View {
 #[derive(Debug, Default)]
 struct Shared {
     map: RwLock<Map>,
+    /// The size of the map, for those that do not lock it.
+    used_bytes: AtomicU64,
     reclaimer: Reclaimer,
 }
 
@@ -40,6 +43,12 @@ impl View {
         self.len() == 0
     }
 
+    /// Returns about how many bytes of memory the keys and values take. The same records give the same number on every
+    /// node.
+    pub fn used_bytes(&self) -> u64 {
+        self.shared.used_bytes.load(Ordering::Relaxed)
+    }
+
     /// Returns the present state.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot { map: Some(self.shared.map.read().clone()), reclaimer: self.shared.reclaimer.clone() }
@@ -58,7 +67,10 @@ impl View {
 
     /// Runs `write` on the state. Readers see all of its changes or none.
     pub(super) fn change<T>(&self, write: impl FnOnce(&mut Map, &Reclaimer) -> T) -> T {
-        write(&mut self.shared.map.write(), &self.shared.reclaimer)
+        let mut map = self.shared.map.write();
+        let outcome = write(&mut map, &self.shared.reclaimer);
+        self.shared.used_bytes.store(map.used_bytes(), Ordering::Relaxed);
+        outcome
     }
 }
 

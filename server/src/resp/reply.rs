@@ -106,6 +106,16 @@ impl ReplyBuffer {
         }
     }
 
+    /// Encodes the start of a string of `length` bytes, which are sent after it.
+    pub fn start_bulk(&mut self, length: usize) {
+        self.line('$', length);
+    }
+
+    /// Encodes the end of a string of bytes.
+    pub fn end_bulk(&mut self) {
+        self.bytes.extend_from_slice(b"\r\n");
+    }
+
     /// Encodes text for people, which RESP3 marks as such.
     pub fn text(&mut self, text: &str) {
         match self.version {
@@ -176,6 +186,8 @@ mod tests {
             assert_eq!(encoded(version, |r| r.status("OK")), "+OK\r\n");
             assert_eq!(encoded(version, |r| r.integer(i64::MIN)), ":-9223372036854775808\r\n");
             assert_eq!(encoded(version, |r| r.bulk("")), "$0\r\n\r\n");
+            assert_eq!(encoded(version, |r| r.start_bulk(12)), "$12\r\n");
+            assert_eq!(encoded(version, ReplyBuffer::end_bulk), "\r\n");
             assert_eq!(encoded(version, |r| r.array(0)), "*0\r\n");
         }
     }

@@ -12,8 +12,10 @@ use std::ops::Range;
 
 /// The longest line with a length, in bytes.
 const MAX_LENGTH_LINE: usize = 64;
-/// An empty receive buffer with a larger capacity is freed.
-const MAX_KEPT_BYTES: usize = 2 << 20;
+/// An empty receive buffer that has grown larger is freed, so that idle clients take little memory.
+const MAX_KEPT_BYTES: usize = 64 << 10;
+/// An estimate of the memory that one argument takes beyond its bytes: here, and in a command.
+const ARGUMENT_BYTES: usize = 48;
 
 /// A violation of the Redis protocol. The bytes after it cannot be understood: reply with this error and close the
 /// connection.
@@ -88,6 +90,8 @@ enum Step {
 #[derive(Debug, Default)]
 pub struct RequestReader {
     buffer: BytesMut,
+    /// The most bytes that the buffer has held.
+    largest: usize,
     expect: Expect,
     /// The end of the parsed part of the request, from the start of the buffer.
     at: usize,
@@ -103,13 +107,34 @@ pub struct RequestReader {
 impl RequestReader {
     /// Appends received bytes.
     pub fn receive(&mut self, bytes: &[u8]) {
-        if self.buffer.is_empty() && self.buffer.capacity() > MAX_KEPT_BYTES {
-            self.buffer = BytesMut::new();
-        }
-        if self.ranges.capacity() > MAX_KEPT_BYTES / size_of::<Range<usize>>() && self.ranges.is_empty() {
-            self.ranges = Vec::new();
-        }
         self.buffer.extend_from_slice(bytes);
+        self.largest = self.largest.max(self.buffer.len());
+    }
+
+    /// Returns the number of bytes that were received and are not part of a returned request.
+    pub fn buffered(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Returns about how much memory it takes to receive the rest of the present argument, with everything received
+    /// before it.
+    pub fn needed(&self) -> usize {
+        let (bytes, left) = match self.expect {
+            Expect::Start => return self.buffer.len(),
+            Expect::Length { left } => (0, left),
+            Expect::Body { left, bytes } if self.refused.is_none() => (self.at + bytes, left),
+            Expect::Body { left, .. } => (0, left),
+        };
+        // A client that announces many arguments has to send some first.
+        let arguments = self.ranges.len() + left.min(self.ranges.len() + MAX_KEPT_BYTES / ARGUMENT_BYTES / 2);
+        self.buffer.len().max(bytes) + ARGUMENT_BYTES * arguments
+    }
+
+    fn free_if_empty(&mut self) {
+        if self.buffer.is_empty() && self.largest > MAX_KEPT_BYTES {
+            (self.buffer, self.largest) = (BytesMut::new(), 0);
+            self.ranges.shrink_to(MAX_KEPT_BYTES / size_of::<Range<usize>>());
+        }
     }
 
     /// Returns the next complete request, or `None` until more bytes arrive.
@@ -123,6 +148,7 @@ impl RequestReader {
     pub fn next(&mut self) -> Result<Option<Request<'_>>, ProtocolError> {
         if self.expect == Expect::Start {
             self.ranges.clear();
+            self.free_if_empty();
         }
         loop {
             match self.step()? {

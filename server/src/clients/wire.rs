@@ -1,0 +1,213 @@
+//! A client's socket: requests are read from it and replies are written to it, within limits on memory and time.
+
+use super::pause::yield_now;
+use super::shared::Clients;
+use crate::resp::{ProtocolError, Request, RequestReader};
+use crate::timeout::within;
+use event_listener::EventListener;
+use futures::FutureExt as _;
+use futures::future::{Either, poll_fn, select};
+use futures::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
+use leasehold_node::Share;
+use leasehold_runtime::Runtime;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// The bytes of requests, and of replies, that each client may hold without a share of the memory for all clients.
+pub(super) const FREE_BYTES: usize = 64 << 10;
+/// The bytes read from the socket at a time, and the bytes of a pipeline that are read before its commands are
+/// executed.
+const READ_BYTES: usize = 16 << 10;
+const BATCH_BYTES: usize = 1 << 20;
+/// The bytes of requests that are read while the client takes no replies. A client may send a pipeline of this length
+/// before it reads the first reply.
+const MAX_READ_AHEAD_BYTES: usize = 64 << 20;
+/// The bytes of replies that are written before the session yields.
+pub(super) const WRITE_BYTES: usize = 256 << 10;
+/// The time for which a client waits for a share of the memory for all clients.
+const MEMORY_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// A client's socket.
+pub(super) struct Wire<'a, R: Runtime> {
+    clients: &'a Clients<R>,
+    stream: R::Stream,
+    requests: RequestReader,
+    received: Box<[u8]>,
+    /// The memory for requests beyond [`FREE_BYTES`].
+    share: Share,
+    /// The client sends no more.
+    ended: bool,
+}
+
+impl<'a, R: Runtime> Wire<'a, R> {
+    pub(super) fn new(clients: &'a Clients<R>, stream: R::Stream) -> Self {
+        let (received, share) = (vec![0; READ_BYTES].into_boxed_slice(), clients.memory.input.empty_share());
+        Wire { clients, stream, requests: RequestReader::default(), received, share, ended: false }
+    }
+
+    /// Returns the next complete request that was received.
+    pub(super) fn next(&mut self) -> Result<Option<Request<'_>>, ProtocolError> {
+        self.requests.next()
+    }
+
+    /// Returns whether bytes were received that are not part of a request yet.
+    pub(super) fn has_received(&self) -> bool {
+        self.requests.buffered() > 0
+    }
+
+    /// Takes memory for requests, if there is enough.
+    pub(super) fn try_hold(&mut self, bytes: usize) -> bool {
+        self.share.try_grow(self.share.bytes() + bytes)
+    }
+
+    /// Waits for bytes and takes those that the socket has, within limits. `held` is the size of requests that were
+    /// taken and are not executed yet. Returns `None` at the end of the stream and when the node closes its
+    /// connections; otherwise whether it had to wait.
+    pub(super) async fn receive(&mut self, close: &mut EventListener, held: usize) -> io::Result<Option<bool>> {
+        if self.ended {
+            return Ok(None);
+        }
+        self.reserve(held).await?;
+        let limit = match self.clients.limits.idle_timeout {
+            _ if self.share.bytes() > 0 => {
+                Some((self.clients.limits.client_timeout, "it did not go on with a large request or transaction"))
+            }
+            idle => idle.map(|idle| (idle, "it sent no command for the time of --timeout-s")),
+        };
+        let mut waited = false;
+        let first = {
+            let mut read = select(self.stream.read(&mut self.received), close);
+            let first = poll_fn(|context| {
+                let polled = read.poll_unpin(context);
+                waited |= polled.is_pending();
+                polled.map(|first| if let Either::Left((length, _)) = first { Some(length) } else { None })
+            });
+            match limit {
+                None => first.await,
+                Some((limit, reason)) => {
+                    let first = within(self.clients.runtime(), limit, first).await;
+                    first.ok_or_else(|| io::Error::new(io::ErrorKind::TimedOut, reason))?
+                }
+            }
+        };
+        let Some(length) = first else { return Ok(None) };
+        let mut length = length?;
+        let mut taken = 0;
+        loop {
+            self.requests.receive(&self.received[..length]);
+            taken += length;
+            if length < self.received.len() || taken >= BATCH_BYTES || !self.may_receive(BATCH_BYTES) {
+                break;
+            }
+            // An end or an error shows again at the next call.
+            match self.stream.read(&mut self.received).now_or_never() {
+                Some(Ok(more)) => length = more,
+                _ => break,
+            }
+        }
+        Ok((taken > 0).then_some(waited))
+    }
+
+    /// Waits for the memory for the request that is being received, and gives back what is not needed.
+    async fn reserve(&mut self, held: usize) -> io::Result<()> {
+        let needed = self.requests.needed() + held;
+        if needed <= FREE_BYTES {
+            self.share.shrink(0);
+        } else if needed <= self.share.bytes() {
+            self.share.shrink(needed);
+        } else {
+            let grown = within(self.clients.runtime(), MEMORY_TIMEOUT, self.share.grow(needed)).await;
+            grown.ok_or_else(out_of_memory)?;
+        }
+        Ok(())
+    }
+
+    /// Returns whether there is memory for more requests, and takes a share of it if necessary.
+    fn may_receive(&mut self, most: usize) -> bool {
+        let bytes = self.requests.buffered() + self.received.len();
+        bytes <= FREE_BYTES.max(self.share.bytes()) || (bytes <= most && self.share.try_grow(bytes + BATCH_BYTES))
+    }
+
+    /// Writes bytes in pieces, and lets others run between them.
+    pub(super) async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut pieces = bytes.chunks(WRITE_BYTES).peekable();
+        while let Some(mut piece) = pieces.next() {
+            while !piece.is_empty() {
+                let written = self.write_some(piece).await?;
+                piece = &piece[written..];
+            }
+            if pieces.peek().is_some() {
+                yield_now().await;
+            }
+        }
+        self.stream.flush().await
+    }
+
+    /// Writes some bytes and returns their number. While the client takes none, it reads further requests: many clients
+    /// send a whole pipeline before they read. Returns 0 if only that went on.
+    async fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let first = poll_fn(|context| Poll::Ready(self.poll_write(context, bytes))).await;
+        if let Poll::Ready(written) = first {
+            return written;
+        }
+        let mut timeout = pin!(self.clients.runtime().sleep(self.clients.limits.client_timeout));
+        poll_fn(|context| {
+            if let Poll::Ready(written) = self.poll_write(context, bytes) {
+                return Poll::Ready(written);
+            }
+            if self.poll_read_ahead(context) {
+                return Poll::Ready(Ok(0));
+            }
+            let late = || io::Error::new(io::ErrorKind::TimedOut, "it took no reply while replies were waiting");
+            timeout.as_mut().poll(context).map(|()| Err(late()))
+        })
+        .await
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        written.map(|written| written.and_then(|n| if n > 0 { Ok(n) } else { Err(io::ErrorKind::WriteZero.into()) }))
+    }
+
+    /// Reads some bytes of further requests. Returns false if there are none yet, or no memory for them.
+    fn poll_read_ahead(&mut self, context: &mut Context<'_>) -> bool {
+        if self.ended || !self.may_receive(MAX_READ_AHEAD_BYTES) {
+            return false;
+        }
+        match Pin::new(&mut self.stream).poll_read(context, &mut self.received) {
+            Poll::Pending => false,
+            // The client may still take its replies.
+            Poll::Ready(Ok(0) | Err(_)) => {
+                self.ended = true;
+                false
+            }
+            Poll::Ready(Ok(length)) => {
+                self.requests.receive(&self.received[..length]);
+                true
+            }
+        }
+    }
+
+    pub(super) async fn close(&mut self) -> io::Result<()> {
+        self.stream.close().await
+    }
+
+    /// Reads and drops what the client sends until it closes the connection.
+    pub(super) async fn drain(&mut self) {
+        while self.stream.read(&mut self.received).await.is_ok_and(|length| length > 0) {}
+    }
+}
+
+/// Waits for memory for a reply of this size.
+pub(super) async fn hold<R: Runtime>(runtime: &R, share: &mut Share, bytes: usize) -> io::Result<()> {
+    if bytes > FREE_BYTES && !share.try_grow(bytes) {
+        within(runtime, MEMORY_TIMEOUT, share.grow(bytes)).await.ok_or_else(out_of_memory)?;
+    }
+    Ok(())
+}
+
+fn out_of_memory() -> io::Error {
+    io::Error::new(io::ErrorKind::OutOfMemory, "the memory for clients was in use for too long")
+}

@@ -1,0 +1,275 @@
+//! What clients may take from a node: connections, memory and time.
+
+use leasehold::{Limits, Node, NodeOptions};
+use leasehold_core::{Config, Options};
+use leasehold_node::{ReadMode, Role};
+use leasehold_runtime::Runtime;
+use leasehold_runtime_smol::SmolRuntime;
+use leasehold_runtime_tokio::TokioRuntime;
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+use tempfile::TempDir;
+
+const MIB: usize = 1 << 20;
+
+struct Served<R: Runtime> {
+    address: SocketAddr,
+    _node: Node<R>,
+    _runtime: R,
+    _folder: TempDir,
+}
+
+fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("a bound port")
+}
+
+/// Starts a cluster of one node and waits until it leads.
+fn serve<R: Runtime>(limits: Limits) -> Served<R> {
+    let (folder, peer) = (tempfile::tempdir().expect("a folder"), free_port().to_string());
+    let runtime = R::start("node", 2).expect("a runtime");
+    let timing = Options::new(Duration::from_millis(300), 1000).with_heartbeat(Duration::from_millis(30));
+    let options = NodeOptions {
+        node: 1,
+        cluster: "test".to_owned(),
+        peers: BTreeMap::from([(1, peer.clone())]),
+        peer_listen: peer,
+        client_listen: "127.0.0.1:0".to_owned(),
+        data_dir: folder.path().join("data"),
+        timing: Config::new(timing).expect("a valid configuration"),
+        reads: ReadMode::Lease,
+        record: None,
+        limits,
+    };
+    let node = runtime.block_on(Node::start(&runtime, options)).expect("the node starts");
+    runtime.block_on(node.handle().wait_status(|status| status.role == Role::Leader));
+    Served { address: node.client_address(), _node: node, _runtime: runtime, _folder: folder }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("the node listens");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout is set");
+    stream
+}
+
+/// Sends bytes on a new connection and returns all replies until the node closes it.
+fn exchange(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = connect(address);
+    stream.write_all(request).expect("the request is sent");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("the node answers and closes");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn command(words: &[&[u8]]) -> Vec<u8> {
+    let mut request = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        request.extend(format!("${}\r\n", word.len()).as_bytes());
+        request.extend(*word);
+        request.extend(b"\r\n");
+    }
+    request
+}
+
+fn info(address: SocketAddr, field: &str) -> usize {
+    let info = exchange(address, b"INFO\r\nQUIT\r\n");
+    let line = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no {field} in {info}"))
+}
+
+fn a_client_may_send_its_whole_pipeline_before_it_reads<R: Runtime>() {
+    let node = serve::<R>(Limits::default());
+    let (key, value, times) = (vec![b'k'; 1000], vec![b'v'; 1000], 20_000);
+    let mut client = connect(node.address);
+    client.set_write_timeout(Some(Duration::from_secs(20))).expect("a timeout is set");
+    client.write_all(&command(&[b"SET", &key, &value])).expect("the request is sent");
+    // More than the buffers of both sockets hold, of requests and of replies.
+    client.write_all(&command(&[b"GET", &key]).repeat(times)).expect("the node reads on");
+    let mut reply = vec![0; 5 + times * (value.len() + 9)];
+    client.read_exact(&mut reply).expect("every reply");
+    let expected = [b"$1000\r\n", &value[..], b"\r\n"].concat();
+    assert!(reply.starts_with(b"+OK\r\n") && reply[5..].chunks(expected.len()).all(|one| one == expected));
+    while info(node.address, "mem_client_requests") > 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn clients_that_do_not_read_hold_bounded_memory_and_are_closed_in_time<R: Runtime>() {
+    const KEYS: usize = 48;
+    let mut limits = Limits::default();
+    limits.client_timeout = Duration::from_secs(1);
+    let node = serve::<R>(limits);
+    let names: Vec<String> = (0..KEYS).map(|key| format!("key {key}")).collect();
+    let value = vec![b'v'; MIB];
+    for name in &names {
+        let set = [command(&[b"SET", name.as_bytes(), &value]), b"QUIT\r\n".to_vec()].concat();
+        assert_eq!(exchange(node.address, &set), "+OK\r\n+OK\r\n");
+    }
+    let mut words: Vec<&[u8]> = vec![b"MGET"];
+    words.extend(names.iter().map(String::as_bytes));
+    let mget = command(&words);
+    // Together they ask for 768 MiB.
+    let idle: Vec<_> = (0..16)
+        .map(|_| {
+            let mut client = connect(node.address);
+            client.write_all(&mget).expect("the request is sent");
+            client
+        })
+        .collect();
+    let mut most = 0;
+    while info(node.address, "timed_out_connections") < idle.len() {
+        most = most.max(info(node.address, "mem_client_replies"));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!((KEYS * MIB..=256 * MIB).contains(&most), "{most} bytes of replies");
+    assert_eq!(info(node.address, "mem_client_replies"), 0);
+    let got = exchange(node.address, &[&mget[..], b"QUIT\r\n"].concat());
+    assert_eq!(got.len(), 5 + KEYS * (MIB + 12) + 5, "a client that reads gets all of it");
+}
+
+fn a_large_transaction_must_go_on<R: Runtime>() {
+    let mut limits = Limits::default();
+    limits.client_timeout = Duration::from_millis(300);
+    let node = serve::<R>(limits);
+    let set = command(&[b"SET", b"k", &vec![b'v'; MIB]]);
+    let answer = exchange(node.address, &[b"MULTI\r\n", &set[..]].concat());
+    assert_eq!(answer, "+OK\r\n+QUEUED\r\n", "closed without EXEC");
+    let answer = exchange(node.address, &set[..MIB / 2]);
+    assert_eq!(answer, "", "closed before its end");
+    while (info(node.address, "timed_out_connections"), info(node.address, "mem_client_requests")) != (2, 0) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn an_idle_connection_is_closed_if_that_is_asked_for<R: Runtime>() {
+    let mut limits = Limits::default();
+    limits.idle_timeout = Some(Duration::from_millis(200));
+    let node = serve::<R>(limits);
+    assert_eq!(exchange(node.address, b"PING\r\n"), "+PONG\r\n");
+}
+
+fn an_http_request_is_not_executed<R: Runtime>() {
+    let node = serve::<R>(Limits::default());
+    for first in ["POST / HTTP/1.1", "Host: 127.0.0.1:6379", "MULTI\r\nhost: x"] {
+        let answer = exchange(node.address, format!("{first}\r\nSET k v\r\nEXEC\r\nSET k v\r\n").as_bytes());
+        assert_eq!(answer, if first.starts_with("MULTI") { "+OK\r\n" } else { "" });
+    }
+    assert_eq!(exchange(node.address, b"DBSIZE\r\nQUIT\r\n"), ":0\r\n+OK\r\n");
+}
+
+fn without_memory_only_writes_that_need_it_are_refused<R: Runtime>() {
+    let mut limits = Limits::default();
+    limits.max_memory = Some(MIB as u64);
+    let node = serve::<R>(limits);
+    let set = command(&[b"SET", b"k", &vec![b'v'; MIB]]);
+    assert_eq!(exchange(node.address, &[&set[..], b"QUIT\r\n"].concat()), "+OK\r\n+OK\r\n");
+    assert!(info(node.address, "used_memory") > MIB);
+    assert_eq!(info(node.address, "maxmemory"), MIB);
+    let refused = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
+    let writes = "SET a 1\r\nINCR n\r\nDEL none\r\nAPPEND k x\r\nSTRLEN k\r\nMSET a 1 b 2\r\n";
+    let transaction = "MULTI\r\nDEL none\r\nSET a 1\r\nEXEC\r\nMULTI\r\nSTRLEN k\r\nEXEC\r\n";
+    let answer = exchange(node.address, format!("{writes}{transaction}DEL k\r\nSET a 1\r\nQUIT\r\n").as_bytes());
+    let writes = format!("{refused}{refused}:0\r\n{refused}:{MIB}\r\n{refused}");
+    let transaction = format!("+OK\r\n+QUEUED\r\n+QUEUED\r\n{refused}+OK\r\n+QUEUED\r\n*1\r\n:{MIB}\r\n");
+    assert_eq!(answer, format!("{writes}{transaction}:1\r\n+OK\r\n+OK\r\n"));
+}
+
+macro_rules! on_every_runtime {
+    ($($test:ident),* $(,)?) => {
+        mod tokio {
+            $(#[test] fn $test() { super::$test::<super::TokioRuntime>(); })*
+        }
+        mod smol {
+            $(#[test] fn $test() { super::$test::<super::SmolRuntime>(); })*
+        }
+    };
+}
+
+on_every_runtime!(
+    a_client_may_send_its_whole_pipeline_before_it_reads,
+    clients_that_do_not_read_hold_bounded_memory_and_are_closed_in_time,
+    a_large_transaction_must_go_on,
+    an_idle_connection_is_closed_if_that_is_asked_for,
+    an_http_request_is_not_executed,
+    without_memory_only_writes_that_need_it_are_refused,
+);
+
+/// A process that is killed when the test ends.
+#[cfg(unix)]
+struct Process(std::process::Child);
+
+#[cfg(unix)]
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn clients_leave_file_descriptors_for_the_disk_and_learn_why_they_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (client, peer) = (free_port(), free_port());
+    let log = std::fs::File::create(folder.path().join("log")).expect("a log");
+    let child = std::process::Command::new("sh")
+        .args(["-c", "ulimit -n 200 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_leasehold"), "serve", "--id", "1"])
+        .args(["--peers", &format!("1={peer}"), "--peer-listen", &peer.to_string()])
+        .args(["--client-listen", &client.to_string(), "--hold-ms", "300", "--heartbeat-ms", "30", "--data-dir"])
+        .arg(folder.path().join("data"))
+        .stdout(std::process::Stdio::null())
+        .stderr(log)
+        .spawn()
+        .expect("a process");
+    let mut process = Process(child);
+    let mut first = loop {
+        if let Ok(stream) = TcpStream::connect(client) {
+            break stream;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    first.write_all(b"SET k v\r\n").expect("the request is sent");
+    let mut reply = [0; 5];
+    first.read_exact(&mut reply).expect("a reply");
+    let clients: Vec<_> = (0..260).map(|_| connect(client)).collect();
+    let (mut refused, mut told) = (0, 0);
+    for mut stream in &clients {
+        let mut reply = Vec::new();
+        stream.set_read_timeout(Some(Duration::from_millis(20))).expect("a timeout is set");
+        match stream.read_to_end(&mut reply) {
+            // Only some are told the reason when many are refused at once.
+            Ok(0) => {}
+            Ok(_) => {
+                assert_eq!(String::from_utf8_lossy(&reply), "-ERR max number of clients reached\r\n");
+                told += 1;
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+            // It stays open.
+            Err(_) => continue,
+        }
+        refused += 1;
+    }
+    assert!((200..260).contains(&refused) && told > 0, "{refused} of 260 are refused, {told} with the reason");
+    // The disk goes on: the memory tables and journals that this fills need new files.
+    let value = vec![b'v'; MIB];
+    for number in 0..100 {
+        first.write_all(&command(&[b"SET", format!("key {number}").as_bytes(), &value])).expect("it is sent");
+        first.read_exact(&mut reply).expect("a reply");
+        assert_eq!(&reply, b"+OK\r\n");
+    }
+    drop(clients);
+    assert_eq!(process.0.try_wait().expect("a process"), None);
+    let log = std::fs::read_to_string(folder.path().join("log")).expect("a log");
+    assert_eq!(log.matches("refusing further clients").count(), 1, "{log}");
+    let serves = || {
+        let mut stream = TcpStream::connect(client).ok()?;
+        stream.write_all(b"PING\r\n").ok()?;
+        let mut reply = [0; 7];
+        stream.read_exact(&mut reply).ok()?;
+        (&reply == b"+PONG\r\n").then_some(())
+    };
+    while serves().is_none() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
