@@ -132,8 +132,10 @@ pub enum RequestError {
     /// No leader answered in time. The request was not and will not be executed.
     #[error("no leader answered in time; the request was not executed; try again")]
     TimedOut,
-    /// Too many requests are pending. The request was not and will not be executed.
-    #[error("too many requests are pending; the request was not executed; send fewer at once")]
+    /// Too many requests are pending, or the leader refuses writes. The request was not and will not be executed.
+    #[error(
+        "too many requests are pending, or the leader refuses writes; the request was not executed; try again later"
+    )]
     Busy,
     /// The node is shutting down. The request was not and will not be executed.
     #[error("the node is shutting down; the request was not executed; send it to another node")]

@@ -30,6 +30,7 @@ pub(crate) enum Command<M: StateMachine> {
     Message { from: NodeId, message: Message, share: Option<Share> },
     Request { request: Request, answer: Answer<M> },
     Transfer { to: NodeId },
+    RefuseWrites(bool),
     Stop,
 }
 
@@ -197,6 +198,12 @@ impl<M: StateMachine> Handle<M> {
     /// Starts to hand leadership to `to`, if this node leads.
     pub async fn transfer(&self, to: NodeId) {
         let _ = self.inbox.send(Command::Transfer { to }).await;
+    }
+
+    /// Has the node refuse every write that it would propose, with [`RequestError::Busy`], or accept them again. Reads
+    /// and replication go on.
+    pub async fn refuse_writes(&self, refuse: bool) {
+        let _ = self.inbox.send(Command::RefuseWrites(refuse)).await;
     }
 
     /// Stops the node: it takes no more requests, waits until every pending one has its outcome and everything is on

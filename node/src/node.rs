@@ -47,8 +47,8 @@ struct InFlight {
 /// returns `None`, and carry out each output.
 ///
 /// * *Inputs* are [`handle`](Node::handle), [`handle_timeout`](Node::handle_timeout), and the commands
-///   [`transfer`](Node::transfer), [`campaign`](Node::campaign), [`propose_change`](Node::propose_change) and
-///   [`stop`](Node::stop).
+///   [`transfer`](Node::transfer), [`campaign`](Node::campaign), [`propose_change`](Node::propose_change),
+///   [`refuse_writes`](Node::refuse_writes) and [`stop`](Node::stop).
 /// * *Outputs* are [`poll_output`](Node::poll_output) and [`poll_timeout`](Node::poll_timeout).
 ///
 /// Reads under the lease need not pass through it: see [`ReadGate`](crate::ReadGate).
@@ -261,6 +261,12 @@ impl<M: StateMachine> Node<M> {
     pub fn propose_change(&mut self, now: Reading, group: GroupId, change: &Change) -> Result<Position, ProposeError> {
         self.now = now;
         self.groups.get_mut(&group).map_or(Err(ProposeError::NotLeader), |group| group.propose_change(now, change))
+    }
+
+    /// Refuses every write that this node would propose, of its own clients and of peers, or accepts them again: for a
+    /// node whose disk is almost full. Reads and replication go on.
+    pub fn refuse_writes(&mut self, refuse: bool) {
+        self.router.refuse_writes(refuse);
     }
 
     /// Stops: gives up every lease, takes no more requests, and fails those that were certainly not executed. The node

@@ -148,6 +148,8 @@ pub(crate) struct Router {
     peer_requests: usize,
     peer_bytes: usize,
     stopping: bool,
+    /// Nothing is proposed here.
+    refuses_writes: bool,
     statistics: RouterStatistics,
 }
 
@@ -171,6 +173,7 @@ impl Router {
             peer_requests: 0,
             peer_bytes: 0,
             stopping: false,
+            refuses_writes: false,
             statistics: RouterStatistics::default(),
         }
     }
@@ -182,6 +185,11 @@ impl Router {
     /// Returns the number of requests that are pending.
     pub(crate) fn pending(&self) -> usize {
         self.requests.len()
+    }
+
+    /// Refuses every write that would be proposed here, or accepts them again.
+    pub(crate) fn refuse_writes(&mut self, refuse: bool) {
+        self.refuses_writes = refuse;
     }
 
     /// Takes a client's request. Its reply goes out under `ticket`, exactly once.
@@ -279,6 +287,9 @@ impl Router {
         let leader = group.replica().leader();
         let is_peer = matches!(origin, Origin::Peer { .. });
         match (&pending.request, leader) {
+            (Request::Write(_), Some(leader)) if self.refuses_writes && (leader == self.node || is_peer) => {
+                self.fail(context, key, RequestError::Busy);
+            }
             (Request::Write(command), Some(leader)) if leader == self.node || is_peer => {
                 match group.propose(now, key, command.clone()) {
                     Ok(position) => self.set_state(key, State::Proposed(position)),

@@ -192,6 +192,10 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
                 self.node.transfer(self.clock.now(), self.group, to);
                 return Ok(());
             }
+            Wake::Command(Command::RefuseWrites(refuse)) => {
+                self.node.refuse_writes(refuse);
+                return Ok(());
+            }
             Wake::Command(Command::Stop) => {
                 self.node.stop(self.clock.now());
                 return Ok(());

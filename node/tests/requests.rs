@@ -371,6 +371,25 @@ fn writes_beyond_what_may_be_uncommitted_wait_for_those_before_them() {
 }
 
 #[test]
+fn a_leader_that_refuses_writes_executes_none_and_serves_reads() {
+    let mut cluster = Cluster::led_by(1, 3);
+    cluster.run(2 * TICK);
+    cluster.node(1).refuse_writes(true);
+    let (own, forwarded, read) = (cluster.write(1, "a"), cluster.write(2, "b"), cluster.read(1));
+    cluster.settle();
+    for write in [own, forwarded] {
+        assert_eq!(cluster.reply(write), Some(Err(RequestError::Busy)));
+    }
+    assert!(cluster.grant(read).by_lease);
+    cluster.node(1).refuse_writes(false);
+    cluster.node(2).refuse_writes(true);
+    let (own, forwarded) = (cluster.write(1, "c"), cluster.write(2, "d"));
+    cluster.settle();
+    assert_eq!((cluster.output(own), cluster.output(forwarded)), (1, 2), "only a leader proposes");
+    assert_eq!(cluster.applied(3), ["c", "d"]);
+}
+
+#[test]
 fn a_valid_lease_grants_reads_of_peers_beyond_the_limit() {
     let mut cluster = Cluster::led_by(1, 3);
     cluster.run(2 * TICK);

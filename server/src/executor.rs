@@ -137,7 +137,9 @@ fn text(error: RequestError) -> String {
     match error {
         RequestError::Stopping => "TRYAGAIN this node is shutting down; send the command to another node".to_owned(),
         RequestError::Busy => {
-            "BUSY too many commands are pending; this one was not executed; send fewer at once and try again".to_owned()
+            "BUSY too many commands are pending, or the leader's disk is almost full; this one was not executed; try \
+             again later"
+                .to_owned()
         }
         RequestError::Uncertain => {
             "UNCERTAIN the write may or may not have been executed: its leader was lost before it answered; read \

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 /// Returns the requested sections, or all of them if none is requested.
 pub(crate) fn render<R: Runtime>(clients: &Clients<R>, requested: &[Bytes]) -> String {
-    let sections: [(&str, Describe<R>); 8] = [
+    let sections: [(&str, Describe<R>); 9] = [
         ("Server", server),
         ("Clients", connected_clients),
         ("Memory", memory),
+        ("Persistence", persistence),
         ("Replication", replication),
         ("Lease", lease),
         ("Protocol", protocol),
@@ -84,6 +85,16 @@ fn memory<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     fields.add("mem_client_requests", clients.memory.input.used());
     fields.add("mem_client_replies", clients.memory.output.used());
     fields.add("mem_pending_writes", clients.executor.pending_write_bytes());
+}
+
+fn persistence<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
+    fields.add("loading", 0);
+    let (free, reserve) = clients.space.bytes();
+    if let Some(free) = free {
+        fields.add("disk_free", free);
+    }
+    fields.add("disk_reserve", reserve);
+    fields.add("disk_refuses_writes", u8::from(clients.space.is_short()));
 }
 
 fn replication<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {

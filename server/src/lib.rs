@@ -21,6 +21,7 @@ mod limits;
 mod node;
 mod recording;
 mod runtime_choice;
+mod space;
 mod timeout;
 
 pub use counters::{Counter, Counters};

@@ -17,6 +17,9 @@ pub struct Limits {
     pub client_timeout: Duration,
     /// The bytes of keys and values beyond which writes that need memory are refused.
     pub max_memory: Option<u64>,
+    /// The bytes that must be free on the disk of the data folder, or writes are refused. By default 256 MiB, or a tenth
+    /// of a smaller file system.
+    pub min_free_space: Option<u64>,
 }
 
 impl Default for Limits {
@@ -26,6 +29,7 @@ impl Default for Limits {
             idle_timeout: None,
             client_timeout: Duration::from_secs(30),
             max_memory: None,
+            min_free_space: None,
         }
     }
 }

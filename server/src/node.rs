@@ -7,6 +7,7 @@ use crate::executor::{Executor, Parts};
 use crate::keyspace::Keyspace;
 use crate::limits::Limits;
 use crate::recording::Recording;
+use crate::space::{self, Space};
 use crate::timeout::within;
 use async_channel::Receiver;
 use leasehold_clock::{Clock, ClockError, SystemClock};
@@ -176,8 +177,10 @@ impl<R: Runtime> Node<R> {
             trace,
         };
         let handle = leasehold_node::start(runtime, start)?;
+        let space = Space::new(&facts.data_dir, limits.min_free_space);
+        space::watch(runtime, &space, handle.clone()).map_err(leasehold_node::StartError::from)?;
         let executor = Arc::new(Executor::new(Parts { runtime: runtime.clone(), node, clock, handle, view }));
-        let clients = Arc::new(Clients::new(executor, transport, facts, limits));
+        let clients = Arc::new(Clients::new(executor, transport, facts, limits, space));
         runtime.spawn(clients.clone().accept(client_listener));
         Ok(Node { clients, peer_address, recorded })
     }

@@ -175,6 +175,21 @@ fn without_memory_only_writes_that_need_it_are_refused<R: Runtime>() {
     assert_eq!(answer, format!("{writes}{transaction}:1\r\n+OK\r\n+OK\r\n"));
 }
 
+fn writes_are_refused_while_the_disk_is_almost_full_and_reads_go_on<R: Runtime>() {
+    let mut limits = Limits::default();
+    limits.min_free_space = Some(u64::MAX);
+    let node = serve::<R>(limits);
+    let writes =
+        "GET k\r\nSET k v\r\nDEL k\r\nMULTI\r\nSET k v\r\nEXEC\r\nMULTI\r\nGET k\r\nEXEC\r\nDBSIZE\r\nQUIT\r\n";
+    let answer = exchange(node.address, writes.as_bytes());
+    let refused: Vec<&str> = answer.lines().filter(|line| line.starts_with('-')).collect();
+    assert_eq!(refused.len(), 4, "{answer}");
+    assert!(refused.iter().all(|line| line.starts_with("-BUSY the disk of this node is almost full")), "{answer}");
+    assert!(answer.starts_with("$-1\r\n-BUSY ") && answer.ends_with(":0\r\n+OK\r\n"), "{answer}");
+    assert_eq!(info(node.address, "disk_refuses_writes"), 1);
+    assert!(info(node.address, "disk_free") > 0);
+}
+
 macro_rules! on_every_runtime {
     ($($test:ident),* $(,)?) => {
         mod tokio {
@@ -193,6 +208,7 @@ on_every_runtime!(
     an_idle_connection_is_closed_if_that_is_asked_for,
     an_http_request_is_not_executed,
     without_memory_only_writes_that_need_it_are_refused,
+    writes_are_refused_while_the_disk_is_almost_full_and_reads_go_on,
 );
 
 /// A process that is killed when the test ends.

@@ -87,6 +87,10 @@ pub(crate) struct ServeArguments {
     /// Refuse writes that need memory while keys and values take more than this, for example 4gb; 0 for no limit.
     #[arg(long, value_name = "BYTES", default_value = "0", value_parser = parse_bytes)]
     max_memory: u64,
+    /// Refuse writes while less than this is free on the disk of the data folder, for example 1gb. By default 256mb, or a
+    /// tenth of a smaller file system.
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    min_free_space: Option<u64>,
     /// Record the inputs of this node's lease, and their effects, in a new file. `leasehold trace` replays it.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -158,6 +162,7 @@ impl ServeArguments {
             max_clients: self.max_clients,
             idle_timeout: (self.timeout_s > 0).then(|| Duration::from_secs(self.timeout_s)),
             max_memory: (self.max_memory > 0).then_some(self.max_memory),
+            min_free_space: self.min_free_space,
             ..Limits::default()
         };
         Ok(NodeOptions {
@@ -372,6 +377,7 @@ mod tests {
             ("--max-clients", "0", "not a number of clients from 1 to 1000000"),
             ("--timeout-s", "5m", "not a whole number of seconds"),
             ("--max-memory", "1tb", "not a number of bytes"),
+            ("--min-free-space", "10%", "not a number of bytes"),
         ] {
             let error = line(&[&format!("{flag}={value}")]).err().expect("a wrong value").to_string();
             assert!(error.contains(flag) && error.contains(said), "{flag} {value}: {error}");

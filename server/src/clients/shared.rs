@@ -6,6 +6,7 @@ use crate::counters::{Counter, Counters};
 use crate::executor::Executor;
 use crate::keyspace::{Reply, View, WriteCommand};
 use crate::limits::Limits;
+use crate::space::Space;
 use event_listener::{Event, EventListener};
 use leasehold_core::{NodeId, Reading};
 use leasehold_node::{Budget, Statistics, Status};
@@ -24,6 +25,10 @@ const MAX_OUTPUT_BYTES: usize = 256 << 20;
 
 /// The reply to a write that needs memory while there is none.
 const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
+
+/// The reply to a write while the disk is almost full.
+const NO_SPACE: &str = "BUSY the disk of this node is almost full; nothing was executed; free space on it, or send the \
+                        command to another node if this one does not lead";
 
 /// The memory that all clients share. Long replies have their own, so that a client that waits for memory for its reply
 /// never waits for one that waits for memory for its request.
@@ -51,6 +56,7 @@ pub(crate) struct Clients<R: Runtime> {
     pub(crate) facts: NodeFacts,
     pub(crate) limits: Limits,
     pub(crate) memory: Memory,
+    pub(crate) space: Arc<Space>,
     pub(super) keys: KeysThread,
     /// Connections refused because there were too many.
     pub(crate) rejected: Counter,
@@ -72,12 +78,14 @@ impl<R: Runtime> Clients<R> {
         transport: Arc<Transport<R>>,
         facts: NodeFacts,
         limits: Limits,
+        space: Arc<Space>,
     ) -> Self {
         Self {
             executor,
             transport,
             facts,
             limits,
+            space,
             memory: Memory { input: Budget::new(MAX_INPUT_BYTES), output: Budget::new(MAX_OUTPUT_BYTES) },
             rejected: Counter::default(),
             timed_out: Counter::default(),
@@ -150,6 +158,10 @@ impl<R: Runtime> Clients<R> {
 
     /// Returns the error that a write gets now without being executed, if any.
     pub(super) fn refusal(&self, command: &WriteCommand) -> Option<&'static str> {
+        // A transaction needs the log even if it only reads.
+        if self.space.is_short() {
+            return Some(NO_SPACE);
+        }
         let max = self.limits.max_memory?;
         (command.needs_memory() && self.view().used_bytes() > max).then_some(OUT_OF_MEMORY)
     }
