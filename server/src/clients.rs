@@ -6,12 +6,14 @@ mod keys;
 mod local;
 mod pause;
 mod session;
+mod startup;
 mod transaction;
 mod wire;
 
 pub(crate) use shared::{Clients, NodeFacts};
+pub(crate) use startup::Startup;
 
-use crate::resp::ReplyBuffer;
+use crate::resp::{ReplyBuffer, RequestReader};
 use futures::future::{Either, select};
 use futures::io::AsyncWriteExt as _;
 use leasehold_runtime::Runtime;
@@ -39,7 +41,7 @@ impl<R: Runtime> Clients<R> {
                 Either::Right(_) => return,
             };
             match accepted {
-                Ok((stream, address)) => self.clone().serve(stream, address),
+                Ok((stream, address)) => self.clone().serve(stream, RequestReader::default(), address),
                 Err(error) => {
                     tracing::warn!("cannot accept a client: {error}; raise the limit of open files if it was reached");
                     runtime.sleep(ACCEPT_RETRY_INTERVAL).await;
@@ -48,7 +50,8 @@ impl<R: Runtime> Clients<R> {
         }
     }
 
-    fn serve(self: Arc<Self>, mut stream: R::Stream, address: SocketAddr) {
+    /// Serves a client in a task. `requests` has what was received from it.
+    fn serve(self: Arc<Self>, mut stream: R::Stream, requests: RequestReader, address: SocketAddr) {
         let guard = ConnectionGuard::new(self.clone());
         let may_stay = self.may_connect();
         if self.connected() > self.limits.max_clients + MAX_REFUSALS {
@@ -63,7 +66,7 @@ impl<R: Runtime> Clients<R> {
                 let _ = stream.close().await;
                 return;
             }
-            if let Err(error) = Session::new(&guard.clients, stream, guard.id, address).run().await {
+            if let Err(error) = Session::new(&guard.clients, stream, requests, guard.id, address).run().await {
                 guard.clients.note_ended(address, &error);
             }
         });

@@ -1,6 +1,6 @@
 //! One server: storage, node, links and clients, wired together.
 
-use crate::clients::{Clients, NodeFacts};
+use crate::clients::{Clients, NodeFacts, Startup};
 use crate::counters::Counters;
 use crate::descriptors;
 use crate::executor::{Executor, Parts};
@@ -109,7 +109,7 @@ pub struct Node<R: Runtime> {
 
 impl<R: Runtime> Node<R> {
     /// Starts a node. It takes part in its cluster and serves clients once this returns, even if there is no leader
-    /// yet. Reading the data folder blocks the calling thread.
+    /// yet. Before that it accepts clients and tells them that it is loading. Reading the data folder blocks the calling thread.
     ///
     /// # Errors
     /// [`StartError`] says what to change. In that case nothing runs.
@@ -141,8 +141,11 @@ impl<R: Runtime> Node<R> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new()?);
         let (client_listener, client_address) = listen(runtime, "clients", client_listen).await?;
         let (peer_listener, peer_address) = listen(runtime, "peers", peer_listen).await?;
+        let startup =
+            Startup::new(runtime, client_listener, clock.clone(), limits.max_clients, limits.client_timeout);
         let storage = Storage::open(&data_dir, Identity { cluster: cluster.clone(), node })?;
         let recovered = storage.recover(GROUP)?;
+        startup.enter("is starting to serve");
 
         let recording = record.map(|path| match Recording::start(runtime, &path) {
             Ok(recording) => Ok(recording),
@@ -181,7 +184,7 @@ impl<R: Runtime> Node<R> {
         space::watch(runtime, &space, handle.clone()).map_err(leasehold_node::StartError::from)?;
         let executor = Arc::new(Executor::new(Parts { runtime: runtime.clone(), node, clock, handle, view }));
         let clients = Arc::new(Clients::new(executor, transport, facts, limits, space));
-        runtime.spawn(clients.clone().accept(client_listener));
+        startup.serve(clients.clone());
         Ok(Node { clients, peer_address, recorded })
     }
 

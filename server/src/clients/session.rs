@@ -10,7 +10,7 @@ use super::transaction::{MAX_ENTRY_BYTES, Transaction};
 use super::wire::{FREE_BYTES, WRITE_BYTES, Wire, hold};
 use crate::command::{Command, LocalCommand};
 use crate::keyspace::{MAX_ENTRY_KEYS, Map, ReadCommand, Reply, WriteCommand, count};
-use crate::resp::{ProtocolError, ReplyBuffer, Request};
+use crate::resp::{ProtocolError, ReplyBuffer, Request, RequestReader};
 use crate::timeout::within;
 use bytes::Bytes;
 use event_listener::EventListener;
@@ -64,10 +64,16 @@ pub(super) struct Session<'a, R: Runtime> {
 }
 
 impl<'a, R: Runtime> Session<'a, R> {
-    pub(super) fn new(clients: &'a Clients<R>, stream: R::Stream, id: u64, address: SocketAddr) -> Self {
+    pub(super) fn new(
+        clients: &'a Clients<R>,
+        stream: R::Stream,
+        requests: RequestReader,
+        id: u64,
+        address: SocketAddr,
+    ) -> Self {
         Session {
             clients,
-            wire: Wire::new(clients, stream),
+            wire: Wire::new(clients, stream, requests),
             close: clients.listen_for_close(),
             connection: Connection::new(id, address),
             transaction: Transaction::default(),

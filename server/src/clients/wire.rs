@@ -42,9 +42,9 @@ pub(super) struct Wire<'a, R: Runtime> {
 }
 
 impl<'a, R: Runtime> Wire<'a, R> {
-    pub(super) fn new(clients: &'a Clients<R>, stream: R::Stream) -> Self {
+    pub(super) fn new(clients: &'a Clients<R>, stream: R::Stream, requests: RequestReader) -> Self {
         let (received, share) = (vec![0; READ_BYTES].into_boxed_slice(), clients.memory.input.empty_share());
-        Wire { clients, stream, requests: RequestReader::default(), received, share, ended: false }
+        Wire { clients, stream, requests, received, share, ended: false }
     }
 
     /// Returns the next complete request that was received.

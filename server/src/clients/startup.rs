@@ -1,0 +1,198 @@
+//! Clients of a node that does not serve yet: they learn the reason, and are served on the same connection once it does.
+
+use super::shared::Clients;
+use crate::resp::{ReplyBuffer, Request, RequestReader};
+use crate::timeout::within;
+use event_listener::Event;
+use futures::future::{Either, select};
+use futures::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use leasehold_clock::Clock;
+use leasehold_core::Reading;
+use leasehold_runtime::Runtime;
+use parking_lot::Mutex;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// The bytes of a request that are received before the node serves.
+const MAX_RECEIVED_BYTES: usize = 64 << 10;
+/// The pause after a listener failed, mostly because no file descriptor was free.
+const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The client port of a node that starts. Dropping it closes the port.
+pub(crate) struct Startup<R: Runtime>(Arc<Shared<R>>);
+
+struct Shared<R: Runtime> {
+    runtime: R,
+    clock: Arc<dyn Clock>,
+    started: Reading,
+    max_clients: usize,
+    client_timeout: Duration,
+    connected: AtomicUsize,
+    state: Mutex<State<R>>,
+    changed: Event,
+}
+
+enum State<R: Runtime> {
+    /// What the node does, after its name.
+    Starting(&'static str),
+    Serving(Arc<Clients<R>>),
+    Closed,
+}
+
+impl<R: Runtime> Clone for State<R> {
+    fn clone(&self) -> Self {
+        match self {
+            State::Starting(phase) => State::Starting(phase),
+            State::Serving(clients) => State::Serving(clients.clone()),
+            State::Closed => State::Closed,
+        }
+    }
+}
+
+impl<R: Runtime> Startup<R> {
+    /// Accepts clients from now on. Their commands are answered with `-LOADING`.
+    pub(crate) fn new(
+        runtime: &R,
+        listener: R::Listener,
+        clock: Arc<dyn Clock>,
+        max_clients: usize,
+        client_timeout: Duration,
+    ) -> Startup<R> {
+        let shared = Arc::new(Shared {
+            runtime: runtime.clone(),
+            started: clock.now(),
+            clock,
+            max_clients,
+            client_timeout,
+            connected: AtomicUsize::new(0),
+            state: Mutex::new(State::Starting("is loading the dataset in memory")),
+            changed: Event::new(),
+        });
+        runtime.spawn(shared.clone().accept(listener));
+        Startup(shared)
+    }
+
+    /// Sets what clients are told: the end of a sentence that begins with the name of the product.
+    pub(crate) fn enter(&self, phase: &'static str) {
+        self.0.set(State::Starting(phase));
+    }
+
+    /// Serves every client from now on.
+    pub(crate) fn serve(self, clients: Arc<Clients<R>>) {
+        self.0.set(State::Serving(clients));
+    }
+}
+
+impl<R: Runtime> Drop for Startup<R> {
+    fn drop(&mut self) {
+        if matches!(self.0.state(), State::Starting(_)) {
+            self.0.set(State::Closed);
+        }
+    }
+}
+
+impl<R: Runtime> Shared<R> {
+    fn state(&self) -> State<R> {
+        self.state.lock().clone()
+    }
+
+    fn set(&self, state: State<R>) {
+        *self.state.lock() = state;
+        self.changed.notify(usize::MAX);
+    }
+
+    async fn accept(self: Arc<Self>, listener: R::Listener) {
+        loop {
+            let changed = self.changed.listen();
+            match self.state() {
+                State::Starting(_) => {}
+                State::Serving(clients) => return clients.accept(listener).await,
+                State::Closed => return,
+            }
+            match select(pin!(self.runtime.accept(&listener)), changed).await {
+                Either::Left((Ok((stream, address)), _)) => {
+                    if self.connected.load(Ordering::Relaxed) < self.max_clients {
+                        self.connected.fetch_add(1, Ordering::Relaxed);
+                        self.runtime.spawn(self.clone().attend(stream, address));
+                    }
+                }
+                Either::Left((Err(_), _)) => self.runtime.sleep(ACCEPT_RETRY_INTERVAL).await,
+                Either::Right(_) => {}
+            }
+        }
+    }
+
+    /// Answers a client until the node serves, and passes the connection on then.
+    async fn attend(self: Arc<Self>, stream: R::Stream, address: SocketAddr) {
+        let served = self.answer(stream).await;
+        self.connected.fetch_sub(1, Ordering::Relaxed);
+        if let Some((clients, stream, requests)) = served {
+            clients.serve(stream, requests, address);
+        }
+    }
+
+    async fn answer(&self, mut stream: R::Stream) -> Option<(Arc<Clients<R>>, R::Stream, RequestReader)> {
+        let (mut requests, mut received) = (RequestReader::default(), vec![0; 4096]);
+        loop {
+            let changed = self.changed.listen();
+            let phase = match self.state() {
+                State::Starting(phase) => phase,
+                State::Serving(clients) => return Some((clients, stream, requests)),
+                State::Closed => return None,
+            };
+            let mut out = ReplyBuffer::default();
+            let goes_on = self.reply_to_all(&mut requests, phase, &mut out);
+            if !out.bytes().is_empty() {
+                within(&self.runtime, self.client_timeout, stream.write_all(out.bytes())).await?.ok()?;
+                stream.flush().await.ok()?;
+            }
+            if !goes_on {
+                let _ = stream.close().await;
+                return None;
+            }
+            if requests.buffered() > MAX_RECEIVED_BYTES {
+                changed.await;
+                continue;
+            }
+            if let Either::Left((length, _)) = select(stream.read(&mut received), changed).await {
+                let length = length.ok().filter(|length| *length > 0)?;
+                requests.receive(&received[..length]);
+            }
+        }
+    }
+
+    /// Replies to each request that was received. Returns false if the connection is to be closed.
+    fn reply_to_all(&self, requests: &mut RequestReader, phase: &str, out: &mut ReplyBuffer) -> bool {
+        loop {
+            let arguments = match requests.next() {
+                Ok(None) => return true,
+                Ok(Some(Request::Command(arguments))) => arguments,
+                Ok(Some(Request::Refused(reason))) => {
+                    out.error(&reason);
+                    continue;
+                }
+                Err(error) => {
+                    out.error(&format!("ERR {error}"));
+                    return false;
+                }
+            };
+            match arguments.peek(0).to_ascii_uppercase().as_slice() {
+                b"INFO" => out.text(&self.info(phase)),
+                b"QUIT" => {
+                    out.status("OK");
+                    return false;
+                }
+                _ => out.error(&format!("LOADING Leasehold {phase}")),
+            }
+        }
+    }
+
+    fn info(&self, phase: &str) -> String {
+        let elapsed = self.started.zip(self.clock.now()).map(|(from, to)| to.elapsed_since(from).at_most);
+        let seconds = elapsed.unwrap_or(Duration::ZERO).as_secs();
+        format!("# Persistence\r\nloading:1\r\nloading_phase:{phase}\r\nloading_elapsed_seconds:{seconds}\r\n")
+    }
+}

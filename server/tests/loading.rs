@@ -1,0 +1,116 @@
+//! A node that starts answers its clients before it serves them.
+
+use leasehold::{Limits, Node, NodeOptions};
+use leasehold_core::{Config, Options};
+use leasehold_node::{ReadMode, Role};
+use leasehold_runtime::Runtime;
+use leasehold_runtime_smol::SmolRuntime;
+use leasehold_runtime_tokio::TokioRuntime;
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+const KEYS: usize = 60_000;
+
+fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("a bound port")
+}
+
+fn start<R: Runtime>(runtime: &R, client: SocketAddr, folder: &Path) -> Result<Node<R>, leasehold::StartError> {
+    let peer = free_port().to_string();
+    let timing = Options::new(Duration::from_millis(300), 1000).with_heartbeat(Duration::from_millis(30));
+    runtime.block_on(Node::start(
+        runtime,
+        NodeOptions {
+            node: 1,
+            cluster: "test".to_owned(),
+            peers: BTreeMap::from([(1, peer.clone())]),
+            peer_listen: peer,
+            client_listen: client.to_string(),
+            data_dir: folder.join("data"),
+            timing: Config::new(timing).expect("a valid configuration"),
+            reads: ReadMode::Lease,
+            record: None,
+            limits: Limits::default(),
+        },
+    ))
+}
+
+fn connect(address: SocketAddr) -> BufReader<TcpStream> {
+    loop {
+        if let Ok(stream) = TcpStream::connect(address) {
+            stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout is set");
+            return BufReader::new(stream);
+        }
+        std::thread::yield_now();
+    }
+}
+
+fn ask(client: &mut BufReader<TcpStream>, request: &str) -> String {
+    client.get_mut().write_all(request.as_bytes()).expect("the request is sent");
+    let mut line = String::new();
+    client.read_line(&mut line).expect("a reply");
+    line
+}
+
+fn clients_of_a_node_that_loads_learn_that_and_are_served_afterwards<R: Runtime>() {
+    let (folder, address) = (tempfile::tempdir().expect("a folder"), free_port());
+    let runtime = R::start("node", 2).expect("a runtime");
+    let node = start(&runtime, address, folder.path()).expect("the node starts");
+    runtime.block_on(node.handle().wait_status(|status| status.role == Role::Leader));
+    let mut client = connect(address);
+    for first in (0..KEYS).step_by(1000) {
+        let pairs: String = (first..first + 1000).map(|key| format!(" key:{key} value-of-{key}")).collect();
+        assert_eq!(ask(&mut client, &format!("MSET{pairs}\r\n")), "+OK\r\n");
+    }
+    runtime.block_on(node.stop());
+    drop((client, node));
+
+    std::thread::scope(|scope| {
+        let starting = scope.spawn(|| start(&runtime, address, folder.path()).expect("the node starts"));
+        let mut client = connect(address);
+        assert_eq!(ask(&mut client, "PING\r\n"), "-LOADING Leasehold is loading the dataset in memory\r\n");
+        let header = ask(&mut client, "INFO\r\n");
+        let length: usize = header[1..].trim_end().parse().expect("the length of a string");
+        let mut info = vec![0; length + 2];
+        client.read_exact(&mut info).expect("the string");
+        assert!(String::from_utf8_lossy(&info).contains("\r\nloading:1\r\n"));
+        // The beginning of a command that is complete only when the node serves.
+        client.get_mut().write_all(b"*1\r\n$6\r\nDBS").expect("the request is sent");
+        let node = starting.join().expect("no panic");
+        runtime.block_on(node.handle().wait_status(|status| status.role == Role::Leader));
+        assert_eq!(ask(&mut client, "IZE\r\n"), format!(":{KEYS}\r\n"));
+        runtime.block_on(node.stop());
+    });
+}
+
+fn a_node_that_cannot_start_closes_its_connections<R: Runtime>() {
+    let (folder, address) = (tempfile::tempdir().expect("a folder"), free_port());
+    std::fs::create_dir(folder.path().join("data")).expect("a folder");
+    std::fs::write(folder.path().join("data/foreign"), "not ours").expect("a file");
+    let runtime = R::start("node", 2).expect("a runtime");
+    let failed = start(&runtime, address, folder.path());
+    assert!(failed.is_err());
+    // The task that has the port ends soon.
+    while TcpStream::connect(address).is_ok() {
+        std::thread::yield_now();
+    }
+}
+
+macro_rules! on_every_runtime {
+    ($($test:ident),* $(,)?) => {
+        mod tokio {
+            $(#[test] fn $test() { super::$test::<super::TokioRuntime>(); })*
+        }
+        mod smol {
+            $(#[test] fn $test() { super::$test::<super::SmolRuntime>(); })*
+        }
+    };
+}
+
+on_every_runtime!(
+    clients_of_a_node_that_loads_learn_that_and_are_served_afterwards,
+    a_node_that_cannot_start_closes_its_connections,
+);
