@@ -1,7 +1,7 @@
 //! The inputs and outputs of a node.
 
 use crate::group::ReadMode;
-use crate::ports::{Batch, GroupId, StateMachine};
+use crate::ports::{Batch, GroupId, StateMachine, UnknownCommand};
 use crate::snapshot::{Work, WorkResult};
 use crate::status::ReadGrant;
 use crate::wire::Message;
@@ -71,6 +71,16 @@ pub enum Output<M: StateMachine> {
     /// Work that takes time in proportion to the state. Run it on another thread, and report the result, if it has one,
     /// with [`Input::WorkDone`].
     Work(Work<M>),
+    /// The log has a command that only a newer release knows. [Abandon](crate::Node::abandon) the node: it applies
+    /// nothing any more. A newer release continues from the same disk.
+    Halted {
+        /// The group.
+        group: GroupId,
+        /// The position of the command.
+        index: Index,
+        /// The reason.
+        unknown: UnknownCommand,
+    },
 }
 
 impl<M: StateMachine> fmt::Debug for Input<M> {
@@ -94,6 +104,9 @@ impl<M: StateMachine> fmt::Debug for Output<M> {
             Output::Commit { number, batches } => write!(formatter, "Commit {{ number: {number}, {batches:?} }}"),
             Output::Reply { ticket, .. } => write!(formatter, "Reply {{ ticket: {ticket}, .. }}"),
             Output::Work(work) => write!(formatter, "Work({work:?})"),
+            Output::Halted { group, index, unknown } => {
+                write!(formatter, "Halted {{ group: {group}, index: {index}, {unknown} }}")
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One replicated group on a node: its replica, its state machine, and what waits for either.
 
 use crate::pending::{PendingReads, PendingWrites, RequestKey, WriteOutcome};
-use crate::ports::{self, Applied, Batch, GroupId, Recovered, State as _, StateMachine};
+use crate::ports::{self, Applied, Batch, GroupId, Recovered, State as _, StateMachine, UnknownCommand};
 use crate::snapshot::{Work, WorkResult};
 use crate::status::{GroupStatistics, ReadGate, ReadGrant, Status};
 use bytes::Bytes;
@@ -147,6 +147,8 @@ pub(crate) enum GroupOutput<M: StateMachine> {
     Aborted { request: RequestKey },
     /// Work for another thread.
     Work(Work<M>),
+    /// The log has a command that this release does not know. Nothing is applied any more.
+    Halted { index: Index, unknown: UnknownCommand },
 }
 
 /// The state of one group on this node. Its [`Node`](crate::Node) gives it inputs and takes its outputs.
@@ -162,6 +164,8 @@ pub struct Group<M: StateMachine> {
     lower_hold_to: Option<Duration>,
     /// Waits for the next write to disk.
     unwritten: Batch,
+    /// True once a command could not be applied.
+    halted: bool,
     /// The size of its changes, and their size when superseded ones were last removed.
     unwritten_bytes: usize,
     unwritten_bytes_merged: usize,
@@ -216,6 +220,7 @@ impl<M: StateMachine> Group<M> {
             gate,
             lower_hold_to: (longest_hold > hold).then_some(hold),
             unwritten: Batch { group: options.group, ..Batch::default() },
+            halted: false,
             unwritten_bytes: 0,
             unwritten_bytes_merged: 0,
             flush: false,
@@ -520,11 +525,21 @@ impl<M: StateMachine> Group<M> {
 
     fn apply(&mut self, committed: Vec<Committed>) {
         for Committed { position, effect } in committed {
+            if self.halted {
+                break;
+            }
             let before = self.unwritten.changes.len();
             let output = match effect {
                 Effect::Command(command) => {
                     self.applied_bytes += command.len() as u64;
-                    Some(self.machine.apply(position.index, &command, &mut self.unwritten.changes))
+                    match self.machine.apply(position.index, &command, &mut self.unwritten.changes) {
+                        Ok(output) => Some(output),
+                        Err(unknown) => {
+                            self.halted = true;
+                            self.outputs.push_back(GroupOutput::Halted { index: position.index, unknown });
+                            break;
+                        }
+                    }
                 }
                 Effect::Nothing => None,
                 Effect::Membership(membership) => {

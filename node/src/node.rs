@@ -344,6 +344,9 @@ impl<M: StateMachine> Node<M> {
                 self.batches.push(batch);
             }
             GroupOutput::Work(work) => self.outputs.push_back(Output::Work(work)),
+            GroupOutput::Halted { index, unknown } => {
+                self.outputs.push_back(Output::Halted { group: id, index, unknown });
+            }
             GroupOutput::Decided { request, index, outcome } => {
                 let (router, mut context) = self.router();
                 router.decided(&mut context, request, index, outcome);

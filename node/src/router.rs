@@ -236,6 +236,10 @@ impl Router {
         let (request, bytes) = match request {
             PeerRequest::ReadIndex => (Request::Read(ReadMode::Lease), 0),
             PeerRequest::Propose(command) if command.is_empty() => return,
+            // Every node of this release would have to stop at it.
+            PeerRequest::Propose(command) if !M::knows(&command) => {
+                return Self::answer(context, from, group, id, PeerAnswer::NotExecuted);
+            }
             PeerRequest::Propose(command) => {
                 if !self.seen.first_time(id) {
                     // The first execution answers.

@@ -161,7 +161,9 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
             if timer_fired || self.node.timeout_is_due(now) {
                 self.node.handle_timeout(now);
             }
-            self.drain_outputs();
+            if self.drain_outputs().is_err() {
+                return;
+            }
             if timer_fired {
                 let now = self.clock.now();
                 self.publish_statistics();
@@ -215,7 +217,7 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
         Ok(())
     }
 
-    fn drain_outputs(&mut self) {
+    fn drain_outputs(&mut self) -> Result<(), Ended> {
         while let Some(output) = self.node.poll_output() {
             match output {
                 Output::Send { to, message } => {
@@ -232,9 +234,18 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
                     // The client may have left.
                     let _ = self.answers.remove(ticket as usize).send(outcome);
                 }
+                Output::Halted { index, unknown, .. } => {
+                    tracing::error!(
+                        index,
+                        "stopping before a log entry that this release cannot apply: {unknown}; start this node again \
+                         with the newer release: it then continues"
+                    );
+                    return Err(Ended);
+                }
             }
         }
         self.pass_on_trace();
+        Ok(())
     }
 
     /// Passes on the lines of the trace, which are complete once every output was taken.
@@ -267,7 +278,9 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
     /// Waits until everything is on disk.
     async fn finish(&mut self, reports: &Receiver<Report<M>>) {
         self.node.flush();
-        self.drain_outputs();
+        if self.drain_outputs().is_err() {
+            return;
+        }
         self.commits.close();
         self.work.close();
         while let Ok(report) = reports.recv().await {

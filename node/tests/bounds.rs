@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use leasehold_core::{Config, Index, Instant, Options as Timing, Reading};
-use leasehold_node::ports::{Change, Record, Recovered, State, StateMachine};
+use leasehold_node::ports::{Change, Record, Recovered, State, StateMachine, UnknownCommand};
 use leasehold_node::{GroupOptions, GroupStart, Input, Node, NodeOptions, Output, Request, Role};
 use std::time::Duration;
 
@@ -17,9 +17,14 @@ impl StateMachine for Large {
     type Output = ();
     type State = Empty;
 
-    fn apply(&mut self, index: Index, _: &Bytes, changes: &mut Vec<Change>) {
+    fn knows(_: &Bytes) -> bool {
+        true
+    }
+
+    fn apply(&mut self, index: Index, _: &Bytes, changes: &mut Vec<Change>) -> Result<(), UnknownCommand> {
         let value = Bytes::from(vec![index as u8; VALUE_BYTES]);
         changes.push(Change::Put(Record { key: Bytes::from_static(b"k"), value }));
+        Ok(())
     }
 
     fn state(&self) -> Empty {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use leasehold_node::wire::{Body, Message, PeerAnswer, PeerRequest, RequestId};
 use leasehold_node::{Input, ReadMode, Request, RequestError};
 use std::time::Duration;
-use support::{Cluster, GROUP, HOLD, InTransit, TICK};
+use support::{Cluster, GROUP, HOLD, InTransit, NEWER, TICK};
 
 /// Longer than a request may wait.
 const PAST_DEADLINE: Duration = Duration::from_millis(5_200);
@@ -387,6 +387,35 @@ fn a_leader_that_refuses_writes_executes_none_and_serves_reads() {
     cluster.settle();
     assert_eq!((cluster.output(own), cluster.output(forwarded)), (1, 2), "only a leader proposes");
     assert_eq!(cluster.applied(3), ["c", "d"]);
+}
+
+#[test]
+fn a_node_stops_before_a_command_that_only_a_newer_release_knows() {
+    let mut cluster = Cluster::led_by(1, 3);
+    let before = cluster.write(1, "a");
+    // As a leader of the newer release proposes it.
+    let (newer, after) = (cluster.write(1, NEWER), cluster.write(1, "b"));
+    cluster.settle();
+    cluster.run(TICK);
+    assert_eq!((cluster.output(before), cluster.reply(newer), cluster.reply(after)), (1, None, None));
+    for id in 1..=3 {
+        let applied = cluster.members[&id].node.status(GROUP).expect("the group").applied;
+        assert_eq!((cluster.applied(id), cluster.members[&id].halted), (vec!["a".to_owned()], Some(applied + 1)));
+    }
+    for (ticket, outcome) in cluster.node(1).abandon() {
+        assert!([newer, after].contains(&ticket));
+        assert_eq!(outcome, Err(RequestError::Uncertain));
+    }
+}
+
+#[test]
+fn a_leader_does_not_propose_a_command_that_it_does_not_know() {
+    let mut cluster = Cluster::led_by(1, 3);
+    let ticket = cluster.write(2, NEWER);
+    cluster.settle();
+    cluster.run(PAST_DEADLINE);
+    assert_eq!(cluster.reply(ticket), Some(Err(RequestError::TimedOut)));
+    assert_eq!(cluster.members[&1].halted, None);
 }
 
 #[test]

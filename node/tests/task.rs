@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use support::{GROUP, HOLD, List, TICK};
+use support::{GROUP, HOLD, List, NEWER, TICK};
 
 /// A runtime whose tasks and threads a test polls.
 #[derive(Clone, Default)]
@@ -177,8 +177,12 @@ impl Single {
 
     /// Sends a write, and returns its outcome when it is there.
     fn write(&self) -> BoxFuture<'static, Result<u64, RequestError>> {
+        self.write_command("a")
+    }
+
+    fn write_command(&self, command: &'static str) -> BoxFuture<'static, Result<u64, RequestError>> {
         let handle = self.handle.clone();
-        let mut write: BoxFuture<'static, _> = Box::pin(async move { handle.write(Bytes::from_static(b"a")).await });
+        let mut write: BoxFuture<'static, _> = Box::pin(async move { handle.write(Bytes::from(command)).await });
         assert_eq!(outcome(&mut write), None);
         write
     }
@@ -238,6 +242,18 @@ fn a_node_ends_when_its_disk_fails() {
     }
     assert!(!single.runtime.is_running("") && single.handle.status().stopped);
     assert_eq!(outcome(&mut write), Some(Err(RequestError::Uncertain)));
+}
+
+#[test]
+fn a_node_ends_before_a_command_that_only_a_newer_release_knows() {
+    let single = Single::leading();
+    let mut write = single.write_command(NEWER);
+    for name in ["", "disk", ""] {
+        single.runtime.poll(name);
+    }
+    assert!(!single.runtime.is_running("") && single.handle.status().stopped);
+    assert_eq!(outcome(&mut write), Some(Err(RequestError::Uncertain)));
+    assert!(single.handle.gate().try_read(Some(single.clock.at())).is_none());
 }
 
 #[test]

@@ -113,13 +113,9 @@ impl<R: Runtime> Executor<R> {
             return Err(text(RequestError::Busy));
         };
         let outcome = match self.parts.handle.write(WriteCommand::encode_batch(commands)).await {
-            Ok(Ok(replies)) if replies.len() == commands.len() => Ok(replies),
-            // Committed, but the node that executed it runs another version and did not understand it.
-            Ok(Ok(_)) => Err(RequestError::Uncertain),
-            Ok(Err(unknown)) => {
-                tracing::error!("{unknown}");
-                Err(RequestError::Uncertain)
-            }
+            Ok(replies) if replies.len() == commands.len() => Ok(replies),
+            // Committed, but the node that executed it could not decode it: it must run another version.
+            Ok(_) => Err(RequestError::Uncertain),
             Err(error) => Err(error),
         };
         let counter = match &outcome {

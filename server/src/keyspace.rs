@@ -7,6 +7,7 @@ mod view;
 mod writer;
 
 pub(crate) use map::Map;
+use operation::ENTRY_VERSION;
 pub(crate) use operation::{MAX_ENTRY_KEYS, encoding};
 pub use operation::{ReadCommand, Reply, WriteCommand};
 pub(crate) use view::count;
@@ -14,7 +15,7 @@ pub use view::{Snapshot, View};
 
 use bytes::Bytes;
 use leasehold_core::Index;
-use leasehold_node::ports;
+use leasehold_node::ports::{self, UnknownCommand};
 use writer::Writer;
 
 /// The state machine: committed entries are applied to it.
@@ -22,13 +23,6 @@ use writer::Writer;
 pub struct Keyspace {
     view: View,
 }
-
-/// A log entry that is not a batch of writes of this version. It changed nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the log entry is not a batch of writes that this version knows; run the same version on every node")]
-pub struct UnknownEntry;
-
-type Output = Result<Vec<Reply>, UnknownEntry>;
 
 impl Keyspace {
     /// Returns a view for readers.
@@ -38,11 +32,27 @@ impl Keyspace {
 }
 
 impl ports::StateMachine for Keyspace {
-    type Output = Output;
+    /// The replies to the commands of an entry; none if the entry is malformed.
+    type Output = Vec<Reply>;
     type State = Snapshot;
 
-    fn apply(&mut self, _: Index, command: &Bytes, changes: &mut Vec<ports::Change>) -> Output {
-        let commands = WriteCommand::decode_batch(command).ok_or(UnknownEntry)?;
+    fn knows(command: &Bytes) -> bool {
+        command.first() == Some(&ENTRY_VERSION)
+    }
+
+    fn apply(
+        &mut self,
+        _: Index,
+        command: &Bytes,
+        changes: &mut Vec<ports::Change>,
+    ) -> Result<Vec<Reply>, UnknownCommand> {
+        if !Self::knows(command) {
+            let version = command.first().copied().unwrap_or_default();
+            let reason = format!("its version is {version}, and this release knows version {ENTRY_VERSION}");
+            return Err(UnknownCommand { reason });
+        }
+        // Every release that knows the version decodes the same.
+        let Some(commands) = WriteCommand::decode_batch(command) else { return Ok(Vec::new()) };
         // The lock is held for the whole entry, so that readers see all of it or none.
         self.view.change(|map, reclaimer| {
             let mut writer = Writer::new(map, reclaimer);
@@ -61,15 +71,12 @@ impl ports::StateMachine for Keyspace {
         state
     }
 
-    fn encode_output(output: &Output) -> Bytes {
-        // An entry has at least one command, so that no replies can stand for an unknown entry.
-        let replies = output.as_deref().unwrap_or_default();
+    fn encode_output(replies: &Vec<Reply>) -> Bytes {
         wincode::config::serialize(replies, encoding()).expect("replies within the limits can be encoded").into()
     }
 
-    fn decode_output(bytes: &[u8]) -> Option<Output> {
-        let replies: Vec<Reply> = wincode::config::deserialize_exact(bytes, encoding()).ok()?;
-        Some(if replies.is_empty() { Err(UnknownEntry) } else { Ok(replies) })
+    fn decode_output(bytes: &[u8]) -> Option<Vec<Reply>> {
+        wincode::config::deserialize_exact(bytes, encoding()).ok()
     }
 }
 

@@ -141,8 +141,7 @@ impl<R: Runtime> Node<R> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new()?);
         let (client_listener, client_address) = listen(runtime, "clients", client_listen).await?;
         let (peer_listener, peer_address) = listen(runtime, "peers", peer_listen).await?;
-        let startup =
-            Startup::new(runtime, client_listener, clock.clone(), limits.max_clients, limits.client_timeout);
+        let startup = Startup::new(runtime, client_listener, clock.clone(), limits.max_clients, limits.client_timeout);
         let storage = Storage::open(&data_dir, Identity { cluster: cluster.clone(), node })?;
         let recovered = storage.recover(GROUP)?;
         startup.enter("is starting to serve");

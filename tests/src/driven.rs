@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use leasehold_clock::Clock;
 use leasehold_core::{Config, Index, NodeId, Options as Timing};
-use leasehold_node::ports::{Change, Disk, Links, Record, Recovered, State, StateMachine};
+use leasehold_node::ports::{Change, Disk, Links, Record, Recovered, State, StateMachine, UnknownCommand};
 use leasehold_node::{GroupOptions, Handle, NodeOptions, ReadMode, Start};
 use leasehold_runtime::Runtime;
 use leasehold_transport_tcp::{Transport, TransportOptions};
@@ -26,13 +26,17 @@ impl StateMachine for List {
     type Output = usize;
     type State = ListState;
 
-    fn apply(&mut self, _: Index, command: &Bytes, changes: &mut Vec<Change>) -> usize {
+    fn knows(_: &Bytes) -> bool {
+        true
+    }
+
+    fn apply(&mut self, _: Index, command: &Bytes, changes: &mut Vec<Change>) -> Result<usize, UnknownCommand> {
         let number = self.records.0.len() + 1;
         let key = Bytes::copy_from_slice(&(number as u64).to_be_bytes());
         let record = Record { key, value: command.clone() };
         self.records.0.push(record.clone());
         changes.push(Change::Put(record));
-        number
+        Ok(number)
     }
 
     fn state(&self) -> ListState {

@@ -119,6 +119,7 @@ rules! {
         "**A follower read uses an index that was requested after the read arrived.**";
     UncertainWriteIsNotRetried: "Requests", "**Perhaps executed: never try again.**";
     RepeatedRequestIsExecutedOnce: "Requests", "the leader executes the first copy and ignores the others";
+    UnknownCommandStopsTheNode: "Requests", "**A node stops before a command that it does not know.**";
     DeadlinesPassWithoutAClock: "Requests", "the ticks of the timer count instead";
     SampleBeforeTheAnchorIsGood: "Lease reads", "the answer linearizes at the instant of the sample",
         off: "a sample older than the anchor is refused";

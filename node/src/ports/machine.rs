@@ -4,6 +4,15 @@ use super::disk::{Change, Record};
 use bytes::Bytes;
 use leasehold_core::Index;
 
+/// A command that only a newer release knows. A node that meets one in its log stops before it applies it, so that its
+/// state never differs from that of the others. It continues with a release that knows the command.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct UnknownCommand {
+    /// What is not known, as a sentence for an operator.
+    pub reason: String,
+}
+
 /// A deterministic state machine whose state is a set of records. The same commands in the same order give the same
 /// records and outputs on every node.
 ///
@@ -16,10 +25,22 @@ pub trait StateMachine: Send + 'static {
     /// A copy of the state as of one index. Making one must be cheap: share the state and copy on write.
     type State: State;
 
-    /// Applies one committed command and appends the resulting changes of the records to `changes`. It must not fail: a
-    /// command that is malformed or cannot be executed changes nothing, and its output reports the reason. Readers see
-    /// the command's effect once this returns.
-    fn apply(&mut self, index: Index, command: &Bytes, changes: &mut Vec<Change>) -> Self::Output;
+    /// Returns whether this release can apply a command that a peer wants to have proposed. It may be asked often, so it
+    /// looks at the version of the command and not at its content.
+    fn knows(command: &Bytes) -> bool;
+
+    /// Applies one committed command and appends the resulting changes of the records to `changes`. A command that is
+    /// malformed or cannot be executed changes nothing, and its output reports the reason. Readers see the command's
+    /// effect once this returns.
+    ///
+    /// # Errors
+    /// [`UnknownCommand`] if only a newer release knows the command. Then nothing is changed.
+    fn apply(
+        &mut self,
+        index: Index,
+        command: &Bytes,
+        changes: &mut Vec<Change>,
+    ) -> Result<Self::Output, UnknownCommand>;
 
     /// Returns the state as of the last command applied.
     fn state(&self) -> Self::State;

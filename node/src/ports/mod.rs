@@ -8,7 +8,7 @@ mod machine;
 pub(crate) use disk::remove_superseded;
 pub use disk::{Applied, Batch, Change, Disk, Record, Recovered};
 pub use links::{Lane, Links, NotSent, Receive, Rejected};
-pub use machine::{State, StateMachine};
+pub use machine::{State, StateMachine, UnknownCommand};
 
 /// Identifies a replicated group on a node. There is one group today, number 0; messages and storage keys carry the
 /// number.

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use leasehold_core::{Config, Index, Instant, NodeId, Options as Timing, Reading};
-use leasehold_node::ports::{Change, Record, Recovered, State, StateMachine};
+use leasehold_node::ports::{Change, Record, Recovered, State, StateMachine, UnknownCommand};
 use leasehold_node::snapshot::Work;
 use leasehold_node::wire::{Body, Message, PeerRequest};
 use leasehold_node::{
@@ -21,6 +21,9 @@ pub(crate) const HOLD: Duration = Duration::from_millis(1000);
 /// The interval at which timers fire: half a heartbeat.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
 
+/// A command that only a newer release knows.
+pub(crate) const NEWER: &str = "newer";
+
 /// Keeps every command, in order. The output of a command is its number, from 1.
 #[derive(Debug, Default)]
 pub(crate) struct List {
@@ -32,12 +35,19 @@ impl StateMachine for List {
     type Output = u64;
     type State = ListState;
 
-    fn apply(&mut self, _: Index, command: &Bytes, changes: &mut Vec<Change>) -> u64 {
+    fn knows(command: &Bytes) -> bool {
+        command != NEWER
+    }
+
+    fn apply(&mut self, _: Index, command: &Bytes, changes: &mut Vec<Change>) -> Result<u64, UnknownCommand> {
+        if !Self::knows(command) {
+            return Err(UnknownCommand { reason: "a newer command".to_owned() });
+        }
         let number = self.records.len() as u64 + 1;
         let record = Record { key: Bytes::copy_from_slice(&number.to_be_bytes()), value: command.clone() };
         self.records.push(record.clone());
         changes.push(Change::Put(record));
-        number
+        Ok(number)
     }
 
     fn state(&self) -> ListState {
@@ -121,6 +131,8 @@ pub(crate) struct Member {
     pub(crate) work_stalled: bool,
     /// True while no message of its can be sent.
     pub(crate) cannot_send: bool,
+    /// The position of a command that it cannot apply.
+    pub(crate) halted: Option<Index>,
 }
 
 /// The cluster and its world.
@@ -175,6 +187,7 @@ impl Cluster {
                 disk_stalled: false,
                 work_stalled: false,
                 cannot_send: false,
+                halted: None,
             };
             cluster.members.insert(id, member);
         }
@@ -282,6 +295,10 @@ impl Cluster {
                 Output::Send { to, message } => self.wire.push_back(InTransit { from: id, to, message }),
                 Output::Commit { number, .. } => self.member(id).commits.push_back(number),
                 Output::Work(work) => self.member(id).work.push_back(work),
+                Output::Halted { index, .. } => {
+                    let before = self.member(id).halted.replace(index);
+                    assert_eq!(before, None, "it halts once");
+                }
                 Output::Reply { ticket, outcome } => {
                     if let Ok(Reply::Readable(grant)) = &outcome {
                         let applied = self.members[&id].node.status(GROUP).expect("the group").applied;

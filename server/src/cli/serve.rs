@@ -276,8 +276,8 @@ fn serve<R: Runtime>(options: NodeOptions, threads: NonZeroUsize) -> ExitCode {
             }
             Either::Right(_) => fail(
                 FAILED,
-                "the node stopped, most likely because its data folder could not be written; see the log above, repair \
-                 the disk and start the node again",
+                "the node stopped: its data folder could not be written, or the log needs a newer release; do what the \
+                 log above says and start the node again",
             ),
         }
     })

@@ -1,6 +1,6 @@
 //! Requests: where they are executed, and when they are tried again.
 
-use super::mutation::{By, Edit, Mutation, ROUTER};
+use super::mutation::{By, Edit, GROUP, Mutation, ROUTER};
 use crate::rules::Rule;
 
 pub(super) const MUTATIONS: &[Mutation] = &[
@@ -39,6 +39,19 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             with: "if !self.seen.first_time(id) && !$on {",
         }],
         noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "an-unknown-command-is-skipped",
+        rules: &[Rule::UnknownCommandStopsTheNode],
+        scenarios: &[],
+        breaks: "a node skips a command that the others execute, and its state differs for ever",
+        edits: &[Edit { file: GROUP, find: "self.halted = true;", with: "if $on { continue; } $it" }],
+        noticed_by: By::Test {
+            package: "leasehold-node",
+            target: "requests",
+            name: "a_node_stops_before_a_command_that_only_a_newer_release_knows",
+            why: "every command that the simulator proposes is known",
+        },
     },
     Mutation {
         name: "a-request-has-no-deadline-without-a-clock",

@@ -229,7 +229,7 @@ impl World {
             }
             Ok(leasehold_node::Reply::Written { index, output }) => {
                 let call = operation.call;
-                let reply = output.ok().and_then(|mut replies| replies.pop());
+                let reply = output.into_iter().next_back();
                 match reply.as_ref().and_then(|reply| answer_of(call, reply)) {
                     Some(answer) => self.end(reference, Ending::Done(answer, index)),
                     None => {

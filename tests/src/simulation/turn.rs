@@ -198,6 +198,7 @@ impl World {
                 Some(Output::Send { to, message }) => self.send(node, to, message),
                 Some(Output::Commit { number, batches }) => self.commit(node, number, batches),
                 Some(Output::Work(work)) => self.work(node, work),
+                Some(Output::Halted { .. }) => unreachable!("every command is known"),
                 Some(Output::Reply { ticket, outcome }) => self.replied(node, OperationRef::of_ticket(ticket), outcome),
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::{HOLD, Timed};
 use futures::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use leasehold::{Node, NodeOptions};
+use leasehold::{Limits, Node, NodeOptions};
 use leasehold_core::{Config, NodeId, Options as Timing};
 use leasehold_node::ports::Disk;
 use leasehold_node::{Handle, ReadMode, Role};
@@ -79,6 +79,7 @@ impl<R: Timed> Cluster<R> {
                     reads: ReadMode::Lease,
                     record: None,
                     accept_data_loss: false,
+                    limits: Limits::default(),
                 };
                 let node = Node::start(&runtime, options).await.expect("the node starts");
                 let proxy = Proxy::before(&runtime, listener, node.peer_address());
