@@ -66,6 +66,17 @@ impl State {
     }
 }
 
+impl Request {
+    /// Returns the time that it may take beyond the timeout, because every node has to send and to write its bytes: a
+    /// second for each megabyte.
+    fn time_for_its_bytes(&self) -> Duration {
+        match self {
+            Request::Write(command) => Duration::from_micros(command.len() as u64),
+            Request::Read(_) => Duration::ZERO,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Pending {
     origin: Origin,
@@ -552,7 +563,7 @@ impl Router {
         let is_overdue = |pending: &Pending| {
             let late = matches!(pending.state, State::Forwarded { deposed_at: Some(deposed_at), .. }
                 if has_passed(LATE_ANSWER_TIMEOUT, deposed_at));
-            late || has_passed(self.timeout, pending.since)
+            late || has_passed(self.timeout + pending.request.time_for_its_bytes(), pending.since)
         };
         let overdue: Vec<_> =
             self.requests.iter().filter(|(_, pending)| is_overdue(pending)).map(|(key, _)| *key).collect();

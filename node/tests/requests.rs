@@ -345,6 +345,17 @@ fn fill_with_peer_requests(cluster: &mut Cluster) {
 }
 
 #[test]
+fn a_large_write_has_more_time() {
+    let mut cluster = Cluster::new(3);
+    cluster.isolate(1);
+    let (small, large) = (cluster.write(1, "a"), cluster.write(1, vec![0; 3_000_000]));
+    cluster.run(PAST_DEADLINE);
+    assert_eq!((cluster.reply(small), cluster.reply(large)), (Some(Err(RequestError::TimedOut)), None));
+    cluster.run(Duration::from_secs(3));
+    assert_eq!(cluster.reply(large), Some(Err(RequestError::TimedOut)));
+}
+
+#[test]
 fn writes_of_peers_beyond_the_limit_are_refused() {
     let mut cluster = Cluster::led_by(1, 3);
     fill_with_peer_requests(&mut cluster);

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The bytes of writes that wait for their outcome. Further ones wait for admission, so that large values are written at
-/// the speed of the disk. Every node has them, so a slow disk must write them all within the deadline of a request.
-const MAX_WRITE_BYTES: usize = 32 << 20;
+/// the speed of the disk.
+const MAX_WRITE_BYTES: usize = 16 << 20;
 /// The time that a write waits for admission.
-const ADMISSION_TIMEOUT: Duration = Duration::from_secs(60);
+const ADMISSION_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The parts that an executor is made of.
 pub(crate) struct Parts<R> {
