@@ -1,9 +1,11 @@
 //! The memory of a node stays in proportion to the values that it keeps.
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use leasehold_core::{Config, Index, Instant, Options as Timing, Reading};
-use leasehold_node::ports::{Change, Record, Recovered, State, StateMachine, UnknownCommand};
-use leasehold_node::{GroupOptions, GroupStart, Input, Node, NodeOptions, Output, Request, Role};
+use leasehold_node::ports::{Change, Lane, Receive as _, Record, Recovered, State, StateMachine, UnknownCommand};
+use leasehold_node::wire::{Body, Message, PeerRequest, RequestId};
+use leasehold_node::{GroupOptions, GroupStart, Input, Node, NodeOptions, Output, Request, Role, inbox};
 use std::time::Duration;
 
 const TICK: Duration = Duration::from_millis(50);
@@ -101,4 +103,17 @@ fn entries_that_change_one_large_value_hold_few_copies_of_it() {
     }
     assert!(node.status(0).expect("the group").applied > 100);
     assert!((VALUE_BYTES..16 * VALUE_BYTES).contains(&bytes), "{bytes} bytes for one value of {VALUE_BYTES}");
+}
+
+#[test]
+fn links_wait_with_large_messages_while_others_wait_for_the_node_but_not_with_urgent_ones() {
+    let (inbox, mailbox) = inbox::<Large>();
+    let request = PeerRequest::Propose(vec![0; 80 << 20].into());
+    let body = Body::Request { id: RequestId { boot: 1, sequence: 1 }, request };
+    let large = Message { group: 0, body }.encode().expect("it has an encoding");
+    let urgent = Message { group: 0, body: Body::Raft(Default::default()) }.encode().expect("it has an encoding");
+    assert_eq!(inbox.receive(2, Lane::Request, &large).now_or_never(), Some(Ok(())));
+    assert_eq!(inbox.receive(2, Lane::Request, &large).now_or_never(), None);
+    assert_eq!(inbox.receive(2, Lane::Urgent, &urgent).now_or_never(), Some(Ok(())));
+    drop(mailbox);
 }

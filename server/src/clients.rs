@@ -34,16 +34,21 @@ impl<R: Runtime> Clients<R> {
     /// Accepts clients and serves each in a task of its own, until [`close`](Self::close).
     pub(crate) async fn accept(self: Arc<Self>, listener: R::Listener) {
         let runtime = self.runtime().clone();
-        let mut close = self.listen_for_close();
+        let (mut close, mut failing) = (self.listen_for_close(), false);
         while !self.is_closing() {
             let accepted = match select(pin!(runtime.accept(&listener)), &mut close).await {
                 Either::Left((accepted, _)) => accepted,
                 Either::Right(_) => return,
             };
+            let failed = std::mem::replace(&mut failing, accepted.is_err());
             match accepted {
                 Ok((stream, address)) => self.clone().serve(stream, RequestReader::default(), address),
                 Err(error) => {
-                    tracing::warn!("cannot accept a client: {error}; raise the limit of open files if it was reached");
+                    if !failed {
+                        tracing::warn!(
+                            "cannot accept clients: {error}; raise the limit of open files if it was reached"
+                        );
+                    }
                     runtime.sleep(ACCEPT_RETRY_INTERVAL).await;
                 }
             }
