@@ -108,7 +108,11 @@ impl<R: Runtime> Executor<R> {
         }
         // Its deadline starts once it is admitted: a write that waits for others must not time out for that.
         let bytes = commands.iter().map(|command| command.bytes() + size_of::<WriteCommand>()).sum();
-        let Some(_share) = within(&self.parts.runtime, ADMISSION_TIMEOUT, self.writes.take(bytes)).await else {
+        let share = match self.writes.try_take(bytes) {
+            None => within(&self.parts.runtime, ADMISSION_TIMEOUT, self.writes.take(bytes)).await,
+            share => share,
+        };
+        let Some(_share) = share else {
             self.counters.writes_failed.add(commands.len());
             return Err(text(RequestError::Busy));
         };

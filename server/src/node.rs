@@ -180,7 +180,9 @@ impl<R: Runtime> Node<R> {
         };
         let handle = leasehold_node::start(runtime, start)?;
         let space = Space::new(&facts.data_dir, limits.min_free_space);
-        space::watch(runtime, &space, handle.clone()).map_err(leasehold_node::StartError::from)?;
+        if let Err(error) = space::watch(runtime, &space, handle.clone()) {
+            tracing::warn!("the free space of the disk is not watched: cannot start a thread: {error}");
+        }
         let executor = Arc::new(Executor::new(Parts { runtime: runtime.clone(), node, clock, handle, view }));
         let clients = Arc::new(Clients::new(executor, transport, facts, limits, space));
         startup.serve(clients.clone());

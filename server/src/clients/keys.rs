@@ -135,6 +135,21 @@ impl Job {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::FutureExt as _;
+
+    #[test]
+    fn no_reply_is_built_while_clients_have_not_taken_too_many_bytes() {
+        for (untaken, runs) in [(MAX_PENDING_BYTES, false), (MAX_PENDING_BYTES - 1, true)] {
+            let ((sender, jobs), (reply, found)) = (async_channel::unbounded(), oneshot::channel());
+            let pending = Pending::reserve(&Arc::default()).expect("room");
+            let bytes = Arc::new(AtomicUsize::new(untaken));
+            let (view, pattern, version) = (View::default(), Bytes::from_static(b"*"), Version::Two);
+            sender.try_send(Job { view, pattern, version, reply, pending, bytes }).expect("room");
+            drop(sender);
+            assert_eq!(work(jobs).now_or_never(), Some(()));
+            assert_eq!(found.now_or_never().map(|found| found.is_ok()), Some(runs));
+        }
+    }
 
     #[test]
     fn a_place_is_free_again_when_its_reply_is_dropped() {
