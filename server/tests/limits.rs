@@ -239,15 +239,17 @@ fn clients_leave_file_descriptors_for_the_disk_and_learn_why_they_are_refused() 
         .spawn()
         .expect("a process");
     let mut process = Process(child);
+    let mut reply = [0; 5];
     let mut first = loop {
-        if let Ok(stream) = TcpStream::connect(client) {
+        // It is loading at first.
+        if let Ok(mut stream) = TcpStream::connect(client)
+            && stream.write_all(b"SET k v\r\n").and_then(|()| stream.read_exact(&mut reply)).is_ok()
+            && &reply == b"+OK\r\n"
+        {
             break stream;
         }
         std::thread::sleep(Duration::from_millis(20));
     };
-    first.write_all(b"SET k v\r\n").expect("the request is sent");
-    let mut reply = [0; 5];
-    first.read_exact(&mut reply).expect("a reply");
     let clients: Vec<_> = (0..260).map(|_| connect(client)).collect();
     let (mut refused, mut told) = (0, 0);
     for mut stream in &clients {
