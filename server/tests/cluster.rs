@@ -105,6 +105,7 @@ fn cluster<R: Kill>(size: u64, reads: ReadMode) -> Vec<Member<R>> {
                 timing: timing(),
                 reads,
                 record: Some(folder.path().join("lease.trace")),
+                accept_data_loss: false,
                 limits: Limits::default(),
             };
             let node = runtime.block_on(Node::start(&runtime, options)).expect("the node starts");

@@ -40,6 +40,7 @@ fn serve<R: Runtime>(limits: Limits) -> Served<R> {
         timing: Config::new(timing).expect("a valid configuration"),
         reads: ReadMode::Lease,
         record: None,
+        accept_data_loss: false,
         limits,
     };
     let node = runtime.block_on(Node::start(&runtime, options)).expect("the node starts");

@@ -33,6 +33,7 @@ fn start<R: Runtime>(runtime: &R, client: SocketAddr, folder: &Path) -> Result<N
             timing: Config::new(timing).expect("a valid configuration"),
             reads: ReadMode::Lease,
             record: None,
+            accept_data_loss: false,
             limits: Limits::default(),
         },
     ))

@@ -294,7 +294,9 @@ impl Processes {
     pub fn leader(&self) -> u64 {
         let leads = |id: &u64| {
             let info = lease_info(&mut self.connect(*id));
-            info["role"] == "leader" && info["lease_valid"] == "1"
+            // A node that loads its data prints neither.
+            let is = |name: &str, value: &str| info.get(name).is_some_and(|actual| actual == value);
+            is("role", "leader") && is("lease_valid", "1")
         };
         eventually(PATIENCE, || self.running().into_iter().find(leads)).expect("a leader is elected")
     }
@@ -374,7 +376,9 @@ pub struct RedisStore(pub Connection);
 
 fn failure(error: &RedisError) -> Failure {
     match (error.kind(), error.code()) {
-        (ErrorKind::Server(ServerErrorKind::TryAgain), _) | (_, Some("TRYAGAIN" | "BUSY")) => Failure::NotExecuted,
+        (ErrorKind::Server(ServerErrorKind::TryAgain), _) | (_, Some("TRYAGAIN" | "BUSY" | "LOADING")) => {
+            Failure::NotExecuted
+        }
         (_, Some(_)) => Failure::Uncertain,
         (_, None) => Failure::Disconnected,
     }

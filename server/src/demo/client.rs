@@ -52,7 +52,9 @@ impl RespClient {
     fn call<T>(&mut self, arguments: &[&[u8]], want: impl FnOnce(BytesFrame) -> Option<T>) -> Result<T, Failure> {
         match self.request(arguments) {
             Err(_) => Err(Failure::Disconnected),
-            Ok(BytesFrame::Error(text)) if text.starts_with("TRYAGAIN") || text.starts_with("BUSY") => {
+            Ok(BytesFrame::Error(text))
+                if ["TRYAGAIN", "BUSY", "LOADING"].iter().any(|code| text.starts_with(code)) =>
+            {
                 Err(Failure::NotExecuted)
             }
             Ok(frame) => want(frame).ok_or(Failure::Uncertain),

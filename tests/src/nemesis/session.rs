@@ -59,7 +59,7 @@ impl Session {
     pub(crate) fn receive(&mut self, call: Call) -> Fate {
         match self.parser.parse_value(&mut self.stream) {
             Err(_) => Fate::Lost,
-            Ok(Value::ServerError(error)) if matches!(error.code(), "TRYAGAIN" | "BUSY") => Fate::Refused,
+            Ok(Value::ServerError(error)) if matches!(error.code(), "TRYAGAIN" | "BUSY" | "LOADING") => Fate::Refused,
             Ok(Value::ServerError(error)) if error.code() == "UNCERTAIN" => Fate::Unknown,
             Ok(value) => Fate::Answered(
                 answer(call, &value).unwrap_or_else(|| panic!("{value:?} is not a valid reply to {call:?}")),

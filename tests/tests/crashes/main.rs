@@ -74,7 +74,7 @@ impl Client {
         let connection = self.connection.as_mut().ok_or(Failure::NotExecuted)?;
         command.query(connection).map_err(|error: RedisError| {
             let refused = error.kind() == ErrorKind::Server(ServerErrorKind::TryAgain)
-                || matches!(error.code(), Some("TRYAGAIN" | "BUSY"));
+                || matches!(error.code(), Some("TRYAGAIN" | "BUSY" | "LOADING"));
             if error.code().is_none() || !refused {
                 self.connection = None;
             }
