@@ -7,6 +7,7 @@
 //!
 //! It names no runtime, no file format and no wire transport, and it never waits for the disk, the network or a client.
 
+pub mod identity;
 pub mod ports;
 pub mod snapshot;
 pub mod wire;

@@ -1,14 +1,17 @@
-//! The traits that connect a node to the outside world: [`Links`] and [`Receive`] for the network, [`Disk`] for durable
-//! writes, [`StateMachine`] for the replicated state. `Runtime`, for tasks and timers, is in a crate of its own.
+//! The traits that connect a node to the outside world: [`Links`] and [`Receive`] for the network, [`Meet`] for the
+//! identity of nodes, [`Disk`] for durable writes, [`StateMachine`] for the replicated state. `Runtime`, for tasks and
+//! timers, is in a crate of its own.
 
 mod disk;
 mod links;
 mod machine;
+mod meet;
 
 pub(crate) use disk::remove_superseded;
 pub use disk::{Applied, Batch, Change, Disk, Record, Recovered};
 pub use links::{Lane, Links, NotSent, Receive, Rejected};
 pub use machine::{State, StateMachine, UnknownCommand};
+pub use meet::{Meet, MeetError, MemoryRegistry};
 
 /// Identifies a replicated group on a node. There is one group today, number 0; messages and storage keys carry the
 /// number.
