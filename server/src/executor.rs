@@ -2,6 +2,7 @@
 
 use crate::counters::Counters;
 use crate::keyspace::{Keyspace, Reply, View, WriteCommand};
+use crate::registrar::{Registrar, Unfounded};
 use crate::timeout::within;
 use leasehold_clock::Clock;
 use leasehold_core::{NodeId, Reading};
@@ -23,6 +24,7 @@ pub(crate) struct Parts<R> {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) handle: Handle<Keyspace>,
     pub(crate) view: View,
+    pub(crate) registrar: Arc<Registrar>,
 }
 
 /// Executes commands for every connection of a node.
@@ -58,6 +60,10 @@ impl<R: Runtime> Executor<R> {
         self.writes.used()
     }
 
+    pub(crate) fn registrar(&self) -> &Registrar {
+        &self.parts.registrar
+    }
+
     /// Returns a clock reading. It belongs to what arrived before it.
     pub(crate) fn now(&self) -> Reading {
         self.parts.clock.now()
@@ -78,15 +84,36 @@ impl<R: Runtime> Executor<R> {
     /// # Errors
     /// The reply to each of them.
     pub(crate) async fn read(&self, reads: usize) -> Result<(), String> {
-        match self.parts.handle.read().await {
+        let granted = match self.refused() {
+            Some(refused) => Err(refused),
+            None => self.parts.handle.read().await.map_err(|error| self.text(error)),
+        };
+        match granted {
             Ok(grant) => {
                 self.count(grant, reads);
                 Ok(())
             }
             Err(error) => {
                 self.counters.reads_failed.add(reads);
-                Err(text(error))
+                Err(error)
             }
+        }
+    }
+
+    /// Returns the reply to every command of a node that its cluster refuses: it will find no leader.
+    fn refused(&self) -> Option<String> {
+        let reason = self.parts.registrar.unfounded().filter(|reason| matches!(reason, Unfounded::Refused(..)))?;
+        Some(format!("TRYAGAIN this node {reason}; send the command to another node"))
+    }
+
+    /// Returns the error that a client sees.
+    fn text(&self, error: RequestError) -> String {
+        match error {
+            RequestError::TimedOut => match self.parts.registrar.unfounded() {
+                Some(reason) => format!("TRYAGAIN this node {reason}"),
+                None => text(error),
+            },
+            error => text(error),
         }
     }
 
@@ -105,6 +132,10 @@ impl<R: Runtime> Executor<R> {
     pub(crate) async fn commit(&self, commands: &[WriteCommand]) -> Result<Vec<Reply>, String> {
         if commands.is_empty() {
             return Ok(Vec::new());
+        }
+        if let Some(refused) = self.refused() {
+            self.counters.writes_failed.add(commands.len());
+            return Err(refused);
         }
         // Its deadline starts once it is admitted: a write that waits for others must not time out for that.
         let bytes = commands.iter().map(|command| command.bytes() + size_of::<WriteCommand>()).sum();
@@ -128,7 +159,7 @@ impl<R: Runtime> Executor<R> {
             Err(_) => &self.counters.writes_failed,
         };
         counter.add(commands.len());
-        outcome.map_err(text)
+        outcome.map_err(|error| self.text(error))
     }
 }
 

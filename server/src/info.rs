@@ -2,6 +2,7 @@
 
 use crate::clients::shared::Clients;
 use bytes::Bytes;
+use leasehold_node::identity::Numbers;
 use leasehold_node::{Role, Statistics};
 use leasehold_runtime::Runtime;
 use std::fmt::Write as _;
@@ -10,8 +11,9 @@ use std::time::Duration;
 
 /// Returns the requested sections, or all of them if none is requested.
 pub(crate) fn render<R: Runtime>(clients: &Clients<R>, requested: &[Bytes]) -> String {
-    let sections: [(&str, Describe<R>); 9] = [
+    let sections: [(&str, Describe<R>); 10] = [
         ("Server", server),
+        ("Identity", identity),
         ("Clients", connected_clients),
         ("Memory", memory),
         ("Persistence", persistence),
@@ -69,6 +71,19 @@ fn server<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     fields.add("process_id", std::process::id());
     fields.add("tcp_port", facts.client_address.port());
     fields.add("uptime_in_seconds", up.unwrap_or(Duration::ZERO).as_secs());
+}
+
+/// The identity of this node's folder, and the reason why it takes no part in a cluster, if so.
+fn identity<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
+    let registry = clients.executor.registrar().registry();
+    fields.add("cluster_id", format_args!("{:016x}", registry.cluster));
+    fields.add("founders", Numbers::new(registry.founders.keys().copied()));
+    fields.add("folder_incarnation", format_args!("{:016x}", registry.incarnation));
+    fields.add("folder_starts", registry.starts);
+    fields.add("takes_part", u8::from(registry.is_founded()));
+    if let Some(reason) = clients.executor.registrar().unfounded() {
+        fields.add("takes_no_part_because", format_args!("this node {reason}"));
+    }
 }
 
 fn connected_clients<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
@@ -158,6 +173,12 @@ fn links<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     add("connections_malformed", &counters.malformed);
     add("connections_refused", &counters.refused);
     add("reconnects", &counters.reconnects);
+    for peer in clients.transport.peers() {
+        fields.add(&format!("peer_{peer}_up"), u8::from(clients.transport.peer_up(peer)));
+        if let Some(trouble) = clients.transport.peer_trouble(peer) {
+            fields.add(&format!("peer_{peer}_trouble"), trouble);
+        }
+    }
 }
 
 fn keyspace<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {

@@ -20,6 +20,7 @@ mod info;
 mod limits;
 mod node;
 mod recording;
+mod registrar;
 mod runtime_choice;
 mod space;
 mod timeout;

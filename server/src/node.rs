@@ -7,6 +7,7 @@ use crate::executor::{Executor, Parts};
 use crate::keyspace::Keyspace;
 use crate::limits::Limits;
 use crate::recording::Recording;
+use crate::registrar::Registrar;
 use crate::space::{self, Space};
 use crate::timeout::within;
 use async_channel::Receiver;
@@ -85,6 +86,9 @@ pub enum StartError {
         /// The system's error.
         source: io::Error,
     },
+    /// The thread that records peers cannot be started.
+    #[error("cannot start a thread: {0}; raise the limit of this user's processes")]
+    Thread(#[source] io::Error),
     /// The data folder cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -109,7 +113,8 @@ pub struct Node<R: Runtime> {
 
 impl<R: Runtime> Node<R> {
     /// Starts a node. It takes part in its cluster and serves clients once this returns, even if there is no leader
-    /// yet. Before that it accepts clients and tells them that it is loading. Reading the data folder blocks the calling thread.
+    /// yet, or if the cluster waits for other founders. Before that it accepts clients and tells them that it is loading.
+    /// Reading the data folder blocks the calling thread.
     ///
     /// # Errors
     /// [`StartError`] says what to change. In that case nothing runs.
@@ -142,7 +147,8 @@ impl<R: Runtime> Node<R> {
         let (client_listener, client_address) = listen(runtime, "clients", client_listen).await?;
         let (peer_listener, peer_address) = listen(runtime, "peers", peer_listen).await?;
         let startup = Startup::new(runtime, client_listener, clock.clone(), limits.max_clients, limits.client_timeout);
-        let storage = Storage::open(&data_dir, Identity { cluster: cluster.clone(), node })?;
+        let identity = Identity { cluster: cluster.clone(), node, founders: founders.iter().copied().collect() };
+        let storage = Storage::open(&data_dir, identity)?;
         let recovered = storage.recover(GROUP)?;
         startup.enter("is starting to serve");
 
@@ -152,12 +158,13 @@ impl<R: Runtime> Node<R> {
         });
         let recording = recording.transpose()?;
 
-        let boot = drawn();
+        let boot = storage.registry().introduction().run().boot;
         let facts =
             NodeFacts { cluster: cluster.clone(), client_address, data_dir, peers: peers.len(), started: clock.now() };
         let (inbox, mailbox) = leasehold_node::inbox();
-        let mut links = TransportOptions::new(node, cluster, timing, peer_listener);
-        (links.boot, links.peers) = (boot, peers);
+        let registrar = Registrar::start(runtime, &storage).map_err(StartError::Thread)?;
+        let mut links = TransportOptions::new(registrar.clone(), cluster, timing, peer_listener);
+        links.peers = peers;
         let transport = Transport::start(runtime.clone(), links, Arc::new(inbox))?;
 
         let keyspace = Keyspace::default();
@@ -183,7 +190,8 @@ impl<R: Runtime> Node<R> {
         if let Err(error) = space::watch(runtime, &space, handle.clone()) {
             tracing::warn!("the free space of the disk is not watched: cannot start a thread: {error}");
         }
-        let executor = Arc::new(Executor::new(Parts { runtime: runtime.clone(), node, clock, handle, view }));
+        let parts = Parts { runtime: runtime.clone(), node, clock, handle, view, registrar };
+        let executor = Arc::new(Executor::new(parts));
         let clients = Arc::new(Clients::new(executor, transport, facts, limits, space));
         startup.serve(clients.clone());
         Ok(Node { clients, peer_address, recorded })

@@ -1,6 +1,7 @@
 //! The errors. Each text says how to continue.
 
 use leasehold_core::NodeId;
+use leasehold_node::identity::Numbers;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -68,6 +69,20 @@ pub enum OpenError {
         stored: NodeId,
         /// The number given.
         given: NodeId,
+    },
+    /// The folder was created for a cluster with other founders.
+    #[error(
+        "the data folder {path} is of a cluster founded by the nodes {stored}, not by {given}; give the numbers {stored} \
+         (addresses may change), or start a new cluster on empty folders",
+        path = path.display()
+    )]
+    OtherFounders {
+        /// The folder.
+        path: PathBuf,
+        /// The founders in the folder.
+        stored: Numbers,
+        /// The founders given.
+        given: Numbers,
     },
     /// A newer release wrote the folder.
     #[error(

@@ -5,11 +5,13 @@ use crate::error::{Fault, OpenError};
 use crate::group::Group;
 use crate::journal::{JournalWatch, is_removed};
 use crate::newest::{Newest, NewestFile};
+use crate::registry::{self, RegistryFile};
 use crate::tables::FORMAT;
 use fjall::{Database, Keyspace};
 use leasehold_core::NodeId;
+use leasehold_node::identity::{Numbers, Registry};
 use leasehold_node::ports::GroupId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::hash::{BuildHasher, RandomState};
@@ -40,6 +42,8 @@ pub struct Identity {
     pub cluster: String,
     /// The node's number in the cluster.
     pub node: NodeId,
+    /// The nodes that found the cluster.
+    pub founders: BTreeSet<NodeId>,
 }
 
 /// An open data folder, locked for this process until it is dropped.
@@ -51,6 +55,8 @@ pub struct Storage {
     pub(crate) groups: BTreeMap<GroupId, Group>,
     pub(crate) newest_file: NewestFile,
     journal: JournalWatch,
+    registry: Registry,
+    registry_file: RegistryFile,
     identity_file: WatchedFile,
     lock_file: WatchedFile,
     lock: Lock,
@@ -68,7 +74,7 @@ impl fmt::Debug for Storage {
 }
 
 impl Storage {
-    /// Opens the folder `dir` for the node `identity`, and creates what is missing.
+    /// Opens the folder `dir` for the node `identity`, creates what is missing, and counts this start.
     ///
     /// First it takes a lock. The lock belongs to an open file: it excludes other processes and a second `Storage` in
     /// this one, and the system releases it when the process ends, however it ends. Meanwhile no other process can act
@@ -107,11 +113,13 @@ impl Storage {
         }
         let identity_path = data.join(IDENTITY_FILE);
         let owner = Owner::read(&identity_path).map_err(in_folder)?;
-        owner.check(&path, identity)?;
+        owner.check(&path, &identity)?;
+        let mut registry = registry::read(&data, owner.node, owner.incarnation).map_err(in_folder)?;
+        check_founders(&path, &registry, &identity.founders)?;
         let identity_file = WatchedFile::new(identity_path.clone(), &fs::metadata(&identity_path).map_err(unusable)?);
 
         let database_path = data.join(DATABASE_FOLDER);
-        let salt = owner.salt;
+        let salt = owner.incarnation;
         let unused = data.join(UNUSED_FILE);
         let (mut newest_file, newest) = NewestFile::open(&data.join(NEWEST_FILE), salt).map_err(unusable)?;
         if newest.is_none() {
@@ -124,6 +132,10 @@ impl Storage {
         };
         let number = newest_file.newest().journal.unwrap_or_default();
         let journal = JournalWatch::new(database_path, number).map_err(in_folder)?;
+        // Last, so that a start that fails is not counted, and before anything can be sent.
+        registry.begin_run(drawn(&path));
+        registry::write(&data, &registry).map_err(unusable)?;
+        let registry_file = RegistryFile::new(data);
         let groups = BTreeMap::new();
         let checked_at = now();
         Ok(Storage {
@@ -133,12 +145,24 @@ impl Storage {
             groups,
             newest_file,
             journal,
+            registry,
+            registry_file,
             identity_file,
             lock_file,
             lock,
             checked_at,
             path,
         })
+    }
+
+    /// Returns the identity of the folder, as it was when this start was counted.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Returns the file that keeps the identity from then on.
+    pub fn registry_file(&self) -> RegistryFile {
+        self.registry_file.clone()
     }
 
     /// Checks that the open files are still those at their paths. A system continues to write to a file that was
@@ -163,6 +187,13 @@ impl Storage {
             self.checked_at = now;
         }
         Ok(())
+    }
+}
+
+impl Drop for Storage {
+    fn drop(&mut self) {
+        // Before the lock is released.
+        self.registry_file.close();
     }
 }
 
@@ -258,10 +289,11 @@ fn create_data(path: &Path, identity: &Identity) -> Result<(), Fault> {
         Err(error) => return Err(error.into()),
     }
     fs::create_dir(&unfinished)?;
-    // Random, and constant for the life of the folder.
-    let salt = RandomState::new().hash_one(&identity.cluster);
-    let owner = Owner { cluster: identity.cluster.clone(), node: identity.node, salt };
+    // Random, constant for the life of the folder, and not 0.
+    let incarnation = drawn(path).max(1);
+    let owner = Owner { cluster: identity.cluster.clone(), node: identity.node, incarnation };
     fs::write(unfinished.join(IDENTITY_FILE), owner.encode())?;
+    registry::write(&unfinished, &Registry::new(identity.node, incarnation, identity.founders.iter().copied()))?;
     File::create(unfinished.join(UNUSED_FILE))?;
     sync_everything(&unfinished)?;
     fs::rename(&unfinished, path.join(DATA_FOLDER))?;
@@ -273,14 +305,14 @@ fn create_data(path: &Path, identity: &Identity) -> Result<(), Fault> {
 struct Owner {
     cluster: String,
     node: NodeId,
-    salt: u64,
+    incarnation: u64,
 }
 
 impl Owner {
     fn encode(&self) -> Vec<u8> {
         let mut bytes = FORMAT.to_le_bytes().to_vec();
         bytes.extend_from_slice(&self.node.to_le_bytes());
-        bytes.extend_from_slice(&self.salt.to_le_bytes());
+        bytes.extend_from_slice(&self.incarnation.to_le_bytes());
         bytes.extend_from_slice(self.cluster.as_bytes());
         bytes.extend_from_slice(&xxh3_64(&bytes).to_le_bytes());
         bytes
@@ -298,26 +330,38 @@ impl Owner {
         }
         let (format, rest) = rest.split_first_chunk().ok_or_else(damaged)?;
         // The format determines how to read the rest.
-        // The format determines how to read the rest.
         match u32::from_le_bytes(*format) {
             FORMAT => {}
             newer if newer > FORMAT => return Err(Fault::NewerFormat { stored: newer, known: FORMAT }),
             older => return Err(Fault::Damaged(format!("it has format {older}, which no release wrote"))),
         }
         let (node, rest) = rest.split_first_chunk().ok_or_else(damaged)?;
-        let (salt, cluster) = rest.split_first_chunk().ok_or_else(damaged)?;
+        let (incarnation, cluster) = rest.split_first_chunk().ok_or_else(damaged)?;
         let cluster = String::from_utf8(cluster.to_vec()).map_err(|_| damaged())?;
-        Ok(Owner { cluster, node: NodeId::from_le_bytes(*node), salt: u64::from_le_bytes(*salt) })
+        Ok(Owner { cluster, node: NodeId::from_le_bytes(*node), incarnation: u64::from_le_bytes(*incarnation) })
     }
 
-    fn check(&self, path: &Path, given: Identity) -> Result<(), OpenError> {
+    fn check(&self, path: &Path, given: &Identity) -> Result<(), OpenError> {
         let path = path.to_path_buf();
         if self.cluster != given.cluster {
-            return Err(OpenError::OtherCluster { path, stored: self.cluster.clone(), given: given.cluster });
+            return Err(OpenError::OtherCluster { path, stored: self.cluster.clone(), given: given.cluster.clone() });
         }
         if self.node != given.node {
             return Err(OpenError::OtherNode { path, stored: self.node, given: given.node });
         }
         Ok(())
     }
+}
+
+/// Returns a random number: the standard library keys each process's hashers from the system's randomness.
+fn drawn(path: &Path) -> u64 {
+    RandomState::new().hash_one(path)
+}
+
+fn check_founders(path: &Path, registry: &Registry, given: &BTreeSet<NodeId>) -> Result<(), OpenError> {
+    if registry.founders.keys().eq(given) {
+        return Ok(());
+    }
+    let (stored, given) = (Numbers::new(registry.founders.keys().copied()), Numbers::new(given.iter().copied()));
+    Err(OpenError::OtherFounders { path: path.to_path_buf(), stored, given })
 }

@@ -15,7 +15,8 @@
 //! | file | content |
 //! | --- | --- |
 //! | `LOCK` | empty; locked while a process uses the folder |
-//! | `data/identity` | the format, the cluster's name and the node's number |
+//! | `data/identity` | the format, the cluster's name, the node's number and the folder's incarnation |
+//! | `data/registry` | the number of starts, the cluster's id and founders, and the newest runs of peers |
 //! | `data/newest` | the numbers of the newest journal and of the newest commit; see below |
 //! | `data/unused` | empty; exists until fjall's folder is complete, so nothing was committed while it exists |
 //! | `data/fjall/` | everything else; `*.jnl` are the journals |
@@ -37,7 +38,7 @@
 //!   power loss it proves less: damage to the last commit then looks like a commit that was never finished nor
 //!   acknowledged.
 //!
-//! An older copy of the whole folder is not recognized.
+//! An older copy of the whole folder is not recognized here: the node's peers recognize it by `data/registry`.
 //!
 //! # Failed syncs
 //!
@@ -54,8 +55,10 @@ mod journal;
 mod newest;
 mod parse;
 mod recover;
+mod registry;
 mod sorted;
 mod tables;
 
 pub use error::{OpenError, StorageError};
 pub use folder::{Identity, Storage};
+pub use registry::RegistryFile;

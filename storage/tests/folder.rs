@@ -3,6 +3,7 @@
 mod support;
 
 use fjall::{Database, KeyspaceCreateOptions, PersistMode};
+use leasehold_node::identity::{Registry, Run};
 use leasehold_node::ports::{Batch, Disk, Recovered};
 use leasehold_storage::{Identity, OpenError, Storage, StorageError};
 use std::fs;
@@ -142,6 +143,81 @@ fn refuses_a_folder_of_another_cluster_or_node() {
 }
 
 #[test]
+fn refuses_other_founders_and_names_both_lists() {
+    let dir = folder();
+    drop(open(dir.path()));
+    for others in [[1, 2].as_slice(), &[3], &[1, 2, 3, 4], &[1, 3, 5]] {
+        let error = refused(dir.path(), Identity { founders: others.iter().copied().collect(), ..identity() });
+        assert!(matches!(error, OpenError::OtherFounders { .. }), "{error}");
+        let numbers: Vec<String> = others.iter().map(u64::to_string).collect();
+        let text = format!("is of a cluster founded by the nodes 1, 2, 3, not by {}; give", numbers.join(", "));
+        assert!(error.to_string().contains(&text), "{error}");
+    }
+    open(dir.path());
+}
+
+#[test]
+fn every_start_is_counted_and_a_copy_continues_from_its_own_count() {
+    let dir = folder();
+    let incarnation = open(dir.path()).registry().incarnation;
+    let copy = crashed_copy(dir.path());
+    for starts in 2..=5 {
+        let storage = open(dir.path());
+        assert_eq!((storage.registry().starts, storage.registry().incarnation), (starts, incarnation));
+    }
+    let copied = open(copy.path()).registry().clone();
+    assert_eq!((copied.starts, copied.boots.len()), (2, 2));
+    let own = open(dir.path()).registry().boots.clone();
+    assert!(copied.boots[0] == own[0] && copied.boots[1] != own[1], "the same start, but another run");
+    let other = folder();
+    assert_ne!(open(other.path()).registry().incarnation, incarnation, "another folder");
+}
+
+#[test]
+fn keeps_the_registry_until_the_folder_is_closed() {
+    let dir = folder();
+    let storage = open(dir.path());
+    let mut registry = storage.registry().clone();
+    (registry.cluster, registry.founders) = (7, [(1, 7), (2, 8), (3, registry.incarnation)].into());
+    registry.peers =
+        [(1, Run { incarnation: 7, starts: 3, boot: 4 }), (2, Run { incarnation: 8, starts: 1, boot: 2 })].into();
+    let file = storage.registry_file();
+    file.keep(&registry).expect("kept");
+    drop(storage);
+    let storage = open(dir.path());
+    registry.starts += 1;
+    registry.boots.extend(storage.registry().boots.last());
+    assert_eq!(storage.registry(), &registry);
+
+    // The first process is gone: it must not overwrite what the second one counts.
+    file.keep(&Registry { starts: 1, ..registry.clone() }).expect_err("closed");
+    drop(storage);
+    assert_eq!(open(dir.path()).registry().starts, registry.starts + 1);
+}
+
+#[test]
+fn refuses_the_registry_of_another_folder() {
+    let (dir, other) = (folder(), folder());
+    drop((open(dir.path()), open(other.path())));
+    fs::copy(other.path().join("data/registry"), dir.path().join("data/registry")).expect("copied");
+    let error = refused(dir.path(), identity());
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+}
+
+#[test]
+fn a_crash_while_the_registry_is_replaced_leaves_the_old_one() {
+    let dir = folder();
+    drop(open(dir.path()));
+    let whole = fs::read(dir.path().join("data/registry")).expect("the registry");
+    for end in [0, 1, whole.len() - 1] {
+        fs::write(dir.path().join("data/registry.new"), &whole[..end]).expect("cut");
+        let before = fs::read(dir.path().join("data/registry")).expect("the registry");
+        let starts = open(dir.path()).registry().starts;
+        assert!(starts > 1 && before != fs::read(dir.path().join("data/registry")).expect("the registry"));
+    }
+}
+
+#[test]
 fn refuses_a_folder_of_a_newer_release() {
     let dir = folder();
     drop(open(dir.path()));
@@ -149,12 +225,12 @@ fn refuses_a_folder_of_a_newer_release() {
     let mut identity_file = fs::read(&path).expect("the identity file");
     let checksum = identity_file.len() - 8;
     identity_file.truncate(checksum);
-    identity_file[0] = 4;
+    identity_file[0] = 5;
     identity_file.extend_from_slice(&xxh3_64(&identity_file).to_le_bytes());
     fs::write(&path, identity_file).expect("written");
     // The format determines how the rest is read, so it is checked before the identity.
     let error = refused(dir.path(), Identity { node: 4, ..identity() });
-    assert!(matches!(error, OpenError::NewerFormat { stored: 4, known: 3, .. }), "{error}");
+    assert!(matches!(error, OpenError::NewerFormat { stored: 5, known: 4, .. }), "{error}");
 }
 
 #[test]
@@ -198,7 +274,7 @@ fn refuses_a_folder_without_write_permission() {
 fn reports_missing_and_overwritten_files_as_damage() {
     let whole = folder();
     open(whole.path()).commit(&[a_log_of_ten()]).expect("committed");
-    for lost in ["data/identity", "data/fjall/version", "data/fjall/keyspaces/1/current"] {
+    for lost in ["data/identity", "data/registry", "data/fjall/version", "data/fjall/keyspaces/1/current"] {
         let dir = crashed_copy(whole.path());
         fs::remove_file(dir.path().join(lost)).expect("removed");
         let error = refused(dir.path(), identity());

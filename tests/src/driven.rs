@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use leasehold_clock::Clock;
 use leasehold_core::{Config, Index, NodeId, Options as Timing};
-use leasehold_node::ports::{Change, Disk, Links, Record, Recovered, State, StateMachine, UnknownCommand};
+use leasehold_node::identity::Registry;
+use leasehold_node::ports::{
+    Change, Disk, Links, MemoryRegistry, Record, Recovered, State, StateMachine, UnknownCommand,
+};
 use leasehold_node::{GroupOptions, Handle, NodeOptions, ReadMode, Start};
 use leasehold_runtime::Runtime;
 use leasehold_transport_tcp::{Transport, TransportOptions};
@@ -95,10 +98,10 @@ impl<R: Runtime> Plan<R> {
     ) -> Handle<List> {
         let Plan { node, seed, addresses, listener, hold, reads, clock } = self;
         let config = Config::new(Timing::new(hold, 1000)).expect("it fits together");
-        let founders = addresses.keys().copied().collect();
+        let founders: Vec<NodeId> = addresses.keys().copied().collect();
+        let registrar = Arc::new(MemoryRegistry::new(Registry::founded(node, founders.iter().copied()), node));
         let (inbox, mailbox) = leasehold_node::inbox();
-        let mut links = TransportOptions::new(node, "driven", config, listener);
-        links.boot = node;
+        let mut links = TransportOptions::new(registrar, "driven", config, listener);
         links.peers = addresses.into_iter().filter(|(peer, _)| *peer != node).collect();
         let transport = Transport::start(runtime.clone(), links, Arc::new(inbox)).expect("sound options");
         let mut group = GroupOptions::new(0, leasehold_raft::Options::new(node, config, seed), founders);

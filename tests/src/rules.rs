@@ -184,6 +184,13 @@ rules! {
     WholeOnceCaughtUp: "Cut log 5", "**committed, and durable there**";
     ShortLogIsNoticed: "Cut log", "one that commits more than the log holds means that the end is gone";
     HeartbeatAnswersDoNotWait: "Engine and disk", "An answer to a heartbeat does not wait";
+
+    FoundedByAllFounders: "Identity 1", "**A cluster is founded once, by all its founders.**";
+    OtherIncarnationIsRefused: "Identity 2", "**A node with another incarnation than the roster's is refused**";
+    OlderCopyIsRefused: "Identity 3", "**An older copy of a folder is refused.**";
+    CountOfStartsIsNotEnough: "Identity 3", "The count alone would not be enough";
+    PeersAreRecordedFirst: "Identity 4", "**A peer is recorded durably before the connection is used.**";
+    FoundersNeverChange: "Identity 5", "**The founders of a folder never change.**";
 }
 
 impl Rule {

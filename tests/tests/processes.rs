@@ -413,7 +413,10 @@ fn data_survives_an_orderly_shutdown() {
 
 #[test]
 fn requests_time_out_without_a_majority_and_succeed_again_with_one() {
-    let mut cluster = Processes::prepare(3, &[]);
+    let mut cluster = Processes::start(3);
+    for id in 1..=3 {
+        cluster.take(id).terminate();
+    }
     cluster.start_node(1);
     let started = now();
     let mut client = cluster.connect(1);

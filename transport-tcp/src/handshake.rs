@@ -4,31 +4,43 @@
 //! sides report a mistake. The layout is fixed and little-endian:
 //!
 //! ```text
-//! "LSHD" | u16 version | u16 length of what follows | hello | u16 length of the reason | reason     empty: accepted
-//! hello:  u64 from | u64 to | u64 boot | u8 lane | u64 hold ns | u64 lease ns | u32 drift ppm | u8 length | cluster
+//! "LSHD" | u16 version | u16 length of what follows | hello | u8 verdict | u16 length of the reason | reason
+//! hello:   u64 from | u64 to | u8 lane | u64 hold ns | u64 lease ns | u32 drift ppm | u8 length | cluster
+//!          | u64 incarnation | u64 starts | u8 boots | u64 each | u64 cluster id
+//!          | u8 founders | for each: u64 node | u64 incarnation
+//! verdict: 0 accepted, and always by the dialer | 1 refused | 2 refused because of the folder | 3 not founded yet
 //! ```
 //!
-//! The first eight bytes, and the reason's position after the hello, stay the same in every version.
+//! The first eight bytes stay the same in every version. A cluster id of 0 means that the node's folder belongs to no
+//! cluster yet; the incarnations of the founders are then 0.
+//!
+//! Each side records the other durably before it uses the connection ([`Meet`]).
 
 use crate::lane;
 use futures::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use leasehold_core::{Config, LeaseTiming, NodeId, NotCovered};
-use leasehold_node::ports::Lane;
-use std::collections::BTreeSet;
+use leasehold_node::identity::{Introduction, MAX_BOOTS};
+use leasehold_node::ports::{Lane, Meet, MeetError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
+use std::sync::Arc;
+use tracing::Level;
 
 /// The first bytes on a connection between nodes.
 const MAGIC: [u8; 4] = *b"LSHD";
 /// The version of the handshake and of the frames.
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 /// The bytes before the hello.
 const PREFIX_BYTES: usize = 4 + 2 + 2;
 /// The longest message, including its prefix.
-const MAX_MESSAGE_BYTES: usize = 1024;
+const MAX_MESSAGE_BYTES: usize = 2048;
 /// The longest name of a cluster.
 pub(crate) const MAX_CLUSTER_BYTES: usize = 64;
 /// The longest reason. A longer one is truncated.
 const MAX_REASON_BYTES: usize = 512;
+/// The most founders of a cluster.
+const MAX_FOUNDERS: usize = 15;
 
 /// The reason why a handshake failed. Each text follows the peer's name.
 #[derive(Debug, thiserror::Error)]
@@ -54,39 +66,95 @@ pub enum HandshakeError {
     Unknown { theirs: NodeId },
     #[error("has too short a hold: {0}")]
     NotCovered(NotCovered),
+    #[error(transparent)]
+    Identity(#[from] MeetError),
+    #[error("waits until every founder runs")]
+    NotFounded,
     #[error("refused the connection: \"node {ours} {reason}\"")]
-    Refused { ours: NodeId, reason: String },
+    Refused { ours: NodeId, reason: String, for_its_folder: bool },
     #[error("did not complete the handshake within {seconds} s: check that the address and port are those for peers")]
     Late { seconds: u64 },
     #[error("lost the connection during the handshake: {0}")]
     Io(#[from] io::Error),
 }
 
+impl HandshakeError {
+    /// Returns the level at which it is logged. A folder that must not take part needs an operator.
+    pub(crate) fn level(&self) -> Level {
+        match self {
+            HandshakeError::NotFounded => Level::DEBUG,
+            HandshakeError::Identity(_) | HandshakeError::Refused { for_its_folder: true, .. } => Level::ERROR,
+            _ => Level::WARN,
+        }
+    }
+
+    fn verdict(&self) -> Verdict {
+        match self {
+            HandshakeError::NotFounded => Verdict::NotFounded,
+            HandshakeError::Identity(MeetError::Refused(_)) => Verdict::RefusedFolder,
+            _ => Verdict::Refused,
+        }
+    }
+}
+
+/// The acceptor's decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Accepted,
+    Refused,
+    RefusedFolder,
+    NotFounded,
+}
+
+impl Verdict {
+    const ALL: [Verdict; 4] = [Verdict::Accepted, Verdict::Refused, Verdict::RefusedFolder, Verdict::NotFounded];
+
+    fn from_number(number: u8) -> Option<Verdict> {
+        Verdict::ALL.get(usize::from(number)).copied()
+    }
+}
+
 /// The message with which a node introduces itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
-    pub from: NodeId,
+    pub introduction: Introduction,
     pub to: NodeId,
-    pub boot: u64,
     pub lane: Lane,
     pub timing: LeaseTiming,
     pub cluster: String,
 }
 
+impl Hello {
+    /// Returns the number of the node that introduces itself.
+    pub fn from(&self) -> NodeId {
+        self.introduction.node
+    }
+}
+
 /// This node and the peers that it accepts.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Identity {
     pub node: NodeId,
     pub cluster: String,
-    pub boot: u64,
     pub config: Config,
     pub peers: BTreeSet<NodeId>,
+    pub registrar: Arc<dyn Meet>,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity")
+            .field("node", &self.node)
+            .field("cluster", &self.cluster)
+            .field("peers", &self.peers)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Identity {
     fn hello(&self, to: NodeId, lane: Lane) -> Hello {
         let (cluster, timing) = (self.cluster.clone(), self.config.timing());
-        Hello { from: self.node, to, boot: self.boot, lane, timing, cluster }
+        Hello { introduction: self.registrar.introduction(), to, lane, timing, cluster }
     }
 
     /// Applies the rules that are the same for both sides.
@@ -94,28 +162,39 @@ impl Identity {
         if hello.cluster != self.cluster {
             return Err(HandshakeError::OtherCluster { theirs: hello.cluster.clone(), ours: self.cluster.clone() });
         }
-        if hello.from == self.node {
-            let myself = hello.boot == self.boot;
+        if hello.from() == self.node {
+            let myself = hello.introduction.run() == self.registrar.introduction().run();
             return Err(if myself { HandshakeError::Myself } else { HandshakeError::SameNumber { node: self.node } });
         }
-        if !self.peers.contains(&hello.from) {
-            return Err(HandshakeError::Unknown { theirs: hello.from });
+        if !self.peers.contains(&hello.from()) {
+            return Err(HandshakeError::Unknown { theirs: hello.from() });
         }
         self.config.accept_peer(hello.timing).map_err(HandshakeError::NotCovered)
     }
 
-    fn check_dialer(&self, hello: &Hello) -> Result<(), HandshakeError> {
+    async fn check_dialer(&self, hello: &Hello) -> Result<(), HandshakeError> {
         self.check(hello)?;
-        if hello.to == self.node {
-            Ok(())
-        } else {
-            Err(HandshakeError::DialedOther { wanted: hello.to, ours: self.node })
+        if hello.to != self.node {
+            return Err(HandshakeError::DialedOther { wanted: hello.to, ours: self.node });
         }
+        self.meet(hello).await
     }
 
-    fn check_acceptor(&self, hello: &Hello, expected: NodeId) -> Result<(), HandshakeError> {
+    async fn check_acceptor(&self, hello: &Hello, expected: NodeId) -> Result<(), HandshakeError> {
         self.check(hello)?;
-        if hello.from == expected { Ok(()) } else { Err(HandshakeError::OtherNode { theirs: hello.from, expected }) }
+        if hello.from() != expected {
+            return Err(HandshakeError::OtherNode { theirs: hello.from(), expected });
+        }
+        self.meet(hello).await
+    }
+
+    /// Records the peer durably, unless its folder must not take part or no cluster is founded yet.
+    async fn meet(&self, hello: &Hello) -> Result<(), HandshakeError> {
+        match self.registrar.meet(hello.introduction.clone()).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(HandshakeError::NotFounded),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Runs the dialer's side. After `Ok` the connection carries frames.
@@ -123,15 +202,19 @@ impl Identity {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        write(stream, &self.hello(to, lane), "").await?;
-        let (hello, reason) = read(stream).await?;
+        write(stream, &self.hello(to, lane), Verdict::Accepted, "").await?;
+        let (hello, verdict, reason) = read(stream).await?;
         // This node's own check first: its text is for the reader of this node's log.
-        self.check_acceptor(&hello, to)?;
-        if reason.is_empty() {
-            return Ok(());
-        }
+        self.check_acceptor(&hello, to).await?;
+        let for_its_folder = match verdict {
+            Verdict::Accepted => return Ok(()),
+            Verdict::NotFounded => return Err(HandshakeError::NotFounded),
+            Verdict::Refused => false,
+            Verdict::RefusedFolder => true,
+        };
         // Logs and `INFO` show it in one line: it must not forge further lines.
-        Err(HandshakeError::Refused { ours: self.node, reason: reason.replace(char::is_control, " ") })
+        let reason = reason.replace(char::is_control, " ");
+        Err(HandshakeError::Refused { ours: self.node, reason, for_its_folder })
     }
 
     /// Runs the acceptor's side. Returns the dialer's hello, or the error and the number of the dialer if it is a known
@@ -141,20 +224,20 @@ impl Identity {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let (hello, verdict) = match read(stream).await {
-            Ok((hello, _)) => {
-                let verdict = self.check_dialer(&hello);
+            Ok((hello, ..)) => {
+                let verdict = self.check_dialer(&hello).await;
                 (Some(hello), verdict)
             }
             Err(error) => (None, Err(error)),
         };
-        let (from, lane) = hello.as_ref().map_or((0, Lane::Urgent), |hello| (hello.from, hello.lane));
+        let (from, lane) = hello.as_ref().map_or((0, Lane::Urgent), |hello| (hello.from(), hello.lane));
         let answer = match &verdict {
-            Ok(()) => write(stream, &self.hello(from, lane), "").await,
+            Ok(()) => write(stream, &self.hello(from, lane), Verdict::Accepted, "").await,
             // A dialer that does not speak the protocol gets no answer.
             Err(HandshakeError::Io(_) | HandshakeError::NotLeasehold) => Ok(()),
-            Err(error) => write(stream, &self.hello(from, lane), &error.to_string()).await,
+            Err(error) => write(stream, &self.hello(from, lane), error.verdict(), &error.to_string()).await,
         };
-        let known = hello.as_ref().map(|hello| hello.from).filter(|from| self.peers.contains(from));
+        let known = hello.as_ref().map(Hello::from).filter(|from| self.peers.contains(from));
         match (verdict, answer, hello) {
             (Ok(()), Ok(()), Some(hello)) => Ok(hello),
             (Err(error), _, _) => Err((known, error)),
@@ -164,12 +247,12 @@ impl Identity {
     }
 }
 
-async fn write<S: AsyncWrite + Unpin>(stream: &mut S, hello: &Hello, reason: &str) -> io::Result<()> {
-    stream.write_all(&encode(hello, reason)).await?;
+async fn write<S: AsyncWrite + Unpin>(stream: &mut S, hello: &Hello, verdict: Verdict, reason: &str) -> io::Result<()> {
+    stream.write_all(&encode(hello, verdict, reason)).await?;
     stream.flush().await
 }
 
-async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<(Hello, String), HandshakeError> {
+async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<(Hello, Verdict, String), HandshakeError> {
     let mut prefix = [0; PREFIX_BYTES];
     // Read the magic alone: another protocol's client may send less than a prefix and wait.
     let (magic, rest) = prefix.split_at_mut(MAGIC.len());
@@ -193,18 +276,29 @@ async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<(Hello, String), H
     decode(&rest).ok_or(HandshakeError::Malformed)
 }
 
-fn encode(hello: &Hello, reason: &str) -> Vec<u8> {
+fn encode(hello: &Hello, verdict: Verdict, reason: &str) -> Vec<u8> {
+    let Introduction { node, incarnation, starts, boots, cluster: cluster_id, founders } = &hello.introduction;
     let reason = &reason[..reason.floor_char_boundary(MAX_REASON_BYTES)];
     let mut body = Vec::new();
-    body.extend_from_slice(&hello.from.to_le_bytes());
+    body.extend_from_slice(&node.to_le_bytes());
     body.extend_from_slice(&hello.to.to_le_bytes());
-    body.extend_from_slice(&hello.boot.to_le_bytes());
     body.push(lane::number(hello.lane));
     body.extend_from_slice(&hello.timing.hold_nanos.to_le_bytes());
     body.extend_from_slice(&hello.timing.lease_nanos.to_le_bytes());
     body.extend_from_slice(&hello.timing.drift_ppm.to_le_bytes());
     body.push(u8::try_from(hello.cluster.len()).expect("the name's length was checked at the start"));
     body.extend_from_slice(hello.cluster.as_bytes());
+    body.extend_from_slice(&incarnation.to_le_bytes());
+    body.extend_from_slice(&starts.to_le_bytes());
+    body.push(u8::try_from(boots.len()).expect("a folder keeps few of them"));
+    boots.iter().for_each(|boot| body.extend_from_slice(&boot.to_le_bytes()));
+    body.extend_from_slice(&cluster_id.to_le_bytes());
+    body.push(u8::try_from(founders.len()).expect("their number was checked at the start"));
+    for (founder, incarnation) in founders {
+        body.extend_from_slice(&founder.to_le_bytes());
+        body.extend_from_slice(&incarnation.to_le_bytes());
+    }
+    body.push(verdict as u8);
     body.extend_from_slice(&u16::try_from(reason.len()).expect("it was truncated above").to_le_bytes());
     body.extend_from_slice(reason.as_bytes());
     let mut message = Vec::with_capacity(PREFIX_BYTES + body.len());
@@ -215,7 +309,7 @@ fn encode(hello: &Hello, reason: &str) -> Vec<u8> {
     message
 }
 
-fn decode(mut bytes: &[u8]) -> Option<(Hello, String)> {
+fn decode(mut bytes: &[u8]) -> Option<(Hello, Verdict, String)> {
     fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = bytes.split_at_checked(count)?;
         *bytes = rest;
@@ -228,9 +322,8 @@ fn decode(mut bytes: &[u8]) -> Option<(Hello, String)> {
         String::from_utf8(take(bytes, length)?.to_vec()).ok()
     }
     let bytes = &mut bytes;
-    let from = u64::from_le_bytes(array(bytes)?);
+    let node = u64::from_le_bytes(array(bytes)?);
     let to = u64::from_le_bytes(array(bytes)?);
-    let boot = u64::from_le_bytes(array(bytes)?);
     let [lane] = array(bytes)?;
     let lane = lane::from_number(lane)?;
     let hold_nanos = u64::from_le_bytes(array(bytes)?);
@@ -238,13 +331,33 @@ fn decode(mut bytes: &[u8]) -> Option<(Hello, String)> {
     let drift_ppm = u32::from_le_bytes(array(bytes)?);
     let [length] = array(bytes)?;
     let cluster = text(bytes, usize::from(length))?;
+    let incarnation = u64::from_le_bytes(array(bytes)?);
+    let starts = u64::from_le_bytes(array(bytes)?);
+    let [count] = array(bytes)?;
+    let boots = take(bytes, usize::from(count) * 8)?.as_chunks().0.iter().copied().map(u64::from_le_bytes).collect();
+    if !(1..=MAX_BOOTS).contains(&usize::from(count)) {
+        return None;
+    }
+    let cluster_id = u64::from_le_bytes(array(bytes)?);
+    let [count] = array(bytes)?;
+    let mut founders = BTreeMap::new();
+    for _ in 0..count {
+        let founder = u64::from_le_bytes(array(bytes)?);
+        if founders.last_key_value().is_some_and(|(last, _)| *last >= founder) {
+            return None;
+        }
+        founders.insert(founder, u64::from_le_bytes(array(bytes)?));
+    }
+    let [verdict] = array(bytes)?;
+    let verdict = Verdict::from_number(verdict)?;
     let length = u16::from_le_bytes(array(bytes)?);
     let reason = text(bytes, usize::from(length))?;
-    if !bytes.is_empty() || cluster.len() > MAX_CLUSTER_BYTES {
+    if !bytes.is_empty() || cluster.len() > MAX_CLUSTER_BYTES || founders.len() > MAX_FOUNDERS {
         return None;
     }
     let timing = LeaseTiming { hold_nanos, lease_nanos, drift_ppm };
-    Some((Hello { from, to, boot, lane, timing, cluster }, reason))
+    let introduction = Introduction { node, incarnation, starts, boots, cluster: cluster_id, founders };
+    Some((Hello { introduction, to, lane, timing, cluster }, verdict, reason))
 }
 
 #[cfg(test)]
@@ -253,6 +366,8 @@ mod tests {
     use futures::FutureExt as _;
     use futures::io::Cursor;
     use leasehold_core::Options;
+    use leasehold_node::identity::Registry;
+    use leasehold_node::ports::MemoryRegistry;
     use std::time::Duration;
 
     fn config(hold: u64) -> Config {
@@ -261,7 +376,13 @@ mod tests {
     }
 
     fn node(node: NodeId) -> Identity {
-        Identity { node, cluster: "a".into(), boot: 7 * node, config: config(1000), peers: BTreeSet::from([1, 2, 3]) }
+        with(Registry::founded(node, 1..=3), 7 * node)
+    }
+
+    fn with(registry: Registry, boot: u64) -> Identity {
+        let (node, peers) = (registry.node, BTreeSet::from([1, 2, 3]));
+        let registrar = Arc::new(MemoryRegistry::new(registry, boot));
+        Identity { node, cluster: "a".into(), config: config(1000), peers, registrar }
     }
 
     /// A stream that yields `from` and keeps the bytes written.
@@ -309,13 +430,14 @@ mod tests {
 
     /// Runs one handshake. Returns the dialer's error and the acceptor's.
     fn connect(dialer: &Identity, expects: NodeId, acceptor: &Identity) -> [Option<String>; 2] {
-        let mut to_acceptor = stream(encode(&dialer.hello(expects, Lane::Append), ""));
+        let hello = dialer.hello(expects, Lane::Append);
+        let mut to_acceptor = stream(encode(&hello, Verdict::Accepted, ""));
         let accepted = acceptor.accept(&mut to_acceptor).now_or_never().expect("every byte is available");
         let mut to_dialer = stream(to_acceptor.written);
         let dialed =
             dialer.dial(&mut to_dialer, expects, Lane::Append).now_or_never().expect("every byte is available");
-        if let Ok(hello) = &accepted {
-            assert_eq!(*hello, dialer.hello(expects, Lane::Append));
+        if let Ok(accepted) = &accepted {
+            assert_eq!(*accepted, hello);
         }
         [dialed.err().map(|error| error.to_string()), accepted.err().map(|(_, error)| error.to_string())]
     }
@@ -356,8 +478,7 @@ mod tests {
         );
         let myself = "is this node itself: correct the addresses of its peers";
         assert_eq!(connect(&node(1), 2, &node(1)), both(myself, myself));
-        let mut twin = node(1);
-        twin.boot = 99;
+        let twin = with(Registry::founded(1, 1..=3), 99);
         let twins = "also has the number 1 of this node: give every node a different number";
         assert_eq!(connect(&node(1), 2, &twin), both(twins, twins));
     }
@@ -378,6 +499,59 @@ mod tests {
     }
 
     #[test]
+    fn founders_found_their_cluster_by_shaking_hands_and_the_first_frame_needs_it() {
+        let nodes = [1, 2, 3].map(|number| with(Registry::new(number, 10 * number, 1..=3), number));
+        let [one, two, three] = &nodes;
+        let not_yet = || both("waits until every founder runs", "waits until every founder runs");
+        assert_eq!(connect(two, 1, one), not_yet());
+        assert_eq!(connect(two, 3, three), not_yet());
+        // The last meeting founds the cluster: the acceptor answers as a member, and the dialer joins.
+        assert_eq!(connect(three, 1, one), [None, None]);
+        assert_eq!(connect(two, 3, three), [None, None]);
+        for node in &nodes {
+            let Introduction { cluster, founders, .. } = node.registrar.introduction();
+            assert_eq!((cluster, founders), (10, BTreeMap::from([(1, 10), (2, 20), (3, 30)])));
+        }
+    }
+
+    #[test]
+    fn both_sides_name_an_empty_folder_and_an_older_copy() {
+        let empty = with(Registry::new(3, 99, 1..=3), 1);
+        let [theirs, ours] = connect(&empty, 1, &node(1)).map(|error| error.expect("refused"));
+        assert!(ours.starts_with("has an empty or foreign data folder"), "{ours}");
+        assert!(theirs.starts_with("knows node 3 by another data folder"), "{theirs}");
+
+        let (one, three) = (node(1), with(Registry { starts: 4, ..Registry::founded(3, 1..=3) }, 1));
+        assert_eq!(connect(&three, 1, &one), [None, None]);
+        let copy = with(Registry { starts: 2, ..Registry::founded(3, 1..=3) }, 2);
+        let [theirs, ours] = connect(&copy, 1, &one).map(|error| error.expect("refused"));
+        assert!(
+            ours.starts_with("has an older copy of its data folder, which does not know its own start 5"),
+            "{ours}"
+        );
+        assert_eq!(theirs, format!("refused the connection: \"node 3 {ours}\""));
+    }
+
+    #[test]
+    fn a_peer_that_cannot_be_recorded_is_refused() {
+        struct FullDisk(MemoryRegistry);
+        #[async_trait::async_trait]
+        impl Meet for FullDisk {
+            fn introduction(&self) -> Introduction {
+                self.0.introduction()
+            }
+            async fn meet(&self, _: Introduction) -> Result<bool, MeetError> {
+                Err(MeetError::NotRecorded(io::ErrorKind::StorageFull.into()))
+            }
+        }
+        let mut two = node(2);
+        two.registrar = Arc::new(FullDisk(MemoryRegistry::new(Registry::founded(2, 1..=3), 2)));
+        let [dialer, acceptor] = connect(&node(1), 2, &two).map(|error| error.expect("refused"));
+        assert!(acceptor.starts_with("is not admitted because it cannot be recorded"), "{acceptor}");
+        assert_eq!(dialer, format!("refused the connection: \"node 1 {acceptor}\""));
+    }
+
+    #[test]
     fn distinguishes_other_protocols_from_other_releases() {
         let accept = |bytes: &[u8]| {
             let mut stream = stream(bytes.to_vec());
@@ -390,20 +564,22 @@ mod tests {
         assert!(answer.is_empty());
         let (error, answer) = accept(b"LSHD\x01\x00\x00\x00");
         assert!(matches!(error, HandshakeError::OtherVersion { theirs: 1 }), "{error}");
-        assert!(answer.starts_with(b"LSHD\x02\x00"));
-        let (error, _) = accept(&[b"LSHD\x02\x00\xff\xff".as_slice(), &[0; MAX_MESSAGE_BYTES]].concat());
+        assert!(answer.starts_with(b"LSHD\x03\x00"));
+        let (error, _) = accept(&[b"LSHD\x03\x00\xff\xff".as_slice(), &[0; MAX_MESSAGE_BYTES]].concat());
         assert!(matches!(error, HandshakeError::Malformed), "{error}");
-        let (error, _) = accept(b"LSHD\x02\x00\x02\x00\xff\xff");
+        let (error, _) = accept(b"LSHD\x03\x00\x02\x00\xff\xff");
         assert!(matches!(error, HandshakeError::Malformed), "{error}");
     }
 
     #[test]
     fn rejects_a_hello_cut_or_extended_anywhere() {
-        let hello = Hello { cluster: "x".repeat(MAX_CLUSTER_BYTES), ..node(1).hello(2, Lane::Request) };
-        let message = encode(&hello, &"ß".repeat(MAX_REASON_BYTES));
+        let mut hello = Hello { cluster: "x".repeat(MAX_CLUSTER_BYTES), ..node(1).hello(2, Lane::Request) };
+        hello.introduction.boots = (1..=MAX_BOOTS as u64).collect();
+        hello.introduction.founders = (1..=MAX_FOUNDERS as u64).map(|founder| (founder, founder)).collect();
+        let message = encode(&hello, Verdict::RefusedFolder, &"ß".repeat(MAX_REASON_BYTES));
         assert!(message.len() <= MAX_MESSAGE_BYTES);
         let body = &message[PREFIX_BYTES..];
-        assert_eq!(decode(body), Some((hello, "ß".repeat(MAX_REASON_BYTES / 2))));
+        assert_eq!(decode(body), Some((hello, Verdict::RefusedFolder, "ß".repeat(MAX_REASON_BYTES / 2))));
         for end in 0..body.len() {
             assert_eq!(decode(&body[..end]), None, "cut at {end}");
         }

@@ -19,6 +19,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tracing::Level;
 
 /// Connections whose handshake is not complete. Further ones are closed at once.
 const MAX_HANDSHAKES: usize = 64;
@@ -82,16 +83,18 @@ impl<R: Runtime> Inbound<R> {
         match accepted {
             Ok(hello) => self.serve_lane(stream, address, hello).await,
             Err((from, error)) => {
-                count(&self.context.counters.refused, 1);
+                if !matches!(error, HandshakeError::NotFounded) {
+                    count(&self.context.counters.refused, 1);
+                }
                 let peer = from.map_or_else(|| "an unknown node".to_owned(), |from| format!("peer {from}"));
-                self.report(from, format!("{peer} dialing from {address} {error}"));
+                self.report(from, error.level(), format!("{peer} dialing from {address} {error}"));
             }
         }
     }
 
     /// Reads one lane of a peer until the connection ends or a newer one replaces it.
     async fn serve_lane(&self, mut stream: R::Stream, address: IpAddr, hello: Hello) {
-        let Hello { from, lane, .. } = hello;
+        let (from, lane) = (hello.from(), hello.lane);
         let (current, superseded) = async_channel::bounded(1);
         self.newest.lock().insert((from, lane), current);
         let read = pin!(async {
@@ -101,7 +104,8 @@ impl<R: Runtime> Inbound<R> {
                 Err(error @ (ReadError::TooLarge(_) | ReadError::Rejected(_))) => {
                     count(&self.context.counters.malformed, 1);
                     let closed = format!("closed its connection for the {lane:?} lane");
-                    self.report(Some(from), format!("peer {from} at {address} {error}; this node {closed}"));
+                    let trouble = format!("peer {from} at {address} {error}; this node {closed}");
+                    self.report(Some(from), Level::WARN, trouble);
                 }
             }
         });
@@ -127,9 +131,9 @@ impl<R: Runtime> Inbound<R> {
 
     /// Logs a trouble unless it is the last one again. The text has no port: a dialer's port differs with every
     /// attempt.
-    fn report(&self, from: Option<NodeId>, trouble: String) {
+    fn report(&self, from: Option<NodeId>, level: Level, trouble: String) {
         if let Some(last) = self.troubles.get(&from) {
-            last.report(trouble);
+            last.report(level, trouble);
         }
     }
 }

@@ -8,8 +8,8 @@
 //! The payloads are opaque: this crate knows no consensus engine. It names no runtime either: sockets, timers and tasks
 //! come from a [`Runtime`].
 //!
-//! It does not authenticate and does not encrypt. Anyone who can reach the port and knows the cluster's name and a
-//! node's number can speak as that node. Keep the port on a network that contains only the nodes.
+//! It does not authenticate and does not encrypt. Anyone who can reach the port can speak as a node: the handshake
+//! recognizes mistakes, not attacks. Keep the port on a network that contains only the nodes.
 
 // Public only for fuzzing and for this crate's own tests.
 #[doc(hidden)]
@@ -31,27 +31,26 @@ use frame::Frame;
 use handshake::{Identity, MAX_CLUSTER_BYTES};
 use inbound::Inbound;
 use leasehold_core::{Config, NodeId};
-use leasehold_node::ports::{Lane, Links, NotSent, Receive};
+use leasehold_node::ports::{Lane, Links, Meet, NotSent, Receive};
 use leasehold_runtime::Runtime;
 use outbound::Outbound;
 use peer::{Context, Peer, count};
 use queue::Refused;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use tasks::Tasks;
+use tracing::Level;
 
 /// The options of a transport.
-#[derive(Debug)]
 #[non_exhaustive]
 pub struct TransportOptions<L> {
     /// This node's number, from 1.
-    pub node: NodeId,
+    node: NodeId,
     /// The cluster's name, the same on all its nodes; 1 to 64 bytes.
     pub cluster: String,
-    /// A number that this process drew at random, by which it recognizes a connection to itself.
-    pub boot: u64,
+    /// The identity of this node and of those that it met.
+    pub registrar: Arc<dyn Meet>,
     /// The lease configuration. Both sides of every connection check that their configurations fit together.
     pub config: Config,
     /// The other nodes and their addresses, `host:port`.
@@ -61,10 +60,20 @@ pub struct TransportOptions<L> {
 }
 
 impl<L> TransportOptions<L> {
-    /// Returns options with no peers and a random boot number.
-    pub fn new(node: NodeId, cluster: impl Into<String>, config: Config, listener: L) -> Self {
-        let boot = RandomState::new().hash_one(node);
-        Self { node, cluster: cluster.into(), boot, config, peers: BTreeMap::new(), listener }
+    /// Returns options with no peers, for the node that `registrar` introduces.
+    pub fn new(registrar: Arc<dyn Meet>, cluster: impl Into<String>, config: Config, listener: L) -> Self {
+        let node = registrar.introduction().node;
+        Self { node, cluster: cluster.into(), registrar, config, peers: BTreeMap::new(), listener }
+    }
+}
+
+impl<L> fmt::Debug for TransportOptions<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TransportOptions")
+            .field("node", &self.node)
+            .field("cluster", &self.cluster)
+            .field("peers", &self.peers)
+            .finish_non_exhaustive()
     }
 }
 
@@ -115,7 +124,7 @@ impl<R: Runtime> Transport<R> {
         options: TransportOptions<R::Listener>,
         receive: Arc<dyn Receive>,
     ) -> Result<Arc<Self>, StartError> {
-        let TransportOptions { node, cluster, boot, config, peers, listener } = options;
+        let TransportOptions { node, cluster, registrar, config, peers, listener } = options;
         if cluster.is_empty() || cluster.len() > MAX_CLUSTER_BYTES {
             return Err(StartError::ClusterName { length: cluster.len() });
         }
@@ -125,7 +134,7 @@ impl<R: Runtime> Transport<R> {
         if node == 0 || peers.contains_key(&0) {
             return Err(StartError::NumberZero);
         }
-        let identity = Identity { node, cluster, boot, config, peers: peers.keys().copied().collect() };
+        let identity = Identity { node, cluster, config, peers: peers.keys().copied().collect(), registrar };
         let tasks = Tasks::new(runtime.clone());
         let context = Arc::new(Context { runtime, identity, counters: Counters::default(), tasks });
         let inbound = Arc::new(Inbound::new(context.clone(), receive));
@@ -139,6 +148,11 @@ impl<R: Runtime> Transport<R> {
             }
         }
         Ok(Arc::new(Self { context, peers }))
+    }
+
+    /// Returns the peers.
+    pub fn peers(&self) -> impl Iterator<Item = NodeId> {
+        self.peers.keys().copied()
     }
 
     /// Returns true if the urgent lane to this peer is connected.
@@ -177,7 +191,7 @@ impl<R: Runtime> Links for Transport<R> {
         let counters = &self.context.counters;
         let frame = Frame::new(payload, max_payload_bytes(lane)).map_err(|error| {
             count(&counters.dropped_full, 1);
-            peer.report(&format_args!("cannot be sent {error}"));
+            peer.report(Level::WARN, &format_args!("cannot be sent {error}"));
             NotSent
         })?;
         peer.queue(lane).push(frame).map_err(|refused| {

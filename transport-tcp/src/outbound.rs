@@ -17,11 +17,14 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
+use tracing::Level;
 
 /// The upper bound of the pause after the first failure. It doubles with each further failure.
 const MIN_RECONNECT_INTERVAL: Duration = Duration::from_millis(20);
 /// The upper bound of every pause.
 const MAX_RECONNECT_INTERVAL: Duration = Duration::from_secs(1);
+/// The failures that count while the cluster is not founded: the pause stays below a fifth of a second.
+const MAX_FOUNDING_FAILURES: u32 = 3;
 
 /// The reason why a lane is not connected. Each text follows the peer's name.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +41,15 @@ enum LinkError {
     UnexpectedBytes,
     #[error("lost the connection: {0}")]
     Lost(io::Error),
+}
+
+impl LinkError {
+    fn level(&self) -> Level {
+        match self {
+            LinkError::Handshake(error) => error.level(),
+            _ => Level::WARN,
+        }
+    }
 }
 
 /// One lane to one peer.
@@ -63,7 +75,11 @@ impl<R: Runtime> Outbound<R> {
                 }
                 Err(error) => error,
             };
-            self.peer.report(&error);
+            self.peer.report(error.level(), &error);
+            if matches!(error, LinkError::Handshake(HandshakeError::NotFounded)) {
+                // The founding is a matter of a few handshakes, and the longest pause would delay it.
+                failures = failures.min(MAX_FOUNDING_FAILURES);
+            }
             let pause = reconnect_pause([self.context.identity.node, self.peer.node], self.lane, failures);
             self.context.runtime.sleep(pause).await;
             failures = failures.saturating_add(1);

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tracing::Level;
 
 /// The time limit for connecting, and for the handshake that follows, on each side.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -92,8 +93,8 @@ impl Peer {
     }
 
     /// Logs a trouble with this peer unless it is the last one again. Its text follows the peer's name.
-    pub(crate) fn report(&self, trouble: &dyn std::fmt::Display) {
-        self.trouble.report(format!("peer {} at {} {trouble}", self.node, self.address));
+    pub(crate) fn report(&self, level: Level, trouble: &dyn std::fmt::Display) {
+        self.trouble.report(level, format!("peer {} at {} {trouble}", self.node, self.address));
     }
 
     /// Records that a lane's connection is stable.
@@ -115,10 +116,16 @@ pub(crate) struct Trouble(Mutex<Option<String>>);
 
 impl Trouble {
     /// Records and logs a trouble, unless it is the last one again.
-    pub(crate) fn report(&self, trouble: String) {
+    pub(crate) fn report(&self, level: Level, trouble: String) {
         let last = self.0.lock().replace(trouble.clone());
-        if last.as_ref() != Some(&trouble) {
-            tracing::warn!("{trouble}");
+        if last.as_ref() == Some(&trouble) {
+            return;
+        }
+        // The level of an event is a constant.
+        match level {
+            Level::ERROR => tracing::error!("{trouble}"),
+            Level::WARN => tracing::warn!("{trouble}"),
+            _ => tracing::debug!("{trouble}"),
         }
     }
 

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use futures::future::{Either, select};
 use futures::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use leasehold_core::{Config, NodeId, Options};
-use leasehold_node::ports::{Lane, Links as _, NotSent, Receive, Rejected};
+use leasehold_node::identity::Registry;
+use leasehold_node::ports::{Lane, Links as _, MemoryRegistry, NotSent, Receive, Rejected};
 use leasehold_runtime::Runtime;
 use leasehold_runtime_tokio::TokioRuntime;
 use leasehold_transport_tcp::{StartError, Transport, TransportOptions, max_payload_bytes};
@@ -65,6 +66,11 @@ struct Node {
     append_gate: Sender<()>,
 }
 
+/// Returns the identity of a node, which is the same in each of its runs.
+fn registrar(node: NodeId, peers: impl Iterator<Item = NodeId>) -> Arc<MemoryRegistry> {
+    Arc::new(MemoryRegistry::new(Registry::founded(node, peers.chain([node])), 75 + node))
+}
+
 struct Plan {
     node: NodeId,
     cluster: &'static str,
@@ -76,7 +82,8 @@ impl Plan {
     async fn start(self, runtime: &TokioRuntime, listener: <TokioRuntime as Runtime>::Listener) -> Node {
         let (hold, heartbeat) = (Duration::from_millis(self.hold), Duration::from_millis(10));
         let config = Config::new(Options::new(hold, 100).with_heartbeat(heartbeat)).expect("a valid config");
-        let mut options = TransportOptions::new(self.node, self.cluster, config, listener);
+        let registrar = registrar(self.node, self.peers.keys().copied());
+        let mut options = TransportOptions::new(registrar, self.cluster, config, listener);
         options.peers = self.peers;
         let (sender, received) = async_channel::unbounded();
         let (append_gate, gate) = async_channel::bounded(1);
@@ -233,6 +240,34 @@ fn refuses_a_node_of_another_cluster_and_reports_it_on_both_sides() {
 }
 
 #[test]
+fn a_peer_that_lost_its_folder_is_refused_and_the_error_is_logged_on_both_sides() {
+    run(|runtime| async move {
+        let ([one, two], [at_one, at_two]) = pair(&runtime, |_| {}).await;
+        one.send(2, request("")).await;
+        two.send(1, request("")).await;
+        two.transport.stop().await;
+        let (listener, _) = listen(&runtime, &at_two).await;
+        let config = Config::new(Options::new(Duration::from_secs(1), 100)).expect("a valid config");
+        let empty = Arc::new(MemoryRegistry::new(Registry::new(2, 99, [1, 2]), 3));
+        let mut options = TransportOptions::new(empty, "a", config, listener);
+        options.peers = BTreeMap::from([(1, at_one)]);
+        let (sender, _received) = async_channel::unbounded();
+        let receive = Arc::new(Inbox { received: sender, append_gate: async_channel::bounded(1).1 });
+        let two = Transport::start(runtime.clone(), options, receive).expect("valid options");
+        one.until("it is refused", |one| {
+            one.peer_trouble(2).is_some_and(|trouble| trouble.contains("has an empty or foreign data folder"))
+        })
+        .await;
+        one.until("it knows why", |_| {
+            two.peer_trouble(1).is_some_and(|trouble| trouble.contains("knows node 2 by another data folder"))
+        })
+        .await;
+        assert_eq!(send(&one.transport, 2, urgent(1)), Err(NotSent));
+        assert_eq!(send(&two, 1, urgent(1)), Err(NotSent));
+    });
+}
+
+#[test]
 fn refuses_a_node_whose_hold_does_not_cover_our_lease_in_both_directions() {
     run(|runtime| async move {
         let ([one, two], _) = pair(&runtime, |second| second.hold = 500).await;
@@ -247,20 +282,31 @@ fn refuses_a_node_whose_hold_does_not_cover_our_lease_in_both_directions() {
     });
 }
 
+/// The end of a hello: the verdict, and an empty reason.
+const ACCEPTED: &[u8] = &[0, 0, 0];
+
 /// Returns node 2's hello to node 1, encoded as documented.
 fn hello(lane: u8) -> Vec<u8> {
     let body = [
         &2_u64.to_le_bytes()[..],
         &1_u64.to_le_bytes(),
-        &77_u64.to_le_bytes(),
         &[lane],
         &1_000_000_000_u64.to_le_bytes(),
         &900_000_000_u64.to_le_bytes(),
         &100_u32.to_le_bytes(),
-        &[1, b'a', 0, 0],
+        &[1, b'a'],
+        // Incarnation, starts, boots, cluster.
+        &2_u64.to_le_bytes(),
+        &1_u64.to_le_bytes(),
+        &[1],
+        &77_u64.to_le_bytes(),
+        &1_u64.to_le_bytes(),
+        &[2],
+        &[1_u64, 1, 2, 2].map(u64::to_le_bytes).concat(),
+        ACCEPTED,
     ]
     .concat();
-    [b"LSHD\x02\x00", &(body.len() as u16).to_le_bytes()[..], &body].concat()
+    [b"LSHD\x03\x00", &(body.len() as u16).to_le_bytes()[..], &body].concat()
 }
 
 type Stream = <TokioRuntime as Runtime>::Stream;
@@ -271,7 +317,7 @@ async fn dial(runtime: &TokioRuntime, address: &str, lane: u8) -> Stream {
     stream.write_all(&hello(lane)).await.expect("a hello");
     let mut answer = vec![0; hello(lane).len()];
     stream.read_exact(&mut answer).await.expect("an answer");
-    assert!(answer.ends_with(&[1, b'a', 0, 0]), "it accepts");
+    assert!(answer.ends_with(ACCEPTED), "it accepts");
     stream
 }
 
@@ -441,7 +487,7 @@ fn rejects_invalid_options() {
             let (listener, address) = listen(&runtime, "127.0.0.1:0").await;
             let (hold, heartbeat) = (Duration::from_secs(1), Duration::from_millis(10));
             let config = Config::new(Options::new(hold, 0).with_heartbeat(heartbeat)).expect("a valid config");
-            let mut options = TransportOptions::new(node, cluster, config, listener);
+            let mut options = TransportOptions::new(registrar(node, [peer].into_iter()), cluster, config, listener);
             options.peers = BTreeMap::from([(peer, address)]);
             let (sender, _) = async_channel::unbounded();
             let receive = Arc::new(Inbox { received: sender, append_gate: async_channel::bounded(1).1 });

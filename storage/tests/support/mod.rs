@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 pub(crate) fn identity() -> Identity {
-    Identity { cluster: "orchard".into(), node: 3 }
+    Identity { cluster: "orchard".into(), node: 3, founders: [1, 2, 3].into() }
 }
 
 pub(crate) fn open(dir: &Path) -> Storage {

@@ -47,7 +47,7 @@ pub fn stored_folders(bytes: &[u8]) {
 }
 
 fn identity() -> Identity {
-    Identity { cluster: "fuzz".to_owned(), node: 1 }
+    Identity { cluster: "fuzz".to_owned(), node: 1, founders: [1].into() }
 }
 
 /// Returns a folder in memory where the system has one, because this runs often.

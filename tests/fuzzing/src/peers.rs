@@ -5,7 +5,8 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::io::{AsyncRead, AsyncWrite};
 use leasehold_core::{Config, NodeId, Options};
-use leasehold_node::ports::Lane;
+use leasehold_node::identity::Registry;
+use leasehold_node::ports::{Lane, MemoryRegistry};
 use leasehold_node::snapshot;
 use leasehold_node::wire::Message;
 use leasehold_transport_tcp::frame::{Frame, FrameBuffer, TooLarge};
@@ -13,6 +14,7 @@ use leasehold_transport_tcp::handshake::{HandshakeError, Hello, Identity};
 use leasehold_transport_tcp::max_payload_bytes;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -77,7 +79,7 @@ pub fn snapshots(bytes: &[u8]) {
 }
 
 /// The most bytes that a side of a handshake sends.
-const LONGEST: usize = 1024;
+const LONGEST: usize = 2048;
 
 /// Shakes hands with a peer that sends these bytes, as the acceptor and as the dialer.
 pub fn handshakes(bytes: &[u8]) {
@@ -94,16 +96,14 @@ pub fn handshakes(bytes: &[u8]) {
     }
     match heard {
         Ok((hello, read)) => {
-            assert!(
-                hello.to == 2 && [1, 3].contains(&hello.from) && hello.cluster == "fuzz" && read <= LONGEST,
-                "{hello:?}"
-            );
-            let Hello { boot, lane, timing, .. } = hello;
+            let from = hello.from();
+            assert!(hello.to == 2 && [1, 3].contains(&from) && hello.cluster == "fuzz" && read <= LONGEST, "{hello:?}");
+            let Hello { introduction, lane, timing, .. } = hello;
             assert!(node(2).config.accept_peer(timing).is_ok(), "its hold covers our lease");
-            if timing == node(1).config.timing() && boot == node(hello.from).boot {
+            if timing == node(1).config.timing() && introduction == node(from).registrar.introduction() {
                 let mut wire = Wire::of(&[], 1);
-                let _ = node(hello.from).dial(&mut wire, 2, lane).now_or_never().expect("nothing is waited for");
-                assert_eq!(wire.written[8..wire.written.len() - 2], bytes[8..wire.written.len() - 2], "it was said so");
+                let _ = node(from).dial(&mut wire, 2, lane).now_or_never().expect("nothing is waited for");
+                assert_eq!(wire.written[8..wire.written.len() - 3], bytes[8..wire.written.len() - 3], "it was said so");
             }
         }
         Err(error) => check_text(&error),
@@ -142,7 +142,8 @@ fn node(node: NodeId) -> Identity {
     let (hold, heartbeat) = (Duration::from_secs(1), Duration::from_millis(100));
     let config = Config::new(Options::new(hold, 1000).with_heartbeat(heartbeat)).expect("it fits together");
     let peers = [1, 2, 3].into_iter().filter(|peer| *peer != node).collect();
-    Identity { node, cluster: "fuzz".to_owned(), boot: node, config, peers }
+    let registrar = Arc::new(MemoryRegistry::new(Registry::founded(node, 1..=3), node));
+    Identity { node, cluster: "fuzz".to_owned(), config, peers, registrar }
 }
 
 /// A stream that delivers `from` in pieces, then ends, and records what is written.

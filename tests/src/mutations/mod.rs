@@ -14,6 +14,7 @@ mod cut;
 mod engine;
 mod grantor;
 mod holder;
+mod identity;
 mod mutation;
 mod requests;
 mod table;

@@ -1,6 +1,7 @@
 //! A node's disk: durable state, the sync in progress, and the writes queued behind it.
 
 use leasehold_core::NodeId;
+use leasehold_node::identity::Registry;
 use leasehold_node::ports::{Batch, Change, Disk as _, Record, Recovered};
 use leasehold_raft::wire::Payload;
 use leasehold_storage::{Identity, Storage};
@@ -23,7 +24,11 @@ pub(super) const MAX_EARLIER: usize = 24;
 
 /// One disk. It outlives the processes that write to it.
 pub(super) struct Disk {
-    memory: Memory,
+    contents: Contents,
+    /// An earlier state of the folder, copied while its node was down.
+    copy: Option<Contents>,
+    /// The folder's own contents, while others are in their place.
+    own: Option<Contents>,
     folder: Option<Folder>,
     queue: VecDeque<Write>,
     /// The transaction being synced.
@@ -45,6 +50,28 @@ struct Folder {
     open: Option<Storage>,
 }
 
+/// The contents of a folder.
+#[derive(Clone)]
+pub(super) struct Contents {
+    memory: Memory,
+    /// The folder's identity.
+    pub registry: Registry,
+}
+
+impl Contents {
+    /// Returns the contents of a new folder.
+    pub(super) fn new(registry: Registry) -> Contents {
+        Contents { memory: Memory::default(), registry }
+    }
+
+    /// Returns true if the node may have been the only voter, or may find that it was by applying its log.
+    pub(super) fn may_be_sole_voter(&self) -> bool {
+        let Recovered { applied, entries, .. } = &self.memory.holds;
+        let changes = entries.iter().any(|entry| matches!(entry.payload, Payload::Change(_)));
+        changes || applied.membership.voters.len() < 2 || !applied.membership.voters_outgoing.is_empty()
+    }
+}
+
 /// The contents of [`Recovered`], with records in a map.
 #[derive(Clone, Default)]
 struct Memory {
@@ -54,9 +81,12 @@ struct Memory {
 
 impl Disk {
     /// Creates an empty disk in memory, and also in a data folder if a path is given.
-    pub(super) fn new(node: NodeId, folder: Option<&Path>, may_lose_its_end: bool) -> Disk {
+    pub(super) fn new(registry: Registry, folder: Option<&Path>, may_lose_its_end: bool) -> Disk {
+        let node = registry.node;
         Disk {
-            memory: Memory::default(),
+            contents: Contents::new(registry),
+            copy: None,
+            own: None,
             folder: folder.map(|path| Folder { path: path.to_path_buf(), node, open: None }),
             queue: VecDeque::new(),
             syncing: Vec::new(),
@@ -75,15 +105,54 @@ impl Disk {
             return false;
         };
         earlier.clear();
-        let longest_hold = self.memory.holds.longest_hold;
-        self.memory = memory;
-        (self.memory.holds.longest_hold, self.memory.holds.log_may_be_cut) = (longest_hold, true);
+        let longest_hold = self.contents.memory.holds.longest_hold;
+        self.contents.memory = memory;
+        (self.contents.memory.holds.longest_hold, self.contents.memory.holds.log_may_be_cut) = (longest_hold, true);
         true
     }
 
     /// Returns the durable state, without its records.
     pub(super) fn durable(&self) -> &Recovered {
-        &self.memory.holds
+        &self.contents.memory.holds
+    }
+
+    /// Returns the folder's identity.
+    pub(super) fn registry(&self) -> &Registry {
+        &self.contents.registry
+    }
+
+    /// Returns the folder's identity, to be replaced durably.
+    pub(super) fn registry_mut(&mut self) -> &mut Registry {
+        &mut self.contents.registry
+    }
+
+    /// Copies the folder, as it is while its node is down.
+    pub(super) fn copy(&mut self) {
+        if self.own.is_none() {
+            self.copy = Some(self.contents.clone());
+        }
+    }
+
+    /// Returns the copy.
+    pub(super) fn older_copy(&self) -> Option<&Contents> {
+        self.copy.as_ref()
+    }
+
+    /// Returns true if the folder's own contents are not in their place.
+    pub(super) fn is_displaced(&self) -> bool {
+        self.own.is_some()
+    }
+
+    /// Puts other contents in the place of the folder's own.
+    pub(super) fn displace(&mut self, contents: Contents) {
+        self.own = Some(std::mem::replace(&mut self.contents, contents));
+    }
+
+    /// Puts the folder's own contents back.
+    pub(super) fn put_back(&mut self) {
+        if let Some(own) = self.own.take() {
+            self.contents = own;
+        }
     }
 
     /// Returns the state that a process starting now recovers.
@@ -92,10 +161,12 @@ impl Disk {
     /// If a data folder holds something other than what was committed to it.
     pub(super) fn recover(&mut self) -> Result<Recovered, String> {
         let record = |(key, value): (&bytes::Bytes, &bytes::Bytes)| Record { key: key.clone(), value: value.clone() };
-        let records = self.memory.records.iter().map(record).collect();
-        let expected = Recovered { records, ..self.memory.holds.clone() };
+        let memory = &self.contents.memory;
+        let records = memory.records.iter().map(record).collect();
+        let expected = Recovered { records, ..memory.holds.clone() };
         if let Some(Folder { path, node, open }) = &mut self.folder {
-            let identity = Identity { cluster: "simulated".to_owned(), node: *node };
+            let founders = [*node].into();
+            let identity = Identity { cluster: "simulated".to_owned(), node: *node, founders };
             let storage = Storage::open(path, identity).map_err(|error| error.to_string())?;
             let recovered = open.insert(storage).recover(0).map_err(|error| error.to_string())?;
             if recovered != expected {
@@ -137,13 +208,13 @@ impl Disk {
         if let Some(Folder { open: Some(storage), .. }) = &mut self.folder {
             storage.commit(&batches).map_err(|error| format!("the data folder refused a commit: {error}"))?;
         }
-        if let Some(earlier) = self.earlier.as_mut().filter(|_| self.memory.holds.applied.index > 0) {
+        if let Some(earlier) = self.earlier.as_mut().filter(|_| self.contents.memory.holds.applied.index > 0) {
             if earlier.len() == MAX_EARLIER {
                 earlier.pop_front();
             }
-            earlier.push_back(self.memory.clone());
+            earlier.push_back(self.contents.memory.clone());
         }
-        batches.into_iter().try_for_each(|batch| self.memory.write(batch))
+        batches.into_iter().try_for_each(|batch| self.contents.memory.write(batch))
     }
 
     /// Crashes the process. The sync in progress becomes durable entirely or not at all. Returns the number of lost

@@ -123,11 +123,16 @@ pub enum Fault {
     LeapAhead { target: Target, by: Nanos },
     /// The process ends, and its disk loses the last `commits` of its transactions. It restarts after `down`.
     CutLog { target: Target, down: Nanos, commits: u8 },
+    /// The process ends and its folder is removed. It restarts after `down`, and its own folder is put back after
+    /// `lasts`.
+    LostFolder { target: Target, down: Nanos, lasts: Nanos },
+    /// The same with an older copy of its folder, if all others have met a newer run.
+    OlderCopy { target: Target, down: Nanos, lasts: Nanos },
 }
 
 impl Fault {
     /// The number of kinds.
-    pub const KINDS: usize = 23;
+    pub const KINDS: usize = 25;
 
     /// The names of the kinds.
     pub const NAMES: [&str; Fault::KINDS] = [
@@ -154,6 +159,8 @@ impl Fault {
         "hidden stop (beyond)",
         "clock leap ahead (beyond)",
         "cut log",
+        "lost folder",
+        "older copy of a folder",
     ];
 
     /// Returns the index of its kind.
@@ -182,6 +189,8 @@ impl Fault {
             Fault::HiddenStop { .. } => 20,
             Fault::LeapAhead { .. } => 21,
             Fault::CutLog { .. } => 22,
+            Fault::LostFolder { .. } => 23,
+            Fault::OlderCopy { .. } => 24,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::clock::Counter;
 use super::fault::{Fault, Frames, Hitch, Shape, Target, Way, Wildness};
+use super::folders::Replacement;
 use super::marks::Mark;
 use super::node::Input;
 use super::types::Nanos;
@@ -26,6 +27,14 @@ impl World {
             Fault::Pause { target, lasts } => {
                 let node = self.resolve(target);
                 self.pause(node, lasts);
+            }
+            Fault::LostFolder { target, down, lasts } => {
+                let node = self.resolve(target);
+                self.displace(node, Replacement::Empty, down, lasts);
+            }
+            Fault::OlderCopy { target, down, lasts } => {
+                let node = self.resolve(target);
+                self.displace(node, Replacement::OlderCopy, down, lasts);
             }
             Fault::Stall { target, lasts } => {
                 let node = self.resolve(target);
@@ -153,6 +162,7 @@ impl World {
             Ending::NoReadings { node } => self.nodes[node as usize].clock.fails = false,
             Ending::Standing { node } => self.nodes[node as usize].clock.restart_counters(now),
             Ending::SlowDisk { node } => self.nodes[node as usize].disk.slower_by = 0,
+            Ending::Displaced { node } => self.put_back(node as usize),
             Ending::Behind { node, boot, by } => {
                 // For a process that started in between, recovering would be a jump ahead, which is outside the
                 // assumptions.
@@ -183,7 +193,7 @@ impl World {
         self.start_later(node, down);
     }
 
-    fn start_later(&mut self, node: usize, after: Nanos) {
+    pub(super) fn start_later(&mut self, node: usize, after: Nanos) {
         let at = self.now + after;
         self.nodes[node].starts_at = Some(at);
         self.at(at, Event::Start { node: node as u8 });
@@ -325,6 +335,7 @@ impl World {
         self.setup.load.quorum_ppm = self.setup.load.quorum_ppm.min(20_000);
         let last = self.setup.timings.len() as u8 - 1;
         for node in 0..self.nodes.len() {
+            self.put_back(node);
             let machine = &mut self.nodes[node];
             machine.clock.restart_counters(now);
             machine.clock.fails = false;

@@ -132,6 +132,12 @@ marks! {
     CutLogIsWhole = "cut log caught up",
     /// A data folder was recovered after a crash.
     FolderRecovered = "data folder recovered",
+    /// A node joined the cluster during the run, and not before it.
+    ClusterFounded = "cluster founded by handshakes",
+    /// A node whose folder was removed was refused.
+    WipedFolderRefused = "wiped folder refused",
+    /// A node with an older copy of its folder was refused.
+    OlderCopyRefused = "older copy of a folder refused",
 }
 
 /// The number of times that each mark was reached.

@@ -37,8 +37,8 @@
 //! # Not covered
 //!
 //! Threads: the cell's memory ordering is checked under loom (`core/tests/loom.rs`). Sockets, message encoding and the
-//! handshake: only its result is modelled, because two nodes with incompatible timings exchange no frames. A server's
-//! pipelines and transactions. A disk that lies about a sync, or that returns data that was never written.
+//! bytes of the handshake: only its decisions are made, by the product's code, before the first frame between two
+//! processes. A server's pipelines and transactions. A disk that lies about a sync, or that returns data that was never written.
 
 mod calm;
 mod checks;
@@ -49,6 +49,7 @@ mod disk;
 mod failure;
 mod fault;
 mod faults;
+mod folders;
 mod marks;
 mod network;
 mod node;

@@ -6,6 +6,7 @@ use leasehold_core::NodeId;
 use leasehold_node::wire::{Body, Message};
 use leasehold_raft::wire::MessageKind;
 use leasehold_testing::dice::Dice;
+use std::collections::BTreeSet;
 
 /// The maximum number of frames that a cut link keeps.
 const MAX_KEPT_FRAMES: u32 = 64;
@@ -48,6 +49,8 @@ pub(super) struct Link {
     /// The arrival time of each lane's last frame.
     last: [Nanos; 3],
     dice: Dice,
+    /// The boots of the sending and of the receiving processes that have shaken hands.
+    pub handshakes: BTreeSet<(u32, u32)>,
 }
 
 /// The arrival times of a frame and of its duplicate.
@@ -62,7 +65,7 @@ pub(super) struct Arrivals {
 impl Link {
     /// Creates a healthy link.
     pub(super) fn new(dice: Dice) -> Link {
-        Link { cuts: 0, keeps_until: 0, kept: 0, slower: (0, 0), last: [0; 3], dice }
+        Link { cuts: 0, keeps_until: 0, kept: 0, slower: (0, 0), last: [0; 3], dice, handshakes: BTreeSet::new() }
     }
 
     /// Ends all faults on this link.

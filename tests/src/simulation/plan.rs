@@ -17,7 +17,12 @@ pub(super) fn draw(seed: u64, setup: &Setup, clocks: Clocks) -> Vec<Planned> {
         if kind == 22 && !setup.cut_logs {
             continue;
         }
-        if ((20..22).contains(&kind) && !beyond) || !dice.chance(if kind == 16 { 400_000 } else { 500_000 }) {
+        let chance = match kind {
+            16 => 400_000,
+            23.. => 150_000,
+            _ => 500_000,
+        };
+        if ((20..22).contains(&kind) && !beyond) || !dice.chance(chance) {
             continue;
         }
         let gap = dice.of_any_size(hold * 3, hold * 60);
@@ -103,6 +108,8 @@ fn draw_fault(dice: &mut Dice, kind: usize, setup: &Setup, clocks: Clocks) -> Fa
             let down = if dice.chance(400_000) { dice.below(heartbeat) } else { lasts };
             Fault::CutLog { target, down, commits: commits as u8 }
         }
-        _ => Fault::LeapAhead { target, by: dice.of_any_size(hold / 2, hold * 4) },
+        21 => Fault::LeapAhead { target, by: dice.of_any_size(hold / 2, hold * 4) },
+        23 => Fault::LostFolder { target, down: dice.below(hold), lasts },
+        _ => Fault::OlderCopy { target, down: dice.below(hold), lasts },
     }
 }

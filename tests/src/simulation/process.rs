@@ -22,6 +22,7 @@ impl World {
         }
         machine.starts_at = None;
         machine.boot += 1;
+        machine.disk.registry_mut().begin_run(u64::from(machine.boot));
         machine.paused_with_lease = false;
         machine.clock.forget_furthest();
         let recovered = match machine.disk.recover() {
@@ -111,6 +112,9 @@ impl World {
                 }
             }
             Err(what) => self.fail(FailureKind::DiskOutOfOrder, what),
+        }
+        if self.copies && self.nodes[node].disk.older_copy().is_none_or(|_| self.dice.chance(400_000)) {
+            self.nodes[node].disk.copy();
         }
         if let Some(term) = led
             && term > self.nodes[node].disk.durable().hard_state.term

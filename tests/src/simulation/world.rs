@@ -15,6 +15,7 @@ use crate::linearizability::{History, Limit, Violation};
 use leasehold::keyspace::Keyspace;
 use leasehold_core::{Index, NodeId, Term};
 use leasehold_node::Role;
+use leasehold_node::identity::Registry;
 use leasehold_node::wire::Message;
 use leasehold_testing::dice::Dice;
 use std::cmp::Reverse;
@@ -79,6 +80,8 @@ pub(super) enum Ending {
     SlowDisk { node: u8 },
     /// A clock that fell back recovers, if the process that saw the step still runs.
     Behind { node: u8, boot: u32, by: Nanos },
+    /// An operator puts a node's own folder back.
+    Displaced { node: u8 },
 }
 
 /// The complete state of a run.
@@ -119,6 +122,8 @@ pub(super) struct World {
     pub(super) clients_stopped: bool,
     /// "Campaign now" between these two nodes is delayed by this much, until the given time.
     pub(super) late_campaign: Option<(NodeId, NodeId, Nanos, Nanos)>,
+    /// Folders are copied while their nodes are down, for the faults that put a copy back.
+    pub(super) copies: bool,
     pub(super) failure: Option<Failure>,
     pub(super) events: u64,
     ended: bool,
@@ -142,7 +147,7 @@ impl World {
                 id,
                 clock: Clock::new(dice, clock.wild, clock.rate_ppm, clock.flaky_ppm),
                 disk: Disk::new(
-                    id,
+                    Registry::new(id, id, 1..=count as NodeId),
                     folder.as_ref().map(|folder| folder.path().join(format!("n{id}"))).as_deref(),
                     setup.cut_logs,
                 ),
@@ -172,6 +177,7 @@ impl World {
             links: (0..count * count).map(link).collect(),
             clients: (0..setup.load.clients).map(client).collect(),
             dice: Dice::new(seed, 4_000),
+            copies: plan.iter().any(|planned| matches!(planned.fault, Fault::OlderCopy { .. })),
             plan,
             done: 0,
             faults: [0; Fault::KINDS],
@@ -196,6 +202,7 @@ impl World {
             _folder: folder,
             setup,
         };
+        world.found_cluster();
         world.fill();
         world
     }
@@ -390,6 +397,9 @@ impl World {
             && (ours.accept_peer(theirs.timing()).is_err() || theirs.accept_peer(ours.timing()).is_err())
         {
             return self.marks.reach(Mark::PeersRefusedEachOther);
+        }
+        if !self.shake_hands(sender, from_boot, node) {
+            return;
         }
         if self.nodes[node].boot != to_boot {
             self.marks.reach(Mark::FrameForAnEarlierProcess);

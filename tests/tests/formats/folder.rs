@@ -13,7 +13,7 @@ use std::time::Duration;
 const NAME: &str = "data-folder.hex";
 
 fn identity() -> Identity {
-    Identity { cluster: "orchard".to_owned(), node: 3 }
+    Identity { cluster: "orchard".to_owned(), node: 3, founders: [1, 2, 3].into() }
 }
 
 fn record(key: &str, value: &str) -> Record {

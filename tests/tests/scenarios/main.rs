@@ -218,7 +218,7 @@ fn every_switch_of_the_model_is_shown_by_a_scenario_or_by_the_enumeration() {
 #[test]
 fn a_second_process_cannot_open_the_folder_of_a_running_one() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let identity = || Identity { cluster: "story".to_owned(), node: 3 };
+    let identity = || Identity { cluster: "story".to_owned(), node: 3, founders: [1, 2, 3].into() };
     let running = Storage::open(folder.path(), identity()).expect("the first process");
     assert!(matches!(Storage::open(folder.path(), identity()), Err(OpenError::InUse { .. })));
     drop(running);

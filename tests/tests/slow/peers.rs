@@ -45,7 +45,7 @@ pub(crate) fn that_is_hostile<R: Timed>() {
 
     for lane in 0..3 {
         let malformed = leader.counted("connections_malformed");
-        let hello = hello(pretended_number, leader_number, lane);
+        let hello = stolen_hello(pretended.node.peer_address(), pretended_number, leader_number, lane);
         // Retries if the real peer has just replaced the connection.
         for _ in 0..100 {
             announce_too_much(leader.node.peer_address(), &hello);
@@ -75,20 +75,44 @@ fn announce_too_much(address: SocketAddr, hello: &[u8]) {
     let _ = stream.read_to_end(&mut Vec::new());
 }
 
-/// Returns a handshake; see the transport's handshake for the format.
-fn hello(from: NodeId, to: NodeId, lane: u8) -> Vec<u8> {
+/// Returns the hello of a node, as it answers anybody, addressed to another node and for another lane. See the
+/// transport's handshake for the format. The handshake recognizes mistakes, not attacks.
+fn stolen_hello(of: SocketAddr, from: NodeId, to: NodeId, lane: u8) -> Vec<u8> {
+    let mut stream = TcpStream::connect(of).expect("the node listens");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout is set");
+    stream.write_all(&made_up_hello(to, from)).expect("it takes a hello");
+    let mut prefix = [0; 8];
+    stream.read_exact(&mut prefix).expect("it answers");
+    let mut body = vec![0; usize::from(u16::from_le_bytes([prefix[6], prefix[7]]))];
+    stream.read_exact(&mut body).expect("it answers");
+    let boots_at = 8 + 8 + 1 + 8 + 8 + 4 + 1 + CLUSTER.len() + 8 + 8;
+    let founders_at = boots_at + 1 + 8 * usize::from(body[boots_at]) + 8;
+    body.truncate(founders_at + 1 + 16 * usize::from(body[founders_at]));
+    body[8..16].copy_from_slice(&to.to_le_bytes());
+    body[16] = lane;
+    message(&body)
+}
+
+/// Returns a hello with a folder that no node knows.
+fn made_up_hello(from: NodeId, to: NodeId) -> Vec<u8> {
     let timing = timing().timing();
-    let mut body = Vec::new();
-    for number in [from, to, 4711] {
-        body.extend_from_slice(&number.to_le_bytes());
-    }
-    body.push(lane);
+    let mut body = [from.to_le_bytes(), to.to_le_bytes()].concat();
+    body.push(0);
     body.extend_from_slice(&timing.hold_nanos.to_le_bytes());
     body.extend_from_slice(&timing.lease_nanos.to_le_bytes());
     body.extend_from_slice(&timing.drift_ppm.to_le_bytes());
     body.push(CLUSTER.len() as u8);
     body.extend_from_slice(CLUSTER.as_bytes());
-    body.extend_from_slice(&[0, 0]);
-    let length = body.len() as u16;
-    [b"LSHD\x02\x00", &length.to_le_bytes()[..], &body].concat()
+    // Incarnation, starts, one boot, cluster, no founders.
+    body.extend_from_slice(&[1_u64, 1].map(u64::to_le_bytes).concat());
+    body.push(1);
+    body.extend_from_slice(&[1_u64, 1].map(u64::to_le_bytes).concat());
+    body.push(0);
+    message(&body)
+}
+
+/// Adds the prefix, the verdict and the empty reason.
+fn message(hello: &[u8]) -> Vec<u8> {
+    let length = hello.len() as u16 + 3;
+    [b"LSHD\x03\x00", &length.to_le_bytes()[..], hello, &[0, 0, 0]].concat()
 }

@@ -1,0 +1,165 @@
+//! The keeper of a running node's identity: it meets peers by the rules of [`leasehold_node::identity`], and records
+//! them in the data folder on a thread of its own, because that waits for the disk.
+
+use async_channel::{Receiver, Sender};
+use async_trait::async_trait;
+use leasehold_node::identity::{Introduction, Meeting, Refusal, Registry};
+use leasehold_node::ports::{Meet, MeetError};
+use leasehold_runtime::{Runtime, ThreadPolicy};
+use leasehold_storage::{RegistryFile, Storage};
+use parking_lot::Mutex;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// The interval at which a node logs that its cluster is not founded yet.
+const REMINDER_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The reason why a node takes no part in a cluster. Each text follows "this node".
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unfounded {
+    #[error("waits until its cluster is founded, which needs every founder; not seen so far: {0}")]
+    Waits(String),
+    #[error("is refused by its cluster: peer {0} {1}")]
+    Refused(u64, Refusal),
+}
+
+/// A peer to be judged, and the channel for the verdict.
+struct Arrival {
+    theirs: Introduction,
+    verdict: Sender<Result<bool, MeetError>>,
+}
+
+#[derive(Debug)]
+struct State {
+    registry: Registry,
+    /// The node is not founded, and a peer of the founded cluster does not know its folder.
+    refused: Option<(u64, Refusal)>,
+}
+
+/// Introduces a node, and keeps its registry durably.
+#[derive(Debug)]
+pub(crate) struct Registrar {
+    state: Arc<Mutex<State>>,
+    /// The node belongs to a cluster, which never changes back.
+    founded: Arc<AtomicBool>,
+    arrivals: Sender<Arrival>,
+}
+
+impl Registrar {
+    /// Starts the thread that records peers in the folder of `storage`.
+    ///
+    /// # Errors
+    /// If the system starts no thread.
+    pub(crate) fn start<R: Runtime>(runtime: &R, storage: &Storage) -> io::Result<Arc<Registrar>> {
+        let state = Arc::new(Mutex::new(State { registry: storage.registry().clone(), refused: None }));
+        let founded = Arc::new(AtomicBool::new(storage.registry().is_founded()));
+        let (arrivals, queue) = async_channel::unbounded();
+        let keeper = Keeper { state: state.clone(), founded: founded.clone(), file: storage.registry_file() };
+        let keeper = keeper.keep_all(queue);
+        runtime.spawn_thread("identity", ThreadPolicy::Normal, keeper)?;
+        let registrar = Arc::new(Registrar { state, founded, arrivals });
+        if let Some(reason) = registrar.unfounded() {
+            tracing::info!("this node {reason}");
+            runtime.spawn(remind(runtime.clone(), Arc::downgrade(&registrar)));
+        }
+        Ok(registrar)
+    }
+
+    /// Returns the registry.
+    pub(crate) fn registry(&self) -> Registry {
+        self.state.lock().registry.clone()
+    }
+
+    /// Returns the reason why the node takes no part in a cluster, if so.
+    pub(crate) fn unfounded(&self) -> Option<Unfounded> {
+        if self.founded.load(Ordering::Relaxed) {
+            return None;
+        }
+        let State { registry, refused } = &*self.state.lock();
+        match refused {
+            _ if registry.is_founded() => None,
+            Some((peer, refusal)) => Some(Unfounded::Refused(*peer, refusal.clone())),
+            None => Some(Unfounded::Waits(missing(registry))),
+        }
+    }
+}
+
+fn missing(registry: &Registry) -> String {
+    let missing = registry.missing();
+    if missing.is_empty() { "a node that has founded or joined it".to_owned() } else { missing.to_string() }
+}
+
+#[async_trait]
+impl Meet for Registrar {
+    fn introduction(&self) -> Introduction {
+        self.state.lock().registry.introduction()
+    }
+
+    async fn meet(&self, theirs: Introduction) -> Result<bool, MeetError> {
+        // Most handshakes change nothing, and need not wait for the thread.
+        {
+            let mut state = self.state.lock();
+            match state.registry.meet(&theirs) {
+                Ok(Meeting { registry: None, admitted }) => return Ok(admitted),
+                Ok(_) => {}
+                Err(refusal) => {
+                    if matches!(refusal, Refusal::Unknown { .. }) {
+                        state.refused = Some((theirs.node, refusal.clone()));
+                    }
+                    return Err(refusal.into());
+                }
+            }
+        }
+        let stopped = || MeetError::NotRecorded(io::Error::other("this node is stopping"));
+        let (verdict, decided) = async_channel::bounded(1);
+        self.arrivals.send(Arrival { theirs, verdict }).await.map_err(|_| stopped())?;
+        decided.recv().await.unwrap_or_else(|_| Err(stopped()))
+    }
+}
+
+/// The thread that records peers.
+struct Keeper {
+    state: Arc<Mutex<State>>,
+    founded: Arc<AtomicBool>,
+    file: RegistryFile,
+}
+
+impl Keeper {
+    /// Judges peers one after the other, and answers once the new registry is durable.
+    async fn keep_all(self, arrivals: Receiver<Arrival>) {
+        while let Ok(Arrival { theirs, verdict }) = arrivals.recv().await {
+            // The connection may be gone.
+            let _ = verdict.try_send(self.keep(&theirs));
+        }
+    }
+
+    fn keep(&self, theirs: &Introduction) -> Result<bool, MeetError> {
+        // Only this thread changes the registry. Others may read the old one until the new one is durable.
+        let before = self.state.lock().registry.clone();
+        let meeting = before.meet(theirs)?;
+        if let Some(next) = meeting.registry {
+            self.file.keep(&next).map_err(MeetError::NotRecorded)?;
+            if next.is_founded() && !before.is_founded() {
+                let verb = if next.cluster == next.incarnation { "founded" } else { "joined" };
+                tracing::info!("this node {verb} the cluster {:016x}", next.cluster);
+            }
+            self.founded.store(next.is_founded(), Ordering::Relaxed);
+            *self.state.lock() = State { registry: next, refused: None };
+        }
+        Ok(meeting.admitted)
+    }
+}
+
+/// Logs at intervals that the node takes no part in a cluster yet.
+async fn remind<R: Runtime>(runtime: R, registrar: Weak<Registrar>) {
+    loop {
+        runtime.sleep(REMINDER_INTERVAL).await;
+        match registrar.upgrade().and_then(|registrar| registrar.unfounded()) {
+            Some(reason @ Unfounded::Waits(_)) => tracing::warn!("this node {reason}"),
+            Some(reason @ Unfounded::Refused(..)) => tracing::error!("this node {reason}"),
+            None => return,
+        }
+    }
+}
