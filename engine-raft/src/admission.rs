@@ -37,7 +37,7 @@ impl Admission {
             MessageKind::RequestVote | MessageKind::RequestPreVote => return Admission::Vote,
             // The engine ignores one of an old term, and any while this node leads.
             MessageKind::TimeoutNow => return Admission::CampaignNow,
-            MessageKind::Append => has_consecutive_entries(message) && message.snapshot.is_none(),
+            MessageKind::Append => has_consecutive_entries(message),
             // A leader sends a follower no commit index beyond what that follower acknowledged. A higher one means that
             // this node lost entries it acknowledged.
             MessageKind::Heartbeat if message.commit > last && message.term >= raft.term => {
@@ -47,12 +47,6 @@ impl Admission {
             MessageKind::AppendResponse => {
                 raft.state != StateRole::Leader || message.term != raft.term || message.reject || message.index <= last
             }
-            // The engine accepts a snapshot at the commit index even if its term is not that of the committed entry.
-            MessageKind::Snapshot => message.snapshot.as_ref().is_some_and(|snapshot| {
-                let Snapshot { index, term, .. } = *snapshot;
-                is_valid_snapshot(snapshot, message)
-                    && (index != raft.raft_log.committed || raft.raft_log.match_term(index, term))
-            }),
             // The engine of a follower forwards it to the leader, and panics because a forwarded message must have no
             // term.
             MessageKind::TransferLeader => raft.state == StateRole::Leader,
@@ -66,11 +60,8 @@ impl Admission {
 
 /// Returns whether no term or index can overflow. Those of the entries follow from the message's own.
 fn numbers_in_range(message: &Message) -> bool {
-    let Message { term, log_term, index, commit, commit_term, reject_hint, snapshot, .. } = message;
-    let snapshot = snapshot.as_ref().map_or(0, |snapshot| snapshot.index);
-    [*term, *log_term, *index, *commit, *commit_term, *reject_hint, snapshot]
-        .into_iter()
-        .all(|number| number < MAX_NUMBER)
+    let Message { term, log_term, index, commit, commit_term, reject_hint, .. } = message;
+    [*term, *log_term, *index, *commit, *commit_term, *reject_hint].into_iter().all(|number| number < MAX_NUMBER)
 }
 
 /// Returns whether an append's entries have consecutive indexes, and terms that never fall and never exceed the
@@ -93,11 +84,15 @@ fn has_consecutive_entries(message: &Message) -> bool {
 }
 
 /// Returns whether a snapshot has a valid position and a valid configuration.
-fn is_valid_snapshot(snapshot: &Snapshot, message: &Message) -> bool {
-    snapshot.index > 0
-        && snapshot.term > 0
-        && snapshot.term <= message.term
-        && is_valid_membership(&snapshot.membership)
+pub(crate) fn is_valid_snapshot(snapshot: &Snapshot, raw: &RawNode<Log>) -> bool {
+    let Snapshot { index, term, ref membership } = *snapshot;
+    let log = &raw.raft.raft_log;
+    index > 0
+        && index < MAX_NUMBER
+        && (1..=raw.raft.term).contains(&term)
+        // The engine accepts a snapshot at the commit index even if its term is not that of the committed entry.
+        && (index != log.committed || log.match_term(index, term))
+        && is_valid_membership(membership)
 }
 
 fn is_valid_membership(membership: &Membership) -> bool {

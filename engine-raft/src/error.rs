@@ -54,3 +54,15 @@ pub enum CampaignError {
     #[error("this node has writes that are not durable yet; try again once they are")]
     Unsynced,
 }
+
+/// The error of a snapshot that was not installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InstallError {
+    /// This node does not follow a leader.
+    #[error("this node follows no leader now; install the snapshot when it does")]
+    NoLeader,
+    /// No correct peer sends such a position or configuration.
+    #[error("the snapshot's position or configuration is invalid; discard it")]
+    Invalid,
+}

@@ -59,9 +59,9 @@ mod replica;
 mod status;
 pub mod wire;
 
-pub use error::{CampaignError, EngineError, Error, ProposeError};
+pub use error::{CampaignError, EngineError, Error, InstallError, ProposeError};
 pub use log::PersistentState;
 pub use options::Options;
 pub use output::{Committed, Effect, Output, Persist, Position};
 pub use replica::Replica;
-pub use status::{Role, Statistics, Undelivered};
+pub use status::{Role, SnapshotOutcome, Statistics};

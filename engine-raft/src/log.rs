@@ -4,7 +4,6 @@ use crate::wire::{Entry, HardState, Membership, Snapshot, convert};
 use leasehold_core::{Index, Term};
 use raft::eraftpb;
 use raft::{Error, GetEntriesContext, RaftState, Result, Storage, StorageError};
-use std::cell::Cell;
 use std::collections::VecDeque;
 
 /// The durable state from which a replica starts. The default is that of a node that has never been part of a group.
@@ -50,9 +49,8 @@ pub(crate) struct Log {
     entries: VecDeque<eraftpb::Entry>,
     /// The size of all entries' data.
     bytes: u64,
-    /// The snapshot for followers that need entries which the log no longer holds.
-    snapshot: Option<Snapshot>,
-    snapshot_is_wanted: Cell<bool>,
+    /// The last index handed out for applying.
+    applied: Index,
 }
 
 impl Log {
@@ -64,8 +62,7 @@ impl Log {
             compacted: state.compacted,
             bytes: data_bytes(&entries),
             entries,
-            snapshot: None,
-            snapshot_is_wanted: Cell::new(false),
+            applied: state.applied,
         }
     }
 
@@ -92,7 +89,12 @@ impl Log {
         self.bytes = 0;
         self.compacted = (index, term);
         self.membership = membership;
-        self.snapshot = None;
+        self.applied = index;
+    }
+
+    /// Notes that the entries through `index` were handed out for applying.
+    pub(crate) fn note_applied(&mut self, index: Index) {
+        self.applied = index;
     }
 
     pub(crate) fn membership(&self) -> &Membership {
@@ -111,10 +113,6 @@ impl Log {
         self.compacted = (index, term);
         self.bytes -= data_bytes(self.entries.range(..drop as usize));
         self.entries.drain(..drop as usize);
-        // A snapshot is useless once the log does not continue right after it.
-        if self.snapshot.as_ref().is_some_and(|snapshot| snapshot.index < index) {
-            self.snapshot = None;
-        }
         Some(term)
     }
 
@@ -136,16 +134,9 @@ impl Log {
         (self.entries.len() > entries).then(|| self.compacted.0 + (self.entries.len() / 2) as u64)
     }
 
-    /// Returns whether the engine has requested a snapshot since the last call.
-    pub(crate) fn take_snapshot_wanted(&mut self) -> bool {
-        self.snapshot_is_wanted.take()
-    }
-
-    /// Keeps a snapshot for followers, unless the log does not reach back to it.
-    pub(crate) fn offer_snapshot(&mut self, snapshot: Snapshot) {
-        if snapshot.index >= self.compacted.0 {
-            self.snapshot = Some(snapshot);
-        }
+    /// Returns the number of entries, and the size of their data.
+    pub(crate) fn size(&self) -> (usize, u64) {
+        (self.entries.len(), self.bytes)
     }
 
     fn last(&self) -> Index {
@@ -209,15 +200,9 @@ impl Storage for Log {
         Ok(self.last())
     }
 
-    fn snapshot(&self, request_index: u64, to: u64) -> Result<eraftpb::Snapshot> {
-        // A node ignores a snapshot whose configuration it is not in, such as one made before it joined.
-        let serves = |snapshot: &Snapshot| snapshot.index >= request_index && snapshot.membership.names(to);
-        match &self.snapshot {
-            Some(snapshot) if serves(snapshot) => Ok(convert::snapshot_in(snapshot.clone())),
-            _ => {
-                self.snapshot_is_wanted.set(true);
-                Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
-            }
-        }
+    /// Returns the position of the state as applied. The state itself does not pass through the engine.
+    fn snapshot(&self, _request_index: u64, _to: u64) -> Result<eraftpb::Snapshot> {
+        let (index, term) = (self.applied, self.term(self.applied)?);
+        Ok(convert::snapshot_in(Snapshot { index, term, membership: self.membership.clone() }))
     }
 }

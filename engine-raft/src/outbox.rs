@@ -75,6 +75,10 @@ impl Outbox {
         let mut messages = std::mem::take(&mut self.messages);
         for message in messages.drain(..) {
             let to = message.to;
+            if message.msg_type == eraftpb::MessageType::MsgSnapshot {
+                let index = message.get_snapshot().get_metadata().index;
+                self.queue.push_back(Output::SendSnapshot { to, index });
+            }
             let Some(message) = convert::message_out(message) else { continue };
             let envelope = &mut envelopes_for(&mut peers, to)[usize::from(message.kind.is_bulk())];
             match message.kind {

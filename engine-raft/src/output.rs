@@ -28,9 +28,16 @@ pub enum Output {
         /// The last round of the leadership that ended.
         through: u64,
     },
-    /// Call [`Replica::offer_snapshot`](crate::Replica::offer_snapshot) with the state as applied now: a follower needs
-    /// it.
-    SnapshotWanted,
+    /// Send the state as applied now: a follower needs entries that the log no longer holds. The receiver installs it
+    /// with [`Replica::install`](crate::Replica::install). Report the outcome with
+    /// [`Replica::handle_snapshot_ended`](crate::Replica::handle_snapshot_ended); nothing else is sent to this follower
+    /// until then.
+    SendSnapshot {
+        /// The receiver.
+        to: NodeId,
+        /// The applied index known to the engine. The state may be newer.
+        index: Index,
+    },
     /// Record durably that the log may have been cut, or that it is whole again, with or after the writes so far. It
     /// becomes [`PersistentState::may_be_cut`](crate::PersistentState::may_be_cut).
     LogMayBeCut(bool),

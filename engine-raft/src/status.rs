@@ -13,13 +13,14 @@ pub enum Role {
     Leader,
 }
 
-/// A delivery that failed, for [`Replica::handle_unreachable`](crate::Replica::handle_unreachable).
+/// The outcome of sending a snapshot, for
+/// [`Replica::handle_snapshot_ended`](crate::Replica::handle_snapshot_ended).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Undelivered {
-    /// Messages without a snapshot.
-    Append,
-    /// A snapshot.
-    Snapshot,
+pub enum SnapshotOutcome {
+    /// The follower has it, or does not need it any more.
+    Delivered,
+    /// It was given up. The engine tries the follower's log again, and may send another snapshot.
+    Failed,
 }
 
 /// Counts of refused and withheld inputs since the replica was built.

@@ -1,15 +1,19 @@
 //! One replicated group on a node: its replica, its state machine, and what waits for either.
 
+mod transfers;
+
 use crate::pending::{PendingReads, PendingWrites, RequestKey, WriteOutcome};
-use crate::ports::{self, Applied, Batch, GroupId, Recovered, State as _, StateMachine, UnknownCommand};
-use crate::snapshot::{Work, WorkResult};
+use crate::ports::{self, Applied, Batch, GroupId, Recovered, Stage, StateMachine, UnknownCommand};
+use crate::snapshot::Work;
 use crate::status::{GroupStatistics, ReadGate, ReadGrant, Status};
+use crate::transfer::Transfers;
+use crate::wire::{RequestId, Transfer};
 use bytes::Bytes;
 use leasehold_core::{Index, Instant, LeaseCell, NodeId, Read, ReadError, Reading};
 use leasehold_raft::wire::{Change, Envelope, Snapshot};
 use leasehold_raft::{
     CampaignError, Committed, Effect, Output as ReplicaOutput, Persist, PersistentState, Position, ProposeError,
-    Replica, Undelivered,
+    Replica,
 };
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -48,20 +52,29 @@ pub struct GroupOptions {
     /// True if a log that may have been cut is taken for whole, as an operator decides who has no other copy of the data.
     /// What the log lost is then lost.
     pub accept_data_loss: bool,
+    /// The number of log entries that are kept at most for a follower that makes progress: one that catches up, or is sent
+    /// a snapshot.
+    pub max_kept_log_entries: usize,
+    /// The number of bytes in the log that are kept at most for such a follower.
+    pub max_kept_log_bytes: u64,
+    /// The largest size of a chunk of a snapshot with more than one record.
+    pub max_chunk_bytes: usize,
 }
 
 impl GroupOptions {
     /// Returns options with the default mode of reads and the default limits of the log.
     pub fn new(group: GroupId, replica: leasehold_raft::Options, founders: Vec<NodeId>) -> GroupOptions {
-        let (max_log_entries, max_log_bytes) = (32_768, 128 << 20);
         GroupOptions {
             group,
             replica,
             founders,
             reads: ReadMode::default(),
-            max_log_entries,
-            max_log_bytes,
+            max_log_entries: 32_768,
+            max_log_bytes: 128 << 20,
             accept_data_loss: false,
+            max_kept_log_entries: 2 << 20,
+            max_kept_log_bytes: 1 << 30,
+            max_chunk_bytes: 512 << 10,
         }
     }
 }
@@ -69,19 +82,19 @@ impl GroupOptions {
 /// A group that is about to start. If [`first_batch`](GroupStart::first_batch) returns a batch, it must be durable
 /// before the group is added to a node.
 #[derive(Debug)]
-pub struct GroupStart {
+pub struct GroupStart<S> {
     pub(crate) options: GroupOptions,
-    recovered: Recovered,
+    recovered: Recovered<S>,
     state: PersistentState,
     applied: Applied,
     longest_hold: Duration,
 }
 
-impl GroupStart {
+impl<S> GroupStart<S> {
     /// Prepares to start a group from what its disk holds.
-    pub fn new(options: GroupOptions, recovered: Recovered) -> GroupStart {
+    pub fn new(options: GroupOptions, mut recovered: Recovered<S>) -> GroupStart<S> {
         let longest_hold = recovered.longest_hold.max(options.replica.config.hold());
-        let (mut state, applied) = initial_state(&recovered, options.founders.clone());
+        let (mut state, applied) = initial_state(&mut recovered, options.founders.clone());
         state.may_be_cut = recovered.log_may_be_cut && !options.accept_data_loss;
         GroupStart { options, recovered, state, applied, longest_hold }
     }
@@ -105,7 +118,7 @@ impl GroupStart {
 }
 
 /// Returns the replica's state and the applied position that a disk holds.
-fn initial_state(recovered: &Recovered, founders: Vec<NodeId>) -> (PersistentState, Applied) {
+fn initial_state<S>(recovered: &mut Recovered<S>, founders: Vec<NodeId>) -> (PersistentState, Applied) {
     if recovered.applied.index == 0 {
         let state = PersistentState::founding(founders);
         let (index, term) = state.compacted;
@@ -115,7 +128,7 @@ fn initial_state(recovered: &Recovered, founders: Vec<NodeId>) -> (PersistentSta
     let state = PersistentState {
         hard_state: recovered.hard_state,
         compacted: recovered.compacted,
-        entries: recovered.entries.clone(),
+        entries: std::mem::take(&mut recovered.entries),
         applied: recovered.applied.index,
         membership: recovered.applied.membership.clone(),
         may_be_cut: false,
@@ -123,22 +136,14 @@ fn initial_state(recovered: &Recovered, founders: Vec<NodeId>) -> (PersistentSta
     (state, recovered.applied.clone())
 }
 
-/// A snapshot that was encoded. The log is kept from its index on until half of what a log may hold was applied since.
-/// So it can reach a follower, however much was applied while it was encoded.
-#[derive(Debug)]
-struct Encoded {
-    index: Index,
-    /// The applied index, and the size of all commands applied, through which the log is kept.
-    through: Index,
-    through_bytes: u64,
-}
-
 /// An output of one group.
 pub(crate) enum GroupOutput<M: StateMachine> {
     /// Sends an envelope to a peer's replica.
     Send { to: NodeId, envelope: Envelope },
-    /// Writes a batch. `number` is the replica's, 0 if nothing waits for it.
-    Write { number: u64, batch: Batch },
+    /// Sends a step of a transfer.
+    SendTransfer { to: NodeId, id: RequestId, transfer: Transfer },
+    /// Writes a batch. `number` is the replica's, 0 if nothing waits for it. `staged` is the chunk of a transfer in it.
+    Write { number: u64, batch: Batch, staged: Option<(RequestId, u64)> },
     /// A proposed write has its outcome.
     Decided { request: RequestKey, index: Index, outcome: WriteOutcome<M::Output> },
     /// A quorum round confirmed a read, which may be answered once `index` is applied.
@@ -172,16 +177,7 @@ pub struct Group<M: StateMachine> {
     flush: bool,
     writes: PendingWrites,
     reads: PendingReads,
-    /// The applied index of the snapshot that is being encoded. The log is kept from there on.
-    encoding: Option<Index>,
-    /// The newest snapshot that was encoded.
-    encoded: Option<Encoded>,
-    /// The size of all commands applied.
-    applied_bytes: u64,
-    /// True while a leader's snapshot is being decoded.
-    decoding: bool,
-    /// A decoded snapshot, while its message is handled.
-    decoded: Option<(M::State, Vec<crate::ports::Change>)>,
+    transfers: Transfers<M::State>,
     outputs: VecDeque<GroupOutput<M>>,
     statistics: GroupStatistics,
 }
@@ -191,7 +187,12 @@ impl<M: StateMachine> Group<M> {
     ///
     /// # Errors
     /// [`leasehold_raft::Error`], when the recovered state or the options make no replica.
-    pub(crate) fn new(start: GroupStart, mut machine: M, now: Reading) -> Result<Group<M>, leasehold_raft::Error> {
+    pub(crate) fn new(
+        start: GroupStart<M::State>,
+        mut machine: M,
+        boot: u64,
+        now: Reading,
+    ) -> Result<Group<M>, leasehold_raft::Error> {
         let GroupStart { options, recovered, state, applied, longest_hold } = start;
         let cell = Arc::new(LeaseCell::new());
         // In quorum mode the cell that the replica publishes to is not the one that readers check.
@@ -211,7 +212,7 @@ impl<M: StateMachine> Group<M> {
             }
         }
         let replica = Replica::new(options.replica, state, longest_hold, now, cell)?;
-        drop(machine.replace(M::State::from_records(recovered.records)));
+        drop(machine.replace(recovered.records));
         Ok(Group {
             replica,
             machine,
@@ -226,11 +227,7 @@ impl<M: StateMachine> Group<M> {
             flush: false,
             writes: PendingWrites::default(),
             reads: PendingReads::default(),
-            encoding: None,
-            encoded: None,
-            applied_bytes: 0,
-            decoding: false,
-            decoded: None,
+            transfers: Transfers::new(boot),
             outputs: VecDeque::new(),
             statistics: GroupStatistics::default(),
             options,
@@ -283,61 +280,23 @@ impl<M: StateMachine> Group<M> {
         self.replica.take_trace()
     }
 
-    /// Handles an envelope from a peer's replica. A snapshot that may be installed is decoded on another thread first:
-    /// its message is handled when it comes back.
-    pub(crate) fn handle_envelope(&mut self, now: Reading, from: NodeId, mut envelope: Envelope) {
-        let commit = self.replica.commit();
-        let installs = |message: &leasehold_raft::wire::Message| {
-            message.snapshot.as_ref().is_some_and(|snapshot| snapshot.index > commit)
-        };
-        if envelope.messages.iter().any(installs) {
-            let (snapshots, others) = envelope.messages.drain(..).partition(installs);
-            envelope.messages = others;
-            self.decode(from, snapshots);
-        }
+    /// Handles an envelope from a peer's replica.
+    pub(crate) fn handle_envelope(&mut self, now: Reading, from: NodeId, envelope: Envelope) {
         self.replica.handle_envelope(now, from, envelope);
     }
 
-    fn decode(&mut self, from: NodeId, mut snapshots: Vec<leasehold_raft::wire::Message>) {
-        // One at a time. A further one is dropped, as links may: the leader repeats it.
-        if !std::mem::replace(&mut self.decoding, true) {
-            snapshots.truncate(1);
-            let envelope = Envelope { messages: snapshots, ..Envelope::default() };
-            self.outputs.push_back(GroupOutput::Work(Work::Decode { group: self.options.group, from, envelope }));
+    /// Learns that the batches through the replica's `number` are durable, and with them the applied position and the
+    /// chunk of a transfer, if given.
+    pub(crate) fn handle_written(
+        &mut self,
+        now: Reading,
+        number: u64,
+        applied: Option<Index>,
+        staged: Option<(RequestId, u64)>,
+    ) {
+        if let Some((id, chunk)) = staged {
+            self.handle_staged(now, id, chunk);
         }
-    }
-
-    pub(crate) fn handle_work_result(&mut self, now: Reading, result: WorkResult<M>) {
-        match result {
-            WorkResult::Encoded { snapshot, .. } => {
-                self.encoding = None;
-                self.encoded = Some(Encoded {
-                    index: snapshot.index,
-                    through: self.applied.index + self.options.max_log_entries as u64 / 2,
-                    through_bytes: self.applied_bytes + self.options.max_log_bytes / 2,
-                });
-                self.replica.offer_snapshot(snapshot);
-            }
-            WorkResult::Decoded { from, envelope, state: Some(state), .. } => {
-                self.decoding = false;
-                self.decoded = Some(state);
-                self.replica.handle_envelope(now, from, envelope);
-                self.drain_replica();
-                if let Some((state, _)) = self.decoded.take() {
-                    // The engine did not need it any more.
-                    self.outputs.push_back(GroupOutput::Work(Work::Drop(state)));
-                }
-            }
-            WorkResult::Decoded { from, state: None, .. } => {
-                self.decoding = false;
-                tracing::warn!(peer = from, "sent a snapshot that cannot be read; run the same version on every node");
-            }
-        }
-    }
-
-    /// Learns that the batches through the replica's `number` are durable, and with them the applied position, if
-    /// given.
-    pub(crate) fn handle_written(&mut self, now: Reading, number: u64, applied: Option<Index>) {
         self.durable_applied = applied.unwrap_or(self.durable_applied);
         if number > 0 {
             self.replica.handle_persisted(now, number);
@@ -349,15 +308,14 @@ impl<M: StateMachine> Group<M> {
     pub(crate) fn handle_not_sent(&mut self, now: Reading, to: NodeId, envelope: &Envelope) {
         // What does not replicate the log is repeated anyway.
         if envelope.is_bulk() {
-            let snapshot = envelope.messages.iter().any(|message| message.snapshot.is_some());
-            let undelivered = if snapshot { Undelivered::Snapshot } else { Undelivered::Append };
-            self.replica.handle_unreachable(now, to, undelivered);
+            self.replica.handle_unreachable(now, to);
         }
     }
 
     /// Counts a tick if one is due, writes what waits for a write to disk, and looks at the clock.
     pub(crate) fn handle_timeout(&mut self, now: Reading) {
         self.replica.handle_timeout(now);
+        self.time_transfers(now);
         if self.lower_hold_to.is_some() && self.replica.grantor().restart_hold_is_over() {
             self.unwritten.longest_hold = self.lower_hold_to.take();
         }
@@ -472,7 +430,7 @@ impl<M: StateMachine> Group<M> {
                         self.outputs.push_back(GroupOutput::Aborted { request });
                     }
                 }
-                ReplicaOutput::SnapshotWanted => self.encode(),
+                ReplicaOutput::SendSnapshot { to, index } => self.start_transfer(to, index),
                 ReplicaOutput::LogMayBeCut(cut) => self.note_cut(cut),
             }
         }
@@ -506,16 +464,15 @@ impl<M: StateMachine> Group<M> {
 
     /// Replaces the state and the log by a leader's snapshot.
     fn install(&mut self, snapshot: Snapshot) {
-        let (state, changes) =
-            self.decoded.take().expect("the engine installs only a snapshot that was decoded before");
-        tracing::info!(index = snapshot.index, records = changes.len() - 1, "installed the leader's snapshot");
+        let state = self.transfers.complete.take().expect("the engine installs only a snapshot that is complete");
         self.applied = Applied { index: snapshot.index, term: snapshot.term, membership: snapshot.membership };
         self.unwritten.reset_log = true;
         self.unwritten.compact_through = None;
-        self.unwritten.changes = changes;
+        self.unwritten.stage = Some(Stage::Install);
+        self.unwritten.changes.clear();
         self.unwritten.applied = Some(self.applied.clone());
         let former = self.machine.replace(state);
-        self.outputs.push_back(GroupOutput::Work(Work::Drop(former)));
+        self.outputs.push_back(GroupOutput::Work(Work::Drop(Arc::new(former))));
         for request in self.writes.covered_by_snapshot(snapshot.index) {
             let outcome = WriteOutcome::Unknown;
             self.outputs.push_back(GroupOutput::Decided { request, index: snapshot.index, outcome });
@@ -531,7 +488,6 @@ impl<M: StateMachine> Group<M> {
             let before = self.unwritten.changes.len();
             let output = match effect {
                 Effect::Command(command) => {
-                    self.applied_bytes += command.len() as u64;
                     match self.machine.apply(position.index, &command, &mut self.unwritten.changes) {
                         Ok(output) => Some(output),
                         Err(unknown) => {
@@ -571,32 +527,20 @@ impl<M: StateMachine> Group<M> {
         }
     }
 
-    /// Has a snapshot encoded for followers, unless one is being encoded.
-    fn encode(&mut self) {
-        if self.encoding.is_none() {
-            self.encoding = Some(self.applied.index);
-            let (applied, state) = (self.applied.clone(), self.machine.state());
-            self.outputs.push_back(GroupOutput::Work(Work::Encode { group: self.options.group, applied, state }));
-        }
-    }
-
     /// Sends everything unwritten to the disk.
     fn write(&mut self, number: u64) {
         let empty = Batch { group: self.options.group, ..Batch::default() };
         let batch = std::mem::replace(&mut self.unwritten, empty);
         (self.unwritten_bytes, self.unwritten_bytes_merged) = (0, 0);
-        self.outputs.push_back(GroupOutput::Write { number, batch });
+        self.outputs.push_back(GroupOutput::Write { number, batch, staged: None });
     }
 
-    /// Compacts the older half of a log that has grown long, as far as its effects are on disk.
+    /// Compacts the older half of a log that has grown long, as far as its effects are on disk and no follower that makes
+    /// progress needs it.
     fn compact(&mut self) {
         let GroupOptions { max_log_entries, max_log_bytes, .. } = self.options;
         let Some(index) = self.replica.compactable(max_log_entries, max_log_bytes) else { return };
-        // A snapshot that is older than the log's beginning could not be used.
-        let Applied { index: applied, .. } = self.applied;
-        self.encoded.take_if(|encoded| encoded.through < applied || encoded.through_bytes < self.applied_bytes);
-        let encoded = self.encoded.as_ref().map_or(Index::MAX, |encoded| encoded.index);
-        let index = index.min(self.durable_applied).min(self.encoding.unwrap_or(Index::MAX)).min(encoded);
+        let index = self.limit_compaction(index.min(self.durable_applied));
         if let Some(term) = self.replica.compact(index) {
             self.unwritten.compact_through = Some((index, term));
         }

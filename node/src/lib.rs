@@ -7,6 +7,7 @@
 //!
 //! It names no runtime, no file format and no wire transport, and it never waits for the disk, the network or a client.
 
+pub mod chunk;
 pub mod identity;
 pub mod ports;
 pub mod snapshot;
@@ -21,8 +22,10 @@ mod node;
 mod pending;
 mod router;
 mod status;
+mod stopwatch;
 mod task;
 mod threads;
+mod transfer;
 
 pub use budget::{Budget, Share};
 pub use events::{Input, Outcome, Output, Reply, Request, RequestError};

@@ -4,9 +4,8 @@ use crate::events::{Input, Outcome, Output};
 use crate::group::{Group, GroupOutput, GroupStart};
 use crate::ports::{Batch, GroupId, StateMachine};
 use crate::router::{Context, Router};
-use crate::snapshot::WorkResult;
 use crate::status::{RouterStatistics, Status};
-use crate::wire::{Body, Message};
+use crate::wire::{Body, Message, RequestId};
 use leasehold_core::{Index, Instant, NodeId, Reading, Term};
 use leasehold_raft::wire::Change;
 use leasehold_raft::{CampaignError, Position, ProposeError};
@@ -33,10 +32,18 @@ impl NodeOptions {
     }
 }
 
-/// A commit that is not yet durable: for each batch its group, the replica's number and the applied position in it.
+/// A commit that is not yet durable.
 struct InFlight {
     number: u64,
-    parts: Vec<(GroupId, u64, Option<Index>)>,
+    parts: Vec<Part>,
+}
+
+/// A batch of a commit: its group, the replica's number, and the applied position and the chunk of a transfer in it.
+struct Part {
+    group: GroupId,
+    number: u64,
+    applied: Option<Index>,
+    staged: Option<(RequestId, u64)>,
 }
 
 /// A node: replicated groups that share links, a disk and a timer, and the routing of requests to them. It performs no
@@ -58,11 +65,12 @@ pub struct Node<M: StateMachine> {
     ids: Vec<GroupId>,
     /// The leader and term of each group that the router has acted on, and the applied index.
     seen: BTreeMap<GroupId, (Option<NodeId>, Term, Index)>,
+    boot: u64,
     router: Router,
     outputs: VecDeque<Output<M>>,
     /// Batches of the commit that is being gathered.
     batches: Vec<Batch>,
-    parts: Vec<(GroupId, u64, Option<Index>)>,
+    parts: Vec<Part>,
     next_commit: u64,
     in_flight: VecDeque<InFlight>,
     /// The reading of the last input.
@@ -84,6 +92,7 @@ impl<M: StateMachine> Node<M> {
             groups: BTreeMap::new(),
             ids: Vec::new(),
             seen: BTreeMap::new(),
+            boot,
             router: Router::new(node, boot, request_timeout),
             outputs: VecDeque::new(),
             batches: Vec::new(),
@@ -100,9 +109,14 @@ impl<M: StateMachine> Node<M> {
     ///
     /// # Errors
     /// [`leasehold_raft::Error`], when the recovered state or the options make no replica.
-    pub fn add_group(&mut self, now: Reading, start: GroupStart, machine: M) -> Result<(), leasehold_raft::Error> {
+    pub fn add_group(
+        &mut self,
+        now: Reading,
+        start: GroupStart<M::State>,
+        machine: M,
+    ) -> Result<(), leasehold_raft::Error> {
         let id = start.options.group;
-        let group = Group::new(start, machine, now)?;
+        let group = Group::new(start, machine, self.boot, now)?;
         self.seen.insert(id, (group.replica().leader(), group.replica().term(), group.applied().index));
         self.groups.insert(id, group);
         self.ids = self.groups.keys().copied().collect();
@@ -145,9 +159,8 @@ impl<M: StateMachine> Node<M> {
             }
             Input::Committed { number } => self.handle_committed(now, number),
             Input::WorkDone(result) => {
-                let (WorkResult::Encoded { group, .. } | WorkResult::Decoded { group, .. }) = &result;
-                if let Some(group) = self.groups.get_mut(group) {
-                    group.handle_work_result(now, result);
+                if let Some(group) = self.groups.get_mut(&result.group()) {
+                    group.handle_work_result(result);
                 }
             }
             Input::NotSent { to, message: Message { group, body } } => match body {
@@ -159,6 +172,11 @@ impl<M: StateMachine> Node<M> {
                 Body::Request { id, .. } => {
                     let (router, mut context) = self.router();
                     router.handle_not_sent(&mut context, group, id);
+                }
+                Body::Transfer { id, transfer } => {
+                    if let Some(group) = self.groups.get_mut(&group) {
+                        group.handle_transfer_not_sent(to, id, &transfer);
+                    }
                 }
                 // The node that asked has a deadline.
                 Body::Answer { .. } => {}
@@ -174,6 +192,7 @@ impl<M: StateMachine> Node<M> {
         };
         match body {
             Body::Raft(envelope) => group.handle_envelope(now, from, envelope),
+            Body::Transfer { id, transfer } => group.handle_transfer(now, from, id, transfer),
             Body::Request { id: request_id, request } => {
                 let (router, mut context) = self.router();
                 router.handle_peer_request(&mut context, from, id, request_id, request);
@@ -187,9 +206,9 @@ impl<M: StateMachine> Node<M> {
 
     fn handle_committed(&mut self, now: Reading, number: u64) {
         while let Some(commit) = self.in_flight.pop_front_if(|commit| commit.number <= number) {
-            for (id, replica_number, applied) in commit.parts {
-                if let Some(group) = self.groups.get_mut(&id) {
-                    group.handle_written(now, replica_number, applied);
+            for Part { group, number, applied, staged } in commit.parts {
+                if let Some(group) = self.groups.get_mut(&group) {
+                    group.handle_written(now, number, applied, staged);
                 }
             }
         }
@@ -339,8 +358,13 @@ impl<M: StateMachine> Node<M> {
                 let message = Message { group: id, body: Body::Raft(envelope) };
                 self.outputs.push_back(Output::Send { to, message });
             }
-            GroupOutput::Write { number, batch } => {
-                self.parts.push((id, number, batch.applied.as_ref().map(|applied| applied.index)));
+            GroupOutput::SendTransfer { to, id: transfer_id, transfer } => {
+                let message = Message { group: id, body: Body::Transfer { id: transfer_id, transfer } };
+                self.outputs.push_back(Output::Send { to, message });
+            }
+            GroupOutput::Write { number, batch, staged } => {
+                let applied = batch.applied.as_ref().map(|applied| applied.index);
+                self.parts.push(Part { group: id, number, applied, staged });
                 self.batches.push(batch);
             }
             GroupOutput::Work(work) => self.outputs.push_back(Output::Work(work)),

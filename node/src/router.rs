@@ -11,6 +11,7 @@ use crate::group::{Group, ReadMode};
 use crate::pending::{RequestKey, WriteOutcome};
 use crate::ports::{GroupId, StateMachine};
 use crate::status::{ReadGrant, RouterStatistics};
+use crate::stopwatch::Stopwatch;
 use crate::wire::{Body, Message, PeerAnswer, PeerRequest, RequestId};
 use leasehold_core::{Index, Instant, NodeId, Reading};
 use leasehold_raft::{Position, ProposeError};
@@ -101,33 +102,6 @@ struct Asked {
     leader: NodeId,
     since: Duration,
     requests: Vec<RequestKey>,
-}
-
-/// Measures time for deadlines. It never goes back, and goes on while the clock gives no readings.
-#[derive(Debug, Default)]
-struct Stopwatch {
-    last: Reading,
-    elapsed: Duration,
-}
-
-impl Stopwatch {
-    /// Returns the time at `now`, by the counter that advanced most.
-    fn at(&mut self, now: Reading) -> Duration {
-        if let Some((now, last)) = now.zip(self.last) {
-            self.elapsed += now.elapsed_since(last).at_most;
-        }
-        self.last = now.or(self.last);
-        self.elapsed
-    }
-
-    /// Returns the time when a timer fires, `tick` after it last fired. Without a reading, that tick has passed.
-    fn at_timer(&mut self, now: Reading, tick: Duration) -> Duration {
-        if now.is_none() {
-            self.last = None;
-            self.elapsed += tick;
-        }
-        self.at(now)
-    }
 }
 
 /// The groups that the router acts on, and the queue of its outputs.

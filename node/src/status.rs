@@ -53,6 +53,16 @@ pub struct GroupStatistics {
     pub quorum_reads_aborted: u64,
     /// Writes whose position was taken by another entry.
     pub writes_displaced: u64,
+    /// States that were offered to followers.
+    pub snapshots_sent: u64,
+    /// Leaders' states that replaced this node's.
+    pub snapshots_installed: u64,
+    /// Compactions of the log that dropped fewer entries, or none, because of a transfer.
+    pub compactions_withheld: u64,
+    /// Transfers of a state that went on after chunks were lost.
+    pub transfers_resumed: u64,
+    /// Steps of transfers of a state that were stale, repeated or not expected.
+    pub transfer_steps_ignored: u64,
 }
 
 /// Counts of the router since the node started.

@@ -37,7 +37,7 @@ pub struct Start<M: StateMachine, D> {
     /// The disk.
     pub disk: D,
     /// The state read from the disk.
-    pub recovered: Recovered,
+    pub recovered: Recovered<M::State>,
     /// The links to peers.
     pub links: Arc<dyn Links>,
     /// The clock.

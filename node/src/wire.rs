@@ -8,20 +8,27 @@
 //!              3 answer: read index  u64 boot | u64 sequence | u64 index | u8 by_lease
 //!              4 answer: applied     u64 boot | u64 sequence | u64 index | output
 //!              5 answer: not executed, 6 busy, 7 uncertain: u64 boot | u64 sequence
+//!              8 transfer: offer     u64 boot | u64 sequence | u64 stored | u64 sent | u64 term | the position, in wincode
+//!              9 transfer: chunk     u64 boot | u64 sequence | u64 number | u64 checksum | records
+//!             10 transfer: last      u64 boot | u64 sequence | u64 number | u64 checksum | u64 total | records
+//!             11 transfer: stored    u64 boot | u64 sequence | u64 chunks
+//!             12 transfer: lacking   u64 boot | u64 sequence | u64 stored | u64 from | u64 sent
+//!             13 transfer: done, 14 unknown: u64 boot | u64 sequence
 //! ```
 //!
 //! The first byte is the version in every version. The link marks the end of a payload: a command or an output extends
 //! to it and has no length field.
 
+use crate::chunk::checksum;
 use crate::ports::{GroupId, Lane, Rejected};
 use bytes::Bytes;
-use leasehold_core::Index;
-use leasehold_raft::wire::Envelope;
+use leasehold_core::{Index, Term};
+use leasehold_raft::wire::{Envelope, Snapshot};
 use wincode::config::Configuration;
 use wincode::error::ReadResult;
 
 /// The version of this format.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 const RAFT: u8 = 0;
 const REQUEST_READ_INDEX: u8 = 1;
@@ -31,6 +38,13 @@ const ANSWER_APPLIED: u8 = 4;
 const ANSWER_NOT_EXECUTED: u8 = 5;
 const ANSWER_BUSY: u8 = 6;
 const ANSWER_UNCERTAIN: u8 = 7;
+const TRANSFER_OFFER: u8 = 8;
+const TRANSFER_CHUNK: u8 = 9;
+const TRANSFER_LAST: u8 = 10;
+const TRANSFER_STORED: u8 = 11;
+const TRANSFER_LACKING: u8 = 12;
+const TRANSFER_DONE: u8 = 13;
+const TRANSFER_UNKNOWN: u8 = 14;
 
 /// The bytes of version, kind and group.
 const HEADER_BYTES: usize = 1 + 1 + 4;
@@ -65,9 +79,16 @@ pub enum Body {
         /// The answer.
         answer: PeerAnswer,
     },
+    /// A step of a transfer of a state.
+    Transfer {
+        /// The transfer.
+        id: RequestId,
+        /// The step.
+        transfer: Transfer,
+    },
 }
 
-/// Identifies a request. Ids stay unique across restarts.
+/// Identifies a request, or a transfer of a state. Ids stay unique across restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId {
     /// A number that the requesting process drew at random when it started.
@@ -111,6 +132,56 @@ pub enum PeerAnswer {
     Uncertain,
 }
 
+/// A step of the transfer of a state to a follower.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transfer {
+    /// From a leader: it has a state for the receiver, or asks what the receiver has of it.
+    Offer {
+        /// The leader's term.
+        term: Term,
+        /// The number of chunks that the receiver has stored, as far as the sender knows.
+        stored: u64,
+        /// The number of chunks that were sent before this message.
+        sent: u64,
+        /// The position of the state.
+        snapshot: Snapshot,
+    },
+    /// From the sender: a part of the state.
+    Chunk {
+        /// The number of the chunk, from 0.
+        number: u64,
+        /// In the last chunk: the number of all records.
+        total: Option<u64>,
+        /// The records, as [`chunk`](crate::chunk) encodes them.
+        records: Bytes,
+    },
+    /// From the receiver: it has stored so many chunks.
+    Stored {
+        /// The number of chunks.
+        chunks: u64,
+    },
+    /// From the receiver, in answer to an offer: what it has.
+    Lacking {
+        /// The number of chunks it has stored.
+        stored: u64,
+        /// The first chunk that it has not received.
+        from: u64,
+        /// The number of chunks that were sent before the offer, as the offer says.
+        sent: u64,
+    },
+    /// From the receiver: it has the state, or all entries of the log through it.
+    Done,
+    /// From the receiver: it has nothing of this transfer.
+    Unknown,
+}
+
+impl Transfer {
+    /// Returns true if the sender of the state sends it, and not the receiver.
+    fn is_bulk(&self) -> bool {
+        matches!(self, Transfer::Offer { .. } | Transfer::Chunk { .. })
+    }
+}
+
 /// A message that has no encoding.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -145,6 +216,9 @@ pub enum DecodeError {
         /// The payload's length.
         length: usize,
     },
+    /// A chunk of a state is not what was sent.
+    #[error("a chunk whose checksum is wrong: check the network and the memory of both machines")]
+    Checksum,
     /// The envelope does not decode, or bytes follow it.
     #[error("a malformed envelope: {reason}")]
     Envelope {
@@ -165,6 +239,8 @@ impl Message {
         match &self.body {
             Body::Raft(envelope) if envelope.is_bulk() => Lane::Append,
             Body::Raft(_) => Lane::Urgent,
+            Body::Transfer { transfer, .. } if transfer.is_bulk() => Lane::Append,
+            Body::Transfer { .. } => Lane::Urgent,
             Body::Request { .. } | Body::Answer { .. } => Lane::Request,
         }
     }
@@ -197,7 +273,32 @@ impl Message {
                 PeerAnswer::Busy => self.with_id(ANSWER_BUSY, *id, &[]),
                 PeerAnswer::Uncertain => self.with_id(ANSWER_UNCERTAIN, *id, &[]),
             }),
+            Body::Transfer { id, transfer } => self.encode_transfer(*id, transfer),
         }
+    }
+
+    fn encode_transfer(&self, id: RequestId, transfer: &Transfer) -> Result<Bytes, EncodeError> {
+        Ok(match transfer {
+            Transfer::Offer { term, stored, sent, snapshot } => {
+                let position = wincode::config::serialize(snapshot, UNLIMITED)
+                    .map_err(|error| EncodeError::Envelope { reason: error.to_string() })?;
+                let [stored, sent, term] = [*stored, *sent, *term].map(u64::to_le_bytes);
+                self.with_id(TRANSFER_OFFER, id, &[&stored, &sent, &term, &position])
+            }
+            Transfer::Chunk { number, total, records } => {
+                let kind = if total.is_some() { TRANSFER_LAST } else { TRANSFER_CHUNK };
+                let (number, checksum) = (number.to_le_bytes(), checksum(*number, records).to_le_bytes());
+                let total = total.map(u64::to_le_bytes);
+                self.with_id(kind, id, &[&number, &checksum, total.as_ref().map_or(&[], |total| total), records])
+            }
+            Transfer::Stored { chunks } => self.with_id(TRANSFER_STORED, id, &[&chunks.to_le_bytes()]),
+            Transfer::Lacking { stored, from, sent } => {
+                let [stored, from, sent] = [*stored, *from, *sent].map(u64::to_le_bytes);
+                self.with_id(TRANSFER_LACKING, id, &[&stored, &from, &sent])
+            }
+            Transfer::Done => self.with_id(TRANSFER_DONE, id, &[]),
+            Transfer::Unknown => self.with_id(TRANSFER_UNKNOWN, id, &[]),
+        })
     }
 
     /// Returns a buffer with the header and room for a body of this size.
@@ -228,7 +329,7 @@ impl Message {
             return Err(DecodeError::OtherVersion { version });
         }
         let Some((&kind, rest)) = rest.split_first() else { return Err(malformed) };
-        if kind > ANSWER_UNCERTAIN {
+        if kind > TRANSFER_UNKNOWN {
             return Err(DecodeError::UnknownKind { kind });
         }
         let Some((group, rest)) = rest.split_first_chunk() else { return Err(malformed) };
@@ -236,18 +337,69 @@ impl Message {
             let envelope =
                 decode_envelope(rest).map_err(|error| DecodeError::Envelope { reason: error.to_string() })?;
             Body::Raft(envelope)
-        } else {
+        } else if kind < TRANSFER_OFFER {
             decode_request_or_answer(kind, rest).ok_or(malformed)?
+        } else {
+            let (id, transfer) = decode_transfer(kind, rest).ok_or(malformed)?;
+            Body::Transfer { id, transfer: transfer.ok_or(DecodeError::Checksum)? }
         };
         Ok(Message { group: GroupId::from_le_bytes(*group), body })
     }
 }
 
-/// Decodes the body of every kind but [`RAFT`].
+/// Splits a number from the front.
+fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (number, rest) = bytes.split_first_chunk()?;
+    Some((u64::from_le_bytes(*number), rest))
+}
+
+/// Splits an id from the front.
+fn request_id(bytes: &[u8]) -> Option<(RequestId, &[u8])> {
+    let (boot, rest) = number(bytes)?;
+    let (sequence, rest) = number(rest)?;
+    Some((RequestId { boot, sequence }, rest))
+}
+
+/// Decodes the body of a transfer; without a step if a checksum is wrong.
+fn decode_transfer(kind: u8, bytes: &[u8]) -> Option<(RequestId, Option<Transfer>)> {
+    let (id, rest) = request_id(bytes)?;
+    let transfer = match kind {
+        TRANSFER_OFFER => {
+            let (stored, rest) = number(rest)?;
+            let (sent, rest) = number(rest)?;
+            let (term, rest) = number(rest)?;
+            Transfer::Offer { term, stored, sent, snapshot: wincode::config::deserialize_exact(rest, POSITION).ok()? }
+        }
+        TRANSFER_CHUNK | TRANSFER_LAST => {
+            let (number_of_chunk, rest) = number(rest)?;
+            let (sum, rest) = number(rest)?;
+            let (total, records) =
+                if kind == TRANSFER_LAST { number(rest).map(|(n, r)| (Some(n), r))? } else { (None, rest) };
+            if checksum(number_of_chunk, records) != sum {
+                return Some((id, None));
+            }
+            Transfer::Chunk { number: number_of_chunk, total, records: Bytes::copy_from_slice(records) }
+        }
+        TRANSFER_STORED => {
+            let (chunks, rest) = number(rest)?;
+            rest.is_empty().then_some(Transfer::Stored { chunks })?
+        }
+        TRANSFER_LACKING => {
+            let (stored, rest) = number(rest)?;
+            let (from, rest) = number(rest)?;
+            let (sent, rest) = number(rest)?;
+            rest.is_empty().then_some(Transfer::Lacking { stored, from, sent })?
+        }
+        TRANSFER_DONE if rest.is_empty() => Transfer::Done,
+        TRANSFER_UNKNOWN if rest.is_empty() => Transfer::Unknown,
+        _ => return None,
+    };
+    Some((id, Some(transfer)))
+}
+
+/// Decodes the body of a request or an answer.
 fn decode_request_or_answer(kind: u8, bytes: &[u8]) -> Option<Body> {
-    let (boot, rest) = bytes.split_first_chunk()?;
-    let (sequence, rest) = rest.split_first_chunk()?;
-    let id = RequestId { boot: u64::from_le_bytes(*boot), sequence: u64::from_le_bytes(*sequence) };
+    let (id, rest) = request_id(bytes)?;
     let request = |request| Body::Request { id, request };
     let answer = |answer| Body::Answer { id, answer };
     Some(match kind {
@@ -276,6 +428,9 @@ fn decode_request_or_answer(kind: u8, bytes: &[u8]) -> Option<Body> {
 
 /// The configuration for encoding. Only decoding needs limits: a message to encode is already in memory.
 const UNLIMITED: Configuration<true, { usize::MAX }> = Configuration::default().disable_preallocation_size_limit();
+
+/// The configuration for decoding the position of a state, which has two short lists of nodes.
+const POSITION: Configuration<true, { 16 << 10 }> = Configuration::default().with_preallocation_size_limit();
 
 /// The bytes that one level of an envelope may preallocate for each byte of its encoding. A vector's elements are up to
 /// four times larger in memory than in their shortest encoding.
@@ -324,16 +479,15 @@ mod tests {
             transfer: false,
             priority: -1,
             entries: vec![entry],
-            snapshot: None,
         };
         let envelope =
             Envelope { round: Some((3, 9)), ack: None, release: Some((3, 8)), rejoin: None, messages: vec![message] };
         let encoded = super::Message { group: 0, body: Body::Raft(envelope) }.encode().expect("it encodes");
         let encoded = &encoded[HEADER_BYTES..];
-        // The number of messages follows round (tag and two numbers), no ack, and release (as round).
-        let messages = 17 + 1 + 17;
-        // The command's length, the command and the absent snapshot are last.
-        let command = encoded.len() - 1 - 7 - 8;
+        // The number of messages follows round (tag and two numbers), no ack, release (as round), and no step of rejoining.
+        let messages = 17 + 1 + 17 + 1;
+        // The command's length and the command are last.
+        let command = encoded.len() - 7 - 8;
         for position in [messages, command] {
             for claimed in [u64::MAX, 1 << 40, 1 << 20] {
                 let mut hostile = encoded.to_vec();

@@ -46,14 +46,13 @@ impl StateMachine for Large {
     }
 }
 
+#[derive(Debug, Default)]
 struct Empty;
 
 impl State for Empty {
-    fn from_records(_: Vec<Record>) -> Empty {
-        Empty
-    }
+    fn insert(&mut self, _: Record) {}
 
-    fn records(&self) -> impl Iterator<Item = Record> + '_ {
+    fn records(&self, _: u64) -> impl Iterator<Item = (Record, u64)> + '_ {
         std::iter::empty()
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use leasehold_node::ports::{Lane, Rejected};
-use leasehold_node::wire::{Body, DecodeError, Message, PeerAnswer, PeerRequest, RequestId};
+use leasehold_node::wire::{Body, DecodeError, Message, PeerAnswer, PeerRequest, RequestId, Transfer};
 use leasehold_raft::wire::{
     Change, Entry, Envelope, Membership, Message as RaftMessage, MessageKind, Payload, Rejoin, Snapshot, Step,
 };
@@ -12,7 +12,7 @@ const MIB: usize = 1 << 20;
 /// The bytes of version, kind, group and id.
 const FIXED: usize = 1 + 1 + 4 + 16;
 
-fn message(entries: Vec<Entry>, snapshot: Option<Snapshot>) -> RaftMessage {
+fn message(entries: Vec<Entry>) -> RaftMessage {
     RaftMessage {
         kind: MessageKind::Append,
         term: 3,
@@ -26,7 +26,6 @@ fn message(entries: Vec<Entry>, snapshot: Option<Snapshot>) -> RaftMessage {
         transfer: false,
         priority: -1,
         entries,
-        snapshot,
     }
 }
 
@@ -45,6 +44,10 @@ fn request(request: PeerRequest) -> Message {
 
 fn answer(answer: PeerAnswer) -> Message {
     Message { group: 7, body: Body::Answer { id: RequestId { boot: 1, sequence: 2 }, answer } }
+}
+
+fn transfer(transfer: Transfer) -> Message {
+    Message { group: 7, body: Body::Transfer { id: RequestId { boot: 1, sequence: 2 }, transfer } }
 }
 
 fn encode(message: &Message) -> Bytes {
@@ -68,6 +71,7 @@ impl Arbitrary for Any {
             4 => answer(PeerAnswer::NotExecuted),
             5 => answer(PeerAnswer::Busy),
             6 => answer(PeerAnswer::Uncertain),
+            7 => Body::Transfer { id, transfer: any_transfer(g, payload) },
             _ => {
                 let messages = (0..u8::arbitrary(g) % 4).map(|_| any_message(g)).collect();
                 let [round, ack, release] = [Option::arbitrary(g), Option::arbitrary(g), Option::arbitrary(g)];
@@ -85,6 +89,19 @@ impl Arbitrary for Any {
     }
 }
 
+fn any_transfer(g: &mut Gen, records: Bytes) -> Transfer {
+    let membership = Membership { voters: Vec::arbitrary(g), learners: Vec::arbitrary(g), ..Membership::default() };
+    let snapshot = Snapshot { index: u64::arbitrary(g), term: u64::arbitrary(g), membership };
+    match u8::arbitrary(g) % 6 {
+        0 => Transfer::Offer { term: u64::arbitrary(g), stored: u64::arbitrary(g), sent: u64::arbitrary(g), snapshot },
+        1 => Transfer::Chunk { number: u64::arbitrary(g), total: Option::arbitrary(g), records },
+        2 => Transfer::Stored { chunks: u64::arbitrary(g) },
+        3 => Transfer::Lacking { stored: u64::arbitrary(g), from: u64::arbitrary(g), sent: u64::arbitrary(g) },
+        4 => Transfer::Done,
+        _ => Transfer::Unknown,
+    }
+}
+
 fn any_message(g: &mut Gen) -> RaftMessage {
     let entries = (0..u8::arbitrary(g) % 5)
         .map(|_| match bool::arbitrary(g) {
@@ -95,14 +112,7 @@ fn any_message(g: &mut Gen) -> RaftMessage {
             })),
         })
         .collect();
-    let membership = Membership { voters: Vec::arbitrary(g), learners: Vec::arbitrary(g), ..Membership::default() };
-    let snapshot = bool::arbitrary(g).then(|| Snapshot {
-        index: u64::arbitrary(g),
-        term: u64::arbitrary(g),
-        membership,
-        data: Vec::arbitrary(g).into(),
-    });
-    RaftMessage { reject: bool::arbitrary(g), priority: i64::arbitrary(g), ..message(entries, snapshot) }
+    RaftMessage { reject: bool::arbitrary(g), priority: i64::arbitrary(g), ..message(entries) }
 }
 
 /// Returns true if the length of this body is known only from where the payload ends.
@@ -139,8 +149,8 @@ fn rejects_messages_cut_or_extended_anywhere() {
 fn random_and_damaged_bytes_never_panic() {
     fn random(bytes: Vec<u8>) -> bool {
         let _ = Message::decode(&bytes);
-        for kind in 0..=8 {
-            let _ = Message::decode(&[&[1, kind, 0, 0, 0, 0], bytes.as_slice()].concat());
+        for kind in 0..=15 {
+            let _ = Message::decode(&[&[3, kind, 0, 0, 0, 0], bytes.as_slice()].concat());
         }
         true
     }
@@ -159,8 +169,8 @@ fn random_and_damaged_bytes_never_panic() {
 #[test]
 fn names_the_unknown_version_or_kind() {
     assert_eq!(Message::decode(&[2, 0, 0, 0, 0, 0]), Err(DecodeError::OtherVersion { version: 2 }));
-    assert_eq!(Message::decode(&[1, 9]), Err(DecodeError::UnknownKind { kind: 9 }));
-    for bytes in [&[][..], &[1], &[1, 0], &[1, 5, 0, 0, 0]] {
+    assert_eq!(Message::decode(&[3, 15]), Err(DecodeError::UnknownKind { kind: 15 }));
+    for bytes in [&[][..], &[3], &[3, 0], &[3, 5, 0, 0, 0]] {
         assert_eq!(Message::decode(bytes), Err(DecodeError::Malformed { length: bytes.len() }));
     }
     assert_eq!(
@@ -170,9 +180,9 @@ fn names_the_unknown_version_or_kind() {
 }
 
 #[test]
-fn the_encoding_of_version_1_does_not_change() {
+fn the_encoding_of_version_3_does_not_change() {
     let id = [1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0];
-    let expected = |kind: u8, rest: &[u8]| [&[1, kind, 7, 0, 0, 0], &id[..], rest].concat();
+    let expected = |kind: u8, rest: &[u8]| [&[3, kind, 7, 0, 0, 0], &id[..], rest].concat();
     let bytes = Bytes::from_static(b"bytes");
     for (message, expected) in [
         (request(PeerRequest::ReadIndex), expected(1, &[])),
@@ -182,11 +192,14 @@ fn the_encoding_of_version_1_does_not_change() {
         (answer(PeerAnswer::NotExecuted), expected(5, &[])),
         (answer(PeerAnswer::Busy), expected(6, &[])),
         (answer(PeerAnswer::Uncertain), expected(7, &[])),
+        (transfer(Transfer::Stored { chunks: 9 }), expected(11, &[9, 0, 0, 0, 0, 0, 0, 0])),
+        (transfer(Transfer::Done), expected(13, &[])),
+        (transfer(Transfer::Unknown), expected(14, &[])),
     ] {
         assert_eq!(encode(&message), expected, "{message:?}");
     }
     let empty = Message { group: 7, body: Body::Raft(Envelope::default()) };
-    assert_eq!(encode(&empty)[..], [&[1, 0, 7, 0, 0, 0][..], &[0; 3 + 8]].concat());
+    assert_eq!(encode(&empty)[..], [&[3, 0, 7, 0, 0, 0][..], &[0; 4 + 8]].concat());
 }
 
 #[test]
@@ -197,20 +210,38 @@ fn rejects_a_flag_that_is_neither_0_nor_1() {
 }
 
 #[test]
-fn log_entries_and_client_requests_stay_off_the_urgent_lane() {
-    assert_eq!(raft(vec![]).lane(), Lane::Urgent);
-    assert_eq!(raft(vec![message(vec![], None)]).lane(), Lane::Append);
-    assert_eq!(request(PeerRequest::ReadIndex).lane(), Lane::Request);
-    assert_eq!(answer(PeerAnswer::Busy).lane(), Lane::Request);
+fn a_damaged_chunk_is_refused_wherever_it_is_damaged() {
+    let records = Bytes::from_static(b"records");
+    for total in [None, Some(5)] {
+        let bytes = encode(&transfer(Transfer::Chunk { number: 3, total, records: records.clone() }));
+        // The number of the chunk, the checksum, and the records.
+        for at in (FIXED..FIXED + 16).chain(bytes.len() - records.len()..bytes.len()) {
+            let mut damaged = bytes.to_vec();
+            damaged[at] ^= 4;
+            assert_eq!(Message::decode(&damaged), Err(DecodeError::Checksum), "byte {at}");
+        }
+        assert_eq!(Message::decode(&bytes[..bytes.len() - 1]), Err(DecodeError::Checksum));
+    }
 }
 
 #[test]
-fn large_commands_and_snapshots_fit() {
+fn log_entries_and_client_requests_stay_off_the_urgent_lane() {
+    assert_eq!(raft(vec![]).lane(), Lane::Urgent);
+    assert_eq!(raft(vec![message(vec![])]).lane(), Lane::Append);
+    assert_eq!(request(PeerRequest::ReadIndex).lane(), Lane::Request);
+    assert_eq!(answer(PeerAnswer::Busy).lane(), Lane::Request);
+    assert_eq!(transfer(Transfer::Chunk { number: 0, total: None, records: Bytes::new() }).lane(), Lane::Append);
+    assert_eq!(transfer(Transfer::Done).lane(), Lane::Urgent);
+}
+
+#[test]
+fn large_commands_and_chunks_fit() {
     let data = Bytes::from(vec![7; 40 * MIB]);
-    let snapshot = Snapshot { index: 1, term: 1, membership: Membership::default(), data: data.clone() };
+    let transfer = Transfer::Chunk { number: 3, total: None, records: data.clone() };
+    let id = RequestId { boot: 1, sequence: 2 };
     let messages = [
-        raft(vec![message(vec![], Some(snapshot))]),
-        raft(vec![message(vec![entry(Payload::Command(data.slice(..16 * MIB))); 2], None)]),
+        Message { group: 0, body: Body::Transfer { id, transfer } },
+        raft(vec![message(vec![entry(Payload::Command(data.slice(..16 * MIB))); 2])]),
         answer(PeerAnswer::Applied { index: 1, output: data }),
     ];
     for message in messages {
@@ -225,9 +256,9 @@ fn many_small_elements_decode_at_every_size() {
     let change = |count| Payload::Change(Change { steps: vec![Step::Remove(1); count], ..Change::default() });
     for count in (0..14).flat_map(|power| [1 << power, (1 << power) + (1 << power) / 3, (2 << power) - 1]) {
         for message in [
-            raft(vec![message(vec![], None); count]),
-            raft(vec![message(vec![entry(Payload::Command(Bytes::new())); count], None)]),
-            raft(vec![message(vec![entry(change(count))], None)]),
+            raft(vec![message(vec![]); count]),
+            raft(vec![message(vec![entry(Payload::Command(Bytes::new())); count])]),
+            raft(vec![message(vec![entry(change(count))])]),
         ] {
             let again = Message::decode(&encode(&message));
             assert!(again.is_ok_and(|again| again == message), "{count} elements");

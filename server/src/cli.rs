@@ -1,6 +1,8 @@
 //! The command line.
 
+mod backup;
 mod exit;
+mod restore;
 mod serve;
 mod trace;
 
@@ -25,6 +27,10 @@ enum Command {
     Serve(serve::ServeArguments),
     /// Runs a whole cluster in this process, to try it or to load it.
     Demo(DemoArguments),
+    /// Takes a backup from a running node.
+    Backup(backup::BackupArguments),
+    /// Writes the data folder of a node of a new cluster from a backup.
+    Restore(restore::RestoreArguments),
     /// Replays the recording of a lease with new machines, and prints the effect of each input.
     Trace(trace::TraceArguments),
 }
@@ -36,6 +42,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Serve(_) => "info,raft=warn,slog=warn",
         // The demo prints a table, and kills a node on purpose.
         Command::Demo(_) | Command::Trace(_) => "off",
+        Command::Backup(_) | Command::Restore(_) => "warn",
     };
     // Not `EnvFilter`: filters by span and field would build a second copy of the regex engine.
     let chosen = std::env::var("RUST_LOG").ok().and_then(|targets| targets.parse().ok());
@@ -45,6 +52,8 @@ pub fn run(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Demo(arguments) => demo::run(arguments),
+        Command::Backup(arguments) => backup::run(arguments),
+        Command::Restore(arguments) => restore::run(arguments),
         Command::Trace(arguments) => trace::run(arguments),
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod shared;
 
+mod backups;
 mod keys;
 mod local;
 mod pause;

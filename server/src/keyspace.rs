@@ -81,18 +81,15 @@ impl ports::StateMachine for Keyspace {
 }
 
 impl ports::State for Snapshot {
-    fn from_records(records: Vec<ports::Record>) -> Snapshot {
-        let mut map = Map::default();
-        for ports::Record { key, value } in records {
-            map.insert(key, value);
-        }
-        Snapshot::from_map(map)
+    fn insert(&mut self, record: ports::Record) {
+        Snapshot::insert(self, record.key, record.value);
     }
 
-    fn records(&self) -> impl Iterator<Item = ports::Record> + '_ {
-        let mut records: Vec<_> = self.map().iter().collect();
-        records.sort_unstable_by_key(|(key, _)| *key);
-        records.into_iter().map(|(key, value)| ports::Record { key: key.clone(), value: value.clone() })
+    fn records(&self, cursor: u64) -> impl Iterator<Item = (ports::Record, u64)> + '_ {
+        let record = |(key, value, after): (&Bytes, &Bytes, u64)| {
+            (ports::Record { key: key.clone(), value: value.clone() }, after)
+        };
+        self.map().iter_from(cursor).map(record)
     }
 }
 

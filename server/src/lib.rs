@@ -11,6 +11,7 @@ pub mod demo;
 pub mod keyspace;
 pub mod resp;
 
+mod backup;
 mod clients;
 mod counters;
 mod descriptors;

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The group that holds the keyspace.
-const GROUP: GroupId = 0;
+pub(crate) const GROUP: GroupId = 0;
 /// The time that clients have to receive the replies to pending commands when a node stops: as long as a command may
 /// take, and a little more.
 const FAREWELL_TIMEOUT: Duration = REQUEST_TIMEOUT.saturating_add(Duration::from_secs(1));
@@ -149,7 +149,7 @@ impl<R: Runtime> Node<R> {
         let startup = Startup::new(runtime, client_listener, clock.clone(), limits.max_clients, limits.client_timeout);
         let identity = Identity { cluster: cluster.clone(), node, founders: founders.iter().copied().collect() };
         let storage = Storage::open(&data_dir, identity)?;
-        let recovered = storage.recover(GROUP)?;
+        let recovered = storage.recover_as(GROUP)?;
         startup.enter("is starting to serve");
 
         let recording = record.map(|path| match Recording::start(runtime, &path) {

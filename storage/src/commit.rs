@@ -2,15 +2,16 @@
 
 use crate::error::Fault;
 use crate::folder::Storage;
-use crate::group::Group;
+use crate::group::{Group, Records};
 use crate::journal::CommitRecord;
 use crate::tables::{
-    APPLIED, At, COMMIT, COMPACTED, Encoding, HARD_STATE, LOG_MAY_BE_CUT, LONGEST_HOLD, MAX_INLINE_KEY_BYTES, Table,
-    encode, inline_key, log_key, meta_key, numbered_key, numbered_value, prefix, starting_with,
+    APPLIED, At, COMMIT, COMPACTED, Encoding, GENERATION, HARD_STATE, LOG_MAY_BE_CUT, LONGEST_HOLD,
+    MAX_INLINE_KEY_BYTES, encode, generation_keys, inline_key, log_key, meta_key, numbered_key, numbered_value,
+    starting_with,
 };
 use fjall::{Keyspace, OwnedWriteBatch, PersistMode, Slice};
 use leasehold_core::{Index, Term};
-use leasehold_node::ports::{Applied, Batch, Change, Disk, GroupId, Record};
+use leasehold_node::ports::{Applied, Batch, Change, Disk, GroupId, Record, Stage};
 use leasehold_raft::wire::Entry;
 use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -18,10 +19,12 @@ use std::io;
 use std::ops::RangeInclusive;
 use wincode::SchemaWrite;
 
-/// The number of compacted entries that a commit removes beyond the number that it adds. A compaction drops many
-/// thousands, and removing all of them in one commit would delay it by tens of milliseconds. So the following commits
-/// remove them in portions.
+/// The number of compacted entries and dropped records that a commit removes beyond the number that it adds. A
+/// compaction drops many thousands, and removing all of them in one commit would delay it by tens of milliseconds. So
+/// the following commits remove them in portions.
 const MAX_EXTRA_REMOVALS: usize = 512;
+/// The size of the dropped records that a commit reads to remove them.
+const MAX_REMOVED_BYTES: usize = 4 << 20;
 
 impl Disk for Storage {
     fn commit(&mut self, batches: &[Batch]) -> io::Result<()> {
@@ -40,11 +43,14 @@ impl Storage {
         let superseded = superseded(batches);
         let outcome =
             batches.iter().zip(superseded).try_for_each(|(batch, skip)| writer.write(batch, skip)).map(|()| {
-                writer
-                    .remove_stale(MAX_EXTRA_REMOVALS + batches.iter().map(|batch| batch.entries.len()).sum::<usize>());
-                writer.changes
+                let added = |batch: &Batch| {
+                    let staged = if let Some(Stage::Add(records)) = &batch.stage { records.len() } else { 0 };
+                    batch.entries.len() + staged
+                };
+                writer.remove_stale(MAX_EXTRA_REMOVALS + batches.iter().map(added).sum::<usize>())?;
+                Ok(writer.changes)
             });
-        let outcome = outcome.and_then(|changes| self.store(number, changes));
+        let outcome = outcome.flatten().and_then(|changes| self.store(number, changes));
         if outcome.is_err() {
             // They may be ahead of what is stored. The next commit loads them again.
             self.groups.clear();
@@ -104,16 +110,15 @@ impl Writer<'_> {
             Slot::Occupied(known) => known.into_mut(),
             Slot::Vacant(new) => new.insert(Group::load(self.keyspace, id)?),
         };
-        let mut writer =
-            GroupWriter { id, number: self.number, group, keyspace: self.keyspace, changes: &mut self.changes };
+        let mut writer = GroupWriter { id, number: self.number, group, changes: &mut self.changes };
         writer.write(batch, superseded)
     }
 
-    /// Removes up to `left` compacted entries. A commit that changes nothing removes none, so that it need not be
-    /// written.
-    fn remove_stale(&mut self, mut left: usize) {
+    /// Removes up to `left` compacted entries and dropped records. A commit that changes nothing removes none, so that
+    /// it need not be written.
+    fn remove_stale(&mut self, mut left: usize) -> Result<(), Fault> {
         if self.changes.is_empty() {
-            return;
+            return Ok(());
         }
         for (&id, group) in self.groups.iter_mut() {
             while left > 0
@@ -126,7 +131,26 @@ impl Writer<'_> {
                     group.stale.push_front(through + 1..=last);
                 }
             }
+            let mut bytes = 0;
+            while left > 0
+                && bytes < MAX_REMOVED_BYTES
+                && let Some(mut keys) = group.dropped.pop_front()
+            {
+                for stored in self.keyspace.range(keys.clone()) {
+                    if left == 0 || bytes >= MAX_REMOVED_BYTES {
+                        group.dropped.push_front(keys);
+                        break;
+                    }
+                    let (key, value) = stored.into_inner()?;
+                    // The next range starts right after it.
+                    keys.start = [&key[..], &[0]].concat();
+                    bytes += key.len() + value.len();
+                    left -= 1;
+                    self.changes.insert(key, None);
+                }
+            }
         }
+        Ok(())
     }
 }
 
@@ -135,7 +159,6 @@ struct GroupWriter<'w> {
     id: GroupId,
     number: u64,
     group: &'w mut Group,
-    keyspace: &'w Keyspace,
     changes: &'w mut Changes,
 }
 
@@ -152,6 +175,24 @@ impl GroupWriter<'_> {
         }
         if !batch.entries.is_empty() {
             self.append(&batch.entries)?;
+        }
+        match &batch.stage {
+            Some(Stage::Clear) => {
+                let former = self.group.staged.generation;
+                self.group.staged = self.group.new_generation();
+                self.drop_generation(former);
+            }
+            Some(Stage::Add(records)) => {
+                for record in records {
+                    put(self.id, &mut self.group.staged, record, self.changes)?;
+                }
+            }
+            Some(Stage::Install) => {
+                let staged = self.group.new_generation();
+                let staged = std::mem::replace(&mut self.group.staged, staged);
+                self.replace_records(staged)?;
+            }
+            None => {}
         }
         for change in &batch.changes[superseded..] {
             self.change(change)?;
@@ -211,40 +252,39 @@ impl GroupWriter<'_> {
 
     fn change(&mut self, change: &Change) -> Result<(), Fault> {
         match change {
-            Change::Put(record) if record.key.len() > MAX_INLINE_KEY_BYTES => self.put_numbered(record)?,
-            Change::Put(Record { key, value }) => {
-                self.changes.insert(inline_key(self.id, key).into(), Some(value[..].into()));
-            }
-            Change::Delete(key) if key.len() > MAX_INLINE_KEY_BYTES => {
-                if let Some(number) = self.group.numbered.remove(key) {
-                    self.changes.insert(numbered_key(self.id, number).into(), None);
-                }
-            }
+            Change::Put(record) => put(self.id, &mut self.group.records, record, self.changes)?,
             Change::Delete(key) => {
-                self.changes.insert(inline_key(self.id, key).into(), None);
+                let Records { generation, numbered, .. } = &mut self.group.records;
+                let stored = if key.len() > MAX_INLINE_KEY_BYTES {
+                    numbered.remove(key).map(|number| numbered_key(self.id, *generation, number))
+                } else {
+                    Some(inline_key(self.id, *generation, key))
+                };
+                self.changes.extend(stored.map(|stored| (stored.into(), None)));
             }
-            Change::Clear => self.clear()?,
+            Change::Clear => {
+                let none = self.group.new_generation();
+                self.replace_records(none)?;
+            }
         }
         Ok(())
     }
 
-    fn put_numbered(&mut self, record: &Record) -> Result<(), Fault> {
-        let group = &mut *self.group;
-        let number = *group.numbered.entry(record.key.clone()).or_insert_with(|| {
-            group.next_number += 1;
-            group.next_number - 1
-        });
-        self.changes.insert(numbered_key(self.id, number).into(), Some(numbered_value(record)?.into()));
+    /// Replaces all records by those of another generation, in constant time. Later commits remove the former ones.
+    fn replace_records(&mut self, records: Records) -> Result<(), Fault> {
+        let generation = records.generation;
+        let former = std::mem::replace(&mut self.group.records, records);
+        self.put_meta(GENERATION, &generation)?;
+        self.drop_generation(former.generation);
         Ok(())
     }
 
-    /// Removes every stored record. Changes that come before it in the commit were skipped.
-    fn clear(&mut self) -> Result<(), Fault> {
-        for stored in self.keyspace.range(starting_with(prefix(Table::State, self.id))) {
-            self.changes.insert(stored.key()?, None);
-        }
-        self.group.numbered.clear();
-        Ok(())
+    /// Drops the records of a generation that is not used any more.
+    fn drop_generation(&mut self, generation: u64) {
+        let keys = generation_keys(self.id, generation);
+        // Those that this commit would add are not stored yet, so they would not be found.
+        self.changes.retain(|key, _| !key.starts_with(&keys));
+        self.group.dropped.push_back(starting_with(keys));
     }
 
     fn compact(&mut self, index: Index, term: Term) -> Result<(), Fault> {
@@ -279,9 +319,82 @@ impl GroupWriter<'_> {
     }
 }
 
+/// Inserts or replaces a record of a generation.
+fn put(id: GroupId, records: &mut Records, record: &Record, changes: &mut Changes) -> Result<(), Fault> {
+    let Record { key, value } = record;
+    if key.len() <= MAX_INLINE_KEY_BYTES {
+        changes.insert(inline_key(id, records.generation, key).into(), Some(value[..].into()));
+        return Ok(());
+    }
+    let next = &mut records.next_number;
+    let number = *records.numbered.entry(key.clone()).or_insert_with(|| {
+        *next += 1;
+        *next - 1
+    });
+    changes.insert(numbered_key(id, records.generation, number).into(), Some(numbered_value(record)?.into()));
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::folder::Identity;
+    use crate::tables::{Table, prefix};
+
+    fn record(number: usize) -> Record {
+        // Some keys are long, and those are stored differently.
+        let key = if number.is_multiple_of(10) { number.to_string().repeat(3000) } else { number.to_string() };
+        Record { key: key.into(), value: "value".into() }
+    }
+
+    fn stored_records(storage: &Storage) -> usize {
+        storage.keyspace.prefix(prefix(Table::State, 0)).count()
+    }
+
+    #[test]
+    fn dropped_records_are_removed_in_portions_and_after_a_restart_too() {
+        const RECORDS: usize = 2 * MAX_EXTRA_REMOVALS + 100;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let identity = Identity { cluster: "orchard".into(), node: 3 };
+        let mut storage = Storage::open(folder.path(), identity.clone()).expect("a new folder");
+        let commit = |storage: &mut Storage, stage: Option<Stage>, changes: Vec<Change>| {
+            let batch = Batch { stage, changes, ..Batch::default() };
+            storage.commit(&[batch]).expect("committed");
+        };
+        let put = || vec![Change::Put(record(1))];
+        for (what, drop) in [("staged", Some(Stage::Clear)), ("replaced", Some(Stage::Install)), ("cleared", None)] {
+            let records: Vec<Record> = (0..RECORDS).map(record).collect();
+            match what {
+                "staged" => commit(&mut storage, Some(Stage::Add(records)), put()),
+                _ => commit(&mut storage, None, records.into_iter().map(Change::Put).collect()),
+            }
+            assert!(stored_records(&storage) >= RECORDS);
+            let clear = if drop.is_none() { vec![Change::Clear] } else { Vec::new() };
+            commit(&mut storage, drop, clear);
+            commit(&mut storage, None, put());
+            assert!((50..RECORDS).contains(&stored_records(&storage)), "{what}: some are removed with each commit");
+            std::mem::drop(storage);
+            storage = Storage::open(folder.path(), identity.clone()).expect("its own folder");
+            for _ in 0..3 {
+                commit(&mut storage, None, put());
+            }
+            assert_eq!(stored_records(&storage), 1, "{what}");
+            assert_eq!(storage.recover(0).expect("readable").records, [record(1)]);
+        }
+    }
+
+    #[test]
+    fn records_that_are_dropped_in_the_commit_that_adds_them_are_never_stored() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut storage =
+            Storage::open(folder.path(), Identity { cluster: "orchard".into(), node: 3 }).expect("a new folder");
+        let stage = |stage| Batch { stage: Some(stage), ..Batch::default() };
+        storage.commit(&[stage(Stage::Add(vec![record(1)])), stage(Stage::Clear)]).expect("committed");
+        assert_eq!(stored_records(&storage), 0);
+        let add = |number| stage(Stage::Add(vec![record(number)]));
+        storage.commit(&[add(2), stage(Stage::Clear), add(3), stage(Stage::Install), add(4)]).expect("committed");
+        assert_eq!(storage.recover(0).expect("readable").records, [record(3)]);
+    }
 
     #[test]
     fn changes_before_the_last_clear_of_their_group_are_skipped() {

@@ -1,14 +1,17 @@
 //! The state of each group that is kept in memory, so that commits need not read from the disk.
 
 use crate::error::Fault;
-use crate::tables::{APPLIED, COMPACTED, Table, index_of, log_key, meta, numbered_keys, prefix, record, starting_with};
+use crate::tables::{
+    APPLIED, COMPACTED, GENERATION, Table, generation_keys, generation_of, index_of, log_key, meta, numbered_keys,
+    prefix, record, starting_with,
+};
 use bytes::Bytes;
 use fjall::Keyspace;
 use leasehold_core::{Index, Term};
 use leasehold_node::ports::GroupId;
 use leasehold_raft::wire::Membership;
 use std::collections::{HashMap, VecDeque};
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 /// A group as stored, including the commit in progress.
 pub(crate) struct Group {
@@ -20,6 +23,20 @@ pub(crate) struct Group {
     pub(crate) applied: Index,
     /// Compacted entries that are still stored.
     pub(crate) stale: VecDeque<RangeInclusive<Index>>,
+    /// The state machine's records.
+    pub(crate) records: Records,
+    /// The staged records.
+    pub(crate) staged: Records,
+    /// A generation that no stored record has.
+    pub(crate) next_generation: u64,
+    /// The ranges of stored keys of dropped generations.
+    pub(crate) dropped: VecDeque<Range<Vec<u8>>>,
+}
+
+/// The records of one generation. Dropping all of them is another generation.
+#[derive(Default)]
+pub(crate) struct Records {
+    pub(crate) generation: u64,
     /// The numbers of the records with long keys.
     pub(crate) numbered: HashMap<Bytes, u64>,
     /// A number that no record uses.
@@ -35,8 +52,13 @@ impl Group {
             last: compacted,
             applied: applied.map_or(0, |(index, ..)| index),
             stale: VecDeque::new(),
-            numbered: HashMap::new(),
-            next_number: 0,
+            records: Records {
+                generation: meta(keyspace, group, GENERATION)?.unwrap_or_default(),
+                ..Records::default()
+            },
+            staged: Records::default(),
+            next_generation: 0,
+            dropped: VecDeque::new(),
         };
         if let Some(newest) = keyspace.prefix(prefix(Table::Log, group)).next_back() {
             loaded.last = index_of(group, &newest.key()?)?.max(compacted);
@@ -45,14 +67,41 @@ impl Group {
             let index = index_of(group, &old.key()?)?;
             loaded.add_stale(index..=index);
         }
-        for stored in keyspace.range(starting_with(numbered_keys(group))) {
+        let records = &mut loaded.records;
+        for stored in keyspace.range(starting_with(numbered_keys(group, records.generation))) {
             let (key, value) = stored.into_inner()?;
             if let (Some(number), record) = record(group, &key, &value)? {
-                loaded.numbered.insert(record.key, number);
-                loaded.next_number = loaded.next_number.max(number.saturating_add(1));
+                records.numbered.insert(record.key, number);
+                records.next_number = records.next_number.max(number.saturating_add(1));
             }
         }
+        loaded.find_generations(keyspace, group)?;
         Ok(loaded)
+    }
+
+    /// Finds the stored generations. All but that of the state machine are dropped.
+    fn find_generations(&mut self, keyspace: &Keyspace, group: GroupId) -> Result<(), Fault> {
+        let Range { mut start, end } = starting_with(prefix(Table::State, group));
+        let mut newest = self.records.generation;
+        while let Some(stored) = keyspace.range(start..end.clone()).next() {
+            let generation = generation_of(group, &stored.key()?)?;
+            let keys = starting_with(generation_keys(group, generation));
+            start = keys.end.clone();
+            newest = newest.max(generation);
+            if generation != self.records.generation {
+                self.dropped.push_back(keys);
+            }
+        }
+        self.next_generation = newest.saturating_add(1);
+        self.staged = self.new_generation();
+        Ok(())
+    }
+
+    /// Returns a new generation without records.
+    pub(crate) fn new_generation(&mut self) -> Records {
+        let generation = self.next_generation;
+        self.next_generation = self.next_generation.saturating_add(1);
+        Records { generation, ..Records::default() }
     }
 
     /// Adds compacted entries to those that are still stored.

@@ -3,22 +3,35 @@
 use crate::error::{Fault, StorageError, reading};
 use crate::folder::Storage;
 use crate::tables::{
-    APPLIED, At, COMPACTED, HARD_STATE, LOG_MAY_BE_CUT, LONGEST_HOLD, Table, decode, index_of, log_key, meta, prefix,
-    record,
+    APPLIED, At, COMPACTED, GENERATION, HARD_STATE, LOG_MAY_BE_CUT, LONGEST_HOLD, decode, generation_keys, index_of,
+    log_key, meta, record,
 };
 use fjall::Keyspace;
 use leasehold_core::{Index, Term};
-use leasehold_node::ports::{Applied, GroupId, Recovered};
+use leasehold_node::ports::{Applied, GroupId, Record, Recovered, State};
 use leasehold_raft::wire::{Entry, HardState, Membership};
 
 impl Storage {
-    /// Returns the state of `group` after the last durable commit; the default for a group never written.
+    /// Returns the state of `group` after the last durable commit, with its records in the order of their keys; the
+    /// default for a group never written.
+    ///
+    /// # Errors
+    /// As [`recover_as`](Storage::recover_as).
+    pub fn recover(&self, group: GroupId) -> Result<Recovered, StorageError> {
+        let mut recovered: Recovered<Vec<Record>> = self.recover_as(group)?;
+        // Records with long keys are stored after the others.
+        recovered.records.sort_by(|one, other| one.key.cmp(&other.key));
+        Ok(recovered)
+    }
+
+    /// Returns the state of `group` after the last durable commit, with its records in a state machine's state, into
+    /// which each is read as it is found.
     ///
     /// # Errors
     /// [`StorageError::Damaged`] if no ordered writer could have written it: start no replica from it.
     /// [`StorageError::Io`] if it cannot be read.
-    pub fn recover(&self, group: GroupId) -> Result<Recovered, StorageError> {
-        let recovered = reading(|| self.read(group)).map_err(|fault| fault.in_folder(&self.path))?;
+    pub fn recover_as<S: State>(&self, group: GroupId) -> Result<Recovered<S>, StorageError> {
+        let (recovered, records) = reading(|| self.read(group)).map_err(|fault| fault.in_folder(&self.path))?;
         tracing::info!(
             group,
             term = recovered.hard_state.term,
@@ -26,13 +39,14 @@ impl Storage {
             applied = recovered.applied.index,
             compacted = recovered.compacted.0,
             entries = recovered.entries.len(),
-            records = recovered.records.len(),
+            records,
             "recovered from the data folder"
         );
         Ok(recovered)
     }
 
-    fn read(&self, group: GroupId) -> Result<Recovered, Fault> {
+    /// Returns the state of a group, and the number of its records.
+    fn read<S: State>(&self, group: GroupId) -> Result<(Recovered<S>, u64), Fault> {
         let hard_state: Option<HardState> = meta(&self.keyspace, group, HARD_STATE)?;
         let compacted: (Index, Term) = meta(&self.keyspace, group, COMPACTED)?.unwrap_or_default();
         let applied: Option<(Index, Term, Membership)> = meta(&self.keyspace, group, APPLIED)?;
@@ -48,19 +62,17 @@ impl Storage {
         check(hard_state, compacted, &entries, &applied)
             .map_err(|detail| Fault::Damaged(format!("group {group} (tables log and meta): {detail}")))?;
 
-        let mut records = Vec::new();
-        let mut in_order = true;
-        for stored in self.keyspace.prefix(prefix(Table::State, group)) {
+        let generation = meta(&self.keyspace, group, GENERATION)?.unwrap_or_default();
+        let (mut records, mut count) = (S::default(), 0);
+        for stored in self.keyspace.prefix(generation_keys(group, generation)) {
             let (key, value) = stored.into_inner()?;
-            let (number, record) = record(group, &key, &value)?;
-            in_order &= number.is_none();
-            records.push(record);
-        }
-        if !in_order {
-            records.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+            let (_, record) = record(group, &key, &value)?;
+            records.insert(record);
+            count += 1;
         }
         let hard_state = hard_state.unwrap_or_default();
-        Ok(Recovered { hard_state, compacted, entries, applied, records, longest_hold, log_may_be_cut })
+        let recovered = Recovered { hard_state, compacted, entries, applied, records, longest_hold, log_may_be_cut };
+        Ok((recovered, count))
     }
 }
 

@@ -15,7 +15,7 @@ use wincode::config::{Configuration, DefaultConfig};
 use wincode::{SchemaRead, SchemaWrite};
 
 /// The format that this release writes, and the newest that it reads.
-pub(crate) const FORMAT: u32 = 4;
+pub(crate) const FORMAT: u32 = 5;
 
 /// The only keyspace.
 pub(crate) const KEYSPACE: &str = "node";
@@ -25,7 +25,7 @@ pub(crate) const KEYSPACE: &str = "node";
 pub(crate) enum Table {
     /// The log, by index.
     Log = 1,
-    /// The state machine's records, by key.
+    /// The state machine's records, by generation and key.
     State = 2,
     /// Single values, by the names below.
     Meta = 3,
@@ -41,6 +41,9 @@ pub(crate) const HARD_STATE: &str = "hard_state";
 pub(crate) const APPLIED: &str = "applied";
 /// Index and term just before the log's first entry. Older entries may still be stored.
 pub(crate) const COMPACTED: &str = "compacted";
+/// The generation of the state machine's records; 0 if absent. Records of other generations are staged, or are removed
+/// step by step.
+pub(crate) const GENERATION: &str = "generation";
 /// The longest hold this node may have promised under.
 pub(crate) const LONGEST_HOLD: &str = "longest_hold";
 /// True if the log may be cut, and the number of the commit that says so.
@@ -49,7 +52,7 @@ pub(crate) const LOG_MAY_BE_CUT: &str = "log_may_be_cut";
 /// A record's key up to this length is part of its stored key. A longer one is stored next to its value, under a
 /// number: fjall limits keys to 64 KiB, and a record's key has no such limit.
 pub(crate) const MAX_INLINE_KEY_BYTES: usize = 4096;
-/// The byte after the group in the stored key of a record.
+/// The byte after the generation in the stored key of a record.
 const INLINE: u8 = 0;
 const NUMBERED: u8 = 1;
 
@@ -109,24 +112,38 @@ pub(crate) fn index_of(group: GroupId, key: &[u8]) -> Result<Index, Fault> {
         .ok_or_else(|| Fault::Damaged(format!("a key of group {group} (table log) has no index")))
 }
 
-/// Returns the stored key of a record with a short key.
-pub(crate) fn inline_key(group: GroupId, key: &[u8]) -> Vec<u8> {
+/// Returns the prefix of the stored keys of all records of a generation.
+pub(crate) fn generation_keys(group: GroupId, generation: u64) -> Vec<u8> {
     let mut stored = prefix(Table::State, group);
+    stored.extend_from_slice(&generation.to_be_bytes());
+    stored
+}
+
+/// Returns the generation in the stored key of a record.
+pub(crate) fn generation_of(group: GroupId, key: &[u8]) -> Result<u64, Fault> {
+    let generation = key.get(prefix(Table::State, group).len()..).and_then(<[u8]>::first_chunk);
+    let damaged = || Fault::Damaged(format!("a key of group {group} (table state) has no generation"));
+    generation.copied().map(u64::from_be_bytes).ok_or_else(damaged)
+}
+
+/// Returns the stored key of a record with a short key.
+pub(crate) fn inline_key(group: GroupId, generation: u64, key: &[u8]) -> Vec<u8> {
+    let mut stored = generation_keys(group, generation);
     stored.push(INLINE);
     stored.extend_from_slice(key);
     stored
 }
 
 /// Returns the prefix of the stored keys of all records with long keys.
-pub(crate) fn numbered_keys(group: GroupId) -> Vec<u8> {
-    let mut stored = prefix(Table::State, group);
+pub(crate) fn numbered_keys(group: GroupId, generation: u64) -> Vec<u8> {
+    let mut stored = generation_keys(group, generation);
     stored.push(NUMBERED);
     stored
 }
 
 /// Returns the stored key of a record with a long key, given its number.
-pub(crate) fn numbered_key(group: GroupId, number: u64) -> Vec<u8> {
-    let mut stored = numbered_keys(group);
+pub(crate) fn numbered_key(group: GroupId, generation: u64, number: u64) -> Vec<u8> {
+    let mut stored = numbered_keys(group, generation);
     stored.extend_from_slice(&number.to_be_bytes());
     stored
 }
@@ -145,7 +162,7 @@ pub(crate) fn numbered_value(record: &Record) -> Result<Vec<u8>, Fault> {
 /// Decodes a record. Returns its number too if its key is long.
 pub(crate) fn record(group: GroupId, key: &[u8], value: &[u8]) -> Result<(Option<u64>, Record), Fault> {
     let damaged = || Fault::Damaged(format!("a record of group {group} (table state) cannot be decoded"));
-    let (kind, key) = key.get(prefix(Table::State, group).len()..).and_then(<[u8]>::split_first).ok_or_else(damaged)?;
+    let (kind, key) = key.get(generation_keys(group, 0).len()..).and_then(<[u8]>::split_first).ok_or_else(damaged)?;
     if *kind == INLINE {
         let record = Record { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) };
         return Ok((None, record));

@@ -225,12 +225,12 @@ fn refuses_a_folder_of_a_newer_release() {
     let mut identity_file = fs::read(&path).expect("the identity file");
     let checksum = identity_file.len() - 8;
     identity_file.truncate(checksum);
-    identity_file[0] = 5;
+    identity_file[0] = 6;
     identity_file.extend_from_slice(&xxh3_64(&identity_file).to_le_bytes());
     fs::write(&path, identity_file).expect("written");
     // The format determines how the rest is read, so it is checked before the identity.
     let error = refused(dir.path(), Identity { node: 4, ..identity() });
-    assert!(matches!(error, OpenError::NewerFormat { stored: 5, known: 4, .. }), "{error}");
+    assert!(matches!(error, OpenError::NewerFormat { stored: 6, known: 5, .. }), "{error}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 mod support;
 
 use bytes::Bytes;
-use leasehold_node::ports::{Applied, Batch, Change, Disk, Record, Recovered};
+use leasehold_node::ports::{Applied, Batch, Change, Disk, Record, Recovered, Stage};
 use leasehold_raft::wire::{Entry, HardState, Membership, Payload};
 use quickcheck::{Arbitrary, Gen, QuickCheck};
 use std::collections::BTreeMap;
@@ -20,6 +20,8 @@ enum Step {
     Compact(u8),
     Install { ahead: u8, changes: Vec<Edit>, then: u8 },
     Hold(u32),
+    Stage(Vec<(Vec<u8>, Vec<u8>)>),
+    Unstage,
 }
 
 #[derive(Clone, Debug)]
@@ -57,7 +59,7 @@ impl Arbitrary for Edit {
 
 impl Arbitrary for Step {
     fn arbitrary(g: &mut Gen) -> Step {
-        match u8::arbitrary(g) % 12 {
+        match u8::arbitrary(g) % 15 {
             0..=3 => Step::Append {
                 overwrite: u8::arbitrary(g),
                 count: u8::arbitrary(g) % 20,
@@ -69,7 +71,9 @@ impl Arbitrary for Step {
             7 | 8 => Step::Apply { count: u8::arbitrary(g), changes: Vec::arbitrary(g) },
             9 => Step::Compact(u8::arbitrary(g)),
             10 => Step::Install { ahead: u8::arbitrary(g), changes: Vec::arbitrary(g), then: u8::arbitrary(g) % 3 },
-            _ => Step::Hold(u32::arbitrary(g)),
+            11 => Step::Hold(u32::arbitrary(g)),
+            12 => Step::Unstage,
+            _ => Step::Stage((0..u8::arbitrary(g) % 5).map(|_| (key(g), vec![7; 100])).collect()),
         }
     }
 }
@@ -95,6 +99,7 @@ impl Arbitrary for Turn {
 struct Model {
     recovered: Recovered,
     records: BTreeMap<Bytes, Bytes>,
+    staged: BTreeMap<Bytes, Bytes>,
 }
 
 impl Model {
@@ -188,13 +193,24 @@ impl Model {
                 let term = self.recovered.hard_state.term;
                 self.recovered.compacted = (index, term);
                 self.recovered.entries.clear();
-                self.records.clear();
                 batch.hard_state = Some(self.recovered.hard_state);
                 batch.reset_log = true;
                 batch.entries = self.append(index + 1, *then, 10);
-                batch.changes = vec![Change::Clear];
-                batch.changes.extend(self.edit(changes));
+                self.records = std::mem::take(&mut self.staged);
+                batch.stage = Some(Stage::Install);
+                batch.changes = self.edit(changes);
                 batch.applied = Some(self.apply(index, term));
+            }
+            Step::Stage(records) => {
+                let record =
+                    |(key, value): &(Vec<u8>, Vec<u8>)| Record { key: key.clone().into(), value: value.clone().into() };
+                let records: Vec<Record> = records.iter().map(record).collect();
+                self.staged.extend(records.iter().map(|record| (record.key.clone(), record.value.clone())));
+                batch.stage = Some(Stage::Add(records));
+            }
+            Step::Unstage => {
+                self.staged.clear();
+                batch.stage = Some(Stage::Clear);
             }
             Step::Hold(nanos) => {
                 self.recovered.longest_hold = Duration::from_nanos(u64::from(*nanos) << 10);
@@ -223,6 +239,9 @@ fn folder_equals_model(turns: Vec<Turn>) -> bool {
             batches.push(models[at].step(GROUPS[at], step));
         }
         storage.commit(&batches).expect("committed");
+        if turn.end % 4 < 2 {
+            models.iter_mut().for_each(|model| model.staged.clear());
+        }
         match turn.end % 4 {
             0 => {
                 drop(storage);

@@ -4,9 +4,7 @@ use bytes::Bytes;
 use leasehold_clock::Clock;
 use leasehold_core::{Config, Index, NodeId, Options as Timing};
 use leasehold_node::identity::Registry;
-use leasehold_node::ports::{
-    Change, Disk, Links, MemoryRegistry, Record, Recovered, State, StateMachine, UnknownCommand,
-};
+use leasehold_node::ports::{Change, Disk, Links, MemoryRegistry, Record, Recovered, StateMachine, UnknownCommand};
 use leasehold_node::{GroupOptions, Handle, NodeOptions, ReadMode, Start};
 use leasehold_runtime::Runtime;
 use leasehold_transport_tcp::{Transport, TransportOptions};
@@ -18,35 +16,31 @@ use std::time::Duration;
 /// number.
 #[derive(Debug, Default)]
 pub struct List {
-    records: ListState,
+    records: Vec<Record>,
 }
-
-/// The commands of a [`List`].
-#[derive(Clone, Debug, Default)]
-pub struct ListState(Vec<Record>);
 
 impl StateMachine for List {
     type Output = usize;
-    type State = ListState;
+    type State = Vec<Record>;
 
     fn knows(_: &Bytes) -> bool {
         true
     }
 
     fn apply(&mut self, _: Index, command: &Bytes, changes: &mut Vec<Change>) -> Result<usize, UnknownCommand> {
-        let number = self.records.0.len() + 1;
+        let number = self.records.len() + 1;
         let key = Bytes::copy_from_slice(&(number as u64).to_be_bytes());
         let record = Record { key, value: command.clone() };
-        self.records.0.push(record.clone());
+        self.records.push(record.clone());
         changes.push(Change::Put(record));
         Ok(number)
     }
 
-    fn state(&self) -> ListState {
+    fn state(&self) -> Vec<Record> {
         self.records.clone()
     }
 
-    fn replace(&mut self, state: ListState) -> ListState {
+    fn replace(&mut self, state: Vec<Record>) -> Vec<Record> {
         std::mem::replace(&mut self.records, state)
     }
 
@@ -56,16 +50,6 @@ impl StateMachine for List {
 
     fn decode_output(bytes: &[u8]) -> Option<usize> {
         bytes.try_into().ok().map(usize::from_le_bytes)
-    }
-}
-
-impl State for ListState {
-    fn from_records(records: Vec<Record>) -> ListState {
-        ListState(records)
-    }
-
-    fn records(&self) -> impl Iterator<Item = Record> + '_ {
-        self.0.iter().cloned()
     }
 }
 

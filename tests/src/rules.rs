@@ -164,6 +164,11 @@ rules! {
         off: "an abandoned transfer gives the old lease back";
     LateCampaignNowIsRefused: "Handing leadership over", "meets voters that acknowledged those rounds and stay held";
 
+    StateIsInstalledWhole: "Snapshots", "It installs a state only once every chunk is durable";
+    TransfersAreNotMixed: "Snapshots", "Chunks of any other are ignored";
+    ProgressKeepsATransfer: "Snapshots", "A transfer that makes progress goes on however long it takes";
+    LogIsKeptForFollowers: "Snapshots", "the leader compacts only what no follower that makes progress needs";
+
     TermIsDurableFirst: "Engine and disk", "Nothing of a term leaves a node before that term is durable there";
     AcksWaitForTheDisk: "Engine and disk", "A leader's appends do not wait for its own disk beyond that";
     LeaderCountsItselfOnceSynced: "Engine and disk", "the leader counts itself only once it has synced";

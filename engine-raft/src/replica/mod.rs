@@ -5,8 +5,8 @@ mod returns;
 mod sync;
 mod ticks;
 
-use crate::admission::Admission;
-use crate::error::{CampaignError, EngineError, Error, ProposeError};
+use crate::admission::{Admission, is_valid_snapshot};
+use crate::error::{CampaignError, EngineError, Error, InstallError, ProposeError};
 use crate::gate::Gate;
 use crate::lease::Lease;
 use crate::log::{Log, PersistentState};
@@ -14,7 +14,7 @@ use crate::options::Options;
 use crate::outbox::Outbox;
 use crate::output::{Output, Position};
 use crate::rejoin::Rejoin;
-use crate::status::{Role, Statistics, Undelivered};
+use crate::status::{Role, SnapshotOutcome, Statistics};
 use crate::wire::{Change, Entry, Envelope, Membership, Snapshot, Step, convert};
 use bytes::Bytes;
 use leasehold_core::{
@@ -22,7 +22,6 @@ use leasehold_core::{
     TermRound, Ticket, Voters, VotersError,
 };
 use raft::{GetEntriesContext, RawNode, StateRole, eraftpb};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,8 +53,6 @@ pub struct Replica {
     commit_broadcast: Index,
     /// The release that came with a transfer to this node. It is permanent, so it goes with every request for a vote.
     release: Option<Release>,
-    /// The followers that are being sent a snapshot, and for how many ticks.
-    snapshots: BTreeMap<NodeId, u32>,
     rejoin: Rejoin,
     /// Set by a shutdown: this node holds no lease again, even if the engine elects it.
     retired: bool,
@@ -99,7 +96,6 @@ impl Replica {
             commit_reported: commit,
             commit_broadcast: commit,
             release: None,
-            snapshots: BTreeMap::new(),
             rejoin,
             retired: false,
             statistics: Statistics::default(),
@@ -168,6 +164,23 @@ impl Replica {
     pub fn compactable(&self, entries: usize, bytes: u64) -> Option<Index> {
         let middle = self.raw.store().midpoint_if_longer_than(entries, bytes)?;
         Some(middle.min(self.raw.raft.raft_log.applied))
+    }
+
+    /// Returns, on a leader, the other members, each with the last index of the log known to be durable there.
+    pub fn followers(&self) -> impl Iterator<Item = (NodeId, Index)> + '_ {
+        let leads = self.raw.raft.state == StateRole::Leader;
+        let others = self.raw.raft.prs().iter().filter(move |(id, _)| leads && **id != self.id());
+        others.map(|(id, progress)| (*id, progress.matched))
+    }
+
+    /// Returns the last index that the log no longer holds.
+    pub fn compacted(&self) -> Index {
+        self.raw.store().compacted()
+    }
+
+    /// Returns the number of entries in the log, and the size of their data.
+    pub fn log_size(&self) -> (usize, u64) {
+        self.raw.store().size()
     }
 
     /// Returns the holder.
@@ -281,17 +294,47 @@ impl Replica {
         self.advance_apply_after_snapshot();
     }
 
-    /// Handles the report that messages to `peer` certainly did not arrive.
-    pub fn handle_unreachable(&mut self, now: Reading, peer: NodeId, undelivered: Undelivered) {
+    /// Handles the report that entries for `peer` certainly did not arrive.
+    pub fn handle_unreachable(&mut self, now: Reading, peer: NodeId) {
         self.now = now;
-        match undelivered {
-            Undelivered::Snapshot => {
-                self.snapshots.remove(&peer);
-                self.raw.report_snapshot(peer, raft::SnapshotStatus::Failure);
-            }
-            Undelivered::Append => self.raw.report_unreachable(peer),
-        }
+        self.raw.report_unreachable(peer);
         self.sync_lease_with_raft(now);
+    }
+
+    /// Handles the outcome of an [`Output::SendSnapshot`].
+    pub fn handle_snapshot_ended(&mut self, now: Reading, peer: NodeId, outcome: SnapshotOutcome) {
+        self.now = now;
+        let status = match outcome {
+            SnapshotOutcome::Delivered => raft::SnapshotStatus::Finish,
+            SnapshotOutcome::Failed => raft::SnapshotStatus::Failure,
+        };
+        self.raw.report_snapshot(peer, status);
+        self.sync_lease_with_raft(now);
+    }
+
+    /// Installs a state that is complete on this node: [`Output::Persist`] then replaces log and state machine by it.
+    /// Everything in it is committed, so it does not matter which leader sent it, and the present one learns of it.
+    /// There is no such output if this node has the entries meanwhile.
+    ///
+    /// # Errors
+    /// [`InstallError`]: nothing was installed.
+    pub fn install(&mut self, now: Reading, snapshot: Snapshot) -> Result<(), InstallError> {
+        self.now = now;
+        let follows = !self.rejoin.is_outside() && self.role() == Role::Follower;
+        let leader = self.leader().filter(|leader| *leader != self.id() && follows);
+        let leader = leader.ok_or(InstallError::NoLeader)?;
+        if !is_valid_snapshot(&snapshot, &self.raw) {
+            self.statistics.messages_refused += 1;
+            return Err(InstallError::Invalid);
+        }
+        let mut message = eraftpb::Message::default();
+        message.set_msg_type(eraftpb::MessageType::MsgSnapshot);
+        (message.from, message.to, message.term) = (leader, self.id(), self.term());
+        message.set_snapshot(convert::snapshot_in(snapshot));
+        // The engine's only errors here concern messages of the node itself.
+        let _ = self.raw.step(message);
+        self.sync_lease_with_raft(now);
+        Ok(())
     }
 
     /// Proposes a command and returns the only position at which it can be committed.
@@ -374,11 +417,6 @@ impl Replica {
             self.raw.transfer_leader(to);
             self.sync_lease_with_raft(now);
         }
-    }
-
-    /// Gives the engine the state as applied, for followers that need entries which the log no longer holds.
-    pub fn offer_snapshot(&mut self, snapshot: Snapshot) {
-        self.raw.mut_store().offer_snapshot(snapshot);
     }
 
     /// Drops the log entries through `index`, which must be durably applied. Returns the term of the entry at `index`,

@@ -3,7 +3,7 @@
 use super::Replica;
 use crate::gate::DependsOn;
 use crate::output::{Committed, Effect, Output, Persist, Position};
-use crate::wire::convert;
+use crate::wire::{Snapshot, convert};
 use leasehold_core::Action;
 use raft::{StateRole, eraftpb};
 
@@ -23,9 +23,6 @@ impl Replica {
                 break;
             }
             self.take_ready();
-        }
-        if self.raw.mut_store().take_snapshot_wanted() {
-            self.outbox.push(Output::SnapshotWanted);
         }
         self.admit_returning();
         let id = self.id();
@@ -58,9 +55,8 @@ impl Replica {
         let once_durable = ready.take_persisted_messages();
         let committed = ready.take_committed_entries();
         if let Some(snapshot) = &snapshot {
-            let metadata = snapshot.get_metadata();
-            let membership = convert::membership_out(metadata.get_conf_state());
-            self.raw.mut_store().install(metadata.index, metadata.term, membership);
+            let Snapshot { index, term, membership } = convert::snapshot_out(snapshot);
+            self.raw.mut_store().install(index, term, membership);
         }
         self.raw.mut_store().append(&entries);
         self.raw.advance_append_async(ready);
@@ -75,7 +71,7 @@ impl Replica {
                 number,
                 must_sync,
                 hard_state,
-                snapshot: snapshot.map(convert::snapshot_out),
+                snapshot: snapshot.as_ref().map(convert::snapshot_out),
                 entries: entries.iter().map(convert::entry_out).collect(),
             }));
         }
@@ -115,6 +111,7 @@ impl Replica {
             effects.push(Committed { position: Position { term: entry.term, index: entry.index }, effect });
         }
         self.outbox.push(Output::Apply(effects));
+        self.raw.mut_store().note_applied(last);
         self.raw.advance_apply_to(last);
         if membership_changed {
             // `advance_apply_to` can make the engine leave a joint configuration on its own, with a proposal.

@@ -38,9 +38,7 @@ impl Replica {
         if self.rejoin.is_whole() {
             return;
         }
-        let leads = |message: &Message| {
-            matches!(message.kind, MessageKind::Append | MessageKind::Heartbeat | MessageKind::Snapshot)
-        };
+        let leads = |message: &Message| matches!(message.kind, MessageKind::Append | MessageKind::Heartbeat);
         if self.rejoin.is_outside() {
             let claims = messages.iter().filter(|message| leads(message)).map(|message| message.term);
             if let Some(of) = claims.chain(round.map(|(term, _)| term)).filter(|of| *of >= term).max() {

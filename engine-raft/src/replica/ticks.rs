@@ -2,11 +2,8 @@
 
 use super::Replica;
 use crate::error::CampaignError;
-use leasehold_core::{NodeId, Reading};
+use leasehold_core::Reading;
 use raft::StateRole;
-
-/// The number of ticks after which a snapshot in flight counts as lost.
-const MAX_SNAPSHOT_TICKS: u32 = 200;
 
 impl Replica {
     /// Checks that this node may start a campaign: its log is whole, its hold is over or released, and all it
@@ -53,31 +50,5 @@ impl Replica {
             self.campaigns += 1;
         }
         self.raw.tick();
-        self.count_snapshot_ticks();
-    }
-
-    /// Reports a snapshot as failed when it has been in flight too long. The engine waits for a lost snapshot for ever.
-    pub(super) fn count_snapshot_ticks(&mut self) {
-        if self.raw.raft.state != StateRole::Leader {
-            self.snapshots.clear();
-            return;
-        }
-        let sending: Vec<NodeId> = self
-            .raw
-            .raft
-            .prs()
-            .iter()
-            .filter(|(_, progress)| progress.state == raft::ProgressState::Snapshot)
-            .map(|(id, _)| *id)
-            .collect();
-        self.snapshots.retain(|id, _| sending.contains(id));
-        for id in sending {
-            let ticks = self.snapshots.entry(id).or_insert(0);
-            *ticks += 1;
-            if *ticks > MAX_SNAPSHOT_TICKS {
-                self.snapshots.remove(&id);
-                self.raw.report_snapshot(id, raft::SnapshotStatus::Failure);
-            }
-        }
     }
 }

@@ -24,11 +24,11 @@ pub(crate) fn message_out(message: eraftpb::Message) -> Option<Message> {
         MsgRequestVoteResponse => MessageKind::RequestVoteResponse,
         MsgRequestPreVote => MessageKind::RequestPreVote,
         MsgRequestPreVoteResponse => MessageKind::RequestPreVoteResponse,
-        MsgSnapshot => MessageKind::Snapshot,
         MsgTransferLeader => MessageKind::TransferLeader,
         MsgTimeoutNow => MessageKind::TimeoutNow,
-        MsgHup | MsgBeat | MsgPropose | MsgUnreachable | MsgSnapStatus | MsgCheckQuorum | MsgReadIndex
-        | MsgReadIndexResp => return None,
+        // A snapshot leaves as an output of its own.
+        MsgSnapshot | MsgHup | MsgBeat | MsgPropose | MsgUnreachable | MsgSnapStatus | MsgCheckQuorum
+        | MsgReadIndex | MsgReadIndexResp => return None,
     };
     Some(Message {
         kind,
@@ -43,7 +43,6 @@ pub(crate) fn message_out(message: eraftpb::Message) -> Option<Message> {
         transfer: message.context == CAMPAIGN_TRANSFER,
         priority: message.priority,
         entries: message.entries.into_iter().map(|entry| entry_out(&entry)).collect(),
-        snapshot: message.snapshot.into_option().map(snapshot_out),
     })
 }
 
@@ -60,7 +59,6 @@ pub(crate) fn message_in(from: NodeId, to: NodeId, message: Message) -> eraftpb:
         MessageKind::RequestVoteResponse => MsgRequestVoteResponse,
         MessageKind::RequestPreVote => MsgRequestPreVote,
         MessageKind::RequestPreVoteResponse => MsgRequestPreVoteResponse,
-        MessageKind::Snapshot => MsgSnapshot,
         MessageKind::TransferLeader => MsgTransferLeader,
         MessageKind::TimeoutNow => MsgTimeoutNow,
     });
@@ -79,9 +77,6 @@ pub(crate) fn message_in(from: NodeId, to: NodeId, message: Message) -> eraftpb:
         engine.context = Bytes::from_static(CAMPAIGN_TRANSFER);
     }
     engine.entries = message.entries.into_iter().map(entry_in).collect::<Vec<_>>().into();
-    if let Some(snapshot) = message.snapshot {
-        engine.set_snapshot(snapshot_in(snapshot));
-    }
     engine
 }
 
@@ -179,18 +174,13 @@ pub(crate) fn membership_in(membership: &Membership) -> eraftpb::ConfState {
     }
 }
 
-pub(crate) fn snapshot_out(snapshot: eraftpb::Snapshot) -> Snapshot {
+pub(crate) fn snapshot_out(snapshot: &eraftpb::Snapshot) -> Snapshot {
     let metadata = snapshot.get_metadata();
-    Snapshot {
-        index: metadata.index,
-        term: metadata.term,
-        membership: membership_out(metadata.get_conf_state()),
-        data: snapshot.data.clone(),
-    }
+    Snapshot { index: metadata.index, term: metadata.term, membership: membership_out(metadata.get_conf_state()) }
 }
 
 pub(crate) fn snapshot_in(snapshot: Snapshot) -> eraftpb::Snapshot {
-    let mut engine = eraftpb::Snapshot { data: snapshot.data, ..Default::default() };
+    let mut engine = eraftpb::Snapshot::default();
     let metadata = engine.mut_metadata();
     metadata.index = snapshot.index;
     metadata.term = snapshot.term;

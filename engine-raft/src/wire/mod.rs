@@ -79,7 +79,6 @@ pub enum MessageKind {
     RequestVoteResponse,
     RequestPreVote,
     RequestPreVoteResponse,
-    Snapshot,
     TransferLeader,
     TimeoutNow,
 }
@@ -87,7 +86,7 @@ pub enum MessageKind {
 impl MessageKind {
     /// Returns whether messages of this kind replicate the log. An envelope never mixes such messages with others.
     pub fn is_bulk(self) -> bool {
-        matches!(self, MessageKind::Append | MessageKind::Snapshot)
+        matches!(self, MessageKind::Append)
     }
 }
 
@@ -109,7 +108,6 @@ pub struct Message {
     pub transfer: bool,
     pub priority: i64,
     pub entries: Vec<Entry>,
-    pub snapshot: Option<Snapshot>,
 }
 
 /// An entry of the replicated log.
@@ -186,7 +184,7 @@ impl Membership {
     }
 }
 
-/// The whole state machine at some index.
+/// The position of a state machine's state.
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub struct Snapshot {
     /// The last index the state includes.
@@ -195,8 +193,6 @@ pub struct Snapshot {
     pub term: Term,
     /// The configuration at that index.
     pub membership: Membership,
-    /// The state, in the node's encoding.
-    pub data: Bytes,
 }
 
 /// The state that the engine must not lose.

@@ -61,6 +61,18 @@ pub(crate) fn remove_superseded(changes: &mut Vec<Change>) {
     changes.retain(|_| last.next().unwrap_or(true));
 }
 
+/// A write to the staged records: those of a snapshot that arrives in pieces. They are not part of the state until they
+/// are installed, and a restart drops them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Drops the staged records.
+    Clear,
+    /// Inserts or replaces staged records.
+    Add(Vec<Record>),
+    /// Replaces the state machine's records by the staged ones. None are staged afterwards.
+    Install,
+}
+
 /// The position up to which the records include the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
@@ -85,6 +97,8 @@ pub struct Batch {
     /// Appends these entries, after dropping any stored entry at or after the first of them. Their indexes are
     /// consecutive.
     pub entries: Vec<Entry>,
+    /// A write to the staged records. It comes before `changes`.
+    pub stage: Option<Stage>,
     /// Changes of records, in order.
     pub changes: Vec<Change>,
     /// Replaces the stored applied position.
@@ -98,9 +112,10 @@ pub struct Batch {
     pub log_may_be_cut: Option<bool>,
 }
 
-/// A group's durable state, as read at start.
+/// A group's durable state, as read at start. The records are collected in an `S`, which can be the state of a state
+/// machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recovered {
+pub struct Recovered<S = Vec<Record>> {
     /// The hard state; all zero on a new disk.
     pub hard_state: HardState,
     /// The last index that the log no longer contains, and its term; zeros if nothing was compacted.
@@ -110,7 +125,7 @@ pub struct Recovered {
     /// The position up to which the records include the log.
     pub applied: Applied,
     /// The state machine's records.
-    pub records: Vec<Record>,
+    pub records: S,
     /// The longest hold this node may have promised under; zero on a new disk.
     pub longest_hold: Duration,
     /// True if the log may lack entries that were durable, or the hard state a vote: the disk found its end cut off, or a

@@ -1,6 +1,6 @@
 //! The replicated state machine.
 
-use super::disk::{Change, Record};
+use super::disk::{Change, Record, Recovered};
 use bytes::Bytes;
 use leasehold_core::Index;
 
@@ -56,12 +56,35 @@ pub trait StateMachine: Send + 'static {
     fn decode_output(bytes: &[u8]) -> Option<Self::Output>;
 }
 
-/// A copy of a state machine's state. Its methods and its drop may take time in proportion to the state: they run on a
-/// thread that may block.
-pub trait State: Send + 'static {
-    /// Builds a state from its records.
-    fn from_records(records: Vec<Record>) -> Self;
+/// A state machine's state: a set of records. The default is the empty state. Its methods may take time in proportion to
+/// what they are given or return, and its drop in proportion to the state: they run on a thread that may block.
+pub trait State: Default + Send + Sync + 'static {
+    /// Inserts a record, or replaces the one with its key.
+    fn insert(&mut self, record: Record);
 
-    /// Returns every record, in an order that depends on the records alone.
-    fn records(&self) -> impl Iterator<Item = Record> + '_;
+    /// Returns the records from `cursor` on, each with the cursor after it. The cursor of the first record is 0. The
+    /// order is the same at every call on one state. Equal states may have different orders.
+    fn records(&self, cursor: u64) -> impl Iterator<Item = (Record, u64)> + '_;
+}
+
+/// The records in the order in which they were inserted.
+impl State for Vec<Record> {
+    fn insert(&mut self, record: Record) {
+        self.push(record);
+    }
+
+    fn records(&self, cursor: u64) -> impl Iterator<Item = (Record, u64)> + '_ {
+        let skipped = usize::try_from(cursor).unwrap_or(usize::MAX);
+        self.iter().skip(skipped).cloned().zip(cursor + 1..)
+    }
+}
+
+impl Recovered {
+    /// Reads the records into a state.
+    pub fn into_state<S: State>(self) -> Recovered<S> {
+        let Recovered { hard_state, compacted, entries, applied, records, longest_hold, log_may_be_cut } = self;
+        let mut state = S::default();
+        records.into_iter().for_each(|record| state.insert(record));
+        Recovered { hard_state, compacted, entries, applied, records: state, longest_hold, log_may_be_cut }
+    }
 }

@@ -8,7 +8,7 @@ mod machine;
 mod meet;
 
 pub(crate) use disk::remove_superseded;
-pub use disk::{Applied, Batch, Change, Disk, Record, Recovered};
+pub use disk::{Applied, Batch, Change, Disk, Record, Recovered, Stage};
 pub use links::{Lane, Links, NotSent, Receive, Rejected};
 pub use machine::{State, StateMachine, UnknownCommand};
 pub use meet::{Meet, MeetError, MemoryRegistry};

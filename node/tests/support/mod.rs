@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use leasehold_core::{Config, Index, Instant, NodeId, Options as Timing, Reading};
-use leasehold_node::ports::{Change, Record, Recovered, State, StateMachine, UnknownCommand};
+use leasehold_node::ports::{Batch, Change, Record, Recovered, Stage, StateMachine, UnknownCommand};
 use leasehold_node::snapshot::Work;
 use leasehold_node::wire::{Body, Message, PeerRequest};
 use leasehold_node::{
@@ -33,7 +33,7 @@ pub(crate) struct List {
 
 impl StateMachine for List {
     type Output = u64;
-    type State = ListState;
+    type State = Vec<Record>;
 
     fn knows(command: &Bytes) -> bool {
         command != NEWER
@@ -50,12 +50,12 @@ impl StateMachine for List {
         Ok(number)
     }
 
-    fn state(&self) -> ListState {
-        ListState(self.records.clone())
+    fn state(&self) -> Vec<Record> {
+        self.records.clone()
     }
 
-    fn replace(&mut self, state: ListState) -> ListState {
-        ListState(std::mem::replace(&mut self.records, state.0))
+    fn replace(&mut self, state: Vec<Record>) -> Vec<Record> {
+        std::mem::replace(&mut self.records, state)
     }
 
     fn encode_output(output: &u64) -> Bytes {
@@ -64,20 +64,6 @@ impl StateMachine for List {
 
     fn decode_output(bytes: &[u8]) -> Option<u64> {
         bytes.try_into().ok().map(u64::from_le_bytes)
-    }
-}
-
-/// The commands of a [`List`].
-#[derive(Debug)]
-pub(crate) struct ListState(Vec<Record>);
-
-impl State for ListState {
-    fn from_records(records: Vec<Record>) -> ListState {
-        ListState(records)
-    }
-
-    fn records(&self) -> impl Iterator<Item = Record> + '_ {
-        self.0.iter().cloned()
     }
 }
 
@@ -118,7 +104,12 @@ impl InTransit {
 pub(crate) struct Member {
     pub(crate) node: Node<List>,
     /// Commits that are not durable yet.
-    pub(crate) commits: VecDeque<u64>,
+    pub(crate) commits: VecDeque<(u64, Vec<Batch>)>,
+    /// The durable state.
+    pub(crate) disk: Recovered,
+    /// The staged records on disk.
+    pub(crate) staged: Vec<Record>,
+    options: GroupOptions,
     /// Work that is not done yet.
     pub(crate) work: VecDeque<Work<List>>,
     /// True while its clock gives no readings.
@@ -133,6 +124,50 @@ pub(crate) struct Member {
     pub(crate) cannot_send: bool,
     /// The position of a command that it cannot apply.
     pub(crate) halted: Option<Index>,
+}
+
+impl Member {
+    fn start(&mut self, id: NodeId, now: Reading) {
+        let start = GroupStart::new(self.options.clone(), self.disk.clone());
+        if let Some(batch) = start.first_batch() {
+            self.write(batch);
+        }
+        self.node.add_group(now, start, List::default()).unwrap_or_else(|error| panic!("node {id}: {error}"));
+    }
+
+    /// Makes a batch durable.
+    fn write(&mut self, batch: Batch) {
+        let Batch { hard_state, reset_log, entries, stage, changes, applied, compact_through, longest_hold, .. } =
+            batch;
+        let disk = &mut self.disk;
+        disk.hard_state = hard_state.unwrap_or(disk.hard_state);
+        disk.longest_hold = longest_hold.unwrap_or(disk.longest_hold);
+        disk.applied = applied.unwrap_or(std::mem::take(&mut disk.applied));
+        if reset_log {
+            disk.entries.clear();
+            disk.compacted = (disk.applied.index, disk.applied.term);
+        }
+        if let Some(first) = entries.first() {
+            disk.entries.retain(|entry| entry.index < first.index);
+            disk.entries.extend(entries);
+        }
+        match stage {
+            Some(Stage::Clear) => self.staged.clear(),
+            Some(Stage::Add(records)) => self.staged.extend(records),
+            Some(Stage::Install) => disk.records = std::mem::take(&mut self.staged),
+            None => {}
+        }
+        for change in changes {
+            match change {
+                Change::Put(record) => disk.records.push(record),
+                other => panic!("a list only grows: {other:?}"),
+            }
+        }
+        if let Some((index, term)) = compact_through.filter(|(index, _)| *index > disk.compacted.0) {
+            disk.entries.retain(|entry| entry.index > index);
+            disk.compacted = (index, term);
+        }
+    }
 }
 
 /// The cluster and its world.
@@ -175,12 +210,12 @@ impl Cluster {
             let founders = (1..=size).collect();
             let mut group = GroupOptions::new(GROUP, leasehold_raft::Options::new(id, config, 7), founders);
             options(&mut group);
-            let mut node = Node::new(NodeOptions::new(id, 1000 + id));
-            let start = GroupStart::new(group, Recovered::default());
-            node.add_group(cluster.instant(), start, List::default()).expect("a new group");
-            let member = Member {
-                node,
+            let mut member = Member {
+                node: Node::new(NodeOptions::new(id, 1000 + id)),
                 commits: VecDeque::new(),
+                disk: Recovered::default(),
+                staged: Vec::new(),
+                options: group,
                 work: VecDeque::new(),
                 clock_failed: false,
                 clock_behind: 0,
@@ -189,9 +224,22 @@ impl Cluster {
                 cannot_send: false,
                 halted: None,
             };
+            member.start(id, cluster.instant());
             cluster.members.insert(id, member);
         }
         cluster
+    }
+
+    /// Restarts the process of a node. What is not durable is lost.
+    pub(crate) fn restart(&mut self, id: NodeId) {
+        let now = self.reading(id);
+        let boot = self.now.as_nanos() as u64 + id;
+        let member = self.member(id);
+        member.commits.clear();
+        member.work.clear();
+        member.staged.clear();
+        member.node = Node::new(NodeOptions::new(id, boot));
+        member.start(id, now);
     }
 
     /// Returns a cluster in which `leader` leads.
@@ -293,7 +341,7 @@ impl Cluster {
                     self.node(id).handle(now, Input::NotSent { to, message });
                 }
                 Output::Send { to, message } => self.wire.push_back(InTransit { from: id, to, message }),
-                Output::Commit { number, .. } => self.member(id).commits.push_back(number),
+                Output::Commit { number, batches } => self.member(id).commits.push_back((number, batches)),
                 Output::Work(work) => self.member(id).work.push_back(work),
                 Output::Halted { index, .. } => {
                     let before = self.member(id).halted.replace(index);
@@ -322,7 +370,12 @@ impl Cluster {
 
     /// Reports everything that a node has handed to its disk as durable.
     pub(crate) fn sync(&mut self, id: NodeId) -> bool {
-        let Some(number) = self.member(id).commits.drain(..).next_back() else { return false };
+        let member = self.member(id);
+        let Some((number, _)) = member.commits.back() else { return false };
+        let number = *number;
+        for (_, batches) in std::mem::take(&mut member.commits) {
+            batches.into_iter().for_each(|batch| member.write(batch));
+        }
         self.input(id, Input::Committed { number });
         true
     }

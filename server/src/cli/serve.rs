@@ -110,7 +110,7 @@ enum Reads {
 
 /// An error in the flags.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-enum BadFlags {
+pub(super) enum BadFlags {
     #[error(
         "--peers {0:?} is not of the form NUMBER=HOST:PORT; write for example --peers 1=10.0.0.1:7001,2=10.0.0.2:7001"
     )]
@@ -131,18 +131,7 @@ enum BadFlags {
 
 impl ServeArguments {
     fn options(self) -> Result<NodeOptions, BadFlags> {
-        let mut peers = BTreeMap::new();
-        for peer in self.peers.split(',') {
-            let parsed = peer.split_once('=').and_then(|(number, address)| {
-                let number: NodeId = number.trim().parse().ok()?;
-                (is_address(address) && !address.ends_with(":0")).then(|| (number, address.to_owned()))
-            });
-            let (number, address) = parsed.ok_or_else(|| BadFlags::Peer(peer.to_owned()))?;
-            if peers.insert(number, address).is_some() {
-                return Err(BadFlags::DuplicatePeer(number));
-            }
-        }
-        Voters::simple(&peers.keys().copied().collect::<Vec<_>>())?;
+        let peers = parse_peers(&self.peers)?;
         if !peers.contains_key(&self.id) {
             return Err(BadFlags::NotAPeer(self.id));
         }
@@ -209,6 +198,23 @@ fn parse_seconds(text: &str) -> Result<u64, String> {
 
 fn parse_drift(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| "not a whole number of parts per million; write for example 1000".to_owned())
+}
+
+/// Parses the nodes of a cluster and their addresses.
+pub(super) fn parse_peers(text: &str) -> Result<BTreeMap<NodeId, String>, BadFlags> {
+    let mut peers = BTreeMap::new();
+    for peer in text.split(',') {
+        let parsed = peer.split_once('=').and_then(|(number, address)| {
+            let number: NodeId = number.trim().parse().ok()?;
+            (is_address(address) && !address.ends_with(":0")).then(|| (number, address.to_owned()))
+        });
+        let (number, address) = parsed.ok_or_else(|| BadFlags::Peer(peer.to_owned()))?;
+        if peers.insert(number, address).is_some() {
+            return Err(BadFlags::DuplicatePeer(number));
+        }
+    }
+    Voters::simple(&peers.keys().copied().collect::<Vec<_>>())?;
+    Ok(peers)
 }
 
 /// Returns whether a text is `host:port`, with an IPv6 host in brackets.

@@ -46,8 +46,8 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// One connection.
 pub(super) struct Session<'a, R: Runtime> {
-    clients: &'a Clients<R>,
-    wire: Wire<'a, R>,
+    pub(super) clients: &'a Clients<R>,
+    pub(super) wire: Wire<'a, R>,
     close: EventListener,
     connection: Connection,
     /// Commands that are queued for an `EXEC`, which may come in a later batch.
@@ -56,7 +56,7 @@ pub(super) struct Session<'a, R: Runtime> {
     /// Commands of the batch that are executed together.
     reads: Vec<ReadCommand>,
     writes: Vec<WriteCommand>,
-    out: ReplyBuffer,
+    pub(super) out: ReplyBuffer,
     /// The memory for long replies.
     replying: Share,
     /// The work since the session last yielded.
@@ -149,6 +149,10 @@ impl<'a, R: Runtime> Session<'a, R> {
             match command {
                 Command::Read(ReadCommand::Keys(pattern)) => {
                     self.find_keys(pattern).await?;
+                    now = None;
+                }
+                Command::Backup => {
+                    self.back_up().await?;
                     now = None;
                 }
                 Command::Read(ReadCommand::Mget(keys)) if keys.len() > MAX_SHORT_KEYS => {
@@ -287,7 +291,7 @@ impl<'a, R: Runtime> Session<'a, R> {
     }
 
     /// Waits until the view may answer one read. Returns `false`, and has replied, if it may not.
-    async fn may_read(&mut self) -> bool {
+    pub(super) async fn may_read(&mut self) -> bool {
         if self.clients.try_read(self.clients.now(), 1) {
             return true;
         }
@@ -359,7 +363,7 @@ impl<'a, R: Runtime> Session<'a, R> {
         Ok(full)
     }
 
-    async fn flush(&mut self) -> io::Result<()> {
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
         if !self.out.bytes().is_empty() {
             self.wire.write_all(self.out.bytes()).await?;
             self.out.clear(2 * FLUSH_BYTES);
@@ -375,7 +379,7 @@ impl<'a, R: Runtime> Session<'a, R> {
         due
     }
 
-    async fn pause(&mut self) {
+    pub(super) async fn pause(&mut self) {
         self.work = 0;
         yield_now().await;
     }

@@ -58,6 +58,8 @@ pub(crate) struct Clients<R: Runtime> {
     pub(crate) memory: Memory,
     pub(crate) space: Arc<Space>,
     pub(super) keys: KeysThread,
+    /// Shared with the backups that are being taken.
+    pub(super) backups: Arc<()>,
     /// Connections refused because there were too many.
     pub(crate) rejected: Counter,
     /// Connections closed because the client was too slow or idle.
@@ -92,6 +94,7 @@ impl<R: Runtime> Clients<R> {
             http_requests: Counter::default(),
             full: AtomicBool::new(false),
             keys: KeysThread::default(),
+            backups: Arc::default(),
             connected: AtomicUsize::new(0),
             next_id: AtomicU64::new(1),
             closing: AtomicBool::new(false),

@@ -12,6 +12,8 @@ pub enum Command {
     Write(WriteCommand),
     /// Concerns this connection or this node.
     Local(LocalCommand),
+    /// `LEASEHOLD.BACKUP`: streams the whole state.
+    Backup,
     /// `MULTI`: starts a transaction.
     Multi,
     /// `EXEC`: executes the queued commands of the transaction.

@@ -295,6 +295,15 @@ pub static COMMANDS: &[Spec] = &[
         parse: |_| local(LocalCommand::Quit),
     },
     Spec {
+        name: "leasehold.backup",
+        arity: 1,
+        flags: &["readonly", "admin", "noscript"],
+        keys: NONE,
+        group: "server",
+        summary: "Streams the whole state in bulk strings; for `leasehold backup`.",
+        parse: |_| Ok(Command::Backup),
+    },
+    Spec {
         name: "auth",
         arity: -2,
         flags: &["noscript", "loading", "stale", "fast", "no_auth"],

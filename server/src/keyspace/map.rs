@@ -132,6 +132,20 @@ impl Map {
         buckets.flat_map(|bucket| bucket.iter()).map(|(key, value)| (key, value))
     }
 
+    /// Returns the keys and values from a cursor on, each with the cursor after it. The order is the same as long as the
+    /// map does not change. The first cursor is 0.
+    pub(super) fn iter_from(&self, cursor: u64) -> impl Iterator<Item = (&Bytes, &Bytes, u64)> {
+        // The number of the bucket, and the number of entries of that bucket before the cursor.
+        let (first, skipped) = (cursor >> 32, cursor & u64::from(u32::MAX));
+        let skip = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let buckets = self.groups.iter().flat_map(|group| &group.0).zip(0_u64..).skip(skip(first));
+        buckets.flat_map(move |(bucket, number)| {
+            let before = if number == first { skipped } else { 0 };
+            let entries = bucket.iter().skip(skip(before)).zip(before + 1..);
+            entries.map(move |((key, value), after)| (key, value, number << 32 | after))
+        })
+    }
+
     /// Returns the content, for a caller that drops it step by step. Returns `None` if
     /// another version shares the directory; nothing large is dropped then.
     pub(super) fn into_pieces(self) -> Option<Pieces> {

@@ -25,7 +25,7 @@ struct Shared {
 
 /// The keys and values as of one moment. Taking one costs a reference count, and so does dropping one: the last
 /// snapshot of a large map hands it to another thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Snapshot {
     /// `None` only while it is dropped.
     map: Option<Map>,
@@ -79,8 +79,11 @@ impl Snapshot {
         self.map.as_ref().expect("the map is taken only when the snapshot is dropped")
     }
 
-    pub(super) fn from_map(map: Map) -> Snapshot {
-        Snapshot { map: Some(map), reclaimer: Reclaimer::default() }
+    /// Inserts a key, or replaces its value.
+    pub(super) fn insert(&mut self, key: Bytes, value: Bytes) {
+        if let Some(map) = &mut self.map {
+            map.insert(key, value);
+        }
     }
 
     /// Exchanges the content of this snapshot for that of `map`.
@@ -88,6 +91,12 @@ impl Snapshot {
         if let Some(own) = &mut self.map {
             std::mem::swap(own, map);
         }
+    }
+}
+
+impl Default for Snapshot {
+    fn default() -> Snapshot {
+        Snapshot { map: Some(Map::default()), reclaimer: Reclaimer::default() }
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::memory::within;
 use bytes::Bytes;
 use leasehold::command::{Command, LocalCommand};
-use leasehold::keyspace::{Keyspace, ReadCommand, Reply, WriteCommand};
+use leasehold::keyspace::{Keyspace, ReadCommand, Reply, Snapshot, WriteCommand};
 use leasehold::resp::{MAX_ARGUMENTS, ProtocolError, ReplyBuffer, Request, RequestReader, Version};
 use leasehold_core::trace::{Line, REPLAY_ORIGIN, is_prose};
 use leasehold_node::ports::{Change, Record, State, StateMachine as _};
@@ -79,7 +79,8 @@ pub fn client_commands(bytes: &[u8]) {
                     readable(&Reply::Error(error));
                 }
                 Command::Local(LocalCommand::Status(line)) => assert!(line.is_ascii()),
-                Command::Local(_) | Command::Multi | Command::Exec | Command::Discard | Command::Entry(_) => {}
+                Command::Local(_) | Command::Backup | Command::Multi | Command::Exec | Command::Discard => {}
+                Command::Entry(_) => {}
             },
         }
     }
@@ -119,7 +120,7 @@ fn execute(keyspace: &mut Keyspace, stored: &mut BTreeMap<Bytes, Bytes>, command
 }
 
 fn contents(keyspace: &Keyspace) -> BTreeMap<Bytes, Bytes> {
-    keyspace.state().records().map(|Record { key, value }| (key, value)).collect()
+    keyspace.state().records(0).map(|(Record { key, value }, _)| (key, value)).collect()
 }
 
 /// Checks that a client parses exactly one value from a reply, in both versions of the protocol.
@@ -171,7 +172,9 @@ pub fn log_entries(bytes: &[u8]) {
     let commands = within(CLAIMED + 64 * bytes.len() + 4096, || WriteCommand::decode_batch(bytes));
     let mut keyspace = Keyspace::default();
     let records = vec![Record { key: "a".into(), value: "7".into() }, Record { key: "".into(), value: "".into() }];
-    drop(keyspace.replace(State::from_records(records)));
+    let mut state = Snapshot::default();
+    records.into_iter().for_each(|record| state.insert(record));
+    drop(keyspace.replace(state));
     let mut stored = contents(&keyspace);
     match commands {
         Some(commands) => execute(&mut keyspace, &mut stored, &commands),

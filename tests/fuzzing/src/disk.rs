@@ -2,7 +2,7 @@
 
 use crate::source::Source;
 use bytes::Bytes;
-use leasehold_node::ports::{Applied, Batch, Change, Disk as _, Record, Recovered};
+use leasehold_node::ports::{Applied, Batch, Change, Disk as _, Record, Recovered, Stage};
 use leasehold_raft::wire::{Entry, HardState, Membership, Payload};
 use leasehold_storage::{Identity, Storage};
 use std::fs;
@@ -112,6 +112,11 @@ fn batch(before: &Recovered, source: &mut Source<'_>) -> Batch {
             _ => Change::Put(Record { key: source.bytes(), value: source.bytes() }),
         })
         .collect();
+    let stage = has(7).then(|| match source.below(4) {
+        0 => Stage::Clear,
+        1 => Stage::Install,
+        _ => Stage::Add(vec![Record { key: source.bytes(), value: source.bytes() }]),
+    });
     let hard_state = HardState {
         term: source.near(term),
         vote: 1,
@@ -125,6 +130,7 @@ fn batch(before: &Recovered, source: &mut Source<'_>) -> Batch {
         longest_hold: has(6).then(|| Duration::from_millis(source.near(1000))),
         entries,
         applied,
+        stage,
         changes,
         ..Batch::default()
     }

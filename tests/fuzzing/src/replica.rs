@@ -1,13 +1,12 @@
 //! One real replica among peers that send anything that decodes.
 
 use crate::source::Source;
-use bytes::Bytes;
 use leasehold_core::{Config, Index, Instant, LeaseCell, NodeId, Options as Timing, Reading, Term};
 use leasehold_node::wire;
 use leasehold_raft::wire::{
     Change, Entry, Envelope, Membership, Message, MessageKind, Payload, Rejoin, Snapshot, Step, Transition,
 };
-use leasehold_raft::{Effect, Options, Output, Persist, PersistentState, Position, Replica, Role, Undelivered};
+use leasehold_raft::{Effect, Options, Output, Persist, PersistentState, Position, Replica, Role, SnapshotOutcome};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +47,6 @@ struct World {
     applied: Position,
     /// Term and commit index seen so far.
     seen: (Term, Index),
-    snapshot_wanted: bool,
 }
 
 fn replica(disk: PersistentState, longest_hold: Duration, now: Reading, cell: Arc<LeaseCell>) -> Replica {
@@ -77,7 +75,6 @@ impl World {
             last: founded,
             applied: founded,
             seen: (1, 1),
-            snapshot_wanted: false,
         }
     }
 
@@ -109,8 +106,11 @@ impl World {
                 1 => self.replica.transfer(self.now, source.near(2)),
                 2 => {
                     let peer = source.near(2);
-                    let undelivered = if source.rarely(2) { Undelivered::Snapshot } else { Undelivered::Append };
-                    self.replica.handle_unreachable(self.now, peer, undelivered);
+                    match source.below(3) {
+                        0 => self.replica.handle_unreachable(self.now, peer),
+                        1 => self.replica.handle_snapshot_ended(self.now, peer, SnapshotOutcome::Delivered),
+                        _ => self.replica.handle_snapshot_ended(self.now, peer, SnapshotOutcome::Failed),
+                    }
                 }
                 _ => drop(self.replica.propose_change(self.now, &change(source))),
             },
@@ -121,7 +121,7 @@ impl World {
                     self.now = Some(Instant::from_nanos(self.nanos, self.nanos));
                 }
                 2 => self.compact(),
-                _ => self.offer_snapshot(),
+                _ => self.install(source),
             },
             _ => self.restart(),
         }
@@ -146,7 +146,7 @@ impl World {
     }
 
     fn message(&self, source: &mut Source<'_>) -> Message {
-        const KINDS: [MessageKind; 11] = [
+        const KINDS: [MessageKind; 10] = [
             MessageKind::Append,
             MessageKind::AppendResponse,
             MessageKind::Heartbeat,
@@ -155,7 +155,6 @@ impl World {
             MessageKind::RequestVoteResponse,
             MessageKind::RequestPreVote,
             MessageKind::RequestPreVoteResponse,
-            MessageKind::Snapshot,
             MessageKind::TransferLeader,
             MessageKind::TimeoutNow,
         ];
@@ -180,12 +179,6 @@ impl World {
                 },
             })
             .collect();
-        let snapshot = (kind == MessageKind::Snapshot || rest & 32 > 0).then(|| Snapshot {
-            index: source.near(self.last.index.saturating_add(1)),
-            term: source.near(term),
-            membership: membership(source),
-            data: Bytes::new(),
-        });
         Message {
             kind,
             term,
@@ -199,7 +192,6 @@ impl World {
             transfer: rest & 128 > 0,
             priority: priority as i64,
             entries,
-            snapshot,
         }
     }
 
@@ -223,7 +215,9 @@ impl World {
                 }
                 Output::ReadsConfirmed { .. } | Output::ReadsAborted { .. } => {}
                 Output::LogMayBeCut(_) => {}
-                Output::SnapshotWanted => self.snapshot_wanted = true,
+                Output::SendSnapshot { to, index } => {
+                    assert!(to != OWN && index <= self.applied.index, "the state is as of what was applied");
+                }
             }
         }
         let _ = self.replica.take_trace();
@@ -267,12 +261,13 @@ impl World {
         }
     }
 
-    fn offer_snapshot(&mut self) {
-        if std::mem::take(&mut self.snapshot_wanted) {
-            let Position { term, index } = self.applied;
-            let membership = self.replica.membership().clone();
-            self.replica.offer_snapshot(Snapshot { index, term, membership, data: Bytes::new() });
-        }
+    fn install(&mut self, source: &mut Source<'_>) {
+        let snapshot = Snapshot {
+            index: source.near(self.last.index.saturating_add(1)),
+            term: source.near(self.replica.term()),
+            membership: membership(source),
+        };
+        let _ = self.replica.install(self.now, snapshot);
     }
 
     /// Restarts the process; what was not durable is lost.
@@ -280,7 +275,6 @@ impl World {
         self.cell = Arc::new(LeaseCell::new());
         self.writes.clear();
         self.newest = 0;
-        self.snapshot_wanted = false;
         self.replica = replica(self.disk.clone(), Duration::from_secs(1), self.now, self.cell.clone());
         let applied = self.disk.applied;
         let term = self.disk.entries.iter().find(|entry| entry.index == applied).map(|entry| entry.term);

@@ -273,7 +273,7 @@ impl Subject for Ours {
 /// Returns the kinds of all messages in an envelope.
 fn kinds(envelope: &Envelope) -> Vec<Kind> {
     let messages = envelope.messages.iter().filter_map(|message| match message.kind {
-        MessageKind::Append | MessageKind::Heartbeat | MessageKind::Snapshot => Some(Kind::Lead),
+        MessageKind::Append | MessageKind::Heartbeat => Some(Kind::Lead),
         MessageKind::AppendResponse | MessageKind::HeartbeatResponse => Some(Kind::Answer),
         MessageKind::RequestVote | MessageKind::RequestPreVote => Some(Kind::AskVote),
         MessageKind::RequestVoteResponse | MessageKind::RequestPreVoteResponse => Some(Kind::Vote),

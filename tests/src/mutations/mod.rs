@@ -17,6 +17,7 @@ mod holder;
 mod identity;
 mod mutation;
 mod requests;
+mod snapshots;
 mod table;
 pub mod tree;
 mod without;

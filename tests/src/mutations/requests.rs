@@ -1,6 +1,6 @@
 //! Requests: where they are executed, and when they are tried again.
 
-use super::mutation::{By, Edit, GROUP, Mutation, ROUTER};
+use super::mutation::{By, Edit, GROUP, Mutation, ROUTER, STOPWATCH};
 use crate::rules::Rule;
 
 pub(super) const MUTATIONS: &[Mutation] = &[
@@ -58,7 +58,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         rules: &[Rule::DeadlinesPassWithoutAClock],
         scenarios: &[],
         breaks: "a request waits for ever while the clock fails",
-        edits: &[Edit { file: ROUTER, find: "self.elapsed += tick;", with: "if !$on { $it }" }],
+        edits: &[Edit { file: STOPWATCH, find: "self.elapsed += tick;", with: "if !$on { $it }" }],
         noticed_by: By::Test {
             package: "leasehold-node",
             target: "requests",

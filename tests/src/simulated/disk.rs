@@ -1,7 +1,7 @@
 //! An in-memory disk that outlives the process that writes to it.
 
 use leasehold_core::Index;
-use leasehold_node::ports::{Batch, Change, Disk, Record, Recovered};
+use leasehold_node::ports::{Batch, Change, Disk, Record, Recovered, Stage};
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
@@ -9,13 +9,16 @@ use std::sync::Arc;
 /// An in-memory disk. Clones share their contents, so that a killed node can be restarted from the same disk.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryDisk {
-    holds: Arc<Mutex<Recovered>>,
+    /// The durable state, and the staged records.
+    holds: Arc<Mutex<(Recovered, Vec<Record>)>>,
 }
 
 impl MemoryDisk {
     /// Returns the state that a node starting from this disk recovers.
     pub fn recovered(&self) -> Recovered {
-        self.holds.lock().clone()
+        let mut holds = self.holds.lock();
+        holds.1.clear();
+        holds.0.clone()
     }
 }
 
@@ -27,12 +30,13 @@ impl Disk for MemoryDisk {
     }
 }
 
-fn write(holds: &mut Recovered, batch: &Batch) {
+fn write((holds, staged): &mut (Recovered, Vec<Record>), batch: &Batch) {
     let Batch {
         group: _,
         hard_state,
         reset_log,
         entries,
+        stage,
         changes,
         applied,
         compact_through,
@@ -52,6 +56,12 @@ fn write(holds: &mut Recovered, batch: &Batch) {
         let next = holds.entries.last().map_or(holds.compacted.0, |last| last.index) + 1;
         assert_eq!(first.index, next, "entries follow the log");
         holds.entries.extend_from_slice(entries);
+    }
+    match stage {
+        Some(Stage::Clear) => staged.clear(),
+        Some(Stage::Add(records)) => records.iter().for_each(|record| put(staged, record)),
+        Some(Stage::Install) => holds.records = std::mem::take(staged),
+        None => {}
     }
     for change in changes {
         match change {

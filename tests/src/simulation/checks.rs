@@ -240,7 +240,9 @@ impl World {
             if process.applied() != last {
                 continue;
             }
-            let records: Vec<Record> = process.group().machine().state().records().collect();
+            let state = process.group().machine().state();
+            let mut records: Vec<Record> = state.records(0).map(|(record, _)| record).collect();
+            records.sort_by(|one, other| one.key.cmp(&other.key));
             match &first {
                 None => first = Some((node, records)),
                 Some((_, known)) if *known == records => {}
@@ -269,6 +271,10 @@ fn watch_statistics(process: &mut Process, marks: &mut Marks, clock_fails: bool)
     }
     process.watched.statistics = group;
     marks.reach_often(Mark::WritePlaceTaken, group.writes_displaced - was_group.writes_displaced);
+    marks.reach_often(Mark::TransferResumed, group.transfers_resumed - was_group.transfers_resumed);
+    let ignored = group.transfer_steps_ignored - was_group.transfer_steps_ignored;
+    marks.reach_often(Mark::TransferStepIgnored, ignored);
+    marks.reach_often(Mark::LogKeptForTransfer, group.compactions_withheld - was_group.compactions_withheld);
     marks.reach_often(Mark::ReadsAborted, group.quorum_reads_aborted - was_group.quorum_reads_aborted);
     let confirmed = group.quorum_reads_confirmed - was_group.quorum_reads_confirmed;
     marks.reach_often(Mark::QuorumReadWithoutClock, if clock_fails { confirmed } else { 0 });

@@ -2,7 +2,7 @@
 
 use leasehold_core::NodeId;
 use leasehold_node::identity::Registry;
-use leasehold_node::ports::{Batch, Change, Disk as _, Record, Recovered};
+use leasehold_node::ports::{Batch, Change, Disk as _, Record, Recovered, Stage};
 use leasehold_raft::wire::Payload;
 use leasehold_storage::{Identity, Storage};
 use std::collections::{BTreeMap, VecDeque};
@@ -77,6 +77,7 @@ impl Contents {
 struct Memory {
     holds: Recovered,
     records: BTreeMap<bytes::Bytes, bytes::Bytes>,
+    staged: BTreeMap<bytes::Bytes, bytes::Bytes>,
 }
 
 impl Disk {
@@ -160,6 +161,7 @@ impl Disk {
     /// # Errors
     /// If a data folder holds something other than what was committed to it.
     pub(super) fn recover(&mut self) -> Result<Recovered, String> {
+        self.contents.memory.staged.clear();
         let record = |(key, value): (&bytes::Bytes, &bytes::Bytes)| Record { key: key.clone(), value: value.clone() };
         let memory = &self.contents.memory;
         let records = memory.records.iter().map(record).collect();
@@ -174,6 +176,11 @@ impl Disk {
             }
         }
         Ok(expected)
+    }
+
+    /// Returns true if records are staged.
+    pub(super) fn has_staged(&self) -> bool {
+        !self.contents.memory.staged.is_empty()
     }
 
     /// Queues a write. Returns true if a sync has to be started.
@@ -248,6 +255,7 @@ impl Memory {
             hard_state,
             reset_log,
             entries,
+            stage,
             changes,
             applied,
             compact_through,
@@ -269,6 +277,14 @@ impl Memory {
             let keep = keep.ok_or_else(|| format!("entry {first} does not follow the log"))?;
             holds.entries.truncate(keep as usize);
             holds.entries.extend(entries);
+        }
+        match stage {
+            Some(Stage::Clear) => self.staged.clear(),
+            Some(Stage::Add(records)) => {
+                self.staged.extend(records.into_iter().map(|Record { key, value }| (key, value)));
+            }
+            Some(Stage::Install) => self.records = std::mem::take(&mut self.staged),
+            None => {}
         }
         for change in changes {
             match change {

@@ -56,6 +56,14 @@ marks! {
     MembershipChangeRefused = "configuration change refused",
     /// A snapshot replaced a node's state.
     SnapshotInstalled = "snapshot installed",
+    /// A transfer of a state went on after chunks were lost.
+    TransferResumed = "transfer of a state resumed after lost chunks",
+    /// A chunk or an answer of a transfer was stale or repeated.
+    TransferStepIgnored = "stale or repeated step of a transfer ignored",
+    /// A log was kept for a transfer although it was longer than logs may be.
+    LogKeptForTransfer = "log kept for a transfer under load",
+    /// A node crashed while a part of a state was staged.
+    CrashWhileStaged = "crash in the middle of a transfer",
     /// A log was compacted.
     LogCompacted = "log compacted",
     /// An acknowledgement arrived for an earlier term, or at a node that no longer leads.

@@ -36,7 +36,10 @@ impl World {
         let mut options = GroupOptions::new(GROUP, replica, (1..=self.setup.founders).collect());
         options.max_log_entries = self.setup.log_entries;
         options.max_log_bytes = u64::MAX;
-        let group = GroupStart::new(options, recovered);
+        options.max_kept_log_entries = self.setup.kept_log_entries;
+        options.max_kept_log_bytes = u64::MAX;
+        options.max_chunk_bytes = self.setup.chunk_bytes;
+        let group = GroupStart::new(options, recovered.into_state());
         if let Some(batch) = group.first_batch()
             && let Err(what) = machine.disk.commit(vec![batch])
         {
@@ -101,6 +104,7 @@ impl World {
         }
         self.end_operations_of(node);
         self.nodes[node].process = None;
+        self.marks.reach_often(Mark::CrashWhileStaged, u64::from(self.nodes[node].disk.has_staged()));
         let survives = self.dice.chance(500_000);
         match self.nodes[node].disk.crash(survives) {
             Ok((lost, under_way)) => {

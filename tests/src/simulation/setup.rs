@@ -152,6 +152,10 @@ pub struct Setup {
     pub timer_delay: Nanos,
     /// Logs longer than this many entries are compacted.
     pub log_entries: usize,
+    /// The number of entries that a log keeps at most for a follower that makes progress.
+    pub kept_log_entries: usize,
+    /// The largest size of a chunk of a snapshot with more than one record.
+    pub chunk_bytes: usize,
     /// Disks are also real data folders.
     pub real_disks: bool,
     /// Disks may lose the end of what they acknowledged, one at a time, and the voters do not change.
@@ -211,6 +215,8 @@ impl Setup {
         };
         let sync = dice.of_any_size(20 * MICRO, heartbeat / 20);
         let slow_sync = rough(Roughness::SlowSyncs).map_or(sync, |mut dice| dice.of_any_size(heartbeat / 8, hold / 2));
+        let log_entries = rough(Roughness::ShortLogs).map_or(100_000, |mut dice| dice.of_any_size(4, 400) as usize);
+        let mut transfers = Dice::new(seed, 5);
         let up_to = |kind, least, most| rough(kind).map_or(0, |mut dice| dice.of_any_size(least, most));
         let real_disks = Dice::new(seed, 3).chance(50_000);
         Setup {
@@ -228,7 +234,9 @@ impl Setup {
             ),
             loop_delay: up_to(Roughness::SlowLoop, heartbeat / 50, heartbeat / 4),
             timer_delay: up_to(Roughness::LateTimers, heartbeat / 20, heartbeat / 2),
-            log_entries: rough(Roughness::ShortLogs).map_or(100_000, |mut dice| dice.of_any_size(4, 400) as usize),
+            log_entries,
+            kept_log_entries: log_entries * transfers.of_any_size(1, 32) as usize,
+            chunk_bytes: transfers.of_any_size(1, 400) as usize,
             real_disks,
             cut_logs: founders >= 3 && !real_disks && Dice::new(seed, 4).chance(200_000),
             faults_for: hold * dice.of_any_size(40, 320),

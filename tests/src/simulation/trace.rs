@@ -10,7 +10,7 @@
 
 use super::types::Nanos;
 use leasehold_core::NodeId;
-use leasehold_node::wire::{Body, PeerRequest};
+use leasehold_node::wire::{Body, PeerRequest, Transfer};
 use leasehold_raft::wire::{Message, MessageKind};
 use std::fmt::Write as _;
 
@@ -43,6 +43,16 @@ pub(super) fn describe(body: &Body) -> String {
             return format!("request {} to execute a command", id.sequence);
         }
         Body::Answer { id, answer } => return format!("answer to request {}: {answer:?}", id.sequence),
+        Body::Transfer { id, transfer } => {
+            let step = match transfer {
+                Transfer::Offer { snapshot, stored, .. } => {
+                    format!("offer of the state through {}, {stored} chunks stored", snapshot.index)
+                }
+                Transfer::Chunk { number, total, .. } => format!("chunk {number}, the last with {total:?} records"),
+                answer => format!("{answer:?}"),
+            };
+            return format!("transfer {}: {step}", id.sequence);
+        }
     };
     let mut said = String::new();
     for message in &envelope.messages {
@@ -59,7 +69,6 @@ pub(super) fn describe(body: &Body) -> String {
             MessageKind::RequestPreVote => "requests a pre-vote".to_owned(),
             MessageKind::RequestPreVoteResponse if *reject => "refuses the pre-vote".to_owned(),
             MessageKind::RequestPreVoteResponse => "grants the pre-vote".to_owned(),
-            MessageKind::Snapshot => "snapshot".to_owned(),
             MessageKind::TransferLeader => "transfer".to_owned(),
             MessageKind::TimeoutNow => "campaign now".to_owned(),
         };

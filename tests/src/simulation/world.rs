@@ -228,8 +228,7 @@ impl World {
         self.at(alone + self.time_to_step_down() + 6 * self.setup.longest_hold(), Event::End);
     }
 
-    /// Returns an upper bound on the recovery time. The engine may wait a hundred heartbeats for a snapshot that was
-    /// lost.
+    /// Returns an upper bound on the recovery time. A transfer of a state may wait up to eight holds until it tries again.
     fn time_to_recover(&self) -> Nanos {
         20 * self.setup.longest_hold() + 150 * self.setup.heartbeat() + 10 * SECOND
     }

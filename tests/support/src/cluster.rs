@@ -4,7 +4,9 @@
 use bytes::Bytes;
 use leasehold_core::{Config, Index, Instant, LeaseCell, NodeId, Options as Timing, Permit, Read, Reading, Ticket};
 use leasehold_raft::wire::{Change, Envelope, Payload, Snapshot};
-use leasehold_raft::{Effect, Options, Output, Persist, PersistentState, Position, ProposeError, Replica, Role};
+use leasehold_raft::{
+    Effect, Options, Output, Persist, PersistentState, Position, ProposeError, Replica, Role, SnapshotOutcome,
+};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +54,9 @@ pub struct Node {
     pub wakes: Duration,
     /// The number of processes it has started.
     starts: u64,
-    inbox: VecDeque<(NodeId, Envelope)>,
+    inbox: VecDeque<InTransit>,
+    /// A state that arrived, while the engine decides about it.
+    arrived: Vec<(Index, Bytes)>,
     writes: VecDeque<(Duration, Persist)>,
     config: Config,
 }
@@ -68,6 +72,8 @@ pub struct InTransit {
     pub to: NodeId,
     /// The content.
     pub envelope: Envelope,
+    /// A state, in a message without other content.
+    pub state: Option<(Snapshot, Vec<(Index, Bytes)>)>,
 }
 
 /// The cluster and its world.
@@ -133,6 +139,7 @@ impl Cluster {
             wakes: self.now,
             starts: 0,
             inbox: VecDeque::new(),
+            arrived: Vec::new(),
             writes: VecDeque::new(),
             config: timing(),
         };
@@ -293,8 +300,21 @@ impl Cluster {
 
     /// Delivers a message at once.
     pub fn deliver(&mut self, message: InTransit) {
-        let InTransit { from, to, envelope, .. } = message;
-        self.with(to, |replica, now| replica.handle_envelope(now, from, envelope));
+        let InTransit { from, to, envelope, state, .. } = message;
+        let Some((snapshot, applied)) = state else {
+            return self.with(to, |replica, now| replica.handle_envelope(now, from, envelope));
+        };
+        self.node(to).arrived = applied;
+        let installed = self.with(to, |replica, now| replica.install(now, snapshot));
+        let outcome = if installed.is_ok() { SnapshotOutcome::Delivered } else { SnapshotOutcome::Failed };
+        self.end_snapshot(from, to, outcome);
+    }
+
+    /// Tells the sender of a state how that ended.
+    fn end_snapshot(&mut self, from: NodeId, to: NodeId, outcome: SnapshotOutcome) {
+        if self.nodes[&from].replica.is_some() {
+            self.with(from, |replica, now| replica.handle_snapshot_ended(now, to, outcome));
+        }
     }
 
     fn node(&mut self, id: NodeId) -> &mut Node {
@@ -308,15 +328,17 @@ impl Cluster {
         for message in self.intercept(|message| message.at <= now) {
             let up = self.nodes.get(&message.to).is_some_and(|node| node.replica.is_some());
             if up && !cut.contains(&(message.from, message.to)) {
-                self.node(message.to).inbox.push_back((message.from, message.envelope));
+                self.node(message.to).inbox.push_back(message);
+            } else if message.state.is_some() {
+                self.end_snapshot(message.from, message.to, SnapshotOutcome::Failed);
             }
         }
         for id in self.nodes.keys().copied().collect::<Vec<_>>() {
             if self.nodes[&id].replica.is_none() || self.nodes[&id].paused {
                 continue;
             }
-            while let Some((from, envelope)) = self.node(id).inbox.pop_front() {
-                self.with(id, |replica, now| replica.handle_envelope(now, from, envelope));
+            while let Some(message) = self.node(id).inbox.pop_front() {
+                self.deliver(message);
             }
             // A write that nothing waits for reaches the disk with the next one that something does: as late as it may.
             while let Some(awaited) =
@@ -357,11 +379,11 @@ impl Cluster {
         while let Some(output) = replica.poll_output() {
             match output {
                 Output::Send { to, envelope } => {
-                    self.wire.push_back(InTransit { at: arrives, from: id, to, envelope });
+                    self.wire.push_back(InTransit { at: arrives, from: id, to, envelope, state: None });
                 }
                 Output::Persist(persist) => {
                     if let Some(snapshot) = &persist.snapshot {
-                        node.applied = decode(&snapshot.data);
+                        node.applied = std::mem::take(&mut node.arrived);
                         node.position = Position { term: snapshot.term, index: snapshot.index };
                     }
                     node.writes.push_back((durable, persist));
@@ -376,10 +398,11 @@ impl Cluster {
                 }
                 Output::ReadsConfirmed { through } => node.confirmed_through = through,
                 Output::ReadsAborted { through } => node.aborted_through = through,
-                Output::SnapshotWanted => {
+                Output::SendSnapshot { to, .. } => {
                     let Position { term, index } = node.position;
-                    let (membership, data) = (replica.membership().clone(), encode(&node.applied));
-                    replica.offer_snapshot(Snapshot { index, term, membership, data });
+                    let snapshot = Snapshot { index, term, membership: replica.membership().clone() };
+                    let (envelope, state) = (Envelope::default(), Some((snapshot, node.applied.clone())));
+                    self.wire.push_back(InTransit { at: arrives, from: id, to, envelope, state });
                 }
                 Output::LogMayBeCut(cut) => node.disk.may_be_cut = cut,
             }
@@ -407,18 +430,4 @@ impl Node {
         let changes = beyond.filter(|entry| matches!(entry.payload, Payload::Change(_))).count();
         assert!(changes <= 1, "{changes} changes of configuration are durable beyond commit index {commit}");
     }
-}
-
-fn encode(applied: &[(Index, Bytes)]) -> Bytes {
-    let lines = applied.iter().map(|(index, command)| format!("{index} {}\n", String::from_utf8_lossy(command)));
-    lines.collect::<String>().into()
-}
-
-fn decode(data: &Bytes) -> Vec<(Index, Bytes)> {
-    let text = std::str::from_utf8(data).expect("a snapshot of this harness");
-    let line = |line: &str| {
-        let (index, command) = line.split_once(' ').expect("an index and a command");
-        (index.parse().expect("an index"), Bytes::from(command.to_owned()))
-    };
-    text.lines().map(line).collect()
 }

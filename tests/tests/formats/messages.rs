@@ -6,10 +6,10 @@ use futures::FutureExt as _;
 use futures::io::Cursor;
 use leasehold::keyspace::{Keyspace, ReadCommand, Reply, WriteCommand};
 use leasehold_core::{Config, Options};
+use leasehold_node::chunk;
 use leasehold_node::identity::Registry;
 use leasehold_node::ports::{Lane, MemoryRegistry, Record, StateMachine as _};
-use leasehold_node::snapshot;
-use leasehold_node::wire::{Body, Message, PeerAnswer, PeerRequest, RequestId};
+use leasehold_node::wire::{Body, Message, PeerAnswer, PeerRequest, RequestId, Transfer};
 use leasehold_raft::wire;
 use leasehold_transport_tcp::frame::{Frame, FrameBuffer};
 use leasehold_transport_tcp::handshake::Identity;
@@ -78,7 +78,6 @@ fn engine_message(kind: wire::MessageKind) -> wire::Message {
             wire::Entry { term: 6, index: 51, payload: wire::Payload::Command(Bytes::from_static(b"command")) },
             wire::Entry { term: 7, index: 52, payload: wire::Payload::Change(change) },
         ],
-        snapshot: None,
     }
 }
 
@@ -100,12 +99,6 @@ fn check_message(name: &str, body: Body) {
 
 #[test]
 fn messages_between_nodes() {
-    let data = snapshot::encode([record("a", "1"), record("b", "")].into_iter());
-    let with_snapshot = wire::Message {
-        entries: Vec::new(),
-        snapshot: Some(wire::Snapshot { index: 40, term: 6, membership: membership(), data }),
-        ..engine_message(wire::MessageKind::Snapshot)
-    };
     let envelope = wire::Envelope {
         round: Some((7, 900)),
         ack: Some((7, 899)),
@@ -114,8 +107,6 @@ fn messages_between_nodes() {
         messages: vec![engine_message(wire::MessageKind::Append)],
     };
     check_message("message-append.hex", Body::Raft(envelope));
-    let envelope = wire::Envelope { messages: vec![with_snapshot], ..wire::Envelope::default() };
-    check_message("message-snapshot.hex", Body::Raft(envelope));
 
     let id = RequestId { boot: 0x1122_3344_5566_7788, sequence: 99 };
     let requests =
@@ -133,6 +124,20 @@ fn messages_between_nodes() {
     for (name, answer) in answers {
         check_message(&format!("message-{name}.hex"), Body::Answer { id, answer });
     }
+    let snapshot = wire::Snapshot { index: 40, term: 6, membership: membership() };
+    let records = chunk::read(&vec![record("a", "1"), record("b", "")], 0, 1000).records;
+    let transfers = [
+        ("offer", Transfer::Offer { term: 7, stored: 2, sent: 5, snapshot }),
+        ("chunk", Transfer::Chunk { number: 3, total: None, records: records.clone() }),
+        ("last-chunk", Transfer::Chunk { number: 4, total: Some(1234), records }),
+        ("stored", Transfer::Stored { chunks: 3 }),
+        ("lacking", Transfer::Lacking { stored: 2, from: 4, sent: 5 }),
+        ("done", Transfer::Done),
+        ("unknown", Transfer::Unknown),
+    ];
+    for (name, transfer) in transfers {
+        check_message(&format!("message-{name}.hex"), Body::Transfer { id, transfer });
+    }
 }
 
 fn record(key: &'static str, value: &'static str) -> Record {
@@ -142,8 +147,8 @@ fn record(key: &'static str, value: &'static str) -> Record {
 #[test]
 fn records_of_a_snapshot() {
     let records = vec![record("a", "1"), record("b", ""), record("longer key", "longer value")];
-    let bytes = golden("snapshot-records.hex", &snapshot::encode(records.clone().into_iter()));
-    assert_eq!(snapshot::decode(bytes.into()), Some(records));
+    let bytes = golden("snapshot-records.hex", &chunk::read(&records, 0, 1000).records);
+    assert_eq!(chunk::decode(&bytes), Some(records));
 }
 
 #[test]

@@ -38,7 +38,6 @@ fn vote_request(cluster: &Cluster, leader: NodeId, kind: MessageKind, transfer: 
         transfer,
         priority: 0,
         entries: Vec::new(),
-        snapshot: None,
     };
     Envelope { messages: vec![message], ..Envelope::default() }
 }

@@ -1,0 +1,122 @@
+//! `leasehold restore`.
+
+use super::backup::unfinished_name;
+use super::exit::{BAD_FLAGS, FAILED, fail};
+use super::serve::{BadFlags, parse_peers};
+use crate::backup::{BackupError, BackupReader};
+use crate::node::GROUP;
+use clap::Args;
+use leasehold_core::{Index, NodeId};
+use leasehold_node::ports::{Applied, Batch, Disk as _, Stage};
+use leasehold_raft::wire::{HardState, Membership};
+use leasehold_storage::{Identity, OpenError, Storage};
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The term of the position at which a restored cluster begins.
+const TERM: u64 = 1;
+/// The earliest index of that position. A cluster that is founded without a backup begins at index 1, so a node that was
+/// not restored has a shorter log, and cannot win the votes of those that were.
+const MIN_INDEX: Index = 2;
+
+/// The arguments of `restore`.
+#[derive(Args, Debug)]
+pub(crate) struct RestoreArguments {
+    /// The backup, or - for the standard input.
+    #[arg(long, value_name = "FILE")]
+    from: PathBuf,
+    /// The number of the node whose folder is written, one of those in --peers.
+    #[arg(long)]
+    id: NodeId,
+    /// Every node of the new cluster, as for `serve`: 1=HOST:PORT,2=HOST:PORT,3=HOST:PORT.
+    #[arg(long)]
+    peers: String,
+    /// The folder to write. It must not exist, or be empty.
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+    /// The name of the new cluster, the same on every node.
+    #[arg(long, value_name = "NAME", default_value = "leasehold")]
+    cluster: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("the folder {} is not empty; restore into a new or empty folder", .0.display())]
+    NotEmpty(PathBuf),
+    #[error("cannot write the folder {}: {source}; give a folder on a writable disk with enough space", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+}
+
+/// Writes the data folder of one node of a new cluster from a backup.
+pub(super) fn run(arguments: RestoreArguments) -> ExitCode {
+    let peers = match parse_peers(&arguments.peers) {
+        Ok(peers) if peers.contains_key(&arguments.id) => peers,
+        Ok(_) => return fail(BAD_FLAGS, BadFlags::NotAPeer(arguments.id)),
+        Err(bad) => return fail(BAD_FLAGS, bad),
+    };
+    match restore(arguments, peers.into_keys().collect()) {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(FAILED, error),
+    }
+}
+
+fn restore(arguments: RestoreArguments, voters: Vec<NodeId>) -> Result<String, Failure> {
+    let RestoreArguments { from, id, data_dir, cluster, .. } = arguments;
+    let from: Box<dyn Read> = if from == Path::new("-") {
+        Box::new(io::stdin())
+    } else {
+        Box::new(File::open(&from).map_err(BackupError::Io)?)
+    };
+    let mut backup = BackupReader::new(BufReader::with_capacity(1 << 20, from))?;
+    let failed = |source| Failure::Write { path: data_dir.clone(), source };
+    if fs::read_dir(&data_dir).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(Failure::NotEmpty(data_dir));
+    }
+    // Another name until it is complete: a node that starts on a part of a backup would found an empty cluster.
+    let unfinished = unfinished_name(&data_dir);
+    match fs::remove_dir_all(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let mut storage = Storage::open(&unfinished, Identity { cluster, node: id })?;
+    let commit = |storage: &mut Storage, batch| storage.commit(&[batch]).map_err(failed);
+    while let Some(records) = backup.next_chunk()? {
+        commit(&mut storage, Batch { group: GROUP, stage: Some(Stage::Add(records)), ..Batch::default() })?;
+    }
+    let index = backup.header().index.max(MIN_INDEX);
+    let applied = Applied { index, term: TERM, membership: Membership { voters, ..Membership::default() } };
+    let founded = Batch {
+        group: GROUP,
+        hard_state: Some(HardState { term: TERM, vote: 0, commit: index }),
+        reset_log: true,
+        stage: Some(Stage::Install),
+        applied: Some(applied),
+        ..Batch::default()
+    };
+    commit(&mut storage, founded)?;
+    drop(storage);
+    if data_dir.exists() {
+        fs::remove_dir(&data_dir).map_err(failed)?;
+    }
+    fs::rename(&unfinished, &data_dir).map_err(failed)?;
+    if let Some(above) = data_dir.canonicalize().map_err(failed)?.parent() {
+        File::open(above).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    }
+    Ok(format!(
+        "{} records of cluster {:?}, with every write through index {}, are in {}; restore the same backup on every \
+         node of the new cluster before you start the first",
+        backup.records(),
+        backup.header().cluster,
+        backup.header().index,
+        data_dir.display()
+    ))
+}

@@ -1,0 +1,60 @@
+//! Backups: the whole state, streamed to a client while the node serves others.
+
+use super::session::Session;
+use crate::backup::{Header, chunk_head, end, header};
+use crate::timeout::within;
+use leasehold_node::chunk;
+use leasehold_runtime::Runtime;
+use std::io;
+use std::sync::Arc;
+
+/// The most backups that a node streams at once: each keeps old values in memory.
+const MAX_BACKUPS: usize = 2;
+/// The largest chunk with more than one record. The session yields after each.
+const CHUNK_BYTES: usize = 256 << 10;
+
+impl<R: Runtime> Session<'_, R> {
+    /// Executes `LEASEHOLD.BACKUP`: replies with bulk strings, which together are the backup, and an empty one.
+    pub(super) async fn back_up(&mut self) -> io::Result<()> {
+        let place = self.clients.backups.clone();
+        if Arc::strong_count(&place) > MAX_BACKUPS + 1 {
+            self.out.error("BUSY this node is streaming other backups; try again later, or another node");
+            return Ok(());
+        }
+        if !self.may_read().await {
+            return Ok(());
+        }
+        // Read before the state, which then has every write up to this index.
+        let index = self.clients.executor.handle().gate().applied();
+        let state = self.clients.view().snapshot();
+        let cluster = self.clients.facts.cluster.clone();
+        tracing::info!(index, keys = state.map().len(), "streaming a backup");
+        self.send_bulk(&[&header(&Header { index, cluster })]).await?;
+        let (mut cursor, mut chunks, mut records) = (0, 0, 0);
+        loop {
+            let chunk = chunk::read(&state, cursor, CHUNK_BYTES);
+            if chunk.count > 0 {
+                self.send_bulk(&[&chunk_head(chunks, &chunk.records), &chunk.records]).await?;
+                (chunks, records) = (chunks + 1, records + chunk.count);
+            }
+            cursor = chunk.cursor;
+            if chunk.is_last {
+                break;
+            }
+            self.pause().await;
+        }
+        drop((state, place));
+        self.send_bulk(&[&end(chunks, records)]).await?;
+        self.send_bulk(&[]).await
+    }
+
+    async fn send_bulk(&mut self, parts: &[&[u8]]) -> io::Result<()> {
+        let mut bulk = format!("${}\r\n", parts.iter().map(|part| part.len()).sum::<usize>()).into_bytes();
+        parts.iter().for_each(|part| bulk.extend_from_slice(part));
+        bulk.extend_from_slice(b"\r\n");
+        self.flush().await?;
+        let limit = self.clients.limits.client_timeout;
+        let written = within(self.clients.runtime(), limit, self.wire.write_all(&bulk));
+        written.await.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
+    }
+}

@@ -1,0 +1,161 @@
+//! Backups of running nodes, and new clusters from them: real processes.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::Duration;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_leasehold");
+
+/// Nodes, which end with the test.
+struct Cluster {
+    nodes: Vec<(Child, BufReader<ChildStdout>)>,
+    client_ports: Vec<u16>,
+    peers: String,
+}
+
+fn free_ports(count: usize) -> Vec<u16> {
+    let listeners: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
+    listeners.iter().map(|listener| listener.local_addr().expect("bound").port()).collect()
+}
+
+fn peers(ports: &[u16]) -> String {
+    (1..).zip(ports).map(|(id, port)| format!("{id}=127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
+}
+
+impl Cluster {
+    fn start(name: &str, folder: &Path, size: usize) -> Cluster {
+        let (client_ports, peer_ports) = (free_ports(size), free_ports(size));
+        let peers = peers(&peer_ports);
+        let mut cluster = Cluster { nodes: Vec::new(), client_ports, peers };
+        for (at, peer_port) in peer_ports.iter().enumerate() {
+            let id = (at + 1).to_string();
+            let mut node = Command::new(BINARY)
+                .args(["serve", "--id", &id, "--peers", &cluster.peers, "--cluster", name])
+                .args(["--peer-listen", &format!("127.0.0.1:{peer_port}")])
+                .args(["--client-listen", &format!("127.0.0.1:{}", cluster.client_ports[at])])
+                .arg("--data-dir")
+                .arg(folder.join(&id))
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("the binary runs");
+            let mut stdout = BufReader::new(node.stdout.take().expect("piped"));
+            let mut banner = String::new();
+            stdout.read_line(&mut banner).expect("it starts");
+            assert!(banner.contains("serves clients"), "{banner}");
+            cluster.nodes.push((node, stdout));
+        }
+        cluster
+    }
+
+    /// Sends inline commands to a node and returns its replies. It waits for a leader.
+    fn exchange(&self, node: usize, commands: &str) -> String {
+        for _ in 0..20 {
+            let mut stream = TcpStream::connect(("127.0.0.1", self.client_ports[node - 1])).expect("it listens");
+            stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout is set");
+            stream.write_all(format!("{commands}QUIT\r\n").as_bytes()).expect("sent");
+            let mut replies = String::new();
+            stream.read_to_string(&mut replies).expect("it answers and closes");
+            if !replies.contains("TRYAGAIN") {
+                return replies;
+            }
+        }
+        panic!("no leader");
+    }
+
+    fn address(&self, node: usize) -> String {
+        format!("127.0.0.1:{}", self.client_ports[node - 1])
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for (node, _) in &mut self.nodes {
+            let _ = node.kill();
+            let _ = node.wait();
+        }
+    }
+}
+
+fn leasehold(arguments: &[&str]) -> Output {
+    Command::new(BINARY).args(arguments).output().expect("the binary runs")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("text")
+}
+
+fn restore(backup: &Path, id: &str, peers: &str, folder: &Path) -> Output {
+    leasehold(&[
+        "restore",
+        "--from",
+        text(backup),
+        "--id",
+        id,
+        "--peers",
+        peers,
+        "--cluster",
+        "restored",
+        "--data-dir",
+        text(folder),
+    ])
+}
+
+#[test]
+fn a_backup_of_any_node_becomes_a_new_cluster_with_every_acknowledged_write() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let cluster = Cluster::start("original", &folder.path().join("original"), 3);
+    // More than one chunk.
+    let value = "v".repeat(50_000);
+    for key in 0..20 {
+        assert!(cluster.exchange(1, &format!("SET key:{key} {key}{value}\r\n")).starts_with("+OK"));
+    }
+    let backup = folder.path().join("backup");
+    for node in 1..=3 {
+        // Acknowledged by another node just before.
+        let other = node % 3 + 1;
+        assert!(cluster.exchange(other, &format!("SET last {node}\r\n")).starts_with("+OK"));
+        let taken = leasehold(&["backup", "--from", &cluster.address(node), "--to", text(&backup)]);
+        assert!(taken.status.success(), "{taken:?}");
+        assert!(String::from_utf8_lossy(&taken.stderr).contains("21 records of cluster \"original\""), "{taken:?}");
+        let piped = leasehold(&["backup", "--from", &cluster.address(node), "--to", "-"]);
+        assert_eq!(piped.stdout.len() as u64, fs::metadata(&backup).expect("it was written").len());
+    }
+    drop(cluster);
+
+    let restored = folder.path().join("restored");
+    let addresses = peers(&[1, 2, 3]);
+    for id in ["1", "2", "3"] {
+        let done = restore(&backup, id, &addresses, &restored.join(id));
+        assert!(done.status.success(), "{done:?}");
+    }
+    let again = restore(&backup, "1", &addresses, &restored.join("1"));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("is not empty"), "{again:?}");
+    let cluster = Cluster::start("restored", &restored, 3);
+    for node in 1..=3 {
+        let replies = cluster.exchange(node, "DBSIZE\r\nGET last\r\nSTRLEN key:7\r\nINCR last\r\nDECR last\r\n");
+        assert_eq!(replies, ":21\r\n$1\r\n3\r\n:50001\r\n:4\r\n:3\r\n+OK\r\n", "node {node}");
+    }
+}
+
+#[test]
+fn a_cut_backup_is_refused_and_leaves_no_folder() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let cluster = Cluster::start("original", &folder.path().join("original"), 1);
+    assert!(cluster.exchange(1, "SET a 1\r\n").starts_with("+OK"));
+    let backup = folder.path().join("backup");
+    assert!(leasehold(&["backup", "--from", &cluster.address(1), "--to", text(&backup)]).status.success());
+    let whole = fs::read(&backup).expect("it was written");
+    fs::write(&backup, &whole[..whole.len() - 1]).expect("cut");
+    let to = folder.path().join("new");
+    let refused = restore(&backup, "1", &peers(&[1]), &to);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("not complete"), "{refused:?}");
+    assert!(!to.exists());
+    fs::write(&backup, &whole).expect("whole again");
+    assert!(restore(&backup, "1", &peers(&[1]), &to).status.success());
+    assert!(to.exists());
+}
