@@ -53,6 +53,17 @@ impl Grantor {
         grantor
     }
 
+    /// Creates the grantor of a process whose predecessor stopped in an orderly way: it echoed nothing after it had
+    /// recorded durably that its promises bind for `remaining` more, and nothing was echoed since.
+    ///
+    /// The caller must remove that record durably before any echo of this process leaves.
+    pub fn after_orderly_stop(config: Config, remaining: Duration, now: Reading) -> Grantor {
+        let mut grantor = Grantor::new(config, Duration::ZERO, None);
+        grantor.restart_hold = RestartHold::Due(remaining);
+        grantor.observe(now);
+        grantor
+    }
+
     /// Handles a round from the leader of this node's current term, and returns the echo to send. The hold is in force
     /// before this returns. Returns `None` for a round older than one already echoed, which needs no answer.
     ///
@@ -112,6 +123,13 @@ impl Grantor {
             (RestartHold::Until(restart), None) => Some(restart),
             (RestartHold::Over, ack) => ack,
         }
+    }
+
+    /// Returns how much longer this node is held at `now`, if no echo follows; `None` without a reading.
+    pub fn remaining(&mut self, now: Reading) -> Option<Duration> {
+        let now = self.observe(now)?;
+        // Either counter may be the one that keeps the promised time.
+        Some(self.held_until().map_or(Duration::ZERO, |end| end.elapsed_since(now).at_most))
     }
 
     /// Returns whether the next reading starts a full hold.

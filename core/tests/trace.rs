@@ -62,7 +62,7 @@ fn a_recorded_trace_replays_to_itself() {
         (Holder::new(1, config), Grantor::new(config, Duration::ZERO, at(0)), LeaseCell::new());
     let mut recorder = Recorder::new(1, None);
     let mut out = String::new();
-    let start = trace::Input::Start { config, longest_hold: Duration::ZERO };
+    let start = trace::Input::Start { config, longest_hold: Duration::ZERO, remaining: None };
     recorder.input(at(0), start, trace::Effect::seen(None, &holder, &grantor), &mut out).unwrap();
     let elected = Event::Elected { term: 2, voters: Voters::simple(&[1]).unwrap(), barrier: 1, commit: 0 };
     for (millis, event) in [(1, elected), (2, Event::Committed(1))] {

@@ -20,6 +20,8 @@ pub(crate) enum Admission {
     CampaignNow,
     /// This node's log lacks entries that it acknowledged.
     LogIsCut,
+    /// The message requests a transfer of leadership to its sender.
+    Transfer,
     /// The engine must not see the message.
     Refused,
 }
@@ -49,7 +51,8 @@ impl Admission {
             }
             // The engine of a follower forwards it to the leader, and panics because a forwarded message must have no
             // term.
-            MessageKind::TransferLeader => raft.state == StateRole::Leader,
+            MessageKind::TransferLeader if raft.state == StateRole::Leader => return Admission::Transfer,
+            MessageKind::TransferLeader => false,
             MessageKind::HeartbeatResponse | MessageKind::RequestVoteResponse | MessageKind::RequestPreVoteResponse => {
                 true
             }

@@ -1,6 +1,6 @@
 //! The errors of a replica.
 
-use leasehold_core::VotersError;
+use leasehold_core::{Index, VotersError};
 
 /// The error of building a replica.
 #[derive(Debug, thiserror::Error)]
@@ -65,4 +65,28 @@ pub enum InstallError {
     /// No correct peer sends such a position or configuration.
     #[error("the snapshot's position or configuration is invalid; discard it")]
     Invalid,
+}
+
+/// The error of a transfer of leadership that did not start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransferError {
+    /// This node is not the leader.
+    #[error("this node is not the leader; ask the leader")]
+    NotLeader,
+    /// The target is not a voter of the group.
+    #[error("the target is not a voter; name a voter")]
+    NotVoter,
+    /// The target was not heard for a hold.
+    #[error("the target was not heard for a hold; start it, or name another voter")]
+    Unreachable,
+    /// The target lacks too many entries.
+    #[error("the target lacks {entries} log entries; wait until it has caught up, or name another voter")]
+    Behind {
+        /// The number of entries.
+        entries: Index,
+    },
+    /// No other voter holds every committed entry and was heard lately.
+    #[error("no other voter can take over now; try again once another one is up and has caught up")]
+    NoSuccessor,
 }

@@ -1,9 +1,8 @@
 //! The holder and the grantor of a node, and a trace of their inputs.
 
+use crate::options::Options;
 use leasehold_core::trace::{Answer, Effect, Input, Recorder};
-use leasehold_core::{
-    Action, Config, Event, Grantor, Holder, LeaseCell, NodeId, Read, ReadError, Reading, Release, TermRound, Ticket,
-};
+use leasehold_core::{Action, Event, Grantor, Holder, LeaseCell, Read, ReadError, Reading, Release, TermRound, Ticket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,18 +21,15 @@ struct Trace {
 }
 
 impl Lease {
-    pub(crate) fn new(
-        id: NodeId,
-        config: Config,
-        longest_hold: Duration,
-        now: Reading,
-        cell: Arc<LeaseCell>,
-        record: bool,
-    ) -> Lease {
+    pub(crate) fn new(options: &Options, longest_hold: Duration, now: Reading, cell: Arc<LeaseCell>) -> Lease {
+        let Options { id, config, record, remaining_hold: remaining, .. } = *options;
         let trace = record.then(|| Trace { recorder: Recorder::new(id, now), text: String::new() });
-        let (holder, grantor) = (Holder::new(id, config), Grantor::new(config, longest_hold, now));
-        let mut lease = Lease { holder, grantor, cell, trace };
-        lease.note(now, Input::Start { config, longest_hold }, None);
+        let grantor = match remaining {
+            Some(remaining) => Grantor::after_orderly_stop(config, remaining, now),
+            None => Grantor::new(config, longest_hold, now),
+        };
+        let mut lease = Lease { holder: Holder::new(id, config), grantor, cell, trace };
+        lease.note(now, Input::Start { config, longest_hold, remaining }, None);
         lease
     }
 
@@ -82,6 +78,11 @@ impl Lease {
         let may = self.grantor.may_vote_or_campaign(now, release);
         self.note(now, Input::MayElect(release), Some(Answer::MayElect(may)));
         may
+    }
+
+    /// Returns how much longer this node is held at `now`.
+    pub(crate) fn remaining_hold(&mut self, now: Reading) -> Option<Duration> {
+        self.grantor.remaining(now)
     }
 
     pub(crate) fn poll_action(&mut self) -> Option<Action> {

@@ -49,6 +49,7 @@
 mod admission;
 mod error;
 mod gate;
+mod leadership;
 mod lease;
 mod log;
 mod options;
@@ -59,7 +60,7 @@ mod replica;
 mod status;
 pub mod wire;
 
-pub use error::{CampaignError, EngineError, Error, InstallError, ProposeError};
+pub use error::{CampaignError, EngineError, Error, InstallError, ProposeError, TransferError};
 pub use log::PersistentState;
 pub use options::Options;
 pub use output::{Committed, Effect, Output, Persist, Position};

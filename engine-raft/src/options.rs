@@ -12,6 +12,9 @@ const MAX_UNCOMMITTED_BYTES: u64 = 256 << 20;
 /// The maximum size of the entries handed out for applying at once.
 const MAX_APPLY_BYTES: u64 = 16 << 20;
 
+/// The maximum number of ticks in a hold.
+const MAX_TICKS_PER_HOLD: u32 = 64;
+
 /// The options of one replica.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -27,17 +30,21 @@ pub struct Options {
     /// True if the inputs of the holder and the grantor are recorded for
     /// [`Replica::take_trace`](crate::Replica::take_trace). Off by default.
     pub record: bool,
+    /// The time for which the process before this one was still held when it stopped in an orderly way, if it did. The
+    /// record of it must be removed durably before the first input.
+    pub remaining_hold: Option<Duration>,
 }
 
 impl Options {
     /// Returns options with recording off.
     pub fn new(id: NodeId, config: Config, seed: u64) -> Options {
-        Options { id, config, seed, process: seed, record: false }
+        Options { id, config, seed, process: seed, record: false, remaining_hold: None }
     }
 
-    /// Returns the length of an engine tick: half a heartbeat.
+    /// Returns the length of an engine tick: half a heartbeat. It is not much shorter than a hold, because timers are a
+    /// millisecond or two late, and an election timeout must not grow to many holds.
     pub(crate) fn tick(&self) -> Duration {
-        self.config.heartbeat() / 2
+        (self.config.heartbeat() / 2).max(self.config.hold() / MAX_TICKS_PER_HOLD)
     }
 
     /// Returns the configuration of an engine that starts with everything through `applied` applied.
@@ -50,7 +57,7 @@ impl Options {
             election_tick,
             heartbeat_tick: 2,
             min_election_tick: election_tick,
-            max_election_tick: election_tick + election_tick / 2 + 1,
+            max_election_tick: 2 * election_tick + 2,
             applied,
             check_quorum: true,
             pre_vote: true,

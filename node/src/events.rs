@@ -150,6 +150,10 @@ pub enum RequestError {
         "too many requests are pending, or the leader refuses writes; the request was not executed; try again later"
     )]
     Busy,
+    /// This node lags behind its leader, so the read of its state would take too long. A command that reads can be
+    /// written to the log instead: the leader executes it.
+    #[error("this node lags behind its leader; read at the leader")]
+    Lagging,
     /// The node is shutting down. The request was not and will not be executed.
     #[error("the node is shutting down; the request was not executed; send it to another node")]
     Stopping,

@@ -13,7 +13,7 @@ use leasehold_core::{Index, Instant, LeaseCell, NodeId, Read, ReadError, Reading
 use leasehold_raft::wire::{Change, Envelope, Snapshot};
 use leasehold_raft::{
     CampaignError, Committed, Effect, Output as ReplicaOutput, Persist, PersistentState, Position, ProposeError,
-    Replica,
+    Replica, TransferError,
 };
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -92,26 +92,31 @@ pub struct GroupStart<S> {
 
 impl<S> GroupStart<S> {
     /// Prepares to start a group from what its disk holds.
-    pub fn new(options: GroupOptions, mut recovered: Recovered<S>) -> GroupStart<S> {
+    pub fn new(mut options: GroupOptions, mut recovered: Recovered<S>) -> GroupStart<S> {
+        // If the end of the log was cut off, the removal of the record may be gone with it.
+        options.replica.remaining_hold = recovered.orderly_stop.filter(|_| !recovered.log_may_be_cut);
         let longest_hold = recovered.longest_hold.max(options.replica.config.hold());
         let (mut state, applied) = initial_state(&mut recovered, options.founders.clone());
         state.may_be_cut = recovered.log_may_be_cut && !options.accept_data_loss;
         GroupStart { options, recovered, state, applied, longest_hold }
     }
 
-    /// Returns what must be durable before the first message leaves: the beginning of a new log, and the longest hold
-    /// that an acknowledgement may promise.
+    /// Returns what must be durable before the first message leaves: the beginning of a new log, the longest hold that an
+    /// acknowledgement may promise, and the removal of the record of an orderly stop.
     pub fn first_batch(&self) -> Option<Batch> {
         let is_new = self.recovered.applied.index == 0;
         let records_hold = self.longest_hold > self.recovered.longest_hold;
         let accepts_loss = self.recovered.log_may_be_cut && !self.state.may_be_cut;
-        (is_new || records_hold || accepts_loss).then(|| Batch {
+        // A later process must not find it: this one is about to make promises.
+        let stopped_orderly = self.recovered.orderly_stop.is_some();
+        (is_new || records_hold || accepts_loss || stopped_orderly).then(|| Batch {
             group: self.options.group,
             hard_state: is_new.then_some(self.state.hard_state),
             reset_log: is_new,
             applied: is_new.then(|| self.applied.clone()),
             longest_hold: Some(self.longest_hold),
             log_may_be_cut: accepts_loss.then_some(false),
+            orderly_stop: stopped_orderly.then_some(None),
             ..Batch::default()
         })
     }
@@ -211,6 +216,15 @@ impl<M: StateMachine> Group<M> {
                 );
             }
         }
+        let held = options.replica.remaining_hold.unwrap_or(longest_hold);
+        if held > hold {
+            tracing::warn!(
+                "before it restarted, this node may have promised a leader not to elect another for {} ms, which is longer \
+                 than the present hold of {} ms: it neither votes nor campaigns for that long; wait, or see --stopped-since",
+                held.as_millis(),
+                hold.as_millis()
+            );
+        }
         let replica = Replica::new(options.replica, state, longest_hold, now, cell)?;
         drop(machine.replace(recovered.records));
         Ok(Group {
@@ -272,6 +286,8 @@ impl<M: StateMachine> Group<M> {
         GroupStatistics {
             replica: *self.replica.statistics(),
             holder: *self.replica.holder().statistics(),
+            stalled_for: self.replica.stalled_for(),
+            held_for: self.replica.held_for(),
             ..self.statistics
         }
     }
@@ -314,8 +330,20 @@ impl<M: StateMachine> Group<M> {
 
     /// Counts a tick if one is due, writes what waits for a write to disk, and looks at the clock.
     pub(crate) fn handle_timeout(&mut self, now: Reading) {
+        let given_up = self.replica.statistics().leaderships_given_up;
+        let (term, stalled) = (self.replica.term(), self.replica.stalled_for());
         self.replica.handle_timeout(now);
         self.time_transfers(now);
+        if self.replica.statistics().leaderships_given_up > given_up {
+            tracing::warn!(
+                term,
+                commit = self.replica.commit(),
+                applied = self.applied.index,
+                "this node led for {} ms without executing anything although writes are pending, so it hands leadership \
+                 over and does not campaign for some holds; check its disk, and its links to the other nodes",
+                stalled.as_millis()
+            );
+        }
         if self.lower_hold_to.is_some() && self.replica.grantor().restart_hold_is_over() {
             self.unwritten.longest_hold = self.lower_hold_to.take();
         }
@@ -376,8 +404,8 @@ impl<M: StateMachine> Group<M> {
         None
     }
 
-    pub(crate) fn transfer(&mut self, now: Reading, to: NodeId) {
-        self.replica.transfer(now, to);
+    pub(crate) fn transfer(&mut self, now: Reading, to: NodeId) -> Result<(), TransferError> {
+        self.replica.transfer(now, to)
     }
 
     pub(crate) fn campaign(&mut self, now: Reading) -> Result<(), CampaignError> {
@@ -393,9 +421,23 @@ impl<M: StateMachine> Group<M> {
         self.replica.retire(now);
     }
 
-    /// Writes everything that waits for a write, with the next outputs.
-    pub(crate) fn flush(&mut self) {
+    /// Writes everything that waits for a write, with the next outputs, and records an orderly stop: nothing may be
+    /// handed to this group after this.
+    pub(crate) fn finish(&mut self, now: Reading) {
+        // What else the replica has to write comes before.
+        self.drain_replica();
+        self.unwritten.orderly_stop = self.replica.leave(now).map(Some);
         self.flush = true;
+    }
+
+    /// Returns true if this node, which stops, is held at `now` or cannot know.
+    pub(crate) fn is_held(&mut self, now: Reading) -> bool {
+        self.replica.leave(now) != Some(Duration::ZERO)
+    }
+
+    /// Starts to hand leadership over, if this node leads, because it is about to stop.
+    pub(crate) fn hand_over(&mut self, now: Reading) -> Result<NodeId, TransferError> {
+        self.replica.hand_over(now)
     }
 
     /// Returns the next output; `None` when there is none left.

@@ -4,14 +4,16 @@ use crate::budget::{Budget, Share};
 use crate::events::{Outcome, Reply, Request, RequestError};
 use crate::group::ReadMode;
 use crate::ports::{Lane, Receive, Rejected, StateMachine};
-use crate::status::{GroupStatistics, ReadGate, ReadGrant, RouterStatistics, Status};
+use crate::status::{DiskStatistics, GroupStatistics, ReadGate, ReadGrant, RouterStatistics, Status};
 use crate::wire::Message;
 use async_channel::{Receiver, Sender};
 use async_trait::async_trait;
 use bytes::Bytes;
 use event_listener::Event;
 use futures::channel::oneshot;
-use leasehold_core::NodeId;
+use leasehold_clock::Clock;
+use leasehold_core::{NodeId, Reading};
+use leasehold_raft::{Role, TransferError};
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
@@ -28,9 +30,10 @@ pub(crate) type Answer<M> = oneshot::Sender<Outcome<M>>;
 /// An input on its way to the node's task.
 pub(crate) enum Command<M: StateMachine> {
     Message { from: NodeId, message: Message, share: Option<Share> },
-    Request { request: Request, answer: Answer<M> },
-    Transfer { to: NodeId },
+    Request { request: Request, answer: Answer<M>, sent: Reading },
     RefuseWrites(bool),
+    Transfer { to: NodeId, answer: oneshot::Sender<Result<(), TransferError>> },
+    HandOver { answer: oneshot::Sender<Result<NodeId, TransferError>> },
     Stop,
 }
 
@@ -91,24 +94,27 @@ pub struct Statistics {
     pub group: GroupStatistics,
     /// Counts of the router.
     pub router: RouterStatistics,
+    /// The disk.
+    pub disk: DiskStatistics,
 }
 
 /// The values that a node's task publishes for every thread.
 pub(crate) struct Shared {
     pub(crate) gate: Arc<ReadGate>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) status: Mutex<Status>,
     pub(crate) status_changed: Event,
     pub(crate) statistics: Mutex<Statistics>,
 }
 
 impl Shared {
-    pub(crate) fn new(gate: Arc<ReadGate>) -> Shared {
-        Shared { gate, status: Mutex::default(), status_changed: Event::new(), statistics: Mutex::default() }
+    pub(crate) fn new(gate: Arc<ReadGate>, clock: Arc<dyn Clock>) -> Shared {
+        Shared { gate, clock, status: Mutex::default(), status_changed: Event::new(), statistics: Mutex::default() }
     }
 }
 
 /// A handle to a group on a running node. Clones share it. Every future here may be dropped at any await: a request
-/// that was accepted is executed all the same, only its reply is lost.
+/// that was not executed at once is then dropped, and of one that was only the reply is lost.
 pub struct Handle<M: StateMachine> {
     pub(crate) inbox: Sender<Command<M>>,
     pub(crate) shared: Arc<Shared>,
@@ -189,21 +195,39 @@ impl<M: StateMachine> Handle<M> {
     /// Sends a request. A node that is killed with the request in hand answers nothing: that is `lost`.
     async fn request(&self, request: Request, lost: RequestError) -> Outcome<M> {
         let (answer, outcome) = oneshot::channel();
-        if self.inbox.send(Command::Request { request, answer }).await.is_err() {
+        if self.inbox.send(Command::Request { request, answer, sent: self.shared.clock.now() }).await.is_err() {
             return Err(RequestError::Stopping);
         }
         outcome.await.unwrap_or(Err(lost))
     }
 
     /// Starts to hand leadership to `to`, if this node leads.
-    pub async fn transfer(&self, to: NodeId) {
-        let _ = self.inbox.send(Command::Transfer { to }).await;
+    ///
+    /// # Errors
+    /// [`TransferError`]: no transfer started. A node that has stopped does not lead.
+    pub async fn transfer(&self, to: NodeId) -> Result<(), TransferError> {
+        let (answer, outcome) = oneshot::channel();
+        let _ = self.inbox.send(Command::Transfer { to, answer }).await;
+        outcome.await.unwrap_or(Err(TransferError::NotLeader))
     }
 
     /// Has the node refuse every write that it would propose, with [`RequestError::Busy`], or accept them again. Reads
     /// and replication go on.
     pub async fn refuse_writes(&self, refuse: bool) {
         let _ = self.inbox.send(Command::RefuseWrites(refuse)).await;
+    }
+
+    /// Hands leadership over to the voter that can take over soonest, if this node leads, because it is about to stop.
+    /// Returns once another leader is known, or at once if there is nothing to hand over.
+    ///
+    /// # Errors
+    /// [`TransferError`]: leadership was not handed over.
+    pub async fn hand_over(&self) -> Result<NodeId, TransferError> {
+        let (answer, started) = oneshot::channel();
+        let _ = self.inbox.send(Command::HandOver { answer }).await;
+        let to = started.await.unwrap_or(Err(TransferError::NotLeader))?;
+        self.wait_status(|status| status.stopped || (status.role != Role::Leader && status.leader.is_some())).await;
+        Ok(to)
     }
 
     /// Stops the node: it takes no more requests, waits until every pending one has its outcome and everything is on

@@ -14,6 +14,7 @@ pub mod snapshot;
 pub mod wire;
 
 mod budget;
+mod commits;
 mod dedup;
 mod events;
 mod group;
@@ -31,8 +32,8 @@ pub use budget::{Budget, Share};
 pub use events::{Input, Outcome, Output, Reply, Request, RequestError};
 pub use group::{Group, GroupOptions, GroupStart, ReadMode};
 pub use handle::{Handle, Inbox, Mailbox, Statistics, inbox};
-pub use leasehold_raft::Role;
+pub use leasehold_raft::{Role, TransferError};
 pub use node::{Node, NodeOptions};
 pub use router::REQUEST_TIMEOUT;
-pub use status::{GroupStatistics, ReadGate, ReadGrant, RouterStatistics, Status};
+pub use status::{DiskStatistics, GroupStatistics, ReadGate, ReadGrant, RouterStatistics, Status};
 pub use task::{Start, StartError, TraceSink, start};

@@ -1,17 +1,22 @@
 //! A node: its groups, its router and its disk, as one synchronous machine.
 
+use crate::commits::{Commits, Part};
 use crate::events::{Input, Outcome, Output};
 use crate::group::{Group, GroupOutput, GroupStart};
 use crate::ports::{Batch, GroupId, StateMachine};
 use crate::router::{Context, Router};
-use crate::status::{RouterStatistics, Status};
-use crate::wire::{Body, Message, RequestId};
+use crate::status::{DiskStatistics, RouterStatistics, Status};
+use crate::stopwatch::Stopwatch;
+use crate::wire::{Body, Message};
 use leasehold_core::{Index, Instant, NodeId, Reading, Term};
 use leasehold_raft::wire::Change;
-use leasehold_raft::{CampaignError, Position, ProposeError};
+use leasehold_raft::{CampaignError, Position, ProposeError, TransferError};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
+
+/// The longest time that a node that stops waits for the end of its hold.
+const MAX_HOLD_WAIT: Duration = Duration::from_secs(2);
 
 /// The options of a node.
 #[derive(Clone, Copy, Debug)]
@@ -30,20 +35,6 @@ impl NodeOptions {
     pub fn new(node: NodeId, boot: u64) -> NodeOptions {
         NodeOptions { node, boot, request_timeout: crate::REQUEST_TIMEOUT }
     }
-}
-
-/// A commit that is not yet durable.
-struct InFlight {
-    number: u64,
-    parts: Vec<Part>,
-}
-
-/// A batch of a commit: its group, the replica's number, and the applied position and the chunk of a transfer in it.
-struct Part {
-    group: GroupId,
-    number: u64,
-    applied: Option<Index>,
-    staged: Option<(RequestId, u64)>,
 }
 
 /// A node: replicated groups that share links, a disk and a timer, and the routing of requests to them. It performs no
@@ -71,11 +62,13 @@ pub struct Node<M: StateMachine> {
     /// Batches of the commit that is being gathered.
     batches: Vec<Batch>,
     parts: Vec<Part>,
-    next_commit: u64,
-    in_flight: VecDeque<InFlight>,
+    commits: Commits,
     /// The reading of the last input.
     now: Reading,
     stopping: bool,
+    /// Since when the node stops, while it waits for the end of its hold.
+    awaits_hold: Option<Duration>,
+    stopwatch: Stopwatch,
 }
 
 impl<M: StateMachine> fmt::Debug for Node<M> {
@@ -97,10 +90,11 @@ impl<M: StateMachine> Node<M> {
             outputs: VecDeque::new(),
             batches: Vec::new(),
             parts: Vec::new(),
-            next_commit: 1,
-            in_flight: VecDeque::new(),
+            commits: Commits::default(),
             now: None,
             stopping: false,
+            awaits_hold: None,
+            stopwatch: Stopwatch::default(),
         }
     }
 
@@ -138,6 +132,11 @@ impl<M: StateMachine> Node<M> {
         self.router.statistics()
     }
 
+    /// Returns the state of the disk, as of the last timeout.
+    pub fn disk_statistics(&self) -> DiskStatistics {
+        self.commits.statistics()
+    }
+
     /// Returns the number of requests that have no outcome yet.
     pub fn pending_requests(&self) -> usize {
         self.router.pending()
@@ -151,6 +150,7 @@ impl<M: StateMachine> Node<M> {
     /// Handles an input. `now` was sampled after it arrived.
     pub fn handle(&mut self, now: Reading, input: Input<M>) {
         self.now = now;
+        self.router.note_time(now);
         match input {
             Input::Message { from, message } => self.handle_message(now, from, message),
             Input::Request { ticket, group, request } => {
@@ -169,9 +169,9 @@ impl<M: StateMachine> Node<M> {
                         group.handle_not_sent(now, to, &envelope);
                     }
                 }
-                Body::Request { id, .. } => {
+                Body::Request { id, request } => {
                     let (router, mut context) = self.router();
-                    router.handle_not_sent(&mut context, group, id);
+                    router.handle_not_sent(&mut context, group, id, &request);
                 }
                 Body::Transfer { id, transfer } => {
                     if let Some(group) = self.groups.get_mut(&group) {
@@ -191,7 +191,15 @@ impl<M: StateMachine> Node<M> {
             return;
         };
         match body {
-            Body::Raft(envelope) => group.handle_envelope(now, from, envelope),
+            Body::Raft(mut envelope) => {
+                if self.commits.is_full() {
+                    // The leader repeats them, a few at a time, until they are acknowledged.
+                    let before = envelope.messages.len();
+                    envelope.messages.retain(|message| message.entries.is_empty());
+                    self.commits.count_withheld(before - envelope.messages.len());
+                }
+                group.handle_envelope(now, from, envelope);
+            }
             Body::Transfer { id, transfer } => group.handle_transfer(now, from, id, transfer),
             Body::Request { id: request_id, request } => {
                 let (router, mut context) = self.router();
@@ -205,8 +213,9 @@ impl<M: StateMachine> Node<M> {
     }
 
     fn handle_committed(&mut self, now: Reading, number: u64) {
-        while let Some(commit) = self.in_flight.pop_front_if(|commit| commit.number <= number) {
-            for Part { group, number, applied, staged } in commit.parts {
+        self.commits.note_durable(now);
+        while let Some(parts) = self.commits.pop_through(number) {
+            for Part { group, number, applied, staged } in parts {
                 if let Some(group) = self.groups.get_mut(&group) {
                     group.handle_written(now, number, applied, staged);
                 }
@@ -225,10 +234,15 @@ impl<M: StateMachine> Node<M> {
     /// its lease that long.
     pub fn handle_timeout(&mut self, now: Reading) {
         self.now = now;
+        self.router.note_time(now);
         for group in self.groups.values_mut() {
             group.handle_timeout(now);
         }
         let tick = self.tick();
+        self.commits.handle_timeout(now, tick);
+        if self.awaits_hold.is_some() {
+            self.await_hold(now);
+        }
         let (router, mut context) = self.router();
         router.handle_timeout(&mut context, tick);
     }
@@ -244,7 +258,8 @@ impl<M: StateMachine> Node<M> {
         earliest
     }
 
-    /// Returns the longest time between two calls of [`handle_timeout`](Node::handle_timeout): half a heartbeat.
+    /// Returns the longest time between two calls of [`handle_timeout`](Node::handle_timeout): half a heartbeat, and at
+    /// least a small part of a hold.
     pub fn tick(&self) -> Duration {
         self.groups.values().map(|group| group.replica().tick()).min().unwrap_or(Duration::from_millis(50))
     }
@@ -257,11 +272,12 @@ impl<M: StateMachine> Node<M> {
     }
 
     /// Starts to hand leadership of a group to `to`, if this node leads it.
-    pub fn transfer(&mut self, now: Reading, group: GroupId, to: NodeId) {
+    ///
+    /// # Errors
+    /// [`TransferError`]: no transfer started.
+    pub fn transfer(&mut self, now: Reading, group: GroupId, to: NodeId) -> Result<(), TransferError> {
         self.now = now;
-        if let Some(group) = self.groups.get_mut(&group) {
-            group.transfer(now, to);
-        }
+        self.groups.get_mut(&group).map_or(Err(TransferError::NotLeader), |group| group.transfer(now, to))
     }
 
     /// Campaigns for the leadership of a group now, if the hold allows it.
@@ -288,6 +304,24 @@ impl<M: StateMachine> Node<M> {
         self.router.refuse_writes(refuse);
     }
 
+    /// Drops the requests that wait to be tried again and whose clients have left, by their tickets. They are answered
+    /// all the same.
+    pub fn drop_abandoned(&mut self, now: Reading, is_abandoned: impl Fn(u64) -> bool) {
+        self.now = now;
+        let (router, mut context) = self.router();
+        router.drop_abandoned(&mut context, is_abandoned);
+    }
+
+    /// Starts to hand leadership of a group over, if this node leads it, because it is about to stop. It goes on serving
+    /// until [`stop`](Node::stop). Returns the target.
+    ///
+    /// # Errors
+    /// [`TransferError`]: no transfer started.
+    pub fn hand_over(&mut self, now: Reading, group: GroupId) -> Result<NodeId, TransferError> {
+        self.now = now;
+        self.groups.get_mut(&group).map_or(Err(TransferError::NotLeader), |group| group.hand_over(now))
+    }
+
     /// Stops: gives up every lease, takes no more requests, and fails those that were certainly not executed. The node
     /// goes on until [`is_stopped`](Node::is_stopped), so that what it proposed can still be committed.
     pub fn stop(&mut self, now: Reading) {
@@ -298,17 +332,33 @@ impl<M: StateMachine> Node<M> {
         for group in self.groups.values_mut() {
             group.retire(now);
         }
+        self.awaits_hold = Some(self.stopwatch.at(now));
+        self.await_hold(now);
     }
 
-    /// Returns true once the node was stopped and every request has its outcome. What is left to write comes with
-    /// [`flush`](Node::flush).
+    /// Checks if the hold of a node that stops is over. Its successor is then free from the start. A long hold is
+    /// not waited for: what remains is recorded.
+    fn await_hold(&mut self, now: Reading) {
+        let elapsed = self.stopwatch.at_timer(now, self.tick());
+        let has_waited = self.awaits_hold.is_none_or(|since| elapsed.saturating_sub(since) >= MAX_HOLD_WAIT);
+        if has_waited || !self.groups.values_mut().any(|group| group.is_held(now)) {
+            self.awaits_hold = None;
+        }
+    }
+
+    /// Returns true once the node was stopped, every request has its outcome, and the hold of this node is over or was
+    /// waited for long enough. What is left to write comes with
+    /// [`finish`](Node::finish).
     pub fn is_stopped(&self) -> bool {
-        self.stopping && self.router.pending() == 0
+        self.stopping && self.router.pending() == 0 && self.awaits_hold.is_none()
     }
 
-    /// Has everything that waits for a write to disk written with the next outputs.
-    pub fn flush(&mut self) {
-        self.groups.values_mut().for_each(Group::flush);
+    /// Ends a node that [is stopped](Node::is_stopped): everything that waits for a write to disk is written with the
+    /// next outputs, and with it how much longer its promises bind. The node must get no input and send nothing after
+    /// this.
+    pub fn finish(&mut self, now: Reading) {
+        self.now = now;
+        self.groups.values_mut().for_each(|group| group.finish(now));
     }
 
     /// Ends the node where it stands: revokes every lease, and returns the tickets that have no reply yet, each with
@@ -418,14 +468,14 @@ impl<M: StateMachine> Node<M> {
         if self.batches.is_empty() {
             return None;
         }
-        let number = self.next_commit;
-        self.next_commit += 1;
-        self.in_flight.push_back(InFlight { number, parts: std::mem::take(&mut self.parts) });
-        Some(Output::Commit { number, batches: std::mem::take(&mut self.batches) })
+        let (parts, batches) = (std::mem::take(&mut self.parts), std::mem::take(&mut self.batches));
+        let number = self.commits.push(self.now, parts, &batches);
+        Some(Output::Commit { number, batches })
     }
 
     fn router(&mut self) -> (&mut Router, Context<'_, M>) {
-        let context = Context { now: self.now, groups: &mut self.groups, outputs: &mut self.outputs };
+        let disk_is_full = self.commits.is_full();
+        let context = Context { now: self.now, groups: &mut self.groups, outputs: &mut self.outputs, disk_is_full };
         (&mut self.router, context)
     }
 }

@@ -5,6 +5,8 @@
 //! its deadline; one that may have been executed never is. Deadlines are judged by readings, and by ticks while the
 //! clock gives none.
 
+mod timeouts;
+
 use crate::dedup::Seen;
 use crate::events::{Output, Reply, Request, RequestError};
 use crate::group::{Group, ReadMode};
@@ -13,18 +15,13 @@ use crate::ports::{GroupId, StateMachine};
 use crate::status::{ReadGrant, RouterStatistics};
 use crate::stopwatch::Stopwatch;
 use crate::wire::{Body, Message, PeerAnswer, PeerRequest, RequestId};
-use leasehold_core::{Index, Instant, NodeId, Reading};
+use leasehold_core::{Index, NodeId, Reading};
 use leasehold_raft::{Position, ProposeError};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// The time that a request waits for a leader and its outcome, unless the options say otherwise.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// The time that a forwarded write waits for its answer after another node became leader. The former leader, if it
-/// lives, learns that it was deposed and says so.
-const LATE_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
-/// The time to wait for the answer to a request for a read index before its reads try again.
-const READ_INDEX_TIMEOUT: Duration = Duration::from_secs(1);
 /// The time that a request that was not executed waits before it is tried again. A new leader ends it early.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 /// The largest number of clients' requests that may be pending.
@@ -55,7 +52,7 @@ enum State {
     /// Waits for a read index from the leader.
     AwaitsReadIndex,
     /// Granted at this index, which is not applied yet.
-    AwaitsApply(ReadGrant),
+    AwaitsApply { grant: ReadGrant, since: Duration },
     /// Sent to the leader: it may be executed. `deposed_at` is set when another node was seen to lead.
     Forwarded { attempt: u64, leader: NodeId, deposed_at: Option<Duration> },
 }
@@ -83,8 +80,8 @@ struct Pending {
     origin: Origin,
     group: GroupId,
     request: Request,
-    /// The time of its arrival, by the stopwatch.
-    since: Duration,
+    /// The time at which it has waited long enough, by the stopwatch.
+    deadline: Duration,
     state: State,
 }
 
@@ -109,6 +106,8 @@ pub(crate) struct Context<'a, M: StateMachine> {
     pub(crate) now: Reading,
     pub(crate) groups: &'a mut BTreeMap<GroupId, Group<M>>,
     pub(crate) outputs: &'a mut VecDeque<Output<M>>,
+    /// Too much waits for the disk, so nothing is proposed.
+    pub(crate) disk_is_full: bool,
 }
 
 /// Routes the requests of clients and peers for every group of a node.
@@ -129,7 +128,13 @@ pub(crate) struct Router {
     read_indexes: BTreeMap<GroupId, ReadIndexes>,
     /// Reads in [`State::AwaitsApply`].
     awaiting_apply: BTreeSet<(GroupId, Index, RequestKey)>,
+    /// Groups in which a read has waited too long for this node to catch up with its leader.
+    lagging: BTreeSet<GroupId>,
     seen: Seen,
+    /// The writes of peers that are pending.
+    peer_writes: BTreeMap<(NodeId, RequestId), RequestKey>,
+    /// No write is taken until this time: see [`Router::note_time`].
+    refuses_until: Duration,
     peer_requests: usize,
     peer_bytes: usize,
     stopping: bool,
@@ -154,7 +159,10 @@ impl Router {
             stopwatch: Stopwatch::default(),
             read_indexes: BTreeMap::new(),
             awaiting_apply: BTreeSet::new(),
+            lagging: BTreeSet::new(),
             seen: Seen::default(),
+            peer_writes: BTreeMap::new(),
+            refuses_until: Duration::ZERO,
             peer_requests: 0,
             peer_bytes: 0,
             stopping: false,
@@ -189,23 +197,33 @@ impl Router {
             Some(RequestError::Stopping)
         } else if self.requests.len() - self.peer_requests >= MAX_REQUESTS {
             Some(RequestError::Busy)
+        } else if matches!(request, Request::Write(_)) && self.is_resuming(context.now) {
+            Some(RequestError::TimedOut)
         } else {
             None
         };
         match refused {
             Some(error) => context.outputs.push_back(Output::Reply { ticket, outcome: Err(error) }),
             None => {
-                let key = self.insert(context.now, Origin::Client { ticket }, group, request);
+                let within = self.timeout + request.time_for_its_bytes();
+                let key = self.insert(context.now, Origin::Client { ticket }, group, request, within);
                 self.attempt(context, key);
             }
         }
     }
 
-    fn insert(&mut self, now: Reading, origin: Origin, group: GroupId, request: Request) -> RequestKey {
-        let since = self.stopwatch.at(now);
+    fn insert(
+        &mut self,
+        now: Reading,
+        origin: Origin,
+        group: GroupId,
+        request: Request,
+        within: Duration,
+    ) -> RequestKey {
+        let deadline = self.stopwatch.at(now) + within;
         let key = self.next_key;
         self.next_key += 1;
-        self.requests.insert(key, Pending { origin, group, request, since, state: State::Waiting });
+        self.requests.insert(key, Pending { origin, group, request, deadline, state: State::Waiting });
         key
     }
 
@@ -218,25 +236,36 @@ impl Router {
         id: RequestId,
         request: PeerRequest,
     ) {
-        let (request, bytes) = match request {
-            PeerRequest::ReadIndex => (Request::Read(ReadMode::Lease), 0),
-            PeerRequest::Propose(command) if command.is_empty() => return,
+        let (request, bytes, within) = match request {
+            PeerRequest::ReadIndex => (Request::Read(ReadMode::Lease), 0, self.timeout),
+            PeerRequest::Outcome => {
+                // A copy that arrives later is not executed: the outcome stays unknown.
+                let unknown = self.seen.first_time(id) || !self.peer_writes.contains_key(&(from, id));
+                if unknown {
+                    Self::answer(context, from, group, id, PeerAnswer::Uncertain);
+                }
+                return;
+            }
+            PeerRequest::Propose { command, .. } if command.is_empty() => return,
             // Every node of this release would have to stop at it.
-            PeerRequest::Propose(command) if !M::knows(&command) => {
+            PeerRequest::Propose { command, .. } if !M::knows(&command) => {
                 return Self::answer(context, from, group, id, PeerAnswer::NotExecuted);
             }
-            PeerRequest::Propose(command) => {
+            PeerRequest::Propose { command, within } => {
                 if !self.seen.first_time(id) {
                     // The first execution answers.
                     self.statistics.requests_repeated += 1;
                     return;
                 }
                 let bytes = command.len();
-                (Request::Write(command), bytes)
+                let request = Request::Write(command);
+                let within = within.min(self.timeout + request.time_for_its_bytes());
+                (request, bytes, within)
             }
         };
+        let is_write = matches!(request, Request::Write(_));
         let alone = self.peer_requests == 0;
-        if self.stopping {
+        if self.stopping || (is_write && (within.is_zero() || self.is_resuming(context.now))) {
             return Self::answer(context, from, group, id, PeerAnswer::NotExecuted);
         }
         if self.peer_requests >= MAX_PEER_REQUESTS || (!alone && self.peer_bytes + bytes > MAX_PEER_BYTES) {
@@ -253,7 +282,10 @@ impl Router {
         }
         self.peer_requests += 1;
         self.peer_bytes += bytes;
-        let key = self.insert(context.now, Origin::Peer { node: from, id, bytes }, group, request);
+        let key = self.insert(context.now, Origin::Peer { node: from, id, bytes }, group, request, within);
+        if is_write {
+            self.peer_writes.insert((from, id), key);
+        }
         self.attempt(context, key);
     }
 
@@ -280,6 +312,10 @@ impl Router {
                 self.fail(context, key, RequestError::Busy);
             }
             (Request::Write(command), Some(leader)) if leader == self.node || is_peer => {
+                if context.disk_is_full && leader == self.node {
+                    // The disk has until its deadline.
+                    return self.try_later(context, key);
+                }
                 match group.propose(now, key, command.clone()) {
                     Ok(position) => self.set_state(key, State::Proposed(position)),
                     // The proposals before it need the disk's time, which its deadline allows for.
@@ -288,7 +324,8 @@ impl Router {
                 }
             }
             (Request::Write(command), Some(leader)) => {
-                let request = PeerRequest::Propose(command.clone());
+                let within = pending.deadline.saturating_sub(self.stopwatch.at(now));
+                let request = PeerRequest::Propose { command: command.clone(), within };
                 let attempt = self.send_request(context, leader, id, request);
                 self.statistics.writes_forwarded += 1;
                 self.attempts.insert(attempt, key);
@@ -345,10 +382,21 @@ impl Router {
     ) -> u64 {
         let attempt = self.next_attempt;
         self.next_attempt += 1;
+        self.send(context, to, group, attempt, request);
+        attempt
+    }
+
+    fn send<M: StateMachine>(
+        &self,
+        context: &mut Context<'_, M>,
+        to: NodeId,
+        group: GroupId,
+        attempt: u64,
+        request: PeerRequest,
+    ) {
         let id = RequestId { boot: self.boot, sequence: attempt };
         let message = Message { group, body: Body::Request { id, request } };
         context.outputs.push_back(Output::Send { to, message });
-        attempt
     }
 
     /// Asks a group's leader for one index for all reads that have gathered, unless one is asked for. Returns false if
@@ -399,10 +447,15 @@ impl Router {
         }
         let applied = context.groups.get(&group).map_or(0, |group| group.applied().index);
         if applied >= grant.index {
+            self.lagging.remove(&group);
             self.finish(context, key, Ok(Reply::Readable(grant)));
+        } else if grant.as_follower && self.lagging.contains(&group) {
+            // Another read has waited too long, and no read has succeeded since.
+            self.fail(context, key, RequestError::Lagging);
         } else {
             self.statistics.reads_awaited_apply += 1;
-            self.set_state(key, State::AwaitsApply(grant));
+            let since = self.stopwatch.at(context.now);
+            self.set_state(key, State::AwaitsApply { grant, since });
             self.awaiting_apply.insert((group, grant.index, key));
         }
     }
@@ -413,7 +466,8 @@ impl Router {
             && of == group
             && index <= applied
         {
-            if let Some(State::AwaitsApply(grant)) = self.requests.get(&key).map(|pending| pending.state) {
+            if let Some(State::AwaitsApply { grant, .. }) = self.requests.get(&key).map(|pending| pending.state) {
+                self.lagging.remove(&group);
                 self.finish(context, key, Ok(Reply::Readable(grant)));
             }
             self.awaiting_apply.remove(&(of, index, key));
@@ -492,117 +546,18 @@ impl Router {
         context: &mut Context<'_, M>,
         group: GroupId,
         id: RequestId,
+        request: &PeerRequest,
     ) {
         let asked = self.read_indexes.get(&group).and_then(|reads| reads.asked.as_ref());
         if asked.is_some_and(|asked| asked.attempt == id.sequence) {
             self.read_index_ended(context, group, None);
         } else if let Some(key) = self.attempts.remove(&id.sequence) {
-            self.wait(context, key);
-        }
-    }
-
-    /// The leader of a group changed, or this node's view of it.
-    pub(crate) fn leader_changed<M: StateMachine>(&mut self, context: &mut Context<'_, M>, group: GroupId) {
-        let leader = context.groups.get(&group).and_then(|group| group.replica().leader());
-        if let Some(leader) = leader {
-            let now = self.stopwatch.at(context.now);
-            for pending in self.requests.values_mut().filter(|pending| pending.group == group) {
-                if let State::Forwarded { leader: asked, deposed_at, .. } = &mut pending.state
-                    && *asked != leader
-                {
-                    deposed_at.get_or_insert(now);
-                }
+            match request {
+                // The write itself did leave, and the node that got it is lost.
+                PeerRequest::Outcome => self.fail(context, key, RequestError::Uncertain),
+                _ => self.wait(context, key),
             }
         }
-        let asked = self.read_indexes.get(&group).and_then(|reads| reads.asked.as_ref());
-        if asked.is_some_and(|asked| Some(asked.leader) != leader) {
-            self.read_index_ended(context, group, None);
-        }
-        self.retry(context);
-    }
-
-    fn retry<M: StateMachine>(&mut self, context: &mut Context<'_, M>) {
-        self.retry_at = None;
-        for key in std::mem::take(&mut self.waiting) {
-            if self.requests.get(&key).is_some_and(|pending| pending.state == State::Waiting) {
-                self.attempt(context, key);
-            }
-        }
-    }
-
-    /// Ends what is overdue, and tries again what waits. It is called at least once per `tick`.
-    pub(crate) fn handle_timeout<M: StateMachine>(&mut self, context: &mut Context<'_, M>, tick: Duration) {
-        let now = self.stopwatch.at_timer(context.now, tick);
-        let has_passed = |limit: Duration, since: Duration| now.saturating_sub(since) >= limit;
-        let is_overdue = |pending: &Pending| {
-            let late = matches!(pending.state, State::Forwarded { deposed_at: Some(deposed_at), .. }
-                if has_passed(LATE_ANSWER_TIMEOUT, deposed_at));
-            late || has_passed(self.timeout + pending.request.time_for_its_bytes(), pending.since)
-        };
-        let overdue: Vec<_> =
-            self.requests.iter().filter(|(_, pending)| is_overdue(pending)).map(|(key, _)| *key).collect();
-        let mut rounds = BTreeSet::new();
-        for key in overdue {
-            let Some(pending) = self.requests.get(&key) else { continue };
-            if pending.state == State::AwaitsRound {
-                rounds.insert(pending.group);
-            }
-            let uncertain = pending.state.may_execute();
-            let error = if uncertain { RequestError::Uncertain } else { RequestError::TimedOut };
-            self.statistics.requests_timed_out += 1;
-            self.fail(context, key, error);
-        }
-        // A leader whose rounds are not confirmed may lead on, so its groups must not keep the reads that gave up.
-        for group in rounds {
-            if let Some(group) = context.groups.get_mut(&group) {
-                group.retain_reads(|key| self.requests.contains_key(&key));
-            }
-        }
-        let is_late =
-            |reads: &ReadIndexes| reads.asked.as_ref().is_some_and(|asked| has_passed(READ_INDEX_TIMEOUT, asked.since));
-        let late: Vec<_> =
-            self.read_indexes.iter().filter(|(_, reads)| is_late(reads)).map(|(group, _)| *group).collect();
-        for group in late {
-            self.read_index_ended(context, group, None);
-        }
-        // A retry that lies further ahead was set before the clock stepped back.
-        let due = context
-            .now
-            .zip(self.retry_at)
-            .is_none_or(|(now, at)| !at.is_surely_after(now) || at.elapsed_since(now).at_most > RETRY_INTERVAL);
-        if due && !self.waiting.is_empty() {
-            // Without a leader every request would only wait again, which takes long if there are many.
-            if context.groups.values().any(|group| group.replica().leader().is_some()) {
-                self.retry(context);
-            } else {
-                self.retry_at = context.now.map(|now| now.plus(RETRY_INTERVAL));
-            }
-        }
-    }
-
-    /// Returns when to call [`handle_timeout`](Router::handle_timeout) for a retry.
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.retry_at
-    }
-
-    /// Takes no more requests, and fails those that were certainly not executed.
-    pub(crate) fn stop<M: StateMachine>(&mut self, context: &mut Context<'_, M>) {
-        self.stopping = true;
-        let idle = self.requests.iter().filter(|(_, pending)| !pending.state.may_execute()).map(|(key, _)| *key);
-        for key in idle.collect::<Vec<_>>() {
-            self.fail(context, key, RequestError::Stopping);
-        }
-    }
-
-    /// Returns every client's ticket that still waits, with the error to reply: the node ends now.
-    pub(crate) fn abandon(&mut self) -> Vec<(u64, RequestError)> {
-        let requests = std::mem::take(&mut self.requests);
-        let error = |state: State| if state.may_execute() { RequestError::Uncertain } else { RequestError::Stopping };
-        let tickets = requests.into_values().filter_map(|pending| match pending.origin {
-            Origin::Client { ticket } => Some((ticket, error(pending.state))),
-            Origin::Peer { .. } => None,
-        });
-        tickets.collect()
     }
 
     fn fail<M: StateMachine>(&mut self, context: &mut Context<'_, M>, key: RequestKey, error: RequestError) {
@@ -627,7 +582,9 @@ impl Router {
                     Ok(Reply::Readable(ReadGrant { index, by_lease, .. })) => PeerAnswer::ReadIndex { index, by_lease },
                     Err(RequestError::Busy) => PeerAnswer::Busy,
                     Err(RequestError::Uncertain) => PeerAnswer::Uncertain,
-                    Err(RequestError::TimedOut | RequestError::Stopping) => PeerAnswer::NotExecuted,
+                    Err(RequestError::TimedOut | RequestError::Stopping | RequestError::Lagging) => {
+                        PeerAnswer::NotExecuted
+                    }
                 };
                 Self::answer(context, node, pending.group, id, answer);
             }
@@ -643,12 +600,15 @@ impl Router {
                 }
             }
             State::Forwarded { attempt, .. } => drop(self.attempts.remove(&attempt)),
-            State::AwaitsApply(grant) => drop(self.awaiting_apply.remove(&(pending.group, grant.index, key))),
+            State::AwaitsApply { grant, .. } => drop(self.awaiting_apply.remove(&(pending.group, grant.index, key))),
             State::Waiting | State::AwaitsRound | State::AwaitsReadIndex => {}
         }
-        if let Origin::Peer { bytes, .. } = pending.origin {
+        if let Origin::Peer { node, id, bytes } = pending.origin {
             self.peer_requests -= 1;
             self.peer_bytes -= bytes;
+            if matches!(pending.request, Request::Write(_)) {
+                self.peer_writes.remove(&(node, id));
+            }
         }
         Some(pending)
     }

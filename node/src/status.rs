@@ -4,6 +4,7 @@ use leasehold_core::{Index, LeaseCell, NodeId, Permit, Reading, Term};
 use leasehold_raft::Role;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// A replica's view of its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +64,11 @@ pub struct GroupStatistics {
     pub transfers_resumed: u64,
     /// Steps of transfers of a state that were stale, repeated or not expected.
     pub transfer_steps_ignored: u64,
+    /// The time for which this node may neither vote nor campaign, if its leader is silent; `None` while its clock gives
+    /// no reading.
+    pub held_for: Option<Duration>,
+    /// The time for which this node has led without applying anything although entries are pending.
+    pub stalled_for: Duration,
 }
 
 /// Counts of the router since the node started.
@@ -79,8 +85,22 @@ pub struct RouterStatistics {
     pub requests_refused: u64,
     /// Reads that waited for an index to be applied.
     pub reads_awaited_apply: u64,
+    /// Requests that were dropped before they were tried again, because their clients had left.
+    pub requests_abandoned: u64,
     /// Requests that ended by their timeout.
     pub requests_timed_out: u64,
+}
+
+/// The disk, as the node sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DiskStatistics {
+    /// The time for which it has had a write to do and has finished none.
+    pub silent_for: Duration,
+    /// About the bytes of the writes that are not durable yet.
+    pub pending_bytes: usize,
+    /// Appends of a leader that were withheld because too much was pending. The leader repeats them.
+    pub appends_withheld: u64,
 }
 
 /// Permission to answer a read from this node's state, which has applied `index`.

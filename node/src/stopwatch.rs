@@ -20,6 +20,11 @@ impl Stopwatch {
         self.elapsed
     }
 
+    /// Returns the time at the last reading.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.elapsed
+    }
+
     /// Returns the time when a timer fires, `tick` after it last fired. Without a reading, that tick has passed.
     pub(crate) fn at_timer(&mut self, now: Reading, tick: Duration) -> Duration {
         if now.is_none() {

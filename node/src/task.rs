@@ -17,6 +17,7 @@ use slab::Slab;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 use std::{fmt, io};
 
 /// The largest number of inputs handled before their outputs are carried out.
@@ -76,6 +77,7 @@ where
     if let Some(batch) = group.first_batch() {
         disk.commit(&[batch])?;
     }
+    let request_timeout = node.request_timeout;
     let mut node = Node::new(node);
     node.add_group(clock.now(), group, machine)?;
 
@@ -87,7 +89,7 @@ where
     let reporter = Reporter::new(threads::SNAPSHOTS, report);
     runtime.spawn_thread(threads::SNAPSHOTS, ThreadPolicy::Batch, threads::work_all(reporter, work_queue))?;
     let gate = node.group(id).expect("it was added").read_gate().clone();
-    let shared = Arc::new(Shared::new(gate));
+    let shared = Arc::new(Shared::new(gate, clock.clone()));
     let handle = Handle { inbox: mailbox.sender, shared: shared.clone() };
     let task = Task {
         runtime: runtime.clone(),
@@ -99,6 +101,7 @@ where
         shared,
         inputs: mailbox.receiver,
         answers: Slab::new(),
+        request_timeout,
         commits,
         work,
     };
@@ -117,6 +120,7 @@ struct Task<R: Runtime, M: StateMachine> {
     inputs: Receiver<Command<M>>,
     /// The senders of replies, by ticket.
     answers: Slab<Answer<M>>,
+    request_timeout: Duration,
     commits: Sender<Commit>,
     work: Sender<Work<M>>,
 }
@@ -158,6 +162,10 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
                 }
             }
             let now = self.clock.now();
+            if timer_fired {
+                let answers = &self.answers;
+                self.node.drop_abandoned(now, |ticket| answers[ticket as usize].is_canceled());
+            }
             if timer_fired || self.node.timeout_is_due(now) {
                 self.node.handle_timeout(now);
             }
@@ -186,16 +194,26 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
                 drop(share);
                 Input::Message { from, message }
             }
-            Wake::Command(Command::Request { request, answer }) => {
+            Wake::Command(Command::Request { request, answer, sent }) => {
+                // Its client has left, or waited too long.
+                let waited = self.clock.now().zip(sent).map(|(now, sent)| now.elapsed_since(sent).at_most);
+                if answer.is_canceled() || waited.is_some_and(|waited| waited > self.request_timeout) {
+                    let _ = answer.send(Err(RequestError::TimedOut));
+                    return Ok(());
+                }
                 let ticket = self.answers.insert(answer) as u64;
                 Input::Request { ticket, group: self.group, request }
             }
-            Wake::Command(Command::Transfer { to }) => {
-                self.node.transfer(self.clock.now(), self.group, to);
+            Wake::Command(Command::Transfer { to, answer }) => {
+                let _ = answer.send(self.node.transfer(self.clock.now(), self.group, to));
                 return Ok(());
             }
             Wake::Command(Command::RefuseWrites(refuse)) => {
                 self.node.refuse_writes(refuse);
+                return Ok(());
+            }
+            Wake::Command(Command::HandOver { answer }) => {
+                let _ = answer.send(self.node.hand_over(self.clock.now(), self.group));
                 return Ok(());
             }
             Wake::Command(Command::Stop) => {
@@ -272,12 +290,13 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
 
     fn publish_statistics(&self) {
         let group = self.node.group(self.group).expect("the group was added").statistics();
-        *self.shared.statistics.lock() = Statistics { group, router: self.node.router_statistics() };
+        *self.shared.statistics.lock() =
+            Statistics { group, router: self.node.router_statistics(), disk: self.node.disk_statistics() };
     }
 
     /// Waits until everything is on disk.
     async fn finish(&mut self, reports: &Receiver<Report<M>>) {
-        self.node.flush();
+        self.node.finish(self.clock.now());
         if self.drain_outputs().is_err() {
             return;
         }

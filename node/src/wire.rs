@@ -4,7 +4,7 @@
 //! u8 version | u8 kind | u32 group | body                                            all little-endian
 //!              0 Raft                an envelope, in wincode's encoding
 //!              1 request: read index u64 boot | u64 sequence
-//!              2 request: propose    u64 boot | u64 sequence | command
+//!              2 request: propose    u64 boot | u64 sequence | u32 milliseconds | command
 //!              3 answer: read index  u64 boot | u64 sequence | u64 index | u8 by_lease
 //!              4 answer: applied     u64 boot | u64 sequence | u64 index | output
 //!              5 answer: not executed, 6 busy, 7 uncertain: u64 boot | u64 sequence
@@ -14,6 +14,7 @@
 //!             11 transfer: stored    u64 boot | u64 sequence | u64 chunks
 //!             12 transfer: lacking   u64 boot | u64 sequence | u64 stored | u64 from | u64 sent
 //!             13 transfer: done, 14 unknown: u64 boot | u64 sequence
+//!             15 request: outcome    u64 boot | u64 sequence
 //! ```
 //!
 //! The first byte is the version in every version. The link marks the end of a payload: a command or an output extends
@@ -24,6 +25,7 @@ use crate::ports::{GroupId, Lane, Rejected};
 use bytes::Bytes;
 use leasehold_core::{Index, Term};
 use leasehold_raft::wire::{Envelope, Snapshot};
+use std::time::Duration;
 use wincode::config::Configuration;
 use wincode::error::ReadResult;
 
@@ -45,6 +47,7 @@ const TRANSFER_STORED: u8 = 11;
 const TRANSFER_LACKING: u8 = 12;
 const TRANSFER_DONE: u8 = 13;
 const TRANSFER_UNKNOWN: u8 = 14;
+const REQUEST_OUTCOME: u8 = 15;
 
 /// The bytes of version, kind and group.
 const HEADER_BYTES: usize = 1 + 1 + 4;
@@ -103,8 +106,18 @@ pub enum PeerRequest {
     /// Asks for an index: once a node has applied it, its state may answer the reads that had arrived before this
     /// request was sent.
     ReadIndex,
-    /// Asks the leader to propose this command.
-    Propose(Bytes),
+    /// Asks the leader to propose a command.
+    Propose {
+        /// The command.
+        command: Bytes,
+        /// The time that is left until its client is told that the outcome is unknown. The command must not be proposed
+        /// later.
+        within: Duration,
+    },
+    /// Asks what became of the [`Propose`](PeerRequest::Propose) with the same id. There is no answer while it is
+    /// pending; otherwise the answer is [`PeerAnswer::Uncertain`], because an answer was sent, or the request never
+    /// arrived.
+    Outcome,
 }
 
 /// The answer to a [`PeerRequest`].
@@ -260,7 +273,11 @@ impl Message {
             }
             Body::Request { id, request } => Ok(match request {
                 PeerRequest::ReadIndex => self.with_id(REQUEST_READ_INDEX, *id, &[]),
-                PeerRequest::Propose(command) => self.with_id(REQUEST_PROPOSE, *id, &[command]),
+                PeerRequest::Propose { command, within } => {
+                    let millis = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
+                    self.with_id(REQUEST_PROPOSE, *id, &[&millis.to_le_bytes(), command])
+                }
+                PeerRequest::Outcome => self.with_id(REQUEST_OUTCOME, *id, &[]),
             }),
             Body::Answer { id, answer } => Ok(match answer {
                 PeerAnswer::ReadIndex { index, by_lease } => {
@@ -329,7 +346,7 @@ impl Message {
             return Err(DecodeError::OtherVersion { version });
         }
         let Some((&kind, rest)) = rest.split_first() else { return Err(malformed) };
-        if kind > TRANSFER_UNKNOWN {
+        if kind > REQUEST_OUTCOME {
             return Err(DecodeError::UnknownKind { kind });
         }
         let Some((group, rest)) = rest.split_first_chunk() else { return Err(malformed) };
@@ -337,7 +354,7 @@ impl Message {
             let envelope =
                 decode_envelope(rest).map_err(|error| DecodeError::Envelope { reason: error.to_string() })?;
             Body::Raft(envelope)
-        } else if kind < TRANSFER_OFFER {
+        } else if !(TRANSFER_OFFER..=TRANSFER_UNKNOWN).contains(&kind) {
             decode_request_or_answer(kind, rest).ok_or(malformed)?
         } else {
             let (id, transfer) = decode_transfer(kind, rest).ok_or(malformed)?;
@@ -404,7 +421,12 @@ fn decode_request_or_answer(kind: u8, bytes: &[u8]) -> Option<Body> {
     let answer = |answer| Body::Answer { id, answer };
     Some(match kind {
         REQUEST_READ_INDEX if rest.is_empty() => request(PeerRequest::ReadIndex),
-        REQUEST_PROPOSE => request(PeerRequest::Propose(Bytes::copy_from_slice(rest))),
+        REQUEST_PROPOSE => {
+            let (millis, command) = rest.split_first_chunk()?;
+            let within = Duration::from_millis(u64::from(u32::from_le_bytes(*millis)));
+            request(PeerRequest::Propose { command: Bytes::copy_from_slice(command), within })
+        }
+        REQUEST_OUTCOME if rest.is_empty() => request(PeerRequest::Outcome),
         ANSWER_READ_INDEX => {
             let (index, by_lease) = rest.split_first_chunk()?;
             let by_lease = match by_lease {

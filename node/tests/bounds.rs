@@ -96,7 +96,7 @@ fn entries_that_change_one_large_value_hold_few_copies_of_it() {
     now += TICK;
     while let Some(durable) = number {
         node.handle(at(now), Input::Committed { number: durable });
-        node.flush();
+        node.handle_timeout(at(now));
         let (next, more) = drain(&mut node);
         (number, bytes) = (next, bytes + more);
     }
@@ -107,7 +107,7 @@ fn entries_that_change_one_large_value_hold_few_copies_of_it() {
 #[test]
 fn links_wait_with_large_messages_while_others_wait_for_the_node_but_not_with_urgent_ones() {
     let (inbox, mailbox) = inbox::<Large>();
-    let request = PeerRequest::Propose(vec![0; 80 << 20].into());
+    let request = PeerRequest::Propose { command: vec![0; 80 << 20].into(), within: TICK };
     let body = Body::Request { id: RequestId { boot: 1, sequence: 1 }, request };
     let large = Message { group: 0, body }.encode().expect("it has an encoding");
     let urgent = Message { group: 0, body: Body::Raft(Default::default()) }.encode().expect("it has an encoding");

@@ -82,7 +82,7 @@ impl Schedule {
             950..955 => {
                 let to = self.node();
                 let now = self.cluster.reading(node);
-                self.cluster.node(node).transfer(now, GROUP, to);
+                let _ = self.cluster.node(node).transfer(now, GROUP, to);
             }
             955..960 => {
                 let now = self.cluster.reading(node);

@@ -7,6 +7,7 @@ use leasehold_raft::wire::{
     Change, Entry, Envelope, Membership, Message as RaftMessage, MessageKind, Payload, Rejoin, Snapshot, Step,
 };
 use quickcheck::{Arbitrary, Gen, QuickCheck};
+use std::time::Duration;
 
 const MIB: usize = 1 << 20;
 /// The bytes of version, kind, group and id.
@@ -65,7 +66,10 @@ impl Arbitrary for Any {
         let answer = |answer| Body::Answer { id, answer };
         let body = match u8::arbitrary(g) % 12 {
             0 => Body::Request { id, request: PeerRequest::ReadIndex },
-            1 => Body::Request { id, request: PeerRequest::Propose(payload) },
+            1 => {
+                let within = Duration::from_millis(u64::from(u32::arbitrary(g)));
+                Body::Request { id, request: PeerRequest::Propose { command: payload, within } }
+            }
             2 => answer(PeerAnswer::ReadIndex { index: u64::arbitrary(g), by_lease: bool::arbitrary(g) }),
             3 => answer(PeerAnswer::Applied { index: u64::arbitrary(g), output: payload }),
             4 => answer(PeerAnswer::NotExecuted),
@@ -120,7 +124,7 @@ fn is_open_ended(message: &Message) -> bool {
     let Message { body, .. } = message;
     matches!(
         body,
-        Body::Request { request: PeerRequest::Propose(_), .. }
+        Body::Request { request: PeerRequest::Propose { .. }, .. }
             | Body::Answer { answer: PeerAnswer::Applied { .. }, .. }
     )
 }
@@ -149,7 +153,7 @@ fn rejects_messages_cut_or_extended_anywhere() {
 fn random_and_damaged_bytes_never_panic() {
     fn random(bytes: Vec<u8>) -> bool {
         let _ = Message::decode(&bytes);
-        for kind in 0..=15 {
+        for kind in 0..=16 {
             let _ = Message::decode(&[&[3, kind, 0, 0, 0, 0], bytes.as_slice()].concat());
         }
         true
@@ -169,7 +173,7 @@ fn random_and_damaged_bytes_never_panic() {
 #[test]
 fn names_the_unknown_version_or_kind() {
     assert_eq!(Message::decode(&[2, 0, 0, 0, 0, 0]), Err(DecodeError::OtherVersion { version: 2 }));
-    assert_eq!(Message::decode(&[3, 15]), Err(DecodeError::UnknownKind { kind: 15 }));
+    assert_eq!(Message::decode(&[3, 16]), Err(DecodeError::UnknownKind { kind: 16 }));
     for bytes in [&[][..], &[3], &[3, 0], &[3, 5, 0, 0, 0]] {
         assert_eq!(Message::decode(bytes), Err(DecodeError::Malformed { length: bytes.len() }));
     }
@@ -186,7 +190,11 @@ fn the_encoding_of_version_3_does_not_change() {
     let bytes = Bytes::from_static(b"bytes");
     for (message, expected) in [
         (request(PeerRequest::ReadIndex), expected(1, &[])),
-        (request(PeerRequest::Propose(bytes.clone())), expected(2, b"bytes")),
+        (
+            request(PeerRequest::Propose { command: bytes.clone(), within: Duration::from_millis(0x0102) }),
+            expected(2, b"\x02\x01\0\0bytes"),
+        ),
+        (request(PeerRequest::Outcome), expected(15, &[])),
         (answer(PeerAnswer::ReadIndex { index: 9, by_lease: true }), expected(3, &[9, 0, 0, 0, 0, 0, 0, 0, 1])),
         (answer(PeerAnswer::Applied { index: 9, output: bytes }), expected(4, b"\x09\0\0\0\0\0\0\0bytes")),
         (answer(PeerAnswer::NotExecuted), expected(5, &[])),

@@ -1,7 +1,7 @@
 //! Executes a client's commands: reads under the lease at once, everything else through the node.
 
 use crate::counters::Counters;
-use crate::keyspace::{Keyspace, Reply, View, WriteCommand};
+use crate::keyspace::{Keyspace, ReadCommand, Reply, View, WriteCommand};
 use crate::registrar::{Registrar, Unfounded};
 use crate::timeout::within;
 use leasehold_clock::Clock;
@@ -16,6 +16,28 @@ use std::time::Duration;
 const MAX_WRITE_BYTES: usize = 16 << 20;
 /// The time that a write waits for admission.
 const ADMISSION_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The reply to a command that a stopping node refuses.
+pub(crate) const STOPPING: &str = "TRYAGAIN this node is shutting down; send the command to another node";
+
+/// The reason why the view may not answer a read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NotReadable {
+    /// This node lags behind its leader, which can execute the read.
+    Lagging,
+    /// The reply to the read.
+    Failed(String),
+}
+
+impl NotReadable {
+    /// Returns the reply to a read that cannot be executed at the leader.
+    pub(crate) fn into_reply(self) -> String {
+        match self {
+            NotReadable::Lagging => "TRYAGAIN this node lags behind its leader; read at another node".to_owned(),
+            NotReadable::Failed(reply) => reply,
+        }
+    }
+}
 
 /// The parts that an executor is made of.
 pub(crate) struct Parts<R> {
@@ -82,20 +104,43 @@ impl<R: Runtime> Executor<R> {
     /// Waits until the view may answer reads.
     ///
     /// # Errors
-    /// The reply to each of them.
-    pub(crate) async fn read(&self, reads: usize) -> Result<(), String> {
-        let granted = match self.refused() {
-            Some(refused) => Err(refused),
-            None => self.parts.handle.read().await.map_err(|error| self.text(error)),
-        };
-        match granted {
+    /// [`NotReadable`].
+    pub(crate) async fn read(&self, reads: usize) -> Result<(), NotReadable> {
+        if let Some(refused) = self.refused() {
+            self.counters.reads_failed.add(reads);
+            return Err(NotReadable::Failed(refused));
+        }
+        match self.parts.handle.read().await {
             Ok(grant) => {
                 self.count(grant, reads);
                 Ok(())
             }
+            Err(RequestError::Lagging) => Err(NotReadable::Lagging),
             Err(error) => {
                 self.counters.reads_failed.add(reads);
-                Err(error)
+                Err(NotReadable::Failed(self.text(error)))
+            }
+        }
+    }
+
+    /// Executes reads at the leader, because this node lags behind it: as a log entry, since a lagging node is rare.
+    ///
+    /// # Errors
+    /// The reply to each of them.
+    pub(crate) async fn read_at_leader(&self, reads: &[ReadCommand]) -> Result<Vec<Reply>, String> {
+        let commands: Vec<_> = reads.iter().cloned().map(WriteCommand::Read).collect();
+        match self.parts.handle.write(WriteCommand::encode_batch(&commands)).await {
+            Ok(replies) if replies.len() == reads.len() => {
+                self.counters.reads_quorum.add(reads.len());
+                self.counters.reads_forwarded.add(reads.len());
+                self.counters.reads_follower.add(reads.len());
+                Ok(replies)
+            }
+            outcome => {
+                self.counters.reads_failed.add(reads.len());
+                // A read changes nothing, so an unknown outcome is none.
+                let error = outcome.err().filter(|error| *error != RequestError::Uncertain);
+                Err(self.text(error.unwrap_or(RequestError::TimedOut)))
             }
         }
     }
@@ -166,7 +211,7 @@ impl<R: Runtime> Executor<R> {
 /// Returns the error that a client sees.
 fn text(error: RequestError) -> String {
     match error {
-        RequestError::Stopping => "TRYAGAIN this node is shutting down; send the command to another node".to_owned(),
+        RequestError::Stopping => STOPPING.to_owned(),
         RequestError::Busy => {
             "BUSY too many commands are pending, or the leader's disk is almost full; this one was not executed; try \
              again later"

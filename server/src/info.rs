@@ -148,12 +148,18 @@ fn lease<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
 
 /// Counters of actions that the lease prevented and of inputs that were ignored.
 fn protocol<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
-    let Statistics { group, .. } = clients.statistics();
+    let Statistics { group, disk, .. } = clients.statistics();
     let (replica, holder) = (group.replica, group.holder);
     fields.add("votes_withheld", replica.votes_withheld);
     fields.add("campaigns_withheld", replica.campaigns_withheld);
     fields.add("transfers_withheld", replica.transfers_withheld);
     fields.add("messages_refused", replica.messages_refused);
+    fields.add("stepped_down_without_progress", replica.leaderships_given_up);
+    fields.add("progress_stalled_ms", group.stalled_for.as_millis());
+    fields.add("disk_stalled_ms", disk.silent_for.as_millis());
+    fields.add("disk_pending_bytes", disk.pending_bytes);
+    fields.add("appends_withheld", disk.appends_withheld);
+    fields.add("held_ms", group.held_for.map_or(-1, |held| held.as_millis() as i128));
     fields.add("rounds_opened", holder.rounds_opened);
     fields.add("acks_of_other_terms", holder.acks_of_other_terms);
     fields.add("acks_of_strangers", holder.acks_of_non_voters);

@@ -13,8 +13,8 @@ use crate::timeout::within;
 use async_channel::Receiver;
 use leasehold_clock::{Clock, ClockError, SystemClock};
 use leasehold_core::{Config, NodeId};
-use leasehold_node::ports::GroupId;
-use leasehold_node::{GroupOptions, Handle, REQUEST_TIMEOUT, ReadMode, Start, Status};
+use leasehold_node::ports::{GroupId, Recovered};
+use leasehold_node::{GroupOptions, Handle, REQUEST_TIMEOUT, ReadMode, Start, Status, TransferError};
 use leasehold_runtime::Runtime;
 use leasehold_storage::{Identity, OpenError, Storage, StorageError};
 use leasehold_transport_tcp::{Transport, TransportOptions};
@@ -31,6 +31,10 @@ pub(crate) const GROUP: GroupId = 0;
 /// The time that clients have to receive the replies to pending commands when a node stops: as long as a command may
 /// take, and a little more.
 const FAREWELL_TIMEOUT: Duration = REQUEST_TIMEOUT.saturating_add(Duration::from_secs(1));
+
+/// The time that another node has for taking leadership over when a node stops. It takes a few milliseconds, or does not
+/// happen.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The options of a node.
 #[derive(Clone, Debug)]
@@ -57,6 +61,8 @@ pub struct NodeOptions {
     pub accept_data_loss: bool,
     /// The limits of clients and memory.
     pub limits: Limits,
+    /// The time for which the operator says that this node has not run: it shortens the hold of a restart.
+    pub stopped_for: Option<Duration>,
 }
 
 /// The reason why a node could not be started.
@@ -131,6 +137,7 @@ impl<R: Runtime> Node<R> {
             record,
             accept_data_loss,
             mut limits,
+            stopped_for,
         } = options;
         let founders: Vec<NodeId> = peers.keys().copied().collect();
         peers.remove(&node).ok_or(StartError::NotAPeer(node))?;
@@ -149,8 +156,11 @@ impl<R: Runtime> Node<R> {
         let startup = Startup::new(runtime, client_listener, clock.clone(), limits.max_clients, limits.client_timeout);
         let identity = Identity { cluster: cluster.clone(), node, founders: founders.iter().copied().collect() };
         let storage = Storage::open(&data_dir, identity)?;
-        let recovered = storage.recover_as(GROUP)?;
+        let mut recovered = storage.recover_as(GROUP)?;
         startup.enter("is starting to serve");
+        if let Some(stopped_for) = stopped_for {
+            shorten_hold(&mut recovered, timing.hold(), stopped_for);
+        }
 
         let recording = record.map(|path| match Recording::start(runtime, &path) {
             Ok(recording) => Ok(recording),
@@ -232,10 +242,16 @@ impl<R: Runtime> Node<R> {
         self.handle().wait_status(|status| status.stopped).await;
     }
 
-    /// Stops it: it takes no more clients and commands, and waits until pending commands are answered and everything is
-    /// on disk.
+    /// Stops it: it hands leadership over, takes no more clients and commands, and waits until pending commands are
+    /// answered and everything is on disk.
     pub async fn stop(&self) {
         let runtime = self.clients.executor.runtime();
+        match within(runtime, HAND_OVER_TIMEOUT, self.handle().hand_over()).await {
+            Some(Ok(to)) => tracing::info!(to, "handed leadership over"),
+            Some(Err(TransferError::NotLeader)) => {}
+            Some(Err(error)) => tracing::info!("leadership is not handed over: {error}"),
+            None => tracing::warn!("leadership was not taken over within {HAND_OVER_TIMEOUT:?}"),
+        }
         self.clients.close();
         // A client that does not read its replies must not delay the stop.
         within(runtime, FAREWELL_TIMEOUT, self.clients.gone()).await;
@@ -258,6 +274,20 @@ fn advice(error: &io::Error) -> &'static str {
     }
 }
 
+/// Shortens the hold of a restart by the time that the node has not run, less a margin for the clocks' errors.
+fn shorten_hold<S>(recovered: &mut Recovered<S>, hold: Duration, stopped_for: Duration) {
+    let promised = recovered.orderly_stop.unwrap_or(recovered.longest_hold.max(hold));
+    let counted = stopped_for.saturating_sub(stopped_for / 10).saturating_sub(Duration::from_secs(1));
+    let remaining = promised.saturating_sub(counted);
+    tracing::warn!(
+        "by --stopped-since this node has not run for {} s, so it is held for {} ms instead of {} ms",
+        stopped_for.as_secs(),
+        remaining.as_millis(),
+        promised.as_millis()
+    );
+    recovered.orderly_stop = Some(remaining);
+}
+
 async fn listen<R: Runtime>(
     runtime: &R,
     whom: &'static str,
@@ -277,4 +307,31 @@ async fn listen<R: Runtime>(
 /// Returns a random number: the standard library keys each process's hashers from the system's randomness.
 fn drawn() -> u64 {
     RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stated_downtime_shortens_the_hold_by_less_than_itself() {
+        let hold = Duration::from_secs(1);
+        for (longest, orderly, stopped, remaining) in [
+            (3600, None, 0, 3600),
+            (3600, None, 1, 3600),
+            (3600, None, 1000, 2701),
+            (3600, None, 5000, 0),
+            (3600, Some(10), 5, 7),
+            (0, None, 0, 1),
+        ] {
+            let mut recovered: Recovered = Recovered {
+                longest_hold: Duration::from_secs(longest),
+                orderly_stop: orderly.map(Duration::from_secs),
+                ..Recovered::default()
+            };
+            shorten_hold(&mut recovered, hold, Duration::from_secs(stopped));
+            let left = recovered.orderly_stop.expect("stated").as_secs_f64();
+            assert!((left - f64::from(remaining)).abs() < 0.6, "{longest} {orderly:?} {stopped}: {left}");
+        }
+    }
 }

@@ -107,6 +107,7 @@ fn cluster<R: Kill>(size: u64, reads: ReadMode) -> Vec<Member<R>> {
                 record: Some(folder.path().join("lease.trace")),
                 accept_data_loss: false,
                 limits: Limits::default(),
+                stopped_for: None,
             };
             let node = runtime.block_on(Node::start(&runtime, options)).expect("the node starts");
             Member { runtime, node, folder }

@@ -41,6 +41,7 @@ fn serve<R: Runtime>(limits: Limits) -> Served<R> {
         reads: ReadMode::Lease,
         record: None,
         accept_data_loss: false,
+        stopped_for: None,
         limits,
     };
     let node = runtime.block_on(Node::start(&runtime, options)).expect("the node starts");

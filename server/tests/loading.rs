@@ -34,6 +34,7 @@ fn start<R: Runtime>(runtime: &R, client: SocketAddr, folder: &Path) -> Result<N
             reads: ReadMode::Lease,
             record: None,
             accept_data_loss: false,
+            stopped_for: None,
             limits: Limits::default(),
         },
     ))

@@ -6,8 +6,8 @@ use crate::group::{Group, Records};
 use crate::journal::CommitRecord;
 use crate::tables::{
     APPLIED, At, COMMIT, COMPACTED, Encoding, GENERATION, HARD_STATE, LOG_MAY_BE_CUT, LONGEST_HOLD,
-    MAX_INLINE_KEY_BYTES, encode, generation_keys, inline_key, log_key, meta_key, numbered_key, numbered_value,
-    starting_with,
+    MAX_INLINE_KEY_BYTES, ORDERLY_STOP, encode, generation_keys, inline_key, log_key, meta_key, numbered_key,
+    numbered_value, starting_with,
 };
 use fjall::{Keyspace, OwnedWriteBatch, PersistMode, Slice};
 use leasehold_core::{Index, Term};
@@ -210,6 +210,9 @@ impl GroupWriter<'_> {
         if let Some(may_be_cut) = batch.log_may_be_cut {
             self.put_meta(LOG_MAY_BE_CUT, &(may_be_cut, self.number))?;
         }
+        if let Some(stop) = &batch.orderly_stop {
+            self.put_meta(ORDERLY_STOP, stop)?;
+        }
         Ok(())
     }
 
@@ -355,7 +358,7 @@ mod tests {
     fn dropped_records_are_removed_in_portions_and_after_a_restart_too() {
         const RECORDS: usize = 2 * MAX_EXTRA_REMOVALS + 100;
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let identity = Identity { cluster: "orchard".into(), node: 3 };
+        let identity = Identity { cluster: "orchard".into(), node: 3, founders: [3].into() };
         let mut storage = Storage::open(folder.path(), identity.clone()).expect("a new folder");
         let commit = |storage: &mut Storage, stage: Option<Stage>, changes: Vec<Change>| {
             let batch = Batch { stage, changes, ..Batch::default() };
@@ -387,7 +390,8 @@ mod tests {
     fn records_that_are_dropped_in_the_commit_that_adds_them_are_never_stored() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut storage =
-            Storage::open(folder.path(), Identity { cluster: "orchard".into(), node: 3 }).expect("a new folder");
+            Storage::open(folder.path(), Identity { cluster: "orchard".into(), node: 3, founders: [3].into() })
+                .expect("a new folder");
         let stage = |stage| Batch { stage: Some(stage), ..Batch::default() };
         storage.commit(&[stage(Stage::Add(vec![record(1)])), stage(Stage::Clear)]).expect("committed");
         assert_eq!(stored_records(&storage), 0);

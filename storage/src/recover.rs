@@ -3,13 +3,14 @@
 use crate::error::{Fault, StorageError, reading};
 use crate::folder::Storage;
 use crate::tables::{
-    APPLIED, At, COMPACTED, GENERATION, HARD_STATE, LOG_MAY_BE_CUT, LONGEST_HOLD, decode, generation_keys, index_of,
-    log_key, meta, record,
+    APPLIED, At, COMPACTED, GENERATION, HARD_STATE, LOG_MAY_BE_CUT, LONGEST_HOLD, ORDERLY_STOP, decode,
+    generation_keys, index_of, log_key, meta, record,
 };
 use fjall::Keyspace;
 use leasehold_core::{Index, Term};
 use leasehold_node::ports::{Applied, GroupId, Record, Recovered, State};
 use leasehold_raft::wire::{Entry, HardState, Membership};
+use std::time::Duration;
 
 impl Storage {
     /// Returns the state of `group` after the last durable commit, with its records in the order of their keys; the
@@ -57,6 +58,8 @@ impl Storage {
             Some((may_be_cut, commit)) => may_be_cut || commit < first_after_loss,
             None => first_after_loss > 0,
         };
+        let orderly_stop: Option<Option<Duration>> = meta(&self.keyspace, group, ORDERLY_STOP)?;
+        let orderly_stop = orderly_stop.flatten();
         let entries = read_entries(&self.keyspace, group, compacted)?;
         let applied = Applied { index, term, membership };
         check(hard_state, compacted, &entries, &applied)
@@ -71,7 +74,8 @@ impl Storage {
             count += 1;
         }
         let hard_state = hard_state.unwrap_or_default();
-        let recovered = Recovered { hard_state, compacted, entries, applied, records, longest_hold, log_may_be_cut };
+        let recovered =
+            Recovered { hard_state, compacted, entries, applied, records, longest_hold, log_may_be_cut, orderly_stop };
         Ok((recovered, count))
     }
 }

@@ -48,6 +48,8 @@ pub(crate) const GENERATION: &str = "generation";
 pub(crate) const LONGEST_HOLD: &str = "longest_hold";
 /// True if the log may be cut, and the number of the commit that says so.
 pub(crate) const LOG_MAY_BE_CUT: &str = "log_may_be_cut";
+/// The time for which the promises of the last process still bound when it stopped in an orderly way, if it did.
+pub(crate) const ORDERLY_STOP: &str = "orderly_stop";
 
 /// A record's key up to this length is part of its stored key. A longer one is stored next to its value, under a
 /// number: fjall limits keys to 64 KiB, and a record's key has no such limit.

@@ -297,7 +297,7 @@ fn reports_undecodable_bytes_with_their_table_and_key() {
         assert!(matches!(error, StorageError::Damaged { .. }), "{what}: {error:?}");
         assert!(error.to_string().contains("entry 7 of group 5 (table log)"), "{error}");
 
-        for name in ["hard_state", "applied", "compacted", "longest_hold"] {
+        for name in ["hard_state", "applied", "compacted", "longest_hold", "orderly_stop"] {
             let dir = folder();
             open(dir.path()).commit(&[a_log_of_ten()]).expect("committed");
             tamper(dir.path(), &meta_key(0, name), Some(bytes));

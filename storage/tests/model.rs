@@ -215,6 +215,8 @@ impl Model {
             Step::Hold(nanos) => {
                 self.recovered.longest_hold = Duration::from_nanos(u64::from(*nanos) << 10);
                 batch.longest_hold = Some(self.recovered.longest_hold);
+                self.recovered.orderly_stop = (nanos % 2 == 0).then_some(self.recovered.longest_hold);
+                batch.orderly_stop = Some(self.recovered.orderly_stop);
             }
         }
         batch

@@ -105,6 +105,8 @@ rules! {
     HigherTermDeposes: "Holder 5", "On every step-down",
         off: "a response of a higher term counts like any other";
     CheckQuorumIsOn: "Holder 6", "Check-quorum is on";
+    StalledLeaderGivesUp: "Holder 7", "A leader without progress gives leadership up.";
+    StalledLeaderBacksOff: "Holder 7", "It does not campaign of its own accord for two holds";
 
     QuorumReadCoversTheBarrier: "Quorum reads", "notes the commit index, or the barrier if that is later";
     QuorumReadTakesALaterRound: "Quorum reads", "takes a round that cannot have left before the read arrived";
@@ -120,6 +122,8 @@ rules! {
     UncertainWriteIsNotRetried: "Requests", "**Perhaps executed: never try again.**";
     RepeatedRequestIsExecutedOnce: "Requests", "the leader executes the first copy and ignores the others";
     UnknownCommandStopsTheNode: "Requests", "**A node stops before a command that it does not know.**";
+    OutcomeIsAsked: "Requests", "**That node is asked what became of the write.**";
+    LateWritesAreRefused: "Requests", "it refuses all writes for one second";
     DeadlinesPassWithoutAClock: "Requests", "the ticks of the timer count instead";
     SampleBeforeTheAnchorIsGood: "Lease reads", "the answer linearizes at the instant of the sample",
         off: "a sample older than the anchor is refused";
@@ -150,6 +154,9 @@ rules! {
         "The release lifts the hold of what was echoed if it covers the newest echo",
         off: "any release lifts the ack hold";
 
+    OrderlyStopIsRecorded: "Grantor 6", "by the counter with more of it left";
+    OrderlyStopIsForgotten: "Grantor 6", "It removes the record durably before it sends anything";
+
     TransferReleases: "Handing leadership over",
         "The holder releases through its newest round and revokes the published lease",
         off: "a transfer leaves the lease as it is";
@@ -162,6 +169,10 @@ rules! {
         off: "heartbeats open rounds while a transfer is pending";
     AbandonedTransferStaysReleased: "Handing leadership over", "the lease can be earned again on later rounds only",
         off: "an abandoned transfer gives the old lease back";
+    TransferHasADeadline: "Handing leadership over",
+        "A transfer ends one election timeout after the first of the targets that were named one after another";
+    TransferTargetIsChecked: "Handing leadership over",
+        "A target that is no voter, was not heard for a hold, or lacks thousands of entries is refused.";
     LateCampaignNowIsRefused: "Handing leadership over", "meets voters that acknowledged those rounds and stay held";
 
     StateIsInstalledWhole: "Snapshots", "It installs a state only once every chunk is durable";
@@ -188,6 +199,7 @@ rules! {
     AcknowledgementsOfBeforeAreIgnored: "Cut log 4", "the leader ignores acknowledgements of entries without it";
     WholeOnceCaughtUp: "Cut log 5", "**committed, and durable there**";
     ShortLogIsNoticed: "Cut log", "one that commits more than the log holds means that the end is gone";
+    UnsyncedBytesAreBounded: "Engine and disk", "Beyond 128 MiB that wait for the disk";
     HeartbeatAnswersDoNotWait: "Engine and disk", "An answer to a heartbeat does not wait";
 
     FoundedByAllFounders: "Identity 1", "**A cluster is founded once, by all its founders.**";

@@ -40,7 +40,7 @@ impl Machine {
                 Node::replay(node, line).expect("the story keeps the order of an engine's inputs")
             }
             Machine::Model(rules, model) => {
-                if let Input::Start { config, longest_hold } = line.input {
+                if let Input::Start { config, longest_hold, .. } = line.input {
                     **model = Some(Model::start(*rules, line.node, config, longest_hold, line.now));
                 }
                 model.as_mut().as_mut().expect("a process that has started").handle(line.now, line.input)
@@ -243,7 +243,7 @@ impl World {
         // The record must be durable before the first echo under the new hold.
         let longest_hold = place.longest_hold;
         place.longest_hold = longest_hold.max(config.hold());
-        self.input(id, Input::Start { config, longest_hold });
+        self.input(id, Input::Start { config, longest_hold, remaining: None });
     }
 
     /// Lets time pass everywhere.

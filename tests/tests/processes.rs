@@ -346,7 +346,7 @@ fn a_failed_start_prints_a_one_line_error() {
     ] {
         let error = refusal(&recipe, 1);
         assert!(error.contains(&format!("cannot listen for {whom} on 127.0.0.1:{taken}")), "{error}");
-        assert!(error.ends_with("choose a free port of this machine"), "{error}");
+        assert!(error.ends_with("choose another port, or stop the process that uses this one"), "{error}");
     }
 
     let foreign = fresh("foreign");
@@ -409,6 +409,42 @@ fn data_survives_an_orderly_shutdown() {
             assert_eq!(run(&mut client, &format!("GET k{number}")), Ok(bulk(number.to_string())));
         }
     }
+}
+
+#[test]
+fn a_leader_that_is_stopped_hands_over_and_no_command_fails() {
+    let mut cluster = Processes::start(3);
+    let (leader, followers) = cluster.roles();
+    // The leader chooses a node that it has heard for a hold.
+    std::thread::sleep(Duration::from_secs(2));
+    let mut at_leader = cluster.connect(leader);
+    let mut at_follower = cluster.connect(followers[0]);
+    let refused = std::thread::spawn(move || {
+        (0..).find_map(|number| match run(&mut at_leader, &format!("SET a {number}")) {
+            Ok(reply) => (reply != Value::Okay).then(|| format!("{reply:?}")),
+            outcome => Some(error_of(outcome)),
+        })
+    });
+    let running = Arc::new(());
+    let watch = Arc::downgrade(&running);
+    let written = std::thread::spawn(move || {
+        let mut number = 0;
+        while watch.upgrade().is_some() {
+            assert_eq!(run(&mut at_follower, &format!("SET b {number}")), Ok(Value::Okay));
+            assert_eq!(run(&mut at_follower, "GET b"), Ok(bulk(number.to_string())));
+            number += 1;
+        }
+        number
+    });
+    let status = cluster.take(leader).terminate();
+    assert_eq!(status.code(), Some(0), "{}", cluster.recipes[&leader].logged());
+    assert!(cluster.recipes[&leader].logged().contains("handed leadership over"));
+    let refused = refused.join().expect("no panic").expect("the node stopped");
+    assert!(refused.starts_with("TRYAGAIN "), "{refused}");
+    // It was not held when it stopped, so it may be elected at once.
+    cluster.start_node(leader);
+    drop(running);
+    assert!(written.join().expect("every write through another node succeeded") > 10);
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn leadership_moves_at_once_although_everyone_is_held() {
     let old = cluster.elect();
     let target = (1..=3).find(|id| *id != old).unwrap();
     let asked_at = cluster.now;
-    cluster.with(old, |replica, now| replica.transfer(now, target));
+    cluster.with(old, |replica, now| replica.transfer(now, target)).expect("an active voter");
     assert_eq!(cluster.permit(old), None, "the lease is gone before the message is");
     cluster.run_until("the target leads", |cluster| cluster.leader() == Some(target));
     assert!(cluster.now - asked_at < Duration::from_millis(100), "after {:?}", cluster.now - asked_at);
@@ -106,7 +106,7 @@ fn a_late_campaign_now_finds_everyone_held() {
     let mut cluster = Cluster::founded(3);
     let leader = cluster.elect();
     let target = (1..=3).find(|id| *id != leader).unwrap();
-    cluster.with(leader, |replica, now| replica.transfer(now, target));
+    cluster.with(leader, |replica, now| replica.transfer(now, target)).expect("an active voter");
     let is_campaign_now = |kind: MessageKind| kind == MessageKind::TimeoutNow;
     let late = cluster.intercept(|m| m.envelope.messages.iter().any(|m| is_campaign_now(m.kind)));
     assert_eq!(late.len(), 1);

@@ -22,7 +22,6 @@ pub struct Line {
 }
 
 /// An input of a [`Holder`], a [`Grantor`] or a [`LeaseCell`](crate::LeaseCell).
-#[expect(clippy::large_enum_variant, reason = "without a heap, voters cannot be boxed")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
     /// The process starts, for the first time or again.
@@ -31,6 +30,8 @@ pub enum Input {
         config: Config,
         /// The longest hold under which this node ever echoed, according to its record.
         longest_hold: Duration,
+        /// The time for which the process before it was still held when it stopped in an orderly way, if it did.
+        remaining: Option<Duration>,
     },
     /// [`Holder::handle_event`].
     Event(Event),

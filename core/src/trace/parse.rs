@@ -141,8 +141,10 @@ impl<'a> Words<'a> {
         };
         let heartbeat = self.span("heartbeat=")?;
         let longest_hold = self.span("longest=")?;
+        let remaining =
+            if self.rest.trim_start().starts_with("remaining=") { Some(self.span("remaining=")?) } else { None };
         match Config::new(Options::new(hold, drift_ppm).with_lease(lease).with_heartbeat(heartbeat)) {
-            Ok(config) => Ok(Input::Start { config, longest_hold }),
+            Ok(config) => Ok(Input::Start { config, longest_hold, remaining }),
             Err(_) => self.wrong(from.trim_start(), "a consistent hold, lease, drift and heartbeat"),
         }
     }

@@ -40,12 +40,12 @@ impl Node {
     /// # Errors
     /// [`OutOfPlace`] if no correct engine reports the line's input after the lines before it.
     pub fn replay(slot: &mut Option<Node>, line: &Line) -> Result<Effect, OutOfPlace> {
-        if let Input::Start { config, longest_hold } = line.input {
-            *slot = Some(Node {
-                holder: Holder::new(line.node, config),
-                grantor: Grantor::new(config, longest_hold, line.now),
-                cell: LeaseCell::new(),
-            });
+        if let Input::Start { config, longest_hold, remaining } = line.input {
+            let grantor = match remaining {
+                Some(remaining) => Grantor::after_orderly_stop(config, remaining, line.now),
+                None => Grantor::new(config, longest_hold, line.now),
+            };
+            *slot = Some(Node { holder: Holder::new(line.node, config), grantor, cell: LeaseCell::new() });
         }
         let node = slot.as_mut().ok_or(OutOfPlace::NotStarted(line.node))?;
         node.handle(line).map_err(|reason| OutOfPlace::Misuse { node: line.node, reason })

@@ -172,10 +172,11 @@ fn span(duration: Duration) -> Millis {
 impl fmt::Display for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Input::Start { config, longest_hold } => {
+            Input::Start { config, longest_hold, remaining } => {
                 let (hold, lease, heartbeat) = (span(config.hold()), span(config.lease()), span(config.heartbeat()));
                 let (drift, longest) = (config.timing().drift_ppm, span(*longest_hold));
-                write!(f, "start hold={hold} lease={lease} drift={drift}ppm heartbeat={heartbeat} longest={longest}")
+                write!(f, "start hold={hold} lease={lease} drift={drift}ppm heartbeat={heartbeat} longest={longest}")?;
+                remaining.map_or(Ok(()), |remaining| write!(f, " remaining={}", span(remaining)))
             }
             Input::Event(Event::Elected { term, voters, barrier, commit }) => {
                 write!(f, "elected term={term} voters={voters} barrier={barrier} commit={commit}")

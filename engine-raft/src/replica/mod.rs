@@ -1,5 +1,6 @@
 //! The engine, the holder and the grantor as one state machine.
 
+mod leadership;
 mod outputs;
 mod returns;
 mod sync;
@@ -8,6 +9,7 @@ mod ticks;
 use crate::admission::{Admission, is_valid_snapshot};
 use crate::error::{CampaignError, EngineError, Error, InstallError, ProposeError};
 use crate::gate::Gate;
+use crate::leadership::Leadership;
 use crate::lease::Lease;
 use crate::log::{Log, PersistentState};
 use crate::options::Options;
@@ -46,6 +48,8 @@ pub struct Replica {
     last_tick: Reading,
     /// The number of campaigns this node started. Each draws another election timeout.
     campaigns: u64,
+    /// The number of campaigns since this node last knew a leader.
+    fruitless: u32,
     /// The transfer state and the commit index that the holder knows.
     transferring: bool,
     commit_reported: Index,
@@ -54,8 +58,11 @@ pub struct Replica {
     /// The release that came with a transfer to this node. It is permanent, so it goes with every request for a vote.
     release: Option<Release>,
     rejoin: Rejoin,
+    leadership: Leadership,
     /// Set by a shutdown: this node holds no lease again, even if the engine elects it.
     retired: bool,
+    /// Set by a shutdown: this node acknowledges no round again.
+    leaving: bool,
     statistics: Statistics,
 }
 
@@ -75,7 +82,6 @@ impl Replica {
         now: Reading,
         cell: Arc<LeaseCell>,
     ) -> Result<Replica, Error> {
-        let Options { id, config, record, .. } = options;
         voters_of(&state.membership)?;
         let commit = state.hard_state.commit;
         let durable_term = state.hard_state.term;
@@ -84,21 +90,24 @@ impl Replica {
         let logger = slog::Logger::root(tracing_slog::TracingSlogDrain, slog::o!());
         let raw = RawNode::new(&engine, Log::new(state), &logger).map_err(|error| Error::Engine(EngineError(error)))?;
         let mut replica = Replica {
-            options,
             raw,
-            lease: Lease::new(id, config, longest_hold, now, cell, record),
+            lease: Lease::new(&options, longest_hold, now, cell),
             gate: Gate::new(durable_term),
             outbox: Outbox::default(),
             now,
             last_tick: now,
             campaigns: 0,
+            fruitless: 0,
             transferring: false,
             commit_reported: commit,
             commit_broadcast: commit,
             release: None,
             rejoin,
+            leadership: Leadership::default(),
             retired: false,
+            leaving: false,
             statistics: Statistics::default(),
+            options,
         };
         replica.draw_election_timeout();
         Ok(replica)
@@ -114,7 +123,7 @@ impl Replica {
         &self.options.config
     }
 
-    /// Returns the length of an engine tick: half a heartbeat.
+    /// Returns the length of an engine tick: half a heartbeat, and at least a small part of the hold.
     pub fn tick(&self) -> Duration {
         self.options.tick()
     }
@@ -214,6 +223,9 @@ impl Replica {
     pub fn handle_envelope(&mut self, now: Reading, from: NodeId, envelope: Envelope) {
         self.now = now;
         let Envelope { round, ack, release, rejoin, mut messages } = envelope;
+        if ack.is_some() {
+            self.note_heard(from);
+        }
         self.handle_rejoin(now, from, round, rejoin, &mut messages);
         let release = release.map(|(term, round)| Release { through: TermRound { term, round } });
         for message in messages {
@@ -241,11 +253,15 @@ impl Replica {
                 Admission::CampaignNow => {
                     // A late message of an earlier transfer must not replace a later release.
                     self.release = self.release.into_iter().chain(release).max_by_key(|release| release.through);
-                    if self.may_campaign(now).is_err() {
+                    if self.leaving || self.may_campaign(now).is_err() {
                         self.statistics.transfers_withheld += 1;
                         continue;
                     }
                     self.campaigns += 1;
+                }
+                Admission::Transfer => {
+                    self.statistics.messages_refused += u64::from(self.transfer(now, from).is_err());
+                    continue;
                 }
                 Admission::Step => {}
             }
@@ -257,6 +273,7 @@ impl Replica {
         }
         if let Some((term, round)) = round
             && !self.rejoin.is_outside()
+            && !self.leaving
             && self.raw.raft.state == StateRole::Follower
             && self.raw.raft.term == term
             && self.raw.raft.leader_id == from
@@ -278,7 +295,7 @@ impl Replica {
     pub fn handle_timeout(&mut self, now: Reading) {
         self.now = now;
         if self.tick_is_due(now) {
-            self.last_tick = now.or(self.last_tick);
+            self.last_tick = self.tick_began(now);
             self.count_tick(now);
             self.sync_lease_with_raft(now);
         }
@@ -409,16 +426,6 @@ impl Replica {
         Ok(())
     }
 
-    /// Starts a transfer of leadership to `to`, if this node leads and `to` is a voter. The lease is revoked when this
-    /// returns. If the transfer does not succeed within an election timeout, this node can earn a lease again.
-    pub fn transfer(&mut self, now: Reading, to: NodeId) {
-        self.now = now;
-        if self.raw.raft.state == StateRole::Leader {
-            self.raw.transfer_leader(to);
-            self.sync_lease_with_raft(now);
-        }
-    }
-
     /// Drops the log entries through `index`, which must be durably applied. Returns the term of the entry at `index`,
     /// or `None` if there was nothing to drop.
     ///
@@ -432,12 +439,31 @@ impl Replica {
         self.raw.mut_store().compact(index)
     }
 
-    /// Gives up the lease for good and aborts the pending reads. Call this first in a shutdown. The engine keeps
-    /// running until the process ends, so that pending proposals can still be committed.
+    /// Gives up the lease for good, aborts the pending reads, and acknowledges no more rounds. Call this first in a
+    /// shutdown. The engine keeps running until the process ends, so that pending proposals can still be committed.
     pub fn retire(&mut self, now: Reading) {
         self.now = now;
-        self.retired = true;
+        (self.retired, self.leaving) = (true, true);
         self.lease.handle_event(now, Event::Deposed);
+    }
+
+    /// Returns how much longer this node may neither vote nor campaign, as of the last input; `None` while it has no
+    /// reading.
+    pub fn held_for(&self) -> Option<Duration> {
+        let grantor = self.lease.grantor();
+        if grantor.awaits_reading() {
+            return None;
+        }
+        let now = self.now?;
+        Some(grantor.held_until().map_or(Duration::ZERO, |end| end.elapsed_since(now).at_most))
+    }
+
+    /// Returns how much longer the promises of this node bind at `now`, for the record of an orderly stop. It
+    /// acknowledges no round from then on. Returns `None` without a reading.
+    pub fn leave(&mut self, now: Reading) -> Option<Duration> {
+        self.now = now;
+        self.leaving = true;
+        self.lease.remaining_hold(now)
     }
 
     /// Returns when to call [`handle_timeout`](Replica::handle_timeout), and the reason. Returns `None` while there is

@@ -62,12 +62,18 @@ impl Replica {
         voters_of(self.membership()).unwrap_or(Voters::NONE)
     }
 
-    /// Replaces the engine's election timeout, drawn from ambient randomness, by one that follows from the seed.
+    /// Replaces the engine's election timeout, drawn from ambient randomness, by one that follows from the seed. The
+    /// timeouts are close together at first, so that a lost leader is replaced soon. If candidates then split the votes,
+    /// as they do on slow links, the timeouts spread. The others heard the leader for the last time at nearly the same
+    /// moment, so a tick more than the hold makes sure that they are not held any more.
     pub(super) fn draw_election_timeout(&mut self) {
         let raft = &mut self.raw.raft;
+        if raft.leader_id != raft::INVALID_ID {
+            self.fruitless = 0;
+        }
         let least = raft.election_timeout();
-        let spread = (least / 2 + 1) as u64;
+        let spread = (least * (self.fruitless.min(3) as usize + 1) / 4 + 1) as u64;
         let drawn = self.options.random(raft.term, self.campaigns);
-        raft.set_randomized_election_timeout(least + (drawn % spread) as usize);
+        raft.set_randomized_election_timeout(least + 1 + (drawn % spread) as usize);
     }
 }

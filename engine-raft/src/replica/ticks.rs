@@ -35,6 +35,15 @@ impl Replica {
         now.elapsed_since(last).at_most >= self.tick()
     }
 
+    /// Returns the beginning of the next tick, if one is due now. Ticks keep their pace although timers fire late. After
+    /// a longer delay the missing ones are left out.
+    pub(super) fn tick_began(&self, now: Reading) -> Reading {
+        let (Some(now), Some(last)) = (now, self.last_tick) else { return now.or(self.last_tick) };
+        let (tick, elapsed) = (self.tick(), now.elapsed_since(last));
+        let on_time = elapsed.at_least >= tick && elapsed.at_most < 2 * tick;
+        Some(if on_time { last.plus(tick) } else { now })
+    }
+
     /// Counts one tick of the engine. A tick that would start a campaign is withheld if this node may not campaign; the
     /// next one tries again.
     pub(super) fn count_tick(&mut self, now: Reading) {
@@ -43,12 +52,14 @@ impl Replica {
             && raft.promotable()
             && raft.election_elapsed + 1 >= raft.randomized_election_timeout();
         if would_campaign {
-            if self.may_campaign(now).is_err() {
+            if self.leadership.backoff > 1 || self.may_campaign(now).is_err() {
                 self.statistics.campaigns_withheld += 1;
-                return;
+                return self.leadership.count_tick();
             }
             self.campaigns += 1;
+            self.fruitless = self.fruitless.saturating_add(1);
         }
-        self.raw.tick();
+        self.tick_engine();
+        self.count_progress();
     }
 }

@@ -110,6 +110,9 @@ pub struct Batch {
     pub longest_hold: Option<Duration>,
     /// Records that the log may have been cut, or that it is whole again.
     pub log_may_be_cut: Option<bool>,
+    /// Replaces the record of an orderly stop: the time for which the promises of the process still bound when it
+    /// stopped, or that there is no such record.
+    pub orderly_stop: Option<Option<Duration>>,
 }
 
 /// A group's durable state, as read at start. The records are collected in an `S`, which can be the state of a state
@@ -131,6 +134,8 @@ pub struct Recovered<S = Vec<Record>> {
     /// True if the log may lack entries that were durable, or the hard state a vote: the disk found its end cut off, or a
     /// batch said so, and no batch has said since that the log is whole.
     pub log_may_be_cut: bool,
+    /// The record of an orderly stop, if the last process left one.
+    pub orderly_stop: Option<Duration>,
 }
 
 /// A disk that stores batches. It runs on a thread of its own and may block.

@@ -82,9 +82,19 @@ impl State for Vec<Record> {
 impl Recovered {
     /// Reads the records into a state.
     pub fn into_state<S: State>(self) -> Recovered<S> {
-        let Recovered { hard_state, compacted, entries, applied, records, longest_hold, log_may_be_cut } = self;
+        let Recovered { hard_state, compacted, entries, applied, records, longest_hold, log_may_be_cut, orderly_stop } =
+            self;
         let mut state = S::default();
         records.into_iter().for_each(|record| state.insert(record));
-        Recovered { hard_state, compacted, entries, applied, records: state, longest_hold, log_may_be_cut }
+        Recovered {
+            hard_state,
+            compacted,
+            entries,
+            applied,
+            records: state,
+            longest_hold,
+            log_may_be_cut,
+            orderly_stop,
+        }
     }
 }

@@ -86,7 +86,7 @@ impl InTransit {
 
     /// Returns true for a forwarded write.
     pub(crate) fn is_write(&self) -> bool {
-        matches!(self.message.body, Body::Request { request: PeerRequest::Propose(_), .. })
+        matches!(self.message.body, Body::Request { request: PeerRequest::Propose { .. }, .. })
     }
 
     /// Returns true for a request for a read index.
@@ -124,6 +124,8 @@ pub(crate) struct Member {
     pub(crate) cannot_send: bool,
     /// The position of a command that it cannot apply.
     pub(crate) halted: Option<Index>,
+    /// Nodes to which no message of its can be sent.
+    pub(crate) unreachable: BTreeSet<NodeId>,
 }
 
 impl Member {
@@ -194,6 +196,11 @@ impl Cluster {
 
     /// Returns a cluster whose groups have other options.
     pub(crate) fn with_options(size: u64, options: impl Fn(&mut GroupOptions)) -> Cluster {
+        Cluster::with_all_options(size, |_, group| options(group))
+    }
+
+    /// Returns a cluster whose nodes and groups have other options.
+    pub(crate) fn with_all_options(size: u64, options: impl Fn(&mut NodeOptions, &mut GroupOptions)) -> Cluster {
         let now = Duration::from_secs(100);
         let mut cluster = Cluster {
             members: BTreeMap::new(),
@@ -209,9 +216,10 @@ impl Cluster {
             let config = Config::new(timing).expect("it fits together");
             let founders = (1..=size).collect();
             let mut group = GroupOptions::new(GROUP, leasehold_raft::Options::new(id, config, 7), founders);
-            options(&mut group);
+            let mut node = NodeOptions::new(id, 1000 + id);
+            options(&mut node, &mut group);
             let mut member = Member {
-                node: Node::new(NodeOptions::new(id, 1000 + id)),
+                node: Node::new(node),
                 commits: VecDeque::new(),
                 disk: Recovered::default(),
                 staged: Vec::new(),
@@ -223,6 +231,7 @@ impl Cluster {
                 work_stalled: false,
                 cannot_send: false,
                 halted: None,
+                unreachable: BTreeSet::new(),
             };
             member.start(id, cluster.instant());
             cluster.members.insert(id, member);
@@ -336,7 +345,9 @@ impl Cluster {
     pub(crate) fn drain(&mut self, id: NodeId) {
         while let Some(output) = self.node(id).poll_output() {
             match output {
-                Output::Send { to, message } if self.member(id).cannot_send => {
+                Output::Send { to, message }
+                    if self.member(id).cannot_send || self.member(id).unreachable.contains(&to) =>
+                {
                     let now = self.reading(id);
                     self.node(id).handle(now, Input::NotSent { to, message });
                 }

@@ -87,7 +87,8 @@ fn restore(arguments: RestoreArguments, voters: Vec<NodeId>) -> Result<String, F
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
-    let mut storage = Storage::open(&unfinished, Identity { cluster, node: id })?;
+    let identity = Identity { cluster, node: id, founders: voters.iter().copied().collect() };
+    let mut storage = Storage::open(&unfinished, identity)?;
     let commit = |storage: &mut Storage, batch| storage.commit(&[batch]).map_err(failed);
     while let Some(records) = backup.next_chunk()? {
         commit(&mut storage, Batch { group: GROUP, stage: Some(Stage::Add(records)), ..Batch::default() })?;

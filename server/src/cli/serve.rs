@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::thread::available_parallelism;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The time that stopping may take before the process exits without it. Everything acknowledged is on disk anyway.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
@@ -98,6 +98,11 @@ pub(crate) struct ServeArguments {
     /// node has the data: if this is the only voter, or if most voters were cut.
     #[arg(long)]
     accept_data_loss: bool,
+    /// States that this node has not run since this time, in Unix seconds. A node that restarts neither votes nor
+    /// campaigns for the longest hold it ever ran with; this time counts towards it. If the statement is wrong, reads
+    /// can be stale.
+    #[arg(long, value_name = "SECONDS")]
+    stopped_since: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -125,6 +130,8 @@ pub(super) enum BadFlags {
     Address { flag: &'static str, value: String },
     #[error("--cluster must be a name of 1 to {MAX_CLUSTER_BYTES} bytes")]
     Cluster,
+    #[error("--stopped-since is in the future; give the time at which this node stopped, in Unix seconds")]
+    StoppedSince,
     #[error("{0} (see --hold-ms, --lease-ms, --drift-ppm and --heartbeat-ms)")]
     Timing(#[from] ConfigError),
 }
@@ -143,6 +150,10 @@ impl ServeArguments {
         if self.cluster.is_empty() || self.cluster.len() > MAX_CLUSTER_BYTES {
             return Err(BadFlags::Cluster);
         }
+        let stopped_for = match self.stopped_since.map(|since| UNIX_EPOCH + Duration::from_secs(since)) {
+            None => None,
+            Some(since) => Some(wall_clock().duration_since(since).map_err(|_| BadFlags::StoppedSince)?),
+        };
         let timing = leasehold_core::Options::new(Duration::from_millis(self.hold_ms), self.drift_ppm);
         let timing = timing.with_heartbeat(Duration::from_millis(self.heartbeat_ms));
         let lease = self.lease_ms.map(Duration::from_millis);
@@ -165,6 +176,7 @@ impl ServeArguments {
             limits,
             record: self.record,
             accept_data_loss: self.accept_data_loss,
+            stopped_for,
             reads: match self.reads {
                 Reads::Lease => ReadMode::Lease,
                 Reads::Quorum => ReadMode::Quorum,
@@ -289,6 +301,11 @@ fn serve<R: Runtime>(options: NodeOptions, threads: NonZeroUsize) -> ExitCode {
     })
 }
 
+#[expect(clippy::disallowed_methods, reason = "the operator states a time of the wall clock")]
+fn wall_clock() -> SystemTime {
+    SystemTime::now()
+}
+
 /// Returns a channel that receives a message for the first signal to stop. The second signal ends the process at once.
 fn signals() -> io::Result<async_channel::Receiver<()>> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
@@ -360,6 +377,7 @@ mod tests {
             (&["--peers", "0=a:1,1=b:1"], "--peers cannot found a cluster"),
             (&["--client-listen", "7001"], "--client-listen \"7001\" is not of the form HOST:PORT"),
             (&["--cluster", ""], "--cluster must be a name"),
+            (&["--stopped-since", "99999999999"], "--stopped-since is in the future"),
         ] {
             let error = options(flags).expect_err("bad flags").to_string();
             assert!(error.contains(said), "{flags:?}: {error}");

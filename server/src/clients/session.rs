@@ -9,11 +9,13 @@ use super::shared::Clients;
 use super::transaction::{MAX_ENTRY_BYTES, Transaction};
 use super::wire::{FREE_BYTES, WRITE_BYTES, Wire, hold};
 use crate::command::{Command, LocalCommand};
+use crate::executor::{NotReadable, STOPPING};
 use crate::keyspace::{MAX_ENTRY_KEYS, Map, ReadCommand, Reply, WriteCommand, count};
 use crate::resp::{ProtocolError, ReplyBuffer, Request, RequestReader};
 use crate::timeout::within;
 use bytes::Bytes;
 use event_listener::EventListener;
+use futures::future::{Either, select};
 use leasehold_core::Reading;
 use leasehold_node::Share;
 use leasehold_runtime::Runtime;
@@ -21,6 +23,7 @@ use std::io;
 use std::iter::Peekable;
 use std::mem;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 use std::vec::Drain;
 
@@ -43,6 +46,10 @@ const SLICE_KEYS: usize = 256;
 const MAX_COPIED_BYTES: usize = 16 << 10;
 /// The time that a client that broke the protocol has for reading the reason before its connection is closed.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
+/// The time for which the writes of a client that has closed its end are still waited for.
+const LEFT_TIMEOUT: Duration = Duration::from_secs(1);
+/// The time for which commands are refused before a connection is closed because the node stops.
+const REFUSAL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// One connection.
 pub(super) struct Session<'a, R: Runtime> {
@@ -111,7 +118,30 @@ impl<'a, R: Runtime> Session<'a, R> {
                 self.pause().await;
             }
         }
+        if self.clients.is_closing() {
+            self.refuse().await?;
+        }
         self.wire.close().await
+    }
+
+    /// Refuses the commands that arrive within a moment, because the node stops. A client that is just sending one
+    /// learns that it was not executed, and not only that its connection has ended.
+    async fn refuse(&mut self) -> io::Result<()> {
+        let clients = self.clients;
+        // The node has announced its end, and does not do so again.
+        let mut close = clients.listen_for_close();
+        let refuse = async {
+            while self.wire.receive(&mut close, 0).await?.is_some() {
+                let broken = self.take_requests().await.is_err();
+                self.batch.drain(..).for_each(|_| self.out.error(STOPPING));
+                self.flush().await?;
+                if broken {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        within(clients.runtime(), REFUSAL_INTERVAL, refuse).await.unwrap_or(Ok(()))
     }
 
     /// Takes the complete requests that were received, as far as there is memory for their commands.
@@ -171,7 +201,9 @@ impl<'a, R: Runtime> Session<'a, R> {
                 Command::Write(command) => {
                     let clients = self.clients;
                     gather_writes(&mut self.writes, command, &mut batch, |command| clients.refusal(command).is_none());
-                    let outcome = self.clients.commit(&self.writes).await;
+                    let writes = mem::take(&mut self.writes);
+                    let outcome = self.commit(&writes).await?;
+                    self.writes = writes;
                     now = None;
                     match outcome {
                         Ok(replies) => self.reply_all(replies).await?,
@@ -182,7 +214,7 @@ impl<'a, R: Runtime> Session<'a, R> {
                     self.out.error(error);
                 }
                 Command::Entry(commands) => {
-                    let outcome = self.clients.commit(&commands).await;
+                    let outcome = self.commit(&commands).await?;
                     now = None;
                     match outcome {
                         Ok(replies) => {
@@ -208,6 +240,17 @@ impl<'a, R: Runtime> Session<'a, R> {
         Ok(Flow::Continue)
     }
 
+    /// Executes writes, and watches the client meanwhile. One that has closed its end may still wait for the replies, for
+    /// a moment. Then the writes are abandoned: those that wait for a leader are not executed any more.
+    async fn commit(&mut self, commands: &[WriteCommand]) -> io::Result<Result<Vec<Reply>, String>> {
+        let mut outcome = pin!(self.clients.commit(commands));
+        if let Either::Left((outcome, _)) = select(outcome.as_mut(), pin!(self.wire.ended())).await {
+            return Ok(outcome);
+        }
+        let outcome = within(self.clients.runtime(), LEFT_TIMEOUT, outcome).await;
+        outcome.ok_or_else(|| io::Error::new(io::ErrorKind::ConnectionAborted, "the client left"))
+    }
+
     /// Executes the collected reads.
     async fn read(&mut self, now: &mut Option<Reading>) -> io::Result<()> {
         let reads = mem::take(&mut self.reads);
@@ -217,9 +260,19 @@ impl<'a, R: Runtime> Session<'a, R> {
             let counted = mem::take(&mut uncounted);
             if !self.clients.try_read(reading, counted) {
                 *now = None;
-                if let Err(error) = self.clients.read(counted.max(1)).await {
-                    (done..reads.len()).for_each(|_| self.out.error(&error));
-                    break;
+                match self.clients.read(counted.max(1)).await {
+                    Ok(()) => {}
+                    Err(NotReadable::Lagging) => {
+                        match self.clients.executor.read_at_leader(&reads[done..]).await {
+                            Ok(replies) => self.reply_all(replies).await?,
+                            Err(error) => (done..reads.len()).for_each(|_| self.out.error(&error)),
+                        }
+                        break;
+                    }
+                    Err(NotReadable::Failed(error)) => {
+                        (done..reads.len()).for_each(|_| self.out.error(&error));
+                        break;
+                    }
                 }
             }
             let out = &mut self.out;
@@ -296,10 +349,11 @@ impl<'a, R: Runtime> Session<'a, R> {
             return true;
         }
         let outcome = self.clients.read(1).await;
-        if let Err(error) = &outcome {
-            self.out.error(error);
+        let readable = outcome.is_ok();
+        if let Err(error) = outcome {
+            self.out.error(&error.into_reply());
         }
-        outcome.is_ok()
+        readable
     }
 
     async fn reply_all(&mut self, replies: Vec<Reply>) -> io::Result<()> {

@@ -3,7 +3,7 @@
 
 use super::keys::KeysThread;
 use crate::counters::{Counter, Counters};
-use crate::executor::Executor;
+use crate::executor::{Executor, NotReadable};
 use crate::keyspace::{Reply, View, WriteCommand};
 use crate::limits::Limits;
 use crate::space::Space;
@@ -146,8 +146,8 @@ impl<R: Runtime> Clients<R> {
     /// Waits until the view may answer `reads` reads.
     ///
     /// # Errors
-    /// The reply to each of them, if that takes too long or cannot be.
-    pub(super) async fn read(&self, reads: usize) -> Result<(), String> {
+    /// [`NotReadable`], if that takes too long or cannot be.
+    pub(super) async fn read(&self, reads: usize) -> Result<(), NotReadable> {
         self.executor.read(reads).await
     }
 

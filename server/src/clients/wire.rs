@@ -190,6 +190,15 @@ impl<'a, R: Runtime> Wire<'a, R> {
         }
     }
 
+    /// Reads further requests ahead, and returns once the client sends no more.
+    pub(super) async fn ended(&mut self) {
+        poll_fn(|context| {
+            while self.poll_read_ahead(context) {}
+            if self.ended { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
     pub(super) async fn close(&mut self) -> io::Result<()> {
         self.stream.close().await
     }

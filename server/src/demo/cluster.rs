@@ -122,6 +122,7 @@ impl<R: Kill> Cluster<R> {
                 record: None,
                 accept_data_loss: false,
                 limits: Limits::default(),
+                stopped_for: None,
             };
             let started = runtime.block_on(Node::start(&runtime, options));
             let running = started.map_err(|source| ClusterError::Node { node, source })?;

@@ -128,6 +128,7 @@ fn batch(before: &Recovered, source: &mut Source<'_>) -> Batch {
         reset_log: has(3) && has(4),
         compact_through: has(5).then(|| (source.near(before.applied.index), source.near(term))),
         longest_hold: has(6).then(|| Duration::from_millis(source.near(1000))),
+        orderly_stop: has(7).then(|| has(1).then(|| Duration::from_millis(source.near(1000)))),
         entries,
         applied,
         stage,

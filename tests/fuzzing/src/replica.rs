@@ -103,7 +103,7 @@ impl World {
             }
             17 => match source.below(4) {
                 0 => drop(self.replica.campaign(self.now)),
-                1 => self.replica.transfer(self.now, source.near(2)),
+                1 => drop(self.replica.transfer(self.now, source.near(2))),
                 2 => {
                     let peer = source.near(2);
                     match source.below(3) {

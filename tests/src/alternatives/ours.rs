@@ -222,7 +222,7 @@ impl Subject for Ours {
     }
 
     fn transfer(&mut self, from: NodeId, to: NodeId) {
-        self.cluster.with(from, |replica, now| replica.transfer(now, to));
+        self.cluster.with(from, |replica, now| replica.transfer(now, to)).expect("an active voter");
     }
 
     fn campaign(&mut self, id: NodeId) {

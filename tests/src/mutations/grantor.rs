@@ -127,8 +127,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "a late \"campaign now\" makes a held node campaign",
         edits: &[Edit {
             file: REPLICA,
-            find: "if self.may_campaign(now).is_err() { self.statistics.transfers_withheld += 1;",
-            with: "if !$on && self.may_campaign(now).is_err() { self.statistics.transfers_withheld += 1;",
+            find: "if self.leaving || self.may_campaign(now).is_err() { self.statistics.transfers_withheld += 1;",
+            with: "if !$on && (self.leaving || self.may_campaign(now).is_err()) { self.statistics.transfers_withheld += 1;",
         }],
         noticed_by: By::Soak,
     },
@@ -139,8 +139,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "a node that was held when it would have campaigned waits for another election timeout",
         edits: &[Edit {
             file: REPLICA_TICKS,
-            find: "if self.may_campaign(now).is_err() { self.statistics.campaigns_withheld += 1; return; }",
-            with: "if self.may_campaign(now).is_err() { self.statistics.campaigns_withheld += 1; if $on { self.raw.raft.election_elapsed = 0; } return; }",
+            find: "self.statistics.campaigns_withheld += 1; return self.leadership.count_tick();",
+            with: "if $on { self.raw.raft.election_elapsed = 0; } $it",
         }],
         noticed_by: By::Soak,
     },
@@ -175,8 +175,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "a node echoes under a hold that its disk does not know of",
         edits: &[Edit {
             file: GROUP,
-            find: "longest_hold: Some(self.longest_hold), log_may_be_cut",
-            with: "longest_hold: (!$on).then_some(self.longest_hold), log_may_be_cut",
+            find: "longest_hold: Some(self.longest_hold),",
+            with: "longest_hold: (!$on).then_some(self.longest_hold),",
         }],
         noticed_by: By::Soak,
     },
@@ -307,8 +307,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "a target whose first requests for votes are lost has nothing to show with the next",
         edits: &[Edit {
             file: REPLICA_TICKS,
-            find: "self.campaigns += 1; } self.raw.tick();",
-            with: "self.campaigns += 1; if $on { self.release = None; } } self.raw.tick();",
+            find: "self.tick_engine();",
+            with: "if $on && would_campaign { self.release = None; } $it",
         }],
         noticed_by: By::Test {
             package: "leasehold-tests",

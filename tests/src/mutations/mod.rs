@@ -15,6 +15,7 @@ mod engine;
 mod grantor;
 mod holder;
 mod identity;
+mod liveness;
 mod mutation;
 mod requests;
 mod snapshots;

@@ -1,6 +1,6 @@
 //! Requests: where they are executed, and when they are tried again.
 
-use super::mutation::{By, Edit, GROUP, Mutation, ROUTER, STOPWATCH};
+use super::mutation::{By, Edit, GROUP, Mutation, ROUTER, ROUTER_TIMEOUTS, STOPWATCH};
 use crate::rules::Rule;
 
 pub(super) const MUTATIONS: &[Mutation] = &[
@@ -22,7 +22,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         scenarios: &[],
         breaks: "a write whose leader was deposed before it answered is executed twice",
         edits: &[Edit {
-            file: ROUTER,
+            file: ROUTER_TIMEOUTS,
             find: "self.statistics.requests_timed_out += 1;",
             with: "if $on && uncertain { self.wait(context, key); continue; } $it",
         }],
@@ -51,6 +51,40 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             target: "requests",
             name: "a_node_stops_before_a_command_that_only_a_newer_release_knows",
             why: "every command that the simulator proposes is known",
+        },
+    },
+    Mutation {
+        name: "the-outcome-of-a-write-is-not-asked-for",
+        rules: &[Rule::OutcomeIsAsked],
+        scenarios: &[],
+        breaks: "a client waits one more second for the answer of a leader that was killed",
+        edits: &[Edit {
+            file: ROUTER_TIMEOUTS,
+            find: "self.ask_outcomes(context, group, leader);",
+            with: "if !$on { $it }",
+        }],
+        noticed_by: By::Test {
+            package: "leasehold-node",
+            target: "requests",
+            name: "a_forwarded_write_whose_leader_is_lost_ends_when_the_next_one_is_known",
+            why: "the client only waits longer",
+        },
+    },
+    Mutation {
+        name: "a-paused-process-executes-what-it-finds",
+        rules: &[Rule::LateWritesAreRefused],
+        scenarios: &[],
+        breaks: "a leader that was paused for minutes executes the write of a client that gave up long ago",
+        edits: &[Edit {
+            file: ROUTER_TIMEOUTS,
+            find: "self.stopwatch.at(now) < self.refuses_until",
+            with: "(!$on && self.stopwatch.at(now) < self.refuses_until)",
+        }],
+        noticed_by: By::Test {
+            package: "leasehold-node",
+            target: "requests",
+            name: "a_process_that_was_paused_for_long_refuses_writes_of_unknown_age",
+            why: "the write is executed once, and no client learned the opposite",
         },
     },
     Mutation {

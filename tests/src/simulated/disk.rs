@@ -42,6 +42,7 @@ fn write((holds, staged): &mut (Recovered, Vec<Record>), batch: &Batch) {
         compact_through,
         longest_hold,
         log_may_be_cut,
+        orderly_stop,
     } = batch;
     if let Some(hard_state) = hard_state {
         holds.hard_state = *hard_state;
@@ -84,6 +85,9 @@ fn write((holds, staged): &mut (Recovered, Vec<Record>), batch: &Batch) {
     }
     if let Some(cut) = log_may_be_cut {
         holds.log_may_be_cut = *cut;
+    }
+    if let Some(stop) = orderly_stop {
+        holds.orderly_stop = *stop;
     }
 }
 

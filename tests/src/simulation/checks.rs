@@ -116,6 +116,8 @@ impl World {
         }
         watch_statistics(process, &mut self.marks, reading.is_none());
         watch_cut(process, &mut self.marks);
+        let silent = process.node.disk_statistics().silent_for;
+        self.marks.reach_often(Mark::FollowerDiskHung, u64::from(!leading && silent.as_secs() >= 2));
         if leading {
             self.watch_lease(node);
         }
@@ -289,6 +291,8 @@ fn watch_statistics(process: &mut Process, marks: &mut Marks, clock_fails: bool)
             let mark = if over { Mark::HoldRefusedVote } else { Mark::RestartHoldRefusedVote };
             marks.reach_often(mark, engine.votes_withheld - was.votes_withheld);
         }
+        let given_up = engine.leaderships_given_up - was.leaderships_given_up;
+        marks.reach_often(Mark::LeadershipGivenUp, given_up);
         marks.reach_often(Mark::CampaignNowMetHold, engine.transfers_withheld - was.transfers_withheld);
         marks.reach_often(Mark::HoldKeptBackCampaign, engine.campaigns_withheld - was.campaigns_withheld);
     }

@@ -41,6 +41,10 @@ pub(super) struct Disk {
     pub fails: bool,
     /// What the disk held before each of the last transactions; empty unless it may lose its end.
     earlier: Option<VecDeque<Memory>>,
+    /// True while no sync finishes.
+    pub hangs: bool,
+    /// A sync would have finished while the disk hung.
+    pub held_back: bool,
 }
 
 /// A data folder, accessed through the production storage code. Recovered data must match the copy in memory.
@@ -95,6 +99,8 @@ impl Disk {
             slower_by: 0,
             fails: false,
             earlier: may_lose_its_end.then(VecDeque::new),
+            hangs: false,
+            held_back: false,
         }
     }
 
@@ -207,6 +213,17 @@ impl Disk {
         Ok(number)
     }
 
+    /// Makes everything queued durable.
+    ///
+    /// # Errors
+    /// As [`finish`](Disk::finish).
+    pub(super) fn finish_all(&mut self) -> Result<(), String> {
+        while !self.syncing.is_empty() || self.begin() {
+            self.finish()?;
+        }
+        Ok(())
+    }
+
     /// Makes batches durable at once.
     ///
     /// # Errors
@@ -231,7 +248,7 @@ impl Disk {
     /// As [`finish`](Disk::finish).
     pub(super) fn crash(&mut self, survives: bool) -> Result<(usize, Option<bool>), String> {
         self.epoch += 1;
-        self.fails = false;
+        (self.fails, self.hangs, self.held_back) = (false, false, false);
         let under_way = (!self.syncing.is_empty()).then_some(survives);
         let mut lost = self.queue.len();
         self.queue.clear();
@@ -261,6 +278,7 @@ impl Memory {
             compact_through,
             longest_hold,
             log_may_be_cut,
+            orderly_stop,
         } = batch;
         let holds = &mut self.holds;
         let has_entries = !entries.is_empty();
@@ -310,6 +328,9 @@ impl Memory {
         }
         if let Some(cut) = log_may_be_cut {
             holds.log_may_be_cut = cut;
+        }
+        if let Some(stop) = orderly_stop {
+            holds.orderly_stop = stop;
         }
         if has_entries { self.check() } else { Ok(()) }
     }

@@ -78,6 +78,9 @@ pub enum Wildness {
 pub enum Fault {
     /// The process ends, and restarts after `down`, possibly with a different timing.
     Crash { target: Target, down: Nanos, timing: Option<u8> },
+    /// An operator stops the process in an orderly way. It restarts `down` after it has ended, possibly with a different
+    /// timing.
+    Stop { target: Target, down: Nanos, timing: Option<u8> },
     /// The whole process is paused. Its input queues up.
     Pause { target: Target, lasts: Nanos },
     /// Only the node's task stalls. Readers continue.
@@ -94,6 +97,10 @@ pub enum Fault {
     Slow { from: u8, to: u8, by: Nanos, lasts: Nanos },
     /// A disk's syncs are slower.
     SlowDisk { target: Target, by: Nanos, lasts: Nanos },
+    /// A disk finishes no sync.
+    HungDisk { target: Target, lasts: Nanos },
+    /// All appends with entries that a node sends are lost, and nothing else.
+    LostAppends { target: Target, lasts: Nanos },
     /// A disk's next commit fails, which stops the node. It restarts after `down`.
     DiskError { target: Target, down: Nanos },
     /// A clock gives no readings.
@@ -132,7 +139,7 @@ pub enum Fault {
 
 impl Fault {
     /// The number of kinds.
-    pub const KINDS: usize = 25;
+    pub const KINDS: usize = 28;
 
     /// The names of the kinds.
     pub const NAMES: [&str; Fault::KINDS] = [
@@ -161,6 +168,9 @@ impl Fault {
         "cut log",
         "lost folder",
         "older copy of a folder",
+        "hung disk",
+        "lost appends",
+        "orderly stop",
     ];
 
     /// Returns the index of its kind.
@@ -191,6 +201,9 @@ impl Fault {
             Fault::CutLog { .. } => 22,
             Fault::LostFolder { .. } => 23,
             Fault::OlderCopy { .. } => 24,
+            Fault::HungDisk { .. } => 25,
+            Fault::LostAppends { .. } => 26,
+            Fault::Stop { .. } => 27,
         }
     }
 }

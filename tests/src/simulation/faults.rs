@@ -76,6 +76,29 @@ impl World {
                 self.nodes[node].disk.slower_by = by;
                 self.at(now + lasts, Event::Ends(Ending::SlowDisk { node: node as u8 }));
             }
+            Fault::Stop { target, down, timing } => {
+                let node = self.resolve(target);
+                let within = self.setup.heartbeat();
+                let machine = &mut self.nodes[node];
+                if machine.process.is_some() && machine.stops.is_none() {
+                    machine.stops = Some((down, timing));
+                    let boot = machine.boot;
+                    self.queue_input(node, Input::HandOver);
+                    self.at(now + within, Event::Ends(Ending::HandOver { node: node as u8, boot }));
+                }
+            }
+            Fault::HungDisk { target, lasts } => {
+                let node = self.resolve(target);
+                self.nodes[node].disk.hangs = true;
+                let epoch = self.nodes[node].disk.epoch;
+                self.at(now + lasts, Event::Ends(Ending::HungDisk { node: node as u8, epoch }));
+            }
+            Fault::LostAppends { target, lasts } => {
+                let (from, count) = (self.resolve(target), self.nodes.len());
+                for link in &mut self.links[from * count..(from + 1) * count] {
+                    link.loses_appends_until = link.loses_appends_until.max(now + lasts);
+                }
+            }
             Fault::DiskError { target, down } => {
                 let node = self.resolve(target);
                 self.nodes[node].disk.fails = true;
@@ -163,6 +186,16 @@ impl World {
             Ending::Standing { node } => self.nodes[node as usize].clock.restart_counters(now),
             Ending::SlowDisk { node } => self.nodes[node as usize].disk.slower_by = 0,
             Ending::Displaced { node } => self.put_back(node as usize),
+            Ending::HandOver { node, boot } => {
+                if self.nodes[node as usize].boot == boot {
+                    self.queue_input(node as usize, Input::Stop);
+                }
+            }
+            Ending::HungDisk { node, epoch } => {
+                if self.nodes[node as usize].disk.epoch == epoch {
+                    self.unhang(node as usize);
+                }
+            }
             Ending::Behind { node, boot, by } => {
                 // For a process that started in between, recovering would be a jump ahead, which is outside the
                 // assumptions.
@@ -171,6 +204,16 @@ impl World {
                     machine.clock.recover(now, by as i64);
                 }
             }
+        }
+    }
+
+    /// Lets a hung disk finish its syncs.
+    fn unhang(&mut self, node: usize) {
+        let disk = &mut self.nodes[node].disk;
+        disk.hangs = false;
+        if std::mem::take(&mut disk.held_back) {
+            let epoch = disk.epoch;
+            self.at(self.now, Event::Synced { node: node as u8, epoch });
         }
     }
 
@@ -336,6 +379,7 @@ impl World {
         let last = self.setup.timings.len() as u8 - 1;
         for node in 0..self.nodes.len() {
             self.put_back(node);
+            self.unhang(node);
             let machine = &mut self.nodes[node];
             machine.clock.restart_counters(now);
             machine.clock.fails = false;

@@ -44,6 +44,12 @@ marks! {
     TransferAbandoned = "transfer abandoned",
     /// The leader then earned a lease again.
     LeaseAfterAbandonedTransfer = "lease earned again after an abandoned transfer",
+    /// A transfer was refused: its target was no voter, was silent, or was too far behind.
+    TransferRefused = "transfer refused",
+    /// A leader that made no progress gave leadership up.
+    LeadershipGivenUp = "leader without progress gave leadership up",
+    /// The disk of a node that does not lead finished nothing for two seconds.
+    FollowerDiskHung = "disk of a follower hung",
     /// A leader's clock went backward.
     BackwardReadingVoided = "backward reading voided a leader's stamps",
     /// The leader then earned a lease again.
@@ -80,6 +86,10 @@ marks! {
     PeersRefusedEachOther = "peers with unfitting timings refused each other",
     /// A process started under a hold longer than its own timing's.
     StartedUnderALongerHold = "started under an earlier, longer hold",
+    /// A process started after an orderly stop, and was held for less than its own hold.
+    StartedUnderAShorterHold = "started after an orderly stop under a shorter hold",
+    /// A leader handed leadership over because it was told to stop.
+    HandedOverToStop = "leader handed over to stop",
     /// The process lowered the record of the longest hold once that hold was over.
     LongestHoldLowered = "record of the longest hold lowered",
     /// A crash lost writes that were waiting for a sync.

@@ -36,6 +36,14 @@ pub(super) fn is_campaign_now(message: &Message) -> bool {
     }
 }
 
+/// Returns true if the message replicates entries.
+fn has_entries(message: &Message) -> bool {
+    match &message.body {
+        Body::Raft(envelope) => envelope.messages.iter().any(|message| !message.entries.is_empty()),
+        _ => false,
+    }
+}
+
 /// One direction between two nodes.
 #[derive(Clone, Debug)]
 pub(super) struct Link {
@@ -44,6 +52,8 @@ pub(super) struct Link {
     /// Until this time, frames are kept instead of delivered.
     pub keeps_until: Nanos,
     kept: u32,
+    /// Until this time, appends with entries are lost.
+    pub loses_appends_until: Nanos,
     /// The extra latency of frames, and the time at which it ends.
     pub slower: (Nanos, Nanos),
     /// The arrival time of each lane's last frame.
@@ -65,17 +75,27 @@ pub(super) struct Arrivals {
 impl Link {
     /// Creates a healthy link.
     pub(super) fn new(dice: Dice) -> Link {
-        Link { cuts: 0, keeps_until: 0, kept: 0, slower: (0, 0), last: [0; 3], dice, handshakes: BTreeSet::new() }
+        Link {
+            cuts: 0,
+            keeps_until: 0,
+            kept: 0,
+            loses_appends_until: 0,
+            slower: (0, 0),
+            last: [0; 3],
+            dice,
+            handshakes: BTreeSet::new(),
+        }
     }
 
     /// Ends all faults on this link.
     pub(super) fn mend(&mut self) {
         (self.cuts, self.keeps_until, self.slower) = (0, 0, (0, 0));
+        self.loses_appends_until = 0;
     }
 
     /// Returns the arrival times of a frame sent now.
     pub(super) fn send(&mut self, now: Nanos, message: &Message, setup: &LinkSetup, smooth: bool) -> Arrivals {
-        if self.cuts > 0 {
+        if self.cuts > 0 || (now < self.loses_appends_until && has_entries(message)) {
             return Arrivals::default();
         }
         let first = self.arrival(now, message, setup, smooth);

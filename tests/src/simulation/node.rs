@@ -37,6 +37,8 @@ pub(super) struct Node {
     pub paused_with_lease: bool,
     /// The time of the next start, so that an earlier one can replace it.
     pub starts_at: Option<Nanos>,
+    /// The process is being stopped in an orderly way: the time after which it starts again, and its next timing.
+    pub stops: Option<(Nanos, Option<u8>)>,
     /// The hold it promised, in true time: an oracle that is independent of its clock.
     pub promise: Option<Promise>,
     /// The newest round it echoed, with the boot of the process that echoed it.
@@ -76,6 +78,10 @@ pub(super) enum Input {
     Transfer { to: NodeId },
     /// An operator makes this node campaign.
     Campaign,
+    /// An operator stops this node: it hands leadership over first.
+    HandOver,
+    /// The second step of the stop.
+    Stop,
     /// An operator changes the configuration.
     Reconfigure { change: Change },
     /// A stalled timer fires many times at once.

@@ -8,7 +8,7 @@ use super::setup::Setup;
 use super::types::Nanos;
 use leasehold_testing::dice::Dice;
 
-const PATTERNS: [fn(&mut Sequence<'_>); 11] = [
+const PATTERNS: [fn(&mut Sequence<'_>); 12] = [
     earliest_successor,
     rival,
     isolated_after_stall,
@@ -20,6 +20,7 @@ const PATTERNS: [fn(&mut Sequence<'_>); 11] = [
     reclaimed_leadership,
     replaced_voters,
     slow_sole_voter,
+    stuck_leader,
 ];
 
 /// A sequence being planned.
@@ -222,4 +223,18 @@ fn slow_sole_voter(sequence: &mut Sequence<'_>) {
     sequence.after(0, Fault::SlowDisk { target: Target::Another(heir), by, lasts: hold * 15 });
     sequence.after(0, Fault::Rush { lasts: hold * 15 });
     sequence.after(1, Fault::Reconfigure { to: Shape::Sole(heir) });
+}
+
+/// The leader's disk hangs, or its appends do not arrive, for longer than a leader may lead without progress. Sometimes
+/// the same happens to another node.
+fn stuck_leader(sequence: &mut Sequence<'_>) {
+    let hold = sequence.setup.hold();
+    let (node, lasts) = (sequence.node(), sequence.dice.between(hold * 4, hold * 12));
+    let hangs = sequence.dice.chance(600_000);
+    let stuck = |target| if hangs { Fault::HungDisk { target, lasts } } else { Fault::LostAppends { target, lasts } };
+    sequence.after(0, stuck(Target::Leader));
+    if sequence.dice.chance(300_000) {
+        sequence.after(hold, stuck(Target::Another(node)));
+    }
+    sequence.after(0, Fault::Rush { lasts: hold * 2 });
 }

@@ -110,6 +110,13 @@ fn draw_fault(dice: &mut Dice, kind: usize, setup: &Setup, clocks: Clocks) -> Fa
         }
         21 => Fault::LeapAhead { target, by: dice.of_any_size(hold / 2, hold * 4) },
         23 => Fault::LostFolder { target, down: dice.below(hold), lasts },
-        _ => Fault::OlderCopy { target, down: dice.below(hold), lasts },
+        24 => Fault::OlderCopy { target, down: dice.below(hold), lasts },
+        25 => Fault::HungDisk { target, lasts: dice.of_any_size(hold, hold * 12) },
+        26 => Fault::LostAppends { target, lasts: dice.of_any_size(hold, hold * 12) },
+        _ => {
+            let down = if dice.chance(600_000) { dice.below(heartbeat) } else { lasts };
+            let timing = dice.chance(300_000).then(|| dice.below(setup.timings.len() as u64) as u8);
+            Fault::Stop { target, down, timing }
+        }
     }
 }

@@ -4,6 +4,7 @@ use super::failure::FailureKind;
 use super::marks::Mark;
 use super::node::{GROUP, Process, Watched};
 use super::setup::SECOND;
+use super::types::Nanos;
 use super::world::World;
 use leasehold::keyspace::Keyspace;
 use leasehold_node::{GroupOptions, GroupStart, NodeOptions, Role};
@@ -24,11 +25,13 @@ impl World {
         machine.boot += 1;
         machine.disk.registry_mut().begin_run(u64::from(machine.boot));
         machine.paused_with_lease = false;
+        machine.stops = None;
         machine.clock.forget_furthest();
         let recovered = match machine.disk.recover() {
             Ok(recovered) => recovered,
             Err(what) => return self.fail(FailureKind::DiskOutOfOrder, format!("n{}: {what}", node + 1)),
         };
+        let stopped_orderly = recovered.orderly_stop;
         let (is_new, longer_hold) = (recovered.applied.index == 0, recovered.longest_hold > config.hold());
         let seed = self.seed ^ (u64::from(machine.boot) << 40);
         let mut replica = leasehold_raft::Options::new(machine.id, config, seed);
@@ -86,12 +89,40 @@ impl World {
         let boot = machine.boot;
         machine.process = Some(process);
         self.marks.reach_often(Mark::StartedUnderALongerHold, u64::from(longer_hold && !is_new));
+        let shorter = stopped_orderly.is_some_and(|remaining| remaining < config.hold());
+        self.marks.reach_often(Mark::StartedUnderAShorterHold, u64::from(shorter));
         self.marks.reach_often(Mark::FolderRecovered, u64::from(self.setup.real_disks && !is_new));
         if self.tracing() {
             let text = format!("starts, with a hold of {:?} and a lease of {:?}", config.hold(), config.lease());
             self.note(node, "process", text);
         }
         self.set_timer(node, boot, tick);
+    }
+
+    /// Ends a process that has stopped in an orderly way: it records how much longer it is held, and everything it wrote
+    /// becomes durable. A disk that fails or hangs makes this a crash.
+    pub(super) fn end_orderly(&mut self, node: usize, (down, timing): (Nanos, Option<u8>)) {
+        let disk = &self.nodes[node].disk;
+        if !(disk.fails || disk.hangs) {
+            let machine = &mut self.nodes[node];
+            let reading = machine.clock.read(self.now);
+            if let Some(process) = machine.process.as_mut() {
+                process.node.finish(reading);
+            }
+            self.drain_outputs(node);
+            if let Err(what) = self.nodes[node].disk.finish_all() {
+                return self.fail(FailureKind::DiskOutOfOrder, what);
+            }
+            // A release lifts a promise for good.
+            if self.nodes[node].promise.is_some() && self.binding_promise(node).is_none() {
+                self.nodes[node].promise = None;
+            }
+        }
+        self.kill(node, "has stopped");
+        if let Some(timing) = timing {
+            self.nodes[node].timing = timing;
+        }
+        self.start_later(node, if self.healed { 0 } else { down });
     }
 
     /// Crashes a process.

@@ -44,7 +44,7 @@ impl World {
     }
 
     /// Returns the promise that forbids a node to help elect another leader, if there is one.
-    fn binding_promise(&self, node: usize) -> Option<Promise> {
+    pub(super) fn binding_promise(&self, node: usize) -> Option<Promise> {
         let machine = &self.nodes[node];
         let released = |promise: &Promise| {
             let of_this_process = machine.released.filter(|(boot, _)| *boot == promise.boot && *boot == machine.boot);

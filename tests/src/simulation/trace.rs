@@ -39,7 +39,10 @@ pub(super) fn describe(body: &Body) -> String {
         Body::Request { id, request: PeerRequest::ReadIndex } => {
             return format!("request {} for a read index", id.sequence);
         }
-        Body::Request { id, request: PeerRequest::Propose(_) } => {
+        Body::Request { id, request: PeerRequest::Outcome } => {
+            return format!("request for the outcome of request {}", id.sequence);
+        }
+        Body::Request { id, request: PeerRequest::Propose { .. } } => {
             return format!("request {} to execute a command", id.sequence);
         }
         Body::Answer { id, answer } => return format!("answer to request {}: {answer:?}", id.sequence),

@@ -79,6 +79,10 @@ impl World {
         if self.tracing() {
             self.note_lease(node);
         }
+        let stopped = self.nodes[node].process.as_ref().is_some_and(|process| process.node.is_stopped());
+        if let Some(stops) = self.nodes[node].stops.filter(|_| stopped) {
+            return self.end_orderly(node, stops);
+        }
         if let Some(process) = self.nodes[node].process.as_ref()
             && !(process.inbox.is_empty() && process.reports.is_empty())
         {
@@ -110,7 +114,8 @@ impl World {
             Input::Node(input) => process.node.handle(reading, input),
             Input::Transfer { to } => {
                 let before = process.replica().holder().release();
-                process.node.transfer(reading, GROUP, to);
+                let started = process.node.transfer(reading, GROUP, to);
+                self.marks.reach_often(Mark::TransferRefused, u64::from(started.is_err()));
                 let release = process.replica().holder().release();
                 if release.is_some() && release != before {
                     process.watched.transfer = Some((to, process.replica().term()));
@@ -121,6 +126,11 @@ impl World {
                     self.marks.reach(Mark::OperatorCampaignRefused);
                 }
             }
+            Input::HandOver => {
+                let handed_over = process.node.hand_over(reading, GROUP).is_ok();
+                self.marks.reach_often(Mark::HandedOverToStop, u64::from(handed_over));
+            }
+            Input::Stop => process.node.stop(reading),
             Input::Reconfigure { change } => {
                 let proposed = process.node.propose_change(reading, GROUP, &change);
                 if matches!(proposed, Err(ProposeError::Busy)) {
@@ -188,7 +198,7 @@ impl World {
     }
 
     /// Carries out all outputs of the node.
-    fn drain_outputs(&mut self, node: usize) {
+    pub(super) fn drain_outputs(&mut self, node: usize) {
         loop {
             let Some(process) = self.nodes[node].process.as_mut() else { return };
             let output = process.node.poll_output();

@@ -78,6 +78,10 @@ pub(super) enum Ending {
     Standing { node: u8 },
     /// A disk returns to its normal speed.
     SlowDisk { node: u8 },
+    /// A process that was told to stop has had time to hand leadership over.
+    HandOver { node: u8, boot: u32 },
+    /// A disk finishes its syncs again.
+    HungDisk { node: u8, epoch: u32 },
     /// A clock that fell back recovers, if the process that saw the step still runs.
     Behind { node: u8, boot: u32, by: Nanos },
     /// An operator puts a node's own folder back.
@@ -158,6 +162,7 @@ impl World {
                 stalled_until: 0,
                 paused_with_lease: false,
                 starts_at: None,
+                stops: None,
                 promise: None,
                 echoed: None,
                 released: None,
@@ -422,6 +427,10 @@ impl World {
         if self.nodes[node].disk.fails && self.nodes[node].process.is_some() {
             self.marks.reach(Mark::DiskStoppedNode);
             return self.kill(node, "stops because its disk failed");
+        }
+        if self.nodes[node].disk.hangs {
+            self.nodes[node].disk.held_back = true;
+            return;
         }
         match self.nodes[node].disk.finish() {
             Ok(number) => {

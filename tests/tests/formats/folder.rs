@@ -39,6 +39,7 @@ fn batch(index: u64) -> Batch {
         }),
         compact_through: (index == 3).then_some((1, 4)),
         longest_hold: Some(Duration::from_millis(1_500)),
+        orderly_stop: Some((index == 3).then_some(Duration::from_millis(700))),
         ..Batch::default()
     }
 }
@@ -54,6 +55,7 @@ fn expected() -> Recovered {
         applied: batch.applied.expect("in each batch"),
         records: vec![record("key 1", "value"), record("key 3", "value"), record(&"long ".repeat(1_000), "3")],
         longest_hold: Duration::from_millis(1_500),
+        orderly_stop: Some(Duration::from_millis(700)),
         ..Recovered::default()
     }
 }

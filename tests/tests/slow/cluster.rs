@@ -80,6 +80,7 @@ impl<R: Timed> Cluster<R> {
                     record: None,
                     accept_data_loss: false,
                     limits: Limits::default(),
+                    stopped_for: None,
                 };
                 let node = Node::start(&runtime, options).await.expect("the node starts");
                 let proxy = Proxy::before(&runtime, listener, node.peer_address());

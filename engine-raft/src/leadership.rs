@@ -1,0 +1,41 @@
+//! The state of a leadership, and of the back-off after it.
+
+use leasehold_core::{Index, NodeId};
+use std::collections::BTreeMap;
+
+/// The state of this leadership and of the back-off after it, counted in ticks. A tick is at least as long as its name
+/// says, and a late call counts one: a process that was paused has not stalled.
+#[derive(Debug, Default)]
+pub(crate) struct Leadership {
+    /// Ticks since the replica was built.
+    pub(crate) ticks: u64,
+    /// The peers' last acknowledgements of rounds.
+    pub(crate) heard: BTreeMap<NodeId, Heard>,
+    /// The applied index at the last tick, and the ticks since it last rose while entries were pending.
+    pub(crate) applied: Index,
+    pub(crate) stalled: usize,
+    /// Ticks since the first of the transfers that have followed one another.
+    pub(crate) transferring: usize,
+    /// Set if this node steps down should the transfer fail.
+    pub(crate) yields: bool,
+    /// Ticks of this leadership without a stall.
+    pub(crate) steady: usize,
+    /// Ticks for which this node does not campaign of its own accord, and the length of the last such time.
+    pub(crate) backoff: usize,
+    pub(crate) last_backoff: usize,
+}
+
+/// The time of a peer's last acknowledgement, and of the first one that followed a silence, in ticks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Heard {
+    pub(crate) last: u64,
+    pub(crate) since: u64,
+}
+
+impl Leadership {
+    /// Counts a tick, whether or not the engine sees it.
+    pub(crate) fn count_tick(&mut self) {
+        self.ticks += 1;
+        self.backoff = self.backoff.saturating_sub(1);
+    }
+}

@@ -1,0 +1,194 @@
+//! Ends of a leadership that this node chooses: transfers and their deadline, and a leader that makes no progress.
+
+use super::Replica;
+use crate::error::TransferError;
+use crate::leadership::{Heard, Leadership};
+use leasehold_core::{Index, NodeId, Reading};
+use raft::StateRole;
+use std::cmp::Reverse;
+use std::time::Duration;
+
+/// The holds for which a leader leads on although entries are pending and none is applied.
+const MAX_STALLED_HOLDS: usize = 3;
+/// The holds for which a node that gave leadership up does not campaign of its own accord. It doubles each time, up to
+/// the maximum.
+const MIN_BACKOFF_HOLDS: usize = 2;
+const MAX_BACKOFF_HOLDS: usize = 16;
+/// The holds of leadership without a stall after which the next back-off is short again.
+const STEADY_HOLDS: usize = 30;
+/// The number of entries by which the target of a transfer may be behind. It is sent them before it campaigns.
+const MAX_TRANSFER_LAG: Index = 8_192;
+
+impl Replica {
+    /// Starts a transfer of leadership to `to`. The lease is revoked when this returns. If the transfer does not succeed
+    /// within an election timeout, this node can earn a lease again; naming another target does not extend that time.
+    /// A transfer to this node itself abandons a pending one.
+    ///
+    /// # Errors
+    /// [`TransferError`]: no transfer started.
+    pub fn transfer(&mut self, now: Reading, to: NodeId) -> Result<(), TransferError> {
+        self.now = now;
+        if self.raw.raft.state != StateRole::Leader {
+            return Err(TransferError::NotLeader);
+        }
+        if to != self.id() {
+            self.check_target(to)?;
+        }
+        self.start_transfer(to);
+        self.sync_lease_with_raft(now);
+        Ok(())
+    }
+
+    /// Starts a transfer to the voter that can take over soonest. From now on this node acknowledges no leader's
+    /// rounds, because its process is about to end. Returns the target.
+    ///
+    /// # Errors
+    /// [`TransferError`]: no transfer started.
+    pub fn hand_over(&mut self, now: Reading) -> Result<NodeId, TransferError> {
+        self.now = now;
+        if self.raw.raft.state != StateRole::Leader {
+            return Err(TransferError::NotLeader);
+        }
+        let to = self.successor().ok_or(TransferError::NoSuccessor)?;
+        self.leaving = true;
+        self.start_transfer(to);
+        self.sync_lease_with_raft(now);
+        Ok(to)
+    }
+
+    /// Returns how long this node has led without applying anything although entries are pending.
+    pub fn stalled_for(&self) -> Duration {
+        self.tick().saturating_mul(u32::try_from(self.leadership.stalled).unwrap_or(u32::MAX))
+    }
+
+    /// Notes that a peer acknowledged a round. A node that is about to stop acknowledges none.
+    pub(super) fn note_heard(&mut self, from: NodeId) {
+        let now = self.leadership.ticks;
+        let silence = 3 * self.raw.raft.heartbeat_timeout() as u64;
+        let heard = self.leadership.heard.entry(from).or_insert(Heard { last: now, since: now });
+        if now - heard.last > silence {
+            heard.since = now;
+        }
+        heard.last = now;
+    }
+
+    fn check_target(&self, to: NodeId) -> Result<(), TransferError> {
+        let raft = &self.raw.raft;
+        if !self.membership().voters.contains(&to) {
+            return Err(TransferError::NotVoter);
+        }
+        if !self.is_active(to, raft.election_timeout()) {
+            return Err(TransferError::Unreachable);
+        }
+        let matched = raft.prs().get(to).map_or(0, |progress| progress.matched);
+        match raft.raft_log.last_index() - matched {
+            behind if behind > MAX_TRANSFER_LAG => Err(TransferError::Behind { entries: behind }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns true if this peer was heard within so many ticks.
+    fn is_active(&self, peer: NodeId, ticks: usize) -> bool {
+        let now = self.leadership.ticks;
+        self.leadership.heard.get(&peer).is_some_and(|heard| now - heard.last <= ticks as u64)
+    }
+
+    /// Returns the voter that can take over soonest: it holds every committed entry and was heard lately. One that was
+    /// heard throughout the last hold comes first, because one that has just started is held. Of these, the one with
+    /// most of the log comes first.
+    fn successor(&self) -> Option<NodeId> {
+        let raft = &self.raw.raft;
+        let (now, hold) = (self.leadership.ticks, raft.election_timeout() as u64);
+        let voters = self.membership().voters.iter().copied().filter(|voter| *voter != self.id());
+        let able = voters.filter_map(|voter| {
+            let matched = raft.prs().get(voter)?.matched;
+            let steady = now - self.leadership.heard.get(&voter)?.since > hold;
+            (matched >= raft.raft_log.committed && self.is_active(voter, raft.election_timeout() / 2)).then_some((
+                steady,
+                matched,
+                Reverse(voter),
+            ))
+        });
+        able.max().map(|(.., Reverse(voter))| voter)
+    }
+
+    /// Names the target of a transfer. The engine starts its election timeout again at each target, and check-quorum
+    /// with it. A leader that is told to transfer again and again would never step down, so the timeout goes on.
+    fn start_transfer(&mut self, to: NodeId) {
+        let elapsed = self.raw.raft.election_elapsed;
+        self.raw.transfer_leader(to);
+        self.raw.raft.election_elapsed = elapsed;
+    }
+
+    /// Passes a tick to the engine, and ends a transfer that has taken an election timeout.
+    pub(super) fn tick_engine(&mut self) {
+        self.leadership.count_tick();
+        let target = self.raw.raft.lead_transferee;
+        self.raw.tick();
+        let raft = &mut self.raw.raft;
+        if raft.state != StateRole::Leader || target.is_none() {
+            self.leadership.transferring = 0;
+            return;
+        }
+        self.leadership.transferring += 1;
+        if self.leadership.transferring < raft.election_timeout() {
+            // The engine abandons a transfer whenever it checks its quorum, however young the transfer is.
+            raft.lead_transferee = target;
+            return;
+        }
+        raft.abort_leader_transfer();
+        self.leadership.transferring = 0;
+        if self.leadership.yields {
+            self.step_down();
+        }
+    }
+
+    /// Gives leadership up if entries have been pending for some holds and none was applied: this node's disk hangs, or
+    /// its appends do not arrive, while everything small does.
+    pub(super) fn count_progress(&mut self) {
+        let raft = &self.raw.raft;
+        let hold = raft.election_timeout();
+        let (applied, last) = (raft.raft_log.applied, raft.raft_log.last_index());
+        if raft.state != StateRole::Leader {
+            let Leadership { stalled, steady, yields, .. } = &mut self.leadership;
+            (*stalled, *steady, *yields) = (0, 0, false);
+            return;
+        }
+        if applied == last || applied != self.leadership.applied {
+            self.leadership.applied = applied;
+            self.leadership.stalled = 0;
+            self.leadership.steady += 1;
+            if self.leadership.steady > STEADY_HOLDS * hold {
+                self.leadership.last_backoff = 0;
+            }
+            return;
+        }
+        self.leadership.stalled += 1;
+        let alone = self.membership().voters.iter().all(|voter| *voter == self.id());
+        if self.leadership.stalled < MAX_STALLED_HOLDS * hold || self.leadership.yields || alone {
+            return;
+        }
+        self.statistics.leaderships_given_up += 1;
+        let Leadership { backoff, last_backoff, yields, .. } = &mut self.leadership;
+        *last_backoff = (2 * *last_backoff).clamp(MIN_BACKOFF_HOLDS * hold, MAX_BACKOFF_HOLDS * hold);
+        (*backoff, *yields) = (*last_backoff, true);
+        match self.successor() {
+            Some(to) => {
+                self.start_transfer(to);
+                // The engine waits until the target holds the whole log, which may never be. What is committed is
+                // enough, and the lease is released before this message leaves.
+                let raft = &mut self.raw.raft;
+                if raft.prs().get(to).is_some_and(|progress| progress.matched < last) {
+                    raft.send_timeout_now(to);
+                }
+            }
+            None => self.step_down(),
+        }
+    }
+
+    fn step_down(&mut self) {
+        let term = self.raw.raft.term;
+        self.raw.raft.become_follower(term, raft::INVALID_ID);
+        self.leadership.backoff = self.leadership.last_backoff;
+    }
+}
