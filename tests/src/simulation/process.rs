@@ -119,7 +119,8 @@ impl World {
             }
         }
         self.kill(node, "has stopped");
-        if let Some(timing) = timing {
+        // Once all faults are healed, every node has the last timing.
+        if let Some(timing) = timing.filter(|_| !self.healed) {
             self.nodes[node].timing = timing;
         }
         self.start_later(node, if self.healed { 0 } else { down });
