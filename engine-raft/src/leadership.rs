@@ -14,6 +14,8 @@ pub(crate) struct Leadership {
     /// The applied index at the last tick, and the ticks since it last rose while entries were pending.
     pub(crate) applied: Index,
     pub(crate) stalled: usize,
+    /// The sum of the indexes that the voters were known to hold at the last tick.
+    pub(crate) stored: Index,
     /// Ticks since the first of the transfers that have followed one another.
     pub(crate) transferring: usize,
     /// Set if this node steps down should the transfer fail.

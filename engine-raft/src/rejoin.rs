@@ -11,6 +11,8 @@ pub(crate) struct Rejoin {
     /// Identifies the present attempt: no other attempt of this node has this number.
     attempt: u64,
     standing: Standing,
+    /// The mark that the log may be cut is durable.
+    recorded: bool,
     /// The leader to ask for admission, and its term.
     ask: Option<(NodeId, Term)>,
     /// The attempt that the leader of this term admitted: of this process, or of an earlier one.
@@ -43,7 +45,15 @@ impl Rejoin {
     /// Returns the standing of a process that has just started.
     pub(crate) fn new(attempt: u64, may_be_cut: bool) -> Rejoin {
         let standing = if may_be_cut { Standing::Outside } else { Standing::Whole };
-        Rejoin { attempt, standing, ask: None, admitted: None, term: 0, returning: BTreeMap::new() }
+        Rejoin {
+            attempt,
+            standing,
+            recorded: may_be_cut,
+            ask: None,
+            admitted: None,
+            term: 0,
+            returning: BTreeMap::new(),
+        }
     }
 
     /// Returns true if the log holds everything that this node acknowledged.
@@ -62,8 +72,19 @@ impl Rejoin {
         if was_inside {
             self.standing = Standing::Outside;
             self.attempt = self.attempt.wrapping_add(1);
+            self.recorded = false;
         }
         was_inside
+    }
+
+    /// Notes that the mark is durable.
+    pub(crate) fn note_recorded(&mut self) {
+        self.recorded = true;
+    }
+
+    /// Returns true if this is the number of the present attempt.
+    pub(crate) fn is_present(&self, attempt: u64) -> bool {
+        attempt == self.attempt
     }
 
     /// Notes a leader to ask for admission.
@@ -73,7 +94,7 @@ impl Rejoin {
 
     /// Returns the leader to ask, and the request, once each time that a leader was noted.
     pub(crate) fn take_request(&mut self, last: Index) -> Option<(NodeId, wire::Rejoin)> {
-        let (leader, term) = self.ask.take().filter(|_| self.is_outside())?;
+        let (leader, term) = self.ask.take().filter(|_| self.is_outside() && self.recorded)?;
         Some((leader, wire::Rejoin::Request { term, last, attempt: self.attempt }))
     }
 
@@ -140,6 +161,13 @@ impl Rejoin {
     pub(crate) fn may_be_lost(&self, term: Term, from: NodeId, sent: Option<wire::Rejoin>) -> bool {
         let returning = self.returning.get(&from).filter(|_| self.term == term);
         returning.is_some_and(|returning| sent != Some(wire::Rejoin::Member { attempt: returning.attempt }))
+    }
+
+    /// As leader of `term`: returns true if `node` returns and does not hold everything through its admission's index,
+    /// given the last index that it holds.
+    pub(crate) fn is_returning(&self, term: Term, node: NodeId, matched: Index) -> bool {
+        let returning = self.returning.get(&node).filter(|_| self.term == term);
+        returning.is_some_and(|returning| returning.through.is_none_or(|through| matched < through))
     }
 
     /// As leader of `term`: returns the admission that envelopes to `to` carry.

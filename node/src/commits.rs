@@ -1,7 +1,7 @@
 //! The commits that were handed to the disk and are not durable yet: their order, their size, and the time since the
 //! disk last finished one.
 
-use crate::ports::{Batch, Change, GroupId};
+use crate::ports::{Batch, Change, GroupId, Stage};
 use crate::status::DiskStatistics;
 use crate::stopwatch::Stopwatch;
 use crate::wire::RequestId;
@@ -25,6 +25,8 @@ pub(crate) struct Part {
     pub(crate) number: u64,
     pub(crate) applied: Option<Index>,
     pub(crate) staged: Option<(RequestId, u64)>,
+    /// The mark in it that the log may be cut.
+    pub(crate) cut: bool,
 }
 
 #[derive(Debug)]
@@ -114,7 +116,7 @@ impl Commits {
 }
 
 /// Returns about how much memory a batch takes.
-fn bytes_of(batch: &Batch) -> usize {
+pub(crate) fn bytes_of(batch: &Batch) -> usize {
     let entries = batch.entries.iter().map(|entry| match &entry.payload {
         Payload::Command(command) => command.len(),
         Payload::Change(_) => 0,
@@ -124,5 +126,10 @@ fn bytes_of(batch: &Batch) -> usize {
         Change::Delete(key) => key.len(),
         Change::Clear => 0,
     });
-    entries.chain(changes).map(|bytes| bytes + ITEM_BYTES).sum()
+    let staged = match &batch.stage {
+        Some(Stage::Add(records)) => records.as_slice(),
+        _ => &[],
+    };
+    let staged = staged.iter().map(|record| record.key.len() + record.value.len());
+    entries.chain(changes).chain(staged).map(|bytes| bytes + ITEM_BYTES).sum()
 }

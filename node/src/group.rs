@@ -320,6 +320,11 @@ impl<M: StateMachine> Group<M> {
         self.compact();
     }
 
+    /// Learns that the mark that the log may be cut is durable.
+    pub(crate) fn handle_cut_recorded(&mut self) {
+        self.replica.handle_cut_recorded();
+    }
+
     /// Learns that an envelope to this peer was not sent.
     pub(crate) fn handle_not_sent(&mut self, now: Reading, to: NodeId, envelope: &Envelope) {
         // What does not replicate the log is repeated anyway.
@@ -581,8 +586,17 @@ impl<M: StateMachine> Group<M> {
     /// progress needs it.
     fn compact(&mut self) {
         let GroupOptions { max_log_entries, max_log_bytes, .. } = self.options;
+        let (entries, bytes) = self.replica.log_size();
+        if entries <= max_log_entries && bytes <= max_log_bytes {
+            return;
+        }
+        // Finding the middle of a long log takes time, so it is done only if much can be dropped.
+        let limit = self.limit_compaction(self.durable_applied);
+        if limit.saturating_sub(self.replica.compacted()) < entries as u64 / 8 {
+            return;
+        }
         let Some(index) = self.replica.compactable(max_log_entries, max_log_bytes) else { return };
-        let index = self.limit_compaction(index.min(self.durable_applied));
+        let index = index.min(limit);
         if let Some(term) = self.replica.compact(index) {
             self.unwritten.compact_through = Some((index, term));
         }

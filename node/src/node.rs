@@ -215,9 +215,12 @@ impl<M: StateMachine> Node<M> {
     fn handle_committed(&mut self, now: Reading, number: u64) {
         self.commits.note_durable(now);
         while let Some(parts) = self.commits.pop_through(number) {
-            for Part { group, number, applied, staged } in parts {
+            for Part { group, number, applied, staged, cut } in parts {
                 if let Some(group) = self.groups.get_mut(&group) {
                     group.handle_written(now, number, applied, staged);
+                    if cut {
+                        group.handle_cut_recorded();
+                    }
                 }
             }
         }
@@ -414,7 +417,8 @@ impl<M: StateMachine> Node<M> {
             }
             GroupOutput::Write { number, batch, staged } => {
                 let applied = batch.applied.as_ref().map(|applied| applied.index);
-                self.parts.push(Part { group: id, number, applied, staged });
+                let cut = batch.log_may_be_cut == Some(true);
+                self.parts.push(Part { group: id, number, applied, staged, cut });
                 self.batches.push(batch);
             }
             GroupOutput::Work(work) => self.outputs.push_back(Output::Work(work)),

@@ -1,5 +1,6 @@
 //! The threads that work for a node: one owns the disk, one does what takes time in proportion to the state.
 
+use crate::commits::bytes_of;
 use crate::ports::{Batch, Disk, StateMachine};
 use crate::snapshot::{Work, WorkResult};
 use async_channel::{Receiver, Sender};
@@ -7,6 +8,8 @@ use std::io;
 
 /// The largest number of batches in one transaction. It bounds how long the first of them waits.
 const MAX_BATCHES: usize = 256;
+/// The bytes of a transaction beyond which no further batch joins it. A slow disk must show progress within a hold.
+const MAX_BATCH_BYTES: usize = 16 << 20;
 
 /// The name of the thread that owns the disk.
 pub(crate) const DISK: &str = "disk";
@@ -60,10 +63,13 @@ pub(crate) async fn commit_all<D: Disk, M: StateMachine>(
     commits: Receiver<Commit>,
 ) {
     while let Ok(Commit { mut number, mut batches }) = commits.recv().await {
+        let mut bytes: usize = batches.iter().map(bytes_of).sum();
         while batches.len() < MAX_BATCHES
+            && bytes < MAX_BATCH_BYTES
             && let Ok(next) = commits.try_recv()
         {
             number = next.number;
+            bytes += next.batches.iter().map(bytes_of).sum::<usize>();
             batches.extend(next.batches);
         }
         let outcome = disk.commit(&batches).map(|()| number);

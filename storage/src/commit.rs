@@ -406,7 +406,7 @@ mod tests {
         let batch = |group, changes: &[Change]| Batch { group, changes: changes.to_vec(), ..Batch::default() };
         let batches = [
             batch(0, &[put.clone(), Change::Clear, put.clone()]),
-            batch(1, &[put.clone()]),
+            batch(1, std::slice::from_ref(&put)),
             batch(0, &[Change::Clear, put.clone(), Change::Clear, put.clone()]),
             batch(0, &[put]),
         ];

@@ -275,3 +275,40 @@ fn a_chain_of_changes_never_outruns_the_commit_index_on_disk() {
     cluster.run(Duration::from_millis(100));
     assert_eq!(cluster.applied(leader), ["set a"]);
 }
+
+#[test]
+fn a_leader_leads_on_while_the_only_follower_left_catches_up() {
+    let mut cluster = Cluster::founded(3);
+    let leader = cluster.elect();
+    let term = cluster.replica(leader).term();
+    let others: Vec<u64> = (1..=3).filter(|id| *id != leader).collect();
+    let (behind, lost) = (others[0], others[1]);
+    cluster.isolate(behind);
+    for count in 1..=30 {
+        cluster.propose(leader, "early").expect("the leader takes it");
+        cluster.run_until("it is applied", |cluster| cluster.applied(leader).len() == count);
+    }
+    cluster.heal();
+    cluster.kill(lost);
+    cluster.propose(leader, "pending").expect("the leader takes it");
+    // The link to the follower passes two entries at a time, so catching up takes several holds.
+    let mut queue = std::collections::VecDeque::new();
+    for millis in 0..60_000 {
+        cluster.run(Duration::from_millis(1));
+        queue.extend(cluster.intercept(|sent| sent.to == behind && sent.envelope.is_bulk()));
+        if millis % 200 == 199
+            && let Some(mut append) = queue.pop_back()
+        {
+            queue.clear();
+            append.envelope.messages.truncate(1);
+            append.envelope.messages[0].entries.truncate(2);
+            cluster.deliver(append);
+        }
+        assert_eq!((cluster.leader(), cluster.replica(leader).term()), (Some(leader), term), "after {millis} ms");
+        if cluster.applied(leader).contains(&"pending") {
+            assert!(millis > 3_500, "it took {millis} ms");
+            return;
+        }
+    }
+    panic!("the write was never committed");
+}

@@ -103,11 +103,9 @@ impl Replica {
         let able = voters.filter_map(|voter| {
             let matched = raft.prs().get(voter)?.matched;
             let steady = now - self.leadership.heard.get(&voter)?.since > hold;
-            (matched >= raft.raft_log.committed && self.is_active(voter, raft.election_timeout() / 2)).then_some((
-                steady,
-                matched,
-                Reverse(voter),
-            ))
+            let votes = !self.rejoin.is_returning(raft.term, voter, matched);
+            (votes && matched >= raft.raft_log.committed && self.is_active(voter, raft.election_timeout() / 2))
+                .then_some((steady, matched, Reverse(voter)))
         });
         able.max().map(|(.., Reverse(voter))| voter)
     }
@@ -127,7 +125,7 @@ impl Replica {
         self.raw.tick();
         let raft = &mut self.raw.raft;
         if raft.state != StateRole::Leader || target.is_none() {
-            self.leadership.transferring = 0;
+            (self.leadership.transferring, self.leadership.yields) = (0, false);
             return;
         }
         self.leadership.transferring += 1;
@@ -154,9 +152,15 @@ impl Replica {
             (*stalled, *steady, *yields) = (0, 0, false);
             return;
         }
-        if applied == last || applied != self.leadership.applied {
+        let voters = self.membership().voters.iter();
+        let stored = voters.filter_map(|voter| raft.prs().get(*voter)).map(|progress| progress.matched).sum();
+        // While this node has applied all that is committed, it waits for the others. They make progress as long as they
+        // store entries: no other leader could commit anything before a follower that it needs has caught up.
+        let others_advance = applied == raft.raft_log.committed && stored != self.leadership.stored;
+        self.leadership.stored = stored;
+        if applied == last || applied != self.leadership.applied || others_advance {
             self.leadership.applied = applied;
-            self.leadership.stalled = 0;
+            (self.leadership.stalled, self.leadership.yields) = (0, false);
             self.leadership.steady += 1;
             if self.leadership.steady > STEADY_HOLDS * hold {
                 self.leadership.last_backoff = 0;

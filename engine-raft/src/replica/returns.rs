@@ -52,9 +52,15 @@ impl Replica {
             messages.retain(|message| leads(message) && message.term < term);
             self.statistics.messages_before_admission += (before - messages.len()) as u64;
         }
-        // A heartbeat commits what the leader believes to be in this log. The leader may count an acknowledgement of what
-        // was lost since. An append commits only what matches.
-        for message in messages.iter_mut().filter(|message| message.kind == MessageKind::Heartbeat) {
+        let is_vote = |message: &Message| {
+            matches!(message.kind, MessageKind::RequestVoteResponse | MessageKind::RequestPreVoteResponse)
+        };
+        // They answer a campaign of before this node noticed that its log was cut.
+        messages.retain(|message| !is_vote(message));
+        // A heartbeat commits what the leader believes to be in this log. If it left before the request, the leader may
+        // have counted an acknowledgement of what was lost since. An append commits only what matches.
+        let is_late = !matches!(rejoin, Some(Rejoin::Admitted { attempt, .. }) if self.rejoin.is_present(attempt));
+        for message in messages.iter_mut().filter(|message| message.kind == MessageKind::Heartbeat && is_late) {
             if message.commit <= self.raw.raft.raft_log.last_index() {
                 message.commit = 0;
             }
@@ -94,7 +100,18 @@ impl Replica {
     /// Notes that this node has lost entries that it acknowledged.
     pub(super) fn lose_log(&mut self) {
         if self.rejoin.lose() {
+            let (term, state) = (self.raw.raft.term, self.raw.raft.state);
+            if state != StateRole::Follower {
+                self.raw.raft.become_follower(term, raft::INVALID_ID);
+            }
             self.outbox.push(Output::LogMayBeCut(true));
         }
+    }
+
+    /// Handles the report that the record of [`Output::LogMayBeCut`]`(true)` is durable. Only then does this node ask a
+    /// leader to follow again: the leader would forget what this node acknowledged, and after a crash nothing would show
+    /// any more that the log was cut.
+    pub fn handle_cut_recorded(&mut self) {
+        self.rejoin.note_recorded();
     }
 }

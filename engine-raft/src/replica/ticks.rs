@@ -52,7 +52,7 @@ impl Replica {
             && raft.promotable()
             && raft.election_elapsed + 1 >= raft.randomized_election_timeout();
         if would_campaign {
-            if self.leadership.backoff > 1 || self.may_campaign(now).is_err() {
+            if self.leaving || self.leadership.backoff > 1 || self.may_campaign(now).is_err() {
                 self.statistics.campaigns_withheld += 1;
                 return self.leadership.count_tick();
             }

@@ -404,7 +404,12 @@ impl Cluster {
                     let (envelope, state) = (Envelope::default(), Some((snapshot, node.applied.clone())));
                     self.wire.push_back(InTransit { at: arrives, from: id, to, envelope, state });
                 }
-                Output::LogMayBeCut(cut) => node.disk.may_be_cut = cut,
+                Output::LogMayBeCut(cut) => {
+                    node.disk.may_be_cut = cut;
+                    if cut {
+                        replica.handle_cut_recorded();
+                    }
+                }
             }
         }
     }
