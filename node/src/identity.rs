@@ -2,7 +2,7 @@
 //! is empty, foreign or an older copy. The rules are those of `docs/protocol.md`, section "Identity".
 //!
 //! It is sans-IO. A [`Registry`] is what a folder keeps. When a link comes up, each side passes the [`Introduction`] of
-//! the other to [`Registry::meet`], makes the returned registry durable, and only then uses the link.
+//! the other to [`Registry::meet`], makes the returned registry durable, and only then acts on the verdict.
 
 use leasehold_core::NodeId;
 use std::collections::BTreeMap;
@@ -76,15 +76,19 @@ pub struct Registry {
     /// The newest run of each other node that this node has accepted. Before the founding: the newest run that it has
     /// seen since it started.
     pub peers: BTreeMap<NodeId, Run>,
+    /// The number that the newest refused run on an older copy of another node's folder drew. The node's own folder
+    /// never contains it.
+    pub copies: BTreeMap<NodeId, u64>,
 }
 
-/// The outcome of a meeting that was not refused.
+/// The outcome of a meeting.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
 pub struct Meeting {
-    /// The registry to make durable before the link is used, if it has changed.
+    /// The registry to make durable before the verdict is acted on, if it has changed. A refusal may change it too.
     pub registry: Option<Registry>,
-    /// The link may be used. Otherwise the cluster is not founded yet, and the nodes try again.
-    pub admitted: bool,
+    /// `Ok(true)` if the link may be used, and `Ok(false)` if the cluster is not founded yet and the nodes try again.
+    pub verdict: Result<bool, Refusal>,
 }
 
 /// The reason why a node refuses a peer. Each text follows the peer's name.
@@ -184,8 +188,8 @@ impl Registry {
     }
 
     fn unfounded(node: NodeId, incarnation: Incarnation) -> Registry {
-        let (founders, peers) = (BTreeMap::new(), BTreeMap::new());
-        Registry { node, incarnation, starts: 0, boots: Vec::new(), cluster: 0, founders, peers }
+        let (founders, peers, copies) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Registry { node, incarnation, starts: 0, boots: Vec::new(), cluster: 0, founders, peers, copies }
     }
 
     /// Returns true if the folder belongs to a founded cluster.
@@ -201,7 +205,7 @@ impl Registry {
 
     /// Returns the description of this node.
     pub fn introduction(&self) -> Introduction {
-        let Registry { node, incarnation, starts, boots, cluster, founders, peers: _ } = self.clone();
+        let Registry { node, incarnation, starts, boots, cluster, founders, peers: _, copies: _ } = self.clone();
         Introduction { node, incarnation, starts, boots, cluster, founders }
     }
 
@@ -216,35 +220,46 @@ impl Registry {
         if !self.is_founded() {
             // The founding must not rest on folders that were removed meanwhile.
             self.peers.clear();
+            self.copies.clear();
         }
     }
 
     /// Judges a peer that introduced itself.
-    ///
-    /// # Errors
-    /// [`Refusal`]: the link must not be used.
-    pub fn meet(&self, theirs: &Introduction) -> Result<Meeting, Refusal> {
+    pub fn meet(&self, theirs: &Introduction) -> Meeting {
+        let mut next = self.clone();
+        let verdict = next.admit(theirs);
+        if let Err(refusal) = &verdict {
+            next.clone_from(self);
+            // With fewer starts it may be an earlier run of the node's own folder, whose introduction arrives late.
+            if matches!(refusal, Refusal::OlderCopy { known, .. } if theirs.starts >= *known) {
+                next.copies.insert(theirs.node, theirs.run().boot);
+            }
+        }
+        Meeting { registry: (next != *self).then_some(next), verdict }
+    }
+
+    /// Records a peer. Returns true if the link may be used. After an error the registry is of no use.
+    fn admit(&mut self, theirs: &Introduction) -> Result<bool, Refusal> {
         if !self.founders.keys().eq(theirs.founders.keys()) {
             return Err(self.other_founders(theirs));
         }
-        let mut next = self.clone();
         match (self.cluster, theirs.cluster) {
             (0, 0) => {
-                next.peers.insert(theirs.node, theirs.run());
-                next.found();
+                self.peers.insert(theirs.node, theirs.run());
+                self.found();
             }
-            (0, _) => next.adopt(theirs)?,
+            (0, _) => self.adopt(theirs)?,
             (_, 0) => {}
             (ours, theirs) if ours != theirs => return Err(Refusal::OtherCluster { theirs, ours }),
             _ if self.founders != theirs.founders => return Err(self.other_founders(theirs)),
             _ => {}
         }
-        let admitted = next.is_founded();
+        let admitted = self.is_founded();
         if admitted {
-            next.check_folder(theirs)?;
-            next.peers.insert(theirs.node, theirs.run());
+            self.check_folder(theirs)?;
+            self.peers.insert(theirs.node, theirs.run());
         }
-        Ok(Meeting { registry: (next != *self).then_some(next), admitted })
+        Ok(admitted)
     }
 
     /// Founds the cluster if this node is the founder with the lowest number and has met every other founder.
@@ -270,7 +285,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Checks a peer of this cluster against the folder and the newest run that are known of it.
+    /// Checks a peer of this cluster against the folder and the runs that are known of it.
     fn check_folder(&self, theirs: &Introduction) -> Result<(), Refusal> {
         let node = theirs.node;
         let known = self.peers.get(&node);
@@ -278,9 +293,11 @@ impl Registry {
         if incarnation.is_some_and(|incarnation| incarnation != theirs.incarnation) {
             return Err(Refusal::OtherFolder { node });
         }
+        // A copy that was started often enough has forgotten the start that tells it apart.
+        let is_copy = self.copies.get(&node).is_some_and(|boot| theirs.boots.contains(boot));
         match known {
             // The count alone is not enough: an older copy counts on with every start.
-            Some(known) if !theirs.has_run(known) => Err(Refusal::OlderCopy { node, known: known.starts }),
+            Some(known) if is_copy || !theirs.has_run(known) => Err(Refusal::OlderCopy { node, known: known.starts }),
             _ => Ok(()),
         }
     }

@@ -101,15 +101,12 @@ impl Meet for Registrar {
         // Most handshakes change nothing, and need not wait for the thread.
         {
             let mut state = self.state.lock();
-            match state.registry.meet(&theirs) {
-                Ok(Meeting { registry: None, admitted }) => return Ok(admitted),
-                Ok(_) => {}
-                Err(refusal) => {
-                    if matches!(refusal, Refusal::Unknown { .. }) {
-                        state.refused = Some((theirs.node, refusal.clone()));
-                    }
-                    return Err(refusal.into());
-                }
+            let Meeting { registry, verdict } = state.registry.meet(&theirs);
+            if let Err(refusal @ Refusal::Unknown { .. }) = &verdict {
+                state.refused = Some((theirs.node, refusal.clone()));
+            }
+            if registry.is_none() {
+                return Ok(verdict?);
             }
         }
         let stopped = || MeetError::NotRecorded(io::Error::other("this node is stopping"));
@@ -138,8 +135,8 @@ impl Keeper {
     fn keep(&self, theirs: &Introduction) -> Result<bool, MeetError> {
         // Only this thread changes the registry. Others may read the old one until the new one is durable.
         let before = self.state.lock().registry.clone();
-        let meeting = before.meet(theirs)?;
-        if let Some(next) = meeting.registry {
+        let Meeting { registry, verdict } = before.meet(theirs);
+        if let Some(next) = registry {
             self.file.keep(&next).map_err(MeetError::NotRecorded)?;
             if next.is_founded() && !before.is_founded() {
                 let verb = if next.cluster == next.incarnation { "founded" } else { "joined" };
@@ -148,7 +145,7 @@ impl Keeper {
             self.founded.store(next.is_founded(), Ordering::Relaxed);
             *self.state.lock() = State { registry: next, refused: None };
         }
-        Ok(meeting.admitted)
+        Ok(verdict?)
     }
 }
 

@@ -73,7 +73,7 @@ pub(crate) fn read(folder: &Path, node: NodeId, incarnation: u64) -> Result<Regi
 
 /// Encodes a registry. As in every format, the version comes first and the checksum last.
 fn encode(registry: &Registry) -> Vec<u8> {
-    let Registry { node: _, incarnation, starts, boots, cluster, founders, peers } = registry;
+    let Registry { node: _, incarnation, starts, boots, cluster, founders, peers, copies } = registry;
     let mut bytes = FORMAT.to_le_bytes().to_vec();
     let mut put = |number: u64| bytes.extend_from_slice(&number.to_le_bytes());
     [*incarnation, *starts, *cluster, boots.len() as u64].into_iter().for_each(&mut put);
@@ -83,6 +83,8 @@ fn encode(registry: &Registry) -> Vec<u8> {
     put(peers.len() as u64);
     let runs = peers.iter().flat_map(|(peer, run)| [*peer, run.incarnation, run.starts, run.boot]);
     runs.for_each(&mut put);
+    put(copies.len() as u64);
+    copies.iter().flat_map(|(peer, boot)| [*peer, *boot]).for_each(&mut put);
     bytes.extend_from_slice(&xxh3_64(&bytes).to_le_bytes());
     bytes
 }
@@ -111,5 +113,9 @@ fn decode(bytes: &[u8], node: NodeId) -> Option<Registry> {
     for _ in 0..next()? {
         peers.insert(next()?, Run { incarnation: next()?, starts: next()?, boot: next()? });
     }
-    next().is_none().then_some(Registry { node, incarnation, starts, boots, cluster, founders, peers })
+    let mut copies = BTreeMap::new();
+    for _ in 0..next()? {
+        copies.insert(next()?, next()?);
+    }
+    next().is_none().then_some(Registry { node, incarnation, starts, boots, cluster, founders, peers, copies })
 }

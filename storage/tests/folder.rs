@@ -181,6 +181,7 @@ fn keeps_the_registry_until_the_folder_is_closed() {
     (registry.cluster, registry.founders) = (7, [(1, 7), (2, 8), (3, registry.incarnation)].into());
     registry.peers =
         [(1, Run { incarnation: 7, starts: 3, boot: 4 }), (2, Run { incarnation: 8, starts: 1, boot: 2 })].into();
+    registry.copies = [(2, 5)].into();
     let file = storage.registry_file();
     file.keep(&registry).expect("kept");
     drop(storage);

@@ -206,6 +206,7 @@ rules! {
     OtherIncarnationIsRefused: "Identity 2", "**A node with another incarnation than the roster's is refused**";
     OlderCopyIsRefused: "Identity 3", "**An older copy of a folder is refused.**";
     CountOfStartsIsNotEnough: "Identity 3", "The count alone would not be enough";
+    RefusedCopyIsRecorded: "Identity 3", "refuses every folder that has the recorded number";
     PeersAreRecordedFirst: "Identity 4", "**A peer is recorded durably before the connection is used.**";
     FoundersNeverChange: "Identity 5", "**The founders of a folder never change.**";
 }

@@ -1,6 +1,6 @@
 //! The keeper of a node's identity.
 
-use crate::identity::{Introduction, Refusal, Registry};
+use crate::identity::{Introduction, Meeting, Refusal, Registry};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use std::io;
@@ -52,10 +52,10 @@ impl Meet for MemoryRegistry {
 
     async fn meet(&self, theirs: Introduction) -> Result<bool, MeetError> {
         let mut registry = self.0.lock();
-        let meeting = registry.meet(&theirs)?;
-        if let Some(next) = meeting.registry {
+        let Meeting { registry: next, verdict } = registry.meet(&theirs);
+        if let Some(next) = next {
             *registry = next;
         }
-        Ok(meeting.admitted)
+        Ok(verdict?)
     }
 }

@@ -39,8 +39,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             },
             Edit {
                 file: IDENTITY,
-                find: "Some(known) if !theirs.has_run(known) =>",
-                with: "Some(known) if !theirs.has_run(known) && !$on =>",
+                find: "Some(known) if is_copy || !theirs.has_run(known) =>",
+                with: "Some(known) if is_copy || (!theirs.has_run(known) && !$on) =>",
             },
         ],
         noticed_by: By::Soak,
@@ -66,6 +66,23 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             file: IDENTITY,
             find: "self.boots.iter().rev().nth(usize::try_from(since).unwrap_or(usize::MAX))",
             with: "if $on && since > 0 { return true; } $it",
+        }],
+        noticed_by: By::Test {
+            package: "leasehold-node",
+            target: "identity",
+            name: "an_older_copy_that_was_started_more_often_is_refused",
+            why: "a folder is rarely replaced in the simulator for as long as that takes",
+        },
+    },
+    Mutation {
+        name: "a-refused-copy-is-not-recorded",
+        rules: &[Rule::RefusedCopyIsRecorded],
+        scenarios: &[],
+        breaks: "a refused copy that is restarted again and again takes part once it has forgotten what tells it apart",
+        edits: &[Edit {
+            file: IDENTITY,
+            find: "is_some_and(|boot| theirs.boots.contains(boot));",
+            with: "is_some_and(|boot| theirs.boots.contains(boot) && !$on);",
         }],
         noticed_by: By::Test {
             package: "leasehold-node",

@@ -7,7 +7,7 @@ use super::marks::Mark;
 use super::types::Nanos;
 use super::world::{Ending, Event, World};
 use leasehold_core::NodeId;
-use leasehold_node::identity::{Introduction, Refusal, Registry};
+use leasehold_node::identity::{Introduction, Meeting, Refusal, Registry};
 use leasehold_testing::dice::Dice;
 
 /// The content that replaces a folder's own.
@@ -82,11 +82,11 @@ impl World {
     }
 
     fn judge(&mut self, node: usize, theirs: &Introduction) -> Result<bool, Refusal> {
-        let meeting = self.nodes[node].disk.registry().meet(theirs)?;
-        if let Some(next) = meeting.registry {
+        let Meeting { registry, verdict } = self.nodes[node].disk.registry().meet(theirs);
+        if let Some(next) = registry {
             *self.nodes[node].disk.registry_mut() = next;
         }
-        Ok(meeting.admitted)
+        verdict
     }
 
     fn refused(&mut self, from: usize, to: usize, refusal: Refusal) {
