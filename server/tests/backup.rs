@@ -133,7 +133,7 @@ fn a_backup_of_any_node_becomes_a_new_cluster_with_every_acknowledged_write() {
         assert!(done.status.success(), "{done:?}");
     }
     let again = restore(&backup, "1", &addresses, &restored.join("1"));
-    assert!(String::from_utf8_lossy(&again.stderr).contains("is not empty"), "{again:?}");
+    assert!(String::from_utf8_lossy(&again.stderr).contains("has the data of a node"), "{again:?}");
     let cluster = Cluster::start("restored", &restored, 3);
     for node in 1..=3 {
         let replies = cluster.exchange(node, "DBSIZE\r\nGET last\r\nSTRLEN key:7\r\nINCR last\r\nDECR last\r\n");
@@ -142,7 +142,7 @@ fn a_backup_of_any_node_becomes_a_new_cluster_with_every_acknowledged_write() {
 }
 
 #[test]
-fn a_cut_backup_is_refused_and_leaves_no_folder() {
+fn a_cut_backup_is_refused_and_no_node_starts_on_what_it_leaves() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let cluster = Cluster::start("original", &folder.path().join("original"), 1);
     assert!(cluster.exchange(1, "SET a 1\r\n").starts_with("+OK"));
@@ -154,8 +154,52 @@ fn a_cut_backup_is_refused_and_leaves_no_folder() {
     let refused = restore(&backup, "1", &peers(&[1]), &to);
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("not complete"), "{refused:?}");
-    assert!(!to.exists());
+    let serve = leasehold(
+        &["serve", "--id", "1", "--peers", "1=127.0.0.1:1", "--peer-listen", "127.0.0.1:0"]
+            .into_iter()
+            .chain(["--client-listen", "127.0.0.1:0", "--cluster", "restored", "--data-dir", text(&to)])
+            .collect::<Vec<_>>(),
+    );
+    assert_eq!(serve.status.code(), Some(1), "{serve:?}");
+    assert!(String::from_utf8_lossy(&serve.stderr).contains("restore.unfinished"), "{serve:?}");
     fs::write(&backup, &whole).expect("whole again");
-    assert!(restore(&backup, "1", &peers(&[1]), &to).status.success());
-    assert!(to.exists());
+    // An interrupted attempt leaves its part of the data.
+    assert!(to.join("restore.unfinished").join("data").exists());
+    let done = restore(&backup, "1", &peers(&[1]), &to);
+    assert!(done.status.success(), "{done:?}");
+    assert!(to.join("data").exists() && !to.join("restore.unfinished").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_backup_is_restored_into_any_empty_folder_and_stays_inside() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let cluster = Cluster::start("original", &folder.path().join("original"), 1);
+    assert!(cluster.exchange(1, "SET a 1\r\n").starts_with("+OK"));
+    let backup = folder.path().join("backup");
+    assert!(leasehold(&["backup", "--from", &cluster.address(1), "--to", text(&backup)]).status.success());
+    let above = folder.path().join("above");
+    let [new, empty, mounted] = ["new", "empty", "mounted"].map(|name| above.join(name));
+    let link = above.join("link");
+    fs::create_dir_all(&empty).expect("created");
+    fs::create_dir_all(mounted.join("lost+found")).expect("created");
+    fs::create_dir(above.join("target")).expect("created");
+    std::os::unix::fs::symlink("target", &link).expect("linked");
+    assert!(restore(&backup, "1", &peers(&[1]), &new.join("")).status.success(), "a trailing slash");
+    let names = || {
+        let mut names: Vec<_> =
+            fs::read_dir(&above).expect("readable").map(|entry| entry.expect("one").path()).collect();
+        names.sort();
+        names
+    };
+    let before = names();
+    fs::set_permissions(&above, fs::Permissions::from_mode(0o555)).expect("as for a user of a service");
+    for to in [empty.join(""), mounted, link.clone()] {
+        let done = restore(&backup, "1", &peers(&[1]), &to);
+        assert!(done.status.success() && to.join("data").exists(), "{done:?}");
+    }
+    fs::set_permissions(&above, fs::Permissions::from_mode(0o755)).expect("to be removed");
+    assert!(link.is_symlink());
+    assert_eq!(names(), before);
 }

@@ -42,6 +42,12 @@ pub enum OpenError {
         /// The name of one of them.
         found: String,
     },
+    /// The folder was to be filled, and has a node's data.
+    #[error("the folder {path} has the data of a node; give an empty or new folder", path = path.display())]
+    HasData {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The folder belongs to a node of another cluster.
     #[error(
         "the data folder {path} belongs to cluster {stored:?}, not {given:?}; give this node's own folder or correct \

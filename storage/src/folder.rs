@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use xxhash_rust::xxh3::xxh3_64;
 
 const LOCK_FILE: &str = "LOCK";
-const DATA_FOLDER: &str = "data";
+pub(crate) const DATA_FOLDER: &str = "data";
 const UNFINISHED_FOLDER: &str = "data.new";
 /// A new file system may contain this folder.
 const LOST_AND_FOUND: &str = "lost+found";
@@ -92,18 +92,12 @@ impl Storage {
         create_folder(&path).map_err(unusable)?;
         let data = path.join(DATA_FOLDER);
         if !data.try_exists().map_err(unusable)?
-            && let Some(found) = foreign_content(&path).map_err(unusable)?
+            && let Some(found) = foreign_content(&path, &[]).map_err(unusable)?
         {
             return Err(OpenError::NotOurs { path, found });
         }
 
-        let lock_path = path.join(LOCK_FILE);
-        let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&lock_path).map_err(unusable)?;
-        let lock = match lock.try_lock() {
-            Ok(()) => Lock(lock),
-            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { path }),
-            Err(TryLockError::Error(source)) => return Err(unusable(source)),
-        };
+        let (lock, lock_path) = Lock::take(&path)?;
         let lock_file = WatchedFile::new(lock_path, &lock.0.metadata().map_err(unusable)?);
 
         let in_folder = |fault: Fault| fault.on_opening(&path);
@@ -204,7 +198,22 @@ fn now() -> Instant {
 
 /// The locked file. It is unlocked explicitly: a child process that was just started may still have the file open, so
 /// closing it here would not release the lock.
-struct Lock(File);
+#[derive(Debug)]
+pub(crate) struct Lock(File);
+
+impl Lock {
+    /// Locks a folder that exists, and returns the path of the locked file too.
+    pub(crate) fn take(folder: &Path) -> Result<(Lock, PathBuf), OpenError> {
+        let unusable = |source| OpenError::Unusable { path: folder.to_path_buf(), source };
+        let path = folder.join(LOCK_FILE);
+        let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => Ok((Lock(lock), path)),
+            Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: folder.to_path_buf() }),
+            Err(TryLockError::Error(source)) => Err(unusable(source)),
+        }
+    }
+}
 
 impl Drop for Lock {
     fn drop(&mut self) {
@@ -253,7 +262,7 @@ type FileIdentity = ();
 fn file_identity(_metadata: &Metadata) -> FileIdentity {}
 
 /// Creates a folder and its missing parents, each durably.
-fn create_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
@@ -267,11 +276,12 @@ fn create_folder(path: &Path) -> io::Result<()> {
     sync_folder(above)
 }
 
-/// Returns the name of a file in the folder that this crate did not create.
-fn foreign_content(path: &Path) -> io::Result<Option<String>> {
+/// Returns the name of a file in the folder that this crate did not create, and that is not in `known`.
+pub(crate) fn foreign_content(path: &Path, known: &[&str]) -> io::Result<Option<String>> {
     for entry in fs::read_dir(path)? {
         let name = entry?.file_name();
-        if ![LOCK_FILE, DATA_FOLDER, UNFINISHED_FOLDER, LOST_AND_FOUND].iter().any(|ours| name == *ours) {
+        let ours = [LOCK_FILE, DATA_FOLDER, UNFINISHED_FOLDER, LOST_AND_FOUND];
+        if !ours.iter().chain(known).any(|ours| name == *ours) {
             return Ok(Some(name.to_string_lossy().into_owned()));
         }
     }

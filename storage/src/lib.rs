@@ -58,7 +58,9 @@ mod recover;
 mod registry;
 mod sorted;
 mod tables;
+mod unfinished;
 
 pub use error::{OpenError, StorageError};
 pub use folder::{Identity, Storage};
 pub use registry::RegistryFile;
+pub use unfinished::UnfinishedStorage;

@@ -78,7 +78,7 @@ fn take(BackupArguments { from, to }: BackupArguments) -> Result<String, Failure
 }
 
 /// Returns the path of a file or folder next to this one, for what is not complete yet.
-pub(super) fn unfinished_name(path: &Path) -> PathBuf {
+fn unfinished_name(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".unfinished");
     PathBuf::from(name)

@@ -1,6 +1,5 @@
 //! `leasehold restore`.
 
-use super::backup::unfinished_name;
 use super::exit::{BAD_FLAGS, FAILED, fail};
 use super::serve::{BadFlags, parse_peers};
 use crate::backup::{BackupError, BackupReader};
@@ -9,8 +8,8 @@ use clap::Args;
 use leasehold_core::{Index, NodeId};
 use leasehold_node::ports::{Applied, Batch, Disk as _, Stage};
 use leasehold_raft::wire::{HardState, Membership};
-use leasehold_storage::{Identity, OpenError, Storage};
-use std::fs::{self, File};
+use leasehold_storage::{Identity, OpenError, Storage, UnfinishedStorage};
+use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -33,7 +32,7 @@ pub(crate) struct RestoreArguments {
     /// Every node of the new cluster, as for `serve`: 1=HOST:PORT,2=HOST:PORT,3=HOST:PORT.
     #[arg(long)]
     peers: String,
-    /// The folder to write. It must not exist, or be empty.
+    /// The folder to write. It must not exist, or be empty, or have what an interrupted `restore` left.
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
     /// The name of the new cluster, the same on every node.
@@ -43,8 +42,6 @@ pub(crate) struct RestoreArguments {
 
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("the folder {} is not empty; restore into a new or empty folder", .0.display())]
-    NotEmpty(PathBuf),
     #[error("cannot write the folder {}: {source}; give a folder on a writable disk with enough space", path.display())]
     Write { path: PathBuf, source: io::Error },
     #[error(transparent)]
@@ -78,20 +75,11 @@ fn restore(arguments: RestoreArguments, voters: Vec<NodeId>) -> Result<String, F
     };
     let mut backup = BackupReader::new(BufReader::with_capacity(1 << 20, from))?;
     let failed = |source| Failure::Write { path: data_dir.clone(), source };
-    if fs::read_dir(&data_dir).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(Failure::NotEmpty(data_dir));
-    }
-    // Another name until it is complete: a node that starts on a part of a backup would found an empty cluster.
-    let unfinished = unfinished_name(&data_dir);
-    match fs::remove_dir_all(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
     let identity = Identity { cluster, node: id, founders: voters.iter().copied().collect() };
-    let mut storage = Storage::open(&unfinished, identity)?;
+    let mut unfinished = UnfinishedStorage::begin(&data_dir, identity)?;
     let commit = |storage: &mut Storage, batch| storage.commit(&[batch]).map_err(failed);
     while let Some(records) = backup.next_chunk()? {
-        commit(&mut storage, Batch { group: GROUP, stage: Some(Stage::Add(records)), ..Batch::default() })?;
+        commit(unfinished.storage(), Batch { group: GROUP, stage: Some(Stage::Add(records)), ..Batch::default() })?;
     }
     let index = backup.header().index.max(MIN_INDEX);
     let applied = Applied { index, term: TERM, membership: Membership { voters, ..Membership::default() } };
@@ -103,15 +91,8 @@ fn restore(arguments: RestoreArguments, voters: Vec<NodeId>) -> Result<String, F
         applied: Some(applied),
         ..Batch::default()
     };
-    commit(&mut storage, founded)?;
-    drop(storage);
-    if data_dir.exists() {
-        fs::remove_dir(&data_dir).map_err(failed)?;
-    }
-    fs::rename(&unfinished, &data_dir).map_err(failed)?;
-    if let Some(above) = data_dir.canonicalize().map_err(failed)?.parent() {
-        File::open(above).and_then(|folder| folder.sync_all()).map_err(failed)?;
-    }
+    commit(unfinished.storage(), founded)?;
+    unfinished.finish().map_err(failed)?;
     Ok(format!(
         "{} records of cluster {:?}, with every write through index {}, are in {}; restore the same backup on every \
          node of the new cluster before you start the first",
