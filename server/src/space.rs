@@ -72,7 +72,8 @@ impl Space {
     }
 }
 
-/// Measures the space at intervals, on a thread that a hanging file system may block, and tells the node.
+/// Measures the space at intervals, on a thread that a hanging file system may block, and tells the node. The thread ends
+/// with the node.
 ///
 /// # Errors
 /// As the system reports them: no thread could be created.
@@ -81,7 +82,7 @@ where
     R: Runtime,
     M: StateMachine,
 {
-    let (timer, space) = (runtime.clone(), Arc::downgrade(space));
+    let space = Arc::downgrade(space);
     runtime.spawn_thread("space", ThreadPolicy::Batch, async move {
         let mut refused = false;
         while !handle.status().stopped
@@ -92,7 +93,8 @@ where
                 handle.refuse_writes(space.is_short()).await;
             }
             drop(space);
-            timer.sleep(POLL_INTERVAL).await;
+            // The thread is its own, and a timer of the runtime would panic here once the runtime is gone.
+            std::thread::sleep(POLL_INTERVAL);
         }
     })
 }

@@ -1,0 +1,17 @@
+//! The demo, as a user runs it.
+
+use std::net::TcpListener;
+use std::process::Command;
+
+#[test]
+fn the_demo_survives_its_leader_and_no_thread_of_the_killed_node_panics() {
+    let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
+    let demo = Command::new(env!("CARGO_BIN_EXE_leasehold"))
+        .args(["demo", "--seconds", "6", "--base-port", &port.to_string()])
+        .output()
+        .expect("the binary runs");
+    let (shown, logged) = (String::from_utf8_lossy(&demo.stdout), String::from_utf8_lossy(&demo.stderr));
+    assert!(demo.status.success(), "{shown}{logged}");
+    assert!(shown.contains("is killed"), "{shown}");
+    assert!(!shown.contains("panicked") && !logged.contains("panicked"), "{shown}{logged}");
+}
