@@ -104,10 +104,24 @@ pub enum OpenError {
         /// The newest format that this release reads.
         known: u32,
     },
+    /// A build from before the first release wrote the folder.
+    #[error(
+        "the data folder {path} has format {stored} of an unreleased build, and this release reads only {known}; start \
+         every node of the cluster with an empty folder",
+        path = path.display()
+    )]
+    OlderFormat {
+        /// The folder.
+        path: PathBuf,
+        /// Its format.
+        stored: u32,
+        /// The format that this release reads.
+        known: u32,
+    },
     /// The folder's content is inconsistent or unreadable.
     #[error(
-        "the data folder {path} is damaged: {detail}; remove this node from the cluster and let it join again with a \
-         new number and an empty folder",
+        "the data folder {path} is damaged: {detail}; do not start this node on it: if a majority of the cluster has \
+         its data, keep those nodes running, otherwise restore a backup into a new cluster",
         path = path.display()
     )]
     Damaged {
@@ -144,8 +158,8 @@ pub enum StorageError {
     },
     /// No ordered writer could have written what is stored.
     #[error(
-        "the data folder {path} is damaged: {detail}; remove this node from the cluster and let it join again with a \
-         new number and an empty folder",
+        "the data folder {path} is damaged: {detail}; do not start this node on it: if a majority of the cluster has \
+         its data, keep those nodes running, otherwise restore a backup into a new cluster",
         path = path.display()
     )]
     Damaged {
@@ -181,6 +195,7 @@ pub(crate) enum Fault {
     Gone(PathBuf),
     Damaged(String),
     NewerFormat { stored: u32, known: u32 },
+    OlderFormat { stored: u32, known: u32 },
     Refused(String),
 }
 
@@ -191,7 +206,7 @@ impl Fault {
             Fault::Io(source) => StorageError::Io { path, source },
             Fault::Gone(path) => StorageError::Gone { path },
             Fault::Damaged(detail) => StorageError::Damaged { path, detail },
-            Fault::NewerFormat { stored, .. } => {
+            Fault::NewerFormat { stored, .. } | Fault::OlderFormat { stored, .. } => {
                 StorageError::Damaged { path, detail: format!("its format became {stored} while it was in use") }
             }
             Fault::Refused(detail) => StorageError::Refused { detail },
@@ -204,6 +219,7 @@ impl Fault {
             Fault::Io(source) => OpenError::Unusable { path, source },
             Fault::Gone(_) => OpenError::Unusable { path, source: io::ErrorKind::NotFound.into() },
             Fault::NewerFormat { stored, known } => OpenError::NewerFormat { path, stored, known },
+            Fault::OlderFormat { stored, known } => OpenError::OlderFormat { path, stored, known },
             Fault::Damaged(detail) | Fault::Refused(detail) => OpenError::Damaged { path, detail },
         }
     }

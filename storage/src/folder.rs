@@ -343,7 +343,7 @@ impl Owner {
         match u32::from_le_bytes(*format) {
             FORMAT => {}
             newer if newer > FORMAT => return Err(Fault::NewerFormat { stored: newer, known: FORMAT }),
-            older => return Err(Fault::Damaged(format!("it has format {older}, which no release wrote"))),
+            older => return Err(Fault::OlderFormat { stored: older, known: FORMAT }),
         }
         let (node, rest) = rest.split_first_chunk().ok_or_else(damaged)?;
         let (incarnation, cluster) = rest.split_first_chunk().ok_or_else(damaged)?;

@@ -109,9 +109,13 @@ fn check(seed: u64, rounds: u64) -> BTreeMap<&'static str, u64> {
             Ok(storage) => {
                 storage.recover(0).map_err(|error| (matches!(error, StorageError::Damaged { .. }), error.to_string()))
             }
-            Err(error) => {
-                Err((matches!(error, OpenError::Damaged { .. } | OpenError::NewerFormat { .. }), error.to_string()))
-            }
+            Err(error) => Err((
+                matches!(
+                    error,
+                    OpenError::Damaged { .. } | OpenError::NewerFormat { .. } | OpenError::OlderFormat { .. }
+                ),
+                error.to_string(),
+            )),
         };
         let outcome = match recovered {
             Ok(found) => {

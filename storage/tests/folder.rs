@@ -219,19 +219,24 @@ fn a_crash_while_the_registry_is_replaced_leaves_the_old_one() {
 }
 
 #[test]
-fn refuses_a_folder_of_a_newer_release() {
+fn refuses_a_folder_of_another_format() {
     let dir = folder();
     drop(open(dir.path()));
     let path = dir.path().join("data/identity");
     let mut identity_file = fs::read(&path).expect("the identity file");
     let checksum = identity_file.len() - 8;
-    identity_file.truncate(checksum);
-    identity_file[0] = 6;
-    identity_file.extend_from_slice(&xxh3_64(&identity_file).to_le_bytes());
-    fs::write(&path, identity_file).expect("written");
     // The format determines how the rest is read, so it is checked before the identity.
-    let error = refused(dir.path(), Identity { node: 4, ..identity() });
-    assert!(matches!(error, OpenError::NewerFormat { stored: 6, known: 5, .. }), "{error}");
+    let mut error = |format| {
+        identity_file.truncate(checksum);
+        identity_file[0] = format;
+        identity_file.extend_from_slice(&xxh3_64(&identity_file).to_le_bytes());
+        fs::write(&path, &identity_file).expect("written");
+        refused(dir.path(), Identity { node: 4, ..identity() })
+    };
+    let newer = error(6);
+    assert!(matches!(newer, OpenError::NewerFormat { stored: 6, known: 5, .. }), "{newer}");
+    let older = error(4);
+    assert!(matches!(older, OpenError::OlderFormat { stored: 4, known: 5, .. }), "{older}");
 }
 
 #[test]
