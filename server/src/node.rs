@@ -276,6 +276,14 @@ fn advice(error: &io::Error) -> &'static str {
 
 /// Shortens the hold of a restart by the time that the node has not run, less a margin for the clocks' errors.
 fn shorten_hold<S>(recovered: &mut Recovered<S>, hold: Duration, stopped_for: Duration) {
+    if recovered.log_may_be_cut {
+        // Nor is its last stop known: the record of it may be what was cut off.
+        tracing::warn!(
+            "--stopped-since is ignored, because the end of this node's log may have been cut off: what it promised may \
+             be cut off too, so it is held in full"
+        );
+        return;
+    }
     let promised = recovered.orderly_stop.unwrap_or(recovered.longest_hold.max(hold));
     let counted = stopped_for.saturating_sub(stopped_for / 10).saturating_sub(Duration::from_secs(1));
     let remaining = promised.saturating_sub(counted);
@@ -312,6 +320,13 @@ fn drawn() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stated_downtime_does_not_shorten_the_hold_of_a_cut_log() {
+        let mut recovered: Recovered = Recovered { log_may_be_cut: true, ..Recovered::default() };
+        shorten_hold(&mut recovered, Duration::from_secs(1), Duration::from_secs(5000));
+        assert_eq!(recovered.orderly_stop, None);
+    }
 
     #[test]
     fn a_stated_downtime_shortens_the_hold_by_less_than_itself() {
