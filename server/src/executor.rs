@@ -154,7 +154,7 @@ impl<R: Runtime> Executor<R> {
     /// Returns the error that a client sees.
     fn text(&self, error: RequestError) -> String {
         match error {
-            RequestError::TimedOut => match self.parts.registrar.unfounded() {
+            RequestError::TimedOut => match self.parts.registrar.takes_no_part() {
                 Some(reason) => format!("TRYAGAIN this node {reason}"),
                 None => text(error),
             },

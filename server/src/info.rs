@@ -80,8 +80,9 @@ fn identity<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     fields.add("founders", Numbers::new(registry.founders.keys().copied()));
     fields.add("folder_incarnation", format_args!("{:016x}", registry.incarnation));
     fields.add("folder_starts", registry.starts);
-    fields.add("takes_part", u8::from(registry.is_founded()));
-    if let Some(reason) = clients.executor.registrar().unfounded() {
+    let takes_no_part = clients.executor.registrar().takes_no_part();
+    fields.add("takes_part", u8::from(takes_no_part.is_none()));
+    if let Some(reason) = takes_no_part {
         fields.add("takes_no_part_because", format_args!("this node {reason}"));
     }
 }

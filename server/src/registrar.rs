@@ -3,11 +3,13 @@
 
 use async_channel::{Receiver, Sender};
 use async_trait::async_trait;
+use leasehold_core::NodeId;
 use leasehold_node::identity::{Introduction, Meeting, Refusal, Registry};
 use leasehold_node::ports::{Meet, MeetError};
 use leasehold_runtime::{Runtime, ThreadPolicy};
 use leasehold_storage::{RegistryFile, Storage};
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -16,13 +18,15 @@ use std::time::Duration;
 /// The interval at which a node logs that its cluster is not founded yet.
 const REMINDER_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The reason why a node takes no part in a cluster. Each text follows "this node".
+/// The reason why a node takes no part in a cluster, or must not. Each text follows "this node".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unfounded {
     #[error("waits until its cluster is founded, which needs every founder; not seen so far: {0}")]
     Waits(String),
     #[error("is refused by its cluster: peer {0} {1}")]
-    Refused(u64, Refusal),
+    Refused(NodeId, Refusal),
+    #[error("is refused by peer {0}, which says that it {1}")]
+    RefusedBy(NodeId, String),
 }
 
 /// A peer to be judged, and the channel for the verdict.
@@ -35,7 +39,9 @@ struct Arrival {
 struct State {
     registry: Registry,
     /// The node is not founded, and a peer of the founded cluster does not know its folder.
-    refused: Option<(u64, Refusal)>,
+    refused: Option<(NodeId, Refusal)>,
+    /// The peers that refuse this node's folder, and the reason of each, as it describes this node.
+    refused_by: BTreeMap<NodeId, String>,
 }
 
 /// Introduces a node, and keeps its registry durably.
@@ -53,7 +59,11 @@ impl Registrar {
     /// # Errors
     /// If the system starts no thread.
     pub(crate) fn start<R: Runtime>(runtime: &R, storage: &Storage) -> io::Result<Arc<Registrar>> {
-        let state = Arc::new(Mutex::new(State { registry: storage.registry().clone(), refused: None }));
+        let state = Arc::new(Mutex::new(State {
+            registry: storage.registry().clone(),
+            refused: None,
+            refused_by: BTreeMap::new(),
+        }));
         let founded = Arc::new(AtomicBool::new(storage.registry().is_founded()));
         let (arrivals, queue) = async_channel::unbounded();
         let keeper = Keeper { state: state.clone(), founded: founded.clone(), file: storage.registry_file() };
@@ -77,12 +87,19 @@ impl Registrar {
         if self.founded.load(Ordering::Relaxed) {
             return None;
         }
-        let State { registry, refused } = &*self.state.lock();
+        let State { registry, refused, .. } = &*self.state.lock();
         match refused {
             _ if registry.is_founded() => None,
             Some((peer, refusal)) => Some(Unfounded::Refused(*peer, refusal.clone())),
             None => Some(Unfounded::Waits(missing(registry))),
         }
+    }
+
+    /// Returns the reason why the node finds no leader, as far as it is in its folder: its cluster is not founded, or a
+    /// peer refuses the folder. Other peers may still accept it.
+    pub(crate) fn takes_no_part(&self) -> Option<Unfounded> {
+        let refused_by = || self.state.lock().refused_by.first_key_value().map(|(peer, why)| (*peer, why.clone()));
+        self.unfounded().or_else(|| refused_by().map(|(peer, why)| Unfounded::RefusedBy(peer, why)))
     }
 }
 
@@ -114,6 +131,14 @@ impl Meet for Registrar {
         self.arrivals.send(Arrival { theirs, verdict }).await.map_err(|_| stopped())?;
         decided.recv().await.unwrap_or_else(|_| Err(stopped()))
     }
+
+    fn judged_by(&self, peer: NodeId, refused: Option<&str>) {
+        let refused_by = &mut self.state.lock().refused_by;
+        match refused {
+            Some(reason) => drop(refused_by.insert(peer, reason.to_owned())),
+            None => drop(refused_by.remove(&peer)),
+        }
+    }
 }
 
 /// The thread that records peers.
@@ -143,7 +168,8 @@ impl Keeper {
                 tracing::info!("this node {verb} the cluster {:016x}", next.cluster);
             }
             self.founded.store(next.is_founded(), Ordering::Relaxed);
-            *self.state.lock() = State { registry: next, refused: None };
+            let mut state = self.state.lock();
+            (state.registry, state.refused) = (next, None);
         }
         Ok(verdict?)
     }
@@ -155,8 +181,33 @@ async fn remind<R: Runtime>(runtime: R, registrar: Weak<Registrar>) {
         runtime.sleep(REMINDER_INTERVAL).await;
         match registrar.upgrade().and_then(|registrar| registrar.unfounded()) {
             Some(reason @ Unfounded::Waits(_)) => tracing::warn!("this node {reason}"),
-            Some(reason @ Unfounded::Refused(..)) => tracing::error!("this node {reason}"),
+            Some(reason) => tracing::error!("this node {reason}"),
             None => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use leasehold_runtime_smol::SmolRuntime;
+    use leasehold_storage::Identity;
+
+    #[test]
+    fn a_founded_node_says_which_peer_refuses_its_folder_until_that_one_accepts_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let identity = Identity { cluster: "a".to_owned(), node: 1, founders: [1].into() };
+        let storage = Storage::open(folder.path(), identity).expect("a new folder");
+        let runtime = SmolRuntime::start("test", 1).expect("a runtime");
+        let registrar = Registrar::start(&runtime, &storage).expect("a thread");
+        assert_eq!(registrar.takes_no_part(), None);
+        registrar.judged_by(3, Some("has an older copy"));
+        registrar.judged_by(2, None);
+        let reason = registrar.takes_no_part().expect("a reason").to_string();
+        assert_eq!(reason, "is refused by peer 3, which says that it has an older copy");
+        // The other peers may serve it.
+        assert_eq!(registrar.unfounded(), None);
+        registrar.judged_by(3, None);
+        assert_eq!(registrar.takes_no_part(), None);
     }
 }

@@ -122,6 +122,10 @@ fn an_older_copy_of_a_folder_takes_no_part_and_no_write_is_lost() {
     until_info(&cluster, behind, "links", &format!("peer_{restored}_trouble"), "has an older copy of its data folder");
     let told = "refused the connection: \"node";
     until_info(&cluster, restored, "links", &format!("peer_{behind}_trouble"), told);
+    let reason = format!("is refused by peer {behind}, which says that it has an older copy");
+    until_info(&cluster, restored, "identity", "takes_no_part_because", &reason);
+    let refused = get(&cluster, restored, "k").expect_err("it finds no leader");
+    assert!(refused.to_string().contains(&reason), "{refused}");
     let error = get(&cluster, behind, "k").expect_err("one voter of three is no quorum");
     assert_eq!(error.code(), Some("TRYAGAIN"), "{error}");
     assert!(errors(&cluster, restored).iter().any(|line| line.contains("older copy")), "it is told");
@@ -132,6 +136,7 @@ fn an_older_copy_of_a_folder_takes_no_part_and_no_write_is_lost() {
     fs::rename(cluster.folder().join("newest"), &folder).expect("put back");
     cluster.start_node(restored);
     until_read(&cluster, behind, "k", "acknowledged");
+    until_info(&cluster, restored, "identity", "takes_part", "1");
 }
 
 #[test]

@@ -207,13 +207,19 @@ impl Identity {
         // This node's own check first: its text is for the reader of this node's log.
         self.check_acceptor(&hello, to).await?;
         let for_its_folder = match verdict {
-            Verdict::Accepted => return Ok(()),
+            Verdict::Accepted => {
+                self.registrar.judged_by(to, None);
+                return Ok(());
+            }
             Verdict::NotFounded => return Err(HandshakeError::NotFounded),
             Verdict::Refused => false,
             Verdict::RefusedFolder => true,
         };
         // Logs and `INFO` show it in one line: it must not forge further lines.
         let reason = reason.replace(char::is_control, " ");
+        if for_its_folder {
+            self.registrar.judged_by(to, Some(&reason));
+        }
         Err(HandshakeError::Refused { ours: self.node, reason, for_its_folder })
     }
 

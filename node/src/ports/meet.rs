@@ -2,6 +2,7 @@
 
 use crate::identity::{Introduction, Meeting, Refusal, Registry};
 use async_trait::async_trait;
+use leasehold_core::NodeId;
 use parking_lot::Mutex;
 use std::io;
 
@@ -29,6 +30,12 @@ pub trait Meet: Send + Sync + 'static {
     /// # Errors
     /// [`MeetError`]: the link must not be used.
     async fn meet(&self, theirs: Introduction) -> Result<bool, MeetError>;
+
+    /// Notes that `peer` has judged this node: it accepts it, or refuses its folder for a reason. The reason is in one
+    /// line. The keeper may ignore it.
+    fn judged_by(&self, peer: NodeId, refused: Option<&str>) {
+        let _ = (peer, refused);
+    }
 }
 
 /// Keeps a registry in memory, for tests and for nodes that never restart: peers refuse a node that comes back with a
