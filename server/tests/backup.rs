@@ -132,6 +132,16 @@ fn a_backup_of_any_node_becomes_a_new_cluster_with_every_acknowledged_write() {
         let done = restore(&backup, id, &addresses, &restored.join(id));
         assert!(done.status.success(), "{done:?}");
     }
+    let told =
+        String::from_utf8_lossy(&restore(&backup, "2", &addresses, &folder.path().join("told")).stdout).into_owned();
+    assert!(told.contains("for node 2 of the new cluster \"restored\""), "{told}");
+    for bad in ["", &"c".repeat(65)] {
+        let to = folder.path().join("bad");
+        let named = ["restore", "--from", text(&backup), "--id", "1", "--peers", &addresses, "--cluster", bad];
+        let refused = leasehold(&[&named[..], &["--data-dir", text(&to)]].concat());
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("1 to 64 bytes") && !to.exists(), "{refused:?}");
+    }
     let again = restore(&backup, "1", &addresses, &restored.join("1"));
     assert!(String::from_utf8_lossy(&again.stderr).contains("has the data of a node"), "{again:?}");
     let cluster = Cluster::start("restored", &restored, 3);

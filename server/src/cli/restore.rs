@@ -1,7 +1,7 @@
 //! `leasehold restore`.
 
 use super::exit::{BAD_FLAGS, FAILED, fail};
-use super::serve::{BadFlags, parse_peers};
+use super::serve::{BadFlags, check_cluster, parse_peers};
 use crate::backup::{BackupError, BackupReader};
 use crate::node::GROUP;
 use clap::Args;
@@ -57,6 +57,9 @@ pub(super) fn run(arguments: RestoreArguments) -> ExitCode {
         Ok(_) => return fail(BAD_FLAGS, BadFlags::NotAPeer(arguments.id)),
         Err(bad) => return fail(BAD_FLAGS, bad),
     };
+    if let Err(bad) = check_cluster(&arguments.cluster) {
+        return fail(BAD_FLAGS, bad);
+    }
     match restore(arguments, peers.into_keys().collect()) {
         Ok(text) => {
             println!("{text}");
@@ -75,7 +78,7 @@ fn restore(arguments: RestoreArguments, voters: Vec<NodeId>) -> Result<String, F
     };
     let mut backup = BackupReader::new(BufReader::with_capacity(1 << 20, from))?;
     let failed = |source| Failure::Write { path: data_dir.clone(), source };
-    let identity = Identity { cluster, node: id, founders: voters.iter().copied().collect() };
+    let identity = Identity { cluster: cluster.clone(), node: id, founders: voters.iter().copied().collect() };
     let mut unfinished = UnfinishedStorage::begin(&data_dir, identity)?;
     let commit = |storage: &mut Storage, batch| storage.commit(&[batch]).map_err(failed);
     while let Some(records) = backup.next_chunk()? {
@@ -94,8 +97,9 @@ fn restore(arguments: RestoreArguments, voters: Vec<NodeId>) -> Result<String, F
     commit(unfinished.storage(), founded)?;
     unfinished.finish().map_err(failed)?;
     Ok(format!(
-        "{} records of cluster {:?}, with every write through index {}, are in {}; restore the same backup on every \
-         node of the new cluster before you start the first",
+        "{} records of cluster {:?}, with every write through index {}, are in {}, for node {id} of the new cluster \
+         {cluster:?}; restore the same backup on every node of it before you start the first, and start each with \
+         --cluster {cluster:?}",
         backup.records(),
         backup.header().cluster,
         backup.header().index,

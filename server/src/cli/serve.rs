@@ -147,9 +147,7 @@ impl ServeArguments {
                 return Err(BadFlags::Address { flag, value: value.clone() });
             }
         }
-        if self.cluster.is_empty() || self.cluster.len() > MAX_CLUSTER_BYTES {
-            return Err(BadFlags::Cluster);
-        }
+        check_cluster(&self.cluster)?;
         let stopped_for = match self.stopped_since.map(|since| UNIX_EPOCH + Duration::from_secs(since)) {
             None => None,
             Some(since) => Some(wall_clock().duration_since(since).map_err(|_| BadFlags::StoppedSince)?),
@@ -227,6 +225,11 @@ pub(super) fn parse_peers(text: &str) -> Result<BTreeMap<NodeId, String>, BadFla
     }
     Voters::simple(&peers.keys().copied().collect::<Vec<_>>())?;
     Ok(peers)
+}
+
+/// Checks the name of a cluster.
+pub(super) fn check_cluster(name: &str) -> Result<(), BadFlags> {
+    if (1..=MAX_CLUSTER_BYTES).contains(&name.len()) { Ok(()) } else { Err(BadFlags::Cluster) }
 }
 
 /// Returns whether a text is `host:port`, with an IPv6 host in brackets.
