@@ -117,11 +117,6 @@ impl<R: Read> BackupReader<R> {
         Ok(BackupReader { from, header, chunks: 0, records: 0 })
     }
 
-    /// Returns what it reads from.
-    pub(crate) fn into_inner(self) -> R {
-        self.from
-    }
-
     /// Returns the header.
     pub(crate) fn header(&self) -> &Header {
         &self.header

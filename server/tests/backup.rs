@@ -124,6 +124,9 @@ fn a_backup_of_any_node_becomes_a_new_cluster_with_every_acknowledged_write() {
         let piped = leasehold(&["backup", "--from", &cluster.address(node), "--to", "-"]);
         assert_eq!(piped.stdout.len() as u64, fs::metadata(&backup).expect("it was written").len());
     }
+    for name in fs::read_dir(folder.path()).expect("readable").map(|entry| entry.expect("one").file_name()) {
+        assert!(name == "original" || name == "backup", "{name:?}");
+    }
     drop(cluster);
 
     let restored = folder.path().join("restored");
@@ -149,6 +152,21 @@ fn a_backup_of_any_node_becomes_a_new_cluster_with_every_acknowledged_write() {
         let replies = cluster.exchange(node, "DBSIZE\r\nGET last\r\nSTRLEN key:7\r\nINCR last\r\nDECR last\r\n");
         assert_eq!(replies, ":21\r\n$1\r\n3\r\n:50001\r\n:4\r\n:3\r\n+OK\r\n", "node {node}");
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_not_taken_for_a_bad_backup() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let cluster = Cluster::start("original", &folder.path().join("original"), 1);
+    // More than is buffered.
+    assert!(cluster.exchange(1, &format!("SET a {}\r\n", "v".repeat(50_000))).starts_with("+OK"));
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a full disk");
+    let mut backup = Command::new(BINARY);
+    let taken = backup.args(["backup", "--from", &cluster.address(1), "--to", "-"]).stdout(full).output();
+    let taken = taken.expect("the binary runs");
+    assert_eq!(taken.status.code(), Some(1), "{taken:?}");
+    assert!(String::from_utf8_lossy(&taken.stderr).contains("cannot write to the standard output"), "{taken:?}");
 }
 
 #[test]

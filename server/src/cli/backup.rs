@@ -4,7 +4,7 @@ use super::exit::{FAILED, fail};
 use crate::backup::{BackupError, BackupReader};
 use clap::Args;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, IntoInnerError, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -64,52 +64,88 @@ fn take(BackupArguments { from, to }: BackupArguments) -> Result<String, Failure
     }
     let bulks = Bulks { stream, left: 0 };
     if to == Path::new("-") {
-        let (_, text) = copy(bulks, BufWriter::new(io::stdout().lock()))?;
+        let (_, text) = copy(bulks, BufWriter::new(io::stdout().lock()), Path::new("to the standard output"))?;
         return Ok(text);
     }
+    let to = to.components().as_path();
     // Another name until it is complete, so that a cut backup is never taken for one.
-    let unfinished = unfinished_name(&to);
-    let written = |source| Failure::Write { path: to.clone(), source };
-    let file = File::create(&unfinished).map_err(written)?;
-    let (file, text) = copy(bulks, BufWriter::new(file)).inspect_err(|_| drop(fs::remove_file(&unfinished)))?;
-    let file = file.into_inner().map_err(|error| written(error.into_error()))?;
-    file.sync_all().and_then(|()| fs::rename(&unfinished, &to)).map_err(written)?;
+    let unfinished = unfinished_name(to);
+    let failed = |path: &Path, source| Failure::Write { path: path.to_owned(), source };
+    // Not the file of another process that takes a backup to the same place.
+    let file = File::create_new(&unfinished).map_err(|source| failed(&unfinished, source))?;
+    let complete = || {
+        let (file, text) = copy(bulks, BufWriter::new(file), to)?;
+        let synced = file.into_inner().map_err(IntoInnerError::into_error).and_then(|file| file.sync_all());
+        synced.and_then(|()| fs::rename(&unfinished, to)).map_err(|source| failed(to, source))?;
+        Ok(text)
+    };
+    let text = complete().inspect_err(|_: &Failure| drop(fs::remove_file(&unfinished)))?;
+    sync_folder_of(to).map_err(|source| failed(to, source))?;
     Ok(text)
 }
 
-/// Returns the path of a file or folder next to this one, for what is not complete yet.
+/// Returns the path of a file next to this one, for what this process has not completed yet.
 fn unfinished_name(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".unfinished");
+    name.push(format!(".{}.unfinished", std::process::id()));
     PathBuf::from(name)
 }
 
-/// Copies a backup and checks it on the way.
-fn copy<W: Write>(from: impl Read, to: W) -> Result<(W, String), Failure> {
-    let mut reader = BackupReader::new(Tee { from, to })?;
+/// Makes the name of a file durable.
+#[cfg(unix)]
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Does nothing: other systems cannot open a folder, and a name becomes durable with its file.
+#[cfg(not(unix))]
+fn sync_folder_of(_path: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Copies a backup to `path` and checks it on the way.
+fn copy<W: Write>(from: impl Read, to: W, path: &Path) -> Result<(W, String), Failure> {
+    let mut tee = Tee { from, to, failed: None };
+    let checked = check(&mut tee);
+    if let Some(source) = tee.failed {
+        return Err(Failure::Write { path: path.to_owned(), source });
+    }
+    let text = checked?;
+    tee.to.flush().map_err(|source| Failure::Write { path: path.to_owned(), source })?;
+    Ok((tee.to, text))
+}
+
+/// Reads a whole backup, and describes it.
+fn check(from: impl Read) -> Result<String, BackupError> {
+    let mut reader = BackupReader::new(from)?;
     while reader.next_chunk()?.is_some() {}
-    let text = format!(
+    Ok(format!(
         "{} records of cluster {:?}, with every write through index {}",
         reader.records(),
         reader.header().cluster,
         reader.header().index
-    );
-    let Tee { mut to, .. } = reader.into_inner();
-    to.flush().map_err(BackupError::Io)?;
-    Ok((to, text))
+    ))
 }
 
 /// Passes on everything that is read.
 struct Tee<R, W> {
     from: R,
     to: W,
+    /// The reason why it cannot be passed on.
+    failed: Option<io::Error>,
 }
 
 impl<R: Read, W: Write> Read for Tee<R, W> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.from.read(buffer)?;
-        self.to.write_all(&buffer[..length])?;
-        Ok(length)
+        match self.to.write_all(&buffer[..length]) {
+            Ok(()) => Ok(length),
+            Err(error) => {
+                self.failed = Some(error);
+                Err(io::ErrorKind::Other.into())
+            }
+        }
     }
 }
 
