@@ -78,8 +78,8 @@ impl Storage {
     }
 }
 
-/// Returns for each batch how many of its changes come before the last clear of its group, and so have no effect. A
-/// clear reads the key of every stored record, so a commit must not do it twice.
+/// Returns for each batch how many of its changes come before the last clear of its group, and so have no effect. Each
+/// clear begins another generation and looks at every change of the commit, so many of them would delay a commit.
 fn superseded(batches: &[Batch]) -> Vec<usize> {
     let mut cleared = BTreeSet::new();
     let mut superseded = vec![0; batches.len()];

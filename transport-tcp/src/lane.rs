@@ -15,7 +15,7 @@ pub(crate) struct QueueLimits {
 }
 
 /// Returns the largest payload that a lane carries, in bytes: 1 MiB on the urgent lane, whose messages hold no data;
-/// 512 MiB on the others, which bounds a snapshot.
+/// 512 MiB on the others. Snapshots travel in chunks, so this does not bound them.
 pub const fn max_payload_bytes(lane: Lane) -> usize {
     match lane {
         Lane::Urgent => MIB,
