@@ -40,6 +40,13 @@ impl State {
         }
         fits
     }
+
+    /// Drops the places of tasks that have given up, from the front of the line.
+    fn drop_gone(&mut self) {
+        while self.waiting.front().is_some_and(|waiting| waiting.granted.is_canceled()) {
+            self.waiting.pop_front();
+        }
+    }
 }
 
 impl Budget {
@@ -61,6 +68,7 @@ impl Budget {
     /// Returns a share, or `None` if there is not enough, or if other tasks wait.
     pub fn try_take(self: &Arc<Self>, bytes: usize) -> Option<Share> {
         let mut state = self.state.lock();
+        state.drop_gone();
         let taken = state.waiting.is_empty() && state.take(bytes, self.capacity);
         taken.then(|| Share { budget: self.clone(), bytes })
     }
@@ -70,6 +78,7 @@ impl Budget {
     pub async fn take(self: &Arc<Self>, bytes: usize) -> Share {
         let granted = {
             let mut state = self.state.lock();
+            state.drop_gone();
             if state.waiting.is_empty() && state.take(bytes, self.capacity) {
                 return Share { budget: self.clone(), bytes };
             }
@@ -77,23 +86,41 @@ impl Budget {
             state.waiting.push_back(Waiting { bytes, granted: sender });
             granted
         };
-        granted.await.expect("the budget keeps the sender until it grants the share")
+        let mut place = Place { budget: self, granted };
+        (&mut place.granted).await.expect("the budget keeps the sender until it grants the share")
     }
 
     fn give_back(self: &Arc<Self>, bytes: usize) {
-        let mut granted = Vec::new();
+        let mut returned = bytes;
+        while let Some(Waiting { bytes, granted }) = self.next_granted(returned) {
+            // A task that has just given up its place returns the share. It must not be dropped here: its drop would
+            // call this function again, once for each such task in the line.
+            let sent = granted.send(Share { budget: self.clone(), bytes });
+            returned = sent.map_or_else(|mut share| std::mem::take(&mut share.bytes), |()| 0);
+        }
+    }
+
+    /// Gives bytes back, and takes those for the next waiting task, if they fit.
+    fn next_granted(&self, returned: usize) -> Option<Waiting> {
         let mut state = self.state.lock();
-        state.used -= bytes;
-        while let Some(next) = state.waiting.front().map(|waiting| waiting.bytes)
-            && state.take(next, self.capacity)
-        {
-            granted.extend(state.waiting.pop_front());
-        }
-        drop(state);
-        for Waiting { bytes, granted } in granted {
-            // A task that has given up its place returns the share, whose drop gives the bytes back.
-            let _ = granted.send(Share { budget: self.clone(), bytes });
-        }
+        state.used -= returned;
+        state.drop_gone();
+        let bytes = state.waiting.front()?.bytes;
+        if state.take(bytes, self.capacity) { state.waiting.pop_front() } else { None }
+    }
+}
+
+/// A place in the line.
+struct Place<'a> {
+    budget: &'a Arc<Budget>,
+    granted: oneshot::Receiver<Share>,
+}
+
+impl Drop for Place<'_> {
+    /// Lets the tasks go on that waited behind this one.
+    fn drop(&mut self) {
+        self.granted.close();
+        self.budget.give_back(0);
     }
 }
 
@@ -174,6 +201,36 @@ mod tests {
         let next = (&mut next).now_or_never().expect("the task before it has gone");
         drop(next);
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn any_number_of_tasks_that_gave_up_delays_nobody() {
+        let budget = Budget::new(10);
+        let first = budget.try_take(10).expect("there is room");
+        let mut second = Box::pin(budget.take(10));
+        assert!((&mut second).now_or_never().is_none());
+        for _ in 0..100_000 {
+            assert!(budget.take(1).now_or_never().is_none());
+        }
+        let mut last = Box::pin(budget.take(10));
+        assert!((&mut last).now_or_never().is_none());
+        drop(first);
+        drop((&mut second).now_or_never().expect("it is its turn"));
+        drop((&mut last).now_or_never().expect("all tasks before it have gone"));
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn tasks_behind_one_that_gives_up_go_on_at_once() {
+        let budget = Budget::new(10);
+        let _first = budget.try_take(6).expect("there is room");
+        let mut large = Box::pin(budget.take(6));
+        assert!((&mut large).now_or_never().is_none());
+        let mut small = Box::pin(budget.take(1));
+        assert!((&mut small).now_or_never().is_none());
+        drop(large);
+        let _small = (&mut small).now_or_never().expect("it fits");
+        assert!(budget.try_take(3).is_some());
     }
 
     #[test]
