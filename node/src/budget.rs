@@ -6,6 +6,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Bytes that many tasks share. Each takes a [`Share`] before it uses memory, and waits in line if there is not enough.
+///
+/// Tasks that wait to grow a share hold memory meanwhile, and could all wait for each other. So one share at a time may
+/// grow beyond the capacity, as far as it needs.
 #[derive(Debug)]
 pub struct Budget {
     capacity: usize,
@@ -15,12 +18,18 @@ pub struct Budget {
 #[derive(Debug, Default)]
 struct State {
     used: usize,
+    /// A share has grown beyond the capacity.
+    exceeded: bool,
     waiting: VecDeque<Waiting>,
+    /// The number of places in the line whose tasks have a share already.
+    growing: usize,
 }
 
 #[derive(Debug)]
 struct Waiting {
     bytes: usize,
+    /// The task has a share already.
+    grows: bool,
     granted: oneshot::Sender<Share>,
 }
 
@@ -29,6 +38,8 @@ struct Waiting {
 pub struct Share {
     budget: Arc<Budget>,
     bytes: usize,
+    /// It may grow beyond the capacity.
+    exceeds: bool,
 }
 
 impl State {
@@ -44,8 +55,19 @@ impl State {
     /// Drops the places of tasks that have given up, from the front of the line.
     fn drop_gone(&mut self) {
         while self.waiting.front().is_some_and(|waiting| waiting.granted.is_canceled()) {
-            self.waiting.pop_front();
+            self.remove(0);
         }
+    }
+
+    fn push(&mut self, waiting: Waiting) {
+        self.growing += usize::from(waiting.grows);
+        self.waiting.push_back(waiting);
+    }
+
+    fn remove(&mut self, place: usize) -> Option<Waiting> {
+        let removed = self.waiting.remove(place)?;
+        self.growing -= usize::from(removed.grows);
+        Some(removed)
     }
 }
 
@@ -55,6 +77,10 @@ impl Budget {
         Arc::new(Budget { capacity, state: Mutex::default() })
     }
 
+    fn share(self: &Arc<Self>, bytes: usize, exceeds: bool) -> Share {
+        Share { budget: self.clone(), bytes, exceeds }
+    }
+
     /// Returns the number of bytes in use.
     pub fn used(&self) -> usize {
         self.state.lock().used
@@ -62,7 +88,7 @@ impl Budget {
 
     /// Returns a share of no bytes.
     pub fn empty_share(self: &Arc<Self>) -> Share {
-        Share { budget: self.clone(), bytes: 0 }
+        self.share(0, false)
     }
 
     /// Returns a share, or `None` if there is not enough, or if other tasks wait.
@@ -70,43 +96,50 @@ impl Budget {
         let mut state = self.state.lock();
         state.drop_gone();
         let taken = state.waiting.is_empty() && state.take(bytes, self.capacity);
-        taken.then(|| Share { budget: self.clone(), bytes })
+        taken.then(|| self.share(bytes, false))
     }
 
     /// Waits in line for a share. A share that exceeds the whole budget is granted while there is no other. Dropping
     /// the future gives up the place in the line.
     pub async fn take(self: &Arc<Self>, bytes: usize) -> Share {
-        let granted = {
-            let mut state = self.state.lock();
-            state.drop_gone();
-            if state.waiting.is_empty() && state.take(bytes, self.capacity) {
-                return Share { budget: self.clone(), bytes };
-            }
-            let (sender, granted) = oneshot::channel();
-            state.waiting.push_back(Waiting { bytes, granted: sender });
-            granted
-        };
+        self.wait(bytes, false).await
+    }
+
+    async fn wait(self: &Arc<Self>, bytes: usize, grows: bool) -> Share {
+        let (sender, granted) = oneshot::channel();
+        self.state.lock().push(Waiting { bytes, grows, granted: sender });
         let mut place = Place { budget: self, granted };
+        self.grant();
         (&mut place.granted).await.expect("the budget keeps the sender until it grants the share")
     }
 
-    fn give_back(self: &Arc<Self>, bytes: usize) {
-        let mut returned = bytes;
-        while let Some(Waiting { bytes, granted }) = self.next_granted(returned) {
-            // A task that has just given up its place returns the share. It must not be dropped here: its drop would
-            // call this function again, once for each such task in the line.
-            let sent = granted.send(Share { budget: self.clone(), bytes });
-            returned = sent.map_or_else(|mut share| std::mem::take(&mut share.bytes), |()| 0);
+    /// Grants shares to the tasks in the line, as far as they fit.
+    fn grant(self: &Arc<Self>) {
+        while let Some((Waiting { bytes, granted, .. }, exceeds)) = self.next_granted() {
+            if let Err(mut share) = granted.send(self.share(bytes, exceeds)) {
+                // The task has just given up its place. The share must not be dropped here: its drop would call this
+                // function again, once for each such task in the line.
+                share.release(0);
+            }
         }
     }
 
-    /// Gives bytes back, and takes those for the next waiting task, if they fit.
-    fn next_granted(&self, returned: usize) -> Option<Waiting> {
+    /// Takes the bytes for the next task in the line. Returns the task, and whether its share exceeds the capacity.
+    fn next_granted(&self) -> Option<(Waiting, bool)> {
         let mut state = self.state.lock();
-        state.used -= returned;
         state.drop_gone();
         let bytes = state.waiting.front()?.bytes;
-        if state.take(bytes, self.capacity) { state.waiting.pop_front() } else { None }
+        if state.take(bytes, self.capacity) {
+            return Some((state.remove(0)?, false));
+        }
+        if state.exceeded || state.growing == 0 {
+            return None;
+        }
+        let growing = state.waiting.iter().position(|waiting| waiting.grows && !waiting.granted.is_canceled())?;
+        let growing = state.remove(growing)?;
+        state.used = state.used.saturating_add(growing.bytes);
+        state.exceeded = true;
+        Some((growing, true))
     }
 }
 
@@ -120,7 +153,7 @@ impl Drop for Place<'_> {
     /// Lets the tasks go on that waited behind this one.
     fn drop(&mut self) {
         self.granted.close();
-        self.budget.give_back(0);
+        self.budget.grant();
     }
 }
 
@@ -136,26 +169,47 @@ impl Share {
         more == 0 || self.budget.clone().try_take(more).is_some_and(|share| self.absorb(share))
     }
 
-    /// Waits in line until it has grown to `bytes`.
+    /// Waits in line until it has grown to `bytes`. One share at a time grows without waiting, even beyond the capacity,
+    /// until it is given back or fits again.
     pub async fn grow(&mut self, bytes: usize) {
         let more = bytes.saturating_sub(self.bytes);
-        if more > 0 {
-            let share = self.budget.clone().take(more).await;
+        if more == 0 {
+            return;
+        }
+        if self.exceeds {
+            self.budget.state.lock().used += more;
+            self.bytes += more;
+        } else {
+            let share = self.budget.wait(more, self.bytes > 0).await;
             self.absorb(share);
         }
     }
 
     /// Gives back what it has beyond `bytes`.
     pub fn shrink(&mut self, bytes: usize) {
+        if self.release(bytes) {
+            self.budget.grant();
+        }
+    }
+
+    /// Gives back what it has beyond `bytes`, and leaves it to the caller to grant that to others. Returns false if
+    /// there is nothing to give back.
+    fn release(&mut self, bytes: usize) -> bool {
         let less = self.bytes.saturating_sub(bytes);
         if less > 0 {
             self.bytes -= less;
-            self.budget.give_back(less);
+            let mut state = self.budget.state.lock();
+            state.used -= less;
+            if self.exceeds && (self.bytes == 0 || state.used <= self.budget.capacity) {
+                (self.exceeds, state.exceeded) = (false, false);
+            }
         }
+        less > 0
     }
 
     fn absorb(&mut self, mut other: Share) -> bool {
         self.bytes += std::mem::take(&mut other.bytes);
+        self.exceeds |= std::mem::take(&mut other.exceeds);
         true
     }
 }
@@ -231,6 +285,48 @@ mod tests {
         drop(large);
         let _small = (&mut small).now_or_never().expect("it fits");
         assert!(budget.try_take(3).is_some());
+    }
+
+    #[test]
+    fn tasks_that_hold_shares_and_wait_for_more_all_finish_one_after_the_other() {
+        let budget = Budget::new(10);
+        let share = || budget.try_take(2).expect("there is room");
+        let mut tasks: Vec<_> = std::iter::repeat_with(share)
+            .take(5)
+            .map(|mut share| {
+                let task = async move {
+                    for bytes in [5, 20, 30] {
+                        share.grow(bytes).await;
+                        // Others run between the steps.
+                        futures::pending!();
+                    }
+                };
+                Box::pin(task)
+            })
+            .collect();
+        let mut newcomer = Box::pin(budget.take(1));
+        assert!((&mut newcomer).now_or_never().is_none());
+        for _ in 0..100 {
+            tasks.retain_mut(|task| task.now_or_never().is_none());
+            assert!(budget.used() <= 10 + 30, "one of them exceeds the capacity at a time");
+        }
+        assert_eq!(tasks.len(), 0, "each has finished");
+        drop((&mut newcomer).now_or_never().expect("it fits"));
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn a_share_that_fits_again_lets_another_exceed_the_capacity() {
+        let budget = Budget::new(10);
+        let mut shares = [(); 2].map(|()| budget.try_take(5).expect("there is room"));
+        let [first, second] = &mut shares;
+        assert!(first.grow(8).now_or_never().is_some());
+        assert!(second.grow(8).now_or_never().is_none());
+        first.shrink(4);
+        assert!(second.grow(8).now_or_never().is_some());
+        assert!(first.grow(8).now_or_never().is_none());
+        drop(shares);
+        assert_eq!(budget.used(), 0);
     }
 
     #[test]
