@@ -81,6 +81,11 @@ fn clients_of_a_node_that_loads_learn_that_and_are_served_afterwards<R: Runtime>
         assert!(String::from_utf8_lossy(&info).contains("\r\nloading:1\r\n"));
         // The beginning of a command that is complete only when the node serves.
         client.get_mut().write_all(b"*1\r\n$6\r\nDBS").expect("the request is sent");
+        // The rest of the request of a browser is not executed, now or once the node serves.
+        let mut browser = connect(address);
+        let mut answer = String::new();
+        browser.get_mut().write_all(b"POST / HTTP/1.1\r\nSET k v\r\n").expect("the request is sent");
+        assert_eq!(browser.read_to_string(&mut answer).expect("the node closes the connection"), 0, "{answer}");
         let node = starting.join().expect("no panic");
         runtime.block_on(node.handle().wait_status(|status| status.role == Role::Leader));
         assert_eq!(ask(&mut client, "IZE\r\n"), format!(":{KEYS}\r\n"));

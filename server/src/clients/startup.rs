@@ -1,6 +1,7 @@
 //! Clients of a node that does not serve yet: they learn the reason, and are served on the same connection once it does.
 
 use super::shared::Clients;
+use crate::command::{Command, LocalCommand};
 use crate::resp::{ReplyBuffer, Request, RequestReader};
 use crate::timeout::within;
 use event_listener::Event;
@@ -179,12 +180,13 @@ impl<R: Runtime> Shared<R> {
                     return false;
                 }
             };
-            match arguments.peek(0).to_ascii_uppercase().as_slice() {
-                b"INFO" => out.text(&self.info(phase)),
-                b"QUIT" => {
+            match Command::parse(&arguments) {
+                Command::Local(LocalCommand::Info(_)) => out.text(&self.info(phase)),
+                Command::Local(LocalCommand::Quit) => {
                     out.status("OK");
                     return false;
                 }
+                Command::Local(LocalCommand::Http) => return false,
                 _ => out.error(&format!("LOADING Leasehold {phase}")),
             }
         }
