@@ -137,15 +137,21 @@ impl<R: Runtime> Shared<R> {
 
     async fn answer(&self, mut stream: R::Stream) -> Option<(Arc<Clients<R>>, R::Stream, RequestReader)> {
         let (mut requests, mut received) = (RequestReader::default(), vec![0; 4096]);
+        let mut in_transaction = false;
         loop {
             let changed = self.changed.listen();
             let phase = match self.state() {
                 State::Starting(phase) => phase,
+                // The rest of a transaction whose beginning was refused would be executed, command by command.
+                State::Serving(_) if in_transaction => {
+                    let _ = stream.close().await;
+                    return None;
+                }
                 State::Serving(clients) => return Some((clients, stream, requests)),
                 State::Closed => return None,
             };
             let mut out = ReplyBuffer::default();
-            let goes_on = self.reply_to_all(&mut requests, phase, &mut out);
+            let goes_on = self.reply_to_all(&mut requests, phase, &mut in_transaction, &mut out);
             if !out.bytes().is_empty() {
                 within(&self.runtime, self.client_timeout, stream.write_all(out.bytes())).await?.ok()?;
                 stream.flush().await.ok()?;
@@ -165,8 +171,15 @@ impl<R: Runtime> Shared<R> {
         }
     }
 
-    /// Replies to each request that was received. Returns false if the connection is to be closed.
-    fn reply_to_all(&self, requests: &mut RequestReader, phase: &str, out: &mut ReplyBuffer) -> bool {
+    /// Replies to each request that was received, and notes whether the last one is between `MULTI` and `EXEC`. Returns
+    /// false if the connection is to be closed.
+    fn reply_to_all(
+        &self,
+        requests: &mut RequestReader,
+        phase: &str,
+        in_transaction: &mut bool,
+        out: &mut ReplyBuffer,
+    ) -> bool {
         loop {
             let arguments = match requests.next() {
                 Ok(None) => return true,
@@ -180,7 +193,13 @@ impl<R: Runtime> Shared<R> {
                     return false;
                 }
             };
-            match Command::parse(&arguments) {
+            let command = Command::parse(&arguments);
+            match &command {
+                Command::Multi => *in_transaction = true,
+                Command::Exec | Command::Discard => *in_transaction = false,
+                _ => {}
+            }
+            match command {
                 Command::Local(LocalCommand::Info(_)) => out.text(&self.info(phase)),
                 Command::Local(LocalCommand::Quit) => {
                     out.status("OK");
