@@ -13,7 +13,8 @@ pub struct Limits {
     pub max_clients: usize,
     /// The time after which a connection without commands is closed.
     pub idle_timeout: Option<Duration>,
-    /// The time in which a client must take some of its replies, or go on with a large request.
+    /// The time in which a client must take 256 KiB of its replies, or all that is left of them, or go on with a large
+    /// request.
     pub client_timeout: Duration,
     /// The bytes of keys and values beyond which writes that need memory are refused.
     pub max_memory: Option<u64>,

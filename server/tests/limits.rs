@@ -130,6 +130,22 @@ fn clients_that_do_not_read_hold_bounded_memory_and_are_closed_in_time<R: Runtim
     assert_eq!(got.len(), 5 + KEYS * (MIB + 12) + 5, "a client that reads gets all of it");
 }
 
+fn a_client_that_sends_but_does_not_read_is_closed_in_time<R: Runtime>() {
+    let mut limits = Limits::default();
+    limits.client_timeout = Duration::from_millis(500);
+    let node = serve::<R>(limits);
+    let mut client = connect(node.address);
+    client.write_all(&command(&[b"SET", b"k", &vec![b'v'; 16 * MIB]])).expect("the request is sent");
+    client.write_all(&b"GET k\r\n".repeat(4)).expect("the request is sent");
+    let closed = (0..200).any(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        // An error means that it is closed already.
+        let _ = client.write_all(b"\r\n");
+        info(node.address, "timed_out_connections") == 1
+    });
+    assert!(closed, "it sent bytes more often than the timeout allows, and took none");
+}
+
 fn a_large_transaction_must_go_on<R: Runtime>() {
     let mut limits = Limits::default();
     limits.client_timeout = Duration::from_millis(300);
@@ -206,6 +222,7 @@ macro_rules! on_every_runtime {
 on_every_runtime!(
     a_client_may_send_its_whole_pipeline_before_it_reads,
     clients_that_do_not_read_hold_bounded_memory_and_are_closed_in_time,
+    a_client_that_sends_but_does_not_read_is_closed_in_time,
     a_large_transaction_must_go_on,
     an_idle_connection_is_closed_if_that_is_asked_for,
     an_http_request_is_not_executed,

@@ -7,7 +7,7 @@ use super::local::{Connection, Flow};
 use super::pause::yield_now;
 use super::shared::Clients;
 use super::transaction::{MAX_ENTRY_BYTES, Transaction};
-use super::wire::{FREE_BYTES, WRITE_BYTES, Wire, hold};
+use super::wire::{FREE_BYTES, Wire, hold};
 use crate::command::{Command, LocalCommand};
 use crate::executor::{NotReadable, STOPPING};
 use crate::keyspace::{MAX_ENTRY_KEYS, Map, ReadCommand, Reply, WriteCommand, count};
@@ -330,14 +330,7 @@ impl<'a, R: Runtime> Session<'a, R> {
             Ok(found) => {
                 self.out.array(found.count);
                 self.flush().await?;
-                // It counts as pending meanwhile, so each piece must be taken in time.
-                let limit = self.clients.limits.client_timeout;
-                for piece in found.encoded.chunks(WRITE_BYTES) {
-                    let written = within(self.clients.runtime(), limit, self.wire.write_all(piece)).await;
-                    let late = || io::Error::new(io::ErrorKind::TimedOut, "it took the reply to KEYS too slowly");
-                    written.unwrap_or_else(|| Err(late()))?;
-                    self.pause().await;
-                }
+                self.wire.write_all(&found.encoded).await?;
             }
         }
         Ok(())

@@ -24,8 +24,8 @@ const BATCH_BYTES: usize = 1 << 20;
 /// The bytes of requests that are read while the client takes no replies. A client may send a pipeline of this length
 /// before it reads the first reply.
 const MAX_READ_AHEAD_BYTES: usize = 64 << 20;
-/// The bytes of replies that are written before the session yields.
-pub(super) const WRITE_BYTES: usize = 256 << 10;
+/// The bytes of replies that are written before the session yields, and that a client must take in time.
+const WRITE_BYTES: usize = 256 << 10;
 /// The time for which a client waits for a share of the memory for all clients.
 const MEMORY_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -130,14 +130,11 @@ impl<'a, R: Runtime> Wire<'a, R> {
         bytes <= FREE_BYTES.max(self.share.bytes()) || (bytes <= most && self.share.try_grow(bytes + BATCH_BYTES))
     }
 
-    /// Writes bytes in pieces, and lets others run between them.
+    /// Writes bytes in pieces, and lets others run between them. The client must take each piece in time.
     pub(super) async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut pieces = bytes.chunks(WRITE_BYTES).peekable();
-        while let Some(mut piece) = pieces.next() {
-            while !piece.is_empty() {
-                let written = self.write_some(piece).await?;
-                piece = &piece[written..];
-            }
+        while let Some(piece) = pieces.next() {
+            self.write_piece(piece).await?;
             if pieces.peek().is_some() {
                 yield_now().await;
             }
@@ -145,25 +142,34 @@ impl<'a, R: Runtime> Wire<'a, R> {
         self.stream.flush().await
     }
 
-    /// Writes some bytes and returns their number. While the client takes none, it reads further requests: many clients
-    /// send a whole pipeline before they read. Returns 0 if only that went on.
-    async fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let first = poll_fn(|context| Poll::Ready(self.poll_write(context, bytes))).await;
+    async fn write_piece(&mut self, mut piece: &[u8]) -> io::Result<()> {
+        let first = poll_fn(|context| Poll::Ready(self.poll_write_all(context, &mut piece))).await;
         if let Poll::Ready(written) = first {
             return written;
         }
+        // What the client sends meanwhile does not extend its time.
         let mut timeout = pin!(self.clients.runtime().sleep(self.clients.limits.client_timeout));
         poll_fn(|context| {
-            if let Poll::Ready(written) = self.poll_write(context, bytes) {
+            if let Poll::Ready(written) = self.poll_write_all(context, &mut piece) {
                 return Poll::Ready(written);
             }
-            if self.poll_read_ahead(context) {
-                return Poll::Ready(Ok(0));
-            }
-            let late = || io::Error::new(io::ErrorKind::TimedOut, "it took no reply while replies were waiting");
+            let late = || io::Error::new(io::ErrorKind::TimedOut, "it took its replies too slowly");
             timeout.as_mut().poll(context).map(|()| Err(late()))
         })
         .await
+    }
+
+    /// Writes bytes. While the client takes none, it reads further requests: many clients send a whole pipeline before
+    /// they read.
+    fn poll_write_all(&mut self, context: &mut Context<'_>, bytes: &mut &[u8]) -> Poll<io::Result<()>> {
+        while !bytes.is_empty() {
+            match self.poll_write(context, bytes) {
+                Poll::Ready(written) => *bytes = &bytes[written?..],
+                Poll::Pending if self.poll_read_ahead(context) => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
