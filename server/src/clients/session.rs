@@ -167,7 +167,12 @@ impl<'a, R: Runtime> Session<'a, R> {
     async fn execute(&mut self) -> io::Result<Flow> {
         let mut batch = mem::take(&mut self.batch);
         let flow = self.execute_all(batch.drain(..).peekable()).await;
+        // An idle client keeps neither its last commands nor the space of a long pipeline.
+        batch.shrink_to(FREE_COMMANDS);
         self.batch = batch;
+        self.reads.clear();
+        self.writes.clear();
+        self.writes.shrink_to(FREE_COMMANDS);
         flow
     }
 
