@@ -67,7 +67,7 @@ impl State {
 impl Request {
     /// Returns the time that it may take beyond the timeout, because every node has to send and to write its bytes: a
     /// second for each megabyte.
-    fn time_for_its_bytes(&self) -> Duration {
+    pub(crate) fn time_for_its_bytes(&self) -> Duration {
         match self {
             Request::Write(command) => Duration::from_micros(command.len() as u64),
             Request::Read(_) => Duration::ZERO,

@@ -197,7 +197,8 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
             Wake::Command(Command::Request { request, answer, sent }) => {
                 // Its client has left, or waited too long.
                 let waited = self.clock.now().zip(sent).map(|(now, sent)| now.elapsed_since(sent).at_most);
-                if answer.is_canceled() || waited.is_some_and(|waited| waited > self.request_timeout) {
+                let limit = self.request_timeout + request.time_for_its_bytes();
+                if answer.is_canceled() || waited.is_some_and(|waited| waited > limit) {
                     let _ = answer.send(Err(RequestError::TimedOut));
                     return Ok(());
                 }

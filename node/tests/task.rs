@@ -10,7 +10,7 @@ use futures::io::Cursor;
 use leasehold_clock::ManualClock;
 use leasehold_core::{Config, Instant, NodeId, Options as Timing};
 use leasehold_node::ports::{Batch, Disk, Lane, Links, NotSent, Recovered};
-use leasehold_node::{GroupOptions, Handle, NodeOptions, RequestError, Start};
+use leasehold_node::{GroupOptions, Handle, NodeOptions, REQUEST_TIMEOUT, RequestError, Start};
 use leasehold_runtime::{Runtime, ThreadPolicy};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -180,9 +180,9 @@ impl Single {
         self.write_command("a")
     }
 
-    fn write_command(&self, command: &'static str) -> BoxFuture<'static, Result<u64, RequestError>> {
-        let handle = self.handle.clone();
-        let mut write: BoxFuture<'static, _> = Box::pin(async move { handle.write(Bytes::from(command)).await });
+    fn write_command(&self, command: impl Into<Bytes>) -> BoxFuture<'static, Result<u64, RequestError>> {
+        let (handle, command) = (self.handle.clone(), command.into());
+        let mut write: BoxFuture<'static, _> = Box::pin(async move { handle.write(command).await });
         assert_eq!(outcome(&mut write), None);
         write
     }
@@ -204,6 +204,26 @@ fn a_write_is_executed_and_answered() {
         single.runtime.poll("disk");
     }
     assert_eq!(outcome(&mut write), Some(Ok(1)));
+}
+
+#[test]
+fn a_large_write_may_wait_longer_for_the_node_than_a_small_one() {
+    let single = Single::leading();
+    // The node is busy for some turns.
+    (0..2000).for_each(|_| drop(single.write()));
+    let (mut small, mut large) = (single.write(), single.write_command(vec![b'v'; 3 << 20]));
+    for _ in 0..2 {
+        // No turn is so late that the node has to take itself for a process that was paused.
+        single.clock.advance(REQUEST_TIMEOUT / 2 + Duration::from_secs(1));
+        single.tick();
+    }
+    assert_eq!(outcome(&mut small), None);
+    for _ in 0..10 {
+        single.tick();
+        single.runtime.poll("disk");
+    }
+    assert_eq!(outcome(&mut small), Some(Err(RequestError::TimedOut)));
+    assert_eq!(outcome(&mut large), Some(Ok(1)));
 }
 
 #[test]
