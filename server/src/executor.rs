@@ -134,13 +134,14 @@ impl<R: Runtime> Executor<R> {
                 self.counters.reads_quorum.add(reads.len());
                 self.counters.reads_forwarded.add(reads.len());
                 self.counters.reads_follower.add(reads.len());
-                Ok(replies)
+                Ok(replies.into_iter().map(reply_to_read).collect())
             }
             outcome => {
                 self.counters.reads_failed.add(reads.len());
-                // A read changes nothing, so an unknown outcome is none.
-                let error = outcome.err().filter(|error| *error != RequestError::Uncertain);
-                Err(self.text(error.unwrap_or(RequestError::TimedOut)))
+                Err(match not_read(outcome.err()) {
+                    Some(error) => self.text(error),
+                    None => NotReadable::Lagging.into_reply(),
+                })
             }
         }
     }
@@ -208,6 +209,21 @@ impl<R: Runtime> Executor<R> {
     }
 }
 
+/// Returns the reply to a read that was executed as a log entry. It only failed if the replies together were too long
+/// for an entry. They are not too long for a client, so another node can answer the read.
+fn reply_to_read(reply: Reply) -> Reply {
+    match reply {
+        Reply::Error(_) => Reply::Error(NotReadable::Lagging.into_reply()),
+        reply => reply,
+    }
+}
+
+/// Returns the error of a read that the leader did not execute as a log entry, or `None` if another node can answer the
+/// read. A leader that refuses writes still answers reads. The outcome of a read is never uncertain: it changes nothing.
+fn not_read(error: Option<RequestError>) -> Option<RequestError> {
+    error.filter(|error| matches!(error, RequestError::TimedOut | RequestError::Stopping))
+}
+
 /// Returns the error that a client sees.
 fn text(error: RequestError) -> String {
     match error {
@@ -223,5 +239,28 @@ fn text(error: RequestError) -> String {
                 .to_owned()
         }
         _ => format!("TRYAGAIN no leader answered within {} s; try again", REQUEST_TIMEOUT.as_secs()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_whose_reply_is_too_long_for_an_entry_is_sent_to_another_node() {
+        let lagging = Reply::Error(NotReadable::Lagging.into_reply());
+        assert_eq!(reply_to_read(Reply::Error("ERR the replies of a transaction exceed".to_owned())), lagging);
+        assert_eq!(reply_to_read(Reply::Integer(1)), Reply::Integer(1));
+    }
+
+    #[test]
+    fn a_read_that_the_leader_cannot_log_is_sent_to_another_node() {
+        for error in [RequestError::Busy, RequestError::Uncertain, RequestError::Lagging] {
+            assert_eq!(not_read(Some(error)), None, "{error}");
+        }
+        assert_eq!(not_read(None), None, "the replies are not complete");
+        for error in [RequestError::TimedOut, RequestError::Stopping] {
+            assert_eq!(not_read(Some(error)), Some(error));
+        }
     }
 }
