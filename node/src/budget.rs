@@ -169,8 +169,8 @@ impl Share {
         more == 0 || self.budget.clone().try_take(more).is_some_and(|share| self.absorb(share))
     }
 
-    /// Waits in line until it has grown to `bytes`. One share at a time grows without waiting, even beyond the capacity,
-    /// until it is given back or fits again.
+    /// Waits in line until it has grown to `bytes`. One share at a time grows without waiting, even beyond the
+    /// capacity, until it is given back or fits again.
     pub async fn grow(&mut self, bytes: usize) {
         let more = bytes.saturating_sub(self.bytes);
         if more == 0 {

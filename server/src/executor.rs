@@ -219,7 +219,8 @@ fn reply_to_read(reply: Reply) -> Reply {
 }
 
 /// Returns the error of a read that the leader did not execute as a log entry, or `None` if another node can answer the
-/// read. A leader that refuses writes still answers reads. The outcome of a read is never uncertain: it changes nothing.
+/// read. A leader that refuses writes still answers reads. The outcome of a read is never uncertain, because it changes
+/// nothing.
 fn not_read(error: Option<RequestError>) -> Option<RequestError> {
     error.filter(|error| matches!(error, RequestError::TimedOut | RequestError::Stopping))
 }
