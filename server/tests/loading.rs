@@ -86,18 +86,18 @@ fn clients_of_a_node_that_loads_learn_that_and_are_served_afterwards<R: Runtime>
         let mut answer = String::new();
         browser.get_mut().write_all(b"POST / HTTP/1.1\r\nSET k v\r\n").expect("the request is sent");
         assert_eq!(browser.read_to_string(&mut answer).expect("the node closes the connection"), 0, "{answer}");
-        let loading = "-LOADING Leasehold is loading the dataset in memory\r\n";
+        let is_refused = |reply: String| reply.starts_with("-LOADING ");
         let mut halves = connect(address);
-        assert_eq!(ask(&mut halves, "MULTI\r\n"), loading);
+        assert!(is_refused(ask(&mut halves, "MULTI\r\n")));
         let mut whole = connect(address);
-        assert_eq!(ask(&mut whole, "MULTI\r\nSET k v\r\nEXEC\r\n"), loading);
+        assert!(is_refused(ask(&mut whole, "MULTI\r\nSET k v\r\nEXEC\r\n")));
         let node = starting.join().expect("no panic");
         runtime.block_on(node.handle().wait_status(|status| status.role == Role::Leader));
         assert_eq!(ask(&mut client, "IZE\r\n"), format!(":{KEYS}\r\n"));
         // A transaction whose beginning was refused is not executed command by command.
         assert_eq!(halves.read_to_string(&mut answer).expect("the node closes the connection"), 0, "{answer}");
-        assert_eq!(ask(&mut whole, "DBSIZE\r\n"), loading);
-        assert_eq!(ask(&mut whole, ""), loading);
+        assert!(is_refused(ask(&mut whole, "DBSIZE\r\n")));
+        assert!(is_refused(ask(&mut whole, "")));
         assert_eq!(ask(&mut whole, ""), format!(":{KEYS}\r\n"));
         runtime.block_on(node.stop());
     });
