@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn any_number_of_tasks_that_gave_up_delays_nobody() {
+    fn any_number_of_tasks_that_gave_up_delays_no_other() {
         let budget = Budget::new(10);
         let first = budget.try_take(10).expect("there is room");
         let mut second = Box::pin(budget.take(10));
