@@ -50,7 +50,7 @@ pub struct GroupOptions {
     /// The number of bytes in the log beyond which its older half is compacted.
     pub max_log_bytes: u64,
     /// True if a log that may have been cut is taken for whole, as an operator decides who has no other copy of the data.
-    /// What the log lost is then lost.
+    /// Entries that were cut off are then lost for good.
     pub accept_data_loss: bool,
     /// The number of log entries that are kept at most for a follower that makes progress: one that catches up, or is sent
     /// a snapshot.

@@ -1,5 +1,8 @@
 //! Three nodes in one process, with real sockets and real folders, as clients see them.
 
+#[macro_use]
+mod support;
+
 use leasehold::{Limits, Node, NodeOptions};
 use leasehold_core::{Config, Options};
 use leasehold_node::{ReadMode, Role};
@@ -12,17 +15,6 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-
-macro_rules! on_every_runtime {
-    ($($test:ident),* $(,)?) => {
-        mod tokio {
-            $(#[test] fn $test() { super::$test::<super::TokioRuntime>(); })*
-        }
-        mod smol {
-            $(#[test] fn $test() { super::$test::<super::SmolRuntime>(); })*
-        }
-    };
-}
 
 on_every_runtime!(
     a_recorded_run_replays_to_the_identical_trace,

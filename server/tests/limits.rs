@@ -1,4 +1,7 @@
-//! What clients may take from a node: connections, memory and time.
+//! The limits on a client's use of a node: connections, memory and time.
+
+#[macro_use]
+mod support;
 
 use leasehold::{Limits, Node, NodeOptions};
 use leasehold_core::{Config, Options};
@@ -206,17 +209,6 @@ fn writes_are_refused_while_the_disk_is_almost_full_and_reads_go_on<R: Runtime>(
     assert!(answer.starts_with("$-1\r\n-BUSY ") && answer.ends_with(":0\r\n+OK\r\n"), "{answer}");
     assert_eq!(info(node.address, "disk_refuses_writes"), 1);
     assert!(info(node.address, "disk_free") > 0);
-}
-
-macro_rules! on_every_runtime {
-    ($($test:ident),* $(,)?) => {
-        mod tokio {
-            $(#[test] fn $test() { super::$test::<super::TokioRuntime>(); })*
-        }
-        mod smol {
-            $(#[test] fn $test() { super::$test::<super::SmolRuntime>(); })*
-        }
-    };
 }
 
 on_every_runtime!(

@@ -1,5 +1,8 @@
 //! A node that starts answers its clients before it serves them.
 
+#[macro_use]
+mod support;
+
 use leasehold::{Limits, Node, NodeOptions};
 use leasehold_core::{Config, Options};
 use leasehold_node::{ReadMode, Role};
@@ -114,17 +117,6 @@ fn a_node_that_cannot_start_closes_its_connections<R: Runtime>() {
     while TcpStream::connect(address).is_ok() {
         std::thread::yield_now();
     }
-}
-
-macro_rules! on_every_runtime {
-    ($($test:ident),* $(,)?) => {
-        mod tokio {
-            $(#[test] fn $test() { super::$test::<super::TokioRuntime>(); })*
-        }
-        mod smol {
-            $(#[test] fn $test() { super::$test::<super::SmolRuntime>(); })*
-        }
-    };
 }
 
 on_every_runtime!(

@@ -9,7 +9,7 @@ use leasehold_core::Index;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct UnknownCommand {
-    /// What is not known, as a sentence for an operator.
+    /// A sentence for an operator that names the unknown command or version.
     pub reason: String,
 }
 
@@ -56,8 +56,9 @@ pub trait StateMachine: Send + 'static {
     fn decode_output(bytes: &[u8]) -> Option<Self::Output>;
 }
 
-/// A state machine's state: a set of records. The default is the empty state. Its methods may take time in proportion to
-/// what they are given or return, and its drop in proportion to the state: they run on a thread that may block.
+/// A state machine's state: a set of records. The default is the empty state. A method may take time in proportion to
+/// its arguments and its result, and dropping the state may take time in proportion to the state. Both happen on a
+/// thread that may block.
 pub trait State: Default + Send + Sync + 'static {
     /// Inserts a record, or replaces the one with its key.
     fn insert(&mut self, record: Record);

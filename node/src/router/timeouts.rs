@@ -1,4 +1,4 @@
-//! What ends a wait: another leader, a deadline, a client that left, the end of the node.
+//! The ends of a wait: another leader, a deadline, a client that left, the end of the node.
 
 use super::{Context, Origin, Pending, RETRY_INTERVAL, ReadIndexes, Router, State};
 use crate::events::RequestError;

@@ -37,7 +37,7 @@ struct Shared<R: Runtime> {
 }
 
 enum State<R: Runtime> {
-    /// What the node does, after its name.
+    /// The phase, as a predicate that follows the node's name.
     Starting(&'static str),
     Serving(Arc<Clients<R>>),
     Closed,
