@@ -191,6 +191,7 @@ rules! {
     RemovedLeaderStepsDown: "Engine and disk", "A leader that is no voter steps down";
     CutLogDoesNotElect: "Cut log 1", "A node whose log may have been cut neither votes nor campaigns";
     CutLogStaysMarked: "Cut log 1", "The mark is durable";
+    CutIsRecordedFirst: "Cut log 2", "once the mark is durable";
     CutLogAcknowledgesNothing: "Cut log 2", "it acknowledges neither rounds nor entries";
     LostAcknowledgementsDoNotCount: "Cut log 3", "The leader forgets what the node acknowledged before";
     AdmissionByEveryOtherVoter: "Cut log 3", "every other voter has acknowledged that round";

@@ -112,6 +112,23 @@ fn a_follower_notices_that_its_log_is_shorter_than_what_it_acknowledged() {
 }
 
 #[test]
+fn a_node_asks_to_return_only_once_the_mark_is_durable() {
+    let mut cut = Cut::new(false);
+    let Cut { cluster, cut, .. } = &mut cut;
+    cluster.heal();
+    cluster.nodes.get_mut(cut).expect("a node").mark_is_held = true;
+    start(cluster, *cut);
+    cluster.run_until("it notices", |cluster| cluster.replica(*cut).log_may_be_cut());
+    for _ in 0..1_000 {
+        cluster.run(Duration::from_millis(1));
+        let asks = cluster.wire.iter().any(|sent| sent.from == *cut && sent.envelope.rejoin.is_some());
+        assert!(!asks, "a crash now would leave no trace of the cut");
+    }
+    cluster.with(*cut, |replica, _| replica.handle_cut_recorded());
+    cluster.run_until("it has caught up", |cluster| !cluster.replica(*cut).log_may_be_cut());
+}
+
+#[test]
 fn a_node_with_a_cut_log_acknowledges_no_round_and_no_entry_before_it_is_admitted() {
     let mut cut = Cut::new(true);
     let Cut { cluster, cut, .. } = &mut cut;

@@ -46,6 +46,17 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         noticed_by: By::Soak,
     },
     Mutation {
+        name: "a-node-asks-before-the-cut-is-recorded",
+        rules: &[Rule::CutIsRecordedFirst],
+        scenarios: &[],
+        breaks: "the leader forgets what a node acknowledged, and a crash hides the cut",
+        edits: &[Edit { file: REJOIN, find: "self.recorded = false;", with: "self.recorded = $on;" }],
+        noticed_by: rejoining(
+            "a_node_asks_to_return_only_once_the_mark_is_durable",
+            "the simulated disks know what they lost",
+        ),
+    },
+    Mutation {
         name: "a-cut-log-acknowledges-before-its-admission",
         rules: &[Rule::CutLogAcknowledgesNothing],
         scenarios: &[],

@@ -52,6 +52,8 @@ pub struct Node {
     pub paused: bool,
     /// The time at which its timer fires, in the world's time.
     pub wakes: Duration,
+    /// True while the mark that its log may be cut does not become durable.
+    pub mark_is_held: bool,
     /// The number of processes it has started.
     starts: u64,
     inbox: VecDeque<InTransit>,
@@ -137,6 +139,7 @@ impl Cluster {
             clock_failed: false,
             paused: false,
             wakes: self.now,
+            mark_is_held: false,
             starts: 0,
             inbox: VecDeque::new(),
             arrived: Vec::new(),
@@ -405,6 +408,9 @@ impl Cluster {
                     self.wire.push_back(InTransit { at: arrives, from: id, to, envelope, state });
                 }
                 Output::LogMayBeCut(cut) => {
+                    if cut && node.mark_is_held {
+                        continue;
+                    }
                     node.disk.may_be_cut = cut;
                     if cut {
                         replica.handle_cut_recorded();
