@@ -141,19 +141,23 @@ fn a_leader_gives_up_without_a_clock_too() {
     assert!(!cluster.leads(1));
 }
 
+/// Sends node 1 more writes than may wait for a disk, and returns their tickets.
+fn write_large(cluster: &mut Cluster) -> Vec<u64> {
+    let value = Bytes::from(vec![7; MIB]);
+    let write = |_| {
+        let ticket = cluster.write(1, value.clone());
+        cluster.settle();
+        ticket
+    };
+    (0..300).map(write).collect()
+}
+
 #[test]
 fn a_follower_whose_disk_hangs_takes_a_bounded_number_of_bytes() {
     let mut cluster = Cluster::with_options(3, |group| group.max_log_bytes = u64::MAX);
     cluster.elect(1);
     cluster.member(3).disk_stalled = true;
-    let value = Bytes::from(vec![7; MIB]);
-    let tickets: Vec<u64> = (0..300)
-        .map(|_| {
-            let ticket = cluster.write(1, value.clone());
-            cluster.settle();
-            ticket
-        })
-        .collect();
+    let tickets = write_large(&mut cluster);
     assert!(tickets.iter().all(|ticket| cluster.reply(*ticket).is_some_and(|reply| reply.is_ok())));
     let disk = cluster.members[&3].node.disk_statistics();
     assert!(disk.pending_bytes < 130 * MIB, "{} bytes wait", disk.pending_bytes);
@@ -168,14 +172,7 @@ fn a_leader_whose_disk_hangs_takes_a_bounded_number_of_bytes() {
     let mut cluster = Cluster::with_options(3, |group| group.max_log_bytes = u64::MAX);
     cluster.elect(1);
     cluster.member(1).disk_stalled = true;
-    let value = Bytes::from(vec![7; MIB]);
-    let tickets: Vec<u64> = (0..300)
-        .map(|_| {
-            let ticket = cluster.write(1, value.clone());
-            cluster.settle();
-            ticket
-        })
-        .collect();
+    let tickets = write_large(&mut cluster);
     assert!(tickets.iter().all(|ticket| cluster.reply(*ticket).is_none()), "they wait for the disk");
     assert!(cluster.members[&1].node.disk_statistics().pending_bytes < 130 * MIB);
 }

@@ -223,6 +223,8 @@ fn an_acknowledgement_of_before_the_cut_is_ignored() {
         cluster.wire.iter().any(|sent| sent.to == cut && sent.envelope.rejoin.is_some())
     });
     late.into_iter().for_each(|late| cluster.deliver(late));
+    let stored = cluster.replica(leader).followers().find(|(id, _)| *id == cut).map(|(_, stored)| stored);
+    assert_eq!(stored, Some(0), "the leader knows of nothing that this process has stored");
     cluster.run_until("the node has caught up", |cluster| !cluster.replica(cut).log_may_be_cut());
     assert_eq!(cluster.applied(cut), ["before", "later", "last"]);
 }

@@ -80,7 +80,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         scenarios: &[],
         breaks: "the leader never sends what the node lost, and the node never catches up",
         edits: &[Edit { file: REPLICA_RETURNS, find: "progress.matched = 0;", with: "if $on { return; } $it" }],
-        noticed_by: By::Soak,
+        noticed_by: rejoining(
+            "a_follower_notices_that_its_log_is_shorter_than_what_it_acknowledged",
+            "the next leader counts anew, and the soak changes leaders often",
+        ),
     },
     Mutation {
         name: "a-quorum-admits",

@@ -15,7 +15,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         scenarios: &[],
         breaks: "a leader whose disk hangs leads for ever, and no write is answered",
         edits: &[Edit { file: REPLICA_TICKS, find: "self.count_progress();", with: "if !$on { $it }" }],
-        noticed_by: By::Soak,
+        noticed_by: by_test(
+            "a_leader_whose_disk_hangs_hands_over_and_campaigns_only_once_it_answers",
+            "every hung disk of the soak answers in the end: only time is lost",
+        ),
     },
     Mutation {
         name: "a-stalled-leader-campaigns-again-at-once",
@@ -56,7 +59,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         scenarios: &[],
         breaks: "a transfer to a node that is down costs a hold without writes",
         edits: &[Edit { file: LEADERSHIP, find: "self.check_target(to)?;", with: "if !$on { $it }" }],
-        noticed_by: By::Soak,
+        noticed_by: by_test(
+            "a_transfer_to_a_node_that_cannot_take_over_is_refused",
+            "the engine abandons the transfer after a hold: only time is lost",
+        ),
     },
     Mutation {
         name: "an-orderly-stop-records-that-nothing-is-left",
