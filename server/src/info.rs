@@ -116,7 +116,7 @@ fn persistence<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
 fn replication<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     let leads = clients.status().role == Role::Leader;
     fields.add("role", if leads { "master" } else { "slave" });
-    fields.add("connected_slaves", if leads { clients.facts.peers } else { 0 });
+    fields.add("connected_slaves", if leads { clients.transport.connected_peers() } else { 0 });
 }
 
 /// The names of these fields are part of the public interface.

@@ -169,8 +169,7 @@ impl<R: Runtime> Node<R> {
         let recording = recording.transpose()?;
 
         let boot = storage.registry().introduction().run().boot;
-        let facts =
-            NodeFacts { cluster: cluster.clone(), client_address, data_dir, peers: peers.len(), started: clock.now() };
+        let facts = NodeFacts { cluster: cluster.clone(), client_address, data_dir, started: clock.now() };
         let (inbox, mailbox) = leasehold_node::inbox();
         let registrar = Registrar::start(runtime, &storage).map_err(StartError::Thread)?;
         let mut links = TransportOptions::new(registrar.clone(), cluster, timing, peer_listener);

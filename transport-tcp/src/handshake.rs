@@ -5,23 +5,18 @@
 //!
 //! ```text
 //! "LSHD" | u16 version | u16 length of what follows | hello | u8 verdict | u16 length of the reason | reason
-//! hello:   u64 from | u64 to | u8 lane | u64 hold ns | u64 lease ns | u32 drift ppm | u8 length | cluster
-//!          | u64 incarnation | u64 starts | u8 boots | u64 each | u64 cluster id
-//!          | u8 founders | for each: u64 node | u64 incarnation
 //! verdict: 0 accepted, and always by the dialer | 1 refused | 2 refused because of the folder | 3 not founded yet
 //! ```
 //!
-//! The first eight bytes stay the same in every version. A cluster id of 0 means that the node's folder belongs to no
-//! cluster yet; the incarnations of the founders are then 0.
+//! The first eight bytes stay the same in every version.
 //!
 //! Each side records the other durably before it uses the connection ([`Meet`]).
 
-use crate::lane;
+use crate::hello::{Hello, Reader};
 use futures::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use leasehold_core::{Config, LeaseTiming, NodeId, NotCovered};
-use leasehold_node::identity::{Introduction, MAX_BOOTS};
+use leasehold_core::{Config, NodeId, NotCovered};
+use leasehold_node::identity::Introduction;
 use leasehold_node::ports::{Lane, Meet, MeetError};
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -35,12 +30,8 @@ const VERSION: u16 = 3;
 const PREFIX_BYTES: usize = 4 + 2 + 2;
 /// The longest message, including its prefix.
 const MAX_MESSAGE_BYTES: usize = 2048;
-/// The longest name of a cluster.
-pub(crate) const MAX_CLUSTER_BYTES: usize = 64;
 /// The longest reason. A longer one is truncated.
 const MAX_REASON_BYTES: usize = 512;
-/// The most founders of a cluster.
-const MAX_FOUNDERS: usize = 15;
 
 /// The reason why a handshake failed. Each text follows the peer's name.
 #[derive(Debug, thiserror::Error)]
@@ -62,8 +53,6 @@ pub enum HandshakeError {
     OtherNode { theirs: NodeId, expected: NodeId },
     #[error("dialed node {wanted}, but this is node {ours}: correct the addresses of its peers")]
     DialedOther { wanted: NodeId, ours: NodeId },
-    #[error("has the number {theirs}, which is not among this node's peers: add it there, or correct its number")]
-    Unknown { theirs: NodeId },
     #[error("has too short a hold: {0}")]
     NotCovered(NotCovered),
     #[error(transparent)]
@@ -114,45 +103,23 @@ impl Verdict {
     }
 }
 
-/// The message with which a node introduces itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hello {
-    pub introduction: Introduction,
-    pub to: NodeId,
-    pub lane: Lane,
-    pub timing: LeaseTiming,
-    pub cluster: String,
-}
-
-impl Hello {
-    /// Returns the number of the node that introduces itself.
-    pub fn from(&self) -> NodeId {
-        self.introduction.node
-    }
-}
-
-/// This node and the peers that it accepts.
+/// This node, and the keeper that decides which peers it accepts.
 #[derive(Clone)]
 pub struct Identity {
     pub node: NodeId,
     pub cluster: String,
     pub config: Config,
-    pub peers: BTreeSet<NodeId>,
     pub registrar: Arc<dyn Meet>,
 }
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity")
-            .field("node", &self.node)
-            .field("cluster", &self.cluster)
-            .field("peers", &self.peers)
-            .finish_non_exhaustive()
+        f.debug_struct("Identity").field("node", &self.node).field("cluster", &self.cluster).finish_non_exhaustive()
     }
 }
 
 impl Identity {
-    fn hello(&self, to: NodeId, lane: Lane) -> Hello {
+    fn hello(&self, to: NodeId, lane: Option<Lane>) -> Hello {
         let (cluster, timing) = (self.cluster.clone(), self.config.timing());
         Hello { introduction: self.registrar.introduction(), to, lane, timing, cluster }
     }
@@ -166,9 +133,6 @@ impl Identity {
             let myself = hello.introduction.run() == self.registrar.introduction().run();
             return Err(if myself { HandshakeError::Myself } else { HandshakeError::SameNumber { node: self.node } });
         }
-        if !self.peers.contains(&hello.from()) {
-            return Err(HandshakeError::Unknown { theirs: hello.from() });
-        }
         self.config.accept_peer(hello.timing).map_err(HandshakeError::NotCovered)
     }
 
@@ -177,15 +141,16 @@ impl Identity {
         if hello.to != self.node {
             return Err(HandshakeError::DialedOther { wanted: hello.to, ours: self.node });
         }
-        self.meet(hello).await
+        // A probe must not change what this node knows of its peers.
+        if hello.lane.is_some() { self.meet(hello).await } else { Ok(()) }
     }
 
-    async fn check_acceptor(&self, hello: &Hello, expected: NodeId) -> Result<(), HandshakeError> {
+    fn check_acceptor(&self, hello: &Hello, expected: NodeId) -> Result<(), HandshakeError> {
         self.check(hello)?;
         if hello.from() != expected {
             return Err(HandshakeError::OtherNode { theirs: hello.from(), expected });
         }
-        self.meet(hello).await
+        Ok(())
     }
 
     /// Records the peer durably, unless its folder must not take part or no cluster is founded yet.
@@ -202,10 +167,11 @@ impl Identity {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        write(stream, &self.hello(to, lane), Verdict::Accepted, "").await?;
+        write(stream, &self.hello(to, Some(lane)), Verdict::Accepted, "").await?;
         let (hello, verdict, reason) = read(stream).await?;
         // This node's own check first: its text is for the reader of this node's log.
-        self.check_acceptor(&hello, to).await?;
+        self.check_acceptor(&hello, to)?;
+        self.meet(&hello).await?;
         let for_its_folder = match verdict {
             Verdict::Accepted => {
                 self.registrar.judged_by(to, None);
@@ -223,8 +189,19 @@ impl Identity {
         Err(HandshakeError::Refused { ours: self.node, reason, for_its_folder })
     }
 
-    /// Runs the acceptor's side. Returns the dialer's hello, or the error and the number of the dialer if it is a known
-    /// peer.
+    /// Runs the dialer's side for a connection that carries nothing afterwards. Returns the acceptor's introduction,
+    /// whatever its verdict. Neither side records the other.
+    pub async fn probe<S>(&self, stream: &mut S, to: NodeId) -> Result<Introduction, HandshakeError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        write(stream, &self.hello(to, None), Verdict::Accepted, "").await?;
+        let (hello, ..) = read(stream).await?;
+        self.check_acceptor(&hello, to)?;
+        Ok(hello.introduction)
+    }
+
+    /// Runs the acceptor's side. Returns the dialer's hello, or the error and the number that the dialer gave.
     pub async fn accept<S>(&self, stream: &mut S) -> Result<Hello, (Option<NodeId>, HandshakeError)>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -236,19 +213,19 @@ impl Identity {
             }
             Err(error) => (None, Err(error)),
         };
-        let (from, lane) = hello.as_ref().map_or((0, Lane::Urgent), |hello| (hello.from(), hello.lane));
+        let (from, lane) = hello.as_ref().map_or((0, None), |hello| (hello.from(), hello.lane));
         let answer = match &verdict {
             Ok(()) => write(stream, &self.hello(from, lane), Verdict::Accepted, "").await,
             // A dialer that does not speak the protocol gets no answer.
             Err(HandshakeError::Io(_) | HandshakeError::NotLeasehold) => Ok(()),
             Err(error) => write(stream, &self.hello(from, lane), error.verdict(), &error.to_string()).await,
         };
-        let known = hello.as_ref().map(Hello::from).filter(|from| self.peers.contains(from));
+        let claimed = hello.as_ref().map(Hello::from);
         match (verdict, answer, hello) {
             (Ok(()), Ok(()), Some(hello)) => Ok(hello),
-            (Err(error), _, _) => Err((known, error)),
-            (Ok(()), Err(error), _) => Err((known, error.into())),
-            (Ok(()), Ok(()), None) => Err((known, HandshakeError::Malformed)),
+            (Err(error), _, _) => Err((claimed, error)),
+            (Ok(()), Err(error), _) => Err((claimed, error.into())),
+            (Ok(()), Ok(()), None) => Err((claimed, HandshakeError::Malformed)),
         }
     }
 }
@@ -283,27 +260,9 @@ async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<(Hello, Verdict, S
 }
 
 fn encode(hello: &Hello, verdict: Verdict, reason: &str) -> Vec<u8> {
-    let Introduction { node, incarnation, starts, boots, cluster: cluster_id, founders } = &hello.introduction;
     let reason = &reason[..reason.floor_char_boundary(MAX_REASON_BYTES)];
     let mut body = Vec::new();
-    body.extend_from_slice(&node.to_le_bytes());
-    body.extend_from_slice(&hello.to.to_le_bytes());
-    body.push(lane::number(hello.lane));
-    body.extend_from_slice(&hello.timing.hold_nanos.to_le_bytes());
-    body.extend_from_slice(&hello.timing.lease_nanos.to_le_bytes());
-    body.extend_from_slice(&hello.timing.drift_ppm.to_le_bytes());
-    body.push(u8::try_from(hello.cluster.len()).expect("the name's length was checked at the start"));
-    body.extend_from_slice(hello.cluster.as_bytes());
-    body.extend_from_slice(&incarnation.to_le_bytes());
-    body.extend_from_slice(&starts.to_le_bytes());
-    body.push(u8::try_from(boots.len()).expect("a folder keeps few of them"));
-    boots.iter().for_each(|boot| body.extend_from_slice(&boot.to_le_bytes()));
-    body.extend_from_slice(&cluster_id.to_le_bytes());
-    body.push(u8::try_from(founders.len()).expect("their number was checked at the start"));
-    for (founder, incarnation) in founders {
-        body.extend_from_slice(&founder.to_le_bytes());
-        body.extend_from_slice(&incarnation.to_le_bytes());
-    }
+    hello.encode(&mut body);
     body.push(verdict as u8);
     body.extend_from_slice(&u16::try_from(reason.len()).expect("it was truncated above").to_le_bytes());
     body.extend_from_slice(reason.as_bytes());
@@ -315,65 +274,25 @@ fn encode(hello: &Hello, verdict: Verdict, reason: &str) -> Vec<u8> {
     message
 }
 
-fn decode(mut bytes: &[u8]) -> Option<(Hello, Verdict, String)> {
-    fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = bytes.split_at_checked(count)?;
-        *bytes = rest;
-        Some(taken)
-    }
-    fn array<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
-        take(bytes, N)?.try_into().ok()
-    }
-    fn text(bytes: &mut &[u8], length: usize) -> Option<String> {
-        String::from_utf8(take(bytes, length)?.to_vec()).ok()
-    }
-    let bytes = &mut bytes;
-    let node = u64::from_le_bytes(array(bytes)?);
-    let to = u64::from_le_bytes(array(bytes)?);
-    let [lane] = array(bytes)?;
-    let lane = lane::from_number(lane)?;
-    let hold_nanos = u64::from_le_bytes(array(bytes)?);
-    let lease_nanos = u64::from_le_bytes(array(bytes)?);
-    let drift_ppm = u32::from_le_bytes(array(bytes)?);
-    let [length] = array(bytes)?;
-    let cluster = text(bytes, usize::from(length))?;
-    let incarnation = u64::from_le_bytes(array(bytes)?);
-    let starts = u64::from_le_bytes(array(bytes)?);
-    let [count] = array(bytes)?;
-    let boots = take(bytes, usize::from(count) * 8)?.as_chunks().0.iter().copied().map(u64::from_le_bytes).collect();
-    if !(1..=MAX_BOOTS).contains(&usize::from(count)) {
-        return None;
-    }
-    let cluster_id = u64::from_le_bytes(array(bytes)?);
-    let [count] = array(bytes)?;
-    let mut founders = BTreeMap::new();
-    for _ in 0..count {
-        let founder = u64::from_le_bytes(array(bytes)?);
-        if founders.last_key_value().is_some_and(|(last, _)| *last >= founder) {
-            return None;
-        }
-        founders.insert(founder, u64::from_le_bytes(array(bytes)?));
-    }
-    let [verdict] = array(bytes)?;
-    let verdict = Verdict::from_number(verdict)?;
-    let length = u16::from_le_bytes(array(bytes)?);
-    let reason = text(bytes, usize::from(length))?;
-    if !bytes.is_empty() || cluster.len() > MAX_CLUSTER_BYTES || founders.len() > MAX_FOUNDERS {
-        return None;
-    }
-    let timing = LeaseTiming { hold_nanos, lease_nanos, drift_ppm };
-    let introduction = Introduction { node, incarnation, starts, boots, cluster: cluster_id, founders };
-    Some((Hello { introduction, to, lane, timing, cluster }, verdict, reason))
+fn decode(bytes: &[u8]) -> Option<(Hello, Verdict, String)> {
+    let mut bytes = Reader(bytes);
+    let hello = Hello::decode(&mut bytes)?;
+    let verdict = Verdict::from_number(bytes.u8()?)?;
+    let length = usize::from(bytes.u16()?);
+    let reason = bytes.text(length)?;
+    bytes.0.is_empty().then_some((hello, verdict, reason))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hello::{MAX_CLUSTER_BYTES, MAX_FOUNDERS};
     use futures::FutureExt as _;
     use futures::io::Cursor;
     use leasehold_core::Options;
-    use leasehold_node::identity::Registry;
+    use leasehold_node::identity::{MAX_BOOTS, Registry};
     use leasehold_node::ports::MemoryRegistry;
+    use std::collections::BTreeMap;
     use std::time::Duration;
 
     fn config(hold: u64) -> Config {
@@ -386,9 +305,9 @@ mod tests {
     }
 
     fn with(registry: Registry, boot: u64) -> Identity {
-        let (node, peers) = (registry.node, BTreeSet::from([1, 2, 3]));
+        let node = registry.node;
         let registrar = Arc::new(MemoryRegistry::new(registry, boot));
-        Identity { node, cluster: "a".into(), config: config(1000), peers, registrar }
+        Identity { node, cluster: "a".into(), config: config(1000), registrar }
     }
 
     /// A stream that yields `from` and keeps the bytes written.
@@ -436,7 +355,7 @@ mod tests {
 
     /// Runs one handshake. Returns the dialer's error and the acceptor's.
     fn connect(dialer: &Identity, expects: NodeId, acceptor: &Identity) -> [Option<String>; 2] {
-        let hello = dialer.hello(expects, Lane::Append);
+        let hello = dialer.hello(expects, Some(Lane::Append));
         let mut to_acceptor = stream(encode(&hello, Verdict::Accepted, ""));
         let accepted = acceptor.accept(&mut to_acceptor).now_or_never().expect("every byte is available");
         let mut to_dialer = stream(to_acceptor.written);
@@ -475,13 +394,6 @@ mod tests {
                 "dialed node 2, but this is node 3: correct the addresses of its peers"
             )
         );
-        let mut other = node(2);
-        other.peers.remove(&1);
-        let unknown = "has the number 1, which is not among this node's peers: add it there, or correct its number";
-        assert_eq!(
-            connect(&node(1), 2, &other),
-            both(&format!("refused the connection: \"node 1 {unknown}\""), unknown)
-        );
         let myself = "is this node itself: correct the addresses of its peers";
         assert_eq!(connect(&node(1), 2, &node(1)), both(myself, myself));
         let twin = with(Registry::founded(1, 1..=3), 99);
@@ -518,6 +430,21 @@ mod tests {
             let Introduction { cluster, founders, .. } = node.registrar.introduction();
             assert_eq!((cluster, founders), (10, BTreeMap::from([(1, 10), (2, 20), (3, 30)])));
         }
+    }
+
+    #[test]
+    fn a_probe_learns_the_introduction_of_a_node_that_would_refuse_it_and_changes_neither_side() {
+        let empty = with(Registry::new(3, 99, 1..=3), 1);
+        let mut to_acceptor = stream(encode(&node(1).hello(3, None), Verdict::Accepted, ""));
+        let accepted = empty.accept(&mut to_acceptor).now_or_never().expect("every byte is available");
+        assert_eq!(accepted.expect("a probe needs no meeting").lane, None);
+        let one = node(1);
+        let before = one.registrar.introduction();
+        let probed = one.probe(&mut stream(to_acceptor.written), 3).now_or_never().expect("every byte is available");
+        assert_eq!(probed.expect("it answers"), empty.registrar.introduction());
+        assert_eq!((empty.registrar.introduction().cluster, one.registrar.introduction()), (0, before));
+        // A meeting would have refused it for good.
+        assert_eq!(connect(&with(Registry::founded(3, 1..=3), 1), 1, &one), [None, None]);
     }
 
     #[test]
@@ -579,7 +506,7 @@ mod tests {
 
     #[test]
     fn rejects_a_hello_cut_or_extended_anywhere() {
-        let mut hello = Hello { cluster: "x".repeat(MAX_CLUSTER_BYTES), ..node(1).hello(2, Lane::Request) };
+        let mut hello = Hello { cluster: "x".repeat(MAX_CLUSTER_BYTES), ..node(1).hello(2, Some(Lane::Request)) };
         hello.introduction.boots = (1..=MAX_BOOTS as u64).collect();
         hello.introduction.founders = (1..=MAX_FOUNDERS as u64).map(|founder| (founder, founder)).collect();
         let message = encode(&hello, Verdict::RefusedFolder, &"ß".repeat(MAX_REASON_BYTES));

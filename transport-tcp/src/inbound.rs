@@ -1,7 +1,8 @@
 //! The accepting end of all lanes: handshake, then read frames and deliver their payloads.
 
 use crate::frame::{FrameBuffer, TooLarge};
-use crate::handshake::{HandshakeError, Hello};
+use crate::handshake::HandshakeError;
+use crate::hello::Hello;
 use crate::lane;
 use crate::peer::{CONNECT_TIMEOUT, Context, Trouble, count};
 use async_channel::Sender;
@@ -44,15 +45,20 @@ pub(crate) struct Inbound<R> {
     handshakes: AtomicUsize,
     /// The newest connection of each lane of each peer. Dropping the sender ends its reader.
     newest: Mutex<BTreeMap<(NodeId, Lane), Sender<Infallible>>>,
-    /// The trouble with each known peer that dials, and under `None` with the last unknown one.
-    troubles: BTreeMap<Option<NodeId>, Trouble>,
+    /// The trouble with each peer that dials, and under `None` with the last node that is no peer.
+    troubles: Mutex<BTreeMap<Option<NodeId>, Trouble>>,
 }
 
 impl<R: Runtime> Inbound<R> {
     pub(crate) fn new(context: Arc<Context<R>>, receive: Arc<dyn Receive>) -> Self {
-        let known = context.identity.peers.iter().copied().map(Some);
-        let troubles = known.chain([None]).map(|node| (node, Trouble::default())).collect();
-        Self { context, receive, handshakes: AtomicUsize::new(0), newest: Mutex::default(), troubles }
+        let (newest, troubles) = (Mutex::default(), Mutex::default());
+        Self { context, receive, handshakes: AtomicUsize::new(0), newest, troubles }
+    }
+
+    /// Closes the connections of a node that is no longer a peer.
+    pub(crate) fn disconnect(&self, node: NodeId) {
+        self.newest.lock().retain(|(from, _), _| *from != node);
+        self.troubles.lock().remove(&Some(node));
     }
 
     /// Accepts connections until the transport stops.
@@ -81,20 +87,22 @@ impl<R: Runtime> Inbound<R> {
         let accepted = self.context.timeout(CONNECT_TIMEOUT, accept).await.unwrap_or(Err((None, late)));
         drop(slot);
         match accepted {
-            Ok(hello) => self.serve_lane(stream, address, hello).await,
+            Ok(Hello { introduction, lane: Some(lane), .. }) => {
+                self.serve_lane(stream, address, introduction.node, lane).await;
+            }
+            Ok(probe) => tracing::debug!("node {} at {address} probed this node", probe.from()),
             Err((from, error)) => {
                 if !matches!(error, HandshakeError::NotFounded) {
                     count(&self.context.counters.refused, 1);
                 }
-                let peer = from.map_or_else(|| "an unknown node".to_owned(), |from| format!("peer {from}"));
+                let peer = from.map_or_else(|| "an unknown node".to_owned(), |from| format!("node {from}"));
                 self.report(from, error.level(), format!("{peer} dialing from {address} {error}"));
             }
         }
     }
 
     /// Reads one lane of a peer until the connection ends or a newer one replaces it.
-    async fn serve_lane(&self, mut stream: R::Stream, address: IpAddr, hello: Hello) {
-        let (from, lane) = (hello.from(), hello.lane);
+    async fn serve_lane(&self, mut stream: R::Stream, address: IpAddr, from: NodeId, lane: Lane) {
         let (current, superseded) = async_channel::bounded(1);
         self.newest.lock().insert((from, lane), current);
         let read = pin!(async {
@@ -111,7 +119,7 @@ impl<R: Runtime> Inbound<R> {
         });
         let superseded = pin!(superseded.recv());
         let serve = select(read, superseded);
-        let clear_trouble = || self.troubles.get(&Some(from)).into_iter().for_each(Trouble::clear);
+        let clear_trouble = || drop(self.troubles.lock().remove(&Some(from)));
         self.context.note_stable(serve, clear_trouble).await;
     }
 
@@ -132,9 +140,8 @@ impl<R: Runtime> Inbound<R> {
     /// Logs a trouble unless it is the last one again. The text has no port: a dialer's port differs with every
     /// attempt.
     fn report(&self, from: Option<NodeId>, level: Level, trouble: String) {
-        if let Some(last) = self.troubles.get(&from) {
-            last.report(level, trouble);
-        }
+        let from = from.filter(|from| self.context.peers.contains(*from));
+        self.troubles.lock().entry(from).or_default().report(level, trouble);
     }
 }
 

@@ -16,6 +16,8 @@
 pub mod frame;
 #[doc(hidden)]
 pub mod handshake;
+#[doc(hidden)]
+pub mod hello;
 mod inbound;
 mod lane;
 mod outbound;
@@ -28,13 +30,15 @@ pub use peer::Counters;
 
 use bytes::Bytes;
 use frame::Frame;
-use handshake::{Identity, MAX_CLUSTER_BYTES};
+use handshake::Identity;
+use hello::MAX_CLUSTER_BYTES;
 use inbound::Inbound;
 use leasehold_core::{Config, NodeId};
+use leasehold_node::identity::Introduction;
 use leasehold_node::ports::{Lane, Links, Meet, NotSent, Receive};
 use leasehold_runtime::Runtime;
-use outbound::Outbound;
-use peer::{Context, Peer, count};
+use outbound::{LinkError, Outbound};
+use peer::{Context, Peers, PeersChange, count};
 use queue::Refused;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -53,7 +57,7 @@ pub struct TransportOptions<L> {
     pub registrar: Arc<dyn Meet>,
     /// The lease configuration. Both sides of every connection check that their configurations fit together.
     pub config: Config,
-    /// The other nodes and their addresses, `host:port`.
+    /// The other nodes and their addresses, `host:port`, until [`Transport::set_peers`] replaces them.
     pub peers: BTreeMap<NodeId, String>,
     /// The socket on which this node accepts connections from the others.
     pub listener: L,
@@ -98,17 +102,22 @@ pub enum StartError {
     NumberZero,
 }
 
+/// The reason why a node could not be probed. Its text follows the node's name.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct ProbeError(#[from] LinkError);
+
 /// The links to all peers. Dropping it closes them.
 pub struct Transport<R: Runtime> {
     context: Arc<Context<R>>,
-    peers: BTreeMap<NodeId, Arc<Peer>>,
+    inbound: Arc<Inbound<R>>,
 }
 
 impl<R: Runtime> fmt::Debug for Transport<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transport")
             .field("node", &self.context.identity.node)
-            .field("peers", &self.peers.keys())
+            .field("peers", &self.peers())
             .field("counters", &self.context.counters)
             .finish_non_exhaustive()
     }
@@ -134,36 +143,62 @@ impl<R: Runtime> Transport<R> {
         if node == 0 || peers.contains_key(&0) {
             return Err(StartError::NumberZero);
         }
-        let identity = Identity { node, cluster, config, peers: peers.keys().copied().collect(), registrar };
+        let identity = Identity { node, cluster, config, registrar };
         let tasks = Tasks::new(runtime.clone());
-        let context = Arc::new(Context { runtime, identity, counters: Counters::default(), tasks });
+        let (counters, dialed) = (Counters::default(), Peers::default());
+        let context = Arc::new(Context { runtime, identity, counters, tasks, peers: dialed });
         let inbound = Arc::new(Inbound::new(context.clone(), receive));
-        context.tasks.spawn(inbound.run(listener));
-        let peers: BTreeMap<_, _> =
-            peers.into_iter().map(|(node, address)| (node, Arc::new(Peer::new(node, address)))).collect();
-        for peer in peers.values() {
+        context.tasks.spawn(inbound.clone().run(listener));
+        let transport = Arc::new(Self { context, inbound });
+        transport.set_peers(peers);
+        Ok(transport)
+    }
+
+    /// Replaces the peers and their addresses, `host:port`. Links to new peers start. Those to nodes that are no longer
+    /// peers end, in both directions. A peer whose address changed is dialed at the new one, and the frames queued for
+    /// it are lost. An entry for this node itself, or for the number 0, is ignored.
+    ///
+    /// The peers are the nodes that this node dials. Which nodes it accepts is the registrar's decision.
+    pub fn set_peers(&self, mut peers: BTreeMap<NodeId, String>) {
+        peers.retain(|node, _| *node != 0 && *node != self.context.identity.node);
+        let PeersChange { dial, removed } = self.context.peers.replace(peers);
+        for peer in dial {
             for lane in Lane::ALL {
-                let outbound = Outbound { context: context.clone(), peer: peer.clone(), lane };
-                context.tasks.spawn(outbound.run());
+                let outbound = Outbound { context: self.context.clone(), peer: peer.clone(), lane };
+                self.context.tasks.spawn(outbound.run());
             }
         }
-        Ok(Arc::new(Self { context, peers }))
+        removed.into_iter().for_each(|node| self.inbound.disconnect(node));
+    }
+
+    /// Asks the node at `address` for its introduction, which it gives to any node of a cluster with the same name and
+    /// with timing that fits. Neither node records the other.
+    ///
+    /// # Errors
+    /// [`ProbeError`]: it does not answer, is not the node with the number `node`, or does not fit to this node.
+    pub async fn probe(&self, node: NodeId, address: &str) -> Result<Introduction, ProbeError> {
+        Ok(outbound::probe(&self.context, node, address).await?)
     }
 
     /// Returns the peers.
-    pub fn peers(&self) -> impl Iterator<Item = NodeId> {
-        self.peers.keys().copied()
+    pub fn peers(&self) -> Vec<NodeId> {
+        self.context.peers.nodes()
+    }
+
+    /// Returns how many peers are connected, as [`peer_up`](Self::peer_up) defines it.
+    pub fn connected_peers(&self) -> usize {
+        self.context.peers.connected()
     }
 
     /// Returns true if the urgent lane to this peer is connected.
     pub fn peer_up(&self, node: NodeId) -> bool {
-        self.peers.get(&node).is_some_and(|peer| peer.queue(Lane::Urgent).is_open())
+        self.context.peers.get(node).is_some_and(|peer| peer.is_up())
     }
 
     /// Returns the last trouble with the links to this peer, in one line; `None` after a link was connected for a
     /// second.
     pub fn peer_trouble(&self, node: NodeId) -> Option<String> {
-        self.peers.get(&node)?.trouble()
+        self.context.peers.get(node)?.trouble()
     }
 
     /// Returns the counters.
@@ -187,7 +222,7 @@ impl<R: Runtime> Drop for Transport<R> {
 
 impl<R: Runtime> Links for Transport<R> {
     fn send(&self, to: NodeId, lane: Lane, payload: Bytes) -> Result<(), NotSent> {
-        let peer = self.peers.get(&to).ok_or(NotSent)?;
+        let peer = self.context.peers.get(to).ok_or(NotSent)?;
         let counters = &self.context.counters;
         let frame = Frame::new(payload, max_payload_bytes(lane)).map_err(|error| {
             count(&counters.dropped_full, 1);

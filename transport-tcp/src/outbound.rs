@@ -8,6 +8,7 @@ use crate::queue::MAX_COALESCED_BYTES;
 use futures::future::{Either, select};
 use futures::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use leasehold_core::NodeId;
+use leasehold_node::identity::Introduction;
 use leasehold_node::ports::Lane;
 use leasehold_runtime::Runtime;
 use std::convert::Infallible;
@@ -28,7 +29,7 @@ const MAX_FOUNDING_FAILURES: u32 = 3;
 
 /// The reason why a lane is not connected. Each text follows the peer's name.
 #[derive(Debug, thiserror::Error)]
-enum LinkError {
+pub(crate) enum LinkError {
     #[error("cannot be reached: {0}")]
     Unreachable(io::Error),
     #[error("cannot be reached: no answer within {} s", CONNECT_TIMEOUT.as_secs())]
@@ -60,8 +61,12 @@ pub(crate) struct Outbound<R> {
 }
 
 impl<R: Runtime> Outbound<R> {
-    /// Keeps the lane connected until the transport stops.
+    /// Keeps the lane connected until the peer is removed or moves to another address, or the transport stops.
     pub(crate) async fn run(self) {
+        select(pin!(self.keep_connected()), pin!(self.peer.left())).await;
+    }
+
+    async fn keep_connected(&self) {
         let mut failures = 0;
         let mut connected_before = false;
         loop {
@@ -87,12 +92,9 @@ impl<R: Runtime> Outbound<R> {
     }
 
     async fn connect(&self) -> Result<R::Stream, LinkError> {
-        let connect = self.context.runtime.connect(&self.peer.address);
-        let connected = self.context.timeout(CONNECT_TIMEOUT, connect).await.ok_or(LinkError::NoAnswer)?;
-        let mut stream = connected.map_err(LinkError::Unreachable)?;
+        let mut stream = connect(&self.context, &self.peer.address).await?;
         let handshake = self.context.identity.dial(&mut stream, self.peer.node, self.lane);
-        let late = HandshakeError::Late { seconds: CONNECT_TIMEOUT.as_secs() };
-        self.context.timeout(CONNECT_TIMEOUT, handshake).await.unwrap_or(Err(late))?;
+        within_limit(&self.context, handshake).await?;
         Ok(stream)
     }
 
@@ -134,6 +136,29 @@ impl<R: Runtime> Outbound<R> {
             count(&self.context.counters.sent, frames);
         }
     }
+}
+
+async fn connect<R: Runtime>(context: &Context<R>, address: &str) -> Result<R::Stream, LinkError> {
+    let connected = context.timeout(CONNECT_TIMEOUT, context.runtime.connect(address)).await;
+    connected.ok_or(LinkError::NoAnswer)?.map_err(LinkError::Unreachable)
+}
+
+async fn within_limit<R: Runtime, T>(
+    context: &Context<R>,
+    handshake: impl Future<Output = Result<T, HandshakeError>>,
+) -> Result<T, HandshakeError> {
+    let late = HandshakeError::Late { seconds: CONNECT_TIMEOUT.as_secs() };
+    context.timeout(CONNECT_TIMEOUT, handshake).await.unwrap_or(Err(late))
+}
+
+/// Asks the node at an address for its introduction.
+pub(crate) async fn probe<R: Runtime>(
+    context: &Context<R>,
+    node: NodeId,
+    address: &str,
+) -> Result<Introduction, LinkError> {
+    let mut stream = connect(context, address).await?;
+    Ok(within_limit(context, context.identity.probe(&mut stream, node)).await?)
 }
 
 /// Keeps the lane's queue open until it is dropped, which also happens when the task is.

@@ -4,12 +4,16 @@ use crate::handshake::Identity;
 use crate::lane;
 use crate::queue::Queue;
 use crate::tasks::Tasks;
+use async_channel::{Receiver, Sender};
 use futures::future::{Either, select};
 use leasehold_core::NodeId;
 use leasehold_node::ports::Lane;
 use leasehold_runtime::Runtime;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tracing::Level;
@@ -34,7 +38,7 @@ pub struct Counters {
     pub dropped_down: AtomicU64,
     /// Connections closed because a frame exceeded its lane's limit or its payload was rejected.
     pub malformed: AtomicU64,
-    /// Inbound connections refused: unknown nodes, other clusters, too short a hold, too many at once.
+    /// Inbound connections refused: nodes that are not admitted, other clusters, too short a hold, too many at once.
     pub refused: AtomicU64,
     /// Outbound connections established again after an earlier one broke.
     pub reconnects: AtomicU64,
@@ -50,6 +54,7 @@ pub(crate) struct Context<R> {
     pub(crate) identity: Identity,
     pub(crate) counters: Counters,
     pub(crate) tasks: Tasks<R>,
+    pub(crate) peers: Peers,
 }
 
 impl<R: Runtime> Context<R> {
@@ -74,18 +79,86 @@ impl<R: Runtime> Context<R> {
     }
 }
 
-/// One peer that this node dials.
+/// The peers that this node dials, which change while it runs.
+#[derive(Default)]
+pub(crate) struct Peers(RwLock<BTreeMap<NodeId, Arc<Peer>>>);
+
+/// The difference between the former peers and the present ones.
+#[derive(Default)]
+pub(crate) struct PeersChange {
+    /// The peers to dial: they are new, or their address is.
+    pub(crate) dial: Vec<Arc<Peer>>,
+    /// The nodes that are no peers any more.
+    pub(crate) removed: Vec<NodeId>,
+}
+
+impl Peers {
+    pub(crate) fn get(&self, node: NodeId) -> Option<Arc<Peer>> {
+        self.0.read().get(&node).cloned()
+    }
+
+    pub(crate) fn contains(&self, node: NodeId) -> bool {
+        self.0.read().contains_key(&node)
+    }
+
+    pub(crate) fn nodes(&self) -> Vec<NodeId> {
+        self.0.read().keys().copied().collect()
+    }
+
+    /// Returns how many peers are connected.
+    pub(crate) fn connected(&self) -> usize {
+        self.0.read().values().filter(|peer| peer.is_up()).count()
+    }
+
+    /// Replaces the peers. The links to those that are gone, or have another address, end.
+    pub(crate) fn replace(&self, addresses: BTreeMap<NodeId, String>) -> PeersChange {
+        let mut peers = self.0.write();
+        let mut change = PeersChange::default();
+        peers.retain(|node, peer| {
+            let kept = addresses.contains_key(node);
+            if addresses.get(node) != Some(&peer.address) {
+                peer.leave.0.close();
+            }
+            if !kept {
+                change.removed.push(*node);
+            }
+            kept
+        });
+        for (node, address) in addresses {
+            if peers.get(&node).is_none_or(|peer| peer.address != address) {
+                let peer = Arc::new(Peer::new(node, address));
+                change.dial.push(peer.clone());
+                peers.insert(node, peer);
+            }
+        }
+        change
+    }
+}
+
+/// One peer that this node dials, at one address.
 pub(crate) struct Peer {
     pub(crate) node: NodeId,
     pub(crate) address: String,
     queues: [Queue; Lane::ALL.len()],
     trouble: Trouble,
+    /// Carries nothing. It is closed when the peer is removed or moves to another address.
+    leave: (Sender<Infallible>, Receiver<Infallible>),
 }
 
 impl Peer {
     pub(crate) fn new(node: NodeId, address: String) -> Self {
         let queues = Lane::ALL.map(|lane| Queue::new(lane::queue_limits(lane)));
-        Self { node, address, queues, trouble: Trouble::default() }
+        Self { node, address, queues, trouble: Trouble::default(), leave: async_channel::bounded(1) }
+    }
+
+    /// Waits until the peer is removed or moves to another address.
+    pub(crate) async fn left(&self) {
+        let Err(_) = self.leave.1.recv().await;
+    }
+
+    /// Returns true if its urgent lane is connected.
+    pub(crate) fn is_up(&self) -> bool {
+        self.queue(Lane::Urgent).is_open()
     }
 
     pub(crate) fn queue(&self, lane: Lane) -> &Queue {

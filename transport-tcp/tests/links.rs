@@ -60,6 +60,7 @@ impl Receive for Inbox {
 
 struct Node {
     runtime: TokioRuntime,
+    address: String,
     transport: Arc<Transport<TokioRuntime>>,
     received: Receiver<(NodeId, Sent)>,
     /// Closing it opens the gate for append payloads.
@@ -83,13 +84,14 @@ impl Plan {
         let (hold, heartbeat) = (Duration::from_millis(self.hold), Duration::from_millis(10));
         let config = Config::new(Options::new(hold, 100).with_heartbeat(heartbeat)).expect("a valid config");
         let registrar = registrar(self.node, self.peers.keys().copied());
+        let address = runtime.local_address(&listener).expect("an address").to_string();
         let mut options = TransportOptions::new(registrar, self.cluster, config, listener);
         options.peers = self.peers;
         let (sender, received) = async_channel::unbounded();
         let (append_gate, gate) = async_channel::bounded(1);
         let receive = Arc::new(Inbox { received: sender, append_gate: gate });
         let transport = Transport::start(runtime.clone(), options, receive).expect("valid options");
-        Node { runtime: runtime.clone(), transport, received, append_gate }
+        Node { address, runtime: runtime.clone(), transport, received, append_gate }
     }
 }
 
@@ -460,6 +462,71 @@ fn links_reconnect_after_the_peer_restarts_and_refuse_payloads_meanwhile() {
         assert_eq!(two.received().await, (1, request("again")));
         assert!(one.counted(|counters| &counters.reconnects) >= 1);
         one.until("the trouble is over", |one| one.peer_trouble(2).is_none()).await;
+    });
+}
+
+#[test]
+fn a_peer_that_moves_is_dialed_at_its_new_address() {
+    run(|runtime| async move {
+        let ([one, two], [at_one, _]) = pair(&runtime, |_| {}).await;
+        one.send(2, request("before")).await;
+        assert_eq!(two.received().await, (1, request("before")));
+        two.transport.stop().await;
+        let (listener, moved_to) = listen(&runtime, "127.0.0.1:0").await;
+        let plan = Plan { node: 2, cluster: "a", hold: 1000, peers: BTreeMap::from([(1, at_one)]) };
+        let two = plan.start(&runtime, listener).await;
+        one.transport.set_peers(BTreeMap::from([(2, moved_to.clone())]));
+        one.send(2, request("after")).await;
+        assert_eq!(two.received().await, (1, request("after")));
+        one.until("it is connected", |one| one.peer_up(2)).await;
+        assert_eq!(one.transport.connected_peers(), 1);
+        // The same peers again, and this node itself, which is no peer: nothing is dialed again.
+        one.transport.set_peers(BTreeMap::from([(1, moved_to.clone()), (2, moved_to)]));
+        assert_eq!(one.transport.peers(), [2]);
+        assert!(one.transport.peer_up(2));
+        send(&one.transport, 2, request("still")).expect("the link is the same");
+        assert_eq!(two.received().await, (1, request("still")));
+    });
+}
+
+#[test]
+fn a_node_that_is_removed_and_added_again_is_cut_off_meanwhile() {
+    run(|runtime| async move {
+        let ([one, two], [_, at_two]) = pair(&runtime, |_| {}).await;
+        one.send(2, request("first")).await;
+        assert_eq!(two.received().await, (1, request("first")));
+        let mut reaches_one = dial(&runtime, &one.address, 2).await;
+        reaches_one.write_all(b"\x01\0\0\0a").await.expect("it is connected");
+        assert_eq!(one.received().await, (2, request("a")));
+
+        one.transport.set_peers(BTreeMap::new());
+        assert_eq!(send(&one.transport, 2, request("none")), Err(NotSent));
+        assert!(one.transport.peers().is_empty() && !one.transport.peer_up(2));
+        assert_closed(&runtime, &mut reaches_one).await;
+
+        one.transport.set_peers(BTreeMap::from([(2, at_two)]));
+        one.send(2, request("second")).await;
+        assert_eq!(two.received().await, (1, request("second")));
+    });
+}
+
+#[test]
+fn a_probe_returns_the_introduction_of_a_node_that_is_no_peer() {
+    run(|runtime| async move {
+        let ([one, _two], _) = pair(&runtime, |_| {}).await;
+        let (listener, at_three) = listen(&runtime, "127.0.0.1:0").await;
+        let plan = Plan { node: 3, cluster: "a", hold: 1000, peers: BTreeMap::new() };
+        let _three = plan.start(&runtime, listener).await;
+        let three = one.transport.probe(3, &at_three).await.expect("it answers");
+        assert_eq!((three.node, three.incarnation), (3, 3));
+        let error = one.transport.probe(4, &at_three).await.expect_err("another node").to_string();
+        assert_eq!(error, "is node 3, not 4: correct the addresses of this node's peers");
+        assert_eq!(one.transport.peers(), [2]);
+
+        let (listener, elsewhere) = listen(&runtime, "127.0.0.1:0").await;
+        drop(listener);
+        let error = one.transport.probe(3, &elsewhere).await.expect_err("nothing listens").to_string();
+        assert!(error.starts_with("cannot be reached: "), "{error}");
     });
 }
 

@@ -44,8 +44,6 @@ pub(crate) struct NodeFacts {
     pub(crate) cluster: String,
     pub(crate) client_address: SocketAddr,
     pub(crate) data_dir: PathBuf,
-    /// The number of other nodes.
-    pub(crate) peers: usize,
     pub(crate) started: Reading,
 }
 

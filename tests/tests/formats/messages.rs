@@ -13,14 +13,13 @@ use leasehold_node::wire::{Body, Message, PeerAnswer, PeerRequest, RequestId, Tr
 use leasehold_raft::wire;
 use leasehold_transport_tcp::frame::{Frame, FrameBuffer};
 use leasehold_transport_tcp::handshake::Identity;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 fn identity(node: u64) -> Identity {
     let config = Config::new(Options::new(Duration::from_millis(1500), 200)).expect("a valid configuration");
     let registrar = Arc::new(MemoryRegistry::new(Registry::founded(node, 1..=2), 0x0102_0304 * node));
-    Identity { node, cluster: "orchard".into(), config, peers: BTreeSet::from([1, 2]), registrar }
+    Identity { node, cluster: "orchard".into(), config, registrar }
 }
 
 #[test]
@@ -32,7 +31,7 @@ fn the_handshake() {
 
     let mut stream = Cursor::new(hello.clone());
     let dialer = identity(2).accept(&mut stream).now_or_never().expect("nothing waits").expect("it is accepted");
-    assert_eq!((dialer.from(), dialer.to, dialer.lane, dialer.cluster.as_str()), (1, 2, Lane::Append, "orchard"));
+    assert_eq!((dialer.from(), dialer.to, dialer.lane, dialer.cluster.as_str()), (1, 2, Some(Lane::Append), "orchard"));
     assert_eq!(dialer.timing, identity(1).config.timing());
     let answer = golden("handshake-answer.hex", &stream.into_inner()[hello.len()..]);
 

@@ -1,0 +1,141 @@
+//! The hello: the description that each side of a handshake gives of itself.
+//!
+//! The layout is fixed and little-endian:
+//!
+//! ```text
+//! hello:        u64 from | u64 to | u8 lane | u64 hold ns | u64 lease ns | u32 drift ppm | u8 length | cluster
+//!               | introduction
+//! introduction: u64 incarnation | u64 starts | u8 boots | u64 each | u64 cluster id
+//!               | u8 founders | for each: u64 node | u64 incarnation
+//! ```
+//!
+//! A cluster id of 0 means that the node's folder belongs to no cluster yet; the incarnations of the founders are then
+//! 0.
+
+use crate::lane;
+use leasehold_core::{LeaseTiming, NodeId};
+use leasehold_node::identity::{Introduction, MAX_BOOTS};
+use leasehold_node::ports::Lane;
+use std::collections::BTreeMap;
+
+/// The longest name of a cluster.
+pub(crate) const MAX_CLUSTER_BYTES: usize = 64;
+/// The most founders of a cluster.
+pub(crate) const MAX_FOUNDERS: usize = 15;
+/// Stands for no lane: the dialer only wants to know who answers.
+const NO_LANE: u8 = 255;
+
+/// The message with which a node introduces itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// The node's identity.
+    pub introduction: Introduction,
+    /// The node that it wants to talk to.
+    pub to: NodeId,
+    /// The lane that the connection carries; `None` if it carries nothing after the handshake.
+    pub lane: Option<Lane>,
+    /// The node's hold, lease and drift.
+    pub timing: LeaseTiming,
+    /// The cluster's name.
+    pub cluster: String,
+}
+
+impl Hello {
+    /// Returns the number of the node that introduces itself.
+    pub fn from(&self) -> NodeId {
+        self.introduction.node
+    }
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.from().to_le_bytes());
+        out.extend_from_slice(&self.to.to_le_bytes());
+        out.push(self.lane.map_or(NO_LANE, lane::number));
+        out.extend_from_slice(&self.timing.hold_nanos.to_le_bytes());
+        out.extend_from_slice(&self.timing.lease_nanos.to_le_bytes());
+        out.extend_from_slice(&self.timing.drift_ppm.to_le_bytes());
+        out.push(u8::try_from(self.cluster.len()).expect("the name's length was checked at the start"));
+        out.extend_from_slice(self.cluster.as_bytes());
+        encode_introduction(&self.introduction, out);
+    }
+
+    pub(crate) fn decode(bytes: &mut Reader<'_>) -> Option<Hello> {
+        let (node, to) = (bytes.u64()?, bytes.u64()?);
+        let lane = match bytes.u8()? {
+            NO_LANE => None,
+            number => Some(lane::from_number(number)?),
+        };
+        let timing = LeaseTiming { hold_nanos: bytes.u64()?, lease_nanos: bytes.u64()?, drift_ppm: bytes.u32()? };
+        let length = usize::from(bytes.u8()?);
+        let cluster = bytes.text(length).filter(|cluster| cluster.len() <= MAX_CLUSTER_BYTES)?;
+        let introduction = decode_introduction(node, bytes)?;
+        Some(Hello { introduction, to, lane, timing, cluster })
+    }
+}
+
+/// Writes an introduction without the node's number, which precedes it.
+fn encode_introduction(introduction: &Introduction, out: &mut Vec<u8>) {
+    let Introduction { node: _, incarnation, starts, boots, cluster, founders } = introduction;
+    out.extend_from_slice(&incarnation.to_le_bytes());
+    out.extend_from_slice(&starts.to_le_bytes());
+    out.push(u8::try_from(boots.len()).expect("a folder keeps few of them"));
+    boots.iter().for_each(|boot| out.extend_from_slice(&boot.to_le_bytes()));
+    out.extend_from_slice(&cluster.to_le_bytes());
+    out.push(u8::try_from(founders.len()).expect("their number was checked at the start"));
+    for (founder, incarnation) in founders {
+        out.extend_from_slice(&founder.to_le_bytes());
+        out.extend_from_slice(&incarnation.to_le_bytes());
+    }
+}
+
+fn decode_introduction(node: NodeId, bytes: &mut Reader<'_>) -> Option<Introduction> {
+    let (incarnation, starts) = (bytes.u64()?, bytes.u64()?);
+    let count = usize::from(bytes.u8()?);
+    let boots = bytes.take(count * 8)?.as_chunks().0.iter().copied().map(u64::from_le_bytes).collect();
+    let cluster = bytes.u64()?;
+    let mut founders = BTreeMap::new();
+    for _ in 0..bytes.u8()? {
+        let founder = bytes.u64()?;
+        if founders.last_key_value().is_some_and(|(last, _)| *last >= founder) {
+            return None;
+        }
+        founders.insert(founder, bytes.u64()?);
+    }
+    let fits = (1..=MAX_BOOTS).contains(&count) && founders.len() <= MAX_FOUNDERS;
+    fits.then_some(Introduction { node, incarnation, starts, boots, cluster, founders })
+}
+
+/// Reads fields from the front of received bytes. Each method returns `None` if too few are left.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(crate) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    pub(crate) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    pub(crate) fn u8(&mut self) -> Option<u8> {
+        self.array().map(u8::from_le_bytes)
+    }
+
+    pub(crate) fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    pub(crate) fn text(&mut self, length: usize) -> Option<String> {
+        String::from_utf8(self.take(length)?.to_vec()).ok()
+    }
+}
