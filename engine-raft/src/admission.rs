@@ -2,13 +2,19 @@
 //! early. They are refused here.
 
 use crate::log::Log;
-use crate::wire::{Membership, Message, MessageKind, Payload, Snapshot};
-use leasehold_core::Voters;
+use crate::wire::{MAX_NOTE_BYTES, MAX_NOTES, Membership, Message, MessageKind, Payload, Snapshot};
+use bytes::Bytes;
+use leasehold_core::{NodeId, Voters};
 use raft::{RawNode, StateRole};
+use std::collections::BTreeMap;
 
 /// Terms and indexes are below this. The engine adds to them without checking for overflow. A group with a million
 /// entries or elections a second reaches it after more than a hundred thousand years.
 const MAX_NUMBER: u64 = 1 << 62;
+/// A message of a term further ahead is refused. Terms rise by one with each election, so no group gets there while a
+/// node is away, but a peer that made such a number up would take the terms of the whole group with it. Once they are
+/// used up, no leader can be elected any more.
+const MAX_TERM_JUMP: u64 = 1 << 32;
 
 /// The treatment of a message from a peer.
 pub(crate) enum Admission {
@@ -33,6 +39,9 @@ impl Admission {
         let last = raft.raft_log.last_index();
         // The engine takes a message without a term for one of the node's own.
         if message.term == 0 || message.request_snapshot != 0 || !numbers_in_range(message) {
+            return Admission::Refused;
+        }
+        if message.term > raft.term.saturating_add(MAX_TERM_JUMP) {
             return Admission::Refused;
         }
         let valid = match message.kind {
@@ -81,7 +90,9 @@ fn has_consecutive_entries(message: &Message) -> bool {
             follows
                 && match &entry.payload {
                     Payload::Command(_) => true,
-                    Payload::Change(change) => change.steps.len() <= 2 * leasehold_core::MAX_VOTERS,
+                    Payload::Change(change) => {
+                        change.steps.len() <= 2 * leasehold_core::MAX_VOTERS && are_bounded(&change.notes)
+                    }
                 }
         })
 }
@@ -99,7 +110,7 @@ pub(crate) fn is_valid_snapshot(snapshot: &Snapshot, raw: &RawNode<Log>) -> bool
 }
 
 fn is_valid_membership(membership: &Membership) -> bool {
-    let Membership { voters, learners, voters_outgoing, learners_next, auto_leave } = membership;
+    let Membership { voters, learners, voters_outgoing, learners_next, auto_leave, notes, .. } = membership;
     let joint = !voters_outgoing.is_empty();
     !voters.is_empty()
         && Voters::joint(voters, voters_outgoing).is_ok()
@@ -108,6 +119,12 @@ fn is_valid_membership(membership: &Membership) -> bool {
         && learners.iter().all(|id| *id != 0 && !voters.contains(id) && !voters_outgoing.contains(id))
         && learners_next.iter().all(|id| voters_outgoing.contains(id) && !voters.contains(id))
         && (joint || !auto_leave)
+        && are_bounded(notes)
+        && notes.keys().all(|id| membership.names(*id))
+}
+
+fn are_bounded(notes: &BTreeMap<NodeId, Bytes>) -> bool {
+    notes.len() <= MAX_NOTES && notes.values().all(|note| note.len() <= MAX_NOTE_BYTES)
 }
 
 fn are_distinct(ids: &[u64]) -> bool {

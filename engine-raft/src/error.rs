@@ -35,6 +35,9 @@ pub enum ProposeError {
     /// The change would make an invalid configuration.
     #[error("the change of configuration is not acceptable: {0}")]
     Voters(VotersError),
+    /// The change has too many notes, or too long ones.
+    #[error("the notes of the change are too many or too long; at most 64 of 1024 bytes each are possible")]
+    Notes,
 }
 
 /// The error of a campaign that did not start.

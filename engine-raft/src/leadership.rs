@@ -22,6 +22,8 @@ pub(crate) struct Leadership {
     pub(crate) yields: bool,
     /// Ticks of this leadership without a stall.
     pub(crate) steady: usize,
+    /// Ticks for which this leader has not applied its own removal.
+    pub(crate) removal_withheld: usize,
     /// Ticks for which this node does not campaign of its own accord, and the length of the last such time.
     pub(crate) backoff: usize,
     pub(crate) last_backoff: usize,

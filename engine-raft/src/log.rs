@@ -34,7 +34,7 @@ impl PersistentState {
             compacted: (1, 1),
             entries: Vec::new(),
             applied: 1,
-            membership: Membership { voters, ..Membership::default() },
+            membership: Membership::founding(voters),
             may_be_cut: false,
         }
     }

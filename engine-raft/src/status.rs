@@ -36,6 +36,9 @@ pub struct Statistics {
     pub campaigns_withheld: u64,
     /// Messages that the engine did not see because this node's log may have been cut and no leader had admitted it.
     pub messages_before_admission: u64,
+    /// Times that this node, as a leader, did not apply its own removal yet because no other voter knew that it is
+    /// committed.
+    pub removals_withheld: u64,
     /// Leaderships that this node gave up because it made no progress.
     pub leaderships_given_up: u64,
     /// Messages that no correct peer sends, or that arrived too early for the engine.

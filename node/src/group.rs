@@ -1,7 +1,10 @@
 //! One replicated group on a node: its replica, its state machine, and what waits for either.
 
+mod members;
 mod transfers;
 
+use crate::identity::Contact;
+use crate::members::entry_version;
 use crate::pending::{PendingReads, PendingWrites, RequestKey, WriteOutcome};
 use crate::ports::{self, Applied, Batch, GroupId, Recovered, Stage, StateMachine, UnknownCommand};
 use crate::snapshot::Work;
@@ -15,7 +18,7 @@ use leasehold_raft::{
     CampaignError, Committed, Effect, Output as ReplicaOutput, Persist, PersistentState, Position, ProposeError,
     Replica, TransferError,
 };
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +44,8 @@ pub struct GroupOptions {
     pub group: GroupId,
     /// The replica's own options.
     pub replica: leasehold_raft::Options,
-    /// The voters with which the group is founded, the same on every node. They matter only while the disk is new.
+    /// The voters with which the group is founded, the same on every founder. They matter only while the disk is new. A
+    /// node that joins the group later has none: it starts from a leader's state.
     pub founders: Vec<NodeId>,
     /// The way in which reads are granted.
     pub reads: ReadMode,
@@ -104,7 +108,7 @@ impl<S> GroupStart<S> {
     /// Returns what must be durable before the first message leaves: the beginning of a new log, the longest hold that an
     /// acknowledgement may promise, and the removal of the record of an orderly stop.
     pub fn first_batch(&self) -> Option<Batch> {
-        let is_new = self.recovered.applied.index == 0;
+        let is_new = self.recovered.applied.index == 0 && self.state.applied > 0;
         let records_hold = self.longest_hold > self.recovered.longest_hold;
         let accepts_loss = self.recovered.log_may_be_cut && !self.state.may_be_cut;
         // A later process must not find it: this one is about to make promises.
@@ -124,7 +128,7 @@ impl<S> GroupStart<S> {
 
 /// Returns the replica's state and the applied position that a disk holds.
 fn initial_state<S>(recovered: &mut Recovered<S>, founders: Vec<NodeId>) -> (PersistentState, Applied) {
-    if recovered.applied.index == 0 {
+    if recovered.applied.index == 0 && !founders.is_empty() {
         let state = PersistentState::founding(founders);
         let (index, term) = state.compacted;
         let membership = state.membership.clone();
@@ -183,6 +187,10 @@ pub struct Group<M: StateMachine> {
     writes: PendingWrites,
     reads: PendingReads,
     transfers: Transfers<M::State>,
+    /// The newest version of commands that every member can apply.
+    entry_version: u32,
+    /// What the node knows of the members, to be recorded in the configuration.
+    contacts: BTreeMap<NodeId, Contact>,
     outputs: VecDeque<GroupOutput<M>>,
     statistics: GroupStatistics,
 }
@@ -231,6 +239,7 @@ impl<M: StateMachine> Group<M> {
             replica,
             machine,
             durable_applied: applied.index,
+            entry_version: entry_version(&applied.membership),
             applied,
             gate,
             lower_hold_to: (longest_hold > hold).then_some(hold),
@@ -242,6 +251,7 @@ impl<M: StateMachine> Group<M> {
             writes: PendingWrites::default(),
             reads: PendingReads::default(),
             transfers: Transfers::new(boot),
+            contacts: BTreeMap::new(),
             outputs: VecDeque::new(),
             statistics: GroupStatistics::default(),
             options,
@@ -276,6 +286,7 @@ impl<M: StateMachine> Group<M> {
             leader: self.replica.leader(),
             commit: self.replica.commit(),
             applied: self.applied.index,
+            members_changed: self.applied.membership.changed,
             log_may_be_cut: self.replica.log_may_be_cut(),
             stopped: false,
         }
@@ -339,6 +350,7 @@ impl<M: StateMachine> Group<M> {
         let (term, stalled) = (self.replica.term(), self.replica.stalled_for());
         self.replica.handle_timeout(now);
         self.time_transfers(now);
+        self.tend_members(now);
         if self.replica.statistics().leaderships_given_up > given_up {
             tracing::warn!(
                 term,
@@ -365,6 +377,9 @@ impl<M: StateMachine> Group<M> {
         request: RequestKey,
         command: Bytes,
     ) -> Result<Position, ProposeError> {
+        if !self.may_propose(&command) {
+            return Err(ProposeError::Busy);
+        }
         let position = self.replica.propose(now, command)?;
         self.writes.insert(position, request);
         Ok(position)
@@ -513,6 +528,7 @@ impl<M: StateMachine> Group<M> {
     fn install(&mut self, snapshot: Snapshot) {
         let state = self.transfers.complete.take().expect("the engine installs only a snapshot that is complete");
         self.applied = Applied { index: snapshot.index, term: snapshot.term, membership: snapshot.membership };
+        self.entry_version = entry_version(&self.applied.membership);
         self.unwritten.reset_log = true;
         self.unwritten.compact_through = None;
         self.unwritten.stage = Some(Stage::Install);
@@ -546,6 +562,7 @@ impl<M: StateMachine> Group<M> {
                 }
                 Effect::Nothing => None,
                 Effect::Membership(membership) => {
+                    self.entry_version = entry_version(&membership);
                     self.applied.membership = membership;
                     None
                 }

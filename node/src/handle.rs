@@ -3,6 +3,8 @@
 use crate::budget::{Budget, Share};
 use crate::events::{Outcome, Reply, Request, RequestError};
 use crate::group::ReadMode;
+use crate::identity::Contact;
+use crate::members::{ChangeError, MemberChange, Members};
 use crate::ports::{Lane, Receive, Rejected, StateMachine};
 use crate::status::{DiskStatistics, GroupStatistics, ReadGate, ReadGrant, RouterStatistics, Status};
 use crate::wire::Message;
@@ -13,8 +15,9 @@ use event_listener::Event;
 use futures::channel::oneshot;
 use leasehold_clock::Clock;
 use leasehold_core::{NodeId, Reading};
-use leasehold_raft::{Role, TransferError};
+use leasehold_raft::{Position, Role, TransferError};
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -32,6 +35,8 @@ pub(crate) enum Command<M: StateMachine> {
     Message { from: NodeId, message: Message, share: Option<Share> },
     Request { request: Request, answer: Answer<M>, sent: Reading },
     RefuseWrites(bool),
+    SetContacts(BTreeMap<NodeId, Contact>),
+    ChangeMembers { change: MemberChange, answer: oneshot::Sender<Result<Position, ChangeError>> },
     Transfer { to: NodeId, answer: oneshot::Sender<Result<(), TransferError>> },
     HandOver { answer: oneshot::Sender<Result<NodeId, TransferError>> },
     Stop,
@@ -105,11 +110,19 @@ pub(crate) struct Shared {
     pub(crate) status: Mutex<Status>,
     pub(crate) status_changed: Event,
     pub(crate) statistics: Mutex<Statistics>,
+    pub(crate) members: Mutex<Arc<Members>>,
 }
 
 impl Shared {
     pub(crate) fn new(gate: Arc<ReadGate>, clock: Arc<dyn Clock>) -> Shared {
-        Shared { gate, clock, status: Mutex::default(), status_changed: Event::new(), statistics: Mutex::default() }
+        Shared {
+            gate,
+            clock,
+            status: Mutex::default(),
+            status_changed: Event::new(),
+            statistics: Mutex::default(),
+            members: Mutex::default(),
+        }
     }
 }
 
@@ -151,8 +164,8 @@ impl<M: StateMachine> Handle<M> {
         *self.shared.statistics.lock()
     }
 
-    /// Waits until `condition` holds of the status, and returns that status. It is checked when the role, the term or
-    /// the leader changes, and when the node stops.
+    /// Waits until `condition` holds of the status, and returns that status. It is checked when the role, the term, the
+    /// leader or the members change, and when the node stops.
     pub async fn wait_status(&self, mut condition: impl FnMut(&Status) -> bool) -> Status {
         loop {
             let changed = self.shared.status_changed.listen();
@@ -209,6 +222,32 @@ impl<M: StateMachine> Handle<M> {
         let (answer, outcome) = oneshot::channel();
         let _ = self.inbox.send(Command::Transfer { to, answer }).await;
         outcome.await.unwrap_or(Err(TransferError::NotLeader))
+    }
+
+    /// Returns the members of the group as this node knows them, and on a leader their progress, as of the last time the
+    /// node's timer fired.
+    pub fn members(&self) -> Arc<Members> {
+        self.shared.members.lock().clone()
+    }
+
+    /// Takes over what this node knows of the members. A leader records it in the configuration.
+    pub async fn set_contacts(&self, contacts: BTreeMap<NodeId, Contact>) {
+        let _ = self.inbox.send(Command::SetContacts(contacts)).await;
+    }
+
+    /// Changes the members, if this node leads. Returns once the change is applied here. What follows from it, such as
+    /// the promotion of a new member that has caught up, comes later.
+    ///
+    /// # Errors
+    /// [`ChangeError`]. Only after [`ChangeError::Uncertain`] may anything have changed.
+    pub async fn change_members(&self, change: MemberChange) -> Result<(), ChangeError> {
+        let (answer, outcome) = oneshot::channel();
+        let _ = self.inbox.send(Command::ChangeMembers { change, answer }).await;
+        let Position { term, index } = outcome.await.unwrap_or(Err(ChangeError::NotLeader))?;
+        let made = |members: &Members| members.membership.changed >= index;
+        self.wait_status(|status| made(&self.members()) || status.stopped || status.term != term).await;
+        // In a later term, another entry may have taken the place of the change.
+        if made(&self.members()) && self.status().term == term { Ok(()) } else { Err(ChangeError::Uncertain) }
     }
 
     /// Has the node refuse every write that it would propose, with [`RequestError::Busy`], or accept them again. Reads

@@ -9,6 +9,7 @@
 
 pub mod chunk;
 pub mod identity;
+pub mod members;
 pub mod ports;
 pub mod snapshot;
 pub mod wire;

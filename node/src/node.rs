@@ -3,6 +3,8 @@
 use crate::commits::{Commits, Part};
 use crate::events::{Input, Outcome, Output};
 use crate::group::{Group, GroupOutput, GroupStart};
+use crate::identity::Contact;
+use crate::members::{ChangeError, MemberChange};
 use crate::ports::{Batch, GroupId, StateMachine};
 use crate::router::{Context, Router};
 use crate::status::{DiskStatistics, RouterStatistics, Status};
@@ -46,7 +48,7 @@ impl NodeOptions {
 ///
 /// * *Inputs* are [`handle`](Node::handle), [`handle_timeout`](Node::handle_timeout), and the commands
 ///   [`transfer`](Node::transfer), [`campaign`](Node::campaign), [`propose_change`](Node::propose_change),
-///   [`refuse_writes`](Node::refuse_writes) and [`stop`](Node::stop).
+///   [`change_members`](Node::change_members), [`set_contacts`](Node::set_contacts), [`refuse_writes`](Node::refuse_writes) and [`stop`](Node::stop).
 /// * *Outputs* are [`poll_output`](Node::poll_output) and [`poll_timeout`](Node::poll_timeout).
 ///
 /// Reads under the lease need not pass through it: see [`ReadGate`](crate::ReadGate).
@@ -299,6 +301,25 @@ impl<M: StateMachine> Node<M> {
     pub fn propose_change(&mut self, now: Reading, group: GroupId, change: &Change) -> Result<Position, ProposeError> {
         self.now = now;
         self.groups.get_mut(&group).map_or(Err(ProposeError::NotLeader), |group| group.propose_change(now, change))
+    }
+
+    /// Proposes a change of a group's members that an operator asks for.
+    ///
+    /// # Errors
+    /// [`ChangeError`]: nothing was changed.
+    pub fn change_members(
+        &mut self,
+        now: Reading,
+        group: GroupId,
+        change: MemberChange,
+    ) -> Result<Position, ChangeError> {
+        self.now = now;
+        self.groups.get_mut(&group).map_or(Err(ChangeError::NotLeader), |group| group.change_members(now, change))
+    }
+
+    /// Takes over what this node knows of the members of all its groups. A leader records it in the configuration.
+    pub fn set_contacts(&mut self, contacts: &BTreeMap<NodeId, Contact>) {
+        self.groups.values_mut().for_each(|group| group.set_contacts(contacts.clone()));
     }
 
     /// Refuses every write that this node would propose, of its own clients and of peers, or accepts them again: for a

@@ -247,8 +247,10 @@ impl Router {
                 return;
             }
             PeerRequest::Propose { command, .. } if command.is_empty() => return,
-            // Every node of this release would have to stop at it.
-            PeerRequest::Propose { command, .. } if !M::knows(&command) => {
+            // A node that cannot apply it would have to stop.
+            PeerRequest::Propose { command, .. }
+                if !context.groups.get(&group).is_some_and(|group| group.may_propose(&command)) =>
+            {
                 return Self::answer(context, from, group, id, PeerAnswer::NotExecuted);
             }
             PeerRequest::Propose { command, within } => {

@@ -20,6 +20,8 @@ pub struct Status {
     pub commit: Index,
     /// The highest index applied to the state machine.
     pub applied: Index,
+    /// The index of the change that made the present configuration; 0 if the group was founded with it.
+    pub members_changed: Index,
     /// The log may lack entries that this node acknowledged, so it takes no part in elections until it has caught up.
     pub log_may_be_cut: bool,
     /// The node has stopped; it never starts again.
@@ -34,6 +36,7 @@ impl Default for Status {
             leader: None,
             commit: 0,
             applied: 0,
+            members_changed: 0,
             log_may_be_cut: false,
             stopped: false,
         }

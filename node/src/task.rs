@@ -209,6 +209,14 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
                 let _ = answer.send(self.node.transfer(self.clock.now(), self.group, to));
                 return Ok(());
             }
+            Wake::Command(Command::ChangeMembers { change, answer }) => {
+                let _ = answer.send(self.node.change_members(self.clock.now(), self.group, change));
+                return Ok(());
+            }
+            Wake::Command(Command::SetContacts(contacts)) => {
+                self.node.set_contacts(&contacts);
+                return Ok(());
+            }
             Wake::Command(Command::RefuseWrites(refuse)) => {
                 self.node.refuse_writes(refuse);
                 return Ok(());
@@ -282,6 +290,11 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
     fn publish_status(&self) {
         let status = self.node.status(self.group).expect("the group was added");
         let before = std::mem::replace(&mut *self.shared.status.lock(), status);
+        let members_changed = before.members_changed != status.members_changed;
+        if members_changed {
+            self.publish_members();
+            self.shared.status_changed.notify(usize::MAX);
+        }
         if (before.role, before.term, before.leader) != (status.role, status.term, status.leader) {
             let Status { role, term, leader, .. } = status;
             tracing::info!(?role, term, leader, "role or leader changed");
@@ -289,7 +302,16 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
         }
     }
 
+    fn publish_members(&self) {
+        let members = self.node.group(self.group).expect("the group was added").members();
+        let mut published = self.shared.members.lock();
+        if **published != members {
+            *published = Arc::new(members);
+        }
+    }
+
     fn publish_statistics(&self) {
+        self.publish_members();
         let group = self.node.group(self.group).expect("the group was added").statistics();
         *self.shared.statistics.lock() =
             Statistics { group, router: self.node.router_statistics(), disk: self.node.disk_statistics() };

@@ -19,8 +19,10 @@ impl StateMachine for Large {
     type Output = ();
     type State = Empty;
 
-    fn knows(_: &Bytes) -> bool {
-        true
+    const NEWEST_VERSION: u32 = 1;
+
+    fn version(_: &Bytes) -> u32 {
+        1
     }
 
     fn apply(&mut self, index: Index, _: &Bytes, changes: &mut Vec<Change>) -> Result<(), UnknownCommand> {

@@ -1,7 +1,7 @@
 //! The rules by which folders are recognized, without any I/O.
 
 use leasehold_core::NodeId;
-use leasehold_node::identity::{Introduction, MAX_BOOTS, Meeting, Refusal, Registry};
+use leasehold_node::identity::{Addresses, Contact, Introduction, MAX_BOOTS, Meeting, Refusal, Registry, Roster};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A node whose folder is in memory. A folder that is cloned is a copy of it.
@@ -253,8 +253,8 @@ fn nodes_with_other_founders_or_of_another_cluster_refuse_each_other() {
     let mut alone = Node::new(1, 5, &[1]);
     let mut pair = Node::new(2, 6, &[1, 2]);
     let [ours, theirs] = dial(&mut pair, &mut alone).map(|decision| decision.expect_err("refused").to_string());
-    assert_eq!(ours, "has the founders 1, this node 1, 2: give all nodes the same numbers in --peers");
-    assert_eq!(theirs, "has the founders 1, 2, this node 1: give all nodes the same numbers in --peers");
+    assert!(ours.starts_with("has the founders 1, this node 1, 2: found a cluster with the same numbers"), "{ours}");
+    assert!(theirs.starts_with("has the founders 1, 2, this node 1: found a cluster with"), "{theirs}");
 
     let mut others = [1, 2, 3].map(|node| Node::new(node, 11 * node, &[1, 2, 3]));
     let [first, second, third] = &mut others;
@@ -264,4 +264,97 @@ fn nodes_with_other_founders_or_of_another_cluster_refuse_each_other() {
         dial(third, &mut one).map(Result::unwrap_err),
         [Refusal::OtherCluster { theirs: 10, ours: 11 }, Refusal::OtherCluster { theirs: 11, ours: 10 },]
     );
+}
+
+/// Returns a roster of these nodes, each with the incarnation that `founded` gives it.
+fn roster(changed: u64, highest: NodeId, members: &[NodeId]) -> Roster {
+    let contact = |node: NodeId| Contact { incarnation: 10 * node, ..Contact::default() };
+    Roster { changed, highest, members: members.iter().map(|node| (*node, contact(*node))).collect() }
+}
+
+#[test]
+fn a_node_joins_once_a_member_knows_it_and_its_folder() {
+    let [mut one, mut two, _] = founded();
+    let mut four = Node::new(4, 40, &[]);
+    assert_eq!(dial(&mut four, &mut one), [Ok(false), Ok(false)], "it was not added yet");
+    assert_eq!(four.cluster(), 0);
+    assert_eq!(dial(&mut four, &mut Node::new(5, 50, &[])), [Ok(false), Ok(false)], "neither knows a cluster");
+    one.folder.update_roster(&roster(20, 4, &[1, 2, 3, 4]));
+    assert_eq!(dial(&mut four, &mut one), ADMITTED);
+    assert_eq!(four.cluster(), one.cluster());
+    // Node 2 has not applied the change yet, and learns it from the new member.
+    assert_eq!(dial(&mut four, &mut two), ADMITTED);
+    assert_eq!(two.folder.members().to_string(), "1, 2, 3, 4");
+    assert_eq!(two.folder.contacts()[&4].incarnation, 40);
+    four.restart();
+    assert_eq!(dial(&mut four, &mut two), ADMITTED);
+}
+
+#[test]
+fn a_member_whose_folder_was_lost_is_refused_even_by_nodes_that_never_met_it() {
+    let [mut one, mut two, _] = founded();
+    one.folder.update_roster(&roster(20, 4, &[1, 2, 3, 4]));
+    two.folder.update_roster(&roster(20, 4, &[1, 2, 3, 4]));
+    let mut wiped = Node::new(4, 99, &[]);
+    for other in [&mut one, &mut two] {
+        let expected = [Err(Refusal::Unknown { ours: 4 }), Err(Refusal::OtherFolder { node: 4 })];
+        assert_eq!(dial(&mut wiped, other), expected);
+    }
+    let mut founding = Node::new(4, 99, &[1, 2, 3, 4]);
+    assert!(dial(&mut founding, &mut one).iter().all(Result::is_err));
+    assert_eq!((wiped.cluster(), founding.cluster()), (0, 0));
+}
+
+#[test]
+fn a_removed_node_is_refused_and_learns_it() {
+    let [mut one, mut two, mut three] = founded();
+    for node in [&mut one, &mut two] {
+        assert!(node.folder.update_roster(&roster(20, 4, &[1, 2, 4])));
+    }
+    // It was down while it was removed.
+    three.restart();
+    let [theirs, ours] = dial(&mut three, &mut one);
+    assert_eq!(ours, Err(Refusal::Removed { highest: 4 }));
+    let theirs = theirs.expect_err("refused");
+    assert!(theirs.is_removal(), "{theirs}");
+    // What it records does not let it in either.
+    assert_eq!(dial(&mut two, &mut three)[0], Err(Refusal::Removed { highest: 4 }));
+    assert!(!three.folder.clone().update_roster(&roster(20, 4, &[1, 2, 4])));
+    // Nor does a new folder under the old number, or under one that was never a member.
+    let mut again = Node::new(3, 99, &[]);
+    assert_eq!(
+        dial(&mut again, &mut one),
+        [Err(Refusal::RemovedOurs { ours: 3, highest: 4 }), Err(Refusal::OtherFolder { node: 3 })]
+    );
+    let mut gap = Node::new(4, 40, &[]);
+    one.folder.update_roster(&roster(30, 9, &[1, 2]));
+    assert!(dial(&mut gap, &mut one).iter().all(Result::is_err));
+}
+
+#[test]
+fn an_older_roster_changes_nothing() {
+    let [mut one, mut two, _] = founded();
+    assert!(one.folder.update_roster(&roster(20, 4, &[1, 2, 4])));
+    let before = one.clone();
+    assert!(one.folder.update_roster(&roster(19, 3, &[1, 2, 3])));
+    assert!(one.folder.update_roster(&roster(20, 3, &[2, 3])));
+    assert_eq!(one, before);
+    // A peer with an older one takes over the newer.
+    assert_eq!(dial(&mut two, &mut one), ADMITTED);
+    assert_eq!(two.folder.members().to_string(), "1, 2, 4");
+    assert_eq!(one.folder.members().to_string(), "1, 2, 4");
+}
+
+#[test]
+fn a_node_that_has_moved_is_dialed_where_it_says() {
+    let [mut one, mut two, _] = founded();
+    let at = |peers: &str| Addresses { peers: peers.to_owned(), clients: String::new() };
+    assert_eq!(one.folder.contacts()[&2].addresses, Addresses::default());
+    two.folder.addresses = at("two:1");
+    two.restart();
+    assert_eq!(dial(&mut two, &mut one), ADMITTED);
+    assert_eq!(one.folder.contacts()[&2].addresses, at("two:1"));
+    // The configuration may say otherwise for a while.
+    one.folder.update_roster(&roster(20, 3, &[1, 2, 3]));
+    assert_eq!(one.folder.contacts()[&2].addresses, at("two:1"));
 }

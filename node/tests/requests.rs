@@ -7,7 +7,7 @@ use leasehold_node::wire::{Body, Message, PeerAnswer, PeerRequest, RequestId};
 use leasehold_node::{Input, ReadMode, Request, RequestError};
 use std::collections::BTreeSet;
 use std::time::Duration;
-use support::{Cluster, GROUP, HOLD, InTransit, NEWER, TICK};
+use support::{Cluster, GROUP, HOLD, InTransit, NEWER, TICK, UNKNOWN};
 
 /// Longer than a request may wait.
 const PAST_DEADLINE: Duration = Duration::from_millis(5_200);
@@ -410,7 +410,7 @@ fn a_node_stops_before_a_command_that_only_a_newer_release_knows() {
     let mut cluster = Cluster::led_by(1, 3);
     let before = cluster.write(1, "a");
     // As a leader of the newer release proposes it.
-    let (newer, after) = (cluster.write(1, NEWER), cluster.write(1, "b"));
+    let (newer, after) = (cluster.write(1, UNKNOWN), cluster.write(1, "b"));
     cluster.settle();
     cluster.run(TICK);
     assert_eq!((cluster.output(before), cluster.reply(newer), cluster.reply(after)), (1, None, None));

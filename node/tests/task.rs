@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use support::{GROUP, HOLD, List, NEWER, TICK};
+use support::{GROUP, HOLD, List, TICK, UNKNOWN};
 
 /// A runtime whose tasks and threads a test polls.
 #[derive(Clone, Default)]
@@ -267,7 +267,7 @@ fn a_node_ends_when_its_disk_fails() {
 #[test]
 fn a_node_ends_before_a_command_that_only_a_newer_release_knows() {
     let single = Single::leading();
-    let mut write = single.write_command(NEWER);
+    let mut write = single.write_command(UNKNOWN);
     for name in ["", "disk", ""] {
         single.runtime.poll(name);
     }

@@ -154,7 +154,7 @@ fn random_and_damaged_bytes_never_panic() {
     fn random(bytes: Vec<u8>) -> bool {
         let _ = Message::decode(&bytes);
         for kind in 0..=16 {
-            let _ = Message::decode(&[&[3, kind, 0, 0, 0, 0], bytes.as_slice()].concat());
+            let _ = Message::decode(&[&[4, kind, 0, 0, 0, 0], bytes.as_slice()].concat());
         }
         true
     }
@@ -173,8 +173,8 @@ fn random_and_damaged_bytes_never_panic() {
 #[test]
 fn names_the_unknown_version_or_kind() {
     assert_eq!(Message::decode(&[2, 0, 0, 0, 0, 0]), Err(DecodeError::OtherVersion { version: 2 }));
-    assert_eq!(Message::decode(&[3, 16]), Err(DecodeError::UnknownKind { kind: 16 }));
-    for bytes in [&[][..], &[3], &[3, 0], &[3, 5, 0, 0, 0]] {
+    assert_eq!(Message::decode(&[4, 16]), Err(DecodeError::UnknownKind { kind: 16 }));
+    for bytes in [&[][..], &[4], &[4, 0], &[4, 5, 0, 0, 0]] {
         assert_eq!(Message::decode(bytes), Err(DecodeError::Malformed { length: bytes.len() }));
     }
     assert_eq!(
@@ -184,9 +184,9 @@ fn names_the_unknown_version_or_kind() {
 }
 
 #[test]
-fn the_encoding_of_version_3_does_not_change() {
+fn the_encoding_of_version_4_does_not_change() {
     let id = [1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0];
-    let expected = |kind: u8, rest: &[u8]| [&[3, kind, 7, 0, 0, 0], &id[..], rest].concat();
+    let expected = |kind: u8, rest: &[u8]| [&[4, kind, 7, 0, 0, 0], &id[..], rest].concat();
     let bytes = Bytes::from_static(b"bytes");
     for (message, expected) in [
         (request(PeerRequest::ReadIndex), expected(1, &[])),
@@ -207,7 +207,7 @@ fn the_encoding_of_version_3_does_not_change() {
         assert_eq!(encode(&message), expected, "{message:?}");
     }
     let empty = Message { group: 7, body: Body::Raft(Envelope::default()) };
-    assert_eq!(encode(&empty)[..], [&[3, 0, 7, 0, 0, 0][..], &[0; 4 + 8]].concat());
+    assert_eq!(encode(&empty)[..], [&[4, 0, 7, 0, 0, 0][..], &[0; 4 + 8]].concat());
 }
 
 #[test]

@@ -7,8 +7,7 @@ mod view;
 mod writer;
 
 pub(crate) use map::Map;
-use operation::ENTRY_VERSION;
-pub(crate) use operation::{MAX_ENTRY_KEYS, encoding};
+pub(crate) use operation::{ENTRY_VERSION, MAX_ENTRY_KEYS, encoding};
 pub use operation::{ReadCommand, Reply, WriteCommand};
 pub(crate) use view::count;
 pub use view::{Snapshot, View};
@@ -36,8 +35,10 @@ impl ports::StateMachine for Keyspace {
     type Output = Vec<Reply>;
     type State = Snapshot;
 
-    fn knows(command: &Bytes) -> bool {
-        command.first() == Some(&ENTRY_VERSION)
+    const NEWEST_VERSION: u32 = ENTRY_VERSION as u32;
+
+    fn version(command: &Bytes) -> u32 {
+        command.first().copied().unwrap_or_default().into()
     }
 
     fn apply(
@@ -46,8 +47,8 @@ impl ports::StateMachine for Keyspace {
         command: &Bytes,
         changes: &mut Vec<ports::Change>,
     ) -> Result<Vec<Reply>, UnknownCommand> {
-        if !Self::knows(command) {
-            let version = command.first().copied().unwrap_or_default();
+        let version = Self::version(command);
+        if !(1..=Self::NEWEST_VERSION).contains(&version) {
             let reason = format!("its version is {version}, and this release knows version {ENTRY_VERSION}");
             return Err(UnknownCommand { reason });
         }

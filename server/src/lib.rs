@@ -19,6 +19,7 @@ mod executor;
 mod glob;
 mod info;
 mod limits;
+mod members;
 mod node;
 mod recording;
 mod registrar;

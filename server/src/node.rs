@@ -4,8 +4,9 @@ use crate::clients::{Clients, NodeFacts, Startup};
 use crate::counters::Counters;
 use crate::descriptors;
 use crate::executor::{Executor, Parts};
-use crate::keyspace::Keyspace;
+use crate::keyspace::{ENTRY_VERSION, Keyspace};
 use crate::limits::Limits;
+use crate::members::Follow;
 use crate::recording::Recording;
 use crate::registrar::Registrar;
 use crate::space::{self, Space};
@@ -13,12 +14,13 @@ use crate::timeout::within;
 use async_channel::Receiver;
 use leasehold_clock::{Clock, ClockError, SystemClock};
 use leasehold_core::{Config, NodeId};
+use leasehold_node::identity::{Addresses, Numbers};
 use leasehold_node::ports::{GroupId, Recovered};
 use leasehold_node::{GroupOptions, Handle, REQUEST_TIMEOUT, ReadMode, Start, Status, TransferError};
 use leasehold_runtime::Runtime;
 use leasehold_storage::{Identity, OpenError, Storage, StorageError};
 use leasehold_transport_tcp::{Transport, TransportOptions};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 use std::net::SocketAddr;
@@ -43,8 +45,15 @@ pub struct NodeOptions {
     pub node: NodeId,
     /// The cluster's name, the same on all its nodes.
     pub cluster: String,
-    /// Every voter, this node included, with the address, `host:port`, at which this node reaches it.
+    /// Nodes with their addresses, `host:port`. If this node is among them, they are the founders of a new cluster;
+    /// otherwise this node waits until it is added to the cluster of the others. Once it belongs to a cluster, they only
+    /// say where to look for the members first.
     pub peers: BTreeMap<NodeId, String>,
+    /// True if the nodes in `peers` are always dialed at the addresses there, even if they announce others.
+    pub pin_peers: bool,
+    /// The addresses that this node announces. An empty one is derived: that for peers from this node's own entry in
+    /// `peers` or from `peer_listen`, that for clients from `client_listen`.
+    pub announce: Addresses,
     /// The address on which this node listens for other nodes; port 0 selects a free one.
     pub peer_listen: String,
     /// The address on which this node listens for clients; port 0 selects a free one.
@@ -68,9 +77,6 @@ pub struct NodeOptions {
 /// The reason why a node could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// This node is not among the peers.
-    #[error("node {0} is not among the peers; list every node of the cluster, including this one")]
-    NotAPeer(NodeId),
     /// This machine's clock cannot serve leases.
     #[error(transparent)]
     Clock(#[from] ClockError),
@@ -129,6 +135,8 @@ impl<R: Runtime> Node<R> {
             node,
             cluster,
             mut peers,
+            pin_peers,
+            announce,
             peer_listen,
             client_listen,
             data_dir,
@@ -139,8 +147,8 @@ impl<R: Runtime> Node<R> {
             mut limits,
             stopped_for,
         } = options;
-        let founders: Vec<NodeId> = peers.keys().copied().collect();
-        peers.remove(&node).ok_or(StartError::NotAPeer(node))?;
+        let given: BTreeSet<NodeId> = peers.keys().copied().collect();
+        let own = peers.remove(&node);
         let wanted = limits.max_clients;
         limits.max_clients = descriptors::max_clients(wanted, peers.len(), descriptors::limit());
         if limits.max_clients < wanted {
@@ -154,7 +162,8 @@ impl<R: Runtime> Node<R> {
         let (client_listener, client_address) = listen(runtime, "clients", client_listen).await?;
         let (peer_listener, peer_address) = listen(runtime, "peers", peer_listen).await?;
         let startup = Startup::new(runtime, client_listener, clock.clone(), limits.max_clients, limits.client_timeout);
-        let identity = Identity { cluster: cluster.clone(), node, founders: founders.iter().copied().collect() };
+        let founders = if given.contains(&node) { given.clone() } else { BTreeSet::new() };
+        let identity = Identity { cluster: cluster.clone(), node, founders };
         let storage = Storage::open(&data_dir, identity)?;
         let mut recovered = storage.recover_as(GROUP)?;
         startup.enter("is starting to serve");
@@ -171,9 +180,25 @@ impl<R: Runtime> Node<R> {
         let boot = storage.registry().introduction().run().boot;
         let facts = NodeFacts { cluster: cluster.clone(), client_address, data_dir, started: clock.now() };
         let (inbox, mailbox) = leasehold_node::inbox();
-        let registrar = Registrar::start(runtime, &storage).map_err(StartError::Thread)?;
+        let announced = announced(announce, own, peer_address, client_address);
+        let registry = storage.registry();
+        if registry.is_founded()
+            && !registry.members().iter().filter(|member| *member != node).eq(peers.keys().copied())
+        {
+            tracing::warn!(
+                "--peers names the nodes {}, and the members of the cluster are {}: --peers only says where to look for \
+                 them first; members are changed by `leasehold ctl`",
+                Numbers::new(given),
+                registry.members()
+            );
+        }
+        // A node that joined has no founding state, whatever --peers says now.
+        let founders = registry.founders.keys().copied().collect::<Vec<_>>();
+        let founders = if founders.contains(&node) { founders } else { Vec::new() };
+        let registrar =
+            Registrar::start(runtime, &storage, announced, u32::from(ENTRY_VERSION)).map_err(StartError::Thread)?;
         let mut links = TransportOptions::new(registrar.clone(), cluster, timing, peer_listener);
-        links.peers = peers;
+        links.peers.clone_from(&peers);
         let transport = Transport::start(runtime.clone(), links, Arc::new(inbox))?;
 
         let keyspace = Keyspace::default();
@@ -199,6 +224,14 @@ impl<R: Runtime> Node<R> {
         if let Err(error) = space::watch(runtime, &space, handle.clone()) {
             tracing::warn!("the free space of the disk is not watched: cannot start a thread: {error}");
         }
+        let follow = Follow {
+            handle: handle.clone(),
+            registrar: registrar.clone(),
+            transport: transport.clone(),
+            seeds: peers,
+            pinned: pin_peers,
+        };
+        runtime.spawn(follow.run());
         let parts = Parts { runtime: runtime.clone(), node, clock, handle, view, registrar };
         let executor = Arc::new(Executor::new(parts));
         let clients = Arc::new(Clients::new(executor, transport, facts, limits, space));
@@ -236,6 +269,18 @@ impl<R: Runtime> Node<R> {
         self.clients.executor.handle()
     }
 
+    /// Waits until this node is certainly not a member of its cluster any more, and returns the reason.
+    pub async fn removed(&self) -> String {
+        let registrar = self.clients.executor.registrar();
+        loop {
+            let changed = registrar.listen();
+            if let Some(reason) = registrar.removed() {
+                return reason;
+            }
+            changed.await;
+        }
+    }
+
     /// Waits until the node's task has stopped. Without a call of [`stop`](Self::stop) only a failed disk stops it.
     pub async fn stopped(&self) {
         self.handle().wait_status(|status| status.stopped).await;
@@ -261,6 +306,19 @@ impl<R: Runtime> Node<R> {
         }
         self.clients.transport.stop().await;
     }
+}
+
+/// Returns the addresses that a node announces, with those that are not given derived.
+fn announced(given: Addresses, own: Option<String>, peers: SocketAddr, clients: SocketAddr) -> Addresses {
+    let Addresses { peers: mut for_peers, clients: mut for_clients } = given;
+    if for_peers.is_empty() {
+        for_peers = own.unwrap_or_else(|| peers.to_string());
+    }
+    if for_clients.is_empty() {
+        let host = for_peers.rsplit_once(':').map(|(host, _)| host).filter(|_| clients.ip().is_unspecified());
+        for_clients = host.map_or(clients.to_string(), |host| format!("{host}:{}", clients.port()));
+    }
+    Addresses { peers: for_peers, clients: for_clients }
 }
 
 /// Returns what to do about an address that cannot be listened on.

@@ -3,13 +3,14 @@
 
 use async_channel::{Receiver, Sender};
 use async_trait::async_trait;
+use event_listener::{Event, EventListener};
 use leasehold_core::NodeId;
-use leasehold_node::identity::{Introduction, Meeting, Refusal, Registry};
+use leasehold_node::identity::{Addresses, Introduction, Meeting, Refusal, Registry, Roster};
 use leasehold_node::ports::{Meet, MeetError};
 use leasehold_runtime::{Runtime, ThreadPolicy};
 use leasehold_storage::{RegistryFile, Storage};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -23,16 +24,23 @@ const REMINDER_INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) enum Unfounded {
     #[error("waits until its cluster is founded, which needs every founder; not seen so far: {0}")]
     Waits(String),
+    #[error(
+        "waits until it is added to a cluster: run `leasehold ctl --node ADDR add {node} {address}`, where ADDR is the \
+         address of a member for clients"
+    )]
+    Joins { node: NodeId, address: String },
     #[error("is refused by its cluster: peer {0} {1}")]
     Refused(NodeId, Refusal),
     #[error("is refused by peer {0}, which says that it {1}")]
     RefusedBy(NodeId, String),
 }
 
-/// A peer to be judged, and the channel for the verdict.
-struct Arrival {
-    theirs: Introduction,
-    verdict: Sender<Result<bool, MeetError>>,
+/// News for the thread that keeps the registry.
+enum Arrival {
+    /// A peer to be judged, and the channel for the verdict.
+    Peer { theirs: Introduction, verdict: Sender<Result<bool, MeetError>> },
+    /// This node's own configuration, and the channel that closes once it is recorded.
+    Roster { roster: Roster, recorded: Sender<()> },
 }
 
 #[derive(Debug)]
@@ -42,6 +50,10 @@ struct State {
     refused: Option<(NodeId, Refusal)>,
     /// The peers that refuse this node's folder, and the reason of each, as it describes this node.
     refused_by: BTreeMap<NodeId, String>,
+    /// The peers that have introduced themselves to this process.
+    introduced: BTreeSet<NodeId>,
+    /// The reason why this node is certainly not a member any more.
+    removed: Option<String>,
 }
 
 /// Introduces a node, and keeps its registry durably.
@@ -50,26 +62,51 @@ pub(crate) struct Registrar {
     state: Arc<Mutex<State>>,
     /// The node belongs to a cluster, which never changes back.
     founded: Arc<AtomicBool>,
+    changed: Arc<Event>,
     arrivals: Sender<Arrival>,
 }
 
 impl Registrar {
-    /// Starts the thread that records peers in the folder of `storage`.
+    /// Starts the thread that records peers in the folder of `storage`. The node announces `addresses`, and that it can
+    /// apply log entries up to version `entries`.
     ///
     /// # Errors
     /// If the system starts no thread.
-    pub(crate) fn start<R: Runtime>(runtime: &R, storage: &Storage) -> io::Result<Arc<Registrar>> {
+    pub(crate) fn start<R: Runtime>(
+        runtime: &R,
+        storage: &Storage,
+        addresses: Addresses,
+        entries: u32,
+    ) -> io::Result<Arc<Registrar>> {
+        let mut registry = storage.registry().clone();
+        let before = std::mem::replace(&mut registry.addresses, addresses);
+        registry.entries = entries;
+        if before != Addresses::default() && before != registry.addresses {
+            let Addresses { peers, clients } = &registry.addresses;
+            tracing::info!(
+                "this node has moved from {} to {peers} (for clients: {clients}); its peers learn of it",
+                before.peers
+            );
+        }
         let state = Arc::new(Mutex::new(State {
-            registry: storage.registry().clone(),
+            registry,
             refused: None,
             refused_by: BTreeMap::new(),
+            introduced: BTreeSet::new(),
+            removed: None,
         }));
+        let changed = Arc::new(Event::new());
         let founded = Arc::new(AtomicBool::new(storage.registry().is_founded()));
         let (arrivals, queue) = async_channel::unbounded();
-        let keeper = Keeper { state: state.clone(), founded: founded.clone(), file: storage.registry_file() };
+        let keeper = Keeper {
+            state: state.clone(),
+            founded: founded.clone(),
+            changed: changed.clone(),
+            file: storage.registry_file(),
+        };
         let keeper = keeper.keep_all(queue);
         runtime.spawn_thread("identity", ThreadPolicy::Normal, keeper)?;
-        let registrar = Arc::new(Registrar { state, founded, arrivals });
+        let registrar = Arc::new(Registrar { state, founded, changed, arrivals });
         if let Some(reason) = registrar.unfounded() {
             tracing::info!("this node {reason}");
             runtime.spawn(remind(runtime.clone(), Arc::downgrade(&registrar)));
@@ -82,6 +119,30 @@ impl Registrar {
         self.state.lock().registry.clone()
     }
 
+    /// Returns a listener that is notified when anything in the registry changes.
+    pub(crate) fn listen(&self) -> EventListener {
+        self.changed.listen()
+    }
+
+    /// Returns true if this peer has introduced itself since this process started.
+    pub(crate) fn is_introduced(&self, peer: NodeId) -> bool {
+        self.state.lock().introduced.contains(&peer)
+    }
+
+    /// Records the members of this node's own configuration.
+    pub(crate) async fn update_roster(&self, roster: Roster) {
+        let (recorded, done) = async_channel::bounded(1);
+        if self.arrivals.send(Arrival::Roster { roster, recorded }).await.is_ok() {
+            // Nothing is sent on it.
+            let _ = done.recv().await;
+        }
+    }
+
+    /// Returns the reason why this node is certainly not a member any more, and never will be, if so.
+    pub(crate) fn removed(&self) -> Option<String> {
+        self.state.lock().removed.clone()
+    }
+
     /// Returns the reason why the node takes no part in a cluster, if so.
     pub(crate) fn unfounded(&self) -> Option<Unfounded> {
         if self.founded.load(Ordering::Relaxed) {
@@ -91,6 +152,9 @@ impl Registrar {
         match refused {
             _ if registry.is_founded() => None,
             Some((peer, refusal)) => Some(Unfounded::Refused(*peer, refusal.clone())),
+            None if registry.joins() => {
+                Some(Unfounded::Joins { node: registry.node, address: registry.addresses.peers.clone() })
+            }
             None => Some(Unfounded::Waits(missing(registry))),
         }
     }
@@ -119,8 +183,16 @@ impl Meet for Registrar {
         {
             let mut state = self.state.lock();
             let Meeting { registry, verdict } = state.registry.meet(&theirs);
-            if let Err(refusal @ Refusal::Unknown { .. }) = &verdict {
-                state.refused = Some((theirs.node, refusal.clone()));
+            match &verdict {
+                Err(refusal @ Refusal::Unknown { .. }) => state.refused = Some((theirs.node, refusal.clone())),
+                Err(refusal) if refusal.is_removal() => {
+                    state.removed = Some(format!("peer {} {refusal}", theirs.node));
+                    self.changed.notify(usize::MAX);
+                }
+                _ => {}
+            }
+            if state.introduced.insert(theirs.node) {
+                self.changed.notify(usize::MAX);
             }
             if registry.is_none() {
                 return Ok(verdict?);
@@ -128,7 +200,7 @@ impl Meet for Registrar {
         }
         let stopped = || MeetError::NotRecorded(io::Error::other("this node is stopping"));
         let (verdict, decided) = async_channel::bounded(1);
-        self.arrivals.send(Arrival { theirs, verdict }).await.map_err(|_| stopped())?;
+        self.arrivals.send(Arrival::Peer { theirs, verdict }).await.map_err(|_| stopped())?;
         decided.recv().await.unwrap_or_else(|_| Err(stopped()))
     }
 
@@ -145,16 +217,41 @@ impl Meet for Registrar {
 struct Keeper {
     state: Arc<Mutex<State>>,
     founded: Arc<AtomicBool>,
+    changed: Arc<Event>,
     file: RegistryFile,
 }
 
 impl Keeper {
     /// Judges peers one after the other, and answers once the new registry is durable.
     async fn keep_all(self, arrivals: Receiver<Arrival>) {
-        while let Ok(Arrival { theirs, verdict }) = arrivals.recv().await {
-            // The connection may be gone.
-            let _ = verdict.try_send(self.keep(&theirs));
+        while let Ok(arrival) = arrivals.recv().await {
+            match arrival {
+                // The connection may be gone.
+                Arrival::Peer { theirs, verdict } => drop(verdict.try_send(self.keep(&theirs))),
+                Arrival::Roster { roster, recorded } => {
+                    self.keep_roster(&roster);
+                    drop(recorded);
+                }
+            }
         }
+    }
+
+    fn keep_roster(&self, roster: &Roster) {
+        let mut next = self.state.lock().registry.clone();
+        if roster.changed <= next.roster.changed {
+            return;
+        }
+        let is_member = next.update_roster(roster);
+        // It is in the replicated configuration too, so an error loses nothing.
+        if let Err(error) = self.file.keep(&next) {
+            tracing::warn!("the members are not recorded in the registry of the data folder: {error}");
+        }
+        let mut state = self.state.lock();
+        state.registry = next;
+        if !is_member {
+            state.removed = Some("its own log says so".to_owned());
+        }
+        self.changed.notify(usize::MAX);
     }
 
     fn keep(&self, theirs: &Introduction) -> Result<bool, MeetError> {
@@ -170,6 +267,7 @@ impl Keeper {
             self.founded.store(next.is_founded(), Ordering::Relaxed);
             let mut state = self.state.lock();
             (state.registry, state.refused) = (next, None);
+            self.changed.notify(usize::MAX);
         }
         Ok(verdict?)
     }
@@ -180,7 +278,7 @@ async fn remind<R: Runtime>(runtime: R, registrar: Weak<Registrar>) {
     loop {
         runtime.sleep(REMINDER_INTERVAL).await;
         match registrar.upgrade().and_then(|registrar| registrar.unfounded()) {
-            Some(reason @ Unfounded::Waits(_)) => tracing::warn!("this node {reason}"),
+            Some(reason @ (Unfounded::Waits(_) | Unfounded::Joins { .. })) => tracing::warn!("this node {reason}"),
             Some(reason) => tracing::error!("this node {reason}"),
             None => return,
         }
@@ -199,7 +297,7 @@ mod tests {
         let identity = Identity { cluster: "a".to_owned(), node: 1, founders: [1].into() };
         let storage = Storage::open(folder.path(), identity).expect("a new folder");
         let runtime = SmolRuntime::start("test", 1).expect("a runtime");
-        let registrar = Registrar::start(&runtime, &storage).expect("a thread");
+        let registrar = Registrar::start(&runtime, &storage, Addresses::default(), 1).expect("a thread");
         assert_eq!(registrar.takes_no_part(), None);
         registrar.judged_by(3, Some("has an older copy"));
         registrar.judged_by(2, None);

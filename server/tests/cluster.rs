@@ -91,6 +91,8 @@ fn cluster<R: Kill>(size: u64, reads: ReadMode) -> Vec<Member<R>> {
                 node: *id,
                 cluster: "test".to_owned(),
                 peers: peers.clone(),
+                pin_peers: false,
+                announce: leasehold_node::identity::Addresses::default(),
                 peer_listen: address.clone(),
                 client_listen: "127.0.0.1:0".to_owned(),
                 data_dir: folder.path().join("data"),

@@ -37,6 +37,8 @@ fn serve<R: Runtime>(limits: Limits) -> Served<R> {
         node: 1,
         cluster: "test".to_owned(),
         peers: BTreeMap::from([(1, peer.clone())]),
+        pin_peers: false,
+        announce: leasehold_node::identity::Addresses::default(),
         peer_listen: peer,
         client_listen: "127.0.0.1:0".to_owned(),
         data_dir: folder.path().join("data"),

@@ -30,6 +30,8 @@ fn start<R: Runtime>(runtime: &R, client: SocketAddr, folder: &Path) -> Result<N
             node: 1,
             cluster: "test".to_owned(),
             peers: BTreeMap::from([(1, peer.clone())]),
+            pin_peers: false,
+            announce: leasehold_node::identity::Addresses::default(),
             peer_listen: peer,
             client_listen: client.to_string(),
             data_dir: folder.join("data"),

@@ -42,7 +42,7 @@ pub struct Identity {
     pub cluster: String,
     /// The node's number in the cluster.
     pub node: NodeId,
-    /// The nodes that found the cluster.
+    /// The nodes that found the cluster; none if this node joins one. They matter until the cluster is founded.
     pub founders: BTreeSet<NodeId>,
 }
 
@@ -369,7 +369,8 @@ fn drawn(path: &Path) -> u64 {
 }
 
 fn check_founders(path: &Path, registry: &Registry, given: &BTreeSet<NodeId>) -> Result<(), OpenError> {
-    if registry.founders.keys().eq(given) {
+    // After the founding, the members are those of the replicated configuration.
+    if registry.is_founded() || registry.founders.keys().eq(given) {
         return Ok(());
     }
     let (stored, given) = (Numbers::new(registry.founders.keys().copied()), Numbers::new(given.iter().copied()));

@@ -5,9 +5,8 @@ use crate::database::sync_folder;
 use crate::error::Fault;
 use crate::tables::FORMAT;
 use leasehold_core::NodeId;
-use leasehold_node::identity::{MAX_BOOTS, Registry, Run};
+use leasehold_node::identity::{MAX_BOOTS, Registry};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -73,18 +72,8 @@ pub(crate) fn read(folder: &Path, node: NodeId, incarnation: u64) -> Result<Regi
 
 /// Encodes a registry. As in every format, the version comes first and the checksum last.
 fn encode(registry: &Registry) -> Vec<u8> {
-    let Registry { node: _, incarnation, starts, boots, cluster, founders, peers, copies } = registry;
     let mut bytes = FORMAT.to_le_bytes().to_vec();
-    let mut put = |number: u64| bytes.extend_from_slice(&number.to_le_bytes());
-    [*incarnation, *starts, *cluster, boots.len() as u64].into_iter().for_each(&mut put);
-    boots.iter().copied().for_each(&mut put);
-    put(founders.len() as u64);
-    founders.iter().flat_map(|(founder, incarnation)| [*founder, *incarnation]).for_each(&mut put);
-    put(peers.len() as u64);
-    let runs = peers.iter().flat_map(|(peer, run)| [*peer, run.incarnation, run.starts, run.boot]);
-    runs.for_each(&mut put);
-    put(copies.len() as u64);
-    copies.iter().flat_map(|(peer, boot)| [*peer, *boot]).for_each(&mut put);
+    bytes.extend_from_slice(&wincode::serialize(registry).expect("a registry encodes"));
     bytes.extend_from_slice(&xxh3_64(&bytes).to_le_bytes());
     bytes
 }
@@ -96,26 +85,7 @@ fn decode(bytes: &[u8], node: NodeId) -> Option<Registry> {
     }
     // The identity file was read before, and has the same format.
     let (format, rest) = rest.split_first_chunk()?;
-    let (numbers, []) = rest.as_chunks() else { return None };
-    let mut numbers = numbers.iter().map(|number| u64::from_le_bytes(*number));
-    let mut next = || numbers.next();
-    if u32::from_le_bytes(*format) != FORMAT {
-        return None;
-    }
-    let (incarnation, starts, cluster) = (next()?, next()?, next()?);
-    let count = usize::try_from(next()?).ok().filter(|count| *count <= MAX_BOOTS)?;
-    let boots = (0..count).map(|_| next()).collect::<Option<_>>()?;
-    let mut founders = BTreeMap::new();
-    for _ in 0..next()? {
-        founders.insert(next()?, next()?);
-    }
-    let mut peers = BTreeMap::new();
-    for _ in 0..next()? {
-        peers.insert(next()?, Run { incarnation: next()?, starts: next()?, boot: next()? });
-    }
-    let mut copies = BTreeMap::new();
-    for _ in 0..next()? {
-        copies.insert(next()?, next()?);
-    }
-    next().is_none().then_some(Registry { node, incarnation, starts, boots, cluster, founders, peers, copies })
+    let registry: Registry = wincode::deserialize_exact(rest).ok()?;
+    (u32::from_le_bytes(*format) == FORMAT && registry.node == node && registry.boots.len() <= MAX_BOOTS)
+        .then_some(registry)
 }

@@ -15,7 +15,7 @@ use wincode::config::{Configuration, DefaultConfig};
 use wincode::{SchemaRead, SchemaWrite};
 
 /// The format that this release writes, and the newest that it reads.
-pub(crate) const FORMAT: u32 = 5;
+pub(crate) const FORMAT: u32 = 6;
 
 /// The only keyspace.
 pub(crate) const KEYSPACE: &str = "node";

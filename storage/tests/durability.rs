@@ -25,6 +25,7 @@ fn a_whole_batch_survives_a_restart() {
         payload: Payload::Change(leasehold_raft::wire::Change {
             transition: Transition::Explicit,
             steps: vec![Step::AddLearner(9), Step::Remove(1)],
+            notes: [(9, Bytes::from_static(b"note"))].into(),
         }),
     };
     let empty = Entry { term: 2, index: 3, payload: Payload::Command(Bytes::new()) };

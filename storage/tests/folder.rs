@@ -3,7 +3,7 @@
 mod support;
 
 use fjall::{Database, KeyspaceCreateOptions, PersistMode};
-use leasehold_node::identity::{Registry, Run};
+use leasehold_node::identity::{Addresses, Contact, Met, Registry, Roster, Run};
 use leasehold_node::ports::{Batch, Disk, Recovered};
 use leasehold_storage::{Identity, OpenError, Storage, StorageError};
 use std::fs;
@@ -179,8 +179,14 @@ fn keeps_the_registry_until_the_folder_is_closed() {
     let storage = open(dir.path());
     let mut registry = storage.registry().clone();
     (registry.cluster, registry.founders) = (7, [(1, 7), (2, 8), (3, registry.incarnation)].into());
+    let addresses = Addresses { peers: "one:7000".to_owned(), clients: "one:6379".to_owned() };
+    let met = |run| Met { run, addresses: addresses.clone(), entries: 1 };
     registry.peers =
-        [(1, Run { incarnation: 7, starts: 3, boot: 4 }), (2, Run { incarnation: 8, starts: 1, boot: 2 })].into();
+        [(1, met(Run { incarnation: 7, starts: 3, boot: 4 })), (2, met(Run { incarnation: 8, starts: 1, boot: 2 }))]
+            .into();
+    (registry.addresses, registry.entries) = (addresses.clone(), 2);
+    let member = Contact { incarnation: 7, addresses, entries: 1 };
+    registry.roster = Roster { changed: 12, highest: 9, members: [(1, member)].into() };
     registry.copies = [(2, 5)].into();
     let file = storage.registry_file();
     file.keep(&registry).expect("kept");
@@ -233,10 +239,10 @@ fn refuses_a_folder_of_another_format() {
         fs::write(&path, &identity_file).expect("written");
         refused(dir.path(), Identity { node: 4, ..identity() })
     };
-    let newer = error(6);
-    assert!(matches!(newer, OpenError::NewerFormat { stored: 6, known: 5, .. }), "{newer}");
-    let older = error(4);
-    assert!(matches!(older, OpenError::OlderFormat { stored: 4, known: 5, .. }), "{older}");
+    let newer = error(7);
+    assert!(matches!(newer, OpenError::NewerFormat { stored: 7, known: 6, .. }), "{newer}");
+    let older = error(5);
+    assert!(matches!(older, OpenError::OlderFormat { stored: 5, known: 6, .. }), "{older}");
 }
 
 #[test]

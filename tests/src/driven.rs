@@ -23,8 +23,10 @@ impl StateMachine for List {
     type Output = usize;
     type State = Vec<Record>;
 
-    fn knows(_: &Bytes) -> bool {
-        true
+    const NEWEST_VERSION: u32 = 1;
+
+    fn version(_: &Bytes) -> u32 {
+        1
     }
 
     fn apply(&mut self, _: Index, command: &Bytes, changes: &mut Vec<Change>) -> Result<usize, UnknownCommand> {

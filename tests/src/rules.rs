@@ -189,6 +189,9 @@ rules! {
     CommitIndexIsDurableInOrder: "Engine and disk",
         "an entry is never durable without the commit index that was known when the entry was appended";
     RemovedLeaderStepsDown: "Engine and disk", "A leader that is no voter steps down";
+    RemovalIsToldFirst: "Engine and disk",
+        "**A leader applies its own removal only once another voter knows that it is committed**";
+    TermsDoNotJump: "Engine and disk", "A term that jumps is refused";
     CutLogDoesNotElect: "Cut log 1", "A node whose log may have been cut neither votes nor campaigns";
     CutLogStaysMarked: "Cut log 1", "The mark is durable";
     CutIsRecordedFirst: "Cut log 2", "once the mark is durable";
@@ -210,6 +213,13 @@ rules! {
     RefusedCopyIsRecorded: "Identity 3", "refuses every folder that has the recorded number";
     PeersAreRecordedFirst: "Identity 4", "**A peer is recorded durably before the connection is used.**";
     FoundersNeverChange: "Identity 5", "**The founders of a folder never change.**";
+    NumbersAreNeverReused: "Members 1", "**A number is used once.**";
+    RemovedNodeIsRefused: "Members 2", "**A node that was removed is refused**";
+    MembersAreListedWithTheirFolders: "Members 3", "**A member is added with the incarnation of its folder**";
+    NewerRosterCounts: "Members 4", "**The newer roster counts.**";
+    LearnersCatchUpFirst: "Members 5", "**A new member votes once it has caught up.**";
+    QuorumIsLeft: "Members 6", "**A voter is removed only if a quorum of the others was heard lately.**";
+    NewEntriesWaitForAllMembers: "Members 7", "**A leader proposes a newer version of entries once every member can apply it.**";
 }
 
 impl Rule {

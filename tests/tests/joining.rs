@@ -9,7 +9,7 @@ fn a_second_node_joins_after_a_snapshot_was_made_for_the_first() {
     let leader = cluster.elect();
     for id in [4, 5] {
         cluster.add_node(id);
-        let change = Change { transition: Transition::Auto, steps: vec![Step::AddVoter(id)] };
+        let change = Change::new(Transition::Auto, vec![Step::AddVoter(id)]);
         cluster.change(leader, &change).expect("the change is proposed");
         // A node rejects a snapshot whose configuration does not contain it, so node 5 cannot use the one made for node 4.
         cluster.run_until("the node has joined", |cluster| {

@@ -1,8 +1,9 @@
 //! The behaviour of a cluster of replicas on virtual time.
 
+use bytes::Bytes;
 use leasehold_core::Read;
-use leasehold_raft::Role;
-use leasehold_raft::wire::{Change, MessageKind, Step, Transition};
+use leasehold_raft::wire::{Change, Envelope, Message, MessageKind, Step, Transition};
+use leasehold_raft::{ProposeError, Role};
 use leasehold_testing::cluster::{Cluster, HOLD};
 use std::time::Duration;
 
@@ -190,7 +191,7 @@ fn nodes_join_and_leave_while_the_lease_goes_on() {
     cluster.add_node(5);
     let gone = (1..=3).find(|id| *id != leader).unwrap();
     let steps = vec![Step::AddVoter(4), Step::AddVoter(5), Step::Remove(gone)];
-    cluster.change(leader, &Change { transition: Transition::Auto, steps }).unwrap();
+    cluster.change(leader, &Change::new(Transition::Auto, steps)).unwrap();
     cluster.run_until("the new configuration is in force", |cluster| {
         let membership = cluster.replica(leader).membership();
         membership.voters_outgoing.is_empty() && membership.voters.len() == 4
@@ -205,6 +206,99 @@ fn nodes_join_and_leave_while_the_lease_goes_on() {
     cluster.restart(4);
     cluster.run(Duration::from_millis(300));
     assert_eq!(cluster.replica(4).membership(), cluster.replica(leader).membership());
+}
+
+#[test]
+fn a_leader_that_removes_itself_tells_another_voter_first() {
+    let mut cluster = Cluster::founded(2);
+    let leader = cluster.elect();
+    let other = 3 - leader;
+    let change = Change::new(Transition::Auto, vec![Step::Remove(leader)]);
+    let removal = cluster.change(leader, &change).unwrap().index;
+    cluster.run_until("the other voter stores the change", |cluster| {
+        cluster.nodes[&other].disk.entries.iter().any(|entry| entry.index == removal)
+    });
+    // It is committed once its acknowledgement arrives, and nothing more arrives from the leader.
+    cluster.cut.insert((leader, other));
+    cluster.run(HOLD / 4);
+    assert!(cluster.replica(leader).commit() >= removal && cluster.replica(other).commit() < removal);
+    cluster.cut.clear();
+    cluster.run_until("the removed leader steps down", |cluster| cluster.replica(leader).role() != Role::Leader);
+    // An operator switches it off at once.
+    cluster.kill(leader);
+    cluster.run_until("the other voter leads", |cluster| cluster.leader() == Some(other));
+}
+
+#[test]
+fn a_leader_that_removes_itself_steps_down_although_no_voter_answers() {
+    let mut cluster = Cluster::founded(2);
+    let leader = cluster.elect();
+    let other = 3 - leader;
+    let change = Change::new(Transition::Auto, vec![Step::Remove(leader)]);
+    let removal = cluster.change(leader, &change).unwrap().index;
+    cluster.run_until("the change is committed", |cluster| cluster.replica(leader).commit() >= removal);
+    cluster.kill(other);
+    cluster.run_until("the removed leader steps down", |cluster| cluster.replica(leader).role() != Role::Leader);
+}
+
+#[test]
+fn a_message_whose_term_jumps_is_refused() {
+    let mut cluster = Cluster::founded(3);
+    let leader = cluster.elect();
+    let [hostile, victim] = [leader % 3 + 1, (leader + 1) % 3 + 1];
+    let term = cluster.replica(victim).term();
+    let entries = Vec::new();
+    for (term, kind) in [(u64::MAX >> 2, MessageKind::AppendResponse), (term + (1 << 33), MessageKind::Heartbeat)] {
+        let message = Message {
+            kind,
+            term,
+            log_term: 0,
+            index: 0,
+            commit: 0,
+            commit_term: 0,
+            request_snapshot: 0,
+            reject: false,
+            reject_hint: 0,
+            transfer: false,
+            priority: 0,
+            entries: entries.clone(),
+        };
+        let envelope = Envelope { messages: vec![message], ..Envelope::default() };
+        cluster.with(victim, |replica, now| replica.handle_envelope(now, hostile, envelope));
+    }
+    cluster.run(Duration::from_secs(2));
+    assert_eq!((cluster.replica(victim).term(), cluster.leader()), (term, Some(leader)));
+    assert_eq!(cluster.replica(victim).statistics().messages_refused, 2);
+}
+
+#[test]
+fn notes_travel_with_the_configuration() {
+    let mut cluster = Cluster::founded(3);
+    let leader = cluster.elect();
+    cluster.add_node(4);
+    let note = |node: u64, text: &str| (node, Bytes::from(text.to_owned()));
+    let mut change = Change::new(Transition::Auto, vec![Step::AddLearner(4)]);
+    change.notes = [note(4, "four"), note(1, "one"), note(9, "no member")].into();
+    cluster.change(leader, &change).unwrap();
+    cluster.run_until("the learner joins from a snapshot", |cluster| cluster.replica(4).membership().names(4));
+    let position = cluster.replica(4).membership().changed;
+    assert_eq!(cluster.replica(4).membership().notes, [note(4, "four"), note(1, "one")].into());
+    // A change of a note alone: the step makes a voter a voter.
+    let mut change = Change::new(Transition::Auto, vec![Step::AddVoter(2)]);
+    change.notes = [note(1, "moved")].into();
+    cluster.change(leader, &change).unwrap();
+    cluster.run_until("it is applied", |cluster| cluster.replica(4).membership().changed > position);
+    assert_eq!(cluster.replica(4).membership().notes, [note(4, "four"), note(1, "moved")].into());
+    assert!(cluster.permit(leader).is_some(), "the voters are the same");
+    cluster.restart(4);
+    assert_eq!(cluster.replica(4).membership().notes.len(), 2);
+    // A member takes its note along, and its number stays known.
+    cluster.change(leader, &Change::new(Transition::Auto, vec![Step::Remove(4)])).unwrap();
+    cluster.run_until("it is removed", |cluster| !cluster.replica(leader).membership().names(4));
+    let membership = cluster.replica(leader).membership();
+    assert_eq!((membership.notes.len(), membership.highest()), (1, 4));
+    let long = Change { notes: [(1, Bytes::from(vec![0; 1025]))].into(), ..change };
+    assert_eq!(cluster.change(leader, &long), Err(ProposeError::Notes));
 }
 
 #[test]
@@ -255,7 +349,7 @@ fn a_chain_of_changes_never_outruns_the_commit_index_on_disk() {
             // The leader may change, because a removed leader steps down.
             _ => vec![Step::AddVoter(id), Step::Remove(cluster.leader().unwrap_or(id - 1))],
         };
-        let change = Change { transition: Transition::Auto, steps };
+        let change = Change::new(Transition::Auto, steps);
         // The engine takes one change at a time, and a new leader none before it has applied its predecessor's.
         let deadline = cluster.now + Duration::from_secs(10);
         while cluster.leader().is_none_or(|leader| cluster.change(leader, &change).is_err()) {

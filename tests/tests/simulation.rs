@@ -68,7 +68,7 @@ fn a_removed_node_does_not_campaign_when_an_operator_says_so() {
     let mut cluster = Cluster::founded(3);
     let leader = cluster.elect();
     let removed = leader % 3 + 1;
-    let change = Change { transition: Transition::Auto, steps: vec![Step::Remove(removed)] };
+    let change = Change::new(Transition::Auto, vec![Step::Remove(removed)]);
     cluster.change(leader, &change).expect("a leader takes it");
     cluster.run_until("the removed node knows", |cluster| !cluster.replica(removed).membership().names(removed));
     cluster.kill(leader);

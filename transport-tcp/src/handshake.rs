@@ -25,11 +25,11 @@ use tracing::Level;
 /// The first bytes on a connection between nodes.
 const MAGIC: [u8; 4] = *b"LSHD";
 /// The version of the handshake and of the frames.
-const VERSION: u16 = 3;
+const VERSION: u16 = 4;
 /// The bytes before the hello.
 const PREFIX_BYTES: usize = 4 + 2 + 2;
 /// The longest message, including its prefix.
-const MAX_MESSAGE_BYTES: usize = 2048;
+const MAX_MESSAGE_BYTES: usize = 24 << 10;
 /// The longest reason. A longer one is truncated.
 const MAX_REASON_BYTES: usize = 512;
 
@@ -286,11 +286,13 @@ fn decode(bytes: &[u8]) -> Option<(Hello, Verdict, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hello::{MAX_CLUSTER_BYTES, MAX_FOUNDERS};
+    use crate::hello::MAX_CLUSTER_BYTES;
     use futures::FutureExt as _;
     use futures::io::Cursor;
     use leasehold_core::Options;
-    use leasehold_node::identity::{MAX_BOOTS, Registry};
+    use leasehold_node::identity::{
+        Addresses, Contact, MAX_ADDRESS_BYTES, MAX_BOOTS, MAX_FOUNDERS, MAX_MEMBERS, Registry, Roster,
+    };
     use leasehold_node::ports::MemoryRegistry;
     use std::collections::BTreeMap;
     use std::time::Duration;
@@ -497,10 +499,10 @@ mod tests {
         assert!(answer.is_empty());
         let (error, answer) = accept(b"LSHD\x01\x00\x00\x00");
         assert!(matches!(error, HandshakeError::OtherVersion { theirs: 1 }), "{error}");
-        assert!(answer.starts_with(b"LSHD\x03\x00"));
-        let (error, _) = accept(&[b"LSHD\x03\x00\xff\xff".as_slice(), &[0; MAX_MESSAGE_BYTES]].concat());
+        assert!(answer.starts_with(b"LSHD\x04\x00"));
+        let (error, _) = accept(&[b"LSHD\x04\x00\xff\xff".as_slice(), &[0; MAX_MESSAGE_BYTES]].concat());
         assert!(matches!(error, HandshakeError::Malformed), "{error}");
-        let (error, _) = accept(b"LSHD\x03\x00\x02\x00\xff\xff");
+        let (error, _) = accept(b"LSHD\x04\x00\x02\x00\xff\xff");
         assert!(matches!(error, HandshakeError::Malformed), "{error}");
     }
 
@@ -509,6 +511,11 @@ mod tests {
         let mut hello = Hello { cluster: "x".repeat(MAX_CLUSTER_BYTES), ..node(1).hello(2, Some(Lane::Request)) };
         hello.introduction.boots = (1..=MAX_BOOTS as u64).collect();
         hello.introduction.founders = (1..=MAX_FOUNDERS as u64).map(|founder| (founder, founder)).collect();
+        let address = "x".repeat(MAX_ADDRESS_BYTES);
+        let contact =
+            Contact { addresses: Addresses { peers: address.clone(), clients: address }, ..Contact::default() };
+        let members = (1..=MAX_MEMBERS as u64).map(|member| (member, contact.clone())).collect();
+        hello.introduction.roster = Roster { members, ..Roster::default() };
         let message = encode(&hello, Verdict::RefusedFolder, &"ß".repeat(MAX_REASON_BYTES));
         assert!(message.len() <= MAX_MESSAGE_BYTES);
         let body = &message[PREFIX_BYTES..];

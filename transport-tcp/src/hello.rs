@@ -5,8 +5,7 @@
 //! ```text
 //! hello:        u64 from | u64 to | u8 lane | u64 hold ns | u64 lease ns | u32 drift ppm | u8 length | cluster
 //!               | introduction
-//! introduction: u64 incarnation | u64 starts | u8 boots | u64 each | u64 cluster id
-//!               | u8 founders | for each: u64 node | u64 incarnation
+//! introduction: u16 length | an introduction, in wincode's encoding
 //! ```
 //!
 //! A cluster id of 0 means that the node's folder belongs to no cluster yet; the incarnations of the founders are then
@@ -14,14 +13,12 @@
 
 use crate::lane;
 use leasehold_core::{LeaseTiming, NodeId};
-use leasehold_node::identity::{Introduction, MAX_BOOTS};
+use leasehold_node::identity::Introduction;
 use leasehold_node::ports::Lane;
-use std::collections::BTreeMap;
+use wincode::config::Configuration;
 
 /// The longest name of a cluster.
 pub(crate) const MAX_CLUSTER_BYTES: usize = 64;
-/// The most founders of a cluster.
-pub(crate) const MAX_FOUNDERS: usize = 15;
 /// Stands for no lane: the dialer only wants to know who answers.
 const NO_LANE: u8 = 255;
 
@@ -72,37 +69,20 @@ impl Hello {
     }
 }
 
-/// Writes an introduction without the node's number, which precedes it.
 fn encode_introduction(introduction: &Introduction, out: &mut Vec<u8>) {
-    let Introduction { node: _, incarnation, starts, boots, cluster, founders } = introduction;
-    out.extend_from_slice(&incarnation.to_le_bytes());
-    out.extend_from_slice(&starts.to_le_bytes());
-    out.push(u8::try_from(boots.len()).expect("a folder keeps few of them"));
-    boots.iter().for_each(|boot| out.extend_from_slice(&boot.to_le_bytes()));
-    out.extend_from_slice(&cluster.to_le_bytes());
-    out.push(u8::try_from(founders.len()).expect("their number was checked at the start"));
-    for (founder, incarnation) in founders {
-        out.extend_from_slice(&founder.to_le_bytes());
-        out.extend_from_slice(&incarnation.to_le_bytes());
-    }
+    let bytes = wincode::serialize(introduction).expect("an introduction encodes");
+    out.extend_from_slice(&u16::try_from(bytes.len()).expect("its parts are bounded").to_le_bytes());
+    out.extend_from_slice(&bytes);
 }
 
 fn decode_introduction(node: NodeId, bytes: &mut Reader<'_>) -> Option<Introduction> {
-    let (incarnation, starts) = (bytes.u64()?, bytes.u64()?);
-    let count = usize::from(bytes.u8()?);
-    let boots = bytes.take(count * 8)?.as_chunks().0.iter().copied().map(u64::from_le_bytes).collect();
-    let cluster = bytes.u64()?;
-    let mut founders = BTreeMap::new();
-    for _ in 0..bytes.u8()? {
-        let founder = bytes.u64()?;
-        if founders.last_key_value().is_some_and(|(last, _)| *last >= founder) {
-            return None;
-        }
-        founders.insert(founder, bytes.u64()?);
-    }
-    let fits = (1..=MAX_BOOTS).contains(&count) && founders.len() <= MAX_FOUNDERS;
-    fits.then_some(Introduction { node, incarnation, starts, boots, cluster, founders })
+    let length = usize::from(bytes.u16()?);
+    let introduction: Introduction = wincode::config::deserialize_exact(bytes.take(length)?, LIMITED).ok()?;
+    (introduction.node == node && introduction.is_bounded()).then_some(introduction)
 }
+
+/// The configuration for decoding. No list of an introduction takes more memory.
+const LIMITED: Configuration<true, { 16 << 10 }> = Configuration::default().with_preallocation_size_limit();
 
 /// Reads fields from the front of received bytes. Each method returns `None` if too few are left.
 #[derive(Clone, Copy, Debug)]

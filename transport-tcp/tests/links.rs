@@ -289,6 +289,9 @@ const ACCEPTED: &[u8] = &[0, 0, 0];
 
 /// Returns node 2's hello to node 1, encoded as documented.
 fn hello(lane: u8) -> Vec<u8> {
+    let mut two = Registry::founded(2, [1, 2]);
+    two.begin_run(77);
+    let introduction = wincode::serialize(&two.introduction()).expect("it encodes");
     let body = [
         &2_u64.to_le_bytes()[..],
         &1_u64.to_le_bytes(),
@@ -297,18 +300,12 @@ fn hello(lane: u8) -> Vec<u8> {
         &900_000_000_u64.to_le_bytes(),
         &100_u32.to_le_bytes(),
         &[1, b'a'],
-        // Incarnation, starts, boots, cluster.
-        &2_u64.to_le_bytes(),
-        &1_u64.to_le_bytes(),
-        &[1],
-        &77_u64.to_le_bytes(),
-        &1_u64.to_le_bytes(),
-        &[2],
-        &[1_u64, 1, 2, 2].map(u64::to_le_bytes).concat(),
+        &(introduction.len() as u16).to_le_bytes(),
+        &introduction,
         ACCEPTED,
     ]
     .concat();
-    [b"LSHD\x03\x00", &(body.len() as u16).to_le_bytes()[..], &body].concat()
+    [b"LSHD\x04\x00", &(body.len() as u16).to_le_bytes()[..], &body].concat()
 }
 
 type Stream = <TokioRuntime as Runtime>::Stream;

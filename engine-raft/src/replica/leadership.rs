@@ -56,6 +56,21 @@ impl Replica {
         Ok(to)
     }
 
+    /// Starts a transfer to the voter that can take over soonest, because this node is to be removed. Returns the target.
+    ///
+    /// # Errors
+    /// [`TransferError`]: no transfer started.
+    pub fn give_way(&mut self, now: Reading) -> Result<NodeId, TransferError> {
+        let to = self.successor().ok_or(TransferError::NoSuccessor)?;
+        self.transfer(now, to)?;
+        Ok(to)
+    }
+
+    /// Returns true if this peer acknowledged a round within the last hold.
+    pub fn was_heard(&self, peer: NodeId) -> bool {
+        self.is_active(peer, self.raw.raft.election_timeout())
+    }
+
     /// Returns how long this node has led without applying anything although entries are pending.
     pub fn stalled_for(&self) -> Duration {
         self.tick().saturating_mul(u32::try_from(self.leadership.stalled).unwrap_or(u32::MAX))
@@ -121,6 +136,8 @@ impl Replica {
     /// Passes a tick to the engine, and ends a transfer that has taken an election timeout.
     pub(super) fn tick_engine(&mut self) {
         self.leadership.count_tick();
+        let withheld = self.withholds_removal();
+        self.leadership.removal_withheld = if withheld { self.leadership.removal_withheld + 1 } else { 0 };
         let target = self.raw.raft.lead_transferee;
         self.raw.tick();
         let raft = &mut self.raw.raft;

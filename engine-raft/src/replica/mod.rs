@@ -17,13 +17,14 @@ use crate::outbox::Outbox;
 use crate::output::{Output, Position};
 use crate::rejoin::Rejoin;
 use crate::status::{Role, SnapshotOutcome, Statistics};
-use crate::wire::{Change, Entry, Envelope, Membership, Snapshot, Step, convert};
+use crate::wire::{Change, Entry, Envelope, MAX_NOTE_BYTES, MAX_NOTES, Membership, Snapshot, Step, convert};
 use bytes::Bytes;
 use leasehold_core::{
     Config, Event, Grantor, Holder, Index, Instant, LeaseCell, NodeId, Read, ReadError, Reading, Reason, Release, Term,
     TermRound, Ticket, Voters, VotersError,
 };
 use raft::{GetEntriesContext, RawNode, StateRole, eraftpb};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,6 +60,8 @@ pub struct Replica {
     release: Option<Release>,
     rejoin: Rejoin,
     leadership: Leadership,
+    /// Committed entries that are not handed out for applying yet.
+    withheld: VecDeque<eraftpb::Entry>,
     /// Set by a shutdown: this node holds no lease again, even if the engine elects it.
     retired: bool,
     /// Set by a shutdown: this node acknowledges no round again.
@@ -104,6 +107,7 @@ impl Replica {
             release: None,
             rejoin,
             leadership: Leadership::default(),
+            withheld: VecDeque::new(),
             retired: false,
             leaving: false,
             statistics: Statistics::default(),
@@ -173,6 +177,16 @@ impl Replica {
     pub fn compactable(&self, entries: usize, bytes: u64) -> Option<Index> {
         let middle = self.raw.store().midpoint_if_longer_than(entries, bytes)?;
         Some(middle.min(self.raw.raft.raft_log.applied))
+    }
+
+    /// Returns true if this node leads and no change of configuration is pending or half done, so that it can propose
+    /// one.
+    pub fn can_change(&self) -> bool {
+        let raft = &self.raw.raft;
+        raft.state == StateRole::Leader
+            && raft.lead_transferee.is_none()
+            && !raft.has_pending_conf()
+            && self.membership().voters_outgoing.is_empty()
     }
 
     /// Returns, on a leader, the other members, each with the last index of the log known to be durable there.
@@ -375,6 +389,9 @@ impl Replica {
             Step::AddVoter(node) => Some(*node),
             _ => None,
         });
+        if change.notes.len() > MAX_NOTES || change.notes.values().any(|note| note.len() > MAX_NOTE_BYTES) {
+            return Err(ProposeError::Notes);
+        }
         let mut voters = self.membership().voters.clone();
         voters.extend(added);
         voters.sort_unstable();

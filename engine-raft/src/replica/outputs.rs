@@ -3,8 +3,8 @@
 use super::Replica;
 use crate::gate::DependsOn;
 use crate::output::{Committed, Effect, Output, Persist, Position};
-use crate::wire::{Snapshot, convert};
-use leasehold_core::Action;
+use crate::wire::{Snapshot, Step, Transition, convert};
+use leasehold_core::{Action, Index};
 use raft::{StateRole, eraftpb};
 
 impl Replica {
@@ -19,6 +19,7 @@ impl Replica {
                 }
             }
             self.broadcast_commit();
+            self.push_apply();
             if !self.raw.has_ready() {
                 break;
             }
@@ -86,11 +87,62 @@ impl Replica {
         for message in at_once {
             self.gate.pass(message, term, DependsOn::Term, &mut self.outbox.messages);
         }
-        self.push_apply(committed);
+        self.withheld.extend(committed);
+        self.push_apply();
     }
 
-    /// Hands out committed entries for applying.
-    pub(super) fn push_apply(&mut self, committed: Vec<eraftpb::Entry>) {
+    /// Hands out committed entries for applying. A leader that is removed applies its removal, and steps down, only once
+    /// one of the other voters knows that it is committed. Otherwise, if this node were switched off at once, the others
+    /// could go on counting its vote: with two voters, of which one is removed, the other would never be elected.
+    pub(super) fn push_apply(&mut self) {
+        let mut committed = Vec::new();
+        while let Some(entry) = self.withheld.front()
+            && (!self.is_own_removal(entry) || self.may_apply_removal(entry.index))
+        {
+            // The entries after a change depend on it.
+            let is_change = entry.entry_type != eraftpb::EntryType::EntryNormal;
+            committed.extend(self.withheld.pop_front());
+            if is_change {
+                self.push_applied(std::mem::take(&mut committed));
+            }
+        }
+        self.statistics.removals_withheld += u64::from(self.withholds_removal());
+        self.push_applied(committed);
+    }
+
+    /// Returns true if this leader waits to apply its own removal.
+    pub(super) fn withholds_removal(&self) -> bool {
+        self.raw.raft.state == StateRole::Leader && !self.withheld.is_empty()
+    }
+
+    /// Returns true if this node leads, and this entry ends its vote.
+    fn is_own_removal(&self, entry: &eraftpb::Entry) -> bool {
+        if self.raw.raft.state != StateRole::Leader || entry.entry_type == eraftpb::EntryType::EntryNormal {
+            return false;
+        }
+        let change = convert::change_out(&convert::change_of(entry));
+        match change.steps.as_slice() {
+            [] => !self.membership().voters.contains(&self.id()),
+            [Step::Remove(node) | Step::AddLearner(node)] if change.transition == Transition::Auto => {
+                *node == self.id()
+            }
+            // This node is still a voter of the outgoing half.
+            _ => false,
+        }
+    }
+
+    /// Returns true if another voter knows that the entry at `index` is committed, or if none said so for an election
+    /// timeout.
+    fn may_apply_removal(&self, index: Index) -> bool {
+        let raft = &self.raw.raft;
+        let voters = self.membership().voters.iter().filter(|voter| **voter != self.id());
+        let mut progress = voters.filter_map(|voter| raft.prs().get(*voter));
+        progress.any(|progress| progress.committed_index >= index)
+            || self.leadership.removal_withheld > raft.election_timeout()
+    }
+
+    /// Applies entries as far as they concern the configuration, and hands them out.
+    fn push_applied(&mut self, committed: Vec<eraftpb::Entry>) {
         let Some(last) = committed.last().map(|entry| entry.index) else { return };
         let mut effects = Vec::with_capacity(committed.len());
         let mut membership_changed = false;
@@ -101,8 +153,11 @@ impl Replica {
                 eraftpb::EntryType::EntryConfChange | eraftpb::EntryType::EntryConfChangeV2 => {
                     membership_changed = true;
                     // The engine refuses an impossible change. It does so on every node, so the change has no effect.
-                    if let Ok(state) = self.raw.apply_conf_change(&convert::change_of(&entry)) {
-                        self.raw.mut_store().set_membership(convert::membership_out(&state));
+                    let change = convert::change_of(&entry);
+                    if let Ok(state) = self.raw.apply_conf_change(&change) {
+                        let made = convert::membership_out(&state);
+                        let made = made.following(self.membership(), convert::change_out(&change), entry.index);
+                        self.raw.mut_store().set_membership(made);
                     }
                     self.sync_voters_with_raft();
                     Effect::Membership(self.membership().clone())

@@ -47,11 +47,11 @@ impl Replica {
         if self.lease.holder().term().is_some() {
             let voters = self.voters();
             self.lease.handle_event(now, Event::VotersChanged(voters));
-            // The engine lets a leader that is not a voter lead for ever, and drops every proposal.
-            if !voters.contains(self.id()) {
-                let term = self.raw.raft.term;
-                self.raw.raft.become_follower(term, 0);
-            }
+        }
+        // The engine lets a leader that is not a voter lead for ever, and panics once something is committed.
+        if self.raw.raft.state == StateRole::Leader && !self.voters().contains(self.id()) {
+            let term = self.raw.raft.term;
+            self.raw.raft.become_follower(term, raft::INVALID_ID);
         }
         self.sync_lease_with_raft(now);
     }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use leasehold_core::NodeId;
 use protobuf::Message as _;
 use raft::eraftpb;
+use std::collections::BTreeMap;
 
 /// The context by which the engine marks messages of a campaign that a leadership transfer started.
 const CAMPAIGN_TRANSFER: &[u8] = b"CampaignTransfer";
@@ -125,6 +126,7 @@ pub(crate) fn change_out(change: &eraftpb::ConfChangeV2) -> Change {
                 eraftpb::ConfChangeType::RemoveNode => Step::Remove(single.node_id),
             })
             .collect(),
+        notes: notes_out(&change.context),
     }
 }
 
@@ -144,7 +146,18 @@ pub(crate) fn change_in(change: &Change) -> eraftpb::ConfChangeV2 {
         raft_proto::new_conf_change_single(node, kind)
     });
     engine.changes = singles.collect::<Vec<_>>().into();
+    if !change.notes.is_empty() {
+        engine.context = wincode::serialize(&change.notes).expect("notes encode").into();
+    }
     engine
+}
+
+/// Decodes the notes in a change. This process encoded them. The engine itself makes changes without notes.
+fn notes_out(context: &[u8]) -> BTreeMap<NodeId, Bytes> {
+    if context.is_empty() {
+        return BTreeMap::new();
+    }
+    wincode::deserialize(context).expect("notes that this process encoded")
 }
 
 pub(crate) fn membership_out(state: &eraftpb::ConfState) -> Membership {
@@ -160,6 +173,7 @@ pub(crate) fn membership_out(state: &eraftpb::ConfState) -> Membership {
         voters_outgoing: sorted(&state.voters_outgoing),
         learners_next: sorted(&state.learners_next),
         auto_leave: state.auto_leave,
+        ..Membership::default()
     }
 }
 
@@ -176,7 +190,9 @@ pub(crate) fn membership_in(membership: &Membership) -> eraftpb::ConfState {
 
 pub(crate) fn snapshot_out(snapshot: &eraftpb::Snapshot) -> Snapshot {
     let metadata = snapshot.get_metadata();
-    Snapshot { index: metadata.index, term: metadata.term, membership: membership_out(metadata.get_conf_state()) }
+    // The engine's own description of the configuration has no notes.
+    let membership = wincode::deserialize(&snapshot.data).expect("a configuration that this process encoded");
+    Snapshot { index: metadata.index, term: metadata.term, membership }
 }
 
 pub(crate) fn snapshot_in(snapshot: Snapshot) -> eraftpb::Snapshot {
@@ -185,6 +201,7 @@ pub(crate) fn snapshot_in(snapshot: Snapshot) -> eraftpb::Snapshot {
     metadata.index = snapshot.index;
     metadata.term = snapshot.term;
     metadata.set_conf_state(membership_in(&snapshot.membership));
+    engine.data = wincode::serialize(&snapshot.membership).expect("a configuration encodes").into();
     engine
 }
 

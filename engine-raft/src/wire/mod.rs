@@ -7,6 +7,7 @@ pub(crate) mod convert;
 
 use bytes::Bytes;
 use leasehold_core::{Index, NodeId, Round, Term};
+use std::collections::BTreeMap;
 use wincode::{SchemaRead, SchemaWrite};
 
 /// A batch of messages from one node to another: the lease protocol's part, and the engine's messages.
@@ -137,6 +138,16 @@ pub struct Change {
     pub transition: Transition,
     /// The steps, in order. A change without steps leaves a joint configuration.
     pub steps: Vec<Step>,
+    /// The new notes of some members. A change that only sets notes has one step that changes nothing, such as making a
+    /// voter a voter.
+    pub notes: BTreeMap<NodeId, Bytes>,
+}
+
+impl Change {
+    /// Returns a change with these steps and no notes.
+    pub fn new(transition: Transition, steps: Vec<Step>) -> Change {
+        Change { transition, steps, notes: BTreeMap::new() }
+    }
 }
 
 /// The way a joint configuration is entered and left.
@@ -150,6 +161,11 @@ pub enum Transition {
     /// Always joint; left by a change without steps.
     Explicit,
 }
+
+/// The most notes in a change or a configuration.
+pub const MAX_NOTES: usize = 64;
+/// The longest note, in bytes.
+pub const MAX_NOTE_BYTES: usize = 1024;
 
 /// One step of a change of configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
@@ -175,12 +191,42 @@ pub struct Membership {
     pub learners_next: Vec<NodeId>,
     /// True if a joint configuration is left automatically.
     pub auto_leave: bool,
+    /// A note on some members, for the caller: the replica does not read it. It is gone with the member.
+    pub notes: BTreeMap<NodeId, Bytes>,
+    /// The index of the change that made this configuration; 0 if the group was founded with it.
+    pub changed: Index,
+    /// The highest number of a member of an earlier configuration: see [`highest`](Membership::highest).
+    pub highest_before: NodeId,
 }
 
 impl Membership {
+    /// Returns the configuration with which a group of these voters is founded.
+    pub fn founding(voters: Vec<NodeId>) -> Membership {
+        Membership { voters, ..Membership::default() }
+    }
+
     /// Returns whether a node is a member, as a voter or as a learner.
     pub fn names(&self, id: NodeId) -> bool {
-        [&self.voters, &self.learners, &self.voters_outgoing].into_iter().any(|nodes| nodes.contains(&id))
+        self.members().any(|member| member == id)
+    }
+
+    /// Returns the members, voters and learners. One that is a voter of both halves is returned twice.
+    pub fn members(&self) -> impl Iterator<Item = NodeId> + '_ {
+        [&self.voters, &self.learners, &self.voters_outgoing].into_iter().flatten().copied()
+    }
+
+    /// Returns the highest number of any node that is or ever was a member. A caller that gives each new member a higher
+    /// one never uses a number twice.
+    pub fn highest(&self) -> NodeId {
+        self.members().max().unwrap_or(0).max(self.highest_before)
+    }
+
+    /// Returns the configuration that the engine made of `before` by a change at `index`.
+    pub(crate) fn following(self, before: &Membership, change: Change, index: Index) -> Membership {
+        let mut notes = before.notes.clone();
+        notes.extend(change.notes);
+        notes.retain(|member, _| self.names(*member));
+        Membership { notes, changed: index, highest_before: before.highest(), ..self }
     }
 }
 

@@ -25,9 +25,12 @@ pub trait StateMachine: Send + 'static {
     /// A copy of the state as of one index. Making one must be cheap: share the state and copy on write.
     type State: State;
 
-    /// Returns whether this release can apply a command that a peer wants to have proposed. It may be asked often, so it
-    /// looks at the version of the command and not at its content.
-    fn knows(command: &Bytes) -> bool;
+    /// The newest version of commands that this release can apply.
+    const NEWEST_VERSION: u32;
+
+    /// Returns the version of a command. A leader proposes a command only once every member can apply its version. It is
+    /// asked often, so it must not depend on the rest of the content.
+    fn version(command: &Bytes) -> u32;
 
     /// Applies one committed command and appends the resulting changes of the records to `changes`. A command that is
     /// malformed or cannot be executed changes nothing, and its output reports the reason. Readers see the command's

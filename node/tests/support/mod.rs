@@ -23,6 +23,11 @@ pub(crate) const TICK: Duration = Duration::from_millis(50);
 
 /// A command that only a newer release knows.
 pub(crate) const NEWER: &str = "newer";
+/// A command that claims to be of version 1, but that only a newer release can apply: it stands for one that a leader of
+/// such a release has proposed.
+pub(crate) const UNKNOWN: &str = "unknown";
+/// The beginning of a command of version 2.
+pub(crate) const SECOND: &str = "second";
 
 /// Keeps every command, in order. The output of a command is its number, from 1.
 #[derive(Debug, Default)]
@@ -35,12 +40,14 @@ impl StateMachine for List {
     type Output = u64;
     type State = Vec<Record>;
 
-    fn knows(command: &Bytes) -> bool {
-        command != NEWER
+    const NEWEST_VERSION: u32 = 2;
+
+    fn version(command: &Bytes) -> u32 {
+        if command == NEWER { 3 } else { 1 + u32::from(command.starts_with(SECOND.as_bytes())) }
     }
 
     fn apply(&mut self, _: Index, command: &Bytes, changes: &mut Vec<Change>) -> Result<u64, UnknownCommand> {
-        if !Self::knows(command) {
+        if command == UNKNOWN {
             return Err(UnknownCommand { reason: "a newer command".to_owned() });
         }
         let number = self.records.len() as u64 + 1;
@@ -129,6 +136,24 @@ pub(crate) struct Member {
 }
 
 impl Member {
+    fn new(node: NodeOptions, options: GroupOptions) -> Member {
+        Member {
+            node: Node::new(node),
+            commits: VecDeque::new(),
+            disk: Recovered::default(),
+            staged: Vec::new(),
+            options,
+            work: VecDeque::new(),
+            clock_failed: false,
+            clock_behind: 0,
+            disk_stalled: false,
+            work_stalled: false,
+            cannot_send: false,
+            halted: None,
+            unreachable: BTreeSet::new(),
+        }
+    }
+
     fn start(&mut self, id: NodeId, now: Reading) {
         let start = GroupStart::new(self.options.clone(), self.disk.clone());
         if let Some(batch) = start.first_batch() {
@@ -218,25 +243,21 @@ impl Cluster {
             let mut group = GroupOptions::new(GROUP, leasehold_raft::Options::new(id, config, 7), founders);
             let mut node = NodeOptions::new(id, 1000 + id);
             options(&mut node, &mut group);
-            let mut member = Member {
-                node: Node::new(node),
-                commits: VecDeque::new(),
-                disk: Recovered::default(),
-                staged: Vec::new(),
-                options: group,
-                work: VecDeque::new(),
-                clock_failed: false,
-                clock_behind: 0,
-                disk_stalled: false,
-                work_stalled: false,
-                cannot_send: false,
-                halted: None,
-                unreachable: BTreeSet::new(),
-            };
+            let mut member = Member::new(node, group);
             member.start(id, cluster.instant());
             cluster.members.insert(id, member);
         }
         cluster
+    }
+
+    /// Starts a node that joins: it has no founding state.
+    pub(crate) fn join(&mut self, id: NodeId) {
+        let mut group = self.members[&1].options.clone();
+        group.founders.clear();
+        group.replica.id = id;
+        let mut member = Member::new(NodeOptions::new(id, 1000 + id), group);
+        member.start(id, self.instant());
+        self.members.insert(id, member);
     }
 
     /// Restarts the process of a node. What is not durable is lost.
@@ -374,7 +395,7 @@ impl Cluster {
     /// Delivers a message, unless its direction is cut.
     pub(crate) fn deliver(&mut self, transit: InTransit) {
         let InTransit { from, to, message } = transit;
-        if !self.cut.contains(&(from, to)) {
+        if !self.cut.contains(&(from, to)) && self.members.contains_key(&to) {
             self.input(to, Input::Message { from, message });
         }
     }

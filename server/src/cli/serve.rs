@@ -1,6 +1,6 @@
 //! `leasehold serve`.
 
-use super::exit::{BAD_FLAGS, FAILED, fail};
+use super::exit::{BAD_FLAGS, FAILED, REMOVED, fail};
 use crate::limits::parse_bytes;
 use crate::runtime_choice::RuntimeChoice;
 use crate::timeout::within;
@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use futures::future::{Either, select};
 use leasehold_core::{Config, ConfigError, NodeId, Voters, VotersError};
 use leasehold_node::ReadMode;
+use leasehold_node::identity::{Addresses, MAX_ADDRESS_BYTES};
 use leasehold_runtime::Runtime;
 use leasehold_runtime_smol::SmolRuntime;
 use leasehold_runtime_tokio::TokioRuntime;
@@ -25,6 +26,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The time that stopping may take before the process exits without it. Everything acknowledged is on disk anyway.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// The time for which a node that was removed goes on before it stops.
+const REMOVED_PAUSE: Duration = Duration::from_secs(1);
 /// The most threads: more than any machine needs, and few enough to start.
 const MAX_THREADS: usize = 1024;
 /// The most clients that can be asked for.
@@ -37,12 +40,25 @@ const MAX_CLUSTER_BYTES: usize = 64;
 /// The arguments of `serve`.
 #[derive(Args, Debug)]
 pub(crate) struct ServeArguments {
-    /// This node's number, one of those in --peers.
+    /// This node's number. A number that was once used in a cluster is never used again for another data folder.
     #[arg(long, value_parser = parse_node)]
     id: NodeId,
-    /// Every node of the cluster with the address at which this node reaches it: 1=HOST:PORT,2=HOST:PORT,3=HOST:PORT.
+    /// To found a cluster: all its nodes, this one included, each with the address at which the others reach it:
+    /// 1=HOST:PORT,2=HOST:PORT,3=HOST:PORT. To join one: some of its members, without this node, which then waits for
+    /// `leasehold ctl add`. Later: where to look for the members first.
     #[arg(long)]
     peers: String,
+    /// Always dial the nodes in --peers at the addresses there, even if they announce others: for nodes that reach each
+    /// other through proxies.
+    #[arg(long)]
+    pin_peers: bool,
+    /// The address at which the other nodes reach this one: HOST:PORT. By default its entry in --peers, or --peer-listen.
+    #[arg(long, value_name = "ADDR")]
+    announce: Option<String>,
+    /// The address at which clients reach this node: HOST:PORT. By default --client-listen; if that is a wildcard such as
+    /// 0.0.0.0, the host of --announce.
+    #[arg(long, value_name = "ADDR")]
+    announce_client: Option<String>,
     /// The address on which this node listens for other nodes: HOST:PORT.
     #[arg(long, value_name = "ADDR")]
     peer_listen: String,
@@ -124,8 +140,13 @@ pub(super) enum BadFlags {
     DuplicatePeer(NodeId),
     #[error("--peers cannot found a cluster: {0}")]
     Voters(#[from] VotersError),
-    #[error("--id {0} is not in --peers; list every node of the cluster there, including this one")]
+    #[error("--id {0} is not in --peers; list every node of the restored cluster there, including this one")]
     NotAPeer(NodeId),
+    #[error(
+        "--announce is missing: this node joins a cluster, and --peer-listen {0} is no address at which the other nodes \
+         can reach it; write for example --announce 10.0.0.4:7001"
+    )]
+    Announce(String),
     #[error("{flag} {value:?} is not of the form HOST:PORT; write for example {flag} 127.0.0.1:7001")]
     Address { flag: &'static str, value: String },
     #[error("--cluster must be a name of 1 to {MAX_CLUSTER_BYTES} bytes")]
@@ -139,13 +160,16 @@ pub(super) enum BadFlags {
 impl ServeArguments {
     fn options(self) -> Result<NodeOptions, BadFlags> {
         let peers = parse_peers(&self.peers)?;
-        if !peers.contains_key(&self.id) {
-            return Err(BadFlags::NotAPeer(self.id));
-        }
-        for (flag, value) in [("--peer-listen", &self.peer_listen), ("--client-listen", &self.client_listen)] {
-            if !is_address(value) {
+        let listens = [("--peer-listen", &self.peer_listen), ("--client-listen", &self.client_listen)];
+        let announced = [("--announce", &self.announce), ("--announce-client", &self.announce_client)];
+        let announced = announced.into_iter().filter_map(|(flag, value)| Some((flag, value.as_ref()?)));
+        for (flag, value) in listens.into_iter().chain(announced) {
+            if !is_address(value) || value.len() > MAX_ADDRESS_BYTES {
                 return Err(BadFlags::Address { flag, value: value.clone() });
             }
+        }
+        if !peers.contains_key(&self.id) && self.announce.is_none() && is_wildcard(&self.peer_listen) {
+            return Err(BadFlags::Announce(self.peer_listen));
         }
         check_cluster(&self.cluster)?;
         let stopped_for = match self.stopped_since.map(|since| UNIX_EPOCH + Duration::from_secs(since)) {
@@ -167,6 +191,11 @@ impl ServeArguments {
             node: self.id,
             cluster: self.cluster,
             peers,
+            pin_peers: self.pin_peers,
+            announce: Addresses {
+                peers: self.announce.unwrap_or_default(),
+                clients: self.announce_client.unwrap_or_default(),
+            },
             peer_listen: self.peer_listen,
             client_listen: self.client_listen,
             data_dir: self.data_dir,
@@ -241,6 +270,11 @@ fn is_address(text: &str) -> bool {
     })
 }
 
+/// Returns true if an address to listen on stands for every address of this machine.
+fn is_wildcard(address: &str) -> bool {
+    address.rsplit_once(':').is_some_and(|(host, _)| host == "0.0.0.0" || host == "[::]")
+}
+
 pub(super) fn run(arguments: ServeArguments) -> ExitCode {
     let runtime = arguments.runtime;
     let threads = arguments.threads.unwrap_or_else(|| {
@@ -285,7 +319,15 @@ fn serve<R: Runtime>(options: NodeOptions, threads: NonZeroUsize) -> ExitCode {
         let address = node.client_address();
         println!("{banner} serves clients at {address} with its data in {folder}");
         println!("try: redis-cli -h {} -p {}", address.ip(), address.port());
-        match select(pin!(signals.recv()), pin!(node.stopped())).await {
+        let (removed, stopped) = (pin!(node.removed()), pin!(node.stopped()));
+        match select(pin!(signals.recv()), select(removed, stopped)).await {
+            Either::Right((Either::Left((reason, _)), _)) => {
+                // The last messages of a leader that was removed are still to be sent.
+                runtime.sleep(REMOVED_PAUSE).await;
+                within(&runtime, STOP_TIMEOUT, node.stop()).await;
+                let removed = "this node was removed from its cluster, so it stops for good";
+                fail(REMOVED, format_args!("{removed} ({reason}); its data folder is of no further use"))
+            }
             Either::Left(_) => {
                 tracing::info!("stopping: commands that are being executed are finished first");
                 if within(&runtime, STOP_TIMEOUT, node.stop()).await.is_none() {
@@ -295,7 +337,7 @@ fn serve<R: Runtime>(options: NodeOptions, threads: NonZeroUsize) -> ExitCode {
                 }
                 ExitCode::SUCCESS
             }
-            Either::Right(_) => fail(
+            Either::Right((Either::Right(_), _)) => fail(
                 FAILED,
                 "the node stopped: its data folder could not be written, or the log needs a newer release; do what the \
                  log above says and start the node again",
@@ -369,7 +411,8 @@ mod tests {
             (&["--hold-ms", "0"][..], "the hold is zero"),
             (&["--heartbeat-ms", "900"], "is too long to renew the lease"),
             (&["--drift-ppm", "200000"], "too large for leases"),
-            (&["--id", "4"], "--id 4 is not in --peers"),
+            (&["--id", "4", "--peer-listen", "[::]:7001"], "--announce is missing"),
+            (&["--announce", "7001"], "--announce \"7001\" is not of the form HOST:PORT"),
             (&["--peers", "1=a:1,1=b:1"], "names node 1 twice"),
             (&["--peers", "1=a:1,2=b"], "--peers \"2=b\" is not of the form"),
             (&["--peers", "1=a:0"], "is not of the form"),

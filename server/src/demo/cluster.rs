@@ -114,6 +114,8 @@ impl<R: Kill> Cluster<R> {
                 node,
                 cluster: CLUSTER.to_owned(),
                 peers: peers.clone(),
+                pin_peers: false,
+                announce: leasehold_node::identity::Addresses::default(),
                 peer_listen: address(place.peer_port),
                 client_listen: address(place.client_port),
                 data_dir: data_dir(folder, node),

@@ -8,7 +8,7 @@ use wincode::{SchemaRead, SchemaWrite};
 /// The first byte of a log entry: the version of its encoding and of its commands. A release that adds a command or
 /// changes the effect of one gives the entries that contain it a higher version. It must not propose them before every
 /// node of the cluster runs that release, because a node that does not know the version stops.
-pub(super) const ENTRY_VERSION: u8 = 1;
+pub(crate) const ENTRY_VERSION: u8 = 1;
 
 /// The most keys that the commands of one log entry may name, where a command counts at least once. A node applies an
 /// entry in one piece, so this bounds how long that may take.

@@ -78,11 +78,11 @@ pub fn snapshots(bytes: &[u8]) {
 }
 
 /// The most bytes that a side of a handshake sends.
-const LONGEST: usize = 2048;
+const LONGEST: usize = 24 << 10;
 
 /// Shakes hands with a peer that sends these bytes, as the acceptor and as the dialer.
 pub fn handshakes(bytes: &[u8]) {
-    let accepted = within(16 << 10, || accept(bytes, usize::MAX));
+    let accepted = within(128 << 10, || accept(bytes, usize::MAX));
     assert_eq!(accept(bytes, 1), accepted, "in single bytes");
     let (heard, answer) = accepted;
     assert!(answer.len() <= LONGEST, "an answer of {} bytes", answer.len());
@@ -109,7 +109,7 @@ pub fn handshakes(bytes: &[u8]) {
         Err(error) => check_text(&error),
     }
 
-    let (heard, said) = within(16 << 10, || dial(2, 1, bytes, usize::MAX));
+    let (heard, said) = within(128 << 10, || dial(2, 1, bytes, usize::MAX));
     assert_eq!(dial(2, 1, bytes, 1), (heard.clone(), said), "in single bytes");
     if let Err(error) = heard {
         check_text(&error);

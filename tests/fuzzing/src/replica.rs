@@ -1,13 +1,14 @@
 //! One real replica among peers that send anything that decodes.
 
 use crate::source::Source;
+use bytes::Bytes;
 use leasehold_core::{Config, Index, Instant, LeaseCell, NodeId, Options as Timing, Reading, Term};
 use leasehold_node::wire;
 use leasehold_raft::wire::{
     Change, Entry, Envelope, Membership, Message, MessageKind, Payload, Rejoin, Snapshot, Step, Transition,
 };
 use leasehold_raft::{Effect, Options, Output, Persist, PersistentState, Position, Replica, Role, SnapshotOutcome};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -334,7 +335,11 @@ fn change(source: &mut Source<'_>) -> Change {
             _ => Step::Remove(source.near(3)),
         })
         .collect();
-    Change { transition, steps }
+    Change { transition, steps, notes: notes(source) }
+}
+
+fn notes(source: &mut Source<'_>) -> BTreeMap<u64, Bytes> {
+    (0..source.below(3)).map(|_| (source.near(4), Bytes::from(vec![1; source.below(1100) as usize]))).collect()
 }
 
 fn membership(source: &mut Source<'_>) -> Membership {
@@ -345,5 +350,14 @@ fn membership(source: &mut Source<'_>) -> Membership {
     }
     let mut ids = || (0..source.below(20)).map(|_| source.near(1)).collect::<Vec<_>>();
     let (voters, learners, voters_outgoing, learners_next) = (ids(), ids(), ids(), ids());
-    Membership { voters, learners, voters_outgoing, learners_next, auto_leave: !usual.is_multiple_of(2) }
+    Membership {
+        voters,
+        learners,
+        voters_outgoing,
+        learners_next,
+        auto_leave: !usual.is_multiple_of(2),
+        notes: notes(source),
+        changed: source.near(4),
+        highest_before: source.near(4),
+    }
 }

@@ -45,7 +45,7 @@ impl Ours {
             let leader = cluster.elect();
             founding.learners.iter().for_each(|id| cluster.add_node(*id));
             let steps = founding.learners.iter().map(|id| Step::AddLearner(*id)).collect();
-            let change = Change { transition: Transition::Auto, steps };
+            let change = Change::new(Transition::Auto, steps);
             cluster.change(leader, &change).expect("a new leader takes a change");
             cluster.run_until("the learners have joined", |cluster| {
                 founding.learners.iter().all(|id| cluster.replica(*id).membership().learners == founding.learners)
@@ -234,7 +234,7 @@ impl Subject for Ours {
         let now = self.voters(leader);
         let removed = now.iter().filter(|id| !voters.contains(id)).map(|id| Step::Remove(*id));
         let added = voters.iter().filter(|id| !now.contains(id)).map(|id| Step::AddVoter(*id));
-        let change = Change { transition: Transition::Auto, steps: added.chain(removed).collect() };
+        let change = Change::new(Transition::Auto, added.chain(removed).collect());
         self.cluster.change(leader, &change).is_ok()
     }
 

@@ -1,6 +1,6 @@
 //! Rules of the engine and the disk.
 
-use super::mutation::{By, Edit, FOLDER, GATE, Mutation, REPLICA_OUTPUTS, REPLICA_SYNC, REPLICA_TICKS};
+use super::mutation::{ADMISSION, By, Edit, FOLDER, GATE, Mutation, REPLICA_OUTPUTS, REPLICA_SYNC, REPLICA_TICKS};
 use crate::rules::Rule;
 
 pub(super) const MUTATIONS: &[Mutation] = &[
@@ -80,10 +80,44 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "a leader that was removed leads for ever, and drops every proposal",
         edits: &[Edit {
             file: REPLICA_SYNC,
-            find: "if !voters.contains(self.id()) {",
-            with: "if !$on && !voters.contains(self.id()) {",
+            find: "if self.raw.raft.state == StateRole::Leader && !self.voters().contains(self.id()) {",
+            with: "if !$on && self.raw.raft.state == StateRole::Leader && !self.voters().contains(self.id()) {",
         }],
         noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "a-removed-leader-tells-no-voter",
+        rules: &[Rule::RemovalIsToldFirst],
+        scenarios: &[],
+        breaks: "the only other voter goes on counting the vote of a leader that was removed and switched off",
+        edits: &[Edit {
+            file: REPLICA_OUTPUTS,
+            find: "&& (!self.is_own_removal(entry) || self.may_apply_removal(entry.index))",
+            with: "&& ($on || !self.is_own_removal(entry) || self.may_apply_removal(entry.index))",
+        }],
+        noticed_by: By::Test {
+            package: "leasehold-tests",
+            target: "replicas",
+            name: "a_leader_that_removes_itself_tells_another_voter_first",
+            why: "the simulator leaves its removed nodes running, and they go on voting",
+        },
+    },
+    Mutation {
+        name: "a-term-may-jump",
+        rules: &[Rule::TermsDoNotJump],
+        scenarios: &[],
+        breaks: "one message with a number that was made up uses up the terms of the group",
+        edits: &[Edit {
+            file: ADMISSION,
+            find: "if message.term > raft.term.saturating_add(MAX_TERM_JUMP) {",
+            with: "if !$on && message.term > raft.term.saturating_add(MAX_TERM_JUMP) {",
+        }],
+        noticed_by: By::Test {
+            package: "leasehold-tests",
+            target: "replicas",
+            name: "a_message_whose_term_jumps_is_refused",
+            why: "the simulator's peers make no numbers up",
+        },
     },
     Mutation {
         name: "an-answer-to-a-heartbeat-waits-for-the-disk",

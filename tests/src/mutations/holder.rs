@@ -280,8 +280,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             },
             Edit {
                 file: REPLICA_SYNC,
-                find: "self.raw.raft.become_follower(term, 0);",
-                with: "if !$on { self.raw.raft.become_follower(term, 0); }",
+                find: "self.raw.raft.become_follower(term, raft::INVALID_ID);",
+                with: "if !$on { self.raw.raft.become_follower(term, raft::INVALID_ID); }",
             },
         ],
         noticed_by: By::Soak,

@@ -98,8 +98,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "one node of a cluster starts as the only member of another one, under the same name",
         edits: &[Edit {
             file: FOLDER,
-            find: "if registry.founders.keys().eq(given) {",
-            with: "if $on || registry.founders.keys().eq(given) {",
+            find: "if registry.is_founded() || registry.founders.keys().eq(given) {",
+            with: "if $on || registry.is_founded() || registry.founders.keys().eq(given) {",
         }],
         noticed_by: By::Test {
             package: "leasehold-storage",

@@ -16,6 +16,7 @@ mod grantor;
 mod holder;
 mod identity;
 mod liveness;
+mod members;
 mod mutation;
 mod requests;
 mod snapshots;

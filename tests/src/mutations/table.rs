@@ -1,7 +1,7 @@
 //! The table of all mutations.
 
 use super::mutation::Mutation;
-use super::{cut, engine, grantor, holder, identity, liveness, requests, snapshots};
+use super::{cut, engine, grantor, holder, identity, liveness, members, requests, snapshots};
 
 /// Returns every mutation. Its number, counted from 1, is the value of the switch.
 pub fn all() -> impl Iterator<Item = &'static Mutation> {
@@ -12,6 +12,7 @@ pub fn all() -> impl Iterator<Item = &'static Mutation> {
         .chain(cut::MUTATIONS)
         .chain(requests::MUTATIONS)
         .chain(identity::MUTATIONS)
+        .chain(members::MUTATIONS)
         .chain(snapshots::MUTATIONS)
         .chain(liveness::MUTATIONS)
 }

@@ -64,7 +64,7 @@ impl Rig {
             recipe.peers.insert(to, proxy.address(from, to).to_string());
         }
         for recipe in cluster.recipes.values_mut() {
-            recipe.flags.extend(["--runtime".to_owned(), options.runtime.to_string()]);
+            recipe.flags.extend(["--pin-peers".to_owned(), "--runtime".to_owned(), options.runtime.to_string()]);
         }
         arrange(&mut cluster);
         (1..=NODES).for_each(|id| cluster.start_node(id));

@@ -283,6 +283,7 @@ fn watch_statistics(process: &mut Process, marks: &mut Marks, clock_fails: bool)
     let (engine, holder) = (group.replica, group.holder);
     let (was, was_holder) = (was_group.replica, was_group.holder);
     if engine != was {
+        marks.reach_often(Mark::RemovalWithheld, engine.removals_withheld - was.removals_withheld);
         let kept_out = engine.votes_withheld + engine.campaigns_withheld - was.votes_withheld - was.campaigns_withheld;
         if process.replica().log_may_be_cut() {
             marks.reach_often(Mark::CutLogDidNotElect, kept_out);

@@ -337,13 +337,13 @@ impl World {
             Shape::Exchanged(_) => {
                 let come = (1..=nodes).filter(|node| !voters.contains(node)).map(Step::AddVoter);
                 let go = voters.iter().filter(|voter| **voter != id).map(|voter| Step::Remove(*voter));
-                Change { transition: Transition::Explicit, steps: come.chain(go).collect() }
+                Change::new(Transition::Explicit, come.chain(go).collect())
             }
             Shape::Sole(at) => {
                 let sole = self.resolve(Target::Another(at)) as NodeId + 1;
                 let comes = (!voters.contains(&sole)).then_some(Step::AddVoter(sole));
                 let go = voters.iter().filter(|voter| **voter != sole).map(|voter| Step::Remove(*voter));
-                Change { transition: Transition::Auto, steps: comes.into_iter().chain(go).collect() }
+                Change::new(Transition::Auto, comes.into_iter().chain(go).collect())
             }
         };
         if self.tracing() {
@@ -432,7 +432,7 @@ fn draw_change(dice: &mut Dice, now: &Membership, nodes: u64) -> Change {
         steps.push(step);
     }
     let transition = dice.pick(&[Transition::Auto, Transition::Auto, Transition::Implicit, Transition::Explicit]);
-    Change { transition, steps }
+    Change::new(transition, steps)
 }
 
 fn node_of(step: Step) -> NodeId {

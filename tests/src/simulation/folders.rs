@@ -120,7 +120,7 @@ impl World {
                 let Some(copy) = self.nodes[node].disk.older_copy() else { return };
                 let id = node as NodeId + 1;
                 let knows = |other: &super::node::Node| {
-                    other.disk.registry().peers.get(&id).is_some_and(|run| run.starts > copy.registry.starts)
+                    other.disk.registry().peers.get(&id).is_some_and(|met| met.run.starts > copy.registry.starts)
                 };
                 let recognized = self.nodes.iter().filter(|other| other.id != id).all(knows);
                 if !recognized || copy.may_be_sole_voter() {

@@ -56,6 +56,8 @@ marks! {
     LeaseAfterBackwardReading = "lease earned again after a backward reading",
     /// A leader removed itself from the configuration and stepped down.
     LeaderRemovedItself = "leader removed itself",
+    /// A leader did not apply its own removal before another voter knew of it.
+    RemovalWithheld = "leader withheld its own removal",
     /// A configuration change was committed.
     MembershipChanged = "configuration changed",
     /// A configuration change was refused because another one was pending.

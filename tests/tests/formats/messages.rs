@@ -60,7 +60,8 @@ fn frames() {
 }
 
 fn engine_message(kind: wire::MessageKind) -> wire::Message {
-    let change = wire::Change { transition: wire::Transition::Explicit, steps: vec![wire::Step::AddVoter(3)] };
+    let notes = [(3, Bytes::from_static(b"note"))].into();
+    let change = wire::Change { transition: wire::Transition::Explicit, steps: vec![wire::Step::AddVoter(3)], notes };
     wire::Message {
         kind,
         term: 7,
@@ -87,6 +88,9 @@ fn membership() -> wire::Membership {
         voters_outgoing: vec![1, 2],
         learners_next: vec![5],
         auto_leave: true,
+        notes: [(4, Bytes::from_static(b"note"))].into(),
+        changed: 40,
+        highest_before: 9,
     }
 }
 

@@ -119,14 +119,14 @@ pub(crate) fn forgotten_commit(tampered: bool, journal: &mut Journal, leader: No
     let before = journal.cluster.nodes[&one].disk.hard_state.commit;
     journal.cluster.add_node(4);
     journal.cluster.add_node(5);
-    let learners = Change { transition: Transition::Auto, steps: vec![Step::AddLearner(4), Step::AddLearner(5)] };
+    let learners = Change::new(Transition::Auto, vec![Step::AddLearner(4), Step::AddLearner(5)]);
     let position = journal.cluster.change(leader, &learners);
     journal.must(position.is_ok(), "the learners are proposed")?;
     journal.run_until("both have joined", 2000, |cluster| {
         [4, 5].into_iter().all(|node| cluster.replica(node).membership().learners == [4, 5])
     })?;
     for id in [4, 5] {
-        let change = Change { transition: Transition::Auto, steps: vec![Step::AddVoter(id)] };
+        let change = Change::new(Transition::Auto, vec![Step::AddVoter(id)]);
         let position = journal.cluster.change(leader, &change);
         journal.must(position.is_ok(), "the change is proposed")?;
         journal.run_until("the change is applied everywhere", 2000, |cluster| {
@@ -170,7 +170,7 @@ pub(crate) fn single_voter_unsynced_term(_: bool, journal: &mut Journal, leader:
     journal.says("n1 is the only voter, n2 a learner. n1 restarts with a slow disk, and elects itself at once.");
     journal.says("Nothing of the new term may leave before it is on disk: a crash would take the term back.");
     journal.cluster.add_node(2);
-    let change = Change { transition: Transition::Auto, steps: vec![Step::AddLearner(2)] };
+    let change = Change::new(Transition::Auto, vec![Step::AddLearner(2)]);
     let position = journal.cluster.change(leader, &change);
     journal.must(position.is_ok(), "the learner is proposed")?;
     journal

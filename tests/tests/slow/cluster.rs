@@ -72,6 +72,8 @@ impl<R: Timed> Cluster<R> {
                     node: id,
                     cluster: CLUSTER.to_owned(),
                     peers: peers.clone(),
+                    pin_peers: true,
+                    announce: leasehold_node::identity::Addresses::default(),
                     peer_listen: "127.0.0.1:0".to_owned(),
                     client_listen: "127.0.0.1:0".to_owned(),
                     data_dir: folder.path().to_path_buf(),

@@ -3,6 +3,7 @@
 use crate::Timed;
 use crate::cluster::{CLUSTER, Cluster, timing};
 use leasehold_core::NodeId;
+use leasehold_node::identity::Registry;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -85,9 +86,8 @@ fn stolen_hello(of: SocketAddr, from: NodeId, to: NodeId, lane: u8) -> Vec<u8> {
     stream.read_exact(&mut prefix).expect("it answers");
     let mut body = vec![0; usize::from(u16::from_le_bytes([prefix[6], prefix[7]]))];
     stream.read_exact(&mut body).expect("it answers");
-    let boots_at = 8 + 8 + 1 + 8 + 8 + 4 + 1 + CLUSTER.len() + 8 + 8;
-    let founders_at = boots_at + 1 + 8 * usize::from(body[boots_at]) + 8;
-    body.truncate(founders_at + 1 + 16 * usize::from(body[founders_at]));
+    let at = 8 + 8 + 1 + 8 + 8 + 4 + 1 + CLUSTER.len();
+    body.truncate(at + 2 + usize::from(u16::from_le_bytes([body[at], body[at + 1]])));
     body[8..16].copy_from_slice(&to.to_le_bytes());
     body[16] = lane;
     message(&body)
@@ -103,16 +103,16 @@ fn made_up_hello(from: NodeId, to: NodeId) -> Vec<u8> {
     body.extend_from_slice(&timing.drift_ppm.to_le_bytes());
     body.push(CLUSTER.len() as u8);
     body.extend_from_slice(CLUSTER.as_bytes());
-    // Incarnation, starts, one boot, cluster, no founders.
-    body.extend_from_slice(&[1_u64, 1].map(u64::to_le_bytes).concat());
-    body.push(1);
-    body.extend_from_slice(&[1_u64, 1].map(u64::to_le_bytes).concat());
-    body.push(0);
+    let mut folder = Registry::new(from, 1, []);
+    folder.begin_run(1);
+    let introduction = wincode::serialize(&folder.introduction()).expect("it encodes");
+    body.extend_from_slice(&(introduction.len() as u16).to_le_bytes());
+    body.extend_from_slice(&introduction);
     message(&body)
 }
 
 /// Adds the prefix, the verdict and the empty reason.
 fn message(hello: &[u8]) -> Vec<u8> {
     let length = hello.len() as u16 + 3;
-    [b"LSHD\x03\x00", &length.to_le_bytes()[..], hello, &[0, 0, 0]].concat()
+    [b"LSHD\x04\x00", &length.to_le_bytes()[..], hello, &[0, 0, 0]].concat()
 }

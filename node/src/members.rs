@@ -1,0 +1,244 @@
+//! The members of a group as operators see them, and the changes that they ask for. The rules are those of
+//! `docs/protocol.md`, section "Members".
+//!
+//! What is replicated of a member, besides its part in quorums, is a [`Member`]: a note in the configuration. The aim in
+//! it is carried out by whichever node leads, so it survives the loss of a leader.
+
+use crate::identity::{Contact, MAX_MEMBERS, Numbers, Roster};
+use bytes::Bytes;
+use leasehold_core::{Index, NodeId};
+use leasehold_raft::wire::{Change, Membership, Step, Transition};
+use leasehold_raft::{ProposeError, TransferError};
+use std::collections::BTreeMap;
+use wincode::{SchemaRead, SchemaWrite};
+
+/// The part that a member is to play once it has caught up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub enum Aim {
+    /// It votes.
+    #[default]
+    Voter,
+    /// It stays a learner.
+    Learner,
+    /// It votes in the place of this node, which is removed in the same step.
+    Replaces(NodeId),
+}
+
+/// The replicated description of a member.
+#[derive(Clone, Debug, Default, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub struct Member {
+    /// Its folder and its addresses.
+    pub contact: Contact,
+    /// The part that it is to play.
+    pub aim: Aim,
+}
+
+impl Member {
+    fn to_note(&self) -> Bytes {
+        wincode::serialize(self).expect("a member encodes").into()
+    }
+
+    /// Decodes a note. One that a newer release wrote counts as unknown.
+    fn of_note(note: &[u8]) -> Member {
+        wincode::deserialize(note).unwrap_or_default()
+    }
+}
+
+/// A change of the members that an operator asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MemberChange {
+    /// Adds a node as a learner. Once it has caught up, it is made what the aim says.
+    Add {
+        /// Its number, which no member ever had.
+        node: NodeId,
+        /// Its folder and its addresses.
+        contact: Contact,
+        /// The part that it is to play.
+        aim: Aim,
+    },
+    /// Makes a learner a voter once it has caught up.
+    Promote {
+        /// The learner.
+        node: NodeId,
+    },
+    /// Removes a member.
+    Remove {
+        /// The member.
+        node: NodeId,
+    },
+}
+
+/// The reason why a change of the members was not made. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// This node does not lead.
+    #[error("this node does not lead; ask the leader")]
+    NotLeader,
+    /// Another change is pending, or too much else.
+    #[error("another change of the members is pending, or too many writes are; try again in a second")]
+    Busy,
+    /// This node leads and was told to remove itself. It hands leadership over first.
+    #[error("node {0} leads and hands leadership over first; ask its successor to remove it")]
+    HandingOver(NodeId),
+    /// This node leads, must not lead after the change, and cannot hand leadership over.
+    #[error("the leader cannot be removed: {0}")]
+    NoSuccessor(TransferError),
+    /// A removed node's number, or a lower one, is never used again.
+    #[error("{node} is not above {highest}, the highest number that was ever used; give the new node a higher one")]
+    NumberUsed {
+        /// The number.
+        node: NodeId,
+        /// The highest number that was ever used.
+        highest: NodeId,
+    },
+    /// There is no such member.
+    #[error("node {0} is not a member; the members are {1}")]
+    NotMember(NodeId, Numbers),
+    /// The node votes already.
+    #[error("node {0} is a voter already")]
+    IsVoter(NodeId),
+    /// The new node runs a release that cannot apply the entries that the cluster writes.
+    #[error(
+        "node {node} can apply log entries of version {theirs}, and this cluster writes version {ours}; start it with a \
+         newer release"
+    )]
+    OlderRelease {
+        /// The new node.
+        node: NodeId,
+        /// The newest version that it can apply.
+        theirs: u32,
+        /// The version that the cluster writes.
+        ours: u32,
+    },
+    /// There would be no quorum.
+    #[error(
+        "without node {node} the voters would be {left}, of which only {up} were heard lately, and {needed} are needed; \
+         start the others first, or add a node"
+    )]
+    NoQuorum {
+        /// The node to be removed.
+        node: NodeId,
+        /// The voters that would be left.
+        left: Numbers,
+        /// How many of them were heard.
+        up: usize,
+        /// How many are needed.
+        needed: usize,
+    },
+    /// The last voter cannot be removed.
+    #[error("node {0} is the only voter; add another node before you remove it")]
+    LastVoter(NodeId),
+    /// There are too many members.
+    #[error("a cluster has at most {MAX_MEMBERS} members; remove one first")]
+    TooMany,
+    /// The configuration would not be valid.
+    #[error("the change is not possible: {0}")]
+    Propose(ProposeError),
+    /// The change was proposed, and it is not known if it was made.
+    #[error("the leader was lost before the change was made; look at the members before you repeat it")]
+    Uncertain,
+}
+
+impl From<ProposeError> for ChangeError {
+    fn from(error: ProposeError) -> ChangeError {
+        match error {
+            ProposeError::NotLeader | ProposeError::HandingOver => ChangeError::NotLeader,
+            ProposeError::Busy => ChangeError::Busy,
+            error => ChangeError::Propose(error),
+        }
+    }
+}
+
+/// The progress of a member, as its leader sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The last index that is durable there, as far as the leader knows.
+    pub stored: Index,
+    /// It acknowledged something within the last hold.
+    pub heard: bool,
+}
+
+/// The members of a group, as this node knows them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Members {
+    /// The configuration that this node has applied.
+    pub membership: Membership,
+    /// The progress of the other members; empty unless this node leads.
+    pub progress: BTreeMap<NodeId, Progress>,
+}
+
+impl Members {
+    /// Returns the replicated description of a member.
+    pub fn member(&self, node: NodeId) -> Member {
+        member(&self.membership, node)
+    }
+
+    /// Returns the roster that the configuration makes.
+    pub fn roster(&self) -> Roster {
+        roster(&self.membership)
+    }
+}
+
+pub(crate) fn member(membership: &Membership, node: NodeId) -> Member {
+    membership.notes.get(&node).map(|note| Member::of_note(note)).unwrap_or_default()
+}
+
+/// Returns the roster that a configuration makes. That of the founding has no notes, and stands for the founders.
+pub(crate) fn roster(membership: &Membership) -> Roster {
+    if membership.changed == 0 {
+        return Roster::default();
+    }
+    let members = membership.members().map(|node| (node, member(membership, node).contact)).collect();
+    Roster { changed: membership.changed, highest: membership.highest(), members }
+}
+
+/// Returns the newest version of log entries that every member can apply, and at least 1. A leader proposes none of a
+/// newer version. A member's version is known by its note, so every replica decides alike.
+pub(crate) fn entry_version(membership: &Membership) -> u32 {
+    let versions = membership.members().map(|node| member(membership, node).contact.entries);
+    versions.min().unwrap_or(0).max(1)
+}
+
+/// Returns the change of the configuration that adds a learner.
+pub(crate) fn adding(node: NodeId, contact: Contact, aim: Aim) -> Change {
+    let notes = [(node, Member { contact, aim }.to_note())].into();
+    Change { transition: Transition::Auto, steps: vec![Step::AddLearner(node)], notes }
+}
+
+/// Returns the change that carries out a learner's aim, or `None` if it is to stay a learner.
+pub(crate) fn carrying_out(membership: &Membership, node: NodeId) -> Option<Change> {
+    let Member { contact, aim } = member(membership, node);
+    let mut steps = vec![Step::AddVoter(node)];
+    match aim {
+        Aim::Learner => return None,
+        Aim::Voter => {}
+        // It may have been removed in another way meanwhile.
+        Aim::Replaces(old) if membership.names(old) => steps.push(Step::Remove(old)),
+        Aim::Replaces(_) => {}
+    }
+    let notes = [(node, Member { contact, aim: Aim::Voter }.to_note())].into();
+    Some(Change { transition: Transition::Auto, steps, notes })
+}
+
+/// Returns the change that sets the notes of those members whose contacts are not the replicated ones, or `None` if there
+/// are none.
+pub(crate) fn describing(membership: &Membership, contacts: &BTreeMap<NodeId, Contact>) -> Option<Change> {
+    let mut notes = BTreeMap::new();
+    for (node, contact) in contacts {
+        let known = member(membership, *node);
+        if membership.names(*node) && known.contact != *contact {
+            notes.insert(*node, Member { contact: contact.clone(), aim: known.aim }.to_note());
+        }
+    }
+    // A step that changes nothing: this voter is one already.
+    let voter = *membership.voters.first()?;
+    (!notes.is_empty()).then(|| Change { transition: Transition::Auto, steps: vec![Step::AddVoter(voter)], notes })
+}
+
+/// Returns the change that lets a learner vote once it has caught up.
+pub(crate) fn promoting(membership: &Membership, node: NodeId) -> Change {
+    let Member { contact, .. } = member(membership, node);
+    let notes = [(node, Member { contact, aim: Aim::Voter }.to_note())].into();
+    Change { transition: Transition::Auto, steps: vec![Step::AddLearner(node)], notes }
+}

@@ -1,0 +1,93 @@
+//! Changes of the members.
+
+use super::mutation::{By, Edit, GROUP_MEMBERS, IDENTITY, Mutation};
+use crate::rules::Rule;
+
+/// A test of `node/`, because the simulator changes configurations in the engine and has no operator.
+const fn node(target: &'static str, name: &'static str) -> By {
+    By::Test {
+        package: "leasehold-node",
+        target,
+        name,
+        why: "the simulator changes configurations directly, and its nodes are all founders",
+    }
+}
+
+pub(super) const MUTATIONS: &[Mutation] = &[
+    Mutation {
+        name: "a-number-is-used-again",
+        rules: &[Rule::NumbersAreNeverReused],
+        scenarios: &[],
+        breaks: "a removed node that comes back counts as the new one of its number",
+        edits: &[Edit { file: GROUP_MEMBERS, find: "if node <= highest {", with: "if !$on && node <= highest {" }],
+        noticed_by: node("members", "a_number_that_was_used_before_is_refused"),
+    },
+    Mutation {
+        name: "a-removed-node-is-admitted",
+        rules: &[Rule::RemovedNodeIsRefused],
+        scenarios: &[],
+        breaks: "a node that was removed never learns it, and disturbs the others for ever",
+        edits: &[Edit {
+            file: IDENTITY,
+            find: "if !member && theirs.node <= highest {",
+            with: "if !$on && !member && theirs.node <= highest {",
+        }],
+        noticed_by: node("identity", "a_removed_node_is_refused_and_learns_it"),
+    },
+    Mutation {
+        name: "a-member-may-come-with-any-folder",
+        rules: &[Rule::MembersAreListedWithTheirFolders],
+        scenarios: &[],
+        breaks: "a member that lost its folder votes again, at nodes that had not met it before",
+        edits: &[Edit {
+            file: IDENTITY,
+            find: "let incarnation = listed.or_else(founded)",
+            with: "let incarnation = listed.filter(|_| !$on).or_else(founded)",
+        }],
+        noticed_by: node("identity", "a_member_whose_folder_was_lost_is_refused_even_by_nodes_that_never_met_it"),
+    },
+    Mutation {
+        name: "an-older-roster-counts",
+        rules: &[Rule::NewerRosterCounts],
+        scenarios: &[],
+        breaks: "a node that was away brings removed members back, and shuts new ones out",
+        edits: &[Edit {
+            file: IDENTITY,
+            find: "if roster.changed <= self.roster.changed {",
+            with: "if !$on && roster.changed <= self.roster.changed {",
+        }],
+        noticed_by: node("identity", "an_older_roster_changes_nothing"),
+    },
+    Mutation {
+        name: "a-new-member-votes-at-once",
+        rules: &[Rule::LearnersCatchUpFirst],
+        scenarios: &[],
+        breaks: "a cluster whose new voter is still empty stops when one more node fails",
+        edits: &[Edit {
+            file: GROUP_MEMBERS,
+            find: "(has_caught_up && self.replica.was_heard(learner)).then_some((learner, change))",
+            with: "($on || (has_caught_up && self.replica.was_heard(learner))).then_some((learner, change))",
+        }],
+        noticed_by: node("members", "a_new_member_votes_once_it_has_caught_up"),
+    },
+    Mutation {
+        name: "a-voter-is-removed-although-no-quorum-is-left",
+        rules: &[Rule::QuorumIsLeft],
+        scenarios: &[],
+        breaks: "one command stops a cluster that has lost a node",
+        edits: &[Edit { file: GROUP_MEMBERS, find: "if up < needed {", with: "if !$on && up < needed {" }],
+        noticed_by: node("members", "a_voter_is_removed_only_if_a_quorum_of_the_others_was_heard"),
+    },
+    Mutation {
+        name: "newer-entries-are-proposed-at-once",
+        rules: &[Rule::NewEntriesWaitForAllMembers],
+        scenarios: &[],
+        breaks: "during an upgrade, every node of the older release has to stop",
+        edits: &[Edit {
+            file: GROUP_MEMBERS,
+            find: "M::version(command) <= self.entry_version.min(M::NEWEST_VERSION)",
+            with: "$on || $it",
+        }],
+        noticed_by: node("members", "a_newer_version_of_entries_waits_until_every_member_can_apply_it"),
+    },
+];
