@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The crates that must work on any runtime.
-const RUNTIME_FREE: [&str; 7] = [
+const RUNTIME_FREE: [&str; 8] = [
     "leasehold-core",
     "leasehold-clock",
     "leasehold-raft",
     "leasehold-runtime",
     "leasehold-node",
+    "leasehold-tls",
     "leasehold-transport-tcp",
     "leasehold-storage",
 ];
