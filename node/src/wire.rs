@@ -30,7 +30,7 @@ use wincode::config::Configuration;
 use wincode::error::ReadResult;
 
 /// The version of this format.
-const VERSION: u8 = 4;
+pub const VERSION: u8 = 4;
 
 const RAFT: u8 = 0;
 const REQUEST_READ_INDEX: u8 = 1;

@@ -3,6 +3,7 @@
 mod backup;
 mod exit;
 mod restore;
+mod security;
 mod serve;
 mod trace;
 

@@ -28,6 +28,7 @@ mod space;
 mod timeout;
 
 pub use counters::{Counter, Counters};
+pub use leasehold_transport_tcp::PeerSecurity;
 pub use limits::{Limits, MAX_CLIENTS};
 pub use node::{Node, NodeOptions, StartError};
 pub use recording::{ReplayError, replay};

@@ -19,7 +19,7 @@ use leasehold_node::ports::{GroupId, Recovered};
 use leasehold_node::{GroupOptions, Handle, REQUEST_TIMEOUT, ReadMode, Start, Status, TransferError};
 use leasehold_runtime::Runtime;
 use leasehold_storage::{Identity, OpenError, Storage, StorageError};
-use leasehold_transport_tcp::{Transport, TransportOptions};
+use leasehold_transport_tcp::{PeerSecurity, Transport, TransportOptions};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
@@ -72,6 +72,8 @@ pub struct NodeOptions {
     pub limits: Limits,
     /// The time for which the operator says that this node has not run: it shortens the hold of a restart.
     pub stopped_for: Option<Duration>,
+    /// The means by which nodes recognize each other.
+    pub peer_security: PeerSecurity,
 }
 
 /// The reason why a node could not be started.
@@ -146,6 +148,7 @@ impl<R: Runtime> Node<R> {
             accept_data_loss,
             mut limits,
             stopped_for,
+            peer_security,
         } = options;
         let given: BTreeSet<NodeId> = peers.keys().copied().collect();
         let own = peers.remove(&node);
@@ -199,6 +202,7 @@ impl<R: Runtime> Node<R> {
             Registrar::start(runtime, &storage, announced, u32::from(ENTRY_VERSION)).map_err(StartError::Thread)?;
         let mut links = TransportOptions::new(registrar.clone(), cluster, timing, peer_listener);
         links.peers.clone_from(&peers);
+        links.security = peer_security;
         let transport = Transport::start(runtime.clone(), links, Arc::new(inbox))?;
 
         let keyspace = Keyspace::default();

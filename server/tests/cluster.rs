@@ -102,6 +102,7 @@ fn cluster<R: Kill>(size: u64, reads: ReadMode) -> Vec<Member<R>> {
                 accept_data_loss: false,
                 limits: Limits::default(),
                 stopped_for: None,
+                peer_security: leasehold::PeerSecurity::default(),
             };
             let node = runtime.block_on(Node::start(&runtime, options)).expect("the node starts");
             Member { runtime, node, folder }

@@ -47,6 +47,7 @@ fn serve<R: Runtime>(limits: Limits) -> Served<R> {
         record: None,
         accept_data_loss: false,
         stopped_for: None,
+        peer_security: leasehold::PeerSecurity::default(),
         limits,
     };
     let node = runtime.block_on(Node::start(&runtime, options)).expect("the node starts");

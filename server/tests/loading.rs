@@ -40,6 +40,7 @@ fn start<R: Runtime>(runtime: &R, client: SocketAddr, folder: &Path) -> Result<N
             record: None,
             accept_data_loss: false,
             stopped_for: None,
+            peer_security: leasehold::PeerSecurity::default(),
             limits: Limits::default(),
         },
     ))

@@ -1,8 +1,7 @@
 //! The accepting end of all lanes: handshake, then read frames and deliver their payloads.
 
 use crate::frame::{FrameBuffer, TooLarge};
-use crate::handshake::HandshakeError;
-use crate::hello::Hello;
+use crate::handshake::{Accepted, HandshakeError};
 use crate::lane;
 use crate::peer::{CONNECT_TIMEOUT, Context, Trouble, count};
 use async_channel::Sender;
@@ -11,6 +10,7 @@ use futures::io::AsyncReadExt as _;
 use leasehold_core::NodeId;
 use leasehold_node::ports::{Lane, Receive, Rejected};
 use leasehold_runtime::Runtime;
+use leasehold_tls::Stream;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -81,16 +81,17 @@ impl<R: Runtime> Inbound<R> {
         }
     }
 
-    async fn serve(self: Arc<Self>, mut stream: R::Stream, address: IpAddr, slot: HandshakeSlot<R>) {
+    async fn serve(self: Arc<Self>, stream: R::Stream, address: IpAddr, slot: HandshakeSlot<R>) {
+        let mut stream = Stream::plain(stream);
         let accept = self.context.identity.accept(&mut stream);
         let late = HandshakeError::Late { seconds: CONNECT_TIMEOUT.as_secs() };
         let accepted = self.context.timeout(CONNECT_TIMEOUT, accept).await.unwrap_or(Err((None, late)));
         drop(slot);
         match accepted {
-            Ok(Hello { introduction, lane: Some(lane), .. }) => {
-                self.serve_lane(stream, address, introduction.node, lane).await;
-            }
-            Ok(probe) => tracing::debug!("node {} at {address} probed this node", probe.from()),
+            Ok(Accepted { hello, .. }) => match hello.lane {
+                Some(lane) => self.serve_lane(stream, address, hello.from(), lane).await,
+                None => tracing::debug!("node {} at {address} probed this node", hello.from()),
+            },
             Err((from, error)) => {
                 if !matches!(error, HandshakeError::NotFounded) {
                     count(&self.context.counters.refused, 1);
@@ -102,7 +103,7 @@ impl<R: Runtime> Inbound<R> {
     }
 
     /// Reads one lane of a peer until the connection ends or a newer one replaces it.
-    async fn serve_lane(&self, mut stream: R::Stream, address: IpAddr, from: NodeId, lane: Lane) {
+    async fn serve_lane(&self, mut stream: Stream<R::Stream>, address: IpAddr, from: NodeId, lane: Lane) {
         let (current, superseded) = async_channel::bounded(1);
         self.newest.lock().insert((from, lane), current);
         let read = pin!(async {
@@ -123,7 +124,7 @@ impl<R: Runtime> Inbound<R> {
         self.context.note_stable(serve, clear_trouble).await;
     }
 
-    async fn read(&self, stream: &mut R::Stream, from: NodeId, lane: Lane) -> Result<(), ReadError> {
+    async fn read(&self, stream: &mut Stream<R::Stream>, from: NodeId, lane: Lane) -> Result<(), ReadError> {
         let mut buffer = FrameBuffer::new(lane::max_payload_bytes(lane));
         loop {
             while let Some(payload) = buffer.next_frame()? {

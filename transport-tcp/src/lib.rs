@@ -13,6 +13,8 @@
 
 // Public only for fuzzing and for this crate's own tests.
 #[doc(hidden)]
+pub mod error;
+#[doc(hidden)]
 pub mod frame;
 #[doc(hidden)]
 pub mod handshake;
@@ -20,22 +22,29 @@ pub mod handshake;
 pub mod hello;
 mod inbound;
 mod lane;
+mod opening;
 mod outbound;
 mod peer;
 mod queue;
+mod secret;
 mod tasks;
+mod versions;
 
+pub use handshake::certificate_name;
 pub use lane::max_payload_bytes;
 pub use peer::Counters;
+pub use secret::{PeerSecret, SecretError};
+pub use versions::Versions;
 
 use bytes::Bytes;
 use frame::Frame;
-use handshake::Identity;
+use handshake::{Identity, draw_nonce};
 use hello::MAX_CLUSTER_BYTES;
 use inbound::Inbound;
 use leasehold_core::{Config, NodeId};
 use leasehold_node::identity::Introduction;
 use leasehold_node::ports::{Lane, Links, Meet, NotSent, Receive};
+use leasehold_node::wire;
 use leasehold_runtime::Runtime;
 use outbound::{LinkError, Outbound};
 use peer::{Context, Peers, PeersChange, count};
@@ -45,6 +54,14 @@ use std::fmt;
 use std::sync::Arc;
 use tasks::Tasks;
 use tracing::Level;
+
+/// The means by which nodes recognize each other. Without any, anyone who reaches the port can speak as a node.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct PeerSecurity {
+    /// A secret that all nodes share, and prove in the handshake.
+    pub secret: Option<PeerSecret>,
+}
 
 /// The options of a transport.
 #[non_exhaustive]
@@ -57,6 +74,10 @@ pub struct TransportOptions<L> {
     pub registrar: Arc<dyn Meet>,
     /// The lease configuration. Both sides of every connection check that their configurations fit together.
     pub config: Config,
+    /// The versions of messages that this node speaks. A link uses the newest that both sides speak.
+    pub versions: Versions,
+    /// The means by which nodes recognize each other.
+    pub security: PeerSecurity,
     /// The other nodes and their addresses, `host:port`, until [`Transport::set_peers`] replaces them.
     pub peers: BTreeMap<NodeId, String>,
     /// The socket on which this node accepts connections from the others.
@@ -67,7 +88,9 @@ impl<L> TransportOptions<L> {
     /// Returns options with no peers, for the node that `registrar` introduces.
     pub fn new(registrar: Arc<dyn Meet>, cluster: impl Into<String>, config: Config, listener: L) -> Self {
         let node = registrar.introduction().node;
-        Self { node, cluster: cluster.into(), registrar, config, peers: BTreeMap::new(), listener }
+        let (cluster, peers) = (cluster.into(), BTreeMap::new());
+        let versions = Versions::new(wire::VERSION.into(), wire::VERSION.into());
+        Self { node, cluster, registrar, config, versions, security: PeerSecurity::default(), peers, listener }
     }
 }
 
@@ -133,7 +156,7 @@ impl<R: Runtime> Transport<R> {
         options: TransportOptions<R::Listener>,
         receive: Arc<dyn Receive>,
     ) -> Result<Arc<Self>, StartError> {
-        let TransportOptions { node, cluster, registrar, config, peers, listener } = options;
+        let TransportOptions { node, cluster, registrar, config, versions, security, peers, listener } = options;
         if cluster.is_empty() || cluster.len() > MAX_CLUSTER_BYTES {
             return Err(StartError::ClusterName { length: cluster.len() });
         }
@@ -143,7 +166,8 @@ impl<R: Runtime> Transport<R> {
         if node == 0 || peers.contains_key(&0) {
             return Err(StartError::NumberZero);
         }
-        let identity = Identity { node, cluster, config, registrar };
+        let (secret, draw) = (security.secret, draw_nonce);
+        let identity = Identity { node, cluster, config, registrar, versions, secret, draw };
         let tasks = Tasks::new(runtime.clone());
         let (counters, dialed) = (Counters::default(), Peers::default());
         let context = Arc::new(Context { runtime, identity, counters, tasks, peers: dialed });
@@ -193,6 +217,11 @@ impl<R: Runtime> Transport<R> {
     /// Returns true if the urgent lane to this peer is connected.
     pub fn peer_up(&self, node: NodeId) -> bool {
         self.context.peers.get(node).is_some_and(|peer| peer.is_up())
+    }
+
+    /// Returns the version of messages that the newest link to this peer agreed on.
+    pub fn peer_version(&self, node: NodeId) -> Option<u16> {
+        self.context.peers.get(node)?.version()
     }
 
     /// Returns the last trouble with the links to this peer, in one line; `None` after a link was connected for a

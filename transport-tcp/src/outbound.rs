@@ -11,6 +11,7 @@ use leasehold_core::NodeId;
 use leasehold_node::identity::Introduction;
 use leasehold_node::ports::Lane;
 use leasehold_runtime::Runtime;
+use leasehold_tls::Stream;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
@@ -91,15 +92,16 @@ impl<R: Runtime> Outbound<R> {
         }
     }
 
-    async fn connect(&self) -> Result<R::Stream, LinkError> {
+    async fn connect(&self) -> Result<Stream<R::Stream>, LinkError> {
         let mut stream = connect(&self.context, &self.peer.address).await?;
         let handshake = self.context.identity.dial(&mut stream, self.peer.node, self.lane);
-        within_limit(&self.context, handshake).await?;
+        let version = within_limit(&self.context, handshake).await?;
+        self.peer.set_version(version);
         Ok(stream)
     }
 
     /// Writes queued frames until the connection ends, and returns how it ended.
-    async fn carry(&self, mut stream: R::Stream, failures: &mut u32) -> LinkError {
+    async fn carry(&self, mut stream: Stream<R::Stream>, failures: &mut u32) -> LinkError {
         let _open = OpenQueue::new(self);
         let stable = || {
             *failures = 0;
@@ -109,7 +111,7 @@ impl<R: Runtime> Outbound<R> {
         error
     }
 
-    async fn write(&self, stream: &mut R::Stream) -> Result<Infallible, LinkError> {
+    async fn write(&self, stream: &mut Stream<R::Stream>) -> Result<Infallible, LinkError> {
         let queue = self.peer.queue(self.lane);
         let mut batch = Vec::new();
         let mut coalesced = Vec::new();
@@ -138,9 +140,9 @@ impl<R: Runtime> Outbound<R> {
     }
 }
 
-async fn connect<R: Runtime>(context: &Context<R>, address: &str) -> Result<R::Stream, LinkError> {
+async fn connect<R: Runtime>(context: &Context<R>, address: &str) -> Result<Stream<R::Stream>, LinkError> {
     let connected = context.timeout(CONNECT_TIMEOUT, context.runtime.connect(address)).await;
-    connected.ok_or(LinkError::NoAnswer)?.map_err(LinkError::Unreachable)
+    connected.ok_or(LinkError::NoAnswer)?.map(Stream::plain).map_err(LinkError::Unreachable)
 }
 
 async fn within_limit<R: Runtime, T>(

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 use tracing::Level;
 
@@ -141,6 +141,8 @@ pub(crate) struct Peer {
     pub(crate) address: String,
     queues: [Queue; Lane::ALL.len()],
     trouble: Trouble,
+    /// The version of the newest link; 0 before the first.
+    version: AtomicU16,
     /// Carries nothing. It is closed when the peer is removed or moves to another address.
     leave: (Sender<Infallible>, Receiver<Infallible>),
 }
@@ -148,7 +150,23 @@ pub(crate) struct Peer {
 impl Peer {
     pub(crate) fn new(node: NodeId, address: String) -> Self {
         let queues = Lane::ALL.map(|lane| Queue::new(lane::queue_limits(lane)));
-        Self { node, address, queues, trouble: Trouble::default(), leave: async_channel::bounded(1) }
+        Self {
+            node,
+            address,
+            queues,
+            trouble: Trouble::default(),
+            version: AtomicU16::new(0),
+            leave: async_channel::bounded(1),
+        }
+    }
+
+    pub(crate) fn set_version(&self, version: u16) {
+        self.version.store(version, Ordering::Relaxed);
+    }
+
+    /// Returns the version of the newest link.
+    pub(crate) fn version(&self) -> Option<u16> {
+        Some(self.version.load(Ordering::Relaxed)).filter(|version| *version > 0)
     }
 
     /// Waits until the peer is removed or moves to another address.

@@ -178,6 +178,7 @@ fn two_nodes_exchange_payloads_on_every_lane_in_both_directions() {
         assert_eq!(one.received().await, (2, request("back")));
         assert_eq!(send(&one.transport, 3, urgent(1)), Err(NotSent), "there is no node 3");
         assert!(one.transport.peer_up(2) && !one.transport.peer_up(3));
+        assert_eq!((one.transport.peer_version(2), one.transport.peer_version(3)), (Some(3), None));
         one.until("the last write is counted", |one| one.counters().sent.load(Ordering::Relaxed) == 5).await;
         assert_eq!(two.counted(|counters| &counters.received), 5);
     });
@@ -287,12 +288,21 @@ fn refuses_a_node_whose_hold_does_not_cover_our_lease_in_both_directions() {
 /// The end of a hello: the verdict, and an empty reason.
 const ACCEPTED: &[u8] = &[0, 0, 0];
 
+fn message(body: &[u8]) -> Vec<u8> {
+    [b"LSHD\x04\x00", &(body.len() as u16).to_le_bytes()[..], body].concat()
+}
+
+/// Returns an opening without a secret, encoded as documented.
+fn opening() -> Vec<u8> {
+    message(&[&[4, 0, 4, 0, 0][..], &[7; 32]].concat())
+}
+
 /// Returns node 2's hello to node 1, encoded as documented.
 fn hello(lane: u8) -> Vec<u8> {
     let mut two = Registry::founded(2, [1, 2]);
     two.begin_run(77);
     let introduction = wincode::serialize(&two.introduction()).expect("it encodes");
-    let body = [
+    let hello = [
         &2_u64.to_le_bytes()[..],
         &1_u64.to_le_bytes(),
         &[lane],
@@ -302,10 +312,9 @@ fn hello(lane: u8) -> Vec<u8> {
         &[1, b'a'],
         &(introduction.len() as u16).to_le_bytes(),
         &introduction,
-        ACCEPTED,
     ]
     .concat();
-    [b"LSHD\x04\x00", &(body.len() as u16).to_le_bytes()[..], &body].concat()
+    message(&[&(hello.len() as u16).to_le_bytes()[..], &hello, ACCEPTED].concat())
 }
 
 type Stream = <TokioRuntime as Runtime>::Stream;
@@ -313,8 +322,8 @@ type Stream = <TokioRuntime as Runtime>::Stream;
 /// Dials `address` as node 2 and completes the handshake.
 async fn dial(runtime: &TokioRuntime, address: &str, lane: u8) -> Stream {
     let mut stream = runtime.connect(address).await.expect("a listener");
-    stream.write_all(&hello(lane)).await.expect("a hello");
-    let mut answer = vec![0; hello(lane).len()];
+    stream.write_all(&[opening(), hello(lane)].concat()).await.expect("a hello");
+    let mut answer = vec![0; opening().len() + hello(lane).len()];
     stream.read_exact(&mut answer).await.expect("an answer");
     assert!(answer.ends_with(ACCEPTED), "it accepts");
     stream

@@ -1,6 +1,7 @@
 //! `leasehold serve`.
 
 use super::exit::{BAD_FLAGS, FAILED, REMOVED, fail};
+use super::security::{BadSecurity, SecurityArguments};
 use crate::limits::parse_bytes;
 use crate::runtime_choice::RuntimeChoice;
 use crate::timeout::within;
@@ -119,6 +120,8 @@ pub(crate) struct ServeArguments {
     /// can be stale.
     #[arg(long, value_name = "SECONDS")]
     stopped_since: Option<u64>,
+    #[command(flatten)]
+    security: SecurityArguments,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -130,7 +133,7 @@ enum Reads {
 }
 
 /// An error in the flags.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum BadFlags {
     #[error(
         "--peers {0:?} is not of the form NUMBER=HOST:PORT; write for example --peers 1=10.0.0.1:7001,2=10.0.0.2:7001"
@@ -155,6 +158,8 @@ pub(super) enum BadFlags {
     StoppedSince,
     #[error("{0} (see --hold-ms, --lease-ms, --drift-ppm and --heartbeat-ms)")]
     Timing(#[from] ConfigError),
+    #[error(transparent)]
+    Security(#[from] BadSecurity),
 }
 
 impl ServeArguments {
@@ -204,6 +209,7 @@ impl ServeArguments {
             record: self.record,
             accept_data_loss: self.accept_data_loss,
             stopped_for,
+            peer_security: self.security.peer_security()?,
             reads: match self.reads {
                 Reads::Lease => ReadMode::Lease,
                 Reads::Quorum => ReadMode::Quorum,
@@ -460,6 +466,21 @@ mod tests {
         assert_eq!(limits.max_memory, Some(100 << 20));
         assert_eq!((limits.idle_timeout, limits.max_clients), (Some(Duration::from_secs(300)), 7));
         assert_eq!(options(&[]).unwrap().limits, Limits::default());
+    }
+
+    #[test]
+    fn a_secret_file_is_read_and_a_bad_one_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("secret");
+        let flags = ["--peer-secret-file", path.to_str().expect("text")];
+        let error = options(&flags).expect_err("no file").to_string();
+        assert!(error.starts_with("--peer-secret-file: cannot read") && error.contains("No such file"), "{error}");
+        std::fs::write(&path, "short\n").expect("a file");
+        let error = options(&flags).expect_err("too short").to_string();
+        assert!(error.contains("has 5 bytes and needs 16 to 65536: make one with openssl"), "{error}");
+        std::fs::write(&path, "long enough for it").expect("a file");
+        assert!(options(&flags).expect("a good secret").peer_security.secret.is_some());
+        assert!(options(&[]).expect("good flags").peer_security.secret.is_none());
     }
 
     /// The passes of a rolling change of the hold, as README.md describes them.

@@ -8,6 +8,7 @@ use leasehold_node::{ReadMode, Role};
 use leasehold_runtime::Runtime;
 use leasehold_runtime_smol::SmolRuntime;
 use leasehold_runtime_tokio::TokioRuntime;
+use leasehold_transport_tcp::PeerSecurity;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -125,6 +126,7 @@ impl<R: Kill> Cluster<R> {
                 accept_data_loss: false,
                 limits: Limits::default(),
                 stopped_for: None,
+                peer_security: PeerSecurity::default(),
             };
             let started = runtime.block_on(Node::start(&runtime, options));
             let running = started.map_err(|source| ClusterError::Node { node, source })?;

@@ -3,7 +3,7 @@
 use super::golden;
 use bytes::Bytes;
 use futures::FutureExt as _;
-use futures::io::Cursor;
+use futures::io::{AsyncRead, AsyncWrite};
 use leasehold::keyspace::{Keyspace, ReadCommand, Reply, WriteCommand};
 use leasehold_core::{Config, Options};
 use leasehold_node::chunk;
@@ -11,42 +11,105 @@ use leasehold_node::identity::Registry;
 use leasehold_node::ports::{Lane, MemoryRegistry, Record, StateMachine as _};
 use leasehold_node::wire::{Body, Message, PeerAnswer, PeerRequest, RequestId, Transfer};
 use leasehold_raft::wire;
+use leasehold_tls::Stream;
 use leasehold_transport_tcp::frame::{Frame, FrameBuffer};
-use leasehold_transport_tcp::handshake::Identity;
+use leasehold_transport_tcp::handshake::{Accepted, HandshakeError, Identity};
+use leasehold_transport_tcp::{PeerSecret, Versions};
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 fn identity(node: u64) -> Identity {
     let config = Config::new(Options::new(Duration::from_millis(1500), 200)).expect("a valid configuration");
     let registrar = Arc::new(MemoryRegistry::new(Registry::founded(node, 1..=2), 0x0102_0304 * node));
-    Identity { node, cluster: "orchard".into(), config, registrar }
+    let (versions, draw) = (Versions::new(4, 4), if node == 1 { || Ok([0xd1; 32]) } else { || Ok([0xac; 32]) });
+    Identity { node, cluster: "orchard".into(), config, registrar, versions, secret: None, draw }
+}
+
+fn with_secret(node: u64) -> Identity {
+    Identity { secret: Some(PeerSecret::new(b"correct horse battery staple")), ..identity(node) }
+}
+
+type Dialed = Result<u16, HandshakeError>;
+type Heard = Result<Accepted, HandshakeError>;
+
+/// Runs the dialer's side on a stream that delivers `answer` and ends. Returns the outcome and what was written.
+fn dial(dialer: &Identity, answer: &[u8]) -> (Dialed, Vec<u8>) {
+    let mut wire = Wire { from: answer.to_vec(), written: Vec::new() };
+    let dialed = dialer.dial(&mut Stream::plain(&mut wire), 2, Lane::Append).now_or_never().expect("nothing waits");
+    (dialed, wire.written)
+}
+
+fn accept(acceptor: &Identity, heard: &[u8]) -> (Heard, Vec<u8>) {
+    let mut wire = Wire { from: heard.to_vec(), written: Vec::new() };
+    let accepted = acceptor.accept(&mut Stream::plain(&mut wire)).now_or_never().expect("nothing waits");
+    (accepted.map_err(|(_, error)| error), wire.written)
+}
+
+/// Exchanges the messages of two nodes one by one. Returns the outcomes and what each side has sent.
+fn shake(dialer: &Identity, acceptor: &Identity) -> (Dialed, Heard, [Vec<u8>; 2]) {
+    // The nonces are fixed, so each side says the same again when it hears more.
+    let (_, opening) = dial(dialer, &[]);
+    let (_, answer) = accept(acceptor, &opening);
+    let (_, from_dialer) = dial(dialer, &answer);
+    let (accepted, from_acceptor) = accept(acceptor, &from_dialer);
+    let (dialed, _) = dial(dialer, &from_acceptor);
+    (dialed, accepted, [from_dialer, from_acceptor])
 }
 
 #[test]
 fn the_handshake() {
-    // The hello comes first in the stream, and the answer follows it.
-    let mut stream = Cursor::new(Vec::new());
-    identity(1).dial(&mut stream, 2, Lane::Append).now_or_never().expect("nothing waits").expect_err("no answer");
-    let hello = golden("handshake-hello.hex", &stream.into_inner());
+    for (name, dialer, acceptor) in
+        [("handshake", identity(1), identity(2)), ("handshake-secret", with_secret(1), with_secret(2))]
+    {
+        let (dialed, accepted, [from_dialer, from_acceptor]) = shake(&dialer, &acceptor);
+        assert_eq!(dialed.expect("it is accepted"), 3);
+        let Accepted { hello, version } = accepted.expect("it is accepted");
+        assert_eq!((hello.from(), hello.to, hello.lane, version), (1, 2, Some(Lane::Append), 3));
+        assert_eq!((hello.cluster.as_str(), hello.timing), ("orchard", identity(1).config.timing()));
+        let from_dialer = golden(&format!("{name}-hello.hex"), &from_dialer);
+        let from_acceptor = golden(&format!("{name}-answer.hex"), &from_acceptor);
+        accept(&acceptor, &from_dialer).0.expect("the golden bytes are accepted");
+        dial(&dialer, &from_acceptor).0.expect("the golden bytes are accepted");
+    }
 
-    let mut stream = Cursor::new(hello.clone());
-    let dialer = identity(2).accept(&mut stream).now_or_never().expect("nothing waits").expect("it is accepted");
-    assert_eq!((dialer.from(), dialer.to, dialer.lane, dialer.cluster.as_str()), (1, 2, Some(Lane::Append), "orchard"));
-    assert_eq!(dialer.timing, identity(1).config.timing());
-    let answer = golden("handshake-answer.hex", &stream.into_inner()[hello.len()..]);
+    let stranger = Identity { cluster: "vineyard".into(), ..identity(2) };
+    let (dialed, accepted, [_, refusal]) = shake(&identity(1), &stranger);
+    assert!(dialed.is_err() && accepted.is_err(), "another cluster");
+    golden("handshake-refusal.hex", &refusal);
+}
 
-    let whole = [vec![0; hello.len()], answer].concat();
-    identity(1)
-        .dial(&mut Cursor::new(whole), 2, Lane::Append)
-        .now_or_never()
-        .expect("nothing waits")
-        .expect("accepted");
+/// A stream that delivers `from`, then ends, and keeps what is written.
+struct Wire {
+    from: Vec<u8>,
+    written: Vec<u8>,
+}
 
-    let mut stream = Cursor::new(hello.clone());
-    let mut stranger = identity(2);
-    stranger.cluster = "vineyard".into();
-    stranger.accept(&mut stream).now_or_never().expect("nothing waits").expect_err("another cluster");
-    golden("handshake-refusal.hex", &stream.into_inner()[hello.len()..]);
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let count = buffer.len().min(self.from.len());
+        let later = self.from.split_off(count);
+        buffer[..count].copy_from_slice(&self.from);
+        self.from = later;
+        Poll::Ready(Ok(count))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.written.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
 }
 
 #[test]

@@ -83,6 +83,7 @@ impl<R: Timed> Cluster<R> {
                     accept_data_loss: false,
                     limits: Limits::default(),
                     stopped_for: None,
+                    peer_security: leasehold::PeerSecurity::default(),
                 };
                 let node = Node::start(&runtime, options).await.expect("the node starts");
                 let proxy = Proxy::before(&runtime, listener, node.peer_address());
