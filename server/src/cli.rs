@@ -25,7 +25,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Runs one node of a cluster.
-    Serve(serve::ServeArguments),
+    Serve(Box<serve::ServeArguments>),
     /// Runs a whole cluster in this process, to try it or to load it.
     Demo(DemoArguments),
     /// Takes a backup from a running node.
@@ -51,7 +51,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     tracing_subscriber::registry().with(filter).with(log).init();
     match cli.command {
-        Command::Serve(arguments) => serve::run(arguments),
+        Command::Serve(arguments) => serve::run(*arguments),
         Command::Demo(arguments) => demo::run(arguments),
         Command::Backup(arguments) => backup::run(arguments),
         Command::Restore(arguments) => restore::run(arguments),

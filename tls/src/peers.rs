@@ -55,6 +55,17 @@ impl MutualTls {
         Ok(())
     }
 
+    /// Reads the files again without that check: for tests of refusals.
+    ///
+    /// # Errors
+    /// [`TlsError`] if a file cannot be used.
+    #[doc(hidden)]
+    pub fn reload_unchecked(&self) -> Result<(), TlsError> {
+        let next = Configs::of(&self.files.load()?)?;
+        *self.current.write() = next;
+        Ok(())
+    }
+
     /// Accepts a connection of a node that presents a certificate. Its name is checked by
     /// [`Stream::check_certificate`], once the node has given its number.
     ///

@@ -67,7 +67,7 @@ impl<R: Runtime> Inbound<R> {
             match self.context.runtime.accept(&listener).await {
                 // Only this task adds to the count, so it cannot grow between the check and `HandshakeSlot::new`.
                 Ok(_) if self.handshakes.load(Ordering::Relaxed) >= MAX_HANDSHAKES => {
-                    count(&self.context.counters.refused, 1);
+                    count(&self.context.counters.handshakes_refused, 1);
                 }
                 Ok((stream, address)) => {
                     let slot = HandshakeSlot::new(&self);
@@ -82,19 +82,25 @@ impl<R: Runtime> Inbound<R> {
     }
 
     async fn serve(self: Arc<Self>, stream: R::Stream, address: IpAddr, slot: HandshakeSlot<R>) {
-        let mut stream = Stream::plain(stream);
-        let accept = self.context.identity.accept(&mut stream);
+        let accept = async {
+            let mut stream = match &self.context.tls {
+                None => Stream::plain(stream),
+                Some(tls) => tls.accept(stream).await.map_err(|error| (None, error.into()))?,
+            };
+            let accepted = self.context.identity.accept(&mut stream).await?;
+            Ok((stream, accepted))
+        };
         let late = HandshakeError::Late { seconds: CONNECT_TIMEOUT.as_secs() };
         let accepted = self.context.timeout(CONNECT_TIMEOUT, accept).await.unwrap_or(Err((None, late)));
         drop(slot);
         match accepted {
-            Ok(Accepted { hello, .. }) => match hello.lane {
+            Ok((stream, Accepted { hello, .. })) => match hello.lane {
                 Some(lane) => self.serve_lane(stream, address, hello.from(), lane).await,
                 None => tracing::debug!("node {} at {address} probed this node", hello.from()),
             },
             Err((from, error)) => {
                 if !matches!(error, HandshakeError::NotFounded) {
-                    count(&self.context.counters.refused, 1);
+                    count(&self.context.counters.handshakes_refused, 1);
                 }
                 let peer = from.map_or_else(|| "an unknown node".to_owned(), |from| format!("node {from}"));
                 self.report(from, error.level(), format!("{peer} dialing from {address} {error}"));

@@ -8,8 +8,9 @@
 //! The payloads are opaque: this crate knows no consensus engine. It names no runtime either: sockets, timers and tasks
 //! come from a [`Runtime`].
 //!
-//! It does not authenticate and does not encrypt. Anyone who can reach the port can speak as a node: the handshake
-//! recognizes mistakes, not attacks. Keep the port on a network that contains only the nodes.
+//! Nodes recognize each other by certificates or by a secret ([`PeerSecurity`]). Only certificates come with encryption.
+//! Without either, anyone who can reach the port can speak as a node: the handshake then recognizes mistakes, not
+//! attacks.
 
 // Public only for fuzzing and for this crate's own tests.
 #[doc(hidden)]
@@ -46,6 +47,7 @@ use leasehold_node::identity::Introduction;
 use leasehold_node::ports::{Lane, Links, Meet, NotSent, Receive};
 use leasehold_node::wire;
 use leasehold_runtime::Runtime;
+use leasehold_tls::MutualTls;
 use outbound::{LinkError, Outbound};
 use peer::{Context, Peers, PeersChange, count};
 use queue::Refused;
@@ -59,6 +61,9 @@ use tracing::Level;
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct PeerSecurity {
+    /// The certificates of this node and of the authority. The certificate of node 2 of the cluster `a` is for the DNS name
+    /// `node-2.a.leasehold` ([`certificate_name`]), so a node cannot act as another one.
+    pub tls: Option<Arc<MutualTls>>,
     /// A secret that all nodes share, and prove in the handshake.
     pub secret: Option<PeerSecret>,
 }
@@ -166,11 +171,11 @@ impl<R: Runtime> Transport<R> {
         if node == 0 || peers.contains_key(&0) {
             return Err(StartError::NumberZero);
         }
-        let (secret, draw) = (security.secret, draw_nonce);
+        let (PeerSecurity { tls, secret }, draw) = (security, draw_nonce);
         let identity = Identity { node, cluster, config, registrar, versions, secret, draw };
         let tasks = Tasks::new(runtime.clone());
         let (counters, dialed) = (Counters::default(), Peers::default());
-        let context = Arc::new(Context { runtime, identity, counters, tasks, peers: dialed });
+        let context = Arc::new(Context { runtime, identity, tls, counters, tasks, peers: dialed });
         let inbound = Arc::new(Inbound::new(context.clone(), receive));
         context.tasks.spawn(inbound.clone().run(listener));
         let transport = Arc::new(Self { context, inbound });

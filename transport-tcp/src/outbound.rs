@@ -1,7 +1,7 @@
 //! The dialing end of one lane to one peer: connect, write the queued frames, detect the connection's end, connect
 //! again.
 
-use crate::handshake::HandshakeError;
+use crate::handshake::{HandshakeError, certificate_name};
 use crate::lane;
 use crate::peer::{CONNECT_TIMEOUT, Context, Peer, count};
 use crate::queue::MAX_COALESCED_BYTES;
@@ -93,11 +93,15 @@ impl<R: Runtime> Outbound<R> {
     }
 
     async fn connect(&self) -> Result<Stream<R::Stream>, LinkError> {
-        let mut stream = connect(&self.context, &self.peer.address).await?;
-        let handshake = self.context.identity.dial(&mut stream, self.peer.node, self.lane);
-        let version = within_limit(&self.context, handshake).await?;
-        self.peer.set_version(version);
-        Ok(stream)
+        let socket = connect(&self.context, &self.peer.address).await?;
+        within_limit(&self.context, async {
+            let mut stream = secure(&self.context, self.peer.node, socket).await?;
+            let version = self.context.identity.dial(&mut stream, self.peer.node, self.lane).await?;
+            self.peer.set_version(version);
+            Ok(stream)
+        })
+        .await
+        .map_err(LinkError::Handshake)
     }
 
     /// Writes queued frames until the connection ends, and returns how it ended.
@@ -140,9 +144,19 @@ impl<R: Runtime> Outbound<R> {
     }
 }
 
-async fn connect<R: Runtime>(context: &Context<R>, address: &str) -> Result<Stream<R::Stream>, LinkError> {
+async fn connect<R: Runtime>(context: &Context<R>, address: &str) -> Result<R::Stream, LinkError> {
     let connected = context.timeout(CONNECT_TIMEOUT, context.runtime.connect(address)).await;
-    connected.ok_or(LinkError::NoAnswer)?.map(Stream::plain).map_err(LinkError::Unreachable)
+    connected.ok_or(LinkError::NoAnswer)?.map_err(LinkError::Unreachable)
+}
+
+/// Encrypts the connection to a node, if nodes have certificates.
+async fn secure<R: Runtime>(
+    context: &Context<R>,
+    node: NodeId,
+    socket: R::Stream,
+) -> Result<Stream<R::Stream>, HandshakeError> {
+    let Some(tls) = &context.tls else { return Ok(Stream::plain(socket)) };
+    Ok(tls.connect(&certificate_name(node, &context.identity.cluster), socket).await?)
 }
 
 async fn within_limit<R: Runtime, T>(
@@ -159,8 +173,12 @@ pub(crate) async fn probe<R: Runtime>(
     node: NodeId,
     address: &str,
 ) -> Result<Introduction, LinkError> {
-    let mut stream = connect(context, address).await?;
-    Ok(within_limit(context, context.identity.probe(&mut stream, node)).await?)
+    let socket = connect(context, address).await?;
+    let probed = within_limit(context, async {
+        let mut stream = secure(context, node, socket).await?;
+        context.identity.probe(&mut stream, node).await
+    });
+    Ok(probed.await?)
 }
 
 /// Keeps the lane's queue open until it is dropped, which also happens when the task is.
@@ -186,6 +204,8 @@ fn poll_closed<S: AsyncRead + Unpin>(stream: &mut S, context: &mut std::task::Co
     Poll::Ready(match outcome {
         Ok(0) => LinkError::Closed,
         Ok(_) => LinkError::UnexpectedBytes,
+        // A node that stops does not take leave of its TLS connections.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => LinkError::Closed,
         Err(error) => LinkError::Lost(error),
     })
 }

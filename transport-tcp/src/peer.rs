@@ -9,6 +9,7 @@ use futures::future::{Either, select};
 use leasehold_core::NodeId;
 use leasehold_node::ports::Lane;
 use leasehold_runtime::Runtime;
+use leasehold_tls::MutualTls;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -39,7 +40,7 @@ pub struct Counters {
     /// Connections closed because a frame exceeded its lane's limit or its payload was rejected.
     pub malformed: AtomicU64,
     /// Inbound connections refused: nodes that are not admitted, other clusters, too short a hold, too many at once.
-    pub refused: AtomicU64,
+    pub handshakes_refused: AtomicU64,
     /// Outbound connections established again after an earlier one broke.
     pub reconnects: AtomicU64,
 }
@@ -52,6 +53,7 @@ pub(crate) fn count(counter: &AtomicU64, by: usize) {
 pub(crate) struct Context<R> {
     pub(crate) runtime: R,
     pub(crate) identity: Identity,
+    pub(crate) tls: Option<Arc<MutualTls>>,
     pub(crate) counters: Counters,
     pub(crate) tasks: Tasks<R>,
     pub(crate) peers: Peers,

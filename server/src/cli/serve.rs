@@ -1,7 +1,7 @@
 //! `leasehold serve`.
 
 use super::exit::{BAD_FLAGS, FAILED, REMOVED, fail};
-use super::security::{BadSecurity, SecurityArguments};
+use super::security::{self, BadSecurity, SecurityArguments};
 use crate::limits::parse_bytes;
 use crate::runtime_choice::RuntimeChoice;
 use crate::timeout::within;
@@ -14,7 +14,7 @@ use leasehold_node::identity::{Addresses, MAX_ADDRESS_BYTES};
 use leasehold_runtime::Runtime;
 use leasehold_runtime_smol::SmolRuntime;
 use leasehold_runtime_tokio::TokioRuntime;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::collections::BTreeMap;
 use std::io;
@@ -192,6 +192,7 @@ impl ServeArguments {
             min_free_space: self.min_free_space,
             ..Limits::default()
         };
+        let peer_security = self.security.peer_security(self.id, &self.cluster, &self.peer_listen)?;
         Ok(NodeOptions {
             node: self.id,
             cluster: self.cluster,
@@ -209,7 +210,7 @@ impl ServeArguments {
             record: self.record,
             accept_data_loss: self.accept_data_loss,
             stopped_for,
-            peer_security: self.security.peer_security()?,
+            peer_security,
             reads: match self.reads {
                 Reads::Lease => ReadMode::Lease,
                 Reads::Quorum => ReadMode::Quorum,
@@ -311,7 +312,8 @@ fn serve<R: Runtime>(options: NodeOptions, threads: NonZeroUsize) -> ExitCode {
         Err(error) => return fail(FAILED, format_args!("cannot start the {} runtime: {error}", R::NAME)),
     };
     // Before the node accepts connections, so that no signal is lost.
-    let signals = match signals() {
+    let peer_security = options.peer_security.clone();
+    let signals = match signals(move || security::reload(&peer_security)) {
         Ok(signals) => signals,
         Err(error) => return fail(FAILED, format_args!("cannot listen for signals: {error}")),
     };
@@ -358,12 +360,15 @@ fn wall_clock() -> SystemTime {
 }
 
 /// Returns a channel that receives a message for the first signal to stop. The second signal ends the process at once.
-fn signals() -> io::Result<async_channel::Receiver<()>> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+/// `SIGHUP` calls `reload`, on a thread of its own.
+fn signals(reload: impl Fn() + Send + 'static) -> io::Result<async_channel::Receiver<()>> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let (sender, receiver) = async_channel::bounded(1);
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
-            if sender.try_send(()).is_err() {
+            if signal == SIGHUP {
+                reload();
+            } else if sender.try_send(()).is_err() {
                 std::process::exit(128 + signal);
             }
         }
@@ -388,7 +393,7 @@ mod tests {
         for (flag, value) in [
             ("--id", "1"),
             ("--peers", "1=localhost:7001,2=10.0.0.2:7001,3=[::1]:7001"),
-            ("--peer-listen", "0.0.0.0:7001"),
+            ("--peer-listen", "127.0.0.1:7001"),
             ("--client-listen", "127.0.0.1:0"),
         ] {
             if !given(flag) {
@@ -430,6 +435,7 @@ mod tests {
             (&["--client-listen", "7001"], "--client-listen \"7001\" is not of the form HOST:PORT"),
             (&["--cluster", ""], "--cluster must be a name"),
             (&["--stopped-since", "99999999999"], "--stopped-since is in the future"),
+            (&["--peer-listen", "0.0.0.0:7001"], "or add --insecure if only trusted machines can reach it"),
         ] {
             let error = options(flags).expect_err("bad flags").to_string();
             assert!(error.contains(said), "{flags:?}: {error}");

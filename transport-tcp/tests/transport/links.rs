@@ -1,168 +1,18 @@
-//! Transports over real loopback sockets.
+//! Links between nodes that belong together.
 
-use async_channel::{Receiver, Sender};
-use async_trait::async_trait;
+use crate::support::*;
 use bytes::Bytes;
-use futures::future::{Either, select};
-use futures::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use leasehold_core::{Config, NodeId, Options};
+use futures::io::AsyncWriteExt as _;
+use leasehold_core::{Config, Options};
 use leasehold_node::identity::Registry;
-use leasehold_node::ports::{Lane, Links as _, MemoryRegistry, NotSent, Receive, Rejected};
-use leasehold_runtime::Runtime;
-use leasehold_runtime_tokio::TokioRuntime;
+use leasehold_node::ports::{Lane, MemoryRegistry, NotSent};
+use leasehold_runtime::Runtime as _;
 use leasehold_transport_tcp::{StartError, Transport, TransportOptions, max_payload_bytes};
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-/// A test fails when it waits for longer than this.
-const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
-/// The inbox rejects payloads that start with this byte.
-const REJECTED: u8 = 0xff;
-
-fn run<F: Future>(story: impl FnOnce(TokioRuntime) -> F) -> F::Output {
-    let runtime = TokioRuntime::start("test", 2).expect("threads");
-    let output = runtime.block_on(story(runtime.clone()));
-    runtime.kill();
-    output
-}
-
-/// A received payload, or one to send.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Sent {
-    lane: Lane,
-    payload: Bytes,
-}
-
-/// Passes on received payloads, those of the append lane once the gate is open.
-struct Inbox {
-    received: Sender<(NodeId, Sent)>,
-    append_gate: Receiver<()>,
-}
-
-#[async_trait]
-impl Receive for Inbox {
-    async fn receive(&self, from: NodeId, lane: Lane, payload: &[u8]) -> Result<(), Rejected> {
-        if let [REJECTED, rest @ ..] = payload {
-            return Err(Rejected { reason: format!("sent a bad payload {}", String::from_utf8_lossy(rest)) });
-        }
-        if lane == Lane::Append {
-            // Returns once the channel is closed.
-            let _ = self.append_gate.recv().await;
-        }
-        let _ = self.received.send((from, Sent { lane, payload: Bytes::copy_from_slice(payload) })).await;
-        Ok(())
-    }
-}
-
-struct Node {
-    runtime: TokioRuntime,
-    address: String,
-    transport: Arc<Transport<TokioRuntime>>,
-    received: Receiver<(NodeId, Sent)>,
-    /// Closing it opens the gate for append payloads.
-    append_gate: Sender<()>,
-}
-
-/// Returns the identity of a node, which is the same in each of its runs.
-fn registrar(node: NodeId, peers: impl Iterator<Item = NodeId>) -> Arc<MemoryRegistry> {
-    Arc::new(MemoryRegistry::new(Registry::founded(node, peers.chain([node])), 75 + node))
-}
-
-struct Plan {
-    node: NodeId,
-    cluster: &'static str,
-    hold: u64,
-    peers: BTreeMap<NodeId, String>,
-}
-
-impl Plan {
-    async fn start(self, runtime: &TokioRuntime, listener: <TokioRuntime as Runtime>::Listener) -> Node {
-        let (hold, heartbeat) = (Duration::from_millis(self.hold), Duration::from_millis(10));
-        let config = Config::new(Options::new(hold, 100).with_heartbeat(heartbeat)).expect("a valid config");
-        let registrar = registrar(self.node, self.peers.keys().copied());
-        let address = runtime.local_address(&listener).expect("an address").to_string();
-        let mut options = TransportOptions::new(registrar, self.cluster, config, listener);
-        options.peers = self.peers;
-        let (sender, received) = async_channel::unbounded();
-        let (append_gate, gate) = async_channel::bounded(1);
-        let receive = Arc::new(Inbox { received: sender, append_gate: gate });
-        let transport = Transport::start(runtime.clone(), options, receive).expect("valid options");
-        Node { address, runtime: runtime.clone(), transport, received, append_gate }
-    }
-}
-
-impl Node {
-    async fn received(&self) -> (NodeId, Sent) {
-        let (received, late) = (pin!(self.received.recv()), pin!(self.runtime.sleep(WAIT_TIMEOUT)));
-        match select(received, late).await {
-            Either::Left((received, _)) => received.expect("the inbox is open"),
-            Either::Right(_) => panic!("nothing was received"),
-        }
-    }
-
-    /// Polls a condition that no event announces.
-    async fn until(&self, condition: &str, mut holds: impl FnMut(&Transport<TokioRuntime>) -> bool) {
-        for _ in 0..WAIT_TIMEOUT.as_millis() / 2 {
-            if holds(&self.transport) {
-                return;
-            }
-            self.runtime.sleep(Duration::from_millis(2)).await;
-        }
-        panic!("timed out waiting until {condition}");
-    }
-
-    /// Sends as soon as the lane is connected.
-    async fn send(&self, to: NodeId, sent: Sent) {
-        self.until("the lane is connected", |transport| send(transport, to, sent.clone()).is_ok()).await;
-    }
-
-    fn counted(&self, counter: impl Fn(&leasehold_transport_tcp::Counters) -> &AtomicU64) -> u64 {
-        counter(self.transport.counters()).load(Ordering::Relaxed)
-    }
-}
-
-fn send(transport: &Transport<TokioRuntime>, to: NodeId, Sent { lane, payload }: Sent) -> Result<(), NotSent> {
-    transport.send(to, lane, payload)
-}
-
-/// Returns a listener and its address.
-async fn listen(runtime: &TokioRuntime, address: &str) -> (<TokioRuntime as Runtime>::Listener, String) {
-    let listener = runtime.listen(address).await.expect("a free port");
-    let address = runtime.local_address(&listener).expect("an address").to_string();
-    (listener, address)
-}
-
-/// Starts two nodes that are peers, the second with a changed plan. Returns them and their addresses.
-async fn pair(runtime: &TokioRuntime, change: impl FnOnce(&mut Plan)) -> ([Node; 2], [String; 2]) {
-    let (first, at_first) = listen(runtime, "127.0.0.1:0").await;
-    let (second, at_second) = listen(runtime, "127.0.0.1:0").await;
-    let plan = |node, peer, address: &String| Plan {
-        node,
-        cluster: "a",
-        hold: 1000,
-        peers: BTreeMap::from([(peer, address.clone())]),
-    };
-    let mut altered = plan(2, 1, &at_first);
-    change(&mut altered);
-    let nodes = [plan(1, 2, &at_second).start(runtime, first).await, altered.start(runtime, second).await];
-    (nodes, [at_first, at_second])
-}
-
-fn urgent(number: u64) -> Sent {
-    Sent { lane: Lane::Urgent, payload: Bytes::copy_from_slice(&number.to_le_bytes()) }
-}
-
-fn append(size: usize) -> Sent {
-    Sent { lane: Lane::Append, payload: vec![1; size].into() }
-}
-
-fn request(payload: impl Into<Bytes>) -> Sent {
-    Sent { lane: Lane::Request, payload: payload.into() }
-}
 
 #[test]
 fn two_nodes_exchange_payloads_on_every_lane_in_both_directions() {
@@ -285,57 +135,6 @@ fn refuses_a_node_whose_hold_does_not_cover_our_lease_in_both_directions() {
     });
 }
 
-/// The end of a hello: the verdict, and an empty reason.
-const ACCEPTED: &[u8] = &[0, 0, 0];
-
-fn message(body: &[u8]) -> Vec<u8> {
-    [b"LSHD\x04\x00", &(body.len() as u16).to_le_bytes()[..], body].concat()
-}
-
-/// Returns an opening without a secret, encoded as documented.
-fn opening() -> Vec<u8> {
-    message(&[&[4, 0, 4, 0, 0][..], &[7; 32]].concat())
-}
-
-/// Returns node 2's hello to node 1, encoded as documented.
-fn hello(lane: u8) -> Vec<u8> {
-    let mut two = Registry::founded(2, [1, 2]);
-    two.begin_run(77);
-    let introduction = wincode::serialize(&two.introduction()).expect("it encodes");
-    let hello = [
-        &2_u64.to_le_bytes()[..],
-        &1_u64.to_le_bytes(),
-        &[lane],
-        &1_000_000_000_u64.to_le_bytes(),
-        &900_000_000_u64.to_le_bytes(),
-        &100_u32.to_le_bytes(),
-        &[1, b'a'],
-        &(introduction.len() as u16).to_le_bytes(),
-        &introduction,
-    ]
-    .concat();
-    message(&[&(hello.len() as u16).to_le_bytes()[..], &hello, ACCEPTED].concat())
-}
-
-type Stream = <TokioRuntime as Runtime>::Stream;
-
-/// Dials `address` as node 2 and completes the handshake.
-async fn dial(runtime: &TokioRuntime, address: &str, lane: u8) -> Stream {
-    let mut stream = runtime.connect(address).await.expect("a listener");
-    stream.write_all(&[opening(), hello(lane)].concat()).await.expect("a hello");
-    let mut answer = vec![0; opening().len() + hello(lane).len()];
-    stream.read_exact(&mut answer).await.expect("an answer");
-    assert!(answer.ends_with(ACCEPTED), "it accepts");
-    stream
-}
-
-async fn assert_closed(runtime: &TokioRuntime, stream: &mut Stream) {
-    let mut rest = Vec::new();
-    let (read, late) = (pin!(stream.read_to_end(&mut rest)), pin!(runtime.sleep(WAIT_TIMEOUT)));
-    // It is reset instead if some bytes were still unread.
-    assert!(matches!(select(read, late).await, Either::Left(_)), "still open");
-}
-
 /// Collects the log lines of this test program.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -361,7 +160,7 @@ fn garbage_and_absurd_lengths_close_their_own_connection_only() {
         let mut unknown = runtime.connect(&at_one).await.expect("a listener");
         unknown.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("bytes");
         assert_closed(&runtime, &mut unknown).await;
-        assert_eq!(one.counted(|counters| &counters.refused), 1);
+        assert_eq!(one.counted(|counters| &counters.handshakes_refused), 1);
 
         let hostile: [&[u8]; 3] = [&u32::MAX.to_le_bytes(), b"\x01\0\x10\0", b"\x01\0\0\0\xff"];
         for (done, bytes) in hostile.into_iter().enumerate() {
@@ -419,7 +218,7 @@ fn closes_connections_above_the_limit_of_pending_handshakes_at_once() {
         two.send(1, request("first")).await;
         two.until("all lanes are connected", |two| two.peer_up(1)).await;
         let mut silent = Vec::new();
-        while one.counted(|counters| &counters.refused) == 0 {
+        while one.counted(|counters| &counters.handshakes_refused) == 0 {
             silent.push(runtime.connect(&at_one).await.expect("a listener"));
             assert!(silent.len() <= 200, "none was refused");
         }
@@ -462,7 +261,7 @@ fn links_reconnect_after_the_peer_restarts_and_refuse_payloads_meanwhile() {
         assert_eq!(send(&one.transport, 2, urgent(1)), Err(NotSent));
 
         let (listener, _) = listen(&runtime, &at_two).await;
-        let plan = Plan { node: 2, cluster: "a", hold: 1000, peers: BTreeMap::from([(1, at_one)]) };
+        let plan = Plan::new(2, BTreeMap::from([(1, at_one)]));
         let two = plan.start(&runtime, listener).await;
         one.send(2, request("again")).await;
         assert_eq!(two.received().await, (1, request("again")));
@@ -479,7 +278,7 @@ fn a_peer_that_moves_is_dialed_at_its_new_address() {
         assert_eq!(two.received().await, (1, request("before")));
         two.transport.stop().await;
         let (listener, moved_to) = listen(&runtime, "127.0.0.1:0").await;
-        let plan = Plan { node: 2, cluster: "a", hold: 1000, peers: BTreeMap::from([(1, at_one)]) };
+        let plan = Plan::new(2, BTreeMap::from([(1, at_one)]));
         let two = plan.start(&runtime, listener).await;
         one.transport.set_peers(BTreeMap::from([(2, moved_to.clone())]));
         one.send(2, request("after")).await;
@@ -521,7 +320,7 @@ fn a_probe_returns_the_introduction_of_a_node_that_is_no_peer() {
     run(|runtime| async move {
         let ([one, _two], _) = pair(&runtime, |_| {}).await;
         let (listener, at_three) = listen(&runtime, "127.0.0.1:0").await;
-        let plan = Plan { node: 3, cluster: "a", hold: 1000, peers: BTreeMap::new() };
+        let plan = Plan::new(3, BTreeMap::new());
         let _three = plan.start(&runtime, listener).await;
         let three = one.transport.probe(3, &at_three).await.expect("it answers");
         assert_eq!((three.node, three.incarnation), (3, 3));

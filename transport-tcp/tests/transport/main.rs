@@ -1,0 +1,5 @@
+//! Transports over real loopback sockets.
+
+mod links;
+mod security;
+mod support;
