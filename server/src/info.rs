@@ -179,6 +179,7 @@ fn links<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     add("frames_dropped_down", &counters.dropped_down);
     add("connections_malformed", &counters.malformed);
     add("handshakes_refused", &counters.handshakes_refused);
+    add("handshakes_evicted", &counters.handshakes_evicted);
     add("reconnects", &counters.reconnects);
     for peer in clients.transport.peers() {
         fields.add(&format!("peer_{peer}_up"), u8::from(clients.transport.peer_up(peer)));

@@ -23,7 +23,7 @@
 //! Each side records the other durably before it uses the connection ([`Meet`]).
 
 use crate::hello::{Hello, Reader};
-use crate::opening::{self, MAX_MESSAGE_BYTES, Nonce, Opening, PREFIX_BYTES};
+use crate::opening::{self, MAX_MESSAGE_BYTES, MAX_OPENING_BYTES, Nonce, Opening, PREFIX_BYTES};
 use crate::secret::{PROOF_BYTES, PeerSecret, Role};
 use crate::versions::Versions;
 use futures::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
@@ -260,13 +260,13 @@ impl Identity {
     {
         let ours = self.opening()?.encode();
         opening::write(stream, &ours).await?;
-        let theirs = opening::read(stream).await?;
+        let theirs = opening::read(stream, MAX_OPENING_BYTES).await?;
         let version = self.check_opening(&theirs)?;
         let mut said = vec![ours, theirs];
         let hello = self.prove(Role::Dialer, &said, &Answer::accepted(hello));
         opening::write(stream, &hello).await?;
         said.push(hello);
-        let answer = opening::read(stream).await?;
+        let answer = opening::read(stream, MAX_MESSAGE_BYTES).await?;
         Ok((version, self.verify(Role::Acceptor, &said, &answer)?))
     }
 
@@ -276,7 +276,7 @@ impl Identity {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let (version, mut said) = self.accept_opening(stream).await.map_err(|error| (None, error))?;
-        let message = opening::read(stream).await.map_err(|error| (None, error))?;
+        let message = opening::read(stream, MAX_MESSAGE_BYTES).await.map_err(|error| (None, error))?;
         let heard = self.verify(Role::Dialer, &said, &message);
         said.push(message);
         let (hello, verdict) = match heard.and_then(|answer| answer.hello.ok_or(HandshakeError::Malformed)) {
@@ -312,7 +312,7 @@ impl Identity {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let ours = self.opening()?.encode();
-        let theirs = match opening::read(stream).await {
+        let theirs = match opening::read(stream, MAX_OPENING_BYTES).await {
             Ok(theirs) => theirs,
             Err(error) => {
                 // This node's opening lets the dialer name the mistake too. Another protocol's client gets no answer.
@@ -323,7 +323,7 @@ impl Identity {
                     HandshakeError::UnexpectedTls => {
                         opening::write(stream, &ours).await?;
                         // Closing a connection with unread bytes resets it, and the answer could be lost.
-                        let _ = stream.read(&mut [0; MAX_MESSAGE_BYTES]).await;
+                        let _ = stream.read(&mut [0; MAX_OPENING_BYTES]).await;
                     }
                     _ => {}
                 }

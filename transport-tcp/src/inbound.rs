@@ -4,8 +4,9 @@ use crate::frame::{FrameBuffer, TooLarge};
 use crate::handshake::{Accepted, HandshakeError};
 use crate::lane;
 use crate::peer::{CONNECT_TIMEOUT, Context, Trouble, count};
+use crate::strangers::{Decision, Handshakes, LOG_INTERVAL, Place, RefusalLog};
 use async_channel::Sender;
-use futures::future::select;
+use futures::future::{Either, select};
 use futures::io::AsyncReadExt as _;
 use leasehold_core::NodeId;
 use leasehold_node::ports::{Lane, Receive, Rejected};
@@ -18,12 +19,9 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tracing::Level;
 
-/// Connections whose handshake is not complete. Further ones are closed at once.
-const MAX_HANDSHAKES: usize = 64;
 /// The pause after a failed accept. The usual cause is a lack of file descriptors.
 const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -42,36 +40,33 @@ enum ReadError {
 pub(crate) struct Inbound<R> {
     context: Arc<Context<R>>,
     receive: Arc<dyn Receive>,
-    handshakes: AtomicUsize,
+    handshakes: Handshakes,
+    refusals: RefusalLog,
     /// The newest connection of each lane of each peer. Dropping the sender ends its reader.
     newest: Mutex<BTreeMap<(NodeId, Lane), Sender<Infallible>>>,
-    /// The trouble with each peer that dials, and under `None` with the last node that is no peer.
-    troubles: Mutex<BTreeMap<Option<NodeId>, Trouble>>,
+    /// The trouble with each peer that dials.
+    troubles: Mutex<BTreeMap<NodeId, Trouble>>,
 }
 
 impl<R: Runtime> Inbound<R> {
     pub(crate) fn new(context: Arc<Context<R>>, receive: Arc<dyn Receive>) -> Self {
-        let (newest, troubles) = (Mutex::default(), Mutex::default());
-        Self { context, receive, handshakes: AtomicUsize::new(0), newest, troubles }
+        let (handshakes, refusals) = (Handshakes::default(), RefusalLog::default());
+        Self { context, receive, handshakes, refusals, newest: Mutex::default(), troubles: Mutex::default() }
     }
 
     /// Closes the connections of a node that is no longer a peer.
     pub(crate) fn disconnect(&self, node: NodeId) {
         self.newest.lock().retain(|(from, _), _| *from != node);
-        self.troubles.lock().remove(&Some(node));
+        self.troubles.lock().remove(&node);
     }
 
     /// Accepts connections until the transport stops.
     pub(crate) async fn run(self: Arc<Self>, listener: R::Listener) {
         loop {
             match self.context.runtime.accept(&listener).await {
-                // Only this task adds to the count, so it cannot grow between the check and `HandshakeSlot::new`.
-                Ok(_) if self.handshakes.load(Ordering::Relaxed) >= MAX_HANDSHAKES => {
-                    count(&self.context.counters.handshakes_refused, 1);
-                }
                 Ok((stream, address)) => {
-                    let slot = HandshakeSlot::new(&self);
-                    self.context.tasks.spawn(self.clone().serve(stream, address.ip(), slot));
+                    let place = self.handshakes.enter(address.ip());
+                    self.context.tasks.spawn(self.clone().serve(stream, address.ip(), place));
                 }
                 Err(error) => {
                     tracing::debug!("cannot accept a peer's connection: {error}");
@@ -81,29 +76,45 @@ impl<R: Runtime> Inbound<R> {
         }
     }
 
-    async fn serve(self: Arc<Self>, stream: R::Stream, address: IpAddr, slot: HandshakeSlot<R>) {
-        let accept = async {
-            let mut stream = match &self.context.tls {
-                None => Stream::plain(stream),
-                Some(tls) => tls.accept(stream).await.map_err(|error| (None, error.into()))?,
-            };
-            let accepted = self.context.identity.accept(&mut stream).await?;
-            Ok((stream, accepted))
-        };
-        let late = HandshakeError::Late { seconds: CONNECT_TIMEOUT.as_secs() };
-        let accepted = self.context.timeout(CONNECT_TIMEOUT, accept).await.unwrap_or(Err((None, late)));
-        drop(slot);
+    /// Serves a connection from its first byte.
+    async fn serve(self: Arc<Self>, stream: R::Stream, address: IpAddr, place: Place) {
+        let Some(accepted) = self.shake(stream, place).await else { return };
         match accepted {
             Ok((stream, Accepted { hello, .. })) => match hello.lane {
                 Some(lane) => self.serve_lane(stream, address, hello.from(), lane).await,
                 None => tracing::debug!("node {} at {address} probed this node", hello.from()),
             },
             Err((from, error)) => {
-                if !matches!(error, HandshakeError::NotFounded) {
+                if matches!(error, HandshakeError::NotFounded) {
+                    tracing::debug!("a node dialing from {address} {error}");
+                } else {
                     count(&self.context.counters.handshakes_refused, 1);
+                    self.report_refusal(from, address, &error);
                 }
-                let peer = from.map_or_else(|| "an unknown node".to_owned(), |from| format!("node {from}"));
-                self.report(from, error.level(), format!("{peer} dialing from {address} {error}"));
+            }
+        }
+    }
+
+    /// Runs a handshake. Returns `None` if a newer connection takes its place.
+    async fn shake(&self, stream: R::Stream, place: Place) -> Option<Shaken<R>> {
+        let Place { number, evicted } = place;
+        let _leave = LeavePlace { handshakes: &self.handshakes, number };
+        let accept = self.context.timeout(CONNECT_TIMEOUT, async {
+            let mut stream = match &self.context.tls {
+                None => Stream::plain(stream),
+                Some(tls) => tls.accept(stream).await.map_err(|error| (None, error.into()))?,
+            };
+            let accepted = self.context.identity.accept(&mut stream).await?;
+            Ok((stream, accepted))
+        });
+        match select(pin!(accept), pin!(evicted.recv())).await {
+            Either::Left((accepted, _)) => {
+                let late = HandshakeError::Late { seconds: CONNECT_TIMEOUT.as_secs() };
+                Some(accepted.unwrap_or(Err((None, late))))
+            }
+            Either::Right(_) => {
+                count(&self.context.counters.handshakes_evicted, 1);
+                None
             }
         }
     }
@@ -120,13 +131,13 @@ impl<R: Runtime> Inbound<R> {
                     count(&self.context.counters.malformed, 1);
                     let closed = format!("closed its connection for the {lane:?} lane");
                     let trouble = format!("peer {from} at {address} {error}; this node {closed}");
-                    self.report(Some(from), Level::WARN, trouble);
+                    self.report(from, Level::WARN, trouble);
                 }
             }
         });
         let superseded = pin!(superseded.recv());
         let serve = select(read, superseded);
-        let clear_trouble = || drop(self.troubles.lock().remove(&Some(from)));
+        let clear_trouble = || drop(self.troubles.lock().remove(&from));
         self.context.note_stable(serve, clear_trouble).await;
     }
 
@@ -144,26 +155,53 @@ impl<R: Runtime> Inbound<R> {
         }
     }
 
-    /// Logs a trouble unless it is the last one again. The text has no port: a dialer's port differs with every
+    /// Logs the failure of a handshake, unless there are too many. The text has no port: a dialer's port differs with every
     /// attempt.
-    fn report(&self, from: Option<NodeId>, level: Level, trouble: String) {
-        let from = from.filter(|from| self.context.peers.contains(*from));
+    fn report_refusal(self: &Arc<Self>, claimed: Option<NodeId>, address: IpAddr, error: &HandshakeError) {
+        let peer = claimed.map_or_else(|| "an unknown node".to_owned(), |node| format!("node {node}"));
+        let trouble = format!("{peer} dialing from {address} {error}");
+        let known = claimed.filter(|node| self.context.peers.contains(*node));
+        if let Some(node) = known
+            && self.troubles.lock().get(&node).is_some_and(|last| last.is(&trouble))
+        {
+            return;
+        }
+        let Decision { log, begins } = self.refusals.note(address, known);
+        if begins {
+            self.context.tasks.spawn(self.clone().end_log_interval());
+        }
+        match known {
+            _ if !log => tracing::debug!("{trouble}"),
+            Some(node) => self.report(node, error.level(), trouble),
+            None => Trouble::default().report(error.level(), trouble),
+        }
+    }
+
+    /// Logs how many failures got no line of their own, after an interval in which some may.
+    async fn end_log_interval(self: Arc<Self>) {
+        self.context.runtime.sleep(LOG_INTERVAL).await;
+        for line in self.refusals.end_interval() {
+            tracing::warn!("{line}");
+        }
+    }
+
+    /// Logs a trouble with a peer unless it is the last one again.
+    fn report(&self, from: NodeId, level: Level, trouble: String) {
         self.troubles.lock().entry(from).or_default().report(level, trouble);
     }
 }
 
-/// Counts one connection whose handshake is not complete, until it is dropped.
-struct HandshakeSlot<R>(Arc<Inbound<R>>);
+/// The outcome of a handshake: the connection and its dialer, or the number that the dialer gave, and the error.
+type Shaken<R> = Result<(Stream<<R as Runtime>::Stream>, Accepted), (Option<NodeId>, HandshakeError)>;
 
-impl<R> HandshakeSlot<R> {
-    fn new(inbound: &Arc<Inbound<R>>) -> Self {
-        inbound.handshakes.fetch_add(1, Ordering::Relaxed);
-        Self(inbound.clone())
-    }
+/// Frees a place when it is dropped.
+struct LeavePlace<'a> {
+    handshakes: &'a Handshakes,
+    number: u64,
 }
 
-impl<R> Drop for HandshakeSlot<R> {
+impl Drop for LeavePlace<'_> {
     fn drop(&mut self) {
-        self.0.handshakes.fetch_sub(1, Ordering::Relaxed);
+        self.handshakes.leave(self.number);
     }
 }

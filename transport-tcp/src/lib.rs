@@ -28,6 +28,7 @@ mod outbound;
 mod peer;
 mod queue;
 mod secret;
+mod strangers;
 mod tasks;
 mod versions;
 

@@ -18,8 +18,10 @@ use std::io;
 const MAGIC: [u8; 4] = *b"LSHD";
 /// The bytes before the content of a message.
 pub(crate) const PREFIX_BYTES: usize = 4 + 2 + 2;
-/// The longest message, including its prefix.
-pub(crate) const MAX_MESSAGE_BYTES: usize = 24 << 10;
+/// The longest opening, including its prefix.
+pub(crate) const MAX_OPENING_BYTES: usize = 1024;
+/// The longest other message, including its prefix. A hello may describe many nodes.
+pub(crate) const MAX_MESSAGE_BYTES: usize = 32 << 10;
 /// The flag of a side that proves a secret and demands the same of the other.
 const PROVES_SECRET: u8 = 1;
 
@@ -74,8 +76,8 @@ pub(crate) async fn write<S: AsyncWrite + Unpin>(stream: &mut S, message: &[u8])
     stream.flush().await
 }
 
-/// Reads a whole message.
-pub(crate) async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Vec<u8>, HandshakeError> {
+/// Reads a whole message of at most `limit` bytes.
+pub(crate) async fn read<S: AsyncRead + Unpin>(stream: &mut S, limit: usize) -> Result<Vec<u8>, HandshakeError> {
     let mut message = vec![0; PREFIX_BYTES];
     // Read the magic alone: another protocol's client may send less than a prefix and wait.
     let (magic, rest) = message.split_at_mut(MAGIC.len());
@@ -89,7 +91,7 @@ pub(crate) async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Vec<u8>
     let theirs = u16::from_le_bytes([message[4], message[5]]);
     let length = usize::from(u16::from_le_bytes([message[6], message[7]]));
     // Read it for any version: closing a connection with unread bytes resets it, and the answer could be lost.
-    message.resize(PREFIX_BYTES + length.min(MAX_MESSAGE_BYTES - PREFIX_BYTES), 0);
+    message.resize(PREFIX_BYTES + length.min(limit - PREFIX_BYTES), 0);
     stream.read_exact(&mut message[PREFIX_BYTES..]).await?;
     if theirs != HANDSHAKE_VERSION {
         return Err(HandshakeError::OtherVersion { theirs });

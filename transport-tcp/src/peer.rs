@@ -39,8 +39,11 @@ pub struct Counters {
     pub dropped_down: AtomicU64,
     /// Connections closed because a frame exceeded its lane's limit or its payload was rejected.
     pub malformed: AtomicU64,
-    /// Inbound connections refused: nodes that are not admitted, other clusters, too short a hold, too many at once.
+    /// Inbound handshakes that failed: nodes that are not admitted, other clusters, wrong secrets or certificates, too short
+    /// a hold, silence, bytes that are no handshake.
     pub handshakes_refused: AtomicU64,
+    /// Unfinished inbound handshakes that a newer connection replaced, because there were too many.
+    pub handshakes_evicted: AtomicU64,
     /// Outbound connections established again after an earlier one broke.
     pub reconnects: AtomicU64,
 }
@@ -220,6 +223,11 @@ impl Trouble {
             Level::WARN => tracing::warn!("{trouble}"),
             _ => tracing::debug!("{trouble}"),
         }
+    }
+
+    /// Returns true if this is the last one.
+    pub(crate) fn is(&self, trouble: &str) -> bool {
+        self.0.lock().as_deref() == Some(trouble)
     }
 
     pub(crate) fn clear(&self) {

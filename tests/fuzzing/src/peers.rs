@@ -78,8 +78,8 @@ pub fn snapshots(bytes: &[u8]) {
     }
 }
 
-/// The most bytes that a side of a handshake sends: two messages.
-const LONGEST: usize = 2 * (24 << 10);
+/// The most bytes that a side of a handshake sends: an opening and a hello.
+const LONGEST: usize = 1024 + (32 << 10);
 
 /// Shakes hands with a peer that sends these bytes, as the acceptor and as the dialer, with a secret and without.
 pub fn handshakes(bytes: &[u8]) {

@@ -1,5 +1,6 @@
 //! Transports over real loopback sockets.
 
+mod hostile;
 mod links;
 mod security;
 mod support;

@@ -12,9 +12,10 @@ use leasehold_runtime::Runtime;
 use leasehold_runtime_tokio::TokioRuntime;
 use leasehold_transport_tcp::{PeerSecurity, Transport, TransportOptions, Versions};
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 /// A test fails when it waits for longer than this.
@@ -220,4 +221,37 @@ pub(crate) async fn assert_closed(runtime: &TokioRuntime, stream: &mut Stream) {
     let (read, late) = (pin!(stream.read_to_end(&mut rest)), pin!(runtime.sleep(WAIT_TIMEOUT)));
     // It is reset instead if some bytes were still unread.
     assert!(matches!(select(read, late).await, Either::Left(_)), "still open");
+}
+
+/// Collects the log lines of this test program.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no panic").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Returns the log of this process, which is collected from the first call on.
+    pub(crate) fn collect() -> Log {
+        static LOG: OnceLock<Log> = OnceLock::new();
+        let start = || {
+            let log = Log::default();
+            let writer = log.clone();
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
+            log
+        };
+        LOG.get_or_init(start).clone()
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().expect("no panic").clone()).expect("text")
+    }
 }

@@ -1,0 +1,209 @@
+//! Limits for those that connect and are not known yet: how many handshakes are unfinished at once, and what failed ones
+//! write to the log.
+
+use async_channel::{Receiver, Sender};
+use leasehold_core::NodeId;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+/// Connections whose handshake is not complete. For each further one, the oldest is closed.
+pub(crate) const MAX_HANDSHAKES: usize = 64;
+/// Those of one address. For each further one, the oldest of this address is closed, so that one machine cannot take all
+/// places. The nodes of a large cluster on one machine open about as many when they start.
+pub(crate) const MAX_HANDSHAKES_PER_ADDRESS: usize = 24;
+/// The interval in which an address gets one line in the log.
+pub(crate) const LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// The most lines in this interval. Failures of further addresses are counted together.
+const MAX_LINES: usize = 64;
+
+/// The unfinished handshakes, the oldest first.
+#[derive(Default)]
+pub(crate) struct Handshakes(Mutex<Unfinished>);
+
+#[derive(Default)]
+struct Unfinished {
+    next: u64,
+    slots: VecDeque<Slot>,
+}
+
+struct Slot {
+    number: u64,
+    source: IpAddr,
+    /// Dropping it closes the connection.
+    _open: Sender<Infallible>,
+}
+
+/// A place among the unfinished handshakes.
+pub(crate) struct Place {
+    pub(crate) number: u64,
+    /// Closes when a newer connection takes the place.
+    pub(crate) evicted: Receiver<Infallible>,
+}
+
+impl Handshakes {
+    /// Gives a new connection a place. The oldest one of its source loses its place if there are too many of that source,
+    /// and otherwise the oldest of all if there are too many.
+    pub(crate) fn enter(&self, address: IpAddr) -> Place {
+        let source = source(address);
+        let mut unfinished = self.0.lock();
+        let slots = &mut unfinished.slots;
+        let of_source = slots.iter().filter(|slot| slot.source == source).count();
+        let oldest = if of_source >= MAX_HANDSHAKES_PER_ADDRESS {
+            slots.iter().position(|slot| slot.source == source)
+        } else {
+            (slots.len() >= MAX_HANDSHAKES).then_some(0)
+        };
+        if let Some(oldest) = oldest {
+            slots.remove(oldest);
+        }
+        let (open, evicted) = async_channel::bounded(1);
+        let number = unfinished.next;
+        unfinished.next += 1;
+        unfinished.slots.push_back(Slot { number, source, _open: open });
+        Place { number, evicted }
+    }
+
+    /// Frees a place.
+    pub(crate) fn leave(&self, number: u64) {
+        self.0.lock().slots.retain(|slot| slot.number != number);
+    }
+}
+
+/// Returns the part of an address that stands for one machine: its network, if a machine chooses from 2^64 addresses.
+fn source(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) >> 64 << 64).into(),
+    }
+}
+
+/// Decides which failed handshakes get a line in the log: in each interval the first one of an address, and the first
+/// that claims to be a certain peer.
+#[derive(Default)]
+pub(crate) struct RefusalLog(Mutex<Lines>);
+
+#[derive(Default)]
+struct Lines {
+    /// The failures since the line of each.
+    suppressed: BTreeMap<(IpAddr, Option<NodeId>), u64>,
+    /// The failures of those that have no line.
+    others: u64,
+}
+
+/// What to do about a failed handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Decision {
+    /// Write a line.
+    pub(crate) log: bool,
+    /// Call [`RefusalLog::end_interval`] after [`LOG_INTERVAL`].
+    pub(crate) begins: bool,
+}
+
+impl RefusalLog {
+    /// Notes a failed handshake of an address that claims to be a certain peer, or none.
+    pub(crate) fn note(&self, address: IpAddr, claimed: Option<NodeId>) -> Decision {
+        let mut lines = self.0.lock();
+        let Lines { suppressed, others } = &mut *lines;
+        let begins = suppressed.is_empty();
+        let full = suppressed.len() >= MAX_LINES;
+        match suppressed.get_mut(&(source(address), claimed)) {
+            Some(count) => *count += 1,
+            None if full => *others += 1,
+            None => {
+                suppressed.insert((source(address), claimed), 0);
+                return Decision { log: true, begins };
+            }
+        }
+        Decision { log: false, begins }
+    }
+
+    /// Ends the interval. Returns lines about the failures that got none.
+    pub(crate) fn end_interval(&self) -> Vec<String> {
+        let Lines { suppressed, others } = std::mem::take(&mut *self.0.lock());
+        let seconds = LOG_INTERVAL.as_secs();
+        let counted = suppressed.into_iter().filter(|(_, count)| *count > 0).map(|((address, claimed), count)| {
+            let peer = claimed.map_or_else(|| "unknown nodes".to_owned(), |node| format!("node {node}"));
+            format!("{peer} dialing from {address} failed {count} more handshakes within {seconds} s")
+        });
+        let others =
+            (others > 0).then(|| format!("{others} handshakes from further addresses failed within {seconds} s"));
+        counted.chain(others).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    fn is_open(place: &Place) -> bool {
+        !place.evicted.is_closed()
+    }
+
+    #[test]
+    fn a_new_connection_takes_the_place_of_the_oldest_one_of_its_address() {
+        let handshakes = Handshakes::default();
+        let other = handshakes.enter(address("10.0.0.2"));
+        let places: Vec<_> =
+            (0..MAX_HANDSHAKES_PER_ADDRESS + 3).map(|_| handshakes.enter(address("10.0.0.1"))).collect();
+        assert!(is_open(&other), "another address keeps its place");
+        assert!(places[..3].iter().all(|place| !is_open(place)) && places[3..].iter().all(is_open));
+        // A place that was freed is free for the next one.
+        handshakes.leave(places[3].number);
+        let _next = handshakes.enter(address("10.0.0.1"));
+        assert!(is_open(&places[4]));
+        let _mapped = handshakes.enter(address("::ffff:10.0.0.1"));
+        assert!(!is_open(&places[4]), "it is the same address");
+    }
+
+    #[test]
+    fn a_new_connection_takes_the_place_of_the_oldest_one_if_there_are_too_many() {
+        let handshakes = Handshakes::default();
+        let places: Vec<_> =
+            (0..MAX_HANDSHAKES as u32 + 2).map(|number| handshakes.enter(IpAddr::V4(number.into()))).collect();
+        assert!(places[..2].iter().all(|place| !is_open(place)) && places[2..].iter().all(is_open));
+    }
+
+    #[test]
+    fn the_addresses_of_one_network_of_version_6_are_one() {
+        let handshakes = Handshakes::default();
+        let places: Vec<_> = (1..=MAX_HANDSHAKES_PER_ADDRESS + 1)
+            .map(|number| handshakes.enter(address(&format!("2001:db8::{number:x}"))))
+            .collect();
+        let _other = handshakes.enter(address("2001:db8:0:1::1"));
+        assert!(!is_open(&places[0]) && places[1..].iter().all(is_open));
+    }
+
+    #[test]
+    fn an_address_gets_one_line_in_an_interval_and_a_count_at_its_end() {
+        let log = RefusalLog::default();
+        let (one, two) = (address("10.0.0.1"), address("10.0.0.2"));
+        let (line, none) = (Decision { log: true, begins: false }, Decision { log: false, begins: false });
+        assert_eq!(log.note(one, None), Decision { log: true, begins: true });
+        assert_eq!([log.note(one, None), log.note(one, None), log.note(two, None)], [none, none, line]);
+        assert_eq!([log.note(two, Some(3)), log.note(two, Some(3))], [line, none]);
+        assert_eq!(
+            log.end_interval(),
+            [
+                "unknown nodes dialing from 10.0.0.1 failed 2 more handshakes within 60 s",
+                "node 3 dialing from 10.0.0.2 failed 1 more handshakes within 60 s"
+            ]
+        );
+        assert_eq!(log.note(one, None), Decision { log: true, begins: true });
+        assert!(log.end_interval().is_empty(), "nothing was suppressed");
+    }
+
+    #[test]
+    fn the_lines_of_many_addresses_are_bounded() {
+        let log = RefusalLog::default();
+        let logged = (0..10_000_u32).filter(|number| log.note(IpAddr::V4((*number).into()), None).log).count();
+        assert_eq!(logged, MAX_LINES);
+        assert_eq!(log.end_interval(), ["9936 handshakes from further addresses failed within 60 s"]);
+    }
+}
