@@ -4,7 +4,7 @@ use crate::frame::{FrameBuffer, TooLarge};
 use crate::handshake::{Accepted, HandshakeError};
 use crate::lane;
 use crate::peer::{CONNECT_TIMEOUT, Context, Trouble, count};
-use crate::strangers::{Decision, Handshakes, LOG_INTERVAL, Place, RefusalLog};
+use crate::strangers::{Decision, Dialer, Handshakes, LOG_INTERVAL, Place, RefusalLog};
 use async_channel::Sender;
 use futures::future::{Either, select};
 use futures::io::AsyncReadExt as _;
@@ -166,7 +166,9 @@ impl<R: Runtime> Inbound<R> {
         {
             return;
         }
-        let Decision { log, begins } = self.refusals.note(address, known);
+        let folder_refused = matches!(error, HandshakeError::Identity(_));
+        let dialer = known.map_or(Dialer::Stranger, |node| Dialer::Peer { node, folder_refused });
+        let Decision { log, begins } = self.refusals.note(address, dialer);
         if begins {
             self.context.tasks.spawn(self.clone().end_log_interval());
         }

@@ -80,15 +80,29 @@ fn source(address: IpAddr) -> IpAddr {
     }
 }
 
+/// The dialer of a failed handshake, as far as the log tells dialers apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Dialer {
+    /// It gave no number of a peer.
+    Stranger,
+    /// It gave the number of a peer.
+    Peer {
+        /// The number.
+        node: NodeId,
+        /// Its folder was refused, which must not be lost among other failures.
+        folder_refused: bool,
+    },
+}
+
 /// Decides which failed handshakes get a line in the log: in each interval the first one of an address, and the first
-/// that claims to be a certain peer.
+/// that gives the number of a certain peer.
 #[derive(Default)]
 pub(crate) struct RefusalLog(Mutex<Lines>);
 
 #[derive(Default)]
 struct Lines {
     /// The failures since the line of each.
-    suppressed: BTreeMap<(IpAddr, Option<NodeId>), u64>,
+    suppressed: BTreeMap<(IpAddr, Dialer), u64>,
     /// The failures of those that have no line.
     others: u64,
 }
@@ -103,17 +117,17 @@ pub(crate) struct Decision {
 }
 
 impl RefusalLog {
-    /// Notes a failed handshake of an address that claims to be a certain peer, or none.
-    pub(crate) fn note(&self, address: IpAddr, claimed: Option<NodeId>) -> Decision {
+    /// Notes a failed handshake of an address.
+    pub(crate) fn note(&self, address: IpAddr, dialer: Dialer) -> Decision {
         let mut lines = self.0.lock();
         let Lines { suppressed, others } = &mut *lines;
         let begins = suppressed.is_empty();
         let full = suppressed.len() >= MAX_LINES;
-        match suppressed.get_mut(&(source(address), claimed)) {
+        match suppressed.get_mut(&(source(address), dialer)) {
             Some(count) => *count += 1,
             None if full => *others += 1,
             None => {
-                suppressed.insert((source(address), claimed), 0);
+                suppressed.insert((source(address), dialer), 0);
                 return Decision { log: true, begins };
             }
         }
@@ -124,8 +138,11 @@ impl RefusalLog {
     pub(crate) fn end_interval(&self) -> Vec<String> {
         let Lines { suppressed, others } = std::mem::take(&mut *self.0.lock());
         let seconds = LOG_INTERVAL.as_secs();
-        let counted = suppressed.into_iter().filter(|(_, count)| *count > 0).map(|((address, claimed), count)| {
-            let peer = claimed.map_or_else(|| "unknown nodes".to_owned(), |node| format!("node {node}"));
+        let counted = suppressed.into_iter().filter(|(_, count)| *count > 0).map(|((address, dialer), count)| {
+            let peer = match dialer {
+                Dialer::Stranger => "unknown nodes".to_owned(),
+                Dialer::Peer { node, .. } => format!("node {node}"),
+            };
             format!("{peer} dialing from {address} failed {count} more handshakes within {seconds} s")
         });
         let others =
@@ -185,9 +202,16 @@ mod tests {
         let log = RefusalLog::default();
         let (one, two) = (address("10.0.0.1"), address("10.0.0.2"));
         let (line, none) = (Decision { log: true, begins: false }, Decision { log: false, begins: false });
-        assert_eq!(log.note(one, None), Decision { log: true, begins: true });
-        assert_eq!([log.note(one, None), log.note(one, None), log.note(two, None)], [none, none, line]);
-        assert_eq!([log.note(two, Some(3)), log.note(two, Some(3))], [line, none]);
+        assert_eq!(log.note(one, Dialer::Stranger), Decision { log: true, begins: true });
+        assert_eq!(
+            [log.note(one, Dialer::Stranger), log.note(one, Dialer::Stranger), log.note(two, Dialer::Stranger)],
+            [none, none, line]
+        );
+        let peer = |folder_refused| Dialer::Peer { node: 3, folder_refused };
+        assert_eq!(
+            [log.note(two, peer(false)), log.note(two, peer(false)), log.note(two, peer(true))],
+            [line, none, line]
+        );
         assert_eq!(
             log.end_interval(),
             [
@@ -195,14 +219,15 @@ mod tests {
                 "node 3 dialing from 10.0.0.2 failed 1 more handshakes within 60 s"
             ]
         );
-        assert_eq!(log.note(one, None), Decision { log: true, begins: true });
+        assert_eq!(log.note(one, Dialer::Stranger), Decision { log: true, begins: true });
         assert!(log.end_interval().is_empty(), "nothing was suppressed");
     }
 
     #[test]
     fn the_lines_of_many_addresses_are_bounded() {
         let log = RefusalLog::default();
-        let logged = (0..10_000_u32).filter(|number| log.note(IpAddr::V4((*number).into()), None).log).count();
+        let logged =
+            (0..10_000_u32).filter(|number| log.note(IpAddr::V4((*number).into()), Dialer::Stranger).log).count();
         assert_eq!(logged, MAX_LINES);
         assert_eq!(log.end_interval(), ["9936 handshakes from further addresses failed within 60 s"]);
     }
