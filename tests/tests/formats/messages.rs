@@ -65,9 +65,9 @@ fn the_handshake() {
         [("handshake", identity(1), identity(2)), ("handshake-secret", with_secret(1), with_secret(2))]
     {
         let (dialed, accepted, [from_dialer, from_acceptor]) = shake(&dialer, &acceptor);
-        assert_eq!(dialed.expect("it is accepted"), 3);
+        assert_eq!(dialed.expect("it is accepted"), 4);
         let Accepted { hello, version } = accepted.expect("it is accepted");
-        assert_eq!((hello.from(), hello.to, hello.lane, version), (1, 2, Some(Lane::Append), 3));
+        assert_eq!((hello.from(), hello.to, hello.lane, version), (1, 2, Some(Lane::Append), 4));
         assert_eq!((hello.cluster.as_str(), hello.timing), ("orchard", identity(1).config.timing()));
         let from_dialer = golden(&format!("{name}-hello.hex"), &from_dialer);
         let from_acceptor = golden(&format!("{name}-answer.hex"), &from_acceptor);
