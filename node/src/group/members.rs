@@ -129,7 +129,10 @@ impl<M: StateMachine> Group<M> {
         let last = self.replica.commit();
         let stored: BTreeMap<_, _> = self.replica.followers().collect();
         let ready = membership.learners.iter().copied().find_map(|learner| {
-            let has_caught_up = stored.get(&learner).is_some_and(|stored| stored + MAX_LEARNER_LAG >= last);
+            // A node that has just joined has nothing, and needs a snapshot even if few entries were ever written.
+            let needs_snapshot = |stored: Index| stored == 0 || stored < self.replica.compacted();
+            let has_caught_up =
+                stored.get(&learner).is_some_and(|stored| !needs_snapshot(*stored) && stored + MAX_LEARNER_LAG >= last);
             let change = carrying_out(membership, learner)?;
             (has_caught_up && self.replica.was_heard(learner)).then_some((learner, change))
         });
