@@ -174,6 +174,11 @@ impl Members {
         member(&self.membership, node)
     }
 
+    /// Returns the newest version of log entries that every member can apply, which is the one that a leader writes.
+    pub fn entry_version(&self) -> u32 {
+        entry_version(&self.membership)
+    }
+
     /// Returns the roster that the configuration makes.
     pub fn roster(&self) -> Roster {
         roster(&self.membership)

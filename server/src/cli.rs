@@ -8,11 +8,9 @@ mod serve;
 mod trace;
 
 use crate::demo::{self, DemoArguments};
+use crate::logging;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// A replicated key-value server that speaks the Redis protocol and answers reads from a leader's lease.
 #[derive(Debug, Parser)]
@@ -45,11 +43,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Demo(_) | Command::Trace(_) => "off",
         Command::Backup(_) | Command::Restore(_) => "warn",
     };
-    // Not `EnvFilter`: filters by span and field would build a second copy of the regex engine.
-    let chosen = std::env::var("RUST_LOG").ok().and_then(|targets| targets.parse().ok());
-    let filter: Targets = chosen.unwrap_or_else(|| default.parse().expect("the default filter is valid"));
-    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    tracing_subscriber::registry().with(filter).with(log).init();
+    logging::start(default);
     match cli.command {
         Command::Serve(arguments) => serve::run(*arguments),
         Command::Demo(arguments) => demo::run(arguments),

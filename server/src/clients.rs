@@ -2,12 +2,14 @@
 
 pub(crate) mod shared;
 
+mod admin;
 mod backups;
 mod keys;
 mod local;
 mod pause;
 mod session;
 mod startup;
+mod status;
 mod transaction;
 mod wire;
 

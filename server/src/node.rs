@@ -11,6 +11,7 @@ use crate::recording::Recording;
 use crate::registrar::Registrar;
 use crate::space::{self, Space};
 use crate::timeout::within;
+use crate::watch::watch;
 use async_channel::Receiver;
 use leasehold_clock::{Clock, ClockError, SystemClock};
 use leasehold_core::{Config, NodeId};
@@ -181,7 +182,14 @@ impl<R: Runtime> Node<R> {
         let recording = recording.transpose()?;
 
         let boot = storage.registry().introduction().run().boot;
-        let facts = NodeFacts { cluster: cluster.clone(), client_address, data_dir, started: clock.now() };
+        let facts = NodeFacts {
+            cluster: cluster.clone(),
+            client_address,
+            data_dir,
+            started: clock.now(),
+            timing,
+            quorum_reads: reads == ReadMode::Quorum,
+        };
         let (inbox, mailbox) = leasehold_node::inbox();
         let announced = announced(announce, own, peer_address, client_address);
         let registry = storage.registry();
@@ -239,6 +247,7 @@ impl<R: Runtime> Node<R> {
         let parts = Parts { runtime: runtime.clone(), node, clock, handle, view, registrar };
         let executor = Arc::new(Executor::new(parts));
         let clients = Arc::new(Clients::new(executor, transport, facts, limits, space));
+        runtime.spawn(watch(runtime.clone(), Arc::downgrade(&clients)));
         startup.serve(clients.clone());
         Ok(Node { clients, peer_address, recorded })
     }

@@ -190,6 +190,11 @@ impl<'a, R: Runtime> Session<'a, R> {
                     self.back_up().await?;
                     now = None;
                 }
+                Command::Administer(arguments) => {
+                    self.administer(&arguments).await;
+                    self.work += LOCAL_WORK;
+                    now = None;
+                }
                 Command::Read(ReadCommand::Mget(keys)) if keys.len() > MAX_SHORT_KEYS => {
                     self.get_in_slices(keys).await?;
                     now = None;

@@ -4,11 +4,12 @@
 use super::keys::KeysThread;
 use crate::counters::{Counter, Counters};
 use crate::executor::{Executor, NotReadable};
+use crate::health::Health;
 use crate::keyspace::{Reply, View, WriteCommand};
 use crate::limits::Limits;
 use crate::space::Space;
 use event_listener::{Event, EventListener};
-use leasehold_core::{NodeId, Reading};
+use leasehold_core::{Config, NodeId, Reading};
 use leasehold_node::{Budget, Statistics, Status};
 use leasehold_runtime::Runtime;
 use leasehold_transport_tcp::Transport;
@@ -45,6 +46,9 @@ pub(crate) struct NodeFacts {
     pub(crate) client_address: SocketAddr,
     pub(crate) data_dir: PathBuf,
     pub(crate) started: Reading,
+    pub(crate) timing: Config,
+    /// Every read asks a quorum.
+    pub(crate) quorum_reads: bool,
 }
 
 /// The state that every connection of a node shares.
@@ -55,6 +59,7 @@ pub(crate) struct Clients<R: Runtime> {
     pub(crate) limits: Limits,
     pub(crate) memory: Memory,
     pub(crate) space: Arc<Space>,
+    pub(crate) health: Health,
     pub(super) keys: KeysThread,
     /// Shared with the backups that are being taken.
     pub(super) backups: Arc<()>,
@@ -86,6 +91,7 @@ impl<R: Runtime> Clients<R> {
             facts,
             limits,
             space,
+            health: Health::default(),
             memory: Memory { input: Budget::new(MAX_INPUT_BYTES), output: Budget::new(MAX_OUTPUT_BYTES) },
             rejected: Counter::default(),
             timed_out: Counter::default(),

@@ -42,7 +42,7 @@ impl Transaction {
             Command::Read(command) => self.queue(WriteCommand::Read(command)),
             Command::Write(command) => self.queue(command),
             Command::Local(LocalCommand::Wrong(error)) => self.abort(&error),
-            Command::Local(_) | Command::Backup | Command::Entry(_) => self.abort(
+            Command::Local(_) | Command::Backup | Command::Administer(_) | Command::Entry(_) => self.abort(
                 "ERR a command about the connection or the node cannot be part of a transaction; send it before MULTI \
                  or after EXEC",
             ),

@@ -14,6 +14,8 @@ pub enum Command {
     Local(LocalCommand),
     /// `LEASEHOLD.BACKUP`: streams the whole state.
     Backup,
+    /// `LEASEHOLD` and its subcommand: administers the cluster.
+    Administer(Vec<Bytes>),
     /// `MULTI`: starts a transaction.
     Multi,
     /// `EXEC`: executes the queued commands of the transaction.

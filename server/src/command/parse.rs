@@ -8,6 +8,9 @@ use crate::resp::{Arguments, parse_integer};
 /// The most patterns of `CONFIG GET`, and the longest one, in bytes.
 const MAX_CONFIG_PATTERNS: usize = 16;
 const MAX_CONFIG_PATTERN: usize = 64;
+/// The most arguments of `LEASEHOLD`, and the longest one, in bytes.
+const MAX_ADMIN_ARGUMENTS: usize = 5;
+const MAX_ADMIN_ARGUMENT: usize = 1024;
 
 /// A command, or the error to reply with.
 pub(super) type Parsed = Result<Command, String>;
@@ -141,6 +144,13 @@ pub(super) fn parse_hello(arguments: &Arguments<'_>) -> Parsed {
         at += 2;
     }
     local(LocalCommand::Hello { version, name })
+}
+
+pub(super) fn parse_administer(arguments: &Arguments<'_>) -> Parsed {
+    if arguments.len() > MAX_ADMIN_ARGUMENTS || arguments.from(1).any(|argument| argument.len() > MAX_ADMIN_ARGUMENT) {
+        return Err("ERR the arguments of LEASEHOLD are too long; LEASEHOLD HELP lists the subcommands".to_owned());
+    }
+    Ok(Command::Administer(arguments.from(1).collect()))
 }
 
 pub(super) fn parse_config(arguments: &Arguments<'_>) -> Parsed {

@@ -304,6 +304,15 @@ pub static COMMANDS: &[Spec] = &[
         parse: |_| Ok(Command::Backup),
     },
     Spec {
+        name: "leasehold",
+        arity: -2,
+        flags: &["admin", "noscript", "stale"],
+        keys: NONE,
+        group: "server",
+        summary: "Describes the cluster and changes its members; LEASEHOLD HELP lists the subcommands.",
+        parse: parse_administer,
+    },
+    Spec {
         name: "auth",
         arity: -2,
         flags: &["noscript", "loading", "stale", "fast", "no_auth"],

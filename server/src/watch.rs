@@ -1,0 +1,45 @@
+//! A task that watches its node, and logs what an operator should know.
+
+use crate::clients::Clients;
+use crate::health::{Line, Observation};
+use leasehold_runtime::Runtime;
+use std::sync::Weak;
+use std::time::Duration;
+
+/// The shortest interval of the observations.
+const MIN_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Watches a node until it stops.
+pub(crate) async fn watch<R: Runtime>(runtime: R, clients: Weak<Clients<R>>) {
+    let mut interval = MIN_INTERVAL;
+    let mut before = None;
+    loop {
+        let Some(clients) = clients.upgrade() else { return };
+        interval = interval.max(clients.facts.timing.heartbeat());
+        let (status, statistics) = (clients.status(), clients.statistics());
+        let (now, members) = (clients.now(), clients.executor.handle().members());
+        let elapsed = now.zip(before).map(|(now, before)| now.elapsed_since(before).at_most);
+        before = now.or(before);
+        let observation = Observation {
+            elapsed: elapsed.unwrap_or(interval),
+            node: clients.node(),
+            status,
+            members: &members,
+            leased: clients.facts.quorum_reads || clients.lease_remaining().is_some(),
+            has_reading: now.is_some(),
+            refused: statistics.group.replica.messages_refused,
+            given_up: statistics.group.replica.leaderships_given_up,
+        };
+        for line in clients.health.observe(&observation) {
+            match line {
+                Line::Info(line) => tracing::info!("{line}"),
+                Line::Warn(line) => tracing::warn!("{line}"),
+            }
+        }
+        if status.stopped {
+            return;
+        }
+        drop(clients);
+        runtime.sleep(interval).await;
+    }
+}
