@@ -1,6 +1,7 @@
 //! The command line.
 
 mod backup;
+mod ctl;
 mod exit;
 mod restore;
 mod security;
@@ -26,6 +27,8 @@ enum Command {
     Serve(Box<serve::ServeArguments>),
     /// Runs a whole cluster in this process, to try it or to load it.
     Demo(DemoArguments),
+    /// Describes a running cluster and changes its members.
+    Ctl(ctl::CtlArguments),
     /// Takes a backup from a running node.
     Backup(backup::BackupArguments),
     /// Writes the data folder of a node of a new cluster from a backup.
@@ -41,12 +44,13 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Serve(_) => "info,raft=warn,slog=warn",
         // The demo prints a table, and kills a node on purpose.
         Command::Demo(_) | Command::Trace(_) => "off",
-        Command::Backup(_) | Command::Restore(_) => "warn",
+        Command::Backup(_) | Command::Restore(_) | Command::Ctl(_) => "warn",
     };
     logging::start(default);
     match cli.command {
         Command::Serve(arguments) => serve::run(*arguments),
         Command::Demo(arguments) => demo::run(arguments),
+        Command::Ctl(arguments) => ctl::run(arguments),
         Command::Backup(arguments) => backup::run(arguments),
         Command::Restore(arguments) => restore::run(arguments),
         Command::Trace(arguments) => trace::run(arguments),

@@ -1,0 +1,233 @@
+//! `leasehold ctl`: administers a running cluster through the clients' ports of its nodes.
+
+mod changes;
+mod connection;
+mod screen;
+mod survey;
+
+use super::exit::{BAD_FLAGS, FAILED, fail};
+use changes::{Change, Changes};
+use clap::{Args, Subcommand};
+use connection::{Access, Reply};
+use leasehold_core::NodeId;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+use survey::{Verdict, survey};
+
+/// The exit code of `status` if there is no leader.
+const NO_LEADER: u8 = 2;
+/// The interval at which `status --watch` looks again.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// The time that a node has for a reply to `log-level`.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The arguments of `ctl`.
+#[derive(Args, Debug)]
+pub(crate) struct CtlArguments {
+    /// The addresses of some nodes for clients: HOST:PORT, several with commas. The others are found through them.
+    #[arg(long, value_name = "ADDR", env = "LEASEHOLD_NODE", value_delimiter = ',', global = true)]
+    node: Vec<String>,
+    /// The user as whom to log in.
+    #[arg(long, value_name = "NAME", global = true, requires = "password_file")]
+    user: Option<String>,
+    /// The file with the password of that user, in its first line.
+    #[arg(long, value_name = "FILE", global = true, requires = "user")]
+    password_file: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Shows the state of the cluster, and what is wrong. Exits with 0 if it is healthy, 1 if something is wrong, and 2
+    /// if no leader serves.
+    Status {
+        /// Show it again every second.
+        #[arg(long)]
+        watch: bool,
+        /// Print one JSON object.
+        #[arg(long, conflicts_with = "watch")]
+        json: bool,
+    },
+    /// Lists the members.
+    Members {
+        /// Print one JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Adds a node that waits to join. It votes once it has caught up.
+    Add {
+        /// The new node's number: higher than every number that was ever used.
+        #[arg(value_parser = parse_node)]
+        id: NodeId,
+        /// The address at which it waits for other nodes: HOST:PORT.
+        address: String,
+        /// It receives every write and never votes.
+        #[arg(long)]
+        learner: bool,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Lets a learner vote once it has caught up.
+    Promote {
+        /// The learner.
+        #[arg(value_parser = parse_node)]
+        id: NodeId,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Removes a member. A leader hands leadership over first.
+    Remove {
+        /// The member.
+        #[arg(value_parser = parse_node)]
+        id: NodeId,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Replaces a voter, running or lost, by a node that waits to join. The new one votes once it has caught up, and the
+    /// old one is removed in the same step.
+    Replace {
+        /// The voter to be removed.
+        #[arg(value_parser = parse_node)]
+        old: NodeId,
+        /// The new node's number: higher than every number that was ever used.
+        #[arg(value_parser = parse_node)]
+        new: NodeId,
+        /// The address at which the new node waits for other nodes: HOST:PORT.
+        address: String,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Hands leadership to a voter.
+    Transfer {
+        /// The voter.
+        #[arg(value_parser = parse_node)]
+        id: NodeId,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Changes what the nodes given with --node log, until they are restarted.
+    LogLevel {
+        /// Levels and targets in the form of RUST_LOG: info, or warn,leasehold_raft=debug.
+        filter: String,
+    },
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+struct Waiting {
+    /// Return once the change is accepted, and do not wait until it is complete.
+    #[arg(long)]
+    no_wait: bool,
+    /// Give up after so many seconds. A change that was accepted goes on.
+    #[arg(long, value_name = "S", default_value = "300")]
+    timeout_s: u64,
+}
+
+fn parse_node(text: &str) -> Result<NodeId, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "not a node's number; write for example 4".to_owned())
+}
+
+/// Administers a cluster.
+pub(super) fn run(arguments: CtlArguments) -> ExitCode {
+    let CtlArguments { node: nodes, user, password_file, command } = arguments;
+    if nodes.is_empty() {
+        return fail(BAD_FLAGS, "--node is missing: give the address of any node for clients, or set LEASEHOLD_NODE");
+    }
+    let access = match credentials(user, password_file.as_deref()) {
+        Ok(credentials) => Access { credentials },
+        Err(error) => return fail(BAD_FLAGS, error),
+    };
+    let (change, waiting) = match command {
+        Command::Status { watch: true, .. } => return watch(&access, &nodes),
+        Command::Status { json, .. } => return status(&access, &nodes, json),
+        Command::Members { json } => return members(&access, &nodes, json),
+        Command::LogLevel { filter } => return log_level(&access, &nodes, &filter),
+        Command::Add { id, address, learner, waiting } => (Change::Add { node: id, address, learner }, waiting),
+        Command::Replace { old, new, address, waiting } => (Change::Replace { old, new, address }, waiting),
+        Command::Promote { id, waiting } => (Change::Promote(id), waiting),
+        Command::Remove { id, waiting } => (Change::Remove(id), waiting),
+        Command::Transfer { id, waiting } => (Change::Transfer(id), waiting),
+    };
+    let limit = Duration::from_secs(waiting.timeout_s);
+    match (Changes { access: &access, nodes: &nodes, limit, wait: !waiting.no_wait }).make(&change) {
+        Ok(done) => {
+            println!("{done}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(FAILED, error),
+    }
+}
+
+fn credentials(user: Option<String>, file: Option<&Path>) -> Result<Option<(String, String)>, String> {
+    let (Some(user), Some(file)) = (user, file) else { return Ok(None) };
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| format!("--password-file {} cannot be read: {error}", file.display()))?;
+    let password = text.lines().next().unwrap_or_default().to_owned();
+    Ok(Some((user, password)))
+}
+
+fn exit_code(verdict: Verdict) -> ExitCode {
+    match verdict {
+        Verdict::Healthy => ExitCode::SUCCESS,
+        Verdict::Degraded => ExitCode::from(FAILED),
+        Verdict::NoLeader | Verdict::Unreachable => ExitCode::from(NO_LEADER),
+    }
+}
+
+fn status(access: &Access, nodes: &[String], json: bool) -> ExitCode {
+    let survey = survey(access, nodes);
+    if json {
+        println!("{}", screen::json(&survey));
+    } else {
+        print!("{}", screen::status(&survey));
+    }
+    exit_code(survey.picture().verdict)
+}
+
+/// Shows the status until the process is ended, or until its output is closed.
+fn watch(access: &Access, nodes: &[String]) -> ExitCode {
+    let mut output = io::stdout();
+    // Clears the screen, and puts the cursor in its corner.
+    let clear = if output.is_terminal() { "\x1b[2J\x1b[H" } else { "\n" };
+    loop {
+        let survey = survey(access, nodes);
+        let shown = write!(output, "{clear}{}", screen::status(&survey)).and_then(|()| output.flush());
+        if shown.is_err() {
+            return exit_code(survey.picture().verdict);
+        }
+        std::thread::sleep(WATCH_INTERVAL);
+    }
+}
+
+fn members(access: &Access, nodes: &[String], json: bool) -> ExitCode {
+    let survey = survey(access, nodes);
+    let picture = survey.picture();
+    if picture.members.is_empty() {
+        let reason = picture.problems.first().map_or("no node answers", String::as_str);
+        return fail(NO_LEADER, reason);
+    }
+    if json {
+        println!("{}", serde_json::json!(picture.members));
+    } else {
+        println!("{}", screen::members(&survey, &picture));
+    }
+    ExitCode::SUCCESS
+}
+
+fn log_level(access: &Access, nodes: &[String], filter: &str) -> ExitCode {
+    let mut failed = None;
+    for address in nodes {
+        let reply = access.connect(address, PATIENCE).and_then(|mut connection| {
+            connection.ask(&["LEASEHOLD", "LOGLEVEL", filter]).map_err(|error| format!("does not answer: {error}"))
+        });
+        match reply {
+            Ok(Reply::Text(_)) => println!("{address} logs {filter} until it is restarted"),
+            Ok(Reply::Error(error)) => failed = Some(format!("{address} answered: {error}")),
+            Err(error) => failed = Some(format!("{address} {error}")),
+        }
+    }
+    failed.map_or(ExitCode::SUCCESS, |error| fail(FAILED, error))
+}
