@@ -20,6 +20,9 @@ const ADMISSION_TIMEOUT: Duration = Duration::from_secs(120);
 /// The reply to a command that a stopping node refuses.
 pub(crate) const STOPPING: &str = "TRYAGAIN this node is shutting down; send the command to another node";
 
+/// The reply to a command that a removed node refuses.
+const REMOVED: &str = "TRYAGAIN this node was removed from its cluster; send the command to another node";
+
 /// The reason why the view may not answer a read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NotReadable {
@@ -146,8 +149,11 @@ impl<R: Runtime> Executor<R> {
         }
     }
 
-    /// Returns the reply to every command of a node that its cluster refuses: it will find no leader.
+    /// Returns the reply to every command of a node that its cluster refuses or has removed: it will find no leader.
     fn refused(&self) -> Option<String> {
+        if self.parts.registrar.removed().is_some() {
+            return Some(REMOVED.to_owned());
+        }
         let reason = self.parts.registrar.unfounded().filter(|reason| matches!(reason, Unfounded::Refused(..)))?;
         Some(format!("TRYAGAIN this node {reason}; send the command to another node"))
     }

@@ -35,6 +35,9 @@ pub(crate) const GROUP: GroupId = 0;
 /// take, and a little more.
 const FAREWELL_TIMEOUT: Duration = REQUEST_TIMEOUT.saturating_add(Duration::from_secs(1));
 
+/// The same for a node that was removed: it finds no leader that could answer them.
+const REMOVED_FAREWELL_TIMEOUT: Duration = Duration::from_millis(100);
+
 /// The time that another node has for taking leadership over when a node stops. It takes a few milliseconds, or does not
 /// happen.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -311,7 +314,9 @@ impl<R: Runtime> Node<R> {
         }
         self.clients.close();
         // A client that does not read its replies must not delay the stop.
-        within(runtime, FAREWELL_TIMEOUT, self.clients.gone()).await;
+        let removed = self.clients.executor.registrar().removed().is_some();
+        let farewell = if removed { REMOVED_FAREWELL_TIMEOUT } else { FAREWELL_TIMEOUT };
+        within(runtime, farewell, self.clients.gone()).await;
         self.handle().stop().await;
         if let Some(recorded) = &self.recorded {
             // Nothing is sent on this channel. It closes when the file is complete.
