@@ -171,6 +171,7 @@ impl Survey {
             let is_repeated = silent.iter().any(|node| warning.contains(&format!("is not connected to node {node}:")));
             !is_repeated && (is_led || !warning.contains("knows no leader"))
         };
+        let is_member = |node: NodeId| best.members.iter().any(|member| member.node == node);
         let mut problems: Vec<String> = best.warnings.iter().filter(is_new).cloned().collect();
         for member in &best.members {
             let answered = self.nodes.get(&member.node);
@@ -198,6 +199,9 @@ impl Survey {
                 ));
                 continue;
             }
+            if status.cluster.id.is_none() && !is_member(status.node) {
+                continue;
+            }
             problems.extend(status.warnings.iter().filter(is_new).cloned());
         }
         let holds = self.values(|status| format!("{} ms", status.timing.hold_ms));
@@ -211,6 +215,14 @@ impl Survey {
 
     fn advice(&self, best: &NodeStatus) -> Vec<String> {
         let mut advice = best.advice.clone();
+        let waits = |status: &&NodeStatus| {
+            status.cluster.id.is_none() && !best.members.iter().any(|member| member.node == status.node)
+        };
+        // It is no member, and may be meant to become one.
+        for status in self.nodes.values().filter(|status| best.cluster.id.is_some() && waits(status)) {
+            let reason = status.takes_no_part.as_deref().unwrap_or("it has not joined");
+            advice.push(format!("node {} is no member: {}", status.node, reason.trim_start_matches("this node ")));
+        }
         if let Some(versions) = self.values(|status| status.version.clone()) {
             advice.push(format!("the nodes run different releases ({versions}): complete the upgrade"));
         }
