@@ -4,6 +4,7 @@ pub mod abstract_raft;
 pub mod alternatives;
 pub mod driven;
 pub mod exploration;
+pub mod fleet;
 pub mod journal;
 pub mod linearizability;
 pub mod machine;

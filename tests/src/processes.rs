@@ -21,6 +21,8 @@ pub const PATIENCE: Duration = Duration::from_secs(15);
 /// occupies the port of a node that is being restarted.
 const FIRST_PORT: u16 = 20_000;
 const PORTS: u16 = 12_000;
+/// The distance between the first ports of two programs: more than a test needs.
+const PORTS_APART: u32 = 101;
 
 /// Returns the `leasehold` binary of the profile under test, which is built once.
 pub fn binary() -> &'static Path {
@@ -55,7 +57,8 @@ pub(crate) fn build(flags: &[&str]) -> PathBuf {
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
-        let offset = (std::process::id() % u32::from(PORTS)) as u16;
+        // Programs that are started one after the other have consecutive ids.
+        let offset = (std::process::id().wrapping_mul(PORTS_APART) % u32::from(PORTS)) as u16;
         let port = FIRST_PORT + (offset + NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
@@ -235,6 +238,26 @@ impl Processes {
         };
         let recipes = ports.iter().map(recipe).collect();
         Processes { recipes, running: BTreeMap::new(), folder }
+    }
+
+    /// Creates the recipe of a node that joins: it knows the nodes that run now, and has the flags of another node.
+    ///
+    /// # Panics
+    /// If no node has a recipe.
+    pub fn add_recipe(&mut self, id: u64) {
+        let pattern = self.recipes.values().next().expect("a cluster has nodes").clone();
+        let peers =
+            self.running().into_iter().map(|peer| (peer, format!("127.0.0.1:{}", self.recipes[&peer].peer_port)));
+        let recipe = Recipe {
+            id,
+            peers: peers.filter(|(peer, _)| *peer != id).collect(),
+            client_port: free_port(),
+            peer_port: free_port(),
+            data_dir: self.folder.path().join(format!("n{id}")),
+            log: self.folder.path().join(format!("n{id}.log")),
+            ..pattern
+        };
+        self.recipes.insert(id, recipe);
     }
 
     /// Starts a cluster and waits for a leader.

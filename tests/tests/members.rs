@@ -1,0 +1,266 @@
+//! Real processes whose members change under load, with `leasehold ctl`.
+
+use leasehold_tests::fleet::Fleet;
+use leasehold_tests::processes::{PATIENCE, Processes, eventually};
+use leasehold_tests::proxy::{Pace, Passage, Proxy};
+use redis::cmd;
+use std::fs;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Elections within a few hundred milliseconds.
+const FAST: [&str; 4] = ["--hold-ms", "300", "--heartbeat-ms", "30"];
+/// A write that a busy machine delays is tried again.
+const ATTEMPTS: usize = 5;
+
+fn set(fleet: &Fleet, node: u64, key: &str, value: &str) {
+    let mut attempts = 0;
+    let written = eventually(PATIENCE, || {
+        attempts += 1;
+        let outcome = cmd("SET").arg(key).arg(value).exec(&mut fleet.cluster.connect(node));
+        assert!(attempts < ATTEMPTS || outcome.is_ok(), "{outcome:?}");
+        outcome.ok()
+    });
+    assert!(written.is_some(), "no leader accepts a write");
+}
+
+fn get(fleet: &Fleet, node: u64, key: &str) -> Option<String> {
+    eventually(PATIENCE, || cmd("GET").arg(key).query(&mut fleet.cluster.connect(node)).ok()).expect("it is readable")
+}
+
+/// Grows a cluster from one node, shrinks it to another one, and grows it again.
+fn grows_and_shrinks(runtime: &str, size: u64) {
+    let flags = [&FAST[..], &["--runtime", runtime]].concat();
+    let mut fleet = Fleet::found(1, &flags);
+    let founder = fleet.ctl(&["status"]);
+    assert_eq!(founder.code, Some(0), "{founder:?}");
+    assert!(founder.output.starts_with("HEALTHY: node 1 leads, and is the only member."), "{founder:?}");
+    set(&fleet, 1, "k", "before");
+    (2..=size).for_each(|node| fleet.add(node));
+    let all: Vec<u64> = (1..=size).collect();
+    fleet.until_voters(&all);
+    fleet.serve(&all);
+    fleet.must(&format!("transfer {size}"));
+    // Down to the last one that was added. The leader is never the one that is removed here.
+    for node in 1..size {
+        let left: Vec<u64> = (node + 1..=size).collect();
+        fleet.serve(&left);
+        fleet.must(&format!("remove {node}"));
+        fleet.until_removed(node);
+        fleet.until_voters(&left);
+    }
+    assert_eq!(get(&fleet, size, "k").as_deref(), Some("before"));
+    let more = [size + 1, size + 2];
+    more.into_iter().for_each(|node| fleet.add(node));
+    fleet.until_voters(&[size, size + 1, size + 2]);
+    fleet.until_status("HEALTHY", "");
+    assert_eq!(get(&fleet, size + 2, "k").as_deref(), Some("before"));
+    fleet.finish_well();
+}
+
+#[test]
+fn a_cluster_grows_to_five_and_shrinks_to_one_and_grows_again_on_tokio() {
+    grows_and_shrinks("tokio", 5);
+}
+
+#[test]
+fn a_cluster_grows_to_three_and_shrinks_to_one_and_grows_again_on_smol() {
+    grows_and_shrinks("smol", 3);
+}
+
+#[test]
+fn a_leader_that_is_removed_hands_over_and_stops_and_so_does_a_node_that_was_down_meanwhile() {
+    let mut fleet = Fleet::found(5, &FAST);
+    let (leader, others) = fleet.cluster.roles();
+    fleet.serve(&others[1..]);
+    let said = fleet.must(&format!("remove {leader}"));
+    assert!(said.contains(&format!("node {leader} is removed")), "{said}");
+    fleet.until_removed(leader);
+    let down = others[0];
+    fleet.cluster.take(down).kill();
+    fleet.must(&format!("remove {down}"));
+    fleet.until_voters(&others[1..]);
+    // It learns from its peers that it is not a member any more, and starting it again is of no use.
+    for _ in 0..2 {
+        fleet.cluster.start_node(down);
+        fleet.until_removed(down);
+    }
+    fleet.finish_well();
+}
+
+#[test]
+fn a_dead_node_and_a_wiped_one_are_replaced_by_one_command_each() {
+    let mut fleet = Fleet::found(3, &FAST);
+    let (leader, others) = fleet.cluster.roles();
+    let (dead, wiped) = (others[0], others[1]);
+    fleet.serve(&[leader, wiped]);
+    fleet.cluster.take(dead).kill();
+    fleet.until_status("DEGRADED", "one more failure stops the cluster");
+    fleet.until_status("DEGRADED", &format!("leasehold ctl replace {dead} 4 HOST:PORT"));
+    fleet.launch(4);
+    fleet.must(&format!("replace {dead} 4 {}", fleet.address(4)));
+    fleet.until_voters(&[leader.min(wiped), leader.max(wiped), 4]);
+    fleet.until_status("HEALTHY", "");
+
+    // A voter that starts on an empty folder is refused, and the screen says what to do.
+    fleet.serve(&[leader, 4]);
+    fleet.cluster.take(wiped).kill();
+    fs::remove_dir_all(&fleet.cluster.recipes[&wiped].data_dir).expect("the folder is removed");
+    fleet.cluster.start_node(wiped);
+    fleet.until_status("DEGRADED", &format!("voter {wiped} is not heard"));
+    fleet.until_status("DEGRADED", "knows node");
+    fleet.launch(5);
+    fleet.must(&format!("replace {wiped} 5 {}", fleet.address(5)));
+    fleet.until_voters(&[leader, 4, 5]);
+    fleet.cluster.take(wiped).kill();
+
+    // Neither number is ever used again.
+    let address = fleet.address(5);
+    let used = fleet.must_fail(&format!("add {dead} {address}"));
+    assert!(used.contains(&format!("{dead} is not above 5, the highest number that was ever used")), "{used}");
+    let member = fleet.must_fail(&format!("add 5 {address}"));
+    assert!(member.contains("node 5 is a member already"), "{member}");
+    // And a node of this cluster cannot be added under another number.
+    let other = fleet.must_fail(&format!("add 6 {address}"));
+    assert!(other.contains("is node 5, not 6"), "{other}");
+    let nothing = fleet.must_fail("add 6 127.0.0.1:1");
+    assert!(nothing.contains("cannot be reached") && nothing.contains("start it there with --id 6"), "{nothing}");
+    fleet.finish_well();
+}
+
+#[test]
+fn a_learner_follows_without_a_vote_until_it_is_promoted() {
+    let mut fleet = Fleet::found(1, &FAST);
+    fleet.launch(2);
+    fleet.must(&format!("add 2 {} --learner", fleet.address(2)));
+    assert_eq!(fleet.members()[&2], "learner");
+    set(&fleet, 1, "k", "v");
+    assert_eq!(get(&fleet, 2, "k").as_deref(), Some("v"));
+    let learner = fleet.must_fail("transfer 2");
+    assert!(learner.contains("leadership is not transferred to node 2"), "{learner}");
+    // It counts in no quorum.
+    fleet.cluster.take(2).kill();
+    set(&fleet, 1, "k", "w");
+    fleet.cluster.start_node(2);
+    assert_eq!(get(&fleet, 2, "k").as_deref(), Some("w"));
+    assert_eq!(fleet.members()[&2], "learner", "it stays one");
+    fleet.must("promote 2");
+    fleet.until_voters(&[1, 2]);
+    let again = fleet.must_fail("promote 2");
+    assert!(again.contains("node 2 is a voter already"), "{again}");
+    fleet.must("transfer 2");
+    fleet.until_status("HEALTHY: node 2 leads", "");
+    fleet.finish_well();
+}
+
+#[test]
+fn a_node_that_moves_to_another_address_is_followed_by_its_peers() {
+    let mut fleet = Fleet::found(3, &FAST);
+    let (leader, others) = fleet.cluster.roles();
+    let moved = others[0];
+    fleet.serve(&[leader, others[1]]);
+    fleet.until_status("HEALTHY", "");
+    fleet.cluster.take(moved).terminate();
+    let recipe = fleet.cluster.recipes.get_mut(&moved).expect("its recipe");
+    let from = format!("127.0.0.1:{}", recipe.peer_port);
+    (recipe.peer_port, recipe.client_port) =
+        (leasehold_tests::processes::free_port(), leasehold_tests::processes::free_port());
+    let to = format!("127.0.0.1:{}", recipe.peer_port);
+    recipe.peers.insert(moved, to.clone());
+    fleet.cluster.start_node(moved);
+    fleet.until_status("HEALTHY", "");
+    let screen = eventually(PATIENCE, || {
+        Some(fleet.ctl(&["members"]).output).filter(|screen| screen.contains(&to) && !screen.contains(&from))
+    });
+    assert!(screen.is_some(), "{}", fleet.ctl(&["members"]).output);
+    // The others know it after a restart, although their flags name the old address.
+    fleet.serve(&[moved]);
+    for node in [leader, others[1]] {
+        fleet.cluster.take(node).terminate();
+        fleet.cluster.start_node(node);
+        fleet.until_status("HEALTHY", "");
+    }
+    fleet.serve(&[leader]);
+    set(&fleet, moved, "k", "v");
+    assert_eq!(get(&fleet, leader, "k").as_deref(), Some("v"));
+    fleet.finish_well();
+}
+
+#[test]
+fn a_removal_that_would_lose_the_quorum_is_refused() {
+    let mut fleet = Fleet::found(3, &FAST);
+    let (leader, others) = fleet.cluster.roles();
+    fleet.serve(&[leader]);
+    fleet.cluster.take(others[0]).kill();
+    fleet.until_status("DEGRADED", &format!("voter {} is not heard", others[0]));
+    for node in [others[1], leader] {
+        let refused = fleet.must_fail(&format!("remove {node}"));
+        assert!(refused.contains("only 1 were heard lately, and 2 are needed"), "{refused}");
+    }
+    // The dead one can go, and then nothing but the last voter.
+    fleet.must(&format!("remove {}", others[0]));
+    fleet.must(&format!("remove {}", others[1]));
+    fleet.until_removed(others[1]);
+    let last = fleet.must_fail(&format!("remove {leader}"));
+    assert!(last.contains("is the only voter; add another node before you remove it"), "{last}");
+    let none = fleet.must_fail("remove 9");
+    assert!(none.contains(&format!("node 9 is not a member; the members are {leader}")), "{none}");
+    fleet.finish_well();
+}
+
+/// Replaces node 2 of two voters by node 3, and cuts `cut` off while the configuration is joint: one half has no quorum
+/// then. Nothing may be acknowledged that one half does not know, and the change ends when the links are back.
+fn joint_without(cut: u64) {
+    let flags = ["--hold-ms", "900", "--heartbeat-ms", "50", "--pin-peers"];
+    let mut cluster = Processes::prepare(2, &flags);
+    cluster.add_recipe(3);
+    let listens = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    let addresses = cluster.recipes.iter().map(|(id, recipe)| (*id, listens(recipe.peer_port))).collect();
+    let proxy = Proxy::between(&addresses).expect("sockets and threads for the links");
+    for (from, to) in proxy.pairs().into_iter().filter(|(_, to)| *to != 3) {
+        let recipe = cluster.recipes.get_mut(&from).expect("a node of this cluster");
+        recipe.peers.insert(to, proxy.address(from, to).to_string());
+    }
+    [1, 2, 3].into_iter().for_each(|node| cluster.start_node(node));
+    cluster.leader();
+    // Founded by two. From now on they dial the third one through its links.
+    for node in [1, 2] {
+        let address = proxy.address(node, 3).to_string();
+        cluster.recipes.get_mut(&node).expect("its recipe").peers.insert(3, address);
+        cluster.take(node).terminate();
+        cluster.start_node(node);
+    }
+    let mut fleet = Fleet::new(cluster);
+    fleet.serve(&[1]);
+    fleet.until_status("HEALTHY", "");
+    fleet.must("transfer 1");
+    // What the half hears and says is late, so it has not left the joint configuration when it is cut off.
+    let pace = Pace { delay: Duration::from_millis(250), jitter: Duration::ZERO, bytes_per_second: 100 << 20 };
+    let links = |node: u64| proxy.pairs().into_iter().filter(move |(from, to)| *from == node || *to == node);
+    [cut, 3].into_iter().flat_map(links).for_each(|(from, to)| proxy.set(from, to, Passage::Slow(pace)));
+    fleet.must(&format!("replace 2 3 {} --no-wait", proxy.address(1, 3)));
+    let joint = eventually(PATIENCE, || (fleet.members().get(&2)? == "leaving").then_some(()));
+    assert!(joint.is_some(), "the configuration is not joint: {}", fleet.ctl(&["status"]).output);
+    links(cut).for_each(|(from, to)| proxy.set(from, to, Passage::Cut));
+    fleet.until_status("NO LEADER", "leaves");
+    let error = cmd("SET").arg("half").arg("known").exec(&mut fleet.cluster.connect(1)).expect_err("no quorum");
+    assert!(matches!(error.code(), Some("TRYAGAIN" | "UNCERTAIN")), "{error}");
+    proxy.heal();
+    fleet.until_removed(2);
+    fleet.until_voters(&[1, 3]);
+    fleet.until_status("HEALTHY", "");
+    fleet.serve(&[1, 3]);
+    set(&fleet, 3, "k", "v");
+    assert_eq!(get(&fleet, 1, "k").as_deref(), Some("v"));
+    fleet.finish_well();
+}
+
+#[test]
+fn a_joint_configuration_whose_new_half_is_cut_off_waits_and_loses_nothing() {
+    joint_without(3);
+}
+
+#[test]
+fn a_joint_configuration_whose_old_half_is_cut_off_waits_and_loses_nothing() {
+    joint_without(2);
+}
