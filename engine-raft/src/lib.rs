@@ -47,6 +47,7 @@
 //! ```
 
 mod admission;
+mod engine_log;
 mod error;
 mod gate;
 mod leadership;

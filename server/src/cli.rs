@@ -39,9 +39,9 @@ enum Command {
 
 /// Executes the command line and returns the exit code of the process.
 pub fn run(cli: Cli) -> ExitCode {
-    // The raft engine logs through slog, at length.
+    // The raft engine logs at length.
     let default = match &cli.command {
-        Command::Serve(_) => "info,raft=warn,slog=warn",
+        Command::Serve(_) => "info,raft=warn",
         // The demo prints a table, and kills a node on purpose.
         Command::Demo(_) | Command::Trace(_) => "off",
         Command::Backup(_) | Command::Restore(_) | Command::Ctl(_) => "warn",

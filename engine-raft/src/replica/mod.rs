@@ -7,6 +7,7 @@ mod sync;
 mod ticks;
 
 use crate::admission::{Admission, is_valid_snapshot};
+use crate::engine_log::{EngineLog, LoggedTerm};
 use crate::error::{CampaignError, EngineError, Error, InstallError, ProposeError};
 use crate::gate::Gate;
 use crate::leadership::Leadership;
@@ -62,6 +63,7 @@ pub struct Replica {
     leadership: Leadership,
     /// Committed entries that are not handed out for applying yet.
     withheld: VecDeque<eraftpb::Entry>,
+    logged_term: LoggedTerm,
     /// Set by a shutdown: this node holds no lease again, even if the engine elects it.
     retired: bool,
     /// Set by a shutdown: this node acknowledges no round again.
@@ -90,7 +92,10 @@ impl Replica {
         let durable_term = state.hard_state.term;
         let rejoin = Rejoin::new(options.process, state.may_be_cut);
         let engine = options.engine_config(state.applied);
-        let logger = slog::Logger::root(tracing_slog::TracingSlogDrain, slog::o!());
+        let logged_term = LoggedTerm::default();
+        logged_term.set(durable_term);
+        let log = EngineLog { node: options.id, term: logged_term.clone() };
+        let logger = slog::Logger::root(log, slog::o!());
         let raw = RawNode::new(&engine, Log::new(state), &logger).map_err(|error| Error::Engine(EngineError(error)))?;
         let mut replica = Replica {
             raw,
@@ -112,6 +117,7 @@ impl Replica {
             leaving: false,
             statistics: Statistics::default(),
             options,
+            logged_term,
         };
         replica.draw_election_timeout();
         Ok(replica)

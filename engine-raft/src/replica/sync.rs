@@ -11,6 +11,7 @@ impl Replica {
     pub(super) fn sync_lease_with_raft(&mut self, now: Reading) {
         let raft = &self.raw.raft;
         let (leads, term, commit) = (raft.state == StateRole::Leader, raft.term, raft.raft_log.committed);
+        self.logged_term.set(term);
         let transferring = leads && raft.lead_transferee.is_some();
         let last = raft.raft_log.last_index();
         if self.lease.holder().term().is_some_and(|led| !leads || led != term) {
