@@ -15,8 +15,8 @@ pub(crate) const MAX_LAG: u64 = 1_024;
 const LAG_INTERVAL: Duration = Duration::from_secs(5);
 /// The time after which a change of the members is reported as stuck.
 const MAX_JOINT_TIME: Duration = Duration::from_secs(10);
-/// The interval at which refused messages are logged.
-const REFUSED_INTERVAL: Duration = Duration::from_secs(60);
+/// The interval at which a count that grows is logged.
+const COUNT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// An observation of a node.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub(crate) struct Observation<'a> {
     pub(crate) has_reading: bool,
     /// The messages refused since the start.
     pub(crate) refused: u64,
+    /// The writes of this node's clients since the start whose outcome is unknown.
+    pub(crate) uncertain: u64,
     /// The leaderships given up since the start because nothing was applied.
     pub(crate) given_up: u64,
 }
@@ -56,9 +58,28 @@ struct State {
     joint: Option<(Index, Duration)>,
     joint_is_logged: bool,
     lags: BTreeMap<NodeId, Lag>,
-    refused: u64,
-    refused_logged_at: Option<Duration>,
+    refused: Logged,
+    uncertain: Logged,
     given_up: u64,
+}
+
+/// A count that is logged once a minute at most.
+#[derive(Debug, Default)]
+struct Logged {
+    count: u64,
+    at: Option<Duration>,
+}
+
+impl Logged {
+    /// Returns by how much the count has grown, if it is time to log that.
+    fn grown(&mut self, count: u64, time: Duration) -> Option<u64> {
+        let grown = count.saturating_sub(self.count);
+        if grown == 0 || self.at.is_some_and(|at| time.saturating_sub(at) < COUNT_INTERVAL) {
+            return None;
+        }
+        (self.count, self.at) = (count, Some(time));
+        Some(grown)
+    }
 }
 
 /// The leadership of this node, as last observed.
@@ -114,10 +135,15 @@ impl Health {
         let mut lines = Vec::new();
         state.observe_lease(seen, &mut lines);
         state.observe_members(seen, &mut lines);
-        let refused = seen.refused - state.refused;
         let time = state.time;
-        if refused > 0 && state.refused_logged_at.is_none_or(|at| time.saturating_sub(at) >= REFUSED_INTERVAL) {
-            (state.refused, state.refused_logged_at) = (seen.refused, Some(time));
+        if let Some(uncertain) = state.uncertain.grown(seen.uncertain, time) {
+            lines.push(Line::Warn(format!(
+                "the outcome of {uncertain} writes is unknown (-UNCERTAIN), {} since the start: their leader was lost \
+                 before it answered",
+                seen.uncertain
+            )));
+        }
+        if let Some(refused) = state.refused.grown(seen.refused, time) {
             lines.push(Line::Warn(format!(
                 "refused {refused} messages of peers that no correct peer sends, {} since the start (INFO protocol, \
                  messages_refused); if the number grows, check that all nodes run the same release",
@@ -257,7 +283,17 @@ mod tests {
     }
 
     fn seen(status: Status, members: &Members, leased: bool) -> Observation<'_> {
-        Observation { elapsed: POLL, node: 1, status, members, leased, has_reading: true, refused: 0, given_up: 0 }
+        Observation {
+            elapsed: POLL,
+            node: 1,
+            status,
+            members,
+            leased,
+            has_reading: true,
+            refused: 0,
+            uncertain: 0,
+            given_up: 0,
+        }
     }
 
     #[test]

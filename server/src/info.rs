@@ -141,9 +141,14 @@ fn lease<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     fields.add("reads_follower", counters.reads_follower.get());
     fields.add("reads_failed", counters.reads_failed.get());
     fields.add("writes_acknowledged", counters.writes_acknowledged.get());
+    fields.add("writes_uncertain", counters.writes_uncertain.get());
+    fields.add("writes_failed", counters.writes_failed.get());
     fields.add("commit_index", status.commit);
     fields.add("applied_index", status.applied);
     fields.add("log_may_be_cut", u8::from(status.log_may_be_cut));
+    if let Some(reason) = clients.health.last_lost() {
+        fields.add("lease_last_lost", reason);
+    }
     fields.add("runtime", R::NAME);
 }
 
@@ -161,6 +166,9 @@ fn protocol<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     fields.add("disk_pending_bytes", disk.pending_bytes);
     fields.add("appends_withheld", disk.appends_withheld);
     fields.add("held_ms", group.held_for.map_or(-1, |held| held.as_millis() as i128));
+    fields.add("snapshots_sent", group.snapshots_sent);
+    fields.add("snapshots_received", group.snapshots_installed);
+    fields.add("transfers_resumed", group.transfers_resumed);
     fields.add("rounds_opened", holder.rounds_opened);
     fields.add("acks_of_other_terms", holder.acks_of_other_terms);
     fields.add("acks_of_strangers", holder.acks_of_non_voters);
@@ -181,8 +189,14 @@ fn links<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     add("handshakes_refused", &counters.handshakes_refused);
     add("handshakes_evicted", &counters.handshakes_evicted);
     add("reconnects", &counters.reconnects);
+    let members = clients.executor.handle().members();
+    let commit = clients.status().commit;
     for peer in clients.transport.peers() {
         fields.add(&format!("peer_{peer}_up"), u8::from(clients.transport.peer_up(peer)));
+        // Known to the leader only.
+        if let Some(progress) = members.progress.get(&peer) {
+            fields.add(&format!("peer_{peer}_lag"), commit.saturating_sub(progress.stored));
+        }
         if let Some(trouble) = clients.transport.peer_trouble(peer) {
             fields.add(&format!("peer_{peer}_trouble"), trouble);
         }

@@ -27,6 +27,7 @@ pub(crate) async fn watch<R: Runtime>(runtime: R, clients: Weak<Clients<R>>) {
             members: &members,
             leased: clients.facts.quorum_reads || clients.lease_remaining().is_some(),
             has_reading: now.is_some(),
+            uncertain: clients.counters().writes_uncertain.get(),
             refused: statistics.group.replica.messages_refused,
             given_up: statistics.group.replica.leaderships_given_up,
         };
