@@ -264,3 +264,91 @@ fn a_joint_configuration_whose_new_half_is_cut_off_waits_and_loses_nothing() {
 fn a_joint_configuration_whose_old_half_is_cut_off_waits_and_loses_nothing() {
     joint_without(2);
 }
+
+/// Returns the fields of a section of `INFO`.
+fn info(fleet: &Fleet, node: u64, section: &str) -> String {
+    cmd("INFO").arg(section).query(&mut fleet.cluster.connect(node)).expect("the node answers INFO")
+}
+
+#[test]
+fn a_leader_without_a_quorum_says_why_it_lost_its_lease_in_its_log_and_to_operators() {
+    let fleet = Fleet::found(3, &FAST);
+    let (leader, others) = fleet.cluster.roles();
+    fleet.until_status("HEALTHY", "");
+    let lags = info(&fleet, leader, "links");
+    for other in &others {
+        assert!(lags.contains(&format!("peer_{other}_lag:")), "{lags}");
+        assert!(!info(&fleet, *other, "links").contains("_lag:"), "only a leader knows");
+        fleet.cluster.process(*other).signal("STOP");
+    }
+    let (one, other) = (others[0].min(others[1]), others[0].max(others[1]));
+    let reason = format!("voters {one}, {other} did not answer");
+    let told = eventually(PATIENCE, || Some(info(&fleet, leader, "lease")).filter(|info| info.contains(&reason)));
+    assert!(told.is_some(), "{}", info(&fleet, leader, "lease"));
+    fleet.until_status("NO LEADER", "of 3 voters 1 answer, and 2 are needed");
+    others.iter().for_each(|other| fleet.cluster.process(*other).signal("CONT"));
+    fleet.until_status("HEALTHY", "");
+    let logged = fleet.cluster.recipes[&leader].logged();
+    let lines: Vec<_> = logged.lines().filter(|line| line.contains(&reason)).collect();
+    assert!((1..=2).contains(&lines.len()) && lines.iter().all(|line| line.contains("WARN")), "{lines:?}");
+    // The engine's own lines say which node and which term, and not where it was built.
+    let engine: Vec<_> = logged.lines().filter(|line| line.contains(" raft: ")).collect();
+    assert!(engine.iter().any(|line| line.contains(&format!("raft: node {leader}, term "))), "{logged}");
+    assert!(!logged.contains(".cargo/registry"), "{logged}");
+    fleet.finish_well();
+}
+
+#[test]
+fn administration_through_the_clients_port_is_checked_and_listed() {
+    let fleet = Fleet::found(1, &FAST);
+    let mut client = fleet.cluster.connect(1);
+    let mut ask = |line: &str| -> Result<redis::Value, String> {
+        let mut words = line.split(' ');
+        let mut command = cmd(words.next().expect("a word"));
+        words.for_each(|word| {
+            command.arg(word);
+        });
+        command.query(&mut client).map_err(|error| error.to_string())
+    };
+    let listed = ask("COMMAND INFO leasehold").expect("listed");
+    assert!(format!("{listed:?}").contains("admin"), "{listed:?}");
+    assert!(format!("{:?}", ask("LEASEHOLD HELP")).contains("LEASEHOLD REPLACE old new host:port"));
+    for (line, said) in [
+        ("LEASEHOLD", "wrong number of arguments"),
+        ("LEASEHOLD NOSUCH", "LEASEHOLD HELP lists the subcommands"),
+        ("LEASEHOLD ADD 2 nowhere", "not of the form HOST:PORT"),
+        ("LEASEHOLD REPLACE 7 8 127.0.0.1:1", "node 7 is not a member; the members are 1"),
+        ("LEASEHOLD LOGLEVEL a=b=c", "write for example info"),
+        ("LEASEHOLD ADD 1 2 3 4 5", "too long"),
+    ] {
+        let error = ask(line).expect_err(line);
+        assert!(error.contains(said), "{line}: {error}");
+    }
+    ask("MULTI").expect("a transaction");
+    assert!(ask("LEASEHOLD STATUS").expect_err("in a transaction").contains("cannot be part of a transaction"));
+    ask("DISCARD").expect("discarded");
+    ask("LEASEHOLD LOGLEVEL debug").expect("changed");
+    ask("LEASEHOLD TRANSFER 1").expect("it leads already");
+    let logged = eventually(PATIENCE, || fleet.cluster.recipes[&1].logged().contains("DEBUG").then_some(()));
+    assert!(logged.is_some(), "the new level is in effect");
+    fleet.finish_well();
+}
+
+#[test]
+fn status_has_an_exit_code_for_each_verdict_and_says_where_no_node_answers() {
+    let mut fleet = Fleet::found(2, &FAST);
+    fleet.until_status("HEALTHY", "with two voters the cluster stops when either fails");
+    assert_eq!(fleet.ctl(&["status"]).code, Some(0));
+    let status = fleet.status();
+    assert_eq!((status["verdict"].as_str(), status["nodes"][0]["schema"].as_u64()), (Some("healthy"), Some(1)));
+    let members = fleet.ctl(&["members", "--json"]).output;
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&members).expect("JSON")[1]["node"].as_u64(), Some(2));
+    fleet.cluster.take(2).kill();
+    fleet.until_status("NO LEADER", "of 2 voters 1 answer, and 2 are needed: start 2");
+    assert_eq!(fleet.ctl(&["status"]).code, Some(2));
+    let waits = fleet.ctl(&["remove", "2", "--timeout-s", "1"]);
+    assert!(waits.code == Some(1) && waits.errors.contains("not accepted within 1 s"), "{waits:?}");
+    fleet.cluster.start_node(2);
+    fleet.until_status("HEALTHY", "");
+    fleet.finish_well();
+}
