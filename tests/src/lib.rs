@@ -14,6 +14,7 @@ pub mod nemesis;
 pub mod processes;
 pub mod proxy;
 pub mod rules;
+pub mod runbook;
 pub mod simulated;
 pub mod simulation;
 pub mod world;
