@@ -79,6 +79,10 @@ pub fn client_commands(bytes: &[u8]) {
                     readable(&Reply::Error(error));
                 }
                 Command::Local(LocalCommand::Status(line)) => assert!(line.is_ascii()),
+                Command::Administer(arguments) => {
+                    let is_short = arguments.len() <= 4 && arguments.iter().all(|argument| argument.len() <= 1024);
+                    assert!(is_short, "{} arguments", arguments.len());
+                }
                 Command::Local(_) | Command::Backup | Command::Multi | Command::Exec | Command::Discard => {}
                 Command::Entry(_) => {}
             },
