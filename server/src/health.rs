@@ -17,6 +17,8 @@ const LAG_INTERVAL: Duration = Duration::from_secs(5);
 const MAX_JOINT_TIME: Duration = Duration::from_secs(10);
 /// The interval at which a count that grows is logged.
 const COUNT_INTERVAL: Duration = Duration::from_secs(60);
+/// The interval at which lost leases are logged.
+const LOST_INTERVAL: Duration = Duration::from_secs(10);
 
 /// An observation of a node.
 #[derive(Clone, Debug)]
@@ -54,6 +56,9 @@ struct State {
     time: Duration,
     led: Option<Led>,
     last_lost: Option<String>,
+    /// The leases that ran out while this node led.
+    leases_lost: u64,
+    leases_logged: Logged,
     /// The change of the members that is half done, and since when.
     joint: Option<(Index, Duration)>,
     joint_is_logged: bool,
@@ -63,7 +68,7 @@ struct State {
     given_up: u64,
 }
 
-/// A count that is logged once a minute at most.
+/// A count that is logged at intervals.
 #[derive(Debug, Default)]
 struct Logged {
     count: u64,
@@ -72,9 +77,9 @@ struct Logged {
 
 impl Logged {
     /// Returns by how much the count has grown, if it is time to log that.
-    fn grown(&mut self, count: u64, time: Duration) -> Option<u64> {
+    fn grown(&mut self, count: u64, time: Duration, interval: Duration) -> Option<u64> {
         let grown = count.saturating_sub(self.count);
-        if grown == 0 || self.at.is_some_and(|at| time.saturating_sub(at) < COUNT_INTERVAL) {
+        if grown == 0 || self.at.is_some_and(|at| time.saturating_sub(at) < interval) {
             return None;
         }
         (self.count, self.at) = (count, Some(time));
@@ -136,14 +141,14 @@ impl Health {
         state.observe_lease(seen, &mut lines);
         state.observe_members(seen, &mut lines);
         let time = state.time;
-        if let Some(uncertain) = state.uncertain.grown(seen.uncertain, time) {
+        if let Some(uncertain) = state.uncertain.grown(seen.uncertain, time, COUNT_INTERVAL) {
             lines.push(Line::Warn(format!(
                 "the outcome of {uncertain} writes is unknown (-UNCERTAIN), {} since the start: their leader was lost \
                  before it answered",
                 seen.uncertain
             )));
         }
-        if let Some(refused) = state.refused.grown(seen.refused, time) {
+        if let Some(refused) = state.refused.grown(seen.refused, time, COUNT_INTERVAL) {
             lines.push(Line::Warn(format!(
                 "refused {refused} messages of peers that no correct peer sends, {} since the start (INFO protocol, \
                  messages_refused); if the number grows, check that all nodes run the same release",
@@ -191,7 +196,8 @@ impl State {
             };
             let line = format!("this node led in term {} and does not any more: {reason}", led.term);
             self.last_lost = Some(line.clone());
-            lines.push(if seen.status.stopped { Line::Info(line) } else { Line::Warn(line) });
+            let is_orderly = seen.status.stopped || (leader.is_some() && led.unheard.is_empty());
+            lines.push(if is_orderly { Line::Info(line) } else { Line::Warn(line) });
         }
         self.given_up = seen.given_up;
         if !leads {
@@ -217,7 +223,6 @@ impl State {
                 None => led.without = Some(self.time),
                 Some(_) if led.is_logged => {}
                 Some(_) => {
-                    led.is_logged = true;
                     let reason = if !seen.has_reading {
                         "its clock gives no reading".to_owned()
                     } else if unheard.is_empty() {
@@ -227,7 +232,13 @@ impl State {
                     };
                     let line = format!("this leader's lease has run out: {reason}");
                     self.last_lost = Some(format!("in term {term}: {line}"));
-                    lines.push(Line::Warn(format!("{line}; reads wait for a quorum until it is renewed")));
+                    self.leases_lost += 1;
+                    led.is_logged = true;
+                    if let Some(times) = self.leases_logged.grown(self.leases_lost, self.time, LOST_INTERVAL) {
+                        let often =
+                            if times > 1 { format!(" ({times} times since this was logged)") } else { String::new() };
+                        lines.push(Line::Warn(format!("{line}; reads wait for a quorum until it is renewed{often}")));
+                    }
                 }
             }
         }
@@ -326,7 +337,9 @@ mod tests {
             health.observe(&seen(leading(2), before, true));
             let lines = health.observe(&seen(after, &Members::default(), false));
             let expected = format!("this node led in term 2 and does not any more: {reason}");
-            assert_eq!(lines, [Line::Warn(expected.clone())]);
+            let is_orderly = after.leader.is_some();
+            let line = if is_orderly { Line::Info(expected.clone()) } else { Line::Warn(expected.clone()) };
+            assert_eq!(lines, [line]);
             assert_eq!(health.last_lost(), Some(expected));
             assert_eq!(health.observe(&seen(after, &Members::default(), false)), []);
         }
