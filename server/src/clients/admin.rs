@@ -17,6 +17,9 @@ use std::time::Duration;
 /// The time that a change of the members, or a transfer of leadership, may take.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The time that a node has for answering a probe: as long as the links give it, and a little more.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(6);
+
 /// The subcommands, each with its arguments and its purpose.
 const HELP: [&str; 9] = [
     "LEASEHOLD STATUS -- describes this node and its cluster, in JSON.",
@@ -62,7 +65,7 @@ impl Administer {
             (b"PROMOTE", [node]) => Ok(Administer::Promote(number(node)?)),
             (b"REMOVE", [node]) => Ok(Administer::Remove(number(node)?)),
             (b"TRANSFER", [node]) => Ok(Administer::Transfer(number(node)?)),
-            (b"LOGLEVEL", [filter]) => Ok(Administer::LogLevel(shown(filter))),
+            (b"LOGLEVEL", [filter]) => Ok(Administer::LogLevel(String::from_utf8_lossy(filter).into_owned())),
             _ => Err(unknown(name)),
         }
     }
@@ -110,7 +113,7 @@ impl<R: Runtime> Session<'_, R> {
                 return HELP.iter().for_each(|line| self.out.bulk(line));
             }
             Ok(Administer::LogLevel(filter)) => logging::set_filter(&filter).map_err(|error| format!("ERR {error}")),
-            Ok(change) => match within(clients.runtime(), CHANGE_TIMEOUT, clients.carry_out(change)).await {
+            Ok(change) => match within(clients.runtime(), CHANGE_TIMEOUT, clients.carry_out_alone(change)).await {
                 Some(outcome) => outcome,
                 None => Err(format!(
                     "UNCERTAIN the change was not made within {} s, and may still be made; look at the status before you \
@@ -132,7 +135,14 @@ fn may_administer() -> Result<(), String> {
 }
 
 impl<R: Runtime> Clients<R> {
-    /// Makes a change, if this node leads.
+    /// Makes a change, if this node leads and makes no other one. So a client cannot have it dial many addresses at once.
+    async fn carry_out_alone(&self, change: Administer) -> Result<(), String> {
+        let Some(_alone) = self.changing.try_lock() else {
+            return Err("BUSY this node is making another change; try again in a second".to_owned());
+        };
+        self.carry_out(change).await
+    }
+
     async fn carry_out(&self, change: Administer) -> Result<(), String> {
         if self.status().role != Role::Leader {
             return Err(self.not_leader());
@@ -207,7 +217,12 @@ impl<R: Runtime> Clients<R> {
         if node <= highest {
             return Err(format!("ERR {}", ChangeError::NumberUsed { node, highest }));
         }
-        let theirs = self.transport.probe(node, address).await.map_err(|error| {
+        let probed = within(self.runtime(), PROBE_TIMEOUT, self.transport.probe(node, address)).await;
+        let theirs = match probed {
+            Some(probed) => probed.map_err(|error| error.to_string()),
+            None => Err("does not answer".to_owned()),
+        };
+        let theirs = theirs.map_err(|error| {
             format!(
                 "ERR node {node} at {address} {error}; start it there with --id {node}, an empty --data-dir, the same \
                  --cluster, and in --peers some members of this cluster but not itself"

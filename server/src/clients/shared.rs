@@ -61,6 +61,8 @@ pub(crate) struct Clients<R: Runtime> {
     pub(crate) space: Arc<Space>,
     pub(crate) health: Health,
     pub(super) keys: KeysThread,
+    /// Held while a change of the members is made.
+    pub(super) changing: futures::lock::Mutex<()>,
     /// Shared with the backups that are being taken.
     pub(super) backups: Arc<()>,
     /// Connections refused because there were too many.
@@ -98,6 +100,7 @@ impl<R: Runtime> Clients<R> {
             http_requests: Counter::default(),
             full: AtomicBool::new(false),
             keys: KeysThread::default(),
+            changing: futures::lock::Mutex::new(()),
             backups: Arc::default(),
             connected: AtomicUsize::new(0),
             next_id: AtomicU64::new(1),
