@@ -152,7 +152,8 @@ pub(super) fn run(arguments: CtlArguments) -> ExitCode {
         Command::Transfer { id, waiting } => (Change::Transfer(id), waiting),
     };
     let limit = Duration::from_secs(waiting.timeout_s);
-    match (Changes { access: &access, nodes: &nodes, limit, wait: !waiting.no_wait }).make(&change) {
+    let mut changes = Changes { access: &access, nodes, limit, wait: !waiting.no_wait };
+    match changes.make(&change) {
         Ok(done) => {
             println!("{done}");
             ExitCode::SUCCESS

@@ -1,7 +1,7 @@
 //! Changes of the members: sent to the leader, wherever it is, and followed until they are complete.
 
 use super::connection::{Access, Reply};
-use super::survey::survey;
+use super::survey::{Survey, survey};
 use crate::status::{MemberStatus, NodeStatus, Part};
 use leasehold_core::NodeId;
 use std::collections::BTreeSet;
@@ -113,11 +113,15 @@ fn joining(member: &MemberStatus) -> String {
     }
 }
 
+/// The replies in a row that may name another leader. Then there is a pause: two nodes may each name the other.
+const MAX_HOPS: usize = 3;
+
 /// An operator's view of a change that takes time.
 pub(super) struct Changes<'a> {
     pub(super) access: &'a Access,
-    /// The addresses to ask first.
-    pub(super) nodes: &'a [String],
+    /// The addresses to ask. Those of other members are added as they become known: the given ones may be of a node that
+    /// is being removed.
+    pub(super) nodes: Vec<String>,
     /// The time after which it is given up.
     pub(super) limit: Duration,
     /// Waits until the change is complete, and not only made.
@@ -140,15 +144,16 @@ impl Changes<'_> {
     ///
     /// # Errors
     /// The reason, in one line that says what to do.
-    pub(super) fn make(&self, change: &Change) -> Result<String, String> {
+    pub(super) fn make(&mut self, change: &Change) -> Result<String, String> {
         let started = now();
         let mut said = Said::default();
+        self.look();
         self.propose(change, started, &mut said)?;
         if !self.wait {
             return Ok("the change is accepted; `leasehold ctl status` shows its progress".to_owned());
         }
         loop {
-            let survey = survey(self.access, self.nodes);
+            let survey = self.look();
             let missing = match survey.leader().map(|leader| change.progress(leader)) {
                 Some(Progress::Complete) => return Ok(change.done()),
                 Some(Progress::Begun(missing)) => missing,
@@ -166,11 +171,23 @@ impl Changes<'_> {
         }
     }
 
+    /// Asks the members, and remembers their addresses.
+    fn look(&mut self) -> Survey {
+        let survey = survey(self.access, &self.nodes);
+        for member in survey.leader().into_iter().flat_map(|leader| &leader.members) {
+            let address = &member.addresses.clients;
+            if !address.is_empty() && !self.nodes.contains(address) {
+                self.nodes.push(address.clone());
+            }
+        }
+        survey
+    }
+
     /// Sends the change to the leader until it is accepted.
-    fn propose(&self, change: &Change, started: Instant, said: &mut Said) -> Result<(), String> {
+    fn propose(&mut self, change: &Change, started: Instant, said: &mut Said) -> Result<(), String> {
         let command = change.command();
         let mut queue: Vec<String> = self.nodes.iter().rev().cloned().collect();
-        let mut uncertain = false;
+        let (mut uncertain, mut hops) = (false, 0);
         let mut reason = "no node was asked".to_owned();
         loop {
             let Some(address) = queue.pop() else {
@@ -179,7 +196,8 @@ impl Changes<'_> {
                 }
                 said.say(&reason);
                 std::thread::sleep(PAUSE);
-                let survey = survey(self.access, self.nodes);
+                hops = 0;
+                let survey = self.look();
                 if uncertain && survey.leader().is_some_and(|leader| change.progress(leader) != Progress::NotBegun) {
                     return Ok(());
                 }
@@ -190,7 +208,8 @@ impl Changes<'_> {
             };
             match self.attempt(&address, &command) {
                 Attempt::Accepted => return Ok(()),
-                Attempt::Elsewhere(Some(leader)) if started.elapsed() <= self.limit && !queue.contains(&leader) => {
+                Attempt::Elsewhere(Some(leader)) if hops < MAX_HOPS => {
+                    hops += 1;
                     queue.push(leader);
                 }
                 Attempt::Elsewhere(_) => reason = format!("{address} does not know where the leader is"),
@@ -203,8 +222,8 @@ impl Changes<'_> {
         }
     }
 
-    fn has_begun(&self, change: &Change) -> bool {
-        let survey = survey(self.access, self.nodes);
+    fn has_begun(&mut self, change: &Change) -> bool {
+        let survey = self.look();
         survey.leader().is_some_and(|leader| change.progress(leader) != Progress::NotBegun)
     }
 
