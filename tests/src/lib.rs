@@ -2,6 +2,7 @@
 
 pub mod abstract_raft;
 pub mod alternatives;
+pub mod churn;
 pub mod driven;
 pub mod exploration;
 pub mod fleet;

@@ -1,5 +1,6 @@
 //! Real processes whose members change under load, with `leasehold ctl`.
 
+use leasehold_tests::churn;
 use leasehold_tests::fleet::Fleet;
 use leasehold_tests::processes::{PATIENCE, Processes, eventually};
 use leasehold_tests::proxy::{Pace, Passage, Proxy};
@@ -263,6 +264,13 @@ fn a_joint_configuration_whose_new_half_is_cut_off_waits_and_loses_nothing() {
 #[test]
 fn a_joint_configuration_whose_old_half_is_cut_off_waits_and_loses_nothing() {
     joint_without(2);
+}
+
+#[test]
+fn members_that_change_at_random_while_nodes_fail_lose_no_write() {
+    let options = churn::Options { steps: 12, seed: 3, hold_ms: 300, runtime: "smol".to_owned() };
+    let counts = churn::run(&options);
+    assert_eq!((counts.stale, counts.lost), (0, 0), "{counts:?}");
 }
 
 /// Returns the fields of a section of `INFO`.
