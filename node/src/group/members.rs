@@ -137,7 +137,9 @@ impl<M: StateMachine> Group<M> {
             (has_caught_up && self.replica.was_heard(learner)).then_some((learner, change))
         });
         let Some((learner, change)) = ready else { return };
-        if change.steps.contains(&Step::Remove(self.replica.id())) {
+        let id = self.replica.id();
+        // The only voter has no successor. It leads until the new voter can take over, and then steps down.
+        if change.steps.contains(&Step::Remove(id)) && membership.voters != [id] {
             // The successor carries it out.
             let _ = self.give_way(now);
             return;
