@@ -130,6 +130,19 @@ fn a_dead_node_and_a_wiped_one_are_replaced_by_one_command_each() {
 }
 
 #[test]
+fn the_only_voter_is_replaced_while_it_leads() {
+    let mut fleet = Fleet::found(1, &FAST);
+    set(&fleet, 1, "k", "v");
+    fleet.launch(2);
+    fleet.must(&format!("replace 1 2 {}", fleet.address(2)));
+    fleet.serve(&[2]);
+    fleet.until_removed(1);
+    fleet.until_status("HEALTHY: node 2 leads, and is the only member", "");
+    assert_eq!(get(&fleet, 2, "k").as_deref(), Some("v"));
+    fleet.finish_well();
+}
+
+#[test]
 fn a_learner_follows_without_a_vote_until_it_is_promoted() {
     let mut fleet = Fleet::found(1, &FAST);
     fleet.launch(2);
