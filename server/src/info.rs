@@ -197,6 +197,9 @@ fn links<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
         if let Some(progress) = members.progress.get(&peer) {
             fields.add(&format!("peer_{peer}_lag"), commit.saturating_sub(progress.stored));
         }
+        if let Some(version) = clients.transport.peer_version(peer) {
+            fields.add(&format!("peer_{peer}_version"), version);
+        }
         if let Some(trouble) = clients.transport.peer_trouble(peer) {
             fields.add(&format!("peer_{peer}_trouble"), trouble);
         }

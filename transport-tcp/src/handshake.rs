@@ -1,7 +1,7 @@
 //! The handshake: two nodes check that they belong together before they exchange frames.
 //!
-//! Each side opens with its versions and a nonce ([`opening`](crate::opening)). Then the dialer sends a [`Hello`], and the
-//! acceptor answers with its own and its verdict:
+//! Each side opens with its versions and a nonce (`opening.rs`). Then the dialer sends a [`Hello`], and the acceptor
+//! answers with its own and its verdict:
 //!
 //! ```text
 //! dialer    opening ->

@@ -159,6 +159,30 @@ fn a_node_without_tls_is_refused_on_both_sides() {
 }
 
 #[test]
+fn a_probe_needs_the_same_certificates_and_secrets_as_a_link() {
+    run(|runtime| async move {
+        let (authority, foreign) = (Authority::new(), Authority::new());
+        let (first, _) = listen(&runtime, "127.0.0.1:0").await;
+        let security = certified(&authority, 1);
+        let one = Plan { security, ..Plan::new(1, BTreeMap::new()) }.start(&runtime, first).await;
+        for (security, says) in [
+            (certified(&authority, 3), None),
+            (certified(&authority, 2), Some("is not for \"node-3.a.leasehold\" but for \"node-2.a.leasehold\"")),
+            (certified(&foreign, 3), Some("the configured authority did not sign")),
+            (PeerSecurity::default(), Some("does not speak TLS")),
+        ] {
+            let (listener, address) = listen(&runtime, "127.0.0.1:0").await;
+            let _three = Plan { security, ..Plan::new(3, BTreeMap::new()) }.start(&runtime, listener).await;
+            match (one.transport.probe(3, &address).await, says) {
+                (Ok(introduction), None) => assert_eq!(introduction.node, 3),
+                (Err(error), Some(says)) => assert!(error.to_string().contains(says), "{error}"),
+                (probed, says) => panic!("{probed:?} instead of {says:?}"),
+            }
+        }
+    });
+}
+
+#[test]
 fn a_reload_changes_the_certificates_of_later_connections() {
     run(|runtime| async move {
         let authority = Authority::new();
