@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-/// Connections whose handshake is not complete. For each further one, the oldest is closed.
+/// Connections whose handshake is not complete. For each further one, the oldest of the address with the most is closed.
 pub(crate) const MAX_HANDSHAKES: usize = 64;
 /// Those of one address. For each further one, the oldest of this address is closed, so that one machine cannot take all
 /// places. The nodes of a large cluster on one machine open about as many when they start.
@@ -44,19 +44,23 @@ pub(crate) struct Place {
 }
 
 impl Handshakes {
-    /// Gives a new connection a place. The oldest one of its source loses its place if there are too many of that source,
-    /// and otherwise the oldest of all if there are too many.
+    /// Gives a new connection a place. If there are too many of its source, the oldest of them loses its place. If there are
+    /// too many in all, the oldest one of the source with the most does, so that a node with few is not displaced by
+    /// strangers with many.
     pub(crate) fn enter(&self, address: IpAddr) -> Place {
         let source = source(address);
         let mut unfinished = self.0.lock();
         let slots = &mut unfinished.slots;
-        let of_source = slots.iter().filter(|slot| slot.source == source).count();
-        let oldest = if of_source >= MAX_HANDSHAKES_PER_ADDRESS {
-            slots.iter().position(|slot| slot.source == source)
+        let count = |source| slots.iter().filter(|slot| slot.source == source).count();
+        let crowded = if count(source) >= MAX_HANDSHAKES_PER_ADDRESS {
+            Some(source)
+        } else if slots.len() >= MAX_HANDSHAKES {
+            // Of several, the maximum is the last: the one with the oldest connection.
+            slots.iter().rev().map(|slot| slot.source).max_by_key(|source| count(*source))
         } else {
-            (slots.len() >= MAX_HANDSHAKES).then_some(0)
+            None
         };
-        if let Some(oldest) = oldest {
+        if let Some(oldest) = crowded.and_then(|source| slots.iter().position(|slot| slot.source == source)) {
             slots.remove(oldest);
         }
         let (open, evicted) = async_channel::bounded(1);
@@ -185,6 +189,17 @@ mod tests {
         let places: Vec<_> =
             (0..MAX_HANDSHAKES as u32 + 2).map(|number| handshakes.enter(IpAddr::V4(number.into()))).collect();
         assert!(places[..2].iter().all(|place| !is_open(place)) && places[2..].iter().all(is_open));
+    }
+
+    #[test]
+    fn a_node_with_few_connections_is_not_displaced_by_addresses_with_many() {
+        let handshakes = Handshakes::default();
+        let node: Vec<_> = (0..3).map(|_| handshakes.enter(address("10.0.0.9"))).collect();
+        let strangers: Vec<_> =
+            (0..1000_u32).map(|number| handshakes.enter(IpAddr::V4((number % 16).into()))).collect();
+        assert!(node.iter().all(is_open));
+        assert_eq!(strangers.iter().filter(|place| is_open(place)).count(), MAX_HANDSHAKES - 3);
+        assert!(is_open(&strangers[999]), "the newest gets its turn");
     }
 
     #[test]
