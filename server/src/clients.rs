@@ -2,29 +2,36 @@
 
 pub(crate) mod shared;
 
+mod addresses;
 mod admin;
 mod backups;
+mod encryption;
 mod keys;
 mod local;
+mod login;
 mod pause;
+mod rights;
 mod session;
 mod startup;
 mod status;
 mod transaction;
 mod wire;
 
+pub(crate) use encryption::Encryption;
 pub(crate) use shared::{Clients, NodeFacts};
 pub(crate) use startup::Startup;
 
-use crate::resp::{ReplyBuffer, RequestReader};
+use crate::resp::RequestReader;
+use encryption::Arrived;
 use futures::future::{Either, select};
-use futures::io::AsyncWriteExt as _;
 use leasehold_runtime::Runtime;
 use session::Session;
 use shared::ConnectionGuard;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// The most clients that are sent the reason why they are refused at once. Further ones are only disconnected, so that
@@ -41,11 +48,15 @@ impl<R: Runtime> Clients<R> {
         while !self.is_closing() {
             let accepted = match select(pin!(runtime.accept(&listener)), &mut close).await {
                 Either::Left((accepted, _)) => accepted,
-                Either::Right(_) => return,
+                Either::Right(_) => {
+                    // The users may have changed, and the node goes on.
+                    close = self.listen_for_close();
+                    continue;
+                }
             };
             let failed = std::mem::replace(&mut failing, accepted.is_err());
             match accepted {
-                Ok((stream, address)) => self.clone().serve(stream, RequestReader::default(), address),
+                Ok((stream, address)) => self.clone().serve(Arrived::New(stream), RequestReader::default(), address),
                 Err(error) => {
                     if !failed {
                         tracing::warn!(
@@ -59,24 +70,36 @@ impl<R: Runtime> Clients<R> {
     }
 
     /// Serves a client in a task. `requests` has what was received from it.
-    fn serve(self: Arc<Self>, mut stream: R::Stream, requests: RequestReader, address: SocketAddr) {
-        let guard = ConnectionGuard::new(self.clone());
-        let may_stay = self.may_connect();
+    fn serve(self: Arc<Self>, arrived: Arrived<R>, requests: RequestReader, address: SocketAddr) {
+        let guard = ConnectionGuard::new(self.clone(), address.ip());
+        let refusal = guard.refusal();
         if self.connected() > self.limits.max_clients + MAX_REFUSALS {
             return;
         }
         self.runtime().spawn(async move {
-            if !may_stay {
-                let mut refusal = ReplyBuffer::default();
-                refusal.error("ERR max number of clients reached");
-                // The client may be gone already.
-                let _ = stream.write_all(refusal.bytes()).await;
-                let _ = stream.close().await;
-                return;
+            if let Some(reason) = refusal {
+                return guard.clients.encryption.refuse(arrived, reason).await;
             }
-            if let Err(error) = Session::new(&guard.clients, stream, requests, guard.id, address).run().await {
+            let clients = &guard.clients;
+            let Some(stream) = clients.encryption.accept(clients.runtime(), arrived, address).await else { return };
+            let session = Session::new(&guard.clients, stream, requests, guard.id, address);
+            if let Err(error) = guard.clients.run(session).await {
                 guard.clients.note_ended(address, &error);
             }
         });
+    }
+
+    /// Serves a client, which must log in within a time if there are users: one that cannot has no place here.
+    async fn run(&self, session: Session<'_, R>) -> io::Result<()> {
+        if self.users.is_none() {
+            return session.run().await;
+        }
+        let settled = session.rights.settled();
+        let timeout = self.runtime().sleep(self.limits.client_timeout);
+        match select(pin!(session.run()), pin!(timeout)).await {
+            Either::Left((ended, _)) => ended,
+            Either::Right((_, session)) if settled.load(Ordering::Relaxed) => session.await,
+            Either::Right(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "it did not log in in time")),
+        }
     }
 }

@@ -4,7 +4,7 @@ mod kinds;
 mod parse;
 mod table;
 
-pub use kinds::{Command, LocalCommand};
+pub use kinds::{Command, Credentials, LocalCommand};
 pub(crate) use parse::{shown, wrong_arity};
 pub use table::{COMMANDS, Spec};
 

@@ -9,8 +9,9 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Returns the requested sections, or all of them if none is requested.
-pub(crate) fn render<R: Runtime>(clients: &Clients<R>, requested: &[Bytes]) -> String {
+/// Returns the requested sections, or all of them if none is requested. The sections about the node's role in the cluster
+/// are for administrators; others learn that when they request one.
+pub(crate) fn render<R: Runtime>(clients: &Clients<R>, requested: &[Bytes], see_details: bool) -> String {
     let sections: [(&str, Describe<R>); 10] = [
         ("Server", server),
         ("Identity", identity),
@@ -23,29 +24,32 @@ pub(crate) fn render<R: Runtime>(clients: &Clients<R>, requested: &[Bytes]) -> S
         ("Links", links),
         ("Keyspace", keyspace),
     ];
-    let wanted = |name: &str| {
-        requested.is_empty()
-            || requested.iter().any(|section| {
-                let everything: [&[u8]; 3] = [b"all", b"everything", b"default"];
-                section.eq_ignore_ascii_case(name.as_bytes())
-                    || everything.iter().any(|word| section.eq_ignore_ascii_case(word))
-            })
-    };
+    let named = |name: &str| requested.iter().any(|section| section.eq_ignore_ascii_case(name.as_bytes()));
+    let wanted =
+        |name: &str| requested.is_empty() || named(name) || ["all", "everything", "default"].into_iter().any(named);
     let mut text = String::new();
     for (name, describe) in sections {
-        if wanted(name) {
+        let withheld = DETAILS.contains(&name) && !see_details;
+        if if withheld { named(name) } else { wanted(name) } {
             if !text.is_empty() {
                 text.push_str("\r\n");
             }
             let mut fields = Fields(text);
             // Writing to a string does not fail.
             let _ = write!(fields.0, "# {name}\r\n");
-            describe(clients, &mut fields);
+            if withheld {
+                fields.add("withheld", "the role admin is needed");
+            } else {
+                describe(clients, &mut fields);
+            }
             text = fields.0;
         }
     }
     text
 }
+
+/// The sections that only administrators see.
+const DETAILS: [&str; 4] = ["Identity", "Lease", "Protocol", "Links"];
 
 type Describe<R> = fn(&Clients<R>, &mut Fields);
 
@@ -91,13 +95,31 @@ fn connected_clients<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     fields.add("connected_clients", clients.connected());
     fields.add("maxclients", clients.limits.max_clients);
     fields.add("rejected_connections", clients.rejected.get());
+    fields.add("maxclients_per_address", clients.limits.max_clients_per_address.unwrap_or(0));
+    fields.add("rejected_connections_per_address", clients.rejected_per_address.get());
+    fields.add("max_argument_bytes", clients.limits.max_argument);
+    fields.add("requests_too_long", clients.too_long.get());
+    fields.add("max_pipeline_bytes", clients.limits.max_pipeline);
+    fields.add("pipelines_paused", clients.paused.get());
+    fields.add("idle_timeout_s", clients.limits.idle_timeout.unwrap_or_default().as_secs());
+    fields.add("client_timeout_s", clients.limits.client_timeout.as_secs());
     fields.add("timed_out_connections", clients.timed_out.get());
+    fields.add("http_requests", clients.http_requests.get());
+    if clients.encryption.is_used() {
+        fields.add("tls_handshakes_failed", clients.encryption.failures.get());
+    }
+    if let Some(users) = &clients.users {
+        fields.add("acl_access_denied_auth", users.failures.get());
+        fields.add("acl_access_denied_cmd", users.forbidden.get());
+    }
 }
 
 fn memory<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     fields.add("used_memory", clients.view().used_bytes());
     fields.add("maxmemory", clients.limits.max_memory.unwrap_or(0));
     fields.add("maxmemory_policy", "noeviction");
+    fields.add("maxmemory_clients", clients.limits.client_memory);
+    fields.add("clients_waited_for_memory", clients.waited_for_memory.get());
     fields.add("mem_client_requests", clients.memory.input.used());
     fields.add("mem_client_replies", clients.memory.output.used());
     fields.add("mem_pending_writes", clients.executor.pending_write_bytes());

@@ -3,7 +3,7 @@
 //! This is the library part of the binary: a [`Node`] and its parts. Only [`cli`] and [`demo`] name a runtime, because
 //! users choose one there.
 //!
-//! Keys do not expire, there is one database, and clients are neither authenticated nor encrypted.
+//! Keys do not expire, and there is one database.
 
 pub mod cli;
 pub mod command;
@@ -12,6 +12,7 @@ pub mod keyspace;
 pub mod resp;
 
 mod backup;
+mod client_options;
 mod clients;
 mod counters;
 mod descriptors;
@@ -23,16 +24,20 @@ mod limits;
 mod logging;
 mod members;
 mod node;
+mod origin;
 mod recording;
 mod registrar;
 mod runtime_choice;
 mod space;
 mod status;
 mod timeout;
+mod users;
 mod watch;
 
+pub use client_options::ClientOptions;
 pub use counters::{Counter, Counters};
 pub use leasehold_transport_tcp::PeerSecurity;
 pub use limits::{Limits, MAX_CLIENTS};
 pub use node::{Node, NodeOptions, StartError};
 pub use recording::{ReplayError, replay};
+pub use users::UsersError;

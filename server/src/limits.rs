@@ -1,9 +1,16 @@
 //! The limits of a node: clients, memory and disk space.
 
+use crate::resp::MAX_BULK;
 use std::time::Duration;
 
 /// The most clients that may be connected at once, unless the options say otherwise.
 pub const MAX_CLIENTS: usize = 10_000;
+
+/// The bytes of the longer requests, and those of the longer replies, that all clients together hold in memory, unless the
+/// options say otherwise.
+const CLIENT_MEMORY_BYTES: usize = 256 << 20;
+/// The bytes of requests that are read while a client takes no replies, unless the options say otherwise.
+const PIPELINE_BYTES: usize = 64 << 20;
 
 /// The limits of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,11 +18,20 @@ pub const MAX_CLIENTS: usize = 10_000;
 pub struct Limits {
     /// The most clients that may be connected at once. A low limit of open files lowers it.
     pub max_clients: usize,
+    /// The most clients that may be connected at once from one address, or from one network of 64 bits of IPv6.
+    pub max_clients_per_address: Option<usize>,
     /// The time after which a connection without commands is closed.
     pub idle_timeout: Option<Duration>,
     /// The time in which a client must take 256 KiB of its replies, or all that is left of them, or go on with a large
     /// request.
     pub client_timeout: Duration,
+    /// The longest argument of a client's request, in bytes: at most 16 MiB. A whole request may have three times as many.
+    pub max_argument: usize,
+    /// The bytes of requests that are read from a client while it takes no replies.
+    pub max_pipeline: usize,
+    /// The bytes of requests, and those of replies, that all clients together hold in memory beyond what each of them may
+    /// hold anyway.
+    pub client_memory: usize,
     /// The bytes of keys and values beyond which writes that need memory are refused.
     pub max_memory: Option<u64>,
     /// The bytes that must be free on the disk of the data folder, or writes are refused. By default 256 MiB, or a tenth
@@ -27,8 +43,12 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             max_clients: MAX_CLIENTS,
+            max_clients_per_address: None,
             idle_timeout: None,
             client_timeout: Duration::from_secs(30),
+            max_argument: MAX_BULK,
+            max_pipeline: PIPELINE_BYTES,
+            client_memory: CLIENT_MEMORY_BYTES,
             max_memory: None,
             min_free_space: None,
         }

@@ -1,6 +1,5 @@
 //! The `leasehold` binary. The library contains its code.
 
-use clap::Parser as _;
 use mimalloc::MiMalloc;
 use std::process::ExitCode;
 
@@ -10,5 +9,5 @@ use std::process::ExitCode;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    leasehold::cli::run(leasehold::cli::Cli::parse())
+    leasehold::cli::main()
 }

@@ -1,6 +1,7 @@
 //! One server: storage, node, links and clients, wired together.
 
-use crate::clients::{Clients, NodeFacts, Startup};
+use crate::client_options::ClientOptions;
+use crate::clients::{Clients, Encryption, NodeFacts, Startup};
 use crate::counters::Counters;
 use crate::descriptors;
 use crate::executor::{Executor, Parts};
@@ -11,6 +12,7 @@ use crate::recording::Recording;
 use crate::registrar::Registrar;
 use crate::space::{self, Space};
 use crate::timeout::within;
+use crate::users::{Users, UsersError};
 use crate::watch::watch;
 use async_channel::Receiver;
 use leasehold_clock::{Clock, ClockError, SystemClock};
@@ -20,6 +22,7 @@ use leasehold_node::ports::{GroupId, Recovered};
 use leasehold_node::{GroupOptions, Handle, REQUEST_TIMEOUT, ReadMode, Start, Status, TransferError};
 use leasehold_runtime::Runtime;
 use leasehold_storage::{Identity, OpenError, Storage, StorageError};
+use leasehold_tls::TlsError;
 use leasehold_transport_tcp::{PeerSecurity, Transport, TransportOptions};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -74,6 +77,8 @@ pub struct NodeOptions {
     pub accept_data_loss: bool,
     /// The limits of clients and memory.
     pub limits: Limits,
+    /// How clients are served.
+    pub clients: ClientOptions,
     /// The time for which the operator says that this node has not run: it shortens the hold of a restart.
     pub stopped_for: Option<Duration>,
     /// The means by which nodes recognize each other.
@@ -96,6 +101,12 @@ pub enum StartError {
         /// The system's error.
         source: io::Error,
     },
+    /// The users cannot be read.
+    #[error(transparent)]
+    Users(#[from] UsersError),
+    /// The certificate of the client port cannot be used.
+    #[error("cannot serve clients with TLS: {0}")]
+    ClientTls(#[from] TlsError),
     /// The recording cannot be started.
     #[error("cannot record to {}: {source}; choose a file that can be written", path.display())]
     Record {
@@ -151,6 +162,7 @@ impl<R: Runtime> Node<R> {
             record,
             accept_data_loss,
             mut limits,
+            clients,
             stopped_for,
             peer_security,
         } = options;
@@ -165,10 +177,12 @@ impl<R: Runtime> Node<R> {
                  systemd)"
             );
         }
+        let users = clients.users.map(Users::read).transpose()?;
+        let encryption = Arc::new(Encryption::open(clients.tls)?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new()?);
         let (client_listener, client_address) = listen(runtime, "clients", client_listen).await?;
         let (peer_listener, peer_address) = listen(runtime, "peers", peer_listen).await?;
-        let startup = Startup::new(runtime, client_listener, clock.clone(), limits.max_clients, limits.client_timeout);
+        let startup = Startup::new(runtime, client_listener, clock.clone(), &limits, encryption.clone());
         let founders = if given.contains(&node) { given.clone() } else { BTreeSet::new() };
         let identity = Identity { cluster: cluster.clone(), node, founders };
         let storage = Storage::open(&data_dir, identity)?;
@@ -249,7 +263,7 @@ impl<R: Runtime> Node<R> {
         runtime.spawn(follow.run());
         let parts = Parts { runtime: runtime.clone(), node, clock, handle, view, registrar };
         let executor = Arc::new(Executor::new(parts));
-        let clients = Arc::new(Clients::new(executor, transport, facts, limits, space));
+        let clients = Arc::new(Clients::new(executor, transport, facts, limits, users, encryption, space));
         runtime.spawn(watch(runtime.clone(), Arc::downgrade(&clients)));
         startup.serve(clients.clone());
         Ok(Node { clients, peer_address, recorded })
@@ -295,6 +309,12 @@ impl<R: Runtime> Node<R> {
             }
             changed.await;
         }
+    }
+
+    /// Reads the files again that may change while it runs. A file that cannot be used is logged, and what it had before
+    /// stays in effect.
+    pub fn reload(&self) {
+        self.clients.reload();
     }
 
     /// Waits until the node's task has stopped. Without a call of [`stop`](Self::stop) only a failed disk stops it.
@@ -345,7 +365,11 @@ fn advice(error: &io::Error) -> &'static str {
         io::ErrorKind::AddrInUse => "choose another port, or stop the process that uses this one",
         io::ErrorKind::AddrNotAvailable => "choose an address of this machine, or 0.0.0.0 for all of them",
         io::ErrorKind::PermissionDenied => "choose a port from 1024 on, or permit the process to use this one",
-        _ => "check the spelling of the host, or write an IP address of this machine",
+        // The resolver's errors have no code of the system.
+        _ if error.raw_os_error().is_none() => {
+            "cannot resolve the host; check its spelling and this machine's resolver, or write an IP address of this machine"
+        }
+        _ => "check the address, or write another IP address of this machine",
     }
 }
 

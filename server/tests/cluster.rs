@@ -3,7 +3,7 @@
 #[macro_use]
 mod support;
 
-use leasehold::{Limits, Node, NodeOptions};
+use leasehold::{ClientOptions, Limits, Node, NodeOptions};
 use leasehold_core::{Config, Options};
 use leasehold_node::{ReadMode, Role};
 use leasehold_runtime::Runtime;
@@ -101,6 +101,7 @@ fn cluster<R: Kill>(size: u64, reads: ReadMode) -> Vec<Member<R>> {
                 record: Some(folder.path().join("lease.trace")),
                 accept_data_loss: false,
                 limits: Limits::default(),
+                clients: ClientOptions::default(),
                 stopped_for: None,
                 peer_security: leasehold::PeerSecurity::default(),
             };

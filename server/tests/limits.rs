@@ -3,93 +3,45 @@
 #[macro_use]
 mod support;
 
-use leasehold::{Limits, Node, NodeOptions};
-use leasehold_core::{Config, Options};
-use leasehold_node::{ReadMode, Role};
+#[path = "support/served.rs"]
+mod served;
+
+use leasehold::{ClientOptions, Limits};
 use leasehold_runtime::Runtime;
 use leasehold_runtime_smol::SmolRuntime;
 use leasehold_runtime_tokio::TokioRuntime;
-use std::collections::BTreeMap;
+use served::{Served, command, connect, exchange, free_port, info_as};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
-use tempfile::TempDir;
 
 const MIB: usize = 1 << 20;
 
-struct Served<R: Runtime> {
-    address: SocketAddr,
-    _node: Node<R>,
-    _runtime: R,
-    _folder: TempDir,
-}
-
-fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("a bound port")
-}
-
-/// Starts a cluster of one node and waits until it leads.
-fn serve<R: Runtime>(limits: Limits) -> Served<R> {
-    let (folder, peer) = (tempfile::tempdir().expect("a folder"), free_port().to_string());
-    let runtime = R::start("node", 2).expect("a runtime");
-    let timing = Options::new(Duration::from_millis(300), 1000).with_heartbeat(Duration::from_millis(30));
-    let options = NodeOptions {
-        node: 1,
-        cluster: "test".to_owned(),
-        peers: BTreeMap::from([(1, peer.clone())]),
-        pin_peers: false,
-        announce: leasehold_node::identity::Addresses::default(),
-        peer_listen: peer,
-        client_listen: "127.0.0.1:0".to_owned(),
-        data_dir: folder.path().join("data"),
-        timing: Config::new(timing).expect("a valid configuration"),
-        reads: ReadMode::Lease,
-        record: None,
-        accept_data_loss: false,
-        stopped_for: None,
-        peer_security: leasehold::PeerSecurity::default(),
-        limits,
-    };
-    let node = runtime.block_on(Node::start(&runtime, options)).expect("the node starts");
-    runtime.block_on(node.handle().wait_status(|status| status.role == Role::Leader));
-    Served { address: node.client_address(), _node: node, _runtime: runtime, _folder: folder }
-}
-
-fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).expect("the node listens");
-    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout is set");
-    stream
-}
-
-/// Sends bytes on a new connection and returns all replies until the node closes it.
-fn exchange(address: SocketAddr, request: &[u8]) -> String {
-    let mut stream = connect(address);
-    stream.write_all(request).expect("the request is sent");
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).expect("the node answers and closes");
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
-fn command(words: &[&[u8]]) -> Vec<u8> {
-    let mut request = format!("*{}\r\n", words.len()).into_bytes();
-    for word in words {
-        request.extend(format!("${}\r\n", word.len()).as_bytes());
-        request.extend(*word);
-        request.extend(b"\r\n");
-    }
-    request
-}
-
 fn info(address: SocketAddr, field: &str) -> usize {
-    let info = exchange(address, b"INFO\r\nQUIT\r\n");
-    let line = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    line.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no {field} in {info}"))
+    info_as(address, "", field)
+}
+
+fn number(info: &str, field: &str) -> Option<usize> {
+    info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?.parse().ok()
+}
+
+/// Sends bytes on a new connection and returns all replies, unless the connection is refused.
+fn exchange_if_served(address: SocketAddr, request: &[u8]) -> Option<String> {
+    let mut stream = connect(address);
+    stream.write_all(request).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    (!answer.starts_with("-ERR max")).then_some(answer)
+}
+
+fn serve<R: Runtime>(limits: Limits) -> Served<R> {
+    served::serve(limits, ClientOptions::default())
 }
 
 fn a_client_may_send_its_whole_pipeline_before_it_reads<R: Runtime>() {
     let node = serve::<R>(Limits::default());
     let (key, value, times) = (vec![b'k'; 1000], vec![b'v'; 1000], 20_000);
-    let mut client = connect(node.address);
+    let mut client = connect(node.address());
     client.set_write_timeout(Some(Duration::from_secs(20))).expect("a timeout is set");
     client.write_all(&command(&[b"SET", &key, &value])).expect("the request is sent");
     // More than the buffers of both sockets hold, of requests and of replies.
@@ -98,7 +50,7 @@ fn a_client_may_send_its_whole_pipeline_before_it_reads<R: Runtime>() {
     client.read_exact(&mut reply).expect("every reply");
     let expected = [b"$1000\r\n", &value[..], b"\r\n"].concat();
     assert!(reply.starts_with(b"+OK\r\n") && reply[5..].chunks(expected.len()).all(|one| one == expected));
-    while info(node.address, "mem_client_requests") > 0 {
+    while info(node.address(), "mem_client_requests") > 0 {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -112,7 +64,7 @@ fn clients_that_do_not_read_hold_bounded_memory_and_are_closed_in_time<R: Runtim
     let value = vec![b'v'; MIB];
     for name in &names {
         let set = [command(&[b"SET", name.as_bytes(), &value]), b"QUIT\r\n".to_vec()].concat();
-        assert_eq!(exchange(node.address, &set), "+OK\r\n+OK\r\n");
+        assert_eq!(exchange(node.address(), &set), "+OK\r\n+OK\r\n");
     }
     let mut words: Vec<&[u8]> = vec![b"MGET"];
     words.extend(names.iter().map(String::as_bytes));
@@ -120,19 +72,19 @@ fn clients_that_do_not_read_hold_bounded_memory_and_are_closed_in_time<R: Runtim
     // Together they ask for 768 MiB.
     let idle: Vec<_> = (0..16)
         .map(|_| {
-            let mut client = connect(node.address);
+            let mut client = connect(node.address());
             client.write_all(&mget).expect("the request is sent");
             client
         })
         .collect();
     let mut most = 0;
-    while info(node.address, "timed_out_connections") < idle.len() {
-        most = most.max(info(node.address, "mem_client_replies"));
+    while info(node.address(), "timed_out_connections") < idle.len() {
+        most = most.max(info(node.address(), "mem_client_replies"));
         std::thread::sleep(Duration::from_millis(20));
     }
     assert!((KEYS * MIB..=256 * MIB).contains(&most), "{most} bytes of replies");
-    assert_eq!(info(node.address, "mem_client_replies"), 0);
-    let got = exchange(node.address, &[&mget[..], b"QUIT\r\n"].concat());
+    assert_eq!(info(node.address(), "mem_client_replies"), 0);
+    let got = exchange(node.address(), &[&mget[..], b"QUIT\r\n"].concat());
     assert_eq!(got.len(), 5 + KEYS * (MIB + 12) + 5, "a client that reads gets all of it");
 }
 
@@ -140,14 +92,14 @@ fn a_client_that_sends_but_does_not_read_is_closed_in_time<R: Runtime>() {
     let mut limits = Limits::default();
     limits.client_timeout = Duration::from_millis(500);
     let node = serve::<R>(limits);
-    let mut client = connect(node.address);
+    let mut client = connect(node.address());
     client.write_all(&command(&[b"SET", b"k", &vec![b'v'; 16 * MIB]])).expect("the request is sent");
     client.write_all(&b"GET k\r\n".repeat(4)).expect("the request is sent");
     let closed = (0..200).any(|_| {
         std::thread::sleep(Duration::from_millis(50));
         // An error means that it is closed already.
         let _ = client.write_all(b"\r\n");
-        info(node.address, "timed_out_connections") == 1
+        info(node.address(), "timed_out_connections") == 1
     });
     assert!(closed, "it sent bytes more often than the timeout allows, and took none");
 }
@@ -157,11 +109,11 @@ fn a_large_transaction_must_go_on<R: Runtime>() {
     limits.client_timeout = Duration::from_millis(300);
     let node = serve::<R>(limits);
     let set = command(&[b"SET", b"k", &vec![b'v'; MIB]]);
-    let answer = exchange(node.address, &[b"MULTI\r\n", &set[..]].concat());
+    let answer = exchange(node.address(), &[b"MULTI\r\n", &set[..]].concat());
     assert_eq!(answer, "+OK\r\n+QUEUED\r\n", "closed without EXEC");
-    let answer = exchange(node.address, &set[..MIB / 2]);
+    let answer = exchange(node.address(), &set[..MIB / 2]);
     assert_eq!(answer, "", "closed before its end");
-    while (info(node.address, "timed_out_connections"), info(node.address, "mem_client_requests")) != (2, 0) {
+    while (info(node.address(), "timed_out_connections"), info(node.address(), "mem_client_requests")) != (2, 0) {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -170,16 +122,80 @@ fn an_idle_connection_is_closed_if_that_is_asked_for<R: Runtime>() {
     let mut limits = Limits::default();
     limits.idle_timeout = Some(Duration::from_millis(200));
     let node = serve::<R>(limits);
-    assert_eq!(exchange(node.address, b"PING\r\n"), "+PONG\r\n");
+    assert_eq!(exchange(node.address(), b"PING\r\n"), "+PONG\r\n");
 }
 
 fn an_http_request_is_not_executed<R: Runtime>() {
     let node = serve::<R>(Limits::default());
     for first in ["POST / HTTP/1.1", "Host: 127.0.0.1:6379", "MULTI\r\nhost: x"] {
-        let answer = exchange(node.address, format!("{first}\r\nSET k v\r\nEXEC\r\nSET k v\r\n").as_bytes());
+        let answer = exchange(node.address(), format!("{first}\r\nSET k v\r\nEXEC\r\nSET k v\r\n").as_bytes());
         assert_eq!(answer, if first.starts_with("MULTI") { "+OK\r\n" } else { "" });
     }
-    assert_eq!(exchange(node.address, b"DBSIZE\r\nQUIT\r\n"), ":0\r\n+OK\r\n");
+    assert_eq!(exchange(node.address(), b"DBSIZE\r\nQUIT\r\n"), ":0\r\n+OK\r\n");
+}
+
+fn one_address_has_no_more_clients_than_its_limit<R: Runtime>() {
+    let mut limits = Limits::default();
+    limits.max_clients_per_address = Some(3);
+    let node = serve::<R>(limits);
+    let mut clients: Vec<_> = (0..3).map(|_| connect(node.address())).collect();
+    let mut reply = [0; 7];
+    for client in &mut clients {
+        client.write_all(b"PING\r\n").and_then(|()| client.read_exact(&mut reply)).expect("it is served");
+    }
+    let mut refused = connect(node.address());
+    let mut answer = String::new();
+    refused.read_to_string(&mut answer).expect("it is refused");
+    assert_eq!(answer, "-ERR max number of clients from this address reached\r\n");
+    // Another address of the same machine is another client.
+    let other = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    other.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).expect("a second loopback address");
+    other.connect(&node.address().into()).expect("the node listens");
+    let mut other = TcpStream::from(other);
+    other.write_all(b"PING\r\n").and_then(|()| other.read_exact(&mut reply)).expect("it is served");
+    drop(clients.pop());
+    // Its place is free as soon as the node notices.
+    let counted = loop {
+        let info = exchange_if_served(node.address(), b"INFO clients\r\nQUIT\r\n");
+        if let Some(counted) = info.and_then(|info| number(&info, "rejected_connections_per_address")) {
+            break counted;
+        }
+    };
+    assert!(counted > 0);
+}
+
+fn a_longer_argument_than_the_limit_is_refused_and_counted<R: Runtime>() {
+    let mut limits = Limits::default();
+    limits.max_argument = 1000;
+    let node = serve::<R>(limits);
+    let set = |value: usize| command(&[b"SET", b"k", &vec![b'v'; value]]);
+    let many: Vec<&[u8]> = std::iter::repeat_n(&[b'k'; 999][..], 4).collect();
+    let request =
+        [set(1000), set(1001), command(&[&[&b"MGET"[..]], &many[..]].concat()), b"QUIT\r\n".to_vec()].concat();
+    let answer = exchange(node.address(), &request);
+    let one = "-ERR an argument of 1001 bytes exceeds 1000 bytes; split the value\r\n";
+    let all = "-ERR a request exceeds 3000 bytes in all; split it into several commands\r\n";
+    assert_eq!(answer, format!("+OK\r\n{one}{all}+OK\r\n"));
+    assert_eq!((info(node.address(), "requests_too_long"), info(node.address(), "max_argument_bytes")), (2, 1000));
+}
+
+fn a_pipeline_is_read_up_to_its_limit<R: Runtime>() {
+    let mut limits = Limits::default();
+    limits.max_pipeline = MIB;
+    let node = serve::<R>(limits);
+    let mut client = connect(node.address());
+    client.write_all(&command(&[b"SET", b"k", &vec![b'v'; MIB]])).expect("the request is sent");
+    client.set_nonblocking(true).expect("the socket is one of this process");
+    // It takes no replies, so the node reads no more at some point, and the buffers of both sockets fill up.
+    let flood = command(&[b"GET", b"k"]).repeat(1000);
+    let mut sent = 0;
+    while info(node.address(), "pipelines_paused") == 0 {
+        match client.write(&flood[sent..]) {
+            Ok(more) => sent = (sent + more) % flood.len(),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+    }
+    assert!(info(node.address(), "mem_client_requests") <= 4 * MIB);
 }
 
 fn without_memory_only_writes_that_need_it_are_refused<R: Runtime>() {
@@ -187,13 +203,13 @@ fn without_memory_only_writes_that_need_it_are_refused<R: Runtime>() {
     limits.max_memory = Some(MIB as u64);
     let node = serve::<R>(limits);
     let set = command(&[b"SET", b"k", &vec![b'v'; MIB]]);
-    assert_eq!(exchange(node.address, &[&set[..], b"QUIT\r\n"].concat()), "+OK\r\n+OK\r\n");
-    assert!(info(node.address, "used_memory") > MIB);
-    assert_eq!(info(node.address, "maxmemory"), MIB);
+    assert_eq!(exchange(node.address(), &[&set[..], b"QUIT\r\n"].concat()), "+OK\r\n+OK\r\n");
+    assert!(info(node.address(), "used_memory") > MIB);
+    assert_eq!(info(node.address(), "maxmemory"), MIB);
     let refused = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
     let writes = "SET a 1\r\nINCR n\r\nDEL none\r\nAPPEND k x\r\nSTRLEN k\r\nMSET a 1 b 2\r\n";
     let transaction = "MULTI\r\nDEL none\r\nSET a 1\r\nEXEC\r\nMULTI\r\nSTRLEN k\r\nEXEC\r\n";
-    let answer = exchange(node.address, format!("{writes}{transaction}DEL k\r\nSET a 1\r\nQUIT\r\n").as_bytes());
+    let answer = exchange(node.address(), format!("{writes}{transaction}DEL k\r\nSET a 1\r\nQUIT\r\n").as_bytes());
     let writes = format!("{refused}{refused}:0\r\n{refused}:{MIB}\r\n{refused}");
     let transaction = format!("+OK\r\n+QUEUED\r\n+QUEUED\r\n{refused}+OK\r\n+QUEUED\r\n*1\r\n:{MIB}\r\n");
     assert_eq!(answer, format!("{writes}{transaction}:1\r\n+OK\r\n+OK\r\n"));
@@ -205,13 +221,13 @@ fn writes_are_refused_while_the_disk_is_almost_full_and_reads_go_on<R: Runtime>(
     let node = serve::<R>(limits);
     let writes =
         "GET k\r\nSET k v\r\nDEL k\r\nMULTI\r\nSET k v\r\nEXEC\r\nMULTI\r\nGET k\r\nEXEC\r\nDBSIZE\r\nQUIT\r\n";
-    let answer = exchange(node.address, writes.as_bytes());
+    let answer = exchange(node.address(), writes.as_bytes());
     let refused: Vec<&str> = answer.lines().filter(|line| line.starts_with('-')).collect();
     assert_eq!(refused.len(), 4, "{answer}");
     assert!(refused.iter().all(|line| line.starts_with("-BUSY the disk of this node is almost full")), "{answer}");
     assert!(answer.starts_with("$-1\r\n-BUSY ") && answer.ends_with(":0\r\n+OK\r\n"), "{answer}");
-    assert_eq!(info(node.address, "disk_refuses_writes"), 1);
-    assert!(info(node.address, "disk_free") > 0);
+    assert_eq!(info(node.address(), "disk_refuses_writes"), 1);
+    assert!(info(node.address(), "disk_free") > 0);
 }
 
 on_every_runtime!(
@@ -221,6 +237,9 @@ on_every_runtime!(
     a_large_transaction_must_go_on,
     an_idle_connection_is_closed_if_that_is_asked_for,
     an_http_request_is_not_executed,
+    one_address_has_no_more_clients_than_its_limit,
+    a_longer_argument_than_the_limit_is_refused_and_counted,
+    a_pipeline_is_read_up_to_its_limit,
     without_memory_only_writes_that_need_it_are_refused,
     writes_are_refused_while_the_disk_is_almost_full_and_reads_go_on,
 );

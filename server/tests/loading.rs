@@ -3,7 +3,7 @@
 #[macro_use]
 mod support;
 
-use leasehold::{Limits, Node, NodeOptions};
+use leasehold::{ClientOptions, Limits, Node, NodeOptions};
 use leasehold_core::{Config, Options};
 use leasehold_node::{ReadMode, Role};
 use leasehold_runtime::Runtime;
@@ -39,6 +39,7 @@ fn start<R: Runtime>(runtime: &R, client: SocketAddr, folder: &Path) -> Result<N
             reads: ReadMode::Lease,
             record: None,
             accept_data_loss: false,
+            clients: ClientOptions::default(),
             stopped_for: None,
             peer_security: leasehold::PeerSecurity::default(),
             limits: Limits::default(),

@@ -1,17 +1,13 @@
 //! `leasehold backup`.
 
+use super::connection::{Connection, ConnectionError, ConnectionFlags};
 use super::exit::{FAILED, fail};
 use crate::backup::{BackupError, BackupReader};
 use clap::Args;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, IntoInnerError, Read, Write};
-use std::net::TcpStream;
+use std::io::{self, BufRead, BufWriter, IntoInnerError, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
-
-/// The time that a node may take to answer, or to continue.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The arguments of `backup`.
 #[derive(Args, Debug)]
@@ -22,12 +18,14 @@ pub(crate) struct BackupArguments {
     /// The file to write, or - for the standard output. An existing file is replaced once the backup is complete.
     #[arg(long, value_name = "FILE")]
     to: PathBuf,
+    #[command(flatten)]
+    connection: ConnectionFlags,
 }
 
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("cannot connect to {0}: {1}; give the address at which a node serves clients")]
-    Connect(String, io::Error),
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
     #[error("{0} refused the backup: {1}")]
     Refused(String, String),
     #[error("cannot write {}: {source}", path.display())]
@@ -47,22 +45,22 @@ pub(super) fn run(arguments: BackupArguments) -> ExitCode {
     }
 }
 
-fn take(BackupArguments { from, to }: BackupArguments) -> Result<String, Failure> {
-    let connect = || {
-        let mut stream = TcpStream::connect(&from)?;
-        stream.set_read_timeout(Some(READ_TIMEOUT))?;
-        stream.write_all(b"LEASEHOLD.BACKUP\r\n")?;
-        let mut reader = BufReader::with_capacity(1 << 20, stream);
-        let refused = reader.fill_buf()?.first() == Some(&b'-');
-        Ok((reader, refused))
+fn take(BackupArguments { from, to, connection: flags }: BackupArguments) -> Result<String, Failure> {
+    let mut connection = Connection::open(&from, &flags)?;
+    let ask = |connection: &mut Connection| {
+        connection.send(&[b"LEASEHOLD.BACKUP"])?;
+        Ok(connection.received().fill_buf()?.first().copied())
     };
-    let (mut stream, refused) = connect().map_err(|error| Failure::Connect(from.clone(), error))?;
-    if refused {
+    let first = ask(&mut connection).map_err(|error| ConnectionError::Connect(from.clone(), error))?;
+    if first.is_some_and(|first| !b"$-".contains(&first)) {
+        return Err(ConnectionError::OtherProtocol(from).into());
+    }
+    if first == Some(b'-') {
         let mut reason = String::new();
-        let _ = stream.read_line(&mut reason);
+        let _ = connection.received().read_line(&mut reason);
         return Err(Failure::Refused(from, reason.trim_start_matches('-').trim_end().to_owned()));
     }
-    let bulks = Bulks { stream, left: 0 };
+    let bulks = Bulks { stream: connection.received(), left: 0 };
     if to == Path::new("-") {
         let (_, text) = copy(bulks, BufWriter::new(io::stdout().lock()), Path::new("to the standard output"))?;
         return Ok(text);

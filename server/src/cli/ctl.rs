@@ -35,6 +35,9 @@ pub(crate) struct CtlArguments {
     /// The file with the password of that user, in its first line.
     #[arg(long, value_name = "FILE", global = true, requires = "user")]
     password_file: Option<PathBuf>,
+    /// Connect with TLS to nodes whose certificates this authority has signed, in PEM form.
+    #[arg(long, value_name = "FILE", global = true)]
+    tls_ca: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -132,12 +135,12 @@ fn parse_node(text: &str) -> Result<NodeId, String> {
 
 /// Administers a cluster.
 pub(super) fn run(arguments: CtlArguments) -> ExitCode {
-    let CtlArguments { node: nodes, user, password_file, command } = arguments;
+    let CtlArguments { node: nodes, user, password_file, tls_ca, command } = arguments;
     if nodes.is_empty() {
         return fail(BAD_FLAGS, "--node is missing: give the address of any node for clients, or set LEASEHOLD_NODE");
     }
     let access = match credentials(user, password_file.as_deref()) {
-        Ok(credentials) => Access { credentials },
+        Ok(credentials) => Access { credentials, authority: tls_ca },
         Err(error) => return fail(BAD_FLAGS, error),
     };
     let (change, waiting) = match command {

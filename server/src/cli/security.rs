@@ -77,10 +77,11 @@ pub(super) fn reload(security: &PeerSecurity) {
     }
 }
 
-/// Returns true if only this machine can connect to an address, `host:port`. A name that is not found is of no use for
-/// listening either.
+/// Returns true if only this machine can connect to an address, `host:port`, or if its name is not found: listening
+/// reports that better.
 pub(super) fn is_loopback(address: &str) -> bool {
-    address.to_socket_addrs().is_ok_and(|mut found| found.all(|found| is_local(found.ip())))
+    let found = address.to_socket_addrs();
+    found.is_err() || found.is_ok_and(|mut found| found.all(|found| is_local(found.ip())))
 }
 
 fn is_local(address: IpAddr) -> bool {

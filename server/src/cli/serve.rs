@@ -1,11 +1,13 @@
 //! `leasehold serve`.
 
+use super::client_flags::{BadClientFlags, ClientFlags};
 use super::exit::{BAD_FLAGS, FAILED, REMOVED, fail};
 use super::security::{self, BadSecurity, SecurityArguments};
 use crate::limits::parse_bytes;
 use crate::runtime_choice::RuntimeChoice;
 use crate::timeout::within;
 use crate::{Limits, Node, NodeOptions, descriptors};
+use async_channel::Receiver;
 use clap::{Args, ValueEnum};
 use futures::future::{Either, select};
 use leasehold_core::{Config, ConfigError, NodeId, Voters, VotersError};
@@ -17,7 +19,7 @@ use leasehold_runtime_tokio::TokioRuntime;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write as _};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -33,14 +35,18 @@ const REMOVED_PAUSE: Duration = Duration::from_secs(1);
 const MAX_THREADS: usize = 1024;
 /// The most clients that can be asked for.
 const MAX_MAX_CLIENTS: usize = 1_000_000;
-/// A hold that is likely to be a mistake: for so long there is no leader after a restart of all nodes.
-const LONG_HOLD: Duration = Duration::from_secs(60);
+/// The longest hold. For so long there is no leader after a failure, and after a restart of all nodes.
+const MAX_HOLD: Duration = Duration::from_secs(60);
 /// The longest name of a cluster.
 const MAX_CLUSTER_BYTES: usize = 64;
 
 /// The arguments of `serve`.
 #[derive(Args, Debug)]
 pub(crate) struct ServeArguments {
+    /// A file in TOML form with settings: the keys are the names of these flags. Flags override variables of the
+    /// environment, such as LEASEHOLD_HOLD_MS, and these override the file.
+    #[arg(long = "config", value_name = "FILE")]
+    _config: Option<PathBuf>,
     /// This node's number. A number that was once used in a cluster is never used again for another data folder.
     #[arg(long, value_parser = parse_node)]
     id: NodeId,
@@ -115,6 +121,8 @@ pub(crate) struct ServeArguments {
     /// node has the data: if this is the only voter, or if most voters were cut.
     #[arg(long)]
     accept_data_loss: bool,
+    #[command(flatten)]
+    clients: ClientFlags,
     /// States that this node has not run since this time, in Unix seconds. A node that restarts neither votes nor
     /// campaigns for the longest hold it ever ran with; this time counts towards it. If the statement is wrong, reads
     /// can be stale.
@@ -156,6 +164,13 @@ pub(super) enum BadFlags {
     Cluster,
     #[error("--stopped-since is in the future; give the time at which this node stopped, in Unix seconds")]
     StoppedSince,
+    #[error(
+        "--hold-ms {0} is longer than {MAX_HOLD:?}: there would be no leader for so long after each failure; choose a shorter one, \
+         such as 1000"
+    )]
+    Hold(u64),
+    #[error(transparent)]
+    Clients(#[from] BadClientFlags),
     #[error("{0} (see --hold-ms, --lease-ms, --drift-ppm and --heartbeat-ms)")]
     Timing(#[from] ConfigError),
     #[error(transparent)]
@@ -181,11 +196,14 @@ impl ServeArguments {
             None => None,
             Some(since) => Some(wall_clock().duration_since(since).map_err(|_| BadFlags::StoppedSince)?),
         };
+        if Duration::from_millis(self.hold_ms) > MAX_HOLD {
+            return Err(BadFlags::Hold(self.hold_ms));
+        }
         let timing = leasehold_core::Options::new(Duration::from_millis(self.hold_ms), self.drift_ppm);
         let timing = timing.with_heartbeat(Duration::from_millis(self.heartbeat_ms));
         let lease = self.lease_ms.map(Duration::from_millis);
         let timing = Config::new(lease.map_or(timing, |lease| timing.with_lease(lease)))?;
-        let limits = Limits {
+        let mut limits = Limits {
             max_clients: self.max_clients,
             idle_timeout: (self.timeout_s > 0).then(|| Duration::from_secs(self.timeout_s)),
             max_memory: (self.max_memory > 0).then_some(self.max_memory),
@@ -193,6 +211,8 @@ impl ServeArguments {
             ..Limits::default()
         };
         let peer_security = self.security.peer_security(self.id, &self.cluster, &self.peer_listen)?;
+        self.clients.limit(&mut limits);
+        let clients = self.clients.options(&self.client_listen, self.security.insecure)?;
         Ok(NodeOptions {
             node: self.id,
             cluster: self.cluster,
@@ -209,6 +229,7 @@ impl ServeArguments {
             limits,
             record: self.record,
             accept_data_loss: self.accept_data_loss,
+            clients,
             stopped_for,
             peer_security,
             reads: match self.reads {
@@ -295,10 +316,6 @@ pub(super) fn run(arguments: ServeArguments) -> ExitCode {
     if options.peers.len() == 2 {
         tracing::warn!("a cluster of two nodes stops when either of them fails; use one, three or five nodes");
     }
-    let hold = options.timing.hold();
-    if hold >= LONG_HOLD {
-        tracing::warn!("after a failure or a restart there is no leader for up to {hold:?}, because --hold-ms is long");
-    }
     descriptors::raise_limit();
     match runtime {
         RuntimeChoice::Tokio => serve::<TokioRuntime>(options, threads),
@@ -313,29 +330,35 @@ fn serve<R: Runtime>(options: NodeOptions, threads: NonZeroUsize) -> ExitCode {
     };
     // Before the node accepts connections, so that no signal is lost.
     let peer_security = options.peer_security.clone();
-    let signals = match signals(move || security::reload(&peer_security)) {
+    let signals = match signals() {
         Ok(signals) => signals,
         Err(error) => return fail(FAILED, format_args!("cannot listen for signals: {error}")),
     };
     runtime.block_on(async {
         let banner = format!("leasehold node {} of cluster {:?}", options.node, options.cluster);
         let folder = options.data_dir.display().to_string();
+        let tls = if options.clients.tls.is_some() { " --tls --cacert AUTHORITY" } else { "" };
         let node = match Node::start(&runtime, options).await {
             Ok(node) => node,
             Err(error) => return fail(FAILED, error),
         };
         let address = node.client_address();
-        println!("{banner} serves clients at {address} with its data in {folder}");
-        println!("try: redis-cli -h {} -p {}", address.ip(), address.port());
-        let (removed, stopped) = (pin!(node.removed()), pin!(node.stopped()));
-        match select(pin!(signals.recv()), select(removed, stopped)).await {
-            Either::Right((Either::Left((reason, _)), _)) => {
-                // The last messages of a leader that was removed are still to be sent.
-                runtime.sleep(REMOVED_PAUSE).await;
-                within(&runtime, STOP_TIMEOUT, node.stop()).await;
-                let removed = "this node was removed from its cluster, so it stops for good";
-                fail(REMOVED, format_args!("{removed} ({reason}); its data folder is of no further use"))
+        // The other end of a pipe may be closed.
+        let mut out = io::stdout();
+        let _ = writeln!(out, "{banner} serves clients at {address} with its data in {folder}");
+        let _ = writeln!(out, "try: redis-cli{tls} -h {} -p {}", address.ip(), address.port());
+        let (stop, removed, stopped) = (pin!(signals.stop.recv()), pin!(node.removed()), pin!(node.stopped()));
+        let mut ended = select(stop, select(removed, stopped));
+        let ended = loop {
+            match select(&mut ended, pin!(signals.reload.recv())).await {
+                Either::Left((ended, _)) => break ended,
+                Either::Right(_) => {
+                    security::reload(&peer_security);
+                    node.reload();
+                }
             }
+        };
+        match ended {
             Either::Left(_) => {
                 tracing::info!("stopping: commands that are being executed are finished first");
                 if within(&runtime, STOP_TIMEOUT, node.stop()).await.is_none() {
@@ -344,6 +367,13 @@ fn serve<R: Runtime>(options: NodeOptions, threads: NonZeroUsize) -> ExitCode {
                     );
                 }
                 ExitCode::SUCCESS
+            }
+            Either::Right((Either::Left((reason, _)), _)) => {
+                // The last messages of a leader that was removed are still to be sent.
+                runtime.sleep(REMOVED_PAUSE).await;
+                within(&runtime, STOP_TIMEOUT, node.stop()).await;
+                let removed = "this node was removed from its cluster, so it stops for good";
+                fail(REMOVED, format_args!("{removed} ({reason}); its data folder is of no further use"))
             }
             Either::Right((Either::Right(_), _)) => fail(
                 FAILED,
@@ -359,21 +389,28 @@ fn wall_clock() -> SystemTime {
     SystemTime::now()
 }
 
-/// Returns a channel that receives a message for the first signal to stop. The second signal ends the process at once.
-/// `SIGHUP` calls `reload`, on a thread of its own.
-fn signals(reload: impl Fn() + Send + 'static) -> io::Result<async_channel::Receiver<()>> {
+/// The signals that the process has received.
+struct SignalReceivers {
+    /// Receives a message for the first signal to stop. The second one ends the process at once.
+    stop: Receiver<()>,
+    /// Receives a message if files are to be read again.
+    reload: Receiver<()>,
+}
+
+fn signals() -> io::Result<SignalReceivers> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    let (sender, receiver) = async_channel::bounded(1);
+    let ((stop, stop_receiver), (reload, reload_receiver)) = (async_channel::bounded(1), async_channel::bounded(1));
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
             if signal == SIGHUP {
-                reload();
-            } else if sender.try_send(()).is_err() {
+                // One that is pending covers this one too.
+                let _ = reload.try_send(());
+            } else if stop.try_send(()).is_err() {
                 std::process::exit(128 + signal);
             }
         }
     })?;
-    Ok(receiver)
+    Ok(SignalReceivers { stop: stop_receiver, reload: reload_receiver })
 }
 
 #[cfg(test)]
@@ -420,6 +457,7 @@ mod tests {
     fn each_error_names_the_flag_and_the_correction() {
         for (flags, said) in [
             (&["--hold-ms", "0"][..], "the hold is zero"),
+            (&["--hold-ms", "60001"], "--hold-ms 60001 is longer than 60s"),
             (&["--heartbeat-ms", "900"], "is too long to renew the lease"),
             (&["--drift-ppm", "200000"], "too large for leases"),
             (&["--id", "4", "--peer-listen", "[::]:7001"], "--announce is missing"),
@@ -433,6 +471,9 @@ mod tests {
             (&["--peers", ""], "is not of the form"),
             (&["--peers", "0=a:1,1=b:1"], "--peers cannot found a cluster"),
             (&["--client-listen", "7001"], "--client-listen \"7001\" is not of the form HOST:PORT"),
+            (&["--client-tls-cert", "c"], "--client-tls-cert and --client-tls-key belong together"),
+            (&["--client-tls-key", "k"], "--client-tls-cert and --client-tls-key belong together"),
+            (&["--client-tls-ca", "a"], "--client-tls-ca needs the certificate of the node too"),
             (&["--cluster", ""], "--cluster must be a name"),
             (&["--stopped-since", "99999999999"], "--stopped-since is in the future"),
             (&["--peer-listen", "0.0.0.0:7001"], "or add --insecure if only trusted machines can reach it"),

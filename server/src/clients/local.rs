@@ -4,7 +4,7 @@ use super::shared::Clients;
 use crate::command::{COMMANDS, LocalCommand, Spec, shown, wrong_arity};
 use crate::glob::Pattern;
 use crate::info;
-use crate::resp::{MAX_BULK, ReplyBuffer, Version, parse_integer};
+use crate::resp::{ReplyBuffer, Version, parse_integer};
 use bytes::Bytes;
 use leasehold_node::Role;
 use leasehold_runtime::Runtime;
@@ -21,13 +21,29 @@ pub(super) enum Flow {
 pub(super) struct Connection {
     id: u64,
     address: SocketAddr,
+    user: String,
     name: Bytes,
     library: (Bytes, Bytes),
 }
 
 impl Connection {
     pub(super) fn new(id: u64, address: SocketAddr) -> Self {
-        Self { id, address, name: Bytes::new(), library: Default::default() }
+        let user = NO_USER.to_owned();
+        Self { id, address, user, name: Bytes::new(), library: Default::default() }
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Sets the user that has logged in.
+    pub(super) fn set_user(&mut self, user: &str) {
+        user.clone_into(&mut self.user);
+    }
+
+    /// Forgets the user and the names.
+    pub(super) fn reset(&mut self) {
+        *self = Self::new(self.id, self.address);
     }
 
     /// Executes a command and encodes its reply.
@@ -35,16 +51,17 @@ impl Connection {
         &mut self,
         clients: &Clients<R>,
         command: &LocalCommand,
+        see_details: bool,
         out: &mut ReplyBuffer,
     ) -> Flow {
         match command {
             LocalCommand::Ping(None) => out.status("PONG"),
             LocalCommand::Ping(Some(message)) | LocalCommand::Echo(message) => out.bulk(message),
-            LocalCommand::Hello { version, name } => self.hello(clients, version.as_ref(), name.as_ref(), out),
+            LocalCommand::Hello { version, name, .. } => self.hello(clients, version.as_ref(), name.as_ref(), out),
             LocalCommand::Client(arguments) => self.client(arguments, out),
             LocalCommand::Command(arguments) => describe_commands(arguments, out),
             LocalCommand::ConfigGet(patterns) => config_get(clients, patterns, out),
-            LocalCommand::Info(sections) => out.text(&info::render(clients, sections)),
+            LocalCommand::Info(sections) => out.text(&info::render(clients, sections, see_details)),
             LocalCommand::Select(index) => match parse_integer(index) {
                 Some(0) => out.status("OK"),
                 Some(_) => out.error("ERR DB index is out of range"),
@@ -60,6 +77,8 @@ impl Connection {
             }
             LocalCommand::Status(line) => out.status(line),
             LocalCommand::Wrong(error) => out.error(error),
+            // The session executes these.
+            LocalCommand::Auth(_) | LocalCommand::Reset => {}
         }
         Flow::Continue
     }
@@ -71,12 +90,9 @@ impl Connection {
         name: Option<&Bytes>,
         out: &mut ReplyBuffer,
     ) {
-        let version = match version.map(|version| parse_integer(version)) {
-            None => out.version(),
-            Some(Some(2)) => Version::Two,
-            Some(Some(3)) => Version::Three,
-            Some(Some(_)) => return out.error("NOPROTO unsupported protocol version"),
-            Some(None) => return out.error("ERR Protocol version is not an integer or out of range"),
+        let version = match parse_version(version, out.version()) {
+            Ok(version) => version,
+            Err(error) => return out.error(error),
         };
         if let Some(name) = name {
             if !is_plain(name) {
@@ -139,14 +155,32 @@ impl Connection {
     /// other.
     fn describe(&self, version: Version) -> String {
         format!(
-            "id={} addr={} name={} db=0 resp={} lib-name={} lib-ver={}\n",
+            "id={} addr={} name={} db=0 user={} resp={} lib-name={} lib-ver={}\n",
             self.id,
             self.address,
             shown(&self.name),
+            self.user,
             version.number(),
             shown(&self.library.0),
             shown(&self.library.1),
         )
+    }
+}
+
+/// The user of a connection that has not logged in.
+const NO_USER: &str = "(none)";
+
+/// Returns the version of the protocol that `HELLO` requests, or the present one.
+///
+/// # Errors
+/// The reply to the client.
+pub(super) fn parse_version(requested: Option<&Bytes>, present: Version) -> Result<Version, &'static str> {
+    match requested.map(|version| parse_integer(version)) {
+        None => Ok(present),
+        Some(Some(2)) => Ok(Version::Two),
+        Some(Some(3)) => Ok(Version::Three),
+        Some(Some(_)) => Err("NOPROTO unsupported protocol version"),
+        Some(None) => Err("ERR Protocol version is not an integer or out of range"),
     }
 }
 
@@ -172,7 +206,7 @@ fn config_get<R: Runtime>(clients: &Clients<R>, patterns: &[Bytes], out: &mut Re
         ("maxmemory", clients.limits.max_memory.unwrap_or(0).to_string()),
         ("maxmemory-policy", "noeviction".to_owned()),
         ("port", clients.facts.client_address.port().to_string()),
-        ("proto-max-bulk-len", MAX_BULK.to_string()),
+        ("proto-max-bulk-len", clients.limits.max_argument.to_string()),
         ("save", String::new()),
         ("timeout", clients.limits.idle_timeout.unwrap_or_default().as_secs().to_string()),
     ];

@@ -5,9 +5,10 @@
 
 use super::local::{Connection, Flow};
 use super::pause::yield_now;
+use super::rights::{Rights, changes_rights};
 use super::shared::Clients;
 use super::transaction::{MAX_ENTRY_BYTES, Transaction};
-use super::wire::{FREE_BYTES, Wire, hold};
+use super::wire::{FREE_BYTES, Received, Wire, hold};
 use crate::command::{Command, LocalCommand};
 use crate::executor::{NotReadable, STOPPING};
 use crate::keyspace::{MAX_ENTRY_KEYS, Map, ReadCommand, Reply, WriteCommand, count};
@@ -19,6 +20,7 @@ use futures::future::{Either, select};
 use leasehold_core::Reading;
 use leasehold_node::Share;
 use leasehold_runtime::Runtime;
+use leasehold_tls::Stream;
 use std::io;
 use std::iter::Peekable;
 use std::mem;
@@ -56,7 +58,8 @@ pub(super) struct Session<'a, R: Runtime> {
     pub(super) clients: &'a Clients<R>,
     pub(super) wire: Wire<'a, R>,
     close: EventListener,
-    connection: Connection,
+    pub(super) connection: Connection,
+    pub(super) rights: Rights,
     /// Commands that are queued for an `EXEC`, which may come in a later batch.
     transaction: Transaction,
     batch: Vec<Command>,
@@ -73,16 +76,20 @@ pub(super) struct Session<'a, R: Runtime> {
 impl<'a, R: Runtime> Session<'a, R> {
     pub(super) fn new(
         clients: &'a Clients<R>,
-        stream: R::Stream,
+        stream: Stream<R::Stream>,
         requests: RequestReader,
         id: u64,
         address: SocketAddr,
     ) -> Self {
+        let rights = Rights::new(clients);
+        let mut wire = Wire::new(clients, stream, requests);
+        wire.set_before_login(!rights.are_granted());
         Session {
             clients,
-            wire: Wire::new(clients, stream, requests),
+            wire,
             close: clients.listen_for_close(),
             connection: Connection::new(id, address),
+            rights,
             transaction: Transaction::default(),
             batch: Vec::new(),
             reads: Vec::new(),
@@ -95,14 +102,16 @@ impl<'a, R: Runtime> Session<'a, R> {
 
     /// Serves the connection until the client or the node ends it.
     pub(super) async fn run(mut self) -> io::Result<()> {
-        while !self.clients.is_closing() {
+        while !self.clients.is_closing() && self.rights.renew(self.clients) {
             let broken = self.take_requests().await.err();
             if self.batch.is_empty() && broken.is_none() {
                 match self.wire.receive(&mut self.close, self.transaction.bytes()).await? {
-                    None => break,
+                    Received::Ended => break,
+                    // The node closes its connections, or the users have changed.
+                    Received::Notified => self.close = self.clients.listen_for_close(),
                     // A client that paused has let others run already.
-                    Some(true) => self.work = 0,
-                    Some(false) => self.pause().await,
+                    Received::Bytes { waited: true } => self.work = 0,
+                    Received::Bytes { waited: false } => self.pause().await,
                 }
                 continue;
             }
@@ -131,7 +140,12 @@ impl<'a, R: Runtime> Session<'a, R> {
         // The node has announced its end, and does not do so again.
         let mut close = clients.listen_for_close();
         let refuse = async {
-            while self.wire.receive(&mut close, 0).await?.is_some() {
+            loop {
+                match self.wire.receive(&mut close, 0).await? {
+                    Received::Ended => break,
+                    Received::Notified => close = clients.listen_for_close(),
+                    Received::Bytes { .. } => {}
+                }
                 let broken = self.take_requests().await.is_err();
                 self.batch.drain(..).for_each(|_| self.out.error(STOPPING));
                 self.flush().await?;
@@ -149,10 +163,27 @@ impl<'a, R: Runtime> Session<'a, R> {
         self.batch.clear();
         while let Some(request) = self.wire.next()? {
             let command = match request {
-                Request::Command(arguments) => Command::parse(&arguments),
-                Request::Refused(reason) => Command::Local(LocalCommand::Wrong(reason)),
+                Request::Command(arguments) => {
+                    let command = Command::parse(&arguments);
+                    match self.rights.refusal(&command, &arguments) {
+                        None => command,
+                        Some(error) => {
+                            self.clients.note_refused(self.rights.are_granted());
+                            Command::Local(LocalCommand::Wrong(error))
+                        }
+                    }
+                }
+                Request::Refused(reason) => {
+                    self.clients.too_long.add(1);
+                    Command::Local(LocalCommand::Wrong(reason))
+                }
             };
+            // The commands after it are checked with the new rights.
+            let is_last = changes_rights(&command);
             self.batch.push(self.transaction.next(command));
+            if is_last {
+                break;
+            }
             if self.batch.len().is_multiple_of(FREE_COMMANDS) && !self.wire.try_hold(FREE_COMMANDS * COMMAND_BYTES) {
                 break;
             }
@@ -191,7 +222,8 @@ impl<'a, R: Runtime> Session<'a, R> {
                     now = None;
                 }
                 Command::Administer(arguments) => {
-                    self.administer(&arguments).await;
+                    // Boxed, because every session would have the memory for it.
+                    Box::pin(self.administer(&arguments)).await;
                     self.work += LOCAL_WORK;
                     now = None;
                 }
@@ -235,7 +267,7 @@ impl<'a, R: Runtime> Session<'a, R> {
                     }
                 }
                 Command::Local(command) => {
-                    if self.connection.execute(self.clients, &command, &mut self.out) == Flow::Close {
+                    if self.execute_local(&command).await == Flow::Close {
                         return Ok(Flow::Close);
                     }
                     self.work += LOCAL_WORK;

@@ -1,6 +1,8 @@
 //! The part of a node that its connections share. Sessions reach the replicated state through it and through nothing
 //! else.
 
+use super::addresses::Addresses;
+use super::encryption::Encryption;
 use super::keys::KeysThread;
 use crate::counters::{Counter, Counters};
 use crate::executor::{Executor, NotReadable};
@@ -8,21 +10,22 @@ use crate::health::Health;
 use crate::keyspace::{Reply, View, WriteCommand};
 use crate::limits::Limits;
 use crate::space::Space;
+use crate::users::Users;
 use event_listener::{Event, EventListener};
 use leasehold_core::{Config, NodeId, Reading};
 use leasehold_node::{Budget, Statistics, Status};
 use leasehold_runtime::Runtime;
 use leasehold_transport_tcp::Transport;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// The memory for requests, and for long replies, of all clients together, beyond what each may hold anyway.
-const MAX_INPUT_BYTES: usize = 256 << 20;
-const MAX_OUTPUT_BYTES: usize = 256 << 20;
+/// The replies to a client that is refused.
+const TOO_MANY_CLIENTS: &str = "ERR max number of clients reached";
+const TOO_MANY_FROM_ADDRESS: &str = "ERR max number of clients from this address reached";
 
 /// The reply to a write that needs memory while there is none.
 const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
@@ -57,6 +60,9 @@ pub(crate) struct Clients<R: Runtime> {
     pub(crate) transport: Arc<Transport<R>>,
     pub(crate) facts: NodeFacts,
     pub(crate) limits: Limits,
+    /// The users who may log in, if clients have to.
+    pub(crate) users: Option<Users>,
+    pub(crate) encryption: Arc<Encryption>,
     pub(crate) memory: Memory,
     pub(crate) space: Arc<Space>,
     pub(crate) health: Health,
@@ -67,12 +73,21 @@ pub(crate) struct Clients<R: Runtime> {
     pub(super) backups: Arc<()>,
     /// Connections refused because there were too many.
     pub(crate) rejected: Counter,
+    /// Connections refused because there were too many from their address.
+    pub(crate) rejected_per_address: Counter,
+    /// Requests refused because they were too long.
+    pub(crate) too_long: Counter,
+    /// The times that no more was read from a client, because of the limit of its pipeline or because there was no memory.
+    pub(crate) paused: Counter,
+    /// The times that a client waited for memory for its request.
+    pub(crate) waited_for_memory: Counter,
     /// Connections closed because the client was too slow or idle.
     pub(crate) timed_out: Counter,
-    http_requests: Counter,
+    pub(crate) http_requests: Counter,
     /// True since a client was refused, until there is room again.
     full: AtomicBool,
     connected: AtomicUsize,
+    addresses: Addresses,
     next_id: AtomicU64,
     closing: AtomicBool,
     close: Event,
@@ -85,17 +100,26 @@ impl<R: Runtime> Clients<R> {
         transport: Arc<Transport<R>>,
         facts: NodeFacts,
         limits: Limits,
+        users: Option<Users>,
+        encryption: Arc<Encryption>,
         space: Arc<Space>,
     ) -> Self {
         Self {
             executor,
             transport,
             facts,
+            memory: Memory { input: Budget::new(limits.client_memory), output: Budget::new(limits.client_memory) },
+            addresses: Addresses::default(),
             limits,
+            users,
+            encryption,
             space,
             health: Health::default(),
-            memory: Memory { input: Budget::new(MAX_INPUT_BYTES), output: Budget::new(MAX_OUTPUT_BYTES) },
             rejected: Counter::default(),
+            rejected_per_address: Counter::default(),
+            too_long: Counter::default(),
+            paused: Counter::default(),
+            waited_for_memory: Counter::default(),
             timed_out: Counter::default(),
             http_requests: Counter::default(),
             full: AtomicBool::new(false),
@@ -182,7 +206,7 @@ impl<R: Runtime> Clients<R> {
     }
 
     /// Returns whether the client that was counted last may stay. Logs when there begin to be too many.
-    pub(super) fn may_connect(&self) -> bool {
+    fn may_connect(&self) -> bool {
         let (connected, max) = (self.connected(), self.limits.max_clients);
         if connected > max {
             self.rejected.add(1);
@@ -211,6 +235,26 @@ impl<R: Runtime> Clients<R> {
             self.timed_out.add(1);
         }
         tracing::debug!(%address, "a client's connection ended: {error}");
+    }
+
+    /// Counts a command that was refused because its client lacks the right.
+    pub(super) fn note_refused(&self, has_logged_in: bool) {
+        if let Some(users) = &self.users
+            && has_logged_in
+        {
+            users.forbidden.add(1);
+        }
+    }
+
+    /// Reads the certificate and the users again. Connections of users who have no rights any more are closed.
+    pub(crate) fn reload(&self) {
+        self.encryption.reload();
+        let Some(users) = &self.users else { return };
+        match users.reload() {
+            Ok(count) => tracing::info!(users = count, "the users were read again"),
+            Err(error) => tracing::error!("the users stay as they were: {error}"),
+        }
+        self.close.notify(usize::MAX);
     }
 
     /// Logs the first HTTP request.
@@ -262,18 +306,42 @@ impl<R: Runtime> Clients<R> {
 pub(super) struct ConnectionGuard<R: Runtime> {
     pub(super) clients: Arc<Clients<R>>,
     pub(super) id: u64,
+    address: IpAddr,
+    /// The connections from its address, this one included, if there is a limit.
+    from_address: usize,
 }
 
 impl<R: Runtime> ConnectionGuard<R> {
-    pub(super) fn new(clients: Arc<Clients<R>>) -> Self {
+    pub(super) fn new(clients: Arc<Clients<R>>, address: IpAddr) -> Self {
         clients.connected.fetch_add(1, Ordering::Relaxed);
         let id = clients.next_id.fetch_add(1, Ordering::Relaxed);
-        Self { clients, id }
+        let limited = clients.limits.max_clients_per_address.is_some();
+        let from_address = if limited { clients.addresses.enter(address) } else { 0 };
+        Self { clients, id, address, from_address }
+    }
+
+    /// Returns the reason why the client may not stay, if so.
+    pub(super) fn refusal(&self) -> Option<&'static str> {
+        if !self.clients.may_connect() {
+            return Some(TOO_MANY_CLIENTS);
+        }
+        let max = self.clients.limits.max_clients_per_address.filter(|max| self.from_address > *max)?;
+        let rejected = &self.clients.rejected_per_address;
+        rejected.add(1);
+        // Not each one: anyone can cause as many as they want.
+        if rejected.get().is_power_of_two() {
+            let (refused, address) = (rejected.get(), self.address);
+            tracing::warn!(refused, %address, "refusing a client, because {max} are connected from its address");
+        }
+        Some(TOO_MANY_FROM_ADDRESS)
     }
 }
 
 impl<R: Runtime> Drop for ConnectionGuard<R> {
     fn drop(&mut self) {
+        if self.from_address > 0 {
+            self.clients.addresses.leave(self.address);
+        }
         self.clients.connected.fetch_sub(1, Ordering::SeqCst);
         self.clients.disconnected.notify(usize::MAX);
     }

@@ -1,7 +1,9 @@
 //! Clients of a node that does not serve yet: they learn the reason, and are served on the same connection once it does.
 
+use super::encryption::{Arrived, Encryption};
 use super::shared::Clients;
 use crate::command::{Command, LocalCommand};
+use crate::limits::Limits;
 use crate::resp::{ReplyBuffer, Request, RequestReader};
 use crate::timeout::within;
 use event_listener::Event;
@@ -10,6 +12,7 @@ use futures::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use leasehold_clock::Clock;
 use leasehold_core::Reading;
 use leasehold_runtime::Runtime;
+use leasehold_tls::Stream;
 use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -22,6 +25,9 @@ const MAX_RECEIVED_BYTES: usize = 64 << 10;
 /// The pause after a listener failed, mostly because no file descriptor was free.
 const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
+/// A connection that the node serves from now on, and what was received on it.
+type Greeted<R> = (Arc<Clients<R>>, Stream<<R as Runtime>::Stream>, RequestReader);
+
 /// The client port of a node that starts. Dropping it closes the port.
 pub(crate) struct Startup<R: Runtime>(Arc<Shared<R>>);
 
@@ -31,6 +37,7 @@ struct Shared<R: Runtime> {
     started: Reading,
     max_clients: usize,
     client_timeout: Duration,
+    encryption: Arc<Encryption>,
     connected: AtomicUsize,
     state: Mutex<State<R>>,
     changed: Event,
@@ -59,15 +66,16 @@ impl<R: Runtime> Startup<R> {
         runtime: &R,
         listener: R::Listener,
         clock: Arc<dyn Clock>,
-        max_clients: usize,
-        client_timeout: Duration,
+        limits: &Limits,
+        encryption: Arc<Encryption>,
     ) -> Startup<R> {
         let shared = Arc::new(Shared {
             runtime: runtime.clone(),
             started: clock.now(),
             clock,
-            max_clients,
-            client_timeout,
+            max_clients: limits.max_clients,
+            client_timeout: limits.client_timeout,
+            encryption,
             connected: AtomicUsize::new(0),
             state: Mutex::new(State::Starting("is loading the dataset in memory")),
             changed: Event::new(),
@@ -128,14 +136,17 @@ impl<R: Runtime> Shared<R> {
 
     /// Answers a client until the node serves, and passes the connection on then.
     async fn attend(self: Arc<Self>, stream: R::Stream, address: SocketAddr) {
-        let served = self.answer(stream).await;
+        let served = match self.encryption.accept(&self.runtime, Arrived::New(stream), address).await {
+            Some(stream) => self.answer(stream).await,
+            None => None,
+        };
         self.connected.fetch_sub(1, Ordering::Relaxed);
         if let Some((clients, stream, requests)) = served {
-            clients.serve(stream, requests, address);
+            clients.serve(Arrived::Greeted(stream), requests, address);
         }
     }
 
-    async fn answer(&self, mut stream: R::Stream) -> Option<(Arc<Clients<R>>, R::Stream, RequestReader)> {
+    async fn answer(&self, mut stream: Stream<R::Stream>) -> Option<Greeted<R>> {
         let (mut requests, mut received) = (RequestReader::default(), vec![0; 4096]);
         let mut in_transaction = false;
         loop {

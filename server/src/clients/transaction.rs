@@ -33,6 +33,10 @@ impl Transaction {
                 Transaction::None => wrong("ERR DISCARD without MULTI"),
                 Transaction::Queue { .. } | Transaction::Aborted => status("OK"),
             },
+            Command::Local(LocalCommand::Reset) => {
+                *self = Transaction::None;
+                command
+            }
             Command::Local(LocalCommand::Quit | LocalCommand::Http) => command,
             command if matches!(self, Transaction::None) => command,
             // Every node would have to match every key before it applies the next entry.
@@ -166,6 +170,9 @@ mod tests {
             transaction.next(command);
             assert_eq!(transaction.next(Command::Discard), status("OK"));
             assert_eq!(transaction.next(Command::Write(append(1))), Command::Write(append(1)));
+            transaction.next(Command::Multi);
+            assert_eq!(transaction.next(Command::Local(LocalCommand::Reset)), Command::Local(LocalCommand::Reset));
+            assert_eq!(error(transaction.next(Command::Exec)), "ERR EXEC without MULTI");
         }
     }
 

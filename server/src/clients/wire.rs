@@ -10,7 +10,9 @@ use futures::future::{Either, poll_fn, select};
 use futures::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 use leasehold_node::Share;
 use leasehold_runtime::Runtime;
+use leasehold_tls::Stream;
 use std::io;
+use std::mem;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -21,30 +23,52 @@ pub(super) const FREE_BYTES: usize = 64 << 10;
 /// executed.
 const READ_BYTES: usize = 16 << 10;
 const BATCH_BYTES: usize = 1 << 20;
-/// The bytes of requests that are read while the client takes no replies. A client may send a pipeline of this length
-/// before it reads the first reply.
-const MAX_READ_AHEAD_BYTES: usize = 64 << 20;
 /// The bytes of replies that are written before the session yields, and that a client must take in time.
 const WRITE_BYTES: usize = 256 << 10;
 /// The time for which a client waits for a share of the memory for all clients.
 const MEMORY_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// What a client's socket had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Received {
+    /// Bytes of requests.
+    Bytes {
+        /// They had to be waited for.
+        waited: bool,
+    },
+    /// Nothing yet: the node closes its connections, or the users have changed.
+    Notified,
+    /// The end of the stream.
+    Ended,
+}
+
 /// A client's socket.
 pub(super) struct Wire<'a, R: Runtime> {
     clients: &'a Clients<R>,
-    stream: R::Stream,
+    stream: Stream<R::Stream>,
     requests: RequestReader,
     received: Box<[u8]>,
     /// The memory for requests beyond [`FREE_BYTES`].
     share: Share,
     /// The client sends no more.
     ended: bool,
+    /// No more is read, because of a limit.
+    paused: bool,
+    /// The client has to log in first, and gets no share of the memory before that.
+    before_login: bool,
 }
 
 impl<'a, R: Runtime> Wire<'a, R> {
-    pub(super) fn new(clients: &'a Clients<R>, stream: R::Stream, requests: RequestReader) -> Self {
+    pub(super) fn new(clients: &'a Clients<R>, stream: Stream<R::Stream>, mut requests: RequestReader) -> Self {
+        requests.set_max_argument(clients.limits.max_argument);
         let (received, share) = (vec![0; READ_BYTES].into_boxed_slice(), clients.memory.input.empty_share());
-        Wire { clients, stream, requests, received, share, ended: false }
+        Wire { clients, stream, requests, received, share, ended: false, paused: false, before_login: false }
+    }
+
+    /// Sets whether the client has to log in first.
+    pub(super) fn set_before_login(&mut self, before_login: bool) {
+        self.before_login = before_login;
+        self.requests.set_before_login(before_login);
     }
 
     /// Returns the next complete request that was received.
@@ -63,11 +87,10 @@ impl<'a, R: Runtime> Wire<'a, R> {
     }
 
     /// Waits for bytes and takes those that the socket has, within limits. `held` is the size of requests that were
-    /// taken and are not executed yet. Returns `None` at the end of the stream and when the node closes its
-    /// connections; otherwise whether it had to wait.
-    pub(super) async fn receive(&mut self, close: &mut EventListener, held: usize) -> io::Result<Option<bool>> {
+    /// taken and are not executed yet.
+    pub(super) async fn receive(&mut self, close: &mut EventListener, held: usize) -> io::Result<Received> {
         if self.ended {
-            return Ok(None);
+            return Ok(Received::Ended);
         }
         self.reserve(held).await?;
         let limit = match self.clients.limits.idle_timeout {
@@ -92,7 +115,7 @@ impl<'a, R: Runtime> Wire<'a, R> {
                 }
             }
         };
-        let Some(length) = first else { return Ok(None) };
+        let Some(length) = first else { return Ok(Received::Notified) };
         let mut length = length?;
         let mut taken = 0;
         loop {
@@ -107,7 +130,7 @@ impl<'a, R: Runtime> Wire<'a, R> {
                 _ => break,
             }
         }
-        Ok((taken > 0).then_some(waited))
+        Ok(if taken > 0 { Received::Bytes { waited } } else { Received::Ended })
     }
 
     /// Waits for the memory for the request that is being received, and gives back what is not needed.
@@ -118,6 +141,10 @@ impl<'a, R: Runtime> Wire<'a, R> {
         } else if needed <= self.share.bytes() {
             self.share.shrink(needed);
         } else {
+            if self.share.try_grow(needed) {
+                return Ok(());
+            }
+            self.clients.waited_for_memory.add(1);
             let grown = within(self.clients.runtime(), MEMORY_TIMEOUT, self.share.grow(needed)).await;
             grown.ok_or_else(out_of_memory)?;
         }
@@ -127,6 +154,9 @@ impl<'a, R: Runtime> Wire<'a, R> {
     /// Returns whether there is memory for more requests, and takes a share of it if necessary.
     fn may_receive(&mut self, most: usize) -> bool {
         let bytes = self.requests.buffered() + self.received.len();
+        if self.before_login {
+            return bytes <= FREE_BYTES;
+        }
         bytes <= FREE_BYTES.max(self.share.bytes()) || (bytes <= most && self.share.try_grow(bytes + BATCH_BYTES))
     }
 
@@ -134,23 +164,24 @@ impl<'a, R: Runtime> Wire<'a, R> {
     pub(super) async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut pieces = bytes.chunks(WRITE_BYTES).peekable();
         while let Some(piece) = pieces.next() {
-            self.write_piece(piece).await?;
-            if pieces.peek().is_some() {
+            let is_last = pieces.peek().is_none();
+            self.write_piece(piece, is_last).await?;
+            if !is_last {
                 yield_now().await;
             }
         }
-        self.stream.flush().await
+        Ok(())
     }
 
-    async fn write_piece(&mut self, mut piece: &[u8]) -> io::Result<()> {
-        let first = poll_fn(|context| Poll::Ready(self.poll_write_all(context, &mut piece))).await;
+    async fn write_piece(&mut self, mut piece: &[u8], is_last: bool) -> io::Result<()> {
+        let first = poll_fn(|context| Poll::Ready(self.poll_write_all(context, &mut piece, is_last))).await;
         if let Poll::Ready(written) = first {
             return written;
         }
         // What the client sends meanwhile does not extend its time.
         let mut timeout = pin!(self.clients.runtime().sleep(self.clients.limits.client_timeout));
         poll_fn(|context| {
-            if let Poll::Ready(written) = self.poll_write_all(context, &mut piece) {
+            if let Poll::Ready(written) = self.poll_write_all(context, &mut piece, is_last) {
                 return Poll::Ready(written);
             }
             let late = || io::Error::new(io::ErrorKind::TimedOut, "it took its replies too slowly");
@@ -160,8 +191,8 @@ impl<'a, R: Runtime> Wire<'a, R> {
     }
 
     /// Writes bytes. While the client takes none, it reads further requests: many clients send a whole pipeline before
-    /// they read.
-    fn poll_write_all(&mut self, context: &mut Context<'_>, bytes: &mut &[u8]) -> Poll<io::Result<()>> {
+    /// they read. After the last bytes it waits until the socket has taken what TLS keeps.
+    fn poll_write_all(&mut self, context: &mut Context<'_>, bytes: &mut &[u8], is_last: bool) -> Poll<io::Result<()>> {
         while !bytes.is_empty() {
             match self.poll_write(context, bytes) {
                 Poll::Ready(written) => *bytes = &bytes[written?..],
@@ -169,7 +200,15 @@ impl<'a, R: Runtime> Wire<'a, R> {
                 Poll::Pending => return Poll::Pending,
             }
         }
-        Poll::Ready(Ok(()))
+        if !is_last {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            match Pin::new(&mut self.stream).poll_flush(context) {
+                Poll::Pending if self.poll_read_ahead(context) => {}
+                flushed => return flushed,
+            }
+        }
     }
 
     fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
@@ -179,9 +218,16 @@ impl<'a, R: Runtime> Wire<'a, R> {
 
     /// Reads some bytes of further requests. Returns false if there are none yet, or no memory for them.
     fn poll_read_ahead(&mut self, context: &mut Context<'_>) -> bool {
-        if self.ended || !self.may_receive(MAX_READ_AHEAD_BYTES) {
+        if self.ended {
             return false;
         }
+        if !self.may_receive(self.clients.limits.max_pipeline) {
+            if !mem::replace(&mut self.paused, true) {
+                self.clients.paused.add(1);
+            }
+            return false;
+        }
+        self.paused = false;
         match Pin::new(&mut self.stream).poll_read(context, &mut self.received) {
             Poll::Pending => false,
             // The client may still take its replies.
@@ -205,8 +251,10 @@ impl<'a, R: Runtime> Wire<'a, R> {
         .await;
     }
 
+    /// Sends the end of the stream. TLS announces it, so a client that does not read could delay it.
     pub(super) async fn close(&mut self) -> io::Result<()> {
-        self.stream.close().await
+        let (runtime, limit) = (self.clients.runtime(), self.clients.limits.client_timeout);
+        within(runtime, limit, self.stream.close()).await.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Reads and drops what the client sends until it closes the connection.

@@ -2,6 +2,7 @@
 
 use crate::keyspace::{ReadCommand, WriteCommand};
 use bytes::Bytes;
+use std::fmt;
 
 /// A command, by where it is executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,21 @@ pub enum Command {
     Entry(Vec<WriteCommand>),
 }
 
+/// A user and a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The name of the user.
+    pub user: Bytes,
+    /// The password.
+    pub password: Bytes,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
 /// A command about the connection or the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LocalCommand {
@@ -34,13 +50,19 @@ pub enum LocalCommand {
     Ping(Option<Bytes>),
     /// `ECHO`.
     Echo(Bytes),
-    /// `HELLO`: selects the version of the protocol, and names the connection.
+    /// `AUTH`: logs in.
+    Auth(Credentials),
+    /// `HELLO`: selects the version of the protocol, logs in, and names the connection.
     Hello {
         /// The requested version, if any.
         version: Option<Bytes>,
+        /// The user and the password, if any.
+        login: Option<Credentials>,
         /// The name, if any.
         name: Option<Bytes>,
     },
+    /// `RESET`: makes the connection like a new one.
+    Reset,
     /// `CLIENT` and its subcommand.
     Client(Vec<Bytes>),
     /// `COMMAND` and its subcommand.

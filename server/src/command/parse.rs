@@ -1,9 +1,10 @@
 //! Parsing the arguments of each command.
 
-use super::kinds::{Command, LocalCommand};
+use super::kinds::{Command, Credentials, LocalCommand};
 use crate::glob::MAX_PATTERN;
 use crate::keyspace::{MAX_ENTRY_KEYS, ReadCommand, WriteCommand};
 use crate::resp::{Arguments, parse_integer};
+use bytes::Bytes;
 
 /// The most patterns of `CONFIG GET`, and the longest one, in bytes.
 const MAX_CONFIG_PATTERNS: usize = 16;
@@ -11,6 +12,9 @@ const MAX_CONFIG_PATTERN: usize = 64;
 /// The most arguments of `LEASEHOLD`, and the longest one, in bytes.
 const MAX_ADMIN_ARGUMENTS: usize = 5;
 const MAX_ADMIN_ARGUMENT: usize = 1024;
+
+/// The user that `AUTH` with a password alone means.
+const DEFAULT_USER: &[u8] = b"default";
 
 /// A command, or the error to reply with.
 pub(super) type Parsed = Result<Command, String>;
@@ -133,17 +137,31 @@ pub(super) fn parse_ping(arguments: &Arguments<'_>) -> Parsed {
 
 pub(super) fn parse_hello(arguments: &Arguments<'_>) -> Parsed {
     let version = (arguments.len() > 1).then(|| arguments.get(1));
-    let mut name = None;
+    let (mut login, mut name) = (None, None);
     let mut at = 2;
     while at < arguments.len() {
         match arguments.peek(at).to_ascii_uppercase().as_slice() {
-            b"AUTH" => return Err("ERR there are no users or passwords here; omit AUTH".to_owned()),
-            b"SETNAME" if at + 1 < arguments.len() => name = Some(arguments.get(at + 1)),
-            _ => return Err(format!("ERR syntax error in HELLO option '{}'", shown(arguments.peek(at)))),
+            b"AUTH" if at + 2 < arguments.len() => {
+                login = Some(Credentials { user: arguments.get(at + 1), password: arguments.get(at + 2) });
+                at += 3;
+            }
+            b"SETNAME" if at + 1 < arguments.len() => {
+                name = Some(arguments.get(at + 1));
+                at += 2;
+            }
+            _ => return Err(format!("ERR Syntax error in HELLO option '{}'", shown(arguments.peek(at)))),
         }
-        at += 2;
     }
-    local(LocalCommand::Hello { version, name })
+    local(LocalCommand::Hello { version, login, name })
+}
+
+pub(super) fn parse_auth(arguments: &Arguments<'_>) -> Parsed {
+    let (user, password) = match arguments.len() {
+        2 => (Bytes::from_static(DEFAULT_USER), arguments.get(1)),
+        3 => (arguments.get(1), arguments.get(2)),
+        _ => return Err(syntax_error()),
+    };
+    local(LocalCommand::Auth(Credentials { user, password }))
 }
 
 pub(super) fn parse_administer(arguments: &Arguments<'_>) -> Parsed {

@@ -237,7 +237,7 @@ pub static COMMANDS: &[Spec] = &[
         flags: &["noscript", "loading", "stale", "fast", "no_auth"],
         keys: NONE,
         group: "connection",
-        summary: "Selects the version of the protocol.",
+        summary: "Selects the version of the protocol, logs in, and names the connection.",
         parse: parse_hello,
     },
     Spec {
@@ -318,8 +318,17 @@ pub static COMMANDS: &[Spec] = &[
         flags: &["noscript", "loading", "stale", "fast", "no_auth"],
         keys: NONE,
         group: "connection",
-        summary: "Refused: there are no users or passwords.",
-        parse: |_| Err("ERR there are no users or passwords here; omit AUTH".to_owned()),
+        summary: "Logs in with a password, or with a user and a password.",
+        parse: parse_auth,
+    },
+    Spec {
+        name: "reset",
+        arity: 1,
+        flags: &["noscript", "loading", "stale", "fast", "no_auth"],
+        keys: NONE,
+        group: "connection",
+        summary: "Logs out, drops the transaction and forgets the name and the version of the protocol.",
+        parse: |_| local(LocalCommand::Reset),
     },
     Spec {
         name: "watch",

@@ -56,10 +56,24 @@ fn incorrect_commands_get_the_errors_that_redis_gives() {
     ] {
         assert_eq!(error(line), said, "{line}");
     }
-    assert!(error("HELLO 3 AUTH me secret").contains("no users or passwords"));
+    assert_eq!(error("HELLO 3 AUTH me"), "ERR Syntax error in HELLO option 'AUTH'");
+    assert_eq!(error("HELLO 3 SETNAME"), "ERR Syntax error in HELLO option 'SETNAME'");
+    assert_eq!(error("AUTH"), "ERR wrong number of arguments for 'auth' command");
+    assert_eq!(error("AUTH a b c"), "ERR syntax error");
     assert!(error("WATCH k").starts_with("ERR optimistic locking is not supported"));
     assert!(error("CONFIG SET save x").starts_with("ERR CONFIG SET is not supported"));
     assert!(error(&format!("KEYS {}", "a*".repeat(600))).contains("exceeds 1024 bytes"));
+}
+
+#[test]
+fn a_login_has_a_user_and_a_password_and_the_password_is_not_printed() {
+    let of = |user: &'static str| Credentials { user: user.into(), password: "secret".into() };
+    assert_eq!(parse("AUTH secret"), Command::Local(LocalCommand::Auth(of("default"))));
+    assert_eq!(parse("AUTH me secret"), Command::Local(LocalCommand::Auth(of("me"))));
+    let (version, login, name) = (Some("3".into()), Some(of("me")), Some("it".into()));
+    let hello = parse("HELLO 3 SETNAME it AUTH me secret");
+    assert!(!format!("{hello:?}").contains("secret"), "{hello:?}");
+    assert_eq!(hello, Command::Local(LocalCommand::Hello { version, login, name }));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::places::{HOST, Place, data_dir};
 use crate::timeout::within;
-use crate::{Limits, Node, NodeOptions, StartError};
+use crate::{ClientOptions, Limits, Node, NodeOptions, StartError};
 use leasehold_core::{Config, NodeId, Options, Term};
 use leasehold_node::{ReadMode, Role};
 use leasehold_runtime::Runtime;
@@ -125,6 +125,7 @@ impl<R: Kill> Cluster<R> {
                 record: None,
                 accept_data_loss: false,
                 limits: Limits::default(),
+                clients: ClientOptions::default(),
                 stopped_for: None,
                 peer_security: PeerSecurity::default(),
             };

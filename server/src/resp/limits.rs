@@ -8,6 +8,11 @@ pub const MAX_COMMAND: usize = 48 << 20;
 pub const MAX_ARGUMENTS: usize = 1 << 20;
 /// The longest request without a `*` header, in bytes.
 pub const MAX_INLINE: usize = 64 << 10;
+/// The most arguments in one request, and the longest one, in bytes, before a client has logged in. Redis has the same
+/// limits.
+pub const MAX_ARGUMENTS_BEFORE_LOGIN: usize = 10;
+/// See [`MAX_ARGUMENTS_BEFORE_LOGIN`].
+pub const MAX_BULK_BEFORE_LOGIN: usize = 16 << 10;
 /// The longest argument that is read and dropped so that the requests after it can be read, in bytes. A longer one
 /// closes the connection.
 pub const MAX_SKIPPED: usize = 512 << 20;

@@ -6,12 +6,16 @@
 //! and returns arguments as slices of the received bytes.
 
 use super::integer::parse_integer;
-use super::limits::{MAX_ARGUMENTS, MAX_BULK, MAX_COMMAND, MAX_INLINE, MAX_SKIPPED};
+use super::limits::{
+    MAX_ARGUMENTS, MAX_ARGUMENTS_BEFORE_LOGIN, MAX_BULK, MAX_BULK_BEFORE_LOGIN, MAX_COMMAND, MAX_INLINE, MAX_SKIPPED,
+};
 use bytes::{Buf, Bytes, BytesMut};
 use std::ops::Range;
 
 /// The longest line with a length, in bytes.
 const MAX_LENGTH_LINE: usize = 64;
+/// The first byte that a client of TLS sends. No name of a command begins with it.
+const TLS_HANDSHAKE: u8 = 0x16;
 /// An empty receive buffer that has grown larger is freed, so that idle clients take little memory.
 const MAX_KEPT_BYTES: usize = 64 << 10;
 /// An estimate of the memory that one argument takes beyond its bytes: here, and in a command.
@@ -87,7 +91,7 @@ enum Step {
 /// Splits a stream of bytes into requests.
 ///
 /// Pass arriving bytes to [`receive`](Self::receive), then call [`next`](Self::next) until it returns `None`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RequestReader {
     buffer: BytesMut,
     /// The most bytes that the buffer has held.
@@ -102,13 +106,45 @@ pub struct RequestReader {
     unquoted: Option<Vec<u8>>,
     /// The reason, if the current request is only read to be dropped.
     refused: Option<String>,
+    /// The client has to log in first.
+    before_login: bool,
+    /// The longest argument.
+    max_argument: usize,
+}
+
+impl Default for RequestReader {
+    fn default() -> RequestReader {
+        RequestReader {
+            buffer: BytesMut::new(),
+            largest: 0,
+            expect: Expect::Start,
+            at: 0,
+            searched: 0,
+            ranges: Vec::new(),
+            unquoted: None,
+            refused: None,
+            before_login: false,
+            max_argument: MAX_BULK,
+        }
+    }
 }
 
 impl RequestReader {
+    /// Sets the longest argument, in bytes: at most [`MAX_BULK`], which is the default. A whole request may have three
+    /// times as many.
+    pub fn set_max_argument(&mut self, bytes: usize) {
+        self.max_argument = bytes.min(MAX_BULK);
+    }
+
     /// Appends received bytes.
     pub fn receive(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
         self.largest = self.largest.max(self.buffer.len());
+    }
+
+    /// Sets whether the client has to log in first. If so, requests must be short.
+    pub fn set_before_login(&mut self, before_login: bool) {
+        self.before_login = before_login;
     }
 
     /// Returns the number of bytes that were received and are not part of a returned request.
@@ -176,6 +212,9 @@ impl RequestReader {
             Expect::Start => match self.buffer.first() {
                 None => Ok(Step::Wait),
                 Some(b'*') => self.step_count(),
+                Some(&TLS_HANDSHAKE) => Err(error(
+                    "this port does not use TLS; connect without it, or start the node with --client-tls-cert",
+                )),
                 Some(_) => self.step_inline(),
             },
             Expect::Length { left } => self.step_length(left),
@@ -194,6 +233,9 @@ impl RequestReader {
         if left > MAX_ARGUMENTS {
             return Err(error("invalid multibulk length"));
         }
+        if self.before_login && left > MAX_ARGUMENTS_BEFORE_LOGIN {
+            return Err(error("unauthenticated multibulk length"));
+        }
         self.expect = Expect::Length { left };
         Ok(Step::Part)
     }
@@ -210,10 +252,15 @@ impl RequestReader {
             .and_then(|length| usize::try_from(length).ok())
             .filter(|length| *length <= MAX_SKIPPED)
             .ok_or_else(|| error("invalid bulk length"))?;
-        if length > MAX_BULK {
-            self.refuse(format!("ERR an argument of {length} bytes exceeds {MAX_BULK} bytes; split the value"));
-        } else if self.at + length > MAX_COMMAND {
-            self.refuse(format!("ERR a request exceeds {MAX_COMMAND} bytes in all; split it into several commands"));
+        if self.before_login && length > MAX_BULK_BEFORE_LOGIN {
+            return Err(error("unauthenticated bulk length"));
+        }
+        let max = self.max_argument;
+        let in_all = max * (MAX_COMMAND / MAX_BULK);
+        if length > max {
+            self.refuse(format!("ERR an argument of {length} bytes exceeds {max} bytes; split the value"));
+        } else if self.at + length > in_all {
+            self.refuse(format!("ERR a request exceeds {in_all} bytes in all; split it into several commands"));
         }
         if self.refused.is_some() {
             self.drop_parsed();

@@ -2,7 +2,7 @@
 
 use crate::{HOLD, Timed};
 use futures::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use leasehold::{Limits, Node, NodeOptions};
+use leasehold::{ClientOptions, Limits, Node, NodeOptions};
 use leasehold_core::{Config, NodeId, Options as Timing};
 use leasehold_node::ports::Disk;
 use leasehold_node::{Handle, ReadMode, Role};
@@ -82,6 +82,7 @@ impl<R: Timed> Cluster<R> {
                     record: None,
                     accept_data_loss: false,
                     limits: Limits::default(),
+                    clients: ClientOptions::default(),
                     stopped_for: None,
                     peer_security: leasehold::PeerSecurity::default(),
                 };

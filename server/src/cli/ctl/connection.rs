@@ -1,7 +1,8 @@
 //! A small blocking client of the Redis protocol, for the few commands of `leasehold ctl`.
 
-use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
-use std::net::{TcpStream, ToSocketAddrs as _};
+use crate::cli::connection::{BlockingStream, ConnectionError};
+use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The time in which a node must accept a connection.
@@ -15,6 +16,8 @@ const MAX_BULK: usize = 16 << 20;
 pub(super) struct Access {
     /// The user and the password, if any.
     pub(super) credentials: Option<(String, String)>,
+    /// The authority of the nodes' certificates, if their client ports use TLS.
+    pub(super) authority: Option<PathBuf>,
 }
 
 /// A reply to a command.
@@ -28,7 +31,7 @@ pub(super) enum Reply {
 
 /// A connection to a node.
 pub(super) struct Connection {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<BlockingStream>,
 }
 
 impl Access {
@@ -37,10 +40,13 @@ impl Access {
     /// # Errors
     /// The reason, which follows the address.
     pub(super) fn connect(&self, address: &str, patience: Duration) -> Result<Connection, String> {
-        let stream = dial(address).map_err(|error| format!("cannot be reached: {error}"))?;
-        let configured =
-            stream.set_read_timeout(Some(patience)).and_then(|()| stream.set_write_timeout(Some(patience)));
-        configured.map_err(|error| format!("cannot be used: {error}"))?;
+        let stream = BlockingStream::connect(address, self.authority.as_deref(), CONNECT_TIMEOUT);
+        let mut stream = stream.map_err(|error| match error {
+            ConnectionError::Connect(_, error) => format!("cannot be reached: {error}"),
+            ConnectionError::Encrypt(_, reason) => reason,
+            error => format!("cannot be reached: {error}"),
+        })?;
+        stream.set_timeout(patience);
         let mut connection = Connection { stream: BufReader::new(stream) };
         if let Some((user, password)) = &self.credentials {
             match connection.ask(&["AUTH", user, password]) {
@@ -51,17 +57,6 @@ impl Access {
         }
         Ok(connection)
     }
-}
-
-fn dial(address: &str) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(ErrorKind::NotFound, "the host has no address");
-    for target in address.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&target, CONNECT_TIMEOUT) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }
 
 impl Connection {
@@ -107,6 +102,7 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write as _;
     use std::net::TcpListener;
 
     /// Returns what a client makes of these bytes.

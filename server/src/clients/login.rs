@@ -1,0 +1,71 @@
+//! Logging in.
+
+use super::local::{Flow, parse_version};
+use super::rights::Rights;
+use super::session::Session;
+use crate::command::{Credentials, LocalCommand};
+use crate::resp::Version;
+use crate::users::LoginError;
+use leasehold_runtime::Runtime;
+
+const NO_USERS: &str =
+    "ERR there are no users or passwords here; omit AUTH, or start the node with --users to require them";
+const LOGIN_NEEDED_BEFORE_HELLO: &str = "NOAUTH HELLO must be called with the client already authenticated, otherwise \
+                                         the HELLO AUTH <user> <pass> option can be used to authenticate the \
+                                         client and select the RESP protocol version at the same time";
+const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
+const BUSY: &str = "BUSY too many passwords are being checked; nothing was done; try again later";
+
+impl<R: Runtime> Session<'_, R> {
+    /// Executes a command about the connection or the node.
+    pub(super) async fn execute_local(&mut self, command: &LocalCommand) -> Flow {
+        match command {
+            LocalCommand::Auth(credentials) => match Box::pin(self.log_in(credentials)).await {
+                Ok(()) => self.out.status("OK"),
+                Err(error) => self.out.error(error),
+            },
+            LocalCommand::Hello { version, login, .. } => {
+                let refused = match (parse_version(version.as_ref(), self.out.version()), login) {
+                    (Err(error), _) => Some(error),
+                    (Ok(_), Some(credentials)) => Box::pin(self.log_in(credentials)).await.err(),
+                    (Ok(_), None) => (!self.rights.are_granted()).then_some(LOGIN_NEEDED_BEFORE_HELLO),
+                };
+                match refused {
+                    Some(error) => self.out.error(error),
+                    None => return self.connection.execute(self.clients, command, true, &mut self.out),
+                }
+            }
+            LocalCommand::Reset => {
+                self.rights = Rights::new(self.clients);
+                self.wire.set_before_login(!self.rights.are_granted());
+                self.connection.reset();
+                self.out.set_version(Version::default());
+                self.out.status("RESET");
+            }
+            command => {
+                let see_details = self.rights.see_details();
+                return self.connection.execute(self.clients, command, see_details, &mut self.out);
+            }
+        }
+        Flow::Continue
+    }
+
+    /// Boxed by its callers, because every session would have the memory for it.
+    async fn log_in(&mut self, credentials: &Credentials) -> Result<(), &'static str> {
+        let users = self.clients.users.as_ref().ok_or(NO_USERS)?;
+        // The client may wait for the replies to earlier commands before it sends more.
+        let _ = self.flush().await;
+        let Credentials { user, password } = credentials;
+        let from = self.connection.address().ip();
+        match users.log_in(self.clients.runtime(), from, user, password).await {
+            Ok(login) => {
+                self.connection.set_user(login.name());
+                self.rights.grant(login);
+                self.wire.set_before_login(false);
+                Ok(())
+            }
+            Err(LoginError::Wrong) => Err(WRONG_PASSWORD),
+            Err(LoginError::Busy) => Err(BUSY),
+        }
+    }
+}

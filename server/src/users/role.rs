@@ -1,0 +1,114 @@
+//! Roles of users, and what each may do.
+
+use crate::command::{Command, LocalCommand};
+
+/// A role, from the fewest rights to the most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Role {
+    ReadOnly,
+    ReadWrite,
+    Admin,
+}
+
+/// The kind of a command, by the right that it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Concerns only its connection, or describes commands.
+    Connection,
+    /// Reads keys.
+    Read,
+    /// Changes keys.
+    Write,
+    /// Describes or changes the node or the cluster, or reads everything at once.
+    Admin,
+}
+
+impl Role {
+    /// Parses the name of a role.
+    pub(super) fn parse(text: &str) -> Option<Role> {
+        match text {
+            "read-only" => Some(Role::ReadOnly),
+            "read-write" => Some(Role::ReadWrite),
+            "admin" => Some(Role::Admin),
+            _ => None,
+        }
+    }
+
+    /// Returns whether a user with this role may execute commands of this kind. Everything that a role permits is
+    /// decided here.
+    pub(crate) fn permits(self, access: Access) -> bool {
+        match access {
+            Access::Connection | Access::Read => true,
+            Access::Write => self >= Role::ReadWrite,
+            Access::Admin => self >= Role::Admin,
+        }
+    }
+}
+
+impl Access {
+    /// Returns the kind of a command. Every command is listed, so that a new one has to be decided here.
+    pub(crate) fn of(command: &Command) -> Access {
+        match command {
+            Command::Read(_) => Access::Read,
+            Command::Write(_) => Access::Write,
+            Command::Backup | Command::Administer(_) => Access::Admin,
+            // The commands of a transaction are checked one by one.
+            Command::Multi | Command::Exec | Command::Discard | Command::Entry(_) => Access::Connection,
+            Command::Local(command) => Access::of_local(command),
+        }
+    }
+
+    fn of_local(command: &LocalCommand) -> Access {
+        match command {
+            LocalCommand::ConfigGet(_) => Access::Admin,
+            // INFO checks each section.
+            LocalCommand::Info(_)
+            | LocalCommand::Ping(_)
+            | LocalCommand::Echo(_)
+            | LocalCommand::Auth(_)
+            | LocalCommand::Hello { .. }
+            | LocalCommand::Reset
+            | LocalCommand::Client(_)
+            | LocalCommand::Command(_)
+            | LocalCommand::Select(_)
+            | LocalCommand::Quit
+            | LocalCommand::Http
+            | LocalCommand::Status(_)
+            | LocalCommand::Wrong(_) => Access::Connection,
+        }
+    }
+}
+
+/// Returns whether a connection may execute a command before its client has logged in.
+pub(crate) fn needs_no_login(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Local(
+            LocalCommand::Auth(_)
+                | LocalCommand::Hello { .. }
+                | LocalCommand::Quit
+                | LocalCommand::Reset
+                | LocalCommand::Http
+                | LocalCommand::Wrong(_)
+        )
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Access::{Admin, Connection, Read, Write};
+
+    #[test]
+    fn each_role_permits_what_the_one_before_permits_and_more() {
+        for (role, permitted) in [
+            (Role::ReadOnly, &[Connection, Read][..]),
+            (Role::ReadWrite, &[Connection, Read, Write]),
+            (Role::Admin, &[Connection, Read, Write, Admin]),
+        ] {
+            for access in [Connection, Read, Write, Admin] {
+                assert_eq!(role.permits(access), permitted.contains(&access), "{role:?} {access:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! A cluster of one node in this process, and clients that speak to it.
+
+use leasehold::{ClientOptions, Limits, Node, NodeOptions};
+use leasehold_core::{Config, Options};
+use leasehold_node::{ReadMode, Role};
+use leasehold_runtime::Runtime;
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+use tempfile::TempDir;
+
+pub(crate) struct Served<R: Runtime> {
+    pub(crate) node: Node<R>,
+    _runtime: R,
+    _folder: TempDir,
+}
+
+impl<R: Runtime> Served<R> {
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.node.client_address()
+    }
+}
+
+pub(crate) fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("a bound port")
+}
+
+/// Starts a cluster of one node and waits until it leads.
+pub(crate) fn serve<R: Runtime>(limits: Limits, clients: ClientOptions) -> Served<R> {
+    let (folder, peer) = (tempfile::tempdir().expect("a folder"), free_port().to_string());
+    let runtime = R::start("node", 2).expect("a runtime");
+    let timing = Options::new(Duration::from_millis(300), 1000).with_heartbeat(Duration::from_millis(30));
+    let options = NodeOptions {
+        node: 1,
+        cluster: "test".to_owned(),
+        peers: BTreeMap::from([(1, peer.clone())]),
+        pin_peers: false,
+        announce: leasehold_node::identity::Addresses::default(),
+        peer_listen: peer,
+        client_listen: "127.0.0.1:0".to_owned(),
+        data_dir: folder.path().join("data"),
+        timing: Config::new(timing).expect("a valid configuration"),
+        reads: ReadMode::Lease,
+        record: None,
+        accept_data_loss: false,
+        clients,
+        stopped_for: None,
+        peer_security: leasehold::PeerSecurity::default(),
+        limits,
+    };
+    let node = runtime.block_on(Node::start(&runtime, options)).expect("the node starts");
+    runtime.block_on(node.handle().wait_status(|status| status.role == Role::Leader));
+    Served { node, _runtime: runtime, _folder: folder }
+}
+
+pub(crate) fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("the node listens");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout is set");
+    stream
+}
+
+/// Sends bytes on a new connection and returns all replies until the node closes it.
+pub(crate) fn exchange(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = connect(address);
+    stream.write_all(request).expect("the request is sent");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("the node answers and closes");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+pub(crate) fn command(words: &[&[u8]]) -> Vec<u8> {
+    let mut request = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        request.extend(format!("${}\r\n", word.len()).as_bytes());
+        request.extend(*word);
+        request.extend(b"\r\n");
+    }
+    request
+}
+
+/// Returns a number of `INFO`, after sending `login`.
+pub(crate) fn info_as(address: SocketAddr, login: &str, field: &str) -> usize {
+    let info = exchange(address, format!("{login}INFO\r\nQUIT\r\n").as_bytes());
+    let line = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no {field} in {info}"))
+}

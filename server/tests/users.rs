@@ -1,0 +1,255 @@
+//! Users with passwords and roles, as clients see them.
+
+#[macro_use]
+mod support;
+#[path = "support/served.rs"]
+mod served;
+
+use leasehold::{ClientOptions, Limits};
+use leasehold_runtime::Runtime;
+use leasehold_runtime_smol::SmolRuntime;
+use leasehold_runtime_tokio::TokioRuntime;
+use served::{Served, command, connect, exchange, info_as};
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::time::Duration;
+use tempfile::TempDir;
+
+on_every_runtime!(
+    before_a_login_only_a_login_is_answered,
+    the_replies_to_logins_are_those_of_redis,
+    each_role_has_its_rights,
+    details_of_the_node_are_for_administrators,
+    a_login_applies_to_the_commands_after_it_in_the_same_pipeline,
+    requests_before_a_login_are_short_and_take_no_shared_memory,
+    a_client_that_does_not_log_in_is_closed_in_time,
+    a_changed_file_applies_to_connections_that_are_open,
+    wrong_passwords_in_a_loop_do_not_keep_others_out,
+);
+
+/// The Argon2 hash of `password`.
+const ARGON2: &str = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+/// The SHA-256 hash of `secret`.
+const SHA256: &str = "sha256:2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+const ROOT: &str = "AUTH root secret\r\n";
+
+struct File {
+    path: PathBuf,
+    _folder: TempDir,
+}
+
+impl File {
+    fn write(&self, lines: &str) {
+        fs::write(&self.path, lines).expect("a file");
+    }
+}
+
+fn serve<R: Runtime>(limits: Limits) -> (Served<R>, File) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = File { path: folder.path().join("users"), _folder: folder };
+    file.write(&format!(
+        "default {ARGON2} read-write\nroot {SHA256} admin\nreader {ARGON2} read-only\nwriter {SHA256} read-write\n"
+    ));
+    let mut clients = ClientOptions::default();
+    clients.users = Some(file.path.clone());
+    (served::serve(limits, clients), file)
+}
+
+/// Sends lines on a connection and returns as many lines of replies.
+fn ask(stream: &mut TcpStream, lines: &str) -> String {
+    stream.write_all(lines.as_bytes()).expect("the request is sent");
+    let (mut answer, mut byte) = (Vec::new(), [0]);
+    while answer.iter().filter(|byte| **byte == b'\n').count() < lines.matches('\n').count() {
+        stream.read_exact(&mut byte).expect("a reply");
+        answer.push(byte[0]);
+    }
+    String::from_utf8(answer).expect("text")
+}
+
+fn before_a_login_only_a_login_is_answered<R: Runtime>() {
+    let (node, _file) = serve::<R>(Limits::default());
+    let refused = "-NOAUTH Authentication required.\r\n";
+    let lines =
+        "GET k\r\nSET k v\r\nPING\r\nINFO\r\nCLIENT ID\r\nMULTI\r\nSET k v\r\nEXEC\r\nLEASEHOLD.BACKUP\r\nQUIT\r\n";
+    assert_eq!(exchange(node.address(), lines.as_bytes()), format!("{}+OK\r\n", refused.repeat(9)));
+    assert_eq!(exchange(node.address(), format!("{ROOT}DBSIZE\r\nQUIT\r\n").as_bytes()), "+OK\r\n:0\r\n+OK\r\n");
+    assert_eq!(exchange(node.address(), b"POST / HTTP/1.1\r\nAUTH root secret\r\n"), "");
+}
+
+fn the_replies_to_logins_are_those_of_redis<R: Runtime>() {
+    let (node, _file) = serve::<R>(Limits::default());
+    let wrong = "-WRONGPASS invalid username-password pair or user is disabled.\r\n";
+    let hello = "-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH \
+                 <user> <pass> option can be used to authenticate the client and select the RESP protocol version at \
+                 the same time\r\n";
+    for (line, reply) in [
+        ("AUTH password", "+OK\r\n"),
+        ("AUTH default password", "+OK\r\n"),
+        ("AUTH writer secret", "+OK\r\n"),
+        ("AUTH secret", wrong),
+        ("AUTH root password", wrong),
+        ("AUTH stranger password", wrong),
+        ("HELLO 3 AUTH stranger password", wrong),
+        ("AUTH a b c", "-ERR syntax error\r\n"),
+        ("AUTH", "-ERR wrong number of arguments for 'auth' command\r\n"),
+        ("HELLO 3", hello),
+        ("HELLO 9 AUTH root wrong", "-NOPROTO unsupported protocol version\r\n"),
+        ("RESET", "+RESET\r\n"),
+    ] {
+        assert_eq!(
+            exchange(node.address(), format!("{line}\r\nQUIT\r\n").as_bytes()),
+            format!("{reply}+OK\r\n"),
+            "{line}"
+        );
+    }
+    let hello = exchange(node.address(), b"HELLO 3 AUTH reader password SETNAME it\r\nCLIENT INFO\r\nQUIT\r\n");
+    assert!(
+        hello.starts_with("%7\r\n$6\r\nserver\r\n") && hello.contains("name=it db=0 user=reader resp=3"),
+        "{hello}"
+    );
+    let kept = exchange(node.address(), b"AUTH password\r\nAUTH wrong\r\nGET k\r\nRESET\r\nGET k\r\nQUIT\r\n");
+    let refused = "-NOAUTH Authentication required.\r\n";
+    assert_eq!(kept, format!("+OK\r\n{wrong}$-1\r\n+RESET\r\n{refused}+OK\r\n"), "a wrong password takes nothing away");
+    assert_eq!(info_as(node.address(), ROOT, "acl_access_denied_auth"), 5);
+}
+
+fn each_role_has_its_rights<R: Runtime>() {
+    let (node, _file) = serve::<R>(Limits::default());
+    let no = |name: &str| format!("-NOPERM this user has no permissions to run the '{name}' command\r\n");
+    let ok = "+OK\r\n".to_owned();
+    for (login, replies) in [
+        (
+            "AUTH reader password",
+            [no("set"), "$-1\r\n".to_owned(), no("config|get"), no("leasehold.backup"), no("flushall")],
+        ),
+        ("AUTH password", [ok.clone(), "$1\r\nv\r\n".to_owned(), no("config|get"), no("leasehold.backup"), ok.clone()]),
+    ] {
+        let lines =
+            format!("{login}\r\nSET k v\r\nGET k\r\nCONFIG GET save\r\nLEASEHOLD.BACKUP\r\nFLUSHALL\r\nQUIT\r\n");
+        assert_eq!(
+            exchange(node.address(), lines.as_bytes()),
+            format!("+OK\r\n{}+OK\r\n", replies.concat()),
+            "{login}"
+        );
+    }
+    let transaction = exchange(
+        node.address(),
+        b"AUTH reader password\r\nMULTI\r\nGET k\r\nSET k v\r\nEXEC\r\nMULTI\r\nGET k\r\nEXEC\r\nQUIT\r\n",
+    );
+    let aborted = "-EXECABORT Transaction discarded because of previous errors.\r\n";
+    let expected = format!("+OK\r\n+OK\r\n+QUEUED\r\n{}{aborted}+OK\r\n+QUEUED\r\n*1\r\n$-1\r\n+OK\r\n", no("set"));
+    assert_eq!(transaction, expected);
+    let root = exchange(node.address(), format!("{ROOT}CONFIG GET save\r\nQUIT\r\n").as_bytes());
+    assert_eq!(root, "+OK\r\n*2\r\n$4\r\nsave\r\n$0\r\n\r\n+OK\r\n");
+    assert_eq!(info_as(node.address(), ROOT, "acl_access_denied_cmd"), 7);
+}
+
+fn details_of_the_node_are_for_administrators<R: Runtime>() {
+    let (node, _file) = serve::<R>(Limits::default());
+    let info =
+        |login: &str, section: &str| exchange(node.address(), format!("{login}INFO {section}\r\nQUIT\r\n").as_bytes());
+    let reader = info("AUTH reader password\r\n", "");
+    assert!(reader.contains("redis_version:") && reader.contains("connected_clients:"), "{reader}");
+    assert!(
+        !reader.contains("lease_valid") && !reader.contains("cluster_id") && !reader.contains("withheld"),
+        "{reader}"
+    );
+    assert!(info("AUTH reader password\r\n", "lease").contains("# Lease\r\nwithheld:the role admin is needed\r\n"));
+    assert!(info(ROOT, "lease").contains("lease_valid:"));
+    assert!(info(ROOT, "").contains("cluster_id:"));
+}
+
+fn a_login_applies_to_the_commands_after_it_in_the_same_pipeline<R: Runtime>() {
+    let (node, _file) = serve::<R>(Limits::default());
+    let long = vec![b'v'; 1 << 20];
+    let lines = [
+        &b"GET k\r\nAUTH password\r\n"[..],
+        &command(&[b"SET", b"k", &long]),
+        b"STRLEN k\r\nRESET\r\nGET k\r\nQUIT\r\n",
+    ];
+    let refused = "-NOAUTH Authentication required.\r\n";
+    assert_eq!(
+        exchange(node.address(), &lines.concat()),
+        format!("{refused}+OK\r\n+OK\r\n:1048576\r\n+RESET\r\n{refused}+OK\r\n")
+    );
+}
+
+fn requests_before_a_login_are_short_and_take_no_shared_memory<R: Runtime>() {
+    let (node, _file) = serve::<R>(Limits::default());
+    let answer = exchange(node.address(), &command(&[&[b'a'; (16 << 10) + 1]]));
+    assert_eq!(answer, "-ERR Protocol error: unauthenticated bulk length\r\n");
+    let answer = exchange(node.address(), b"*11\r\n");
+    assert_eq!(answer, "-ERR Protocol error: unauthenticated multibulk length\r\n");
+    // It never reads, so the replies fill the buffers of both sockets, and then the requests do.
+    let mut client = connect(node.address());
+    client.set_write_timeout(Some(Duration::from_millis(200))).expect("a timeout is set");
+    let flood = command(&[b"GET", &[b'k'; 1000]]).repeat(1000);
+    while client.write_all(&flood).is_ok() {}
+    assert_eq!(info_as(node.address(), ROOT, "mem_client_requests"), 0);
+}
+
+fn a_client_that_does_not_log_in_is_closed_in_time<R: Runtime>() {
+    let mut limits = Limits::default();
+    limits.client_timeout = Duration::from_millis(500);
+    let (node, _file) = serve::<R>(limits);
+    let mut stays = connect(node.address());
+    assert_eq!(ask(&mut stays, ROOT), "+OK\r\n");
+    let mut leaves = connect(node.address());
+    let closed = (0..200).any(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        // What it sends does not extend its time. An error means that it is closed already.
+        let _ = leaves.write_all(b"\r\n");
+        info_as(node.address(), ROOT, "timed_out_connections") == 1
+    });
+    assert!(closed);
+    assert_eq!(ask(&mut stays, "PING\r\n"), "+PONG\r\n");
+}
+
+fn a_changed_file_applies_to_connections_that_are_open<R: Runtime>() {
+    let (node, file) = serve::<R>(Limits::default());
+    let logged_in = |login: &str| {
+        let mut stream = connect(node.address());
+        assert_eq!(ask(&mut stream, &format!("AUTH {login}\r\n")), "+OK\r\n");
+        stream
+    };
+    let (mut default, mut reader, mut writer) =
+        (logged_in("password"), logged_in("reader password"), logged_in("writer secret"));
+    file.write("default nonsense admin\n");
+    node.node.reload();
+    assert_eq!(ask(&mut writer, "SET k v\r\n"), "+OK\r\n", "a file that cannot be used changes nothing");
+    // One user is removed, one has another password, and one has another role.
+    file.write(&format!("root {SHA256} admin\ndefault {SHA256} read-write\nwriter {SHA256} read-only\n"));
+    node.node.reload();
+    for gone in [&mut reader, &mut default] {
+        assert_eq!(gone.read(&mut [0]).expect("it is closed"), 0, "without a command");
+    }
+    assert_eq!(ask(&mut writer, "STRLEN k\r\n"), ":1\r\n");
+    assert!(ask(&mut writer, "SET k v\r\n").starts_with("-NOPERM "));
+    assert!(exchange(node.address(), b"AUTH password\r\nQUIT\r\n").starts_with("-WRONGPASS "), "it was remembered");
+    assert_eq!(exchange(node.address(), b"AUTH secret\r\nQUIT\r\n"), "+OK\r\n+OK\r\n");
+}
+
+fn wrong_passwords_in_a_loop_do_not_keep_others_out<R: Runtime>() {
+    let (node, _file) = serve::<R>(Limits::default());
+    assert_eq!(exchange(node.address(), b"AUTH password\r\nQUIT\r\n"), "+OK\r\n+OK\r\n");
+    let mut guessing: Vec<_> = (0..8)
+        .map(|number| {
+            let mut stream = connect(node.address());
+            stream.write_all(format!("AUTH guess{number}\r\n").as_bytes()).expect("the request is sent");
+            stream
+        })
+        .collect();
+    // A password that was right before, and one with a fast hash, do not wait in line.
+    for login in ["AUTH password", "AUTH writer secret"] {
+        let answer = exchange(node.address(), format!("{login}\r\nDBSIZE\r\nQUIT\r\n").as_bytes());
+        assert_eq!(answer, "+OK\r\n:0\r\n+OK\r\n");
+    }
+    // One that needs the slow check waits, and is not refused.
+    assert_eq!(exchange(node.address(), b"AUTH reader password\r\nQUIT\r\n"), "+OK\r\n+OK\r\n");
+    for stream in &mut guessing {
+        assert!(ask(stream, "PING\r\n").starts_with("-WRONGPASS "));
+    }
+    assert_eq!(info_as(node.address(), ROOT, "acl_access_denied_auth"), 8);
+}
