@@ -339,7 +339,7 @@ fn change(source: &mut Source<'_>) -> Change {
 }
 
 fn notes(source: &mut Source<'_>) -> BTreeMap<u64, Bytes> {
-    (0..source.below(3)).map(|_| (source.near(4), Bytes::from(vec![1; source.below(1100) as usize]))).collect()
+    (0..source.below(3)).map(|_| (source.near(4), Bytes::from(vec![1; source.below(1100)]))).collect()
 }
 
 fn membership(source: &mut Source<'_>) -> Membership {
