@@ -199,7 +199,8 @@ impl Survey {
                 ));
                 continue;
             }
-            if status.cluster.id.is_none() && !is_member(status.node) {
+            // It waits to be added, or was removed and is about to stop.
+            if is_led && !is_member(status.node) {
                 continue;
             }
             problems.extend(status.warnings.iter().filter(is_new).cloned());
@@ -310,6 +311,18 @@ mod tests {
         survey.nodes.get_mut(&1).expect("it answered").lease.valid = false;
         assert!(survey.picture().problems[0].starts_with("3 of 3 voters answer and have no leader"));
         assert_eq!(Survey::default().picture().verdict, Verdict::Unreachable);
+    }
+
+    #[test]
+    fn a_node_that_is_no_member_is_no_problem() {
+        let mut survey = three();
+        for (number, id) in [(4, None), (5, Some("1".to_owned()))] {
+            let mut other = node(number, RoleStatus::Follower);
+            (other.cluster.id, other.warnings) = (id, vec!["this node takes no part".to_owned()]);
+            survey.nodes.insert(number, other);
+        }
+        let picture = survey.picture();
+        assert_eq!((picture.verdict, picture.advice.len()), (Verdict::Healthy, 1), "{picture:?}");
     }
 
     #[test]
