@@ -13,7 +13,7 @@ use crate::transfer::Transfers;
 use crate::wire::{RequestId, Transfer};
 use bytes::Bytes;
 use leasehold_core::{Index, Instant, LeaseCell, NodeId, Read, ReadError, Reading};
-use leasehold_raft::wire::{Change, Envelope, Snapshot};
+use leasehold_raft::wire::{Change, Envelope, Membership, Snapshot};
 use leasehold_raft::{
     CampaignError, Committed, Effect, Output as ReplicaOutput, Persist, PersistentState, Position, ProposeError,
     Replica, TransferError,
@@ -189,6 +189,10 @@ pub struct Group<M: StateMachine> {
     transfers: Transfers<M::State>,
     /// The newest version of commands that every member can apply.
     entry_version: u32,
+    /// The configuration that is applied on disk.
+    settled: Membership,
+    /// Ticks until leadership may be handed over again for the sake of a change of the members.
+    give_way_pause: u32,
     /// What the node knows of the members, to be recorded in the configuration.
     contacts: BTreeMap<NodeId, Contact>,
     outputs: VecDeque<GroupOutput<M>>,
@@ -240,6 +244,8 @@ impl<M: StateMachine> Group<M> {
             machine,
             durable_applied: applied.index,
             entry_version: entry_version(&applied.membership),
+            settled: applied.membership.clone(),
+            give_way_pause: 0,
             applied,
             gate,
             lower_hold_to: (longest_hold > hold).then_some(hold),
@@ -286,7 +292,7 @@ impl<M: StateMachine> Group<M> {
             leader: self.replica.leader(),
             commit: self.replica.commit(),
             applied: self.applied.index,
-            members_changed: self.applied.membership.changed,
+            members_changed: self.settled.changed,
             log_may_be_cut: self.replica.log_may_be_cut(),
             stopped: false,
         }
@@ -325,6 +331,10 @@ impl<M: StateMachine> Group<M> {
             self.handle_staged(now, id, chunk);
         }
         self.durable_applied = applied.unwrap_or(self.durable_applied);
+        let changed = self.applied.membership.changed;
+        if changed > self.settled.changed && self.durable_applied >= changed {
+            self.settled.clone_from(&self.applied.membership);
+        }
         if number > 0 {
             self.replica.handle_persisted(now, number);
         }
@@ -564,6 +574,7 @@ impl<M: StateMachine> Group<M> {
                 Effect::Membership(membership) => {
                     self.entry_version = entry_version(&membership);
                     self.applied.membership = membership;
+                    self.flush = true;
                     None
                 }
             };

@@ -62,6 +62,16 @@ pub struct Contact {
     pub addresses: Addresses,
     /// The newest version of log entries that it can apply; 0 while it is unknown.
     pub entries: u32,
+    /// The count of starts of its folder when it said so. Of two descriptions, the one with the higher count is newer.
+    pub starts: u64,
+}
+
+impl Contact {
+    /// Returns true if this description says something else than `known`, and is not older.
+    pub fn updates(&self, known: &Contact) -> bool {
+        let same = Contact { starts: self.starts, ..known.clone() } == *self;
+        !same && self.starts >= known.starts
+    }
 }
 
 /// The members of a cluster, as of some change of its configuration.
@@ -100,7 +110,7 @@ impl Met {
 
     fn contact(&self) -> Contact {
         let Met { run, addresses, entries } = self.clone();
-        Contact { incarnation: run.incarnation, addresses, entries }
+        Contact { incarnation: run.incarnation, addresses, entries, starts: run.starts }
     }
 }
 
@@ -382,21 +392,27 @@ impl Registry {
                 return Some(self.introduction().contact());
             }
             let met = self.peers.get(&member).map(Met::contact);
-            met.or_else(|| self.roster.members.get(&member).cloned())
+            let listed = self.roster.members.get(&member).cloned();
+            // Both may be known, and the newer one counts.
+            met.into_iter().chain(listed).max_by_key(|contact| contact.starts)
         };
         self.members().0.into_iter().filter_map(|member| Some((member, contact(member)?))).collect()
     }
 
-    /// Takes over a newer roster. Returns true if this node is in it, or if it is not newer.
+    /// Takes over a newer roster. One without this node is not taken over: until a peer has said that this node was
+    /// removed, it may still be needed. Returns true if this node is in the roster, or if that is not newer.
     pub fn update_roster(&mut self, roster: &Roster) -> bool {
         if roster.changed <= self.roster.changed {
             return true;
+        }
+        if !roster.members.contains_key(&self.node) {
+            return false;
         }
         self.roster = roster.clone();
         let members = &roster.members;
         self.peers.retain(|peer, _| members.contains_key(peer));
         self.copies.retain(|peer, _| members.contains_key(peer));
-        members.contains_key(&self.node)
+        true
     }
 
     /// Returns the description of this node.

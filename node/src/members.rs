@@ -6,7 +6,7 @@
 
 use crate::identity::{Contact, MAX_MEMBERS, Numbers, Roster};
 use bytes::Bytes;
-use leasehold_core::{Index, NodeId};
+use leasehold_core::{Index, MAX_VOTERS, NodeId};
 use leasehold_raft::wire::{Change, Membership, Step, Transition};
 use leasehold_raft::{ProposeError, TransferError};
 use std::collections::BTreeMap;
@@ -38,9 +38,9 @@ impl Member {
         wincode::serialize(self).expect("a member encodes").into()
     }
 
-    /// Decodes a note. One that a newer release wrote counts as unknown.
-    fn of_note(note: &[u8]) -> Member {
-        wincode::deserialize(note).unwrap_or_default()
+    /// Decodes a note. Returns `None` for one that only a newer release understands.
+    fn of_note(note: &[u8]) -> Option<Member> {
+        wincode::deserialize_exact(note).ok()
     }
 }
 
@@ -126,6 +126,9 @@ pub enum ChangeError {
         /// How many are needed.
         needed: usize,
     },
+    /// There are as many voters as there can be.
+    #[error("a cluster has at most {MAX_VOTERS} voters; remove or replace one, or add a learner")]
+    TooManyVoters,
     /// The last voter cannot be removed.
     #[error("node {0} is the only voter; add another node before you remove it")]
     LastVoter(NodeId),
@@ -186,7 +189,12 @@ impl Members {
 }
 
 pub(crate) fn member(membership: &Membership, node: NodeId) -> Member {
-    membership.notes.get(&node).map(|note| Member::of_note(note)).unwrap_or_default()
+    understood(membership, node).unwrap_or_default()
+}
+
+/// Returns the description of a member that has none yet, or one that this release understands.
+fn understood(membership: &Membership, node: NodeId) -> Option<Member> {
+    membership.notes.get(&node).map_or(Some(Member::default()), |note| Member::of_note(note))
 }
 
 /// Returns the roster that a configuration makes. That of the founding has no notes, and stands for the founders.
@@ -213,7 +221,7 @@ pub(crate) fn adding(node: NodeId, contact: Contact, aim: Aim) -> Change {
 
 /// Returns the change that carries out a learner's aim, or `None` if it is to stay a learner.
 pub(crate) fn carrying_out(membership: &Membership, node: NodeId) -> Option<Change> {
-    let Member { contact, aim } = member(membership, node);
+    let Member { contact, aim } = understood(membership, node)?;
     let mut steps = vec![Step::AddVoter(node)];
     match aim {
         Aim::Learner => return None,
@@ -231,8 +239,8 @@ pub(crate) fn carrying_out(membership: &Membership, node: NodeId) -> Option<Chan
 pub(crate) fn describing(membership: &Membership, contacts: &BTreeMap<NodeId, Contact>) -> Option<Change> {
     let mut notes = BTreeMap::new();
     for (node, contact) in contacts {
-        let known = member(membership, *node);
-        if membership.names(*node) && known.contact != *contact {
+        let Some(known) = understood(membership, *node) else { continue };
+        if membership.names(*node) && contact.updates(&known.contact) {
             notes.insert(*node, Member { contact: contact.clone(), aim: known.aim }.to_note());
         }
     }

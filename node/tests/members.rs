@@ -224,3 +224,77 @@ fn a_newer_version_of_entries_waits_until_every_member_can_apply_it() {
     let refused = change(&mut cluster, 1, older);
     assert_eq!(refused, Err(ChangeError::OlderRelease { node: 4, theirs: 1, ours: 2 }));
 }
+
+#[test]
+fn a_change_is_shown_once_it_is_durable() {
+    let mut cluster = Cluster::led_by(1, 1);
+    cluster.run(3 * TICK);
+    change(&mut cluster, 1, add(4, Aim::Learner)).expect("the leader takes it");
+    // The entry is durable, and with it committed and applied. The applied configuration is not on disk.
+    assert!(cluster.sync(1));
+    let applied = |cluster: &Cluster| cluster.members[&1].node.group(GROUP).expect("the group").applied().clone();
+    assert_eq!(applied(&cluster).membership.learners, [4]);
+    assert_eq!(members(&cluster, 1).membership.learners, []);
+    assert!(cluster.sync(1), "it is written at once");
+    assert_eq!(members(&cluster, 1).membership.learners, [4]);
+}
+
+#[test]
+fn a_leader_that_cannot_be_succeeded_leads_on_while_it_is_to_be_replaced() {
+    let mut cluster = led();
+    change(&mut cluster, 1, add(4, Aim::Replaces(1))).expect("the leader takes it");
+    cluster.join(4);
+    // No other node campaigns when it is told to.
+    cluster.held = |transit| {
+        let leasehold_node::wire::Body::Raft(envelope) = &transit.message.body else { return false };
+        envelope.messages.iter().any(|message| message.kind == leasehold_raft::wire::MessageKind::TimeoutNow)
+    };
+    cluster.run(3 * HOLD);
+    let write = cluster.write(1, "a");
+    cluster.run(2 * HOLD);
+    assert_eq!(cluster.output(write), 1, "it leads on after the first attempt");
+    cluster.held = |_| false;
+    cluster.run(30 * HOLD);
+    assert!(!voters(&cluster, 2).contains(&1), "and tries again");
+}
+
+#[test]
+fn a_note_that_only_a_newer_release_understands_is_left_alone() {
+    use bytes::Bytes;
+    use leasehold_raft::wire::{Change, Step, Transition};
+    let mut cluster = led();
+    let note = Bytes::from_static(b"what a newer release wrote");
+    let mut newer = Change::new(Transition::Auto, vec![Step::AddLearner(4)]);
+    newer.notes = [(4, note.clone()), (2, note.clone())].into();
+    let now = cluster.reading(1);
+    cluster.node(1).propose_change(now, GROUP, &newer).expect("the leader takes it");
+    cluster.drain(1);
+    cluster.join(4);
+    cluster.node(1).set_contacts(&contacts(1..=4, 2));
+    cluster.run(2 * HOLD);
+    let known = members(&cluster, 1).membership;
+    assert_eq!(
+        (known.learners.as_slice(), known.notes[&4].clone(), known.notes[&2].clone()),
+        (&[4][..], note.clone(), note)
+    );
+    assert_eq!(members(&cluster, 1).member(1).contact, contact(1, 2), "the others are described");
+}
+
+#[test]
+fn an_older_description_does_not_replace_a_newer_one() {
+    let mut cluster = led();
+    let described = |starts, peers: &str| {
+        let mut contact = Contact { starts, ..contact(2, 2) };
+        contact.addresses.peers = peers.to_owned();
+        BTreeMap::from([(2, contact)])
+    };
+    cluster.node(1).set_contacts(&described(5, "new:1"));
+    cluster.run(3 * TICK);
+    cluster.node(1).set_contacts(&described(4, "old:1"));
+    cluster.run(3 * TICK);
+    assert_eq!(members(&cluster, 1).member(2).contact.addresses.peers, "new:1");
+    let changed = members(&cluster, 1).membership.changed;
+    cluster.node(1).set_contacts(&described(6, "new:1"));
+    cluster.run(3 * TICK);
+    assert_eq!(members(&cluster, 1).membership.changed, changed, "another start alone is not recorded");
+}

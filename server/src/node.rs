@@ -18,6 +18,7 @@ use async_channel::Receiver;
 use leasehold_clock::{Clock, ClockError, SystemClock};
 use leasehold_core::{Config, NodeId};
 use leasehold_node::identity::{Addresses, Numbers};
+use leasehold_node::members::Members;
 use leasehold_node::ports::{GroupId, Recovered};
 use leasehold_node::{GroupOptions, Handle, REQUEST_TIMEOUT, ReadMode, Start, Status, TransferError};
 use leasehold_runtime::Runtime;
@@ -116,7 +117,9 @@ pub enum StartError {
         source: io::Error,
     },
     /// The thread that records peers cannot be started.
-    #[error("cannot start a thread: {0}; raise the limit of this user's processes")]
+    #[error(
+        "cannot keep the node's identity: {0}; raise the limit of this user's processes, or free space on the disk"
+    )]
     Thread(#[source] io::Error),
     /// The data folder cannot be used.
     #[error(transparent)]
@@ -223,8 +226,14 @@ impl<R: Runtime> Node<R> {
         // A node that joined has no founding state, whatever --peers says now.
         let founders = registry.founders.keys().copied().collect::<Vec<_>>();
         let founders = if founders.contains(&node) { founders } else { Vec::new() };
-        let registrar =
-            Registrar::start(runtime, &storage, announced, u32::from(ENTRY_VERSION)).map_err(StartError::Thread)?;
+        // What was lost with the end of the log was perhaps a change of the members.
+        let lost = accept_data_loss && recovered.log_may_be_cut;
+        let reset = lost.then(|| {
+            let membership = recovered.applied.membership.clone();
+            Members { membership, ..Members::default() }.roster()
+        });
+        let registrar = Registrar::start(runtime, &storage, announced, u32::from(ENTRY_VERSION), reset)
+            .map_err(StartError::Thread)?;
         let mut links = TransportOptions::new(registrar.clone(), cluster, timing, peer_listener);
         links.peers.clone_from(&peers);
         links.security = peer_security;
@@ -254,6 +263,7 @@ impl<R: Runtime> Node<R> {
             tracing::warn!("the free space of the disk is not watched: cannot start a thread: {error}");
         }
         let follow = Follow {
+            runtime: runtime.clone(),
             handle: handle.clone(),
             registrar: registrar.clone(),
             transport: transport.clone(),

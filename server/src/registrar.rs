@@ -68,17 +68,23 @@ pub(crate) struct Registrar {
 
 impl Registrar {
     /// Starts the thread that records peers in the folder of `storage`. The node announces `addresses`, and that it can
-    /// apply log entries up to version `entries`.
+    /// apply log entries up to version `entries`. `reset` replaces a newer roster: that of a log whose end was lost, and
+    /// whose loss was accepted.
     ///
     /// # Errors
-    /// If the system starts no thread.
+    /// If the system starts no thread, or a roster that is reset cannot be recorded.
     pub(crate) fn start<R: Runtime>(
         runtime: &R,
         storage: &Storage,
         addresses: Addresses,
         entries: u32,
+        reset: Option<Roster>,
     ) -> io::Result<Arc<Registrar>> {
         let mut registry = storage.registry().clone();
+        if let Some(roster) = reset.filter(|roster| roster.changed < registry.roster.changed) {
+            registry.roster = roster;
+            storage.registry_file().keep(&registry)?;
+        }
         let before = std::mem::replace(&mut registry.addresses, addresses);
         registry.entries = entries;
         if before != Addresses::default() && before != registry.addresses {
@@ -191,10 +197,10 @@ impl Meet for Registrar {
                 }
                 _ => {}
             }
-            if state.introduced.insert(theirs.node) {
-                self.changed.notify(usize::MAX);
-            }
             if registry.is_none() {
+                if matches!(verdict, Ok(true)) && state.introduced.insert(theirs.node) {
+                    self.changed.notify(usize::MAX);
+                }
                 return Ok(verdict?);
             }
         }
@@ -237,20 +243,18 @@ impl Keeper {
     }
 
     fn keep_roster(&self, roster: &Roster) {
-        let mut next = self.state.lock().registry.clone();
-        if roster.changed <= next.roster.changed {
+        let before = self.state.lock().registry.clone();
+        let mut next = before.clone();
+        // One without this node is not taken over. A peer whose log has it durably tells this node that it was removed.
+        next.update_roster(roster);
+        if next == before {
             return;
         }
-        let is_member = next.update_roster(roster);
         // It is in the replicated configuration too, so an error loses nothing.
         if let Err(error) = self.file.keep(&next) {
             tracing::warn!("the members are not recorded in the registry of the data folder: {error}");
         }
-        let mut state = self.state.lock();
-        state.registry = next;
-        if !is_member {
-            state.removed = Some("its own log says so".to_owned());
-        }
+        self.state.lock().registry = next;
         self.changed.notify(usize::MAX);
     }
 
@@ -267,6 +271,9 @@ impl Keeper {
             self.founded.store(next.is_founded(), Ordering::Relaxed);
             let mut state = self.state.lock();
             (state.registry, state.refused) = (next, None);
+            if matches!(verdict, Ok(true)) {
+                state.introduced.insert(theirs.node);
+            }
             self.changed.notify(usize::MAX);
         }
         Ok(verdict?)
@@ -297,7 +304,7 @@ mod tests {
         let identity = Identity { cluster: "a".to_owned(), node: 1, founders: [1].into() };
         let storage = Storage::open(folder.path(), identity).expect("a new folder");
         let runtime = SmolRuntime::start("test", 1).expect("a runtime");
-        let registrar = Registrar::start(&runtime, &storage, Addresses::default(), 1).expect("a thread");
+        let registrar = Registrar::start(&runtime, &storage, Addresses::default(), 1, None).expect("a thread");
         assert_eq!(registrar.takes_no_part(), None);
         registrar.judged_by(3, Some("has an older copy"));
         registrar.judged_by(2, None);

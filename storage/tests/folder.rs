@@ -185,7 +185,7 @@ fn keeps_the_registry_until_the_folder_is_closed() {
         [(1, met(Run { incarnation: 7, starts: 3, boot: 4 })), (2, met(Run { incarnation: 8, starts: 1, boot: 2 }))]
             .into();
     (registry.addresses, registry.entries) = (addresses.clone(), 2);
-    let member = Contact { incarnation: 7, addresses, entries: 1 };
+    let member = Contact { incarnation: 7, addresses, entries: 1, starts: 3 };
     registry.roster = Roster { changed: 12, highest: 9, members: [(1, member)].into() };
     registry.copies = [(2, 5)].into();
     let file = storage.registry_file();

@@ -220,6 +220,8 @@ rules! {
     LearnersCatchUpFirst: "Members 5", "**A new member votes once it has caught up.**";
     QuorumIsLeft: "Members 6", "**A voter is removed only if a quorum of the others was heard lately.**";
     NewEntriesWaitForAllMembers: "Members 7", "**A leader proposes a newer version of entries once every member can apply it.**";
+    ChangesAreDurableFirst: "Members 8", "**A change counts for links once it is durable.**";
+    RemovedNodeStopsAtAPeersWord: "Members 9", "**A removed node stops at a peer's word, not at its own log's.**";
 }
 
 impl Rule {

@@ -391,15 +391,16 @@ impl Replica {
     pub fn propose_change(&mut self, now: Reading, change: &Change) -> Result<Position, ProposeError> {
         use protobuf::Message as _;
         self.now = now;
-        let added = change.steps.iter().filter_map(|step| match step {
-            Step::AddVoter(node) => Some(*node),
-            _ => None,
-        });
         if change.notes.len() > MAX_NOTES || change.notes.values().any(|note| note.len() > MAX_NOTE_BYTES) {
             return Err(ProposeError::Notes);
         }
         let mut voters = self.membership().voters.clone();
-        voters.extend(added);
+        for step in &change.steps {
+            match *step {
+                Step::AddVoter(node) => voters.push(node),
+                Step::AddLearner(node) | Step::Remove(node) => voters.retain(|voter| *voter != node),
+            }
+        }
         voters.sort_unstable();
         voters.dedup();
         Voters::simple(&voters).map_err(ProposeError::Voters)?;

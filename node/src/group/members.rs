@@ -5,22 +5,26 @@ use crate::identity::{Contact, MAX_MEMBERS, Numbers};
 use crate::members::{Aim, ChangeError, MemberChange, Members, Progress, adding, carrying_out, describing, promoting};
 use crate::ports::StateMachine;
 use bytes::Bytes;
-use leasehold_core::{Index, NodeId, Reading};
+use leasehold_core::{Index, MAX_VOTERS, NodeId, Reading};
 use leasehold_raft::wire::{Change, Step, Transition};
 use leasehold_raft::{Position, Role, TransferError};
 use std::collections::BTreeMap;
 
+/// The holds between two attempts to hand leadership over to a node that carries out what this one cannot.
+const GIVE_WAY_PAUSE_HOLDS: u32 = 20;
 /// A learner that lacks fewer entries has caught up.
 const MAX_LEARNER_LAG: Index = 1_024;
 
 impl<M: StateMachine> Group<M> {
-    /// Returns the members, as this node knows them.
+    /// Returns the members, as this node knows them durably. A change may follow that is applied and not durable yet:
+    /// after a crash this node would need those whom it removes.
     pub fn members(&self) -> Members {
         let progress = self.replica.followers().map(|(node, stored)| {
             let heard = self.replica.was_heard(node);
             (node, Progress { stored, heard })
         });
-        Members { membership: self.applied.membership.clone(), progress: progress.collect() }
+        let membership = self.settled.clone();
+        Members { membership, progress: progress.collect() }
     }
 
     /// Returns the newest version of log entries that every member can apply.
@@ -60,8 +64,10 @@ impl<M: StateMachine> Group<M> {
                 if membership.members().count() >= MAX_MEMBERS {
                     return Err(ChangeError::TooMany);
                 }
-                if let Aim::Replaces(old) = aim {
-                    known(old)?;
+                match aim {
+                    Aim::Replaces(old) => known(old)?,
+                    Aim::Voter if membership.voters.len() >= MAX_VOTERS => return Err(ChangeError::TooManyVoters),
+                    Aim::Voter | Aim::Learner => {}
                 }
                 adding(node, contact, aim)
             }
@@ -118,7 +124,8 @@ impl<M: StateMachine> Group<M> {
     /// On a leader: records what is known of the members in the configuration, and carries out the aims of learners that
     /// have caught up.
     pub(super) fn tend_members(&mut self, now: Reading) {
-        if !self.replica.can_change() || self.applied.index < self.replica.commit() {
+        self.give_way_pause = self.give_way_pause.saturating_sub(1);
+        if !self.replica.can_change() {
             return;
         }
         let membership = &self.applied.membership;
@@ -128,7 +135,7 @@ impl<M: StateMachine> Group<M> {
         }
         let last = self.replica.commit();
         let stored: BTreeMap<_, _> = self.replica.followers().collect();
-        let ready = membership.learners.iter().copied().find_map(|learner| {
+        let ready = membership.learners.iter().copied().filter_map(|learner| {
             // A node that has just joined has nothing, and needs a snapshot even if few entries were ever written.
             let needs_snapshot = |stored: Index| stored == 0 || stored < self.replica.compacted();
             let has_caught_up =
@@ -136,15 +143,22 @@ impl<M: StateMachine> Group<M> {
             let change = carrying_out(membership, learner)?;
             (has_caught_up && self.replica.was_heard(learner)).then_some((learner, change))
         });
-        let Some((learner, change)) = ready else { return };
+        let ready: Vec<_> = ready.collect();
         let id = self.replica.id();
-        // The only voter has no successor. It leads until the new voter can take over, and then steps down.
-        if change.steps.contains(&Step::Remove(id)) && membership.voters != [id] {
-            // The successor carries it out.
-            let _ = self.give_way(now);
-            return;
+        for (learner, change) in ready {
+            // The only voter has no successor. It leads until the new voter can take over, and then steps down.
+            if change.steps.contains(&Step::Remove(id)) && self.applied.membership.voters != [id] {
+                // The successor carries it out. If it does not take over, leading on is better than to try without a pause.
+                if self.give_way_pause == 0 {
+                    let hold = self.replica.config().hold().as_nanos() / self.replica.tick().as_nanos().max(1);
+                    self.give_way_pause = GIVE_WAY_PAUSE_HOLDS * u32::try_from(hold).unwrap_or(u32::MAX / 64);
+                    let _ = self.give_way(now);
+                    return;
+                }
+            } else if self.replica.propose_change(now, &change).is_ok() {
+                tracing::info!(learner, "a new member has caught up, and becomes a voter");
+                return;
+            }
         }
-        tracing::info!(learner, "a new member has caught up, and becomes a voter");
-        let _ = self.replica.propose_change(now, &change);
     }
 }

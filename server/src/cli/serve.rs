@@ -154,8 +154,8 @@ pub(super) enum BadFlags {
     #[error("--id {0} is not in --peers; list every node of the restored cluster there, including this one")]
     NotAPeer(NodeId),
     #[error(
-        "--announce is missing: this node joins a cluster, and --peer-listen {0} is no address at which the other nodes \
-         can reach it; write for example --announce 10.0.0.4:7001"
+        "--announce is missing: the other nodes cannot reach this one at {0}; write its own address, for example \
+         --announce 10.0.0.4:7001"
     )]
     Announce(String),
     #[error("{flag} {value:?} is not of the form HOST:PORT; write for example {flag} 127.0.0.1:7001")]
@@ -188,8 +188,10 @@ impl ServeArguments {
                 return Err(BadFlags::Address { flag, value: value.clone() });
             }
         }
-        if !peers.contains_key(&self.id) && self.announce.is_none() && is_wildcard(&self.peer_listen) {
-            return Err(BadFlags::Announce(self.peer_listen));
+        // The others would dial it, and reach nothing or themselves.
+        let own = peers.get(&self.id).unwrap_or(&self.peer_listen);
+        if self.announce.is_none() && is_wildcard(own) {
+            return Err(BadFlags::Announce(own.clone()));
         }
         check_cluster(&self.cluster)?;
         let stopped_for = match self.stopped_since.map(|since| UNIX_EPOCH + Duration::from_secs(since)) {

@@ -79,6 +79,30 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         noticed_by: node("members", "a_voter_is_removed_only_if_a_quorum_of_the_others_was_heard"),
     },
     Mutation {
+        name: "a-change-counts-before-it-is-durable",
+        rules: &[Rule::ChangesAreDurableFirst],
+        scenarios: &[],
+        breaks: "the last voter refuses the one that it removed, crashes, and needs its vote",
+        edits: &[Edit {
+            file: GROUP_MEMBERS,
+            find: "let membership = self.settled.clone();",
+            with: "let membership = if $on { self.applied.membership.clone() } else { self.settled.clone() };",
+        }],
+        noticed_by: node("members", "a_change_is_shown_once_it_is_durable"),
+    },
+    Mutation {
+        name: "a-removed-node-stops-at-once",
+        rules: &[Rule::RemovedNodeStopsAtAPeersWord],
+        scenarios: &[],
+        breaks: "a node that was removed tells others to refuse it, and they may still need its vote",
+        edits: &[Edit {
+            file: IDENTITY,
+            find: "if !roster.members.contains_key(&self.node) {",
+            with: "if !$on && !roster.members.contains_key(&self.node) {",
+        }],
+        noticed_by: node("identity", "a_removed_node_is_refused_and_learns_it"),
+    },
+    Mutation {
         name: "newer-entries-are-proposed-at-once",
         rules: &[Rule::NewEntriesWaitForAllMembers],
         scenarios: &[],

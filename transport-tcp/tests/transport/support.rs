@@ -181,7 +181,7 @@ pub(crate) fn message(body: &[u8]) -> Vec<u8> {
 
 /// Returns an opening without a secret, encoded as documented.
 pub(crate) fn opening() -> Vec<u8> {
-    message(&[&[4, 0, 4, 0, 0][..], &[7; 32]].concat())
+    message(&[&[3, 0, 3, 0, 0][..], &[7; 32]].concat())
 }
 
 /// Returns node 2's hello to node 1, encoded as documented.
