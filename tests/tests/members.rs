@@ -205,6 +205,8 @@ fn a_removal_that_would_lose_the_quorum_is_refused() {
     let mut fleet = Fleet::found(3, &FAST);
     let (leader, others) = fleet.cluster.roles();
     fleet.serve(&[leader]);
+    // A new leader has not heard anyone yet.
+    fleet.until_status("HEALTHY", "");
     fleet.cluster.take(others[0]).kill();
     fleet.until_status("DEGRADED", &format!("voter {} is not heard", others[0]));
     for node in [others[1], leader] {
