@@ -3,7 +3,7 @@
 
 use leasehold_core::{Index, NodeId};
 use leasehold_node::identity::Numbers;
-use leasehold_node::members::Members;
+use leasehold_node::members::{Aim, Members};
 use leasehold_node::{Role, Status};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -15,6 +15,8 @@ pub(crate) const MAX_LAG: u64 = 1_024;
 const LAG_INTERVAL: Duration = Duration::from_secs(5);
 /// The time after which a change of the members is reported as stuck.
 const MAX_JOINT_TIME: Duration = Duration::from_secs(10);
+/// The time after which a learner that has caught up should vote.
+const MAX_JOIN_TIME: Duration = Duration::from_secs(60);
 /// The interval at which a count that grows is logged.
 const COUNT_INTERVAL: Duration = Duration::from_secs(60);
 /// The interval at which lost leases are logged.
@@ -63,6 +65,8 @@ struct State {
     joint: Option<(Index, Duration)>,
     joint_is_logged: bool,
     lags: BTreeMap<NodeId, Lag>,
+    /// Learners that are to vote, and since when.
+    joining: BTreeMap<NodeId, Duration>,
     refused: Logged,
     uncertain: Logged,
     given_up: u64,
@@ -150,8 +154,8 @@ impl Health {
         }
         if let Some(refused) = state.refused.grown(seen.refused, time, COUNT_INTERVAL) {
             lines.push(Line::Warn(format!(
-                "refused {refused} messages of peers that no correct peer sends, {} since the start (INFO protocol, \
-                 messages_refused); if the number grows, check that all nodes run the same release",
+                "refused {refused} messages of peers, {} since the start (INFO protocol, messages_refused); a few are normal \
+                 when members change; if the number grows, check that all nodes run the same release",
                 seen.refused
             )));
         }
@@ -172,6 +176,12 @@ impl Health {
     /// Returns true if a change of the members has been half done for too long.
     pub(crate) fn joint_is_stuck(&self) -> bool {
         self.joint_for().is_some_and(|time| time >= MAX_JOINT_TIME)
+    }
+
+    /// Returns true if a learner has been about to vote for too long. One that receives a large state may take longer.
+    pub(crate) fn joins_slowly(&self, node: NodeId) -> bool {
+        let state = self.0.lock();
+        state.joining.get(&node).is_some_and(|since| state.time.saturating_sub(*since) >= MAX_JOIN_TIME)
     }
 
     /// Returns true if a member falls further behind.
@@ -261,6 +271,12 @@ impl State {
                         .to_owned(),
                 ));
             }
+        }
+        let time = self.time;
+        let joins = |node: NodeId| membership.learners.contains(&node) && seen.members.member(node).aim != Aim::Learner;
+        self.joining.retain(|node, _| joins(*node));
+        for node in membership.learners.iter().copied().filter(|node| joins(*node)) {
+            self.joining.entry(node).or_insert(time);
         }
         self.lags.retain(|node, _| seen.members.progress.contains_key(node));
         for (node, progress) in &seen.members.progress {
@@ -365,6 +381,7 @@ mod tests {
     fn a_change_that_stays_half_done_and_a_growing_lag_are_noticed() {
         let (health, mut members) = (Health::default(), members(&[(2, true), (3, true)]));
         members.membership.voters_outgoing = vec![1, 2];
+        members.membership.learners = vec![4];
         let mut logged = 0;
         for poll in 0..150 {
             let mut status = leading(2);
@@ -372,9 +389,14 @@ mod tests {
             logged += health.observe(&seen(status, &members, true)).len();
         }
         assert_eq!(logged, 1, "a change that is stuck");
-        assert!(health.joint_is_stuck() && health.lag_grows(2));
+        assert!(health.joint_is_stuck() && health.lag_grows(2) && !health.joins_slowly(4));
         members.membership.voters_outgoing.clear();
         health.observe(&seen(leading(2), &members, true));
         assert!(!health.joint_is_stuck());
+        (0..500).for_each(|_| drop(health.observe(&seen(leading(2), &members, true))));
+        assert!(health.joins_slowly(4) && !health.joins_slowly(2), "a learner without a note is to vote");
+        members.membership.learners.clear();
+        health.observe(&seen(leading(2), &members, true));
+        assert!(!health.joins_slowly(4));
     }
 }

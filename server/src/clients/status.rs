@@ -264,6 +264,15 @@ fn warn_as_leader<R: Runtime>(clients: &Clients<R>, members: &Members, told: &No
             warnings.push(format!("node {} lacks {lag} entries {trend}", member.node));
         }
     }
+    for member in told.members.iter().filter(|member| member.part == Part::Joining && member.heard == Some(true)) {
+        if member.lag.is_some_and(|lag| lag <= MAX_LAG) && clients.health.joins_slowly(member.node) {
+            warnings.push(format!(
+                "node {} has caught up and still does not vote: look at the log of this leader, and hand leadership over: \
+                 leasehold ctl transfer ID",
+                member.node
+            ));
+        }
+    }
     if clients.health.joint_is_stuck() {
         let time = clients.health.joint_for().unwrap_or_default().as_secs();
         warnings.push(format!(
