@@ -95,11 +95,10 @@ fn peer(text: &[u8]) -> Result<String, String> {
 }
 
 impl<R: Runtime> Session<'_, R> {
-    /// Executes `LEASEHOLD` and its subcommand.
+    /// Executes `LEASEHOLD` and its subcommand, of a client that may administer the node.
     pub(super) async fn administer(&mut self, arguments: &[Bytes]) {
         let clients = self.clients;
-        let command = may_administer().and_then(|()| Administer::parse(arguments));
-        let outcome = match command {
+        let outcome = match Administer::parse(arguments) {
             Err(error) => Err(error),
             Ok(Administer::Status) => {
                 let status = describe(clients);
@@ -127,11 +126,6 @@ impl<R: Runtime> Session<'_, R> {
             Err(error) => self.out.error(&error),
         }
     }
-}
-
-/// Returns an error if this client may not administer the node. The only check of that kind.
-fn may_administer() -> Result<(), String> {
-    Ok(())
 }
 
 impl<R: Runtime> Clients<R> {
