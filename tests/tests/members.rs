@@ -2,11 +2,13 @@
 
 use leasehold_tests::churn;
 use leasehold_tests::fleet::Fleet;
-use leasehold_tests::processes::{PATIENCE, Processes, eventually};
+use leasehold_tests::processes::{PATIENCE, Processes, binary, eventually};
 use leasehold_tests::proxy::{Pace, Passage, Proxy};
 use redis::cmd;
 use std::fs;
+use std::io::Write as _;
 use std::net::SocketAddr;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Elections within a few hundred milliseconds.
@@ -375,4 +377,46 @@ fn status_has_an_exit_code_for_each_verdict_and_says_where_no_node_answers() {
     fleet.cluster.start_node(2);
     fleet.until_status("HEALTHY", "");
     fleet.finish_well();
+}
+
+#[test]
+fn only_an_administrator_sees_the_status_and_changes_members() {
+    let mut cluster = Processes::prepare(1, &FAST);
+    let hash = |password: &str| {
+        let mut child = Command::new(binary())
+            .args(["hash-password", "--sha256"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        child.stdin.take().expect("a pipe").write_all(password.as_bytes()).expect("written");
+        String::from_utf8(child.wait_with_output().expect("it ends").stdout).expect("text").trim().to_owned()
+    };
+    let (admin, other) = ("0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210");
+    let users = cluster.folder().join("users");
+    fs::write(&users, format!("ops {} admin\napp {} read-write\n", hash(admin), hash(other))).expect("written");
+    let recipe = cluster.recipes.get_mut(&1).expect("its recipe");
+    recipe.flags.extend(["--users".to_owned(), users.display().to_string()]);
+    let address = format!("127.0.0.1:{}", recipe.client_port);
+    cluster.start_node(1);
+    let ctl = |user: Option<(&str, &str)>| {
+        let mut command = Command::new(binary());
+        command.args(["ctl", "--node", &address]);
+        if let Some((user, password)) = user {
+            let file = cluster.folder().join(user);
+            fs::write(&file, format!("{password}\n")).expect("written");
+            command.args(["--user", user, "--password-file"]).arg(file);
+        }
+        let output = command.arg("status").output().expect("the binary runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let healthy = eventually(PATIENCE, || {
+        let (code, screen) = ctl(Some(("ops", admin)));
+        (code == Some(0) && screen.starts_with("HEALTHY: node 1 leads")).then_some(())
+    });
+    assert!(healthy.is_some(), "{:?}", ctl(Some(("ops", admin))));
+    for (user, said) in [(Some(("app", other)), "NOPERM"), (Some(("ops", other)), "WRONGPASS"), (None, "NOAUTH")] {
+        let (code, screen) = ctl(user);
+        assert!(code == Some(2) && screen.contains(said), "{user:?}: {screen}");
+    }
 }
