@@ -82,10 +82,14 @@ fn stolen_hello(of: SocketAddr, from: NodeId, to: NodeId, lane: u8) -> Vec<u8> {
     let mut stream = TcpStream::connect(of).expect("the node listens");
     stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout is set");
     stream.write_all(&made_up_hello(to, from)).expect("it takes a hello");
-    let mut prefix = [0; 8];
-    stream.read_exact(&mut prefix).expect("it answers");
-    let mut body = vec![0; usize::from(u16::from_le_bytes([prefix[6], prefix[7]]))];
-    stream.read_exact(&mut body).expect("it answers");
+    let [_opening, answer] = [(); 2].map(|()| {
+        let mut prefix = [0; 8];
+        stream.read_exact(&mut prefix).expect("it answers");
+        let mut body = vec![0; usize::from(u16::from_le_bytes([prefix[6], prefix[7]]))];
+        stream.read_exact(&mut body).expect("it answers");
+        body
+    });
+    let mut body = answer[2..].to_vec();
     let at = 8 + 8 + 1 + 8 + 8 + 4 + 1 + CLUSTER.len();
     body.truncate(at + 2 + usize::from(u16::from_le_bytes([body[at], body[at + 1]])));
     body[8..16].copy_from_slice(&to.to_le_bytes());
@@ -111,8 +115,10 @@ fn made_up_hello(from: NodeId, to: NodeId) -> Vec<u8> {
     message(&body)
 }
 
-/// Adds the prefix, the verdict and the empty reason.
+/// Returns an opening without a secret, and an answer with this hello, the verdict and an empty reason.
 fn message(hello: &[u8]) -> Vec<u8> {
-    let length = hello.len() as u16 + 3;
-    [b"LSHD\x04\x00", &length.to_le_bytes()[..], hello, &[0, 0, 0]].concat()
+    let framed = |body: &[u8]| [b"LSHD\x04\x00", &(body.len() as u16).to_le_bytes()[..], body].concat();
+    let opening = [&[4, 0, 4, 0, 0][..], &[7; 32]].concat();
+    let answer = [&(hello.len() as u16).to_le_bytes()[..], hello, &[0, 0, 0]].concat();
+    [framed(&opening), framed(&answer)].concat()
 }

@@ -7,7 +7,7 @@ use leasehold_core::{Config, Options};
 use leasehold_node::identity::Registry;
 use leasehold_node::ports::{Lane, MemoryRegistry, NotSent};
 use leasehold_runtime::Runtime as _;
-use leasehold_transport_tcp::{StartError, Transport, TransportOptions, max_payload_bytes};
+use leasehold_transport_tcp::{StartError, Transport, TransportOptions, Versions, max_payload_bytes};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -103,6 +103,7 @@ fn a_peer_that_lost_its_folder_is_refused_and_the_error_is_logged_on_both_sides(
         let empty = Arc::new(MemoryRegistry::new(Registry::new(2, 99, [1, 2]), 3));
         let mut options = TransportOptions::new(empty, "a", config, listener);
         options.peers = BTreeMap::from([(1, at_one)]);
+        options.versions = Versions::new(3, 3);
         let (sender, _received) = async_channel::unbounded();
         let receive = Arc::new(Inbox { received: sender, append_gate: async_channel::bounded(1).1 });
         let two = Transport::start(runtime.clone(), options, receive).expect("valid options");
