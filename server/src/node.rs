@@ -185,7 +185,8 @@ impl<R: Runtime> Node<R> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new()?);
         let (client_listener, client_address) = listen(runtime, "clients", client_listen).await?;
         let (peer_listener, peer_address) = listen(runtime, "peers", peer_listen).await?;
-        let startup = Startup::new(runtime, client_listener, clock.clone(), &limits, encryption.clone());
+        let has_users = users.is_some();
+        let startup = Startup::new(runtime, client_listener, clock.clone(), &limits, encryption.clone(), has_users);
         let founders = if given.contains(&node) { given.clone() } else { BTreeSet::new() };
         let identity = Identity { cluster: cluster.clone(), node, founders };
         let storage = Storage::open(&data_dir, identity)?;

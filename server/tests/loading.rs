@@ -22,6 +22,15 @@ fn free_port() -> SocketAddr {
 }
 
 fn start<R: Runtime>(runtime: &R, client: SocketAddr, folder: &Path) -> Result<Node<R>, leasehold::StartError> {
+    start_with(runtime, client, folder, ClientOptions::default())
+}
+
+fn start_with<R: Runtime>(
+    runtime: &R,
+    client: SocketAddr,
+    folder: &Path,
+    clients: ClientOptions,
+) -> Result<Node<R>, leasehold::StartError> {
     let peer = free_port().to_string();
     let timing = Options::new(Duration::from_millis(300), 1000).with_heartbeat(Duration::from_millis(30));
     runtime.block_on(Node::start(
@@ -39,7 +48,7 @@ fn start<R: Runtime>(runtime: &R, client: SocketAddr, folder: &Path) -> Result<N
             reads: ReadMode::Lease,
             record: None,
             accept_data_loss: false,
-            clients: ClientOptions::default(),
+            clients,
             stopped_for: None,
             peer_security: leasehold::PeerSecurity::default(),
             limits: Limits::default(),
@@ -107,6 +116,19 @@ fn clients_of_a_node_that_loads_learn_that_and_are_served_afterwards<R: Runtime>
         assert!(is_refused(ask(&mut whole, "")));
         assert_eq!(ask(&mut whole, ""), format!(":{KEYS}\r\n"));
         runtime.block_on(node.stop());
+    });
+
+    // With users, requests must be short from the start.
+    let users = folder.path().join("users");
+    std::fs::write(&users, format!("root sha256:{} admin\n", "0".repeat(64))).expect("a file");
+    let mut clients = ClientOptions::default();
+    clients.users = Some(users);
+    std::thread::scope(|scope| {
+        let starting = scope.spawn(|| start_with(&runtime, address, folder.path(), clients).expect("the node starts"));
+        let mut client = connect(address);
+        assert!(ask(&mut client, "PING\r\n*2\r\n$16777216\r\n").starts_with("-LOADING "));
+        assert_eq!(ask(&mut client, ""), "-ERR Protocol error: unauthenticated bulk length\r\n");
+        runtime.block_on(starting.join().expect("no panic").stop());
     });
 }
 

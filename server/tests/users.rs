@@ -182,12 +182,26 @@ fn requests_before_a_login_are_short_and_take_no_shared_memory<R: Runtime>() {
     assert_eq!(answer, "-ERR Protocol error: unauthenticated bulk length\r\n");
     let answer = exchange(node.address(), b"*11\r\n");
     assert_eq!(answer, "-ERR Protocol error: unauthenticated multibulk length\r\n");
-    // It never reads, so the replies fill the buffers of both sockets, and then the requests do.
-    let mut client = connect(node.address());
-    client.set_write_timeout(Some(Duration::from_millis(200))).expect("a timeout is set");
-    let flood = command(&[b"GET", &[b'k'; 1000]]).repeat(1000);
-    while client.write_all(&flood).is_ok() {}
+    let long = [b'a'; 16 << 10];
+    let answer = exchange(node.address(), &command(&[&long[..]; 4]));
+    assert_eq!(answer, "-ERR Protocol error: unauthenticated request length\r\n");
+    // The longest request that is accepted, except for its end.
+    let mut waiting = connect(node.address());
+    let longest = command(&[&long, &long, &long[..15 << 10]]);
+    waiting.write_all(&longest[..longest.len() - 2]).expect("the request is sent");
+    // They never read, so the replies fill the buffers of both sockets, and then the requests do.
+    let flooding = [command(&[b"GET", &[b'k'; 1000]]).repeat(1000), b"a\n".repeat(32 << 10)].map(|flood| {
+        let mut client = connect(node.address());
+        client.set_write_timeout(Some(Duration::from_millis(200))).expect("a timeout is set");
+        while client.write_all(&flood).is_ok() {}
+        client
+    });
     assert_eq!(info_as(node.address(), ROOT, "mem_client_requests"), 0);
+    waiting.write_all(b"\r\n").expect("the request is sent");
+    let mut reply = [0; 12];
+    waiting.read_exact(&mut reply).expect("a reply");
+    assert_eq!(&reply, b"-ERR unknown");
+    drop(flooding);
 }
 
 fn a_client_that_does_not_log_in_is_closed_in_time<R: Runtime>() {

@@ -35,6 +35,8 @@ const FLUSH_BYTES: usize = FREE_BYTES;
 /// of the memory that one takes.
 const FREE_COMMANDS: usize = 1024;
 const COMMAND_BYTES: usize = 128;
+/// The commands of a pipeline that are executed together before the client has logged in.
+const COMMANDS_BEFORE_LOGIN: usize = 16;
 /// The work after which a session yields: a command counts as one, a read once for each key. It is small because
 /// a runtime runs ready tasks some 60 to 200 times before it looks for new input.
 const MAX_TURN: usize = 64;
@@ -181,7 +183,7 @@ impl<'a, R: Runtime> Session<'a, R> {
             // The commands after it are checked with the new rights.
             let is_last = changes_rights(&command);
             self.batch.push(self.transaction.next(command));
-            if is_last {
+            if is_last || (!self.rights.are_granted() && self.batch.len() >= COMMANDS_BEFORE_LOGIN) {
                 break;
             }
             if self.batch.len().is_multiple_of(FREE_COMMANDS) && !self.wire.try_hold(FREE_COMMANDS * COMMAND_BYTES) {

@@ -38,6 +38,7 @@ struct Shared<R: Runtime> {
     max_clients: usize,
     client_timeout: Duration,
     encryption: Arc<Encryption>,
+    has_users: bool,
     connected: AtomicUsize,
     state: Mutex<State<R>>,
     changed: Event,
@@ -61,13 +62,15 @@ impl<R: Runtime> Clone for State<R> {
 }
 
 impl<R: Runtime> Startup<R> {
-    /// Accepts clients from now on. Their commands are answered with `-LOADING`.
+    /// Accepts clients from now on. Their commands are answered with `-LOADING`. With `has_users`, they have to log in
+    /// once the node serves, and their requests must be short before that.
     pub(crate) fn new(
         runtime: &R,
         listener: R::Listener,
         clock: Arc<dyn Clock>,
         limits: &Limits,
         encryption: Arc<Encryption>,
+        has_users: bool,
     ) -> Startup<R> {
         let shared = Arc::new(Shared {
             runtime: runtime.clone(),
@@ -76,6 +79,7 @@ impl<R: Runtime> Startup<R> {
             max_clients: limits.max_clients,
             client_timeout: limits.client_timeout,
             encryption,
+            has_users,
             connected: AtomicUsize::new(0),
             state: Mutex::new(State::Starting("is loading the dataset in memory")),
             changed: Event::new(),
@@ -148,6 +152,7 @@ impl<R: Runtime> Shared<R> {
 
     async fn answer(&self, mut stream: Stream<R::Stream>) -> Option<Greeted<R>> {
         let (mut requests, mut received) = (RequestReader::default(), vec![0; 4096]);
+        requests.set_before_login(self.has_users);
         let mut in_transaction = false;
         loop {
             let changed = self.changed.listen();

@@ -83,7 +83,7 @@ impl<'a, R: Runtime> Wire<'a, R> {
 
     /// Takes memory for requests, if there is enough.
     pub(super) fn try_hold(&mut self, bytes: usize) -> bool {
-        self.share.try_grow(self.share.bytes() + bytes)
+        !self.before_login && self.share.try_grow(self.share.bytes() + bytes)
     }
 
     /// Waits for bytes and takes those that the socket has, within limits. `held` is the size of requests that were
@@ -140,6 +140,9 @@ impl<'a, R: Runtime> Wire<'a, R> {
             self.share.shrink(0);
         } else if needed <= self.share.bytes() {
             self.share.shrink(needed);
+        } else if self.before_login {
+            // The limits on its requests prevent that.
+            return Err(io::Error::new(io::ErrorKind::OutOfMemory, "its request was too long before a login"));
         } else {
             if self.share.try_grow(needed) {
                 return Ok(());

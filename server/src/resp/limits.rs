@@ -13,6 +13,9 @@ pub const MAX_INLINE: usize = 64 << 10;
 pub const MAX_ARGUMENTS_BEFORE_LOGIN: usize = 10;
 /// See [`MAX_ARGUMENTS_BEFORE_LOGIN`].
 pub const MAX_BULK_BEFORE_LOGIN: usize = 16 << 10;
+/// The longest request before a client has logged in, in bytes. With its overhead it fits into the memory that each client
+/// may use without a share of the memory for all clients.
+pub const MAX_COMMAND_BEFORE_LOGIN: usize = 48 << 10;
 /// The longest argument that is read and dropped so that the requests after it can be read, in bytes. A longer one
 /// closes the connection.
 pub const MAX_SKIPPED: usize = 512 << 20;

@@ -7,7 +7,8 @@
 
 use super::integer::parse_integer;
 use super::limits::{
-    MAX_ARGUMENTS, MAX_ARGUMENTS_BEFORE_LOGIN, MAX_BULK, MAX_BULK_BEFORE_LOGIN, MAX_COMMAND, MAX_INLINE, MAX_SKIPPED,
+    MAX_ARGUMENTS, MAX_ARGUMENTS_BEFORE_LOGIN, MAX_BULK, MAX_BULK_BEFORE_LOGIN, MAX_COMMAND, MAX_COMMAND_BEFORE_LOGIN,
+    MAX_INLINE, MAX_SKIPPED,
 };
 use bytes::{Buf, Bytes, BytesMut};
 use std::ops::Range;
@@ -254,6 +255,9 @@ impl RequestReader {
             .ok_or_else(|| error("invalid bulk length"))?;
         if self.before_login && length > MAX_BULK_BEFORE_LOGIN {
             return Err(error("unauthenticated bulk length"));
+        }
+        if self.before_login && self.at + length > MAX_COMMAND_BEFORE_LOGIN {
+            return Err(error("unauthenticated request length"));
         }
         let max = self.max_argument;
         let in_all = max * (MAX_COMMAND / MAX_BULK);
