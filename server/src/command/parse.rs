@@ -9,6 +9,9 @@ use bytes::Bytes;
 /// The most patterns of `CONFIG GET`, and the longest one, in bytes.
 const MAX_CONFIG_PATTERNS: usize = 16;
 const MAX_CONFIG_PATTERN: usize = 64;
+/// The most names that `COMMAND` and `INFO` describe at once.
+const MAX_COMMAND_NAMES: usize = 512;
+const MAX_INFO_SECTIONS: usize = 32;
 /// The most arguments of `LEASEHOLD`, and the longest one, in bytes.
 const MAX_ADMIN_ARGUMENTS: usize = 5;
 const MAX_ADMIN_ARGUMENT: usize = 1024;
@@ -169,6 +172,20 @@ pub(super) fn parse_administer(arguments: &Arguments<'_>) -> Parsed {
         return Err("ERR the arguments of LEASEHOLD are too long; LEASEHOLD HELP lists the subcommands".to_owned());
     }
     Ok(Command::Administer(arguments.from(1).collect()))
+}
+
+pub(super) fn parse_command(arguments: &Arguments<'_>) -> Parsed {
+    if arguments.len() - 1 > MAX_COMMAND_NAMES {
+        return Err(format!("ERR COMMAND describes fewer than {MAX_COMMAND_NAMES} commands at once; omit the names"));
+    }
+    local(LocalCommand::Command(arguments.from(1).collect()))
+}
+
+pub(super) fn parse_info(arguments: &Arguments<'_>) -> Parsed {
+    if arguments.len() - 1 > MAX_INFO_SECTIONS {
+        return Err(format!("ERR INFO describes at most {MAX_INFO_SECTIONS} sections at once; request everything"));
+    }
+    local(LocalCommand::Info(arguments.from(1).collect()))
 }
 
 pub(super) fn parse_config(arguments: &Arguments<'_>) -> Parsed {

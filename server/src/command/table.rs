@@ -256,7 +256,7 @@ pub static COMMANDS: &[Spec] = &[
         keys: NONE,
         group: "server",
         summary: "Describes the commands.",
-        parse: |a| local(LocalCommand::Command(a.from(1).collect())),
+        parse: parse_command,
     },
     Spec {
         name: "config",
@@ -274,7 +274,7 @@ pub static COMMANDS: &[Spec] = &[
         keys: NONE,
         group: "server",
         summary: "Describes this node and its role in the cluster; INFO lease describes its lease.",
-        parse: |a| local(LocalCommand::Info(a.from(1).collect())),
+        parse: parse_info,
     },
     Spec {
         name: "select",

@@ -97,6 +97,11 @@ fn a_command_that_would_hold_up_the_node_is_refused() {
     assert!(matches!(with_keys("MGET", MAX_ENTRY_KEYS + 1), Command::Read(_)), "reads are executed in slices");
     assert!(error(&format!("CONFIG GET {}", "?".repeat(65))).starts_with("ERR CONFIG GET takes at most 16 patterns"));
     assert!(error(&format!("CONFIG GET{}", " ?".repeat(17))).starts_with("ERR CONFIG GET takes at most 16 patterns"));
+    for (name, most) in [("COMMAND", 512), ("INFO", 32)] {
+        assert!(matches!(with_keys(name, most), Command::Local(LocalCommand::Command(_) | LocalCommand::Info(_))));
+        let Command::Local(LocalCommand::Wrong(error)) = with_keys(name, most + 1) else { panic!("it is refused") };
+        assert!(error.starts_with(&format!("ERR {name} describes ")), "{error}");
+    }
 }
 
 #[test]
