@@ -95,7 +95,7 @@ fn peer(text: &[u8]) -> Result<String, String> {
 }
 
 impl<R: Runtime> Session<'_, R> {
-    /// Executes `LEASEHOLD` and its subcommand, of a client that may administer the node.
+    /// Executes `LEASEHOLD` and its subcommand. The rights of the client were checked when the command was taken.
     pub(super) async fn administer(&mut self, arguments: &[Bytes]) {
         let clients = self.clients;
         let outcome = match Administer::parse(arguments) {
