@@ -34,7 +34,8 @@ use verified::Verified;
 pub(crate) const MAX_PASSWORD_BYTES: usize = 4096;
 /// The most passwords that wait for the thread.
 const MAX_PENDING: usize = 64;
-/// The passwords from one origin that are being checked, or were wrong a moment ago. Further ones wait in line.
+/// The passwords from one origin that are being checked, or were wrong a moment ago. Further ones wait in line, right or
+/// wrong.
 const MAX_PENDING_PER_ORIGIN: usize = 4;
 /// The time for which a wrong password keeps its place, and its client waits for the reply. So one origin can try
 /// [`MAX_PENDING_PER_ORIGIN`] passwords in this time, on any number of connections.
@@ -160,17 +161,47 @@ impl Users {
             role: user.role,
             generation,
         };
-        let known = found.is_some_and(|(name, user)| self.is_known(name, user, password));
-        if let Some((name, user)) = found.filter(|_| known) {
-            return Ok(login(name, user));
+        // Every password waits in line, also one that can be decided at once: of many guesses that are sent together, the
+        // right one must not be answered before the wrong ones.
+        let line = self.line(origin(from));
+        let Some(place) = within(runtime, QUEUE_TIMEOUT, line.take(1)).await else {
+            self.note_failure(from, name);
+            return Err(LoginError::Busy);
+        };
+        let place = Place { runtime, share: Some(place) };
+        match self.find(runtime, &table, found, password).await {
+            Ok(Some((name, user))) => {
+                place.leave();
+                Ok(login(name, user))
+            }
+            Ok(None) => {
+                self.note_failure(from, name);
+                place.delay().await;
+                Err(LoginError::Wrong)
+            }
+            Err(error) => {
+                self.note_failure(from, name);
+                Err(error)
+            }
         }
-        let place = self.place(origin(from));
-        let place = within(runtime, QUEUE_TIMEOUT, place.take(1)).await.ok_or(LoginError::Busy)?;
-        let checked = match found.map(|(name, user)| (name, user, &user.secret)) {
-            // Another connection may have logged in with it while this one waited.
-            Some((name, user, _)) if self.is_known(name, user, password) => return Ok(login(name, user)),
+    }
+
+    /// Returns the user if the password is right.
+    async fn find<'a, R: Runtime>(
+        &self,
+        runtime: &R,
+        table: &Table,
+        found: Option<(&'a String, &'a User)>,
+        password: &[u8],
+    ) -> Result<Option<(&'a String, &'a User)>, LoginError> {
+        match found.map(|(name, user)| (name, user, &user.secret)) {
+            Some((name, user, _)) if self.is_known(name, user, password) => Ok(Some((name, user))),
             Some((name, user, Secret::Argon2(hash))) if password.len() <= MAX_PASSWORD_BYTES => {
-                self.check(runtime, hash, password).await?.then_some((name, user))
+                let is_right = self.check(runtime, hash, password).await?;
+                if is_right {
+                    self.remember(name, user, password);
+                }
+                Ok(is_right.then_some((name, user)))
             }
             // Takes as long as the password of a user that exists.
             _ => {
@@ -178,16 +209,9 @@ impl Users {
                     let password = &password[..password.len().min(MAX_PASSWORD_BYTES)];
                     self.check(runtime, hash, password).await?;
                 }
-                None
+                Ok(None)
             }
-        };
-        if let Some((name, user)) = checked {
-            self.remember(name, user, password);
-            return Ok(login(name, user));
         }
-        self.note_failure(from, name);
-        self.delay(runtime, place).await;
-        Err(LoginError::Wrong)
     }
 
     /// Returns whether a password is right, if that can be decided at once.
@@ -206,7 +230,7 @@ impl Users {
     }
 
     /// Returns the line in which the passwords of one origin wait.
-    fn place(&self, origin: IpAddr) -> Arc<Budget> {
+    fn line(&self, origin: IpAddr) -> Arc<Budget> {
         let mut origins = self.origins.lock();
         if origins.len() > MAX_PENDING {
             // Those that no client uses.
@@ -230,20 +254,45 @@ impl Users {
         let failures = self.failures.get();
         if failures.is_power_of_two() {
             let name = String::from_utf8_lossy(&name[..name.len().min(64)]).into_owned();
-            tracing::warn!(failures, %from, user = ?name, "a client sent a wrong user or password");
+            tracing::warn!(failures, %from, user = ?name, "a client sent a wrong user or password, or one of too many");
         }
     }
+}
 
-    /// Delays the reply to a wrong password, which keeps its place even if its client leaves.
-    async fn delay<R: Runtime>(&self, runtime: &R, place: Share) {
+/// A place at the front of the line. If its password was not right, it stays taken for a while, even if its client leaves.
+struct Place<'a, R: Runtime> {
+    runtime: &'a R,
+    share: Option<Share>,
+}
+
+impl<R: Runtime> Place<'_, R> {
+    /// Frees the place at once.
+    fn leave(mut self) {
+        self.share = None;
+    }
+
+    /// Frees the place after a while, and waits for that.
+    async fn delay(mut self) {
+        let _ = self.free_later().await;
+    }
+
+    fn free_later(&mut self) -> oneshot::Receiver<()> {
         let (sender, delayed) = oneshot::channel();
-        let sleep = runtime.sleep(FAILURE_DELAY);
-        runtime.spawn(async move {
-            sleep.await;
-            drop(place);
-            let _ = sender.send(());
-        });
-        let _ = delayed.await;
+        if let Some(share) = self.share.take() {
+            let sleep = self.runtime.sleep(FAILURE_DELAY);
+            self.runtime.spawn(async move {
+                sleep.await;
+                drop(share);
+                let _ = sender.send(());
+            });
+        }
+        delayed
+    }
+}
+
+impl<R: Runtime> Drop for Place<'_, R> {
+    fn drop(&mut self) {
+        drop(self.free_later());
     }
 }
 

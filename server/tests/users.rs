@@ -27,6 +27,7 @@ on_every_runtime!(
     a_client_that_does_not_log_in_is_closed_in_time,
     a_changed_file_applies_to_connections_that_are_open,
     wrong_passwords_in_a_loop_do_not_keep_others_out,
+    a_right_guess_is_not_answered_before_the_wrong_ones_that_were_sent_with_it,
 );
 
 /// The Argon2 hash of `password`.
@@ -255,15 +256,47 @@ fn wrong_passwords_in_a_loop_do_not_keep_others_out<R: Runtime>() {
             stream
         })
         .collect();
-    // A password that was right before, and one with a fast hash, do not wait in line.
+    // Every password of this address waits in line, and none is refused.
     for login in ["AUTH password", "AUTH writer secret"] {
         let answer = exchange(node.address(), format!("{login}\r\nDBSIZE\r\nQUIT\r\n").as_bytes());
         assert_eq!(answer, "+OK\r\n:0\r\n+OK\r\n");
     }
-    // One that needs the slow check waits, and is not refused.
     assert_eq!(exchange(node.address(), b"AUTH reader password\r\nQUIT\r\n"), "+OK\r\n+OK\r\n");
     for stream in &mut guessing {
         assert!(ask(stream, "PING\r\n").starts_with("-WRONGPASS "));
     }
     assert_eq!(info_as(node.address(), ROOT, "acl_access_denied_auth"), 8);
+}
+
+fn a_right_guess_is_not_answered_before_the_wrong_ones_that_were_sent_with_it<R: Runtime>() {
+    let (node, _file) = serve::<R>(Limits::default());
+    let mut admin = connect(node.address());
+    assert_eq!(ask(&mut admin, ROOT), "+OK\r\n");
+    let mut failures = || {
+        admin.write_all(b"INFO clients\r\n").expect("the request is sent");
+        let mut info = Vec::new();
+        while !info.ends_with(b"\r\n\r\n") && !String::from_utf8_lossy(&info).contains("acl_access_denied_cmd:0\r\n") {
+            let mut byte = [0];
+            admin.read_exact(&mut byte).expect("a reply");
+            info.push(byte[0]);
+        }
+        admin.read_exact(&mut [0; 2]).expect("the end of the reply");
+        let info = String::from_utf8(info).expect("text");
+        let line = info.lines().find_map(|line| line.strip_prefix("acl_access_denied_auth:"));
+        line.and_then(|number| number.parse::<usize>().ok()).expect("a number")
+    };
+    let guess = |password: &str| {
+        let mut stream = connect(node.address());
+        stream.write_all(format!("AUTH writer {password}\r\n").as_bytes()).expect("the request is sent");
+        stream
+    };
+    let mut wrong: Vec<_> = (0..12).map(|number| guess(&format!("guess{number}"))).collect();
+    // Some leave, which does not let the ones behind them advance.
+    wrong.drain(..4);
+    while failures() < 4 {}
+    let mut right = guess("secret");
+    let mut reply = [0; 5];
+    right.read_exact(&mut reply).expect("a reply");
+    assert_eq!(&reply, b"+OK\r\n");
+    assert!(failures() >= 8, "the guesses before it were checked first");
 }
