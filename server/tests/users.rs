@@ -28,6 +28,8 @@ on_every_runtime!(
     a_changed_file_applies_to_connections_that_are_open,
     wrong_passwords_in_a_loop_do_not_keep_others_out,
     a_right_guess_is_not_answered_before_the_wrong_ones_that_were_sent_with_it,
+    a_transaction_is_not_executed_with_rights_that_were_taken_away,
+    a_backup_ends_when_its_user_is_removed,
 );
 
 /// The Argon2 hash of `password`.
@@ -299,4 +301,37 @@ fn a_right_guess_is_not_answered_before_the_wrong_ones_that_were_sent_with_it<R:
     right.read_exact(&mut reply).expect("a reply");
     assert_eq!(&reply, b"+OK\r\n");
     assert!(failures() >= 8, "the guesses before it were checked first");
+}
+
+fn a_transaction_is_not_executed_with_rights_that_were_taken_away<R: Runtime>() {
+    let (node, file) = serve::<R>(Limits::default());
+    let mut client = connect(node.address());
+    let queued = ask(&mut client, "AUTH writer secret\r\nMULTI\r\nSET k v\r\nGET k\r\n");
+    assert_eq!(queued, "+OK\r\n+OK\r\n+QUEUED\r\n+QUEUED\r\n");
+    file.write(&format!("root {SHA256} admin\nwriter {SHA256} read-only\n"));
+    node.node.reload();
+    assert!(ask(&mut client, "EXEC\r\n").starts_with("-NOPERM "));
+    assert_eq!(ask(&mut client, "STRLEN k\r\n"), ":0\r\n");
+    let reads = ask(&mut client, "MULTI\r\nSTRLEN k\r\nEXEC\r\n");
+    assert_eq!(reads, "+OK\r\n+QUEUED\r\n*1\r\n");
+}
+
+fn a_backup_ends_when_its_user_is_removed<R: Runtime>() {
+    let (node, file) = serve::<R>(Limits::default());
+    let mut client = connect(node.address());
+    assert_eq!(ask(&mut client, ROOT), "+OK\r\n");
+    // More than the buffers of both sockets take.
+    let value = vec![b'v'; 4 << 20];
+    for number in 0..16 {
+        client.write_all(&command(&[b"SET", format!("key{number}").as_bytes(), &value])).expect("the request is sent");
+        let mut reply = [0; 5];
+        client.read_exact(&mut reply).expect("a reply");
+    }
+    client.write_all(b"LEASEHOLD.BACKUP\r\n").expect("the request is sent");
+    client.read_exact(&mut [0; 100]).expect("the backup begins");
+    file.write(&format!("writer {SHA256} read-only\n"));
+    node.node.reload();
+    let mut rest = Vec::new();
+    let _ = client.read_to_end(&mut rest);
+    assert!(!rest.ends_with(b"$0\r\n\r\n") && rest.len() < 60 << 20, "{} bytes", rest.len());
 }

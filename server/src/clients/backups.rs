@@ -37,6 +37,10 @@ impl<R: Runtime> Session<'_, R> {
                 self.send_bulk(&[&chunk_head(chunks, &chunk.records), &chunk.records]).await?;
                 (chunks, records) = (chunks + 1, records + chunk.count);
             }
+            // A backup takes long, and its user may be removed meanwhile.
+            if !self.rights.renew(self.clients) || !self.rights.see_details() {
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, "its user may take no backups any more"));
+            }
             cursor = chunk.cursor;
             if chunk.is_last {
                 break;

@@ -2,6 +2,7 @@
 
 use super::shared::Clients;
 use crate::command::{Command, LocalCommand, shown};
+use crate::keyspace::WriteCommand;
 use crate::resp::Arguments;
 use crate::users::{Access, Login, Role, needs_no_login};
 use leasehold_runtime::Runtime;
@@ -9,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const LOGIN_NEEDED: &str = "NOAUTH Authentication required.";
+const NO_TRANSACTION: &str =
+    "NOPERM this user may not execute the commands of this transaction any more; none was executed";
 
 /// The rights of a connection.
 #[derive(Debug)]
@@ -56,6 +59,14 @@ impl Rights {
             None if needs_no_login(command) => None,
             None => Some(LOGIN_NEEDED.to_owned()),
         }
+    }
+
+    /// Returns the error that a transaction gets because of rights that were taken away since its commands were queued.
+    pub(super) fn refusal_of_entry(&self, command: &Command) -> Option<String> {
+        let Command::Entry(commands) = command else { return None };
+        let only_reads = commands.iter().all(|command| matches!(command, WriteCommand::Read(_)));
+        let access = if only_reads { Access::Read } else { Access::Write };
+        (!self.role.is_some_and(|role| role.permits(access))).then(|| NO_TRANSACTION.to_owned())
     }
 
     /// Gives the client the rights of its user.

@@ -182,7 +182,12 @@ impl<'a, R: Runtime> Session<'a, R> {
             };
             // The commands after it are checked with the new rights.
             let is_last = changes_rights(&command);
-            self.batch.push(self.transaction.next(command));
+            let mut command = self.transaction.next(command);
+            if let Some(error) = self.rights.refusal_of_entry(&command) {
+                self.clients.note_refused(true);
+                command = Command::Local(LocalCommand::Wrong(error));
+            }
+            self.batch.push(command);
             if is_last || (!self.rights.are_granted() && self.batch.len() >= COMMANDS_BEFORE_LOGIN) {
                 break;
             }
