@@ -7,6 +7,7 @@ mod admin;
 mod backups;
 mod encryption;
 mod keys;
+mod lobby;
 mod local;
 mod login;
 mod pause;
@@ -25,13 +26,13 @@ use crate::resp::RequestReader;
 use encryption::Arrived;
 use futures::future::{Either, select};
 use leasehold_runtime::Runtime;
+use lobby::Seat;
 use session::Session;
 use shared::ConnectionGuard;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// The most clients that are sent the reason why they are refused at once. Further ones are only disconnected, so that
@@ -81,25 +82,54 @@ impl<R: Runtime> Clients<R> {
                 return guard.clients.encryption.refuse(arrived, reason).await;
             }
             let clients = &guard.clients;
-            let Some(stream) = clients.encryption.accept(clients.runtime(), arrived, address).await else { return };
-            let session = Session::new(&guard.clients, stream, requests, guard.id, address);
-            if let Err(error) = guard.clients.run(session).await {
-                guard.clients.note_ended(address, &error);
+            let seat = clients.are_strangers().then(|| clients.lobby.enter(address.ip()));
+            let accepted = clients.encryption.accept(clients.runtime(), arrived, address);
+            let accepted = match &seat {
+                None => accepted.await,
+                Some(seat) => match select(pin!(accepted), pin!(seat.evicted())).await {
+                    Either::Left((accepted, _)) => accepted,
+                    Either::Right(_) => return,
+                },
+            };
+            let Some(stream) = accepted else { return };
+            let session = Session::new(clients, stream, requests, guard.id, address);
+            if let Err(error) = clients.run(session, address, seat).await {
+                clients.note_ended(address, &error);
             }
         });
     }
 
     /// Serves a client, which must log in within a time if there are users: one that cannot has no place here.
-    async fn run(&self, session: Session<'_, R>) -> io::Result<()> {
+    async fn run<'a>(&'a self, session: Session<'a, R>, address: SocketAddr, seat: Option<Seat<'a>>) -> io::Result<()> {
         if self.users.is_none() {
+            drop(seat);
             return session.run().await;
         }
-        let settled = session.rights.settled();
-        let timeout = self.runtime().sleep(self.limits.client_timeout);
-        match select(pin!(session.run()), pin!(timeout)).await {
-            Either::Left((ended, _)) => ended,
-            Either::Right((_, session)) if settled.load(Ordering::Relaxed) => session.await,
-            Either::Right(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "it did not log in in time")),
+        let standing = session.rights.standing();
+        let (mut session, mut seat) = (pin!(session.run()), seat);
+        loop {
+            let changed = standing.listen();
+            if standing.is_granted() {
+                seat = None;
+                match select(session.as_mut(), changed).await {
+                    Either::Left((ended, _)) => return ended,
+                    Either::Right(_) => continue,
+                }
+            }
+            let seat = seat.take().unwrap_or_else(|| self.lobby.enter(address.ip()));
+            let evicted = pin!(seat.evicted());
+            let timeout = pin!(self.runtime().sleep(self.limits.client_timeout));
+            match select(session.as_mut(), select(changed, select(evicted, timeout))).await {
+                Either::Left((ended, _)) => return ended,
+                Either::Right((Either::Left(_), _)) => {}
+                Either::Right((Either::Right((Either::Left(_), _)), _)) => {
+                    let reason = "it had not logged in, and a newer connection took its place";
+                    return Err(io::Error::new(io::ErrorKind::ConnectionAborted, reason));
+                }
+                Either::Right((Either::Right((Either::Right(_), _)), _)) => {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "it did not log in in time"));
+                }
+            }
         }
     }
 }

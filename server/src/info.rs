@@ -105,6 +105,7 @@ fn connected_clients<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     fields.add("client_timeout_s", clients.limits.client_timeout.as_secs());
     fields.add("timed_out_connections", clients.timed_out.get());
     fields.add("http_requests", clients.http_requests.get());
+    fields.add("strangers_evicted", clients.lobby.evicted.get());
     if clients.encryption.is_used() {
         fields.add("tls_handshakes_failed", clients.encryption.failures.get());
     }

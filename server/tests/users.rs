@@ -30,6 +30,8 @@ on_every_runtime!(
     a_right_guess_is_not_answered_before_the_wrong_ones_that_were_sent_with_it,
     a_transaction_is_not_executed_with_rights_that_were_taken_away,
     a_backup_ends_when_its_user_is_removed,
+    strangers_do_not_take_the_places_of_clients_that_log_in,
+    a_reset_takes_the_login_away_and_starts_the_time_for_the_next,
 );
 
 /// The Argon2 hash of `password`.
@@ -334,4 +336,36 @@ fn a_backup_ends_when_its_user_is_removed<R: Runtime>() {
     let mut rest = Vec::new();
     let _ = client.read_to_end(&mut rest);
     assert!(!rest.ends_with(b"$0\r\n\r\n") && rest.len() < 60 << 20, "{} bytes", rest.len());
+}
+
+fn strangers_do_not_take_the_places_of_clients_that_log_in<R: Runtime>() {
+    let mut limits = Limits::default();
+    limits.max_clients = 32;
+    let (node, _file) = serve::<R>(limits);
+    let mut first = connect(node.address());
+    assert_eq!(ask(&mut first, ROOT), "+OK\r\n");
+    let silent: Vec<_> = (0..200).map(|_| connect(node.address())).collect();
+    // Evicted connections take a moment to end.
+    let logged_in = (0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        let mut stream = connect(node.address());
+        let mut reply = [0; 5];
+        stream.write_all(ROOT.as_bytes()).is_ok() && stream.read_exact(&mut reply).is_ok() && &reply == b"+OK\r\n"
+    });
+    assert!(logged_in);
+    assert_eq!(ask(&mut first, "PING\r\n"), "+PONG\r\n");
+    drop(silent);
+}
+
+fn a_reset_takes_the_login_away_and_starts_the_time_for_the_next<R: Runtime>() {
+    let mut limits = Limits::default();
+    limits.client_timeout = Duration::from_millis(500);
+    let (node, _file) = serve::<R>(limits);
+    let mut stays = connect(node.address());
+    assert_eq!(ask(&mut stays, &format!("RESET\r\n{ROOT}")), "+RESET\r\n+OK\r\n");
+    let mut leaves = connect(node.address());
+    assert_eq!(ask(&mut leaves, &format!("{ROOT}RESET\r\n")), "+OK\r\n+RESET\r\n");
+    assert_eq!(leaves.read(&mut [0]).expect("it is closed"), 0, "it does not log in again");
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(ask(&mut stays, "PING\r\n"), "+PONG\r\n");
 }

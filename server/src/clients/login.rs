@@ -1,12 +1,18 @@
 //! Logging in.
 
 use super::local::{Flow, parse_version};
-use super::rights::Rights;
 use super::session::Session;
 use crate::command::{Credentials, LocalCommand};
 use crate::resp::Version;
+use crate::timeout::within;
 use crate::users::LoginError;
+use futures::future::{Either, select};
 use leasehold_runtime::Runtime;
+use std::pin::pin;
+use std::time::Duration;
+
+/// The time for which a login of a client that has closed its end is still waited for: a wrong password takes a second.
+const LEFT_TIMEOUT: Duration = Duration::from_secs(2);
 
 const NO_USERS: &str =
     "ERR there are no users or passwords here; omit AUTH, or start the node with --users to require them";
@@ -36,7 +42,7 @@ impl<R: Runtime> Session<'_, R> {
                 }
             }
             LocalCommand::Reset => {
-                self.rights = Rights::new(self.clients);
+                self.rights.reset(self.clients);
                 self.wire.set_before_login(!self.rights.are_granted());
                 self.connection.reset();
                 self.out.set_version(Version::default());
@@ -57,7 +63,17 @@ impl<R: Runtime> Session<'_, R> {
         let _ = self.flush().await;
         let Credentials { user, password } = credentials;
         let from = self.connection.address().ip();
-        match users.log_in(self.clients.runtime(), from, user, password).await {
+        let runtime = self.clients.runtime();
+        let checked = users.log_in(runtime, from, user, password);
+        // A client that has left keeps its place among the connections for a moment only. One that has closed its end may
+        // still wait for the reply.
+        let checked = match select(pin!(checked), pin!(self.wire.ended())).await {
+            Either::Left((checked, _)) => checked,
+            Either::Right((_, checked)) => {
+                within(runtime, LEFT_TIMEOUT, checked).await.unwrap_or(Err(LoginError::Busy))
+            }
+        };
+        match checked {
             Ok(login) => {
                 self.connection.set_user(login.name());
                 self.rights.grant(login);

@@ -5,6 +5,7 @@ use crate::command::{Command, LocalCommand, shown};
 use crate::keyspace::WriteCommand;
 use crate::resp::Arguments;
 use crate::users::{Access, Login, Role, needs_no_login};
+use event_listener::{Event, EventListener};
 use leasehold_runtime::Runtime;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,19 +14,51 @@ const LOGIN_NEEDED: &str = "NOAUTH Authentication required.";
 const NO_TRANSACTION: &str =
     "NOPERM this user may not execute the commands of this transaction any more; none was executed";
 
+/// The part of a connection's rights that others watch, to close a connection that does not log in.
+#[derive(Debug)]
+pub(super) struct Standing {
+    granted: AtomicBool,
+    changed: Event,
+}
+
+impl Standing {
+    /// Returns whether the client has logged in or need not.
+    pub(super) fn is_granted(&self) -> bool {
+        self.granted.load(Ordering::SeqCst)
+    }
+
+    /// Returns a listener for a change. Create it before calling [`is_granted`](Self::is_granted).
+    pub(super) fn listen(&self) -> EventListener {
+        self.changed.listen()
+    }
+
+    fn set(&self, granted: bool) {
+        if self.granted.swap(granted, Ordering::SeqCst) != granted {
+            self.changed.notify(usize::MAX);
+        }
+    }
+}
+
 /// The rights of a connection.
 #[derive(Debug)]
 pub(super) struct Rights {
     login: Option<Login>,
     role: Option<Role>,
-    /// True once the client has all the rights that it needs to stay connected.
-    settled: Arc<AtomicBool>,
+    standing: Arc<Standing>,
 }
 
 impl Rights {
     pub(super) fn new<R: Runtime>(clients: &Clients<R>) -> Rights {
         let role = clients.users.is_none().then_some(Role::Admin);
-        Rights { login: None, role, settled: Arc::new(AtomicBool::new(role.is_some())) }
+        let standing = Standing { granted: AtomicBool::new(role.is_some()), changed: Event::new() };
+        Rights { login: None, role, standing: Arc::new(standing) }
+    }
+
+    /// Takes the rights back that a login gave.
+    pub(super) fn reset<R: Runtime>(&mut self, clients: &Clients<R>) {
+        self.login = None;
+        self.role = clients.users.is_none().then_some(Role::Admin);
+        self.standing.set(self.are_granted());
     }
 
     /// Returns whether the client has logged in or need not.
@@ -38,9 +71,9 @@ impl Rights {
         self.role.is_some_and(|role| role.permits(Access::Admin))
     }
 
-    /// Returns a flag that is set once the client has logged in.
-    pub(super) fn settled(&self) -> Arc<AtomicBool> {
-        self.settled.clone()
+    /// Returns the part that others watch.
+    pub(super) fn standing(&self) -> Arc<Standing> {
+        self.standing.clone()
     }
 
     /// Brings the rights up to date. Returns false if the user has none any more.
@@ -73,7 +106,7 @@ impl Rights {
     pub(super) fn grant(&mut self, login: Login) {
         self.role = Some(login.role());
         self.login = Some(login);
-        self.settled.store(true, Ordering::Relaxed);
+        self.standing.set(true);
     }
 }
 

@@ -4,6 +4,7 @@
 use super::addresses::Addresses;
 use super::encryption::Encryption;
 use super::keys::KeysThread;
+use super::lobby::Lobby;
 use crate::counters::{Counter, Counters};
 use crate::executor::{Executor, NotReadable};
 use crate::health::Health;
@@ -88,6 +89,7 @@ pub(crate) struct Clients<R: Runtime> {
     full: AtomicBool,
     connected: AtomicUsize,
     addresses: Addresses,
+    pub(crate) lobby: Lobby,
     next_id: AtomicU64,
     closing: AtomicBool,
     close: Event,
@@ -110,6 +112,7 @@ impl<R: Runtime> Clients<R> {
             facts,
             memory: Memory { input: Budget::new(limits.client_memory), output: Budget::new(limits.client_memory) },
             addresses: Addresses::default(),
+            lobby: Lobby::new(limits.max_clients),
             limits,
             users,
             encryption,
@@ -267,6 +270,11 @@ impl<R: Runtime> Clients<R> {
             );
         }
         self.http_requests.add(1);
+    }
+
+    /// Returns whether clients that connect have to show first who they are.
+    pub(super) fn are_strangers(&self) -> bool {
+        self.users.is_some() || self.encryption.is_used()
     }
 
     /// Returns the number of connected clients.
