@@ -7,7 +7,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{ClientConfig, Error, InconsistentKeys, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, Error, InconsistentKeys, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -57,10 +57,10 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
-    /// Returns the configuration of a server. With an authority it demands certificates.
-    pub(crate) fn server(&self) -> Result<ServerConfig, TlsError> {
+    /// Returns the configuration of a server that speaks these versions. With an authority it demands certificates.
+    pub(crate) fn server(&self, versions: &[&'static SupportedProtocolVersion]) -> Result<ServerConfig, TlsError> {
         let builder = ServerConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .map_err(|error| self.unusable(&error))?;
         let builder = match &self.authority {
             None => builder.with_no_client_auth(),

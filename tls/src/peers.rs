@@ -97,7 +97,9 @@ impl Configs {
     }
 
     fn of(loaded: &Loaded) -> Result<Configs, TlsError> {
-        Ok(Configs { client: Arc::new(loaded.client()?), server: Arc::new(loaded.server()?) })
+        // Every node speaks it. An older version would show certificates to those who listen.
+        let server = loaded.server(&[&rustls::version::TLS13])?;
+        Ok(Configs { client: Arc::new(loaded.client()?), server: Arc::new(server) })
     }
 }
 

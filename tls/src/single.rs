@@ -24,7 +24,7 @@ impl ReloadingServer {
     /// # Errors
     /// [`TlsError`] if a file cannot be used.
     pub fn open(files: TlsFiles) -> Result<ReloadingServer, TlsError> {
-        let current = RwLock::new(Arc::new(files.load()?.server()?));
+        let current = RwLock::new(Arc::new(files.load()?.server(rustls::DEFAULT_VERSIONS)?));
         Ok(ReloadingServer { files, current })
     }
 
@@ -33,7 +33,7 @@ impl ReloadingServer {
     /// # Errors
     /// [`TlsError`] if a file cannot be used. In that case nothing changes.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let next = Arc::new(self.files.load()?.server()?);
+        let next = Arc::new(self.files.load()?.server(rustls::DEFAULT_VERSIONS)?);
         *self.current.write() = next;
         Ok(())
     }

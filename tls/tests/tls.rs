@@ -2,14 +2,19 @@
 
 use futures::future::join;
 use futures::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use futures_rustls::TlsConnector;
 use leasehold_certificates::{Authority, Fault, Files};
 use leasehold_runtime::Runtime;
 use leasehold_runtime_smol::SmolRuntime;
 use leasehold_runtime_tokio::TokioRuntime;
 use leasehold_tls::{MutualTls, ReloadingServer, Stream, TlsClient, TlsError, TlsFiles, explain};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 fn files(files: &Files, authority: &Authority) -> TlsFiles {
     TlsFiles::new(&files.certificate, &files.key).with_authority(authority.file())
@@ -250,4 +255,33 @@ fn files_that_cannot_be_used_are_named() {
     assert!(other.contains("is not for \"node-2.a.leasehold\" but for \"node-1.a.leasehold\""), "{other}");
     let name = error(good, "node-1.my cluster.leasehold");
     assert!(name.contains("\"node-1.my cluster.leasehold\" cannot be the name in a certificate"), "{name}");
+}
+
+async fn nodes_speak_no_older_version<R: Runtime>(runtime: &R) {
+    let authority = Authority::new();
+    let node = open(&authority, "node-2.a.leasehold");
+    let certified = authority.certify(&["node-1.a.leasehold"]);
+    let chain = CertificateDer::pem_file_iter(&certified.certificate).expect("a file");
+    let chain = chain.collect::<Result<Vec<_>, _>>().expect("certificates");
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(authority.file()).expect("a certificate")).expect("an authority");
+    for (version, is_accepted) in [(&rustls::version::TLS12, false), (&rustls::version::TLS13, true)] {
+        let key = PrivateKeyDer::from_pem_file(&certified.key).expect("a key");
+        let client = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_protocol_versions(&[version])
+            .expect("a version")
+            .with_root_certificates(roots.clone())
+            .with_client_auth_cert(chain.clone(), key)
+            .expect("a good certificate");
+        let (dialed, accepted) = sockets(runtime).await;
+        let name = ServerName::try_from("node-2.a.leasehold").expect("a name");
+        let dial = TlsConnector::from(Arc::new(client)).connect(name, dialed);
+        let (_, accepted) = join(dial, node.accept(accepted)).await;
+        assert_eq!(accepted.is_ok(), is_accepted, "{version:?}");
+    }
+}
+
+#[test]
+fn nodes_speak_tls_1_3_only() {
+    on_both_runtimes(nodes_speak_no_older_version, nodes_speak_no_older_version);
 }
