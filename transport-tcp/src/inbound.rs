@@ -100,9 +100,13 @@ impl<R: Runtime> Inbound<R> {
         let Place { number, evicted } = place;
         let _leave = LeavePlace { handshakes: &self.handshakes, number };
         let accept = self.context.timeout(CONNECT_TIMEOUT, async {
-            let mut stream = match &self.context.tls {
-                None => Stream::plain(stream),
-                Some(tls) => tls.accept(stream).await.map_err(|error| (None, error.into()))?,
+            let (mut stream, _admitted) = match &self.context.tls {
+                None => (Stream::plain(stream), None),
+                Some(tls) => {
+                    let stream = tls.accept(stream).await.map_err(|error| (None, error.into()))?;
+                    // It has a certificate of the authority.
+                    (stream, self.handshakes.admit(number))
+                }
             };
             let accepted = self.context.identity.accept(&mut stream).await?;
             Ok((stream, accepted))

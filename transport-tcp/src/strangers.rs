@@ -9,9 +9,9 @@ use std::convert::Infallible;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-/// Connections whose handshake is not complete. For each further one, the oldest of the address with the most is closed.
+/// Connections whose handshake is not complete. For each further one, a random one of the address with the most is closed.
 pub(crate) const MAX_HANDSHAKES: usize = 64;
-/// Those of one address. For each further one, the oldest of this address is closed, so that one machine cannot take all
+/// Those of one address. For each further one, a random one of this address is closed, so that one machine cannot take all
 /// places. The nodes of a large cluster on one machine open about as many when they start.
 pub(crate) const MAX_HANDSHAKES_PER_ADDRESS: usize = 24;
 /// The interval in which an address gets one line in the log.
@@ -33,7 +33,7 @@ struct Slot {
     number: u64,
     source: IpAddr,
     /// Dropping it closes the connection.
-    _open: Sender<Infallible>,
+    open: Sender<Infallible>,
 }
 
 /// A place among the unfinished handshakes.
@@ -44,9 +44,9 @@ pub(crate) struct Place {
 }
 
 impl Handshakes {
-    /// Gives a new connection a place. If there are too many of its source, the oldest of them loses its place. If there are
-    /// too many in all, the oldest one of the source with the most does, so that a node with few is not displaced by
-    /// strangers with many.
+    /// Gives a new connection a place. If there are too many of its source, one of them loses its place. If there are too
+    /// many in all, one of the source with the most does, so that a node with few is not displaced by strangers with many.
+    /// It is chosen at random: someone who connects often enough would displace every other one in turn.
     pub(crate) fn enter(&self, address: IpAddr) -> Place {
         let source = source(address);
         let mut unfinished = self.0.lock();
@@ -60,14 +60,22 @@ impl Handshakes {
         } else {
             None
         };
-        if let Some(oldest) = crowded.and_then(|source| slots.iter().position(|slot| slot.source == source)) {
-            slots.remove(oldest);
+        let candidates = (0..slots.len()).filter(|at| Some(slots[*at].source) == crowded).collect::<Vec<_>>();
+        if let Some(victim) = fastrand::choice(candidates) {
+            slots.remove(victim);
         }
         let (open, evicted) = async_channel::bounded(1);
         let number = unfinished.next;
         unfinished.next += 1;
-        unfinished.slots.push_back(Slot { number, source, _open: open });
+        unfinished.slots.push_back(Slot { number, source, open });
         Place { number, evicted }
+    }
+
+    /// Frees the place of a connection that has shown who it is, which does not lose it any more while it holds the sender.
+    pub(crate) fn admit(&self, number: u64) -> Option<Sender<Infallible>> {
+        let slots = &mut self.0.lock().slots;
+        let at = slots.iter().position(|slot| slot.number == number)?;
+        slots.remove(at).map(|slot| slot.open)
     }
 
     /// Frees a place.
@@ -167,28 +175,45 @@ mod tests {
         !place.evicted.is_closed()
     }
 
-    #[test]
-    fn a_new_connection_takes_the_place_of_the_oldest_one_of_its_address() {
-        let handshakes = Handshakes::default();
-        let other = handshakes.enter(address("10.0.0.2"));
-        let places: Vec<_> =
-            (0..MAX_HANDSHAKES_PER_ADDRESS + 3).map(|_| handshakes.enter(address("10.0.0.1"))).collect();
-        assert!(is_open(&other), "another address keeps its place");
-        assert!(places[..3].iter().all(|place| !is_open(place)) && places[3..].iter().all(is_open));
-        // A place that was freed is free for the next one.
-        handshakes.leave(places[3].number);
-        let _next = handshakes.enter(address("10.0.0.1"));
-        assert!(is_open(&places[4]));
-        let _mapped = handshakes.enter(address("::ffff:10.0.0.1"));
-        assert!(!is_open(&places[4]), "it is the same address");
+    fn open(places: &[Place]) -> usize {
+        places.iter().filter(|place| is_open(place)).count()
     }
 
     #[test]
-    fn a_new_connection_takes_the_place_of_the_oldest_one_if_there_are_too_many() {
+    fn a_new_connection_takes_the_place_of_another_one_of_its_address() {
+        let handshakes = Handshakes::default();
+        let other = handshakes.enter(address("10.0.0.2"));
+        let places: Vec<_> =
+            (0..10 * MAX_HANDSHAKES_PER_ADDRESS).map(|_| handshakes.enter(address("10.0.0.1"))).collect();
+        assert!(is_open(&other), "another address keeps its place");
+        assert!(places.last().is_some_and(is_open), "the newest gets its turn");
+        assert_eq!(open(&places), MAX_HANDSHAKES_PER_ADDRESS);
+        assert!(open(&places[..9 * MAX_HANDSHAKES_PER_ADDRESS]) > 0, "it is not always the oldest");
+        // A place that was freed is free for the next one.
+        handshakes.leave(places.iter().find(|place| is_open(place)).expect("one is open").number);
+        let next = handshakes.enter(address("10.0.0.1"));
+        assert_eq!(open(&places), MAX_HANDSHAKES_PER_ADDRESS - 1);
+        let _mapped = handshakes.enter(address("::ffff:10.0.0.1"));
+        assert_eq!(open(&places) + open(&[next]), MAX_HANDSHAKES_PER_ADDRESS - 1, "it is the same address");
+    }
+
+    #[test]
+    fn a_connection_that_has_shown_who_it_is_does_not_lose_its_place() {
+        let handshakes = Handshakes::default();
+        let node = handshakes.enter(address("10.0.0.1"));
+        let admitted = handshakes.admit(node.number);
+        let _strangers: Vec<_> = (0..1000).map(|_| handshakes.enter(address("10.0.0.1"))).collect();
+        assert!(is_open(&node));
+        drop(admitted);
+        assert!(!is_open(&node));
+    }
+
+    #[test]
+    fn a_new_connection_takes_the_place_of_another_one_if_there_are_too_many() {
         let handshakes = Handshakes::default();
         let places: Vec<_> =
             (0..MAX_HANDSHAKES as u32 + 2).map(|number| handshakes.enter(IpAddr::V4(number.into()))).collect();
-        assert!(places[..2].iter().all(|place| !is_open(place)) && places[2..].iter().all(is_open));
+        assert_eq!(open(&places), MAX_HANDSHAKES);
     }
 
     #[test]
@@ -209,7 +234,7 @@ mod tests {
             .map(|number| handshakes.enter(address(&format!("2001:db8::{number:x}"))))
             .collect();
         let _other = handshakes.enter(address("2001:db8:0:1::1"));
-        assert!(!is_open(&places[0]) && places[1..].iter().all(is_open));
+        assert_eq!(open(&places), MAX_HANDSHAKES_PER_ADDRESS);
     }
 
     #[test]
