@@ -207,6 +207,8 @@ fn a_backup_is_restored_into_any_empty_folder_and_stays_inside() {
     assert!(cluster.exchange(1, "SET a 1\r\n").starts_with("+OK"));
     let backup = folder.path().join("backup");
     assert!(leasehold(&["backup", "--from", &cluster.address(1), "--to", text(&backup)]).status.success());
+    let mode = fs::metadata(&backup).expect("it was written").permissions().mode();
+    assert_eq!(mode & 0o077, 0, "others on the machine cannot read it");
     let above = folder.path().join("above");
     let [new, empty, mounted] = ["new", "empty", "mounted"].map(|name| above.join(name));
     let link = above.join("link");

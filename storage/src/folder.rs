@@ -13,7 +13,7 @@ use leasehold_node::identity::{Numbers, Registry};
 use leasehold_node::ports::GroupId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -261,14 +261,28 @@ type FileIdentity = ();
 #[cfg(not(unix))]
 fn file_identity(_metadata: &Metadata) -> FileIdentity {}
 
-/// Creates a folder and its missing parents, each durably.
+/// Creates a folder that other users of the machine cannot read, and its missing parents, each durably.
 pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
+    create_missing(path, &private())
+}
+
+/// Returns what creates folders that other users of the machine cannot read.
+fn private() -> DirBuilder {
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "there are no modes"))]
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+}
+
+fn create_missing(path: &Path, builder: &DirBuilder) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
     let above = path.parent().ok_or(io::ErrorKind::NotFound)?;
-    create_folder(above)?;
-    match fs::create_dir(path) {
+    // Others may keep something in the parents.
+    create_missing(above, &DirBuilder::new())?;
+    match builder.create(path) {
         // Another process created it meanwhile.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
         done => done?,
@@ -298,7 +312,7 @@ fn create_data(path: &Path, identity: &Identity) -> Result<(), Fault> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error.into()),
     }
-    fs::create_dir(&unfinished)?;
+    private().create(&unfinished)?;
     // Random, constant for the life of the folder, and not 0.
     let incarnation = drawn(path).max(1);
     let owner = Owner { cluster: identity.cluster.clone(), node: identity.node, incarnation };

@@ -57,6 +57,12 @@ fn creates_a_missing_folder_and_its_parents() {
     let deep = dir.path().join("var/lib/leasehold");
     open(&deep).commit(&[a_log_of_ten()]).expect("committed");
     assert_eq!(open(&deep).recover(0).expect("readable").entries.len(), 10);
+    #[cfg(unix)]
+    for private in [deep.clone(), deep.join("data")] {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = fs::metadata(private).expect("it exists").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "others on the machine cannot read it");
+    }
 }
 
 #[test]

@@ -43,10 +43,23 @@ impl TlsFiles {
             pem::Error::Io(source) => TlsError::Read { path: self.key.clone(), source },
             _ => TlsError::NoKey { path: self.key.clone() },
         })?;
+        warn_if_readable(&self.key);
         let authority = self.authority.as_deref().map(authorities).transpose()?;
         Ok(Loaded { files: self.clone(), chain, key, authority })
     }
 }
+
+/// Warns about a private key that everyone on the machine can read. A group may have the right to.
+#[cfg(unix)]
+fn warn_if_readable(key: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    if std::fs::metadata(key).is_ok_and(|metadata| metadata.permissions().mode() & 0o007 != 0) {
+        tracing::warn!("{0} can be read by other users of this machine; chmod 600 {0}", key.display());
+    }
+}
+
+#[cfg(not(unix))]
+fn warn_if_readable(_: &Path) {}
 
 /// The contents of [`TlsFiles`].
 pub(crate) struct Loaded {

@@ -4,7 +4,7 @@ use super::connection::{Connection, ConnectionError, ConnectionFlags};
 use super::exit::{FAILED, fail};
 use crate::backup::{BackupError, BackupReader};
 use clap::Args;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufWriter, IntoInnerError, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -70,7 +70,7 @@ fn take(BackupArguments { from, to, connection: flags }: BackupArguments) -> Res
     let unfinished = unfinished_name(to);
     let failed = |path: &Path, source| Failure::Write { path: path.to_owned(), source };
     // Not the file of another process that takes a backup to the same place.
-    let file = File::create_new(&unfinished).map_err(|source| failed(&unfinished, source))?;
+    let file = create_private(&unfinished).map_err(|source| failed(&unfinished, source))?;
     let complete = || {
         let (file, text) = copy(bulks, BufWriter::new(file), to)?;
         let synced = file.into_inner().map_err(IntoInnerError::into_error).and_then(|file| file.sync_all());
@@ -87,6 +87,15 @@ fn unfinished_name(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.unfinished", std::process::id()));
     PathBuf::from(name)
+}
+
+/// Creates a file that other users of the machine cannot read.
+fn create_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 /// Makes the name of a file durable.
