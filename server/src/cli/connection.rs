@@ -1,5 +1,6 @@
 //! Connections of the command line to the client port of a node.
 
+use super::security::is_loopback;
 use crate::timeout::within;
 use clap::Args;
 use futures::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -31,6 +32,9 @@ pub(super) struct ConnectionFlags {
     /// Connect with TLS to a node whose certificate this authority has signed, in PEM form.
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
+    /// Send the password without TLS to another machine: only through a network that contains only trusted machines.
+    #[arg(long)]
+    insecure: bool,
 }
 
 /// The reason why a connection cannot be used.
@@ -48,6 +52,10 @@ pub(super) enum ConnectionError {
         "{0} does not answer in the Redis protocol; give the address of a node for clients, and --tls-ca if it uses TLS"
     )]
     OtherProtocol(String),
+    #[error(
+        "the password would go to {0} in plain text; add --tls-ca, or --insecure if only trusted machines can listen"
+    )]
+    PlainPassword(String),
     #[error("{0} refuses the login: {1}; check --user and --password-file")]
     Login(String, String),
 }
@@ -62,6 +70,9 @@ impl Connection {
     pub(super) fn open(address: &str, flags: &ConnectionFlags) -> Result<Connection, ConnectionError> {
         let failed = |error| ConnectionError::Connect(address.to_owned(), error);
         let password = flags.password()?;
+        if password.is_some() && !flags.insecure {
+            check_privacy(address, flags.tls_ca.as_deref())?;
+        }
         let stream = BlockingStream::connect(address, flags.tls_ca.as_deref(), TIMEOUT)?;
         let stream = BufReader::with_capacity(1 << 20, stream);
         let mut connection = Connection { stream };
@@ -113,6 +124,14 @@ impl ConnectionFlags {
             Err(source) => Err(ConnectionError::Password { path: path.clone(), source }),
         }
     }
+}
+
+/// Checks that a password is sent with TLS, or stays on this machine.
+pub(super) fn check_privacy(address: &str, authority: Option<&Path>) -> Result<(), ConnectionError> {
+    if authority.is_some() || is_loopback(address) {
+        return Ok(());
+    }
+    Err(ConnectionError::PlainPassword(address.to_owned()))
 }
 
 /// A stream that blocks, for a time at most.

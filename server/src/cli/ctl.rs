@@ -38,6 +38,9 @@ pub(crate) struct CtlArguments {
     /// Connect with TLS to nodes whose certificates this authority has signed, in PEM form.
     #[arg(long, value_name = "FILE", global = true)]
     tls_ca: Option<PathBuf>,
+    /// Send the password without TLS to other machines: only through a network that contains only trusted machines.
+    #[arg(long, global = true)]
+    insecure: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -135,12 +138,12 @@ fn parse_node(text: &str) -> Result<NodeId, String> {
 
 /// Administers a cluster.
 pub(super) fn run(arguments: CtlArguments) -> ExitCode {
-    let CtlArguments { node: nodes, user, password_file, tls_ca, command } = arguments;
+    let CtlArguments { node: nodes, user, password_file, tls_ca, insecure, command } = arguments;
     if nodes.is_empty() {
         return fail(BAD_FLAGS, "--node is missing: give the address of any node for clients, or set LEASEHOLD_NODE");
     }
     let access = match credentials(user, password_file.as_deref()) {
-        Ok(credentials) => Access { credentials, authority: tls_ca },
+        Ok(credentials) => Access { credentials, authority: tls_ca, insecure },
         Err(error) => return fail(BAD_FLAGS, error),
     };
     let (change, waiting) = match command {

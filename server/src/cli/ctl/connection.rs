@@ -1,6 +1,6 @@
 //! A small blocking client of the Redis protocol, for the few commands of `leasehold ctl`.
 
-use crate::cli::connection::{BlockingStream, ConnectionError};
+use crate::cli::connection::{BlockingStream, ConnectionError, check_privacy};
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,6 +18,8 @@ pub(super) struct Access {
     pub(super) credentials: Option<(String, String)>,
     /// The authority of the nodes' certificates, if their client ports use TLS.
     pub(super) authority: Option<PathBuf>,
+    /// The password may be sent to other machines without TLS.
+    pub(super) insecure: bool,
 }
 
 /// A reply to a command.
@@ -40,6 +42,10 @@ impl Access {
     /// # Errors
     /// The reason, which follows the address.
     pub(super) fn connect(&self, address: &str, patience: Duration) -> Result<Connection, String> {
+        if self.credentials.is_some() && !self.insecure {
+            // The address may be one that a node gave.
+            check_privacy(address, self.authority.as_deref()).map_err(|error| format!("is not asked: {error}"))?;
+        }
         let stream = BlockingStream::connect(address, self.authority.as_deref(), CONNECT_TIMEOUT);
         let mut stream = stream.map_err(|error| match error {
             ConnectionError::Connect(_, error) => format!("cannot be reached: {error}"),
@@ -131,5 +137,16 @@ mod tests {
         for wrong in [&b"HTTP/1.1 400\r\n"[..], b"", b"+PO", b"$-1\r\n", b"$999999999999\r\n", b"$3\r\nab", b"\r\n"] {
             answered(wrong).expect_err("not a reply");
         }
+    }
+
+    #[test]
+    fn a_password_goes_to_other_machines_with_tls_only() {
+        let credentials = Some(("admin".to_owned(), "secret".to_owned()));
+        let access = Access { credentials, ..Access::default() };
+        // An address that leads nowhere, in case that it is dialed.
+        let connect = |access: &Access| access.connect("192.0.2.1:7001", Duration::ZERO).err().expect("no connection");
+        let error = connect(&access);
+        assert!(error.contains("in plain text") && error.contains("--tls-ca"), "{error}");
+        assert!(!connect(&Access { insecure: true, ..access }).contains("in plain text"));
     }
 }
