@@ -16,25 +16,37 @@ type Stream = (Vec<Result<Vec<Bytes>, String>>, Option<ProtocolError>);
 pub fn client_requests(bytes: &[u8]) {
     // Two bytes can be an argument of an inline request, and its place in the list takes sixteen; a list that grows is
     // there twice.
+    let limits = bytes.len() % 4;
     within(64 * bytes.len() + 4096, || {
-        let mut reader = RequestReader::default();
+        let mut reader = reader(limits);
         reader.receive(bytes);
         while let Ok(Some(_)) = reader.next() {}
     });
-    let whole = requests([bytes]);
-    assert_eq!(requests(bytes.chunks(1)), whole, "in single bytes");
+    let whole = requests(limits, [bytes]);
+    assert_eq!(requests(limits, bytes.chunks(1)), whole, "in single bytes");
     let uneven = bytes.len() % 7 + 2;
-    assert_eq!(requests(bytes.chunks(uneven)), whole, "in pieces of {uneven}");
+    assert_eq!(requests(limits, bytes.chunks(uneven)), whole, "in pieces of {uneven}");
     let arguments = || whole.0.iter().flatten();
     assert!(arguments().flatten().map(Bytes::len).sum::<usize>() <= bytes.len(), "no argument is made up");
     for request in arguments() {
         assert!((1..=MAX_ARGUMENTS).contains(&request.len()), "{} arguments", request.len());
-        assert_eq!(requests([&*sent(request)]), (vec![Ok(request.clone())], None), "sent on");
+        assert_eq!(requests(0, [&*sent(request)]), (vec![Ok(request.clone())], None), "sent on");
     }
 }
 
-fn requests<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Stream {
+/// Returns a reader with limits of this kind, or with the usual ones.
+fn reader(limits: usize) -> RequestReader {
     let mut reader = RequestReader::default();
+    match limits {
+        1 => reader.set_before_login(true),
+        2 => reader.set_max_argument(64),
+        _ => {}
+    }
+    reader
+}
+
+fn requests<'a>(limits: usize, pieces: impl IntoIterator<Item = &'a [u8]>) -> Stream {
+    let mut reader = reader(limits);
     let mut requests = Vec::new();
     for piece in pieces {
         reader.receive(piece);
