@@ -244,7 +244,9 @@ impl Users {
         let jobs = self.jobs.get_or_init(|| start(runtime)).as_ref().ok_or(LoginError::Busy)?;
         let (correct, checked) = oneshot::channel();
         let job = Job { hash: hash.clone(), password: password.to_vec(), correct };
-        jobs.try_send(job).map_err(|_| LoginError::Busy)?;
+        // Those from many other addresses may be before it.
+        let sent = within(runtime, QUEUE_TIMEOUT, jobs.send(job)).await;
+        sent.and_then(Result::ok).ok_or(LoginError::Busy)?;
         checked.await.map_err(|_| LoginError::Busy)
     }
 
