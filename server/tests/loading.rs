@@ -1,25 +1,23 @@
 //! A node that starts answers its clients before it serves them.
 
+#[path = "support/served.rs"]
+#[allow(dead_code, reason = "these tests start their nodes themselves")]
+mod served;
 #[macro_use]
 mod support;
 
-use leasehold::{ClientOptions, Limits, Node, NodeOptions};
-use leasehold_core::{Config, Options};
-use leasehold_node::{ReadMode, Role};
+use leasehold::{ClientOptions, Node, NodeOptions};
+use leasehold_node::Role;
 use leasehold_runtime::Runtime;
 use leasehold_runtime_smol::SmolRuntime;
 use leasehold_runtime_tokio::TokioRuntime;
-use std::collections::BTreeMap;
+use served::{free_port, options};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
 const KEYS: usize = 60_000;
-
-fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("a bound port")
-}
 
 fn start<R: Runtime>(runtime: &R, client: SocketAddr, folder: &Path) -> Result<Node<R>, leasehold::StartError> {
     start_with(runtime, client, folder, ClientOptions::default())
@@ -31,29 +29,7 @@ fn start_with<R: Runtime>(
     folder: &Path,
     clients: ClientOptions,
 ) -> Result<Node<R>, leasehold::StartError> {
-    let peer = free_port().to_string();
-    let timing = Options::new(Duration::from_millis(300), 1000).with_heartbeat(Duration::from_millis(30));
-    runtime.block_on(Node::start(
-        runtime,
-        NodeOptions {
-            node: 1,
-            cluster: "test".to_owned(),
-            peers: BTreeMap::from([(1, peer.clone())]),
-            pin_peers: false,
-            announce: leasehold_node::identity::Addresses::default(),
-            peer_listen: peer,
-            client_listen: client.to_string(),
-            data_dir: folder.join("data"),
-            timing: Config::new(timing).expect("a valid configuration"),
-            reads: ReadMode::Lease,
-            record: None,
-            accept_data_loss: false,
-            clients,
-            stopped_for: None,
-            peer_security: leasehold::PeerSecurity::default(),
-            limits: Limits::default(),
-        },
-    ))
+    runtime.block_on(Node::start(runtime, NodeOptions { clients, ..options(folder, client.to_string()) }))
 }
 
 fn connect(address: SocketAddr) -> BufReader<TcpStream> {

@@ -7,6 +7,7 @@ use leasehold_runtime::Runtime;
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -26,29 +27,35 @@ pub(crate) fn free_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("a bound port")
 }
 
-/// Starts a cluster of one node and waits until it leads.
-pub(crate) fn serve<R: Runtime>(limits: Limits, clients: ClientOptions) -> Served<R> {
-    let (folder, peer) = (tempfile::tempdir().expect("a folder"), free_port().to_string());
-    let runtime = R::start("node", 2).expect("a runtime");
+/// Returns the options of a cluster of one node with its data in `folder`.
+pub(crate) fn options(folder: &Path, client_listen: String) -> NodeOptions {
+    let peer = free_port().to_string();
     let timing = Options::new(Duration::from_millis(300), 1000).with_heartbeat(Duration::from_millis(30));
-    let options = NodeOptions {
+    NodeOptions {
         node: 1,
         cluster: "test".to_owned(),
         peers: BTreeMap::from([(1, peer.clone())]),
         pin_peers: false,
         announce: leasehold_node::identity::Addresses::default(),
         peer_listen: peer,
-        client_listen: "127.0.0.1:0".to_owned(),
-        data_dir: folder.path().join("data"),
+        client_listen,
+        data_dir: folder.join("data"),
         timing: Config::new(timing).expect("a valid configuration"),
         reads: ReadMode::Lease,
         record: None,
         accept_data_loss: false,
-        clients,
+        clients: ClientOptions::default(),
         stopped_for: None,
         peer_security: leasehold::PeerSecurity::default(),
-        limits,
-    };
+        limits: Limits::default(),
+    }
+}
+
+/// Starts a cluster of one node and waits until it leads.
+pub(crate) fn serve<R: Runtime>(limits: Limits, clients: ClientOptions) -> Served<R> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let runtime = R::start("node", 2).expect("a runtime");
+    let options = NodeOptions { limits, clients, ..options(folder.path(), "127.0.0.1:0".to_owned()) };
     let node = runtime.block_on(Node::start(&runtime, options)).expect("the node starts");
     runtime.block_on(node.handle().wait_status(|status| status.role == Role::Leader));
     Served { node, _runtime: runtime, _folder: folder }
