@@ -193,7 +193,7 @@ pub struct Group<M: StateMachine> {
     settled: Membership,
     /// Ticks until leadership may be handed over again for the sake of a change of the members.
     give_way_pause: u32,
-    /// What the node knows of the members, to be recorded in the configuration.
+    /// The members as this node knows them from its links, to be recorded in the configuration.
     contacts: BTreeMap<NodeId, Contact>,
     outputs: VecDeque<GroupOutput<M>>,
     statistics: GroupStatistics,

@@ -1,8 +1,8 @@
 //! The members of a group as operators see them, and the changes that they ask for. The rules are those of
 //! `docs/protocol.md`, section "Members".
 //!
-//! What is replicated of a member, besides its part in quorums, is a [`Member`]: a note in the configuration. The aim in
-//! it is carried out by whichever node leads, so it survives the loss of a leader.
+//! The configuration has a note on each member, a [`Member`]: its folder, its addresses and its aim. The node that leads
+//! carries the aim out, so the aim survives the loss of a leader.
 
 use crate::identity::{Contact, MAX_MEMBERS, Numbers, Roster};
 use bytes::Bytes;
@@ -85,7 +85,9 @@ pub enum ChangeError {
     #[error("the leader cannot be removed: {0}")]
     NoSuccessor(TransferError),
     /// A removed node's number, or a lower one, is never used again.
-    #[error("{node} is not above {highest}, the highest number that was ever used; give the new node a higher one")]
+    #[error(
+        "node {node} is not above {highest}, the highest number that was ever used; give the new node a higher one"
+    )]
     NumberUsed {
         /// The number.
         node: NodeId,
@@ -121,9 +123,9 @@ pub enum ChangeError {
         node: NodeId,
         /// The voters that would be left.
         left: Numbers,
-        /// How many of them were heard.
+        /// The number of them that were heard.
         up: usize,
-        /// How many are needed.
+        /// The number that is needed.
         needed: usize,
     },
     /// There are as many voters as there can be.

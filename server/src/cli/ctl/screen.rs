@@ -1,4 +1,4 @@
-//! What `leasehold ctl status` prints: the verdict, the lease, the members, and what is wrong.
+//! The screen of `leasehold ctl status`: the verdict, the lease, the members, and each fault with its remedy.
 
 use super::survey::{Picture, Survey, Verdict};
 use crate::status::{MemberStatus, NodeStatus, Part, RoleStatus};

@@ -45,7 +45,7 @@ pub(super) struct Picture<'a> {
     pub(super) leader: Option<&'a NodeStatus>,
     /// The members, as the leader or the best informed node sees them.
     pub(super) members: &'a [MemberStatus],
-    /// What is wrong and what to do.
+    /// The faults, each with its remedy.
     pub(super) problems: Vec<String>,
     /// What is not wrong and could be better.
     pub(super) advice: Vec<String>,
