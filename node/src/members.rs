@@ -100,6 +100,9 @@ pub enum ChangeError {
     /// The node votes already.
     #[error("node {0} is a voter already")]
     IsVoter(NodeId),
+    /// A newer release described the node, in a way that this one does not understand.
+    #[error("a newer release added node {0}; transfer leadership to a node of that release, and ask that node")]
+    NewerRelease(NodeId),
     /// The new node runs a release that cannot apply the entries that the cluster writes.
     #[error(
         "node {node} can apply log entries of version {theirs}, and this cluster writes version {ours}; start it with a \
@@ -251,9 +254,10 @@ pub(crate) fn describing(membership: &Membership, contacts: &BTreeMap<NodeId, Co
     (!notes.is_empty()).then(|| Change { transition: Transition::Auto, steps: vec![Step::AddVoter(voter)], notes })
 }
 
-/// Returns the change that lets a learner vote once it has caught up.
-pub(crate) fn promoting(membership: &Membership, node: NodeId) -> Change {
-    let Member { contact, .. } = member(membership, node);
+/// Returns the change that lets a learner vote once it has caught up, or `None` if only a newer release understands its
+/// note.
+pub(crate) fn promoting(membership: &Membership, node: NodeId) -> Option<Change> {
+    let Member { contact, .. } = understood(membership, node)?;
     let notes = [(node, Member { contact, aim: Aim::Voter }.to_note())].into();
-    Change { transition: Transition::Auto, steps: vec![Step::AddLearner(node)], notes }
+    Some(Change { transition: Transition::Auto, steps: vec![Step::AddLearner(node)], notes })
 }

@@ -278,6 +278,8 @@ fn a_note_that_only_a_newer_release_understands_is_left_alone() {
         (&[4][..], note.clone(), note)
     );
     assert_eq!(members(&cluster, 1).member(1).contact, contact(1, 2), "the others are described");
+    let refused = change(&mut cluster, 1, MemberChange::Promote { node: 4 });
+    assert_eq!(refused, Err(ChangeError::NewerRelease(4)));
 }
 
 #[test]

@@ -76,7 +76,7 @@ impl<M: StateMachine> Group<M> {
                 if membership.voters.contains(&node) {
                     return Err(ChangeError::IsVoter(node));
                 }
-                promoting(membership, node)
+                promoting(membership, node).ok_or(ChangeError::NewerRelease(node))?
             }
             MemberChange::Remove { node } => {
                 known(node)?;
