@@ -1,7 +1,7 @@
 //! Commands about a connection or its node.
 
 use super::shared::Clients;
-use crate::command::{COMMANDS, LocalCommand, Spec, shown, wrong_arity};
+use crate::command::{LocalCommand, Spec, commands, find, shown, wrong_arity};
 use crate::glob::Pattern;
 use crate::info;
 use crate::resp::{ReplyBuffer, Version, parse_integer};
@@ -222,12 +222,11 @@ fn config_get<R: Runtime>(clients: &Clients<R>, patterns: &[Bytes], out: &mut Re
 
 /// Executes `COMMAND`, `COMMAND COUNT`, `COMMAND LIST`, `COMMAND INFO` and `COMMAND DOCS`.
 fn describe_commands(arguments: &[Bytes], out: &mut ReplyBuffer) {
-    let find = |name: &Bytes| COMMANDS.iter().find(|spec| spec.name.as_bytes().eq_ignore_ascii_case(name));
-    let all = || COMMANDS.iter().map(Some).collect::<Vec<_>>();
+    let all = || commands().map(Some).collect::<Vec<_>>();
     let [subcommand, names @ ..] = arguments else { return command_info(&all(), out) };
-    let chosen = || if names.is_empty() { all() } else { names.iter().map(find).collect() };
+    let chosen = || if names.is_empty() { all() } else { names.iter().map(|name| find(name)).collect() };
     match subcommand.to_ascii_uppercase().as_slice() {
-        b"COUNT" => out.integer(number(COMMANDS.len() as u64)),
+        b"COUNT" => out.integer(number(commands().count() as u64)),
         b"INFO" => command_info(&chosen(), out),
         b"DOCS" => {
             let known: Vec<&Spec> = chosen().into_iter().flatten().collect();
@@ -242,8 +241,8 @@ fn describe_commands(arguments: &[Bytes], out: &mut ReplyBuffer) {
             }
         }
         b"LIST" => {
-            out.array(COMMANDS.len());
-            COMMANDS.iter().for_each(|spec| out.bulk(spec.name));
+            out.array(commands().count());
+            commands().for_each(|spec| out.bulk(spec.name));
         }
         _ => out.error(&format!("ERR unknown subcommand '{}'. Try COMMAND DOCS.", shown(subcommand))),
     }

@@ -1,0 +1,133 @@
+//! Commands about strings.
+
+use super::parse::{Parsed, check_keys, read, syntax_error, write, wrong_arity};
+use super::table::{ALL, ONE, PAIRS, Spec};
+use crate::keyspace::{ReadCommand, WriteCommand};
+use crate::resp::{Arguments, parse_integer};
+
+pub(super) static STRINGS: &[Spec] = &[
+    Spec {
+        name: "get",
+        arity: 2,
+        flags: &["readonly", "fast"],
+        keys: ONE,
+        group: "string",
+        summary: "Returns the value of a key.",
+        parse: |a| read(ReadCommand::Get(a.get(1))),
+    },
+    Spec {
+        name: "set",
+        arity: -3,
+        flags: &["write", "denyoom"],
+        keys: ONE,
+        group: "string",
+        summary: "Sets the value of a key; NX: only if it has none; XX: only if it has one; GET: returns the old one.",
+        parse: parse_set,
+    },
+    Spec {
+        name: "incr",
+        arity: 2,
+        flags: &["write", "denyoom", "fast"],
+        keys: ONE,
+        group: "string",
+        summary: "Adds one to the integer value of a key.",
+        parse: |a| write(WriteCommand::Add { key: a.get(1), amount: 1 }),
+    },
+    Spec {
+        name: "mset",
+        arity: -3,
+        flags: &["write", "denyoom"],
+        keys: PAIRS,
+        group: "string",
+        summary: "Sets the values of several keys at once.",
+        parse: parse_mset,
+    },
+    Spec {
+        name: "mget",
+        arity: -2,
+        flags: &["readonly", "fast"],
+        keys: ALL,
+        group: "string",
+        summary: "Returns the values of several keys at one moment.",
+        parse: |a| read(ReadCommand::Mget(a.from(1).collect())),
+    },
+    Spec {
+        name: "incrby",
+        arity: 3,
+        flags: &["write", "denyoom", "fast"],
+        keys: ONE,
+        group: "string",
+        summary: "Adds to the integer value of a key.",
+        parse: |a| parse_add(a, false),
+    },
+    Spec {
+        name: "decr",
+        arity: 2,
+        flags: &["write", "denyoom", "fast"],
+        keys: ONE,
+        group: "string",
+        summary: "Subtracts one from the integer value of a key.",
+        parse: |a| write(WriteCommand::Add { key: a.get(1), amount: -1 }),
+    },
+    Spec {
+        name: "decrby",
+        arity: 3,
+        flags: &["write", "denyoom", "fast"],
+        keys: ONE,
+        group: "string",
+        summary: "Subtracts from the integer value of a key.",
+        parse: |a| parse_add(a, true),
+    },
+    Spec {
+        name: "append",
+        arity: 3,
+        flags: &["write", "denyoom", "fast"],
+        keys: ONE,
+        group: "string",
+        summary: "Appends to the value of a key and returns its length.",
+        parse: |a| write(WriteCommand::Append { key: a.get(1), suffix: a.get(2) }),
+    },
+    Spec {
+        name: "strlen",
+        arity: 2,
+        flags: &["readonly", "fast"],
+        keys: ONE,
+        group: "string",
+        summary: "Returns the length of the value of a key.",
+        parse: |a| read(ReadCommand::Strlen(a.get(1))),
+    },
+];
+
+fn parse_set(arguments: &Arguments<'_>) -> Parsed {
+    let (mut only_if_exists, mut get_old) = (None, false);
+    for position in 3..arguments.len() {
+        match arguments.peek(position).to_ascii_uppercase().as_slice() {
+            b"NX" if only_if_exists != Some(true) => only_if_exists = Some(false),
+            b"XX" if only_if_exists != Some(false) => only_if_exists = Some(true),
+            b"GET" => get_old = true,
+            b"EX" | b"PX" | b"EXAT" | b"PXAT" | b"KEEPTTL" => {
+                return Err("ERR keys do not expire here; omit EX, PX, EXAT, PXAT and KEEPTTL".to_owned());
+            }
+            _ => return Err(syntax_error()),
+        }
+    }
+    write(WriteCommand::Set { key: arguments.get(1), value: arguments.get(2), only_if_exists, get_old })
+}
+
+fn parse_mset(arguments: &Arguments<'_>) -> Parsed {
+    if arguments.len().is_multiple_of(2) {
+        return Err(wrong_arity("mset"));
+    }
+    check_keys(arguments.len() / 2)?;
+    let pairs = (1..arguments.len()).step_by(2).map(|at| (arguments.get(at), arguments.get(at + 1)));
+    write(WriteCommand::SetAll(pairs.collect()))
+}
+
+/// Parses `INCRBY` and `DECRBY`.
+fn parse_add(arguments: &Arguments<'_>, down: bool) -> Parsed {
+    let amount =
+        parse_integer(arguments.peek(2)).ok_or_else(|| "ERR value is not an integer or out of range".to_owned())?;
+    let amount =
+        if down { amount.checked_neg().ok_or_else(|| "ERR decrement would overflow".to_owned())? } else { amount };
+    write(WriteCommand::Add { key: arguments.get(1), amount })
+}
