@@ -77,7 +77,7 @@ impl LeaseCell {
     fn load(&self) -> Option<Published> {
         for _ in 0..MAX_ATTEMPTS {
             let before = self.version.load(Ordering::Acquire);
-            if before.is_multiple_of(2) {
+            if before % 2 == 0 {
                 let until = Instant::from_nanos(self.awake.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed));
                 let permit =
                     Permit { term: self.term.load(Ordering::Relaxed), index: self.index.load(Ordering::Relaxed) };
@@ -106,7 +106,7 @@ impl LeaseCell {
 
     fn store(&self, until: Instant, permit: Permit) {
         let version = self.version.load(Ordering::Relaxed);
-        assert!(version.is_multiple_of(2), "two holders write one lease cell; give each holder its own");
+        assert!(version % 2 == 0, "two holders write one lease cell; give each holder its own");
         self.version.store(version + 1, Ordering::Relaxed);
         // Orders the store above before those below: a reader that sees any of those also sees the odd version.
         fence(Ordering::Release);

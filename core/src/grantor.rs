@@ -87,16 +87,13 @@ impl Grantor {
     /// echo starts a new hold. Only time ends the hold of a restart.
     pub fn may_vote_or_campaign(&mut self, now: Reading, release: Option<Release>) -> bool {
         let now = self.observe(now);
-        if let (Some(release), Some(newest)) = (release, self.newest)
-            && newest <= release.through
-        {
+        let covered = release.zip(self.newest).is_some_and(|(release, newest)| newest <= release.through);
+        if covered {
             self.ack_hold = None;
             self.ack_hold_is_due = false;
         }
         let Some(now) = now else { return false };
-        if let RestartHold::Until(end) = self.restart_hold
-            && !end.is_maybe_after(now)
-        {
+        if matches!(self.restart_hold, RestartHold::Until(end) if !end.is_maybe_after(now)) {
             self.restart_hold = RestartHold::Over;
         }
         self.restart_hold == RestartHold::Over && !self.ack_hold.is_some_and(|end| end.is_maybe_after(now))

@@ -1,7 +1,7 @@
-//! An event that a correct engine cannot report returns an error and changes nothing.
+//! Events in unusual states. One that a correct engine cannot report returns an error and changes nothing.
 #![cfg(not(loom))]
 
-use leasehold_core::{Config, Event, Holder, Instant, LeaseCell, Misuse, Options, Reading, Voters};
+use leasehold_core::{Action, Config, Event, Holder, Instant, LeaseCell, Misuse, Options, Reading, TermRound, Voters};
 use std::time::Duration;
 
 fn at(millis: u64) -> Reading {
@@ -25,11 +25,54 @@ fn rejects_what_only_a_leader_reports_and_changes_nothing() {
         (Event::VotersChanged(Voters::NONE), Misuse::VotersWithoutLeading),
         (Event::TransferStarted, Misuse::TransferWithoutLeading),
         (Event::TransferEnded, Misuse::TransferWithoutLeading),
+        (Event::Resumed, Misuse::ResumedWithoutSuspension),
     ] {
         let before = holder.clone();
         assert_eq!(holder.handle_event(at(5), event, &cell), Err(misuse));
         assert_eq!(holder, before, "{event:?} changed the holder");
     }
+}
+
+#[test]
+fn a_node_that_is_elected_while_suspended_has_no_lease_until_it_is_resumed() {
+    let cell = LeaseCell::new();
+    let mut holder = holder();
+    // Two requests for votes are with the engine at once.
+    for event in [Event::Suspended, Event::Suspended, elected(7), Event::Resumed] {
+        assert_eq!(holder.handle_event(at(100), event, &cell), Ok(()));
+        assert_eq!(holder.poll_timeout(), None);
+    }
+    assert_eq!(cell.try_read(at(200)), None);
+    assert_eq!(holder.handle_event(at(200), Event::Resumed, &cell), Ok(()));
+    assert!(cell.try_read(at(300)).is_some(), "one voter is a quorum");
+}
+
+#[test]
+fn rounds_after_a_restart_in_the_same_term_are_new_ones() {
+    let cell = LeaseCell::new();
+    let mut holder = holder().with_rounds_after(1 << 32);
+    assert_eq!(holder.handle_event(at(100), elected(7), &cell), Ok(()));
+    let round = TermRound { term: 7, round: (1 << 32) + 1 };
+    assert_eq!(holder.poll_action(), Some(Action::SendRound(round)));
+    let ticket = holder.quorum_read(at(150), &cell).expect("it leads");
+    assert_eq!(holder.poll_action(), Some(Action::SendRound(TermRound { round: ticket.round, ..round })));
+    assert_eq!(holder.poll_action(), Some(Action::Confirmed { through: ticket.round }));
+}
+
+#[test]
+fn a_leader_hears_a_quorum_for_a_hold_after_its_election_and_after_each_round_that_a_quorum_acknowledged() {
+    let cell = LeaseCell::new();
+    let mut holder = holder();
+    assert!(!holder.hears_quorum(at(0)), "it does not lead");
+    let voters = Voters::simple(&[1, 2, 3]).expect("three voters");
+    let elected = Event::Elected { term: 7, voters, barrier: 1, commit: 0 };
+    assert_eq!(holder.handle_event(at(100), elected, &cell), Ok(()));
+    assert!(holder.hears_quorum(at(1099)) && !holder.hears_quorum(at(1100)));
+    holder.handle_timeout(at(600), &cell);
+    let round = holder.frame_round().expect("it leads");
+    assert_eq!(holder.handle_event(at(900), Event::Acked { from: 2, round }, &cell), Ok(()));
+    assert!(holder.hears_quorum(at(1599)) && !holder.hears_quorum(at(1600)), "from the opening of the round");
+    assert!(holder.hears_quorum(None), "without a reading it cannot tell");
 }
 
 #[test]

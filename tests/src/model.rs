@@ -44,6 +44,8 @@ struct HolderModel {
     send: bool,
     stamps: Vec<(Round, Instant)>,
     lead: Option<Lead>,
+    /// Suspensions that have not ended.
+    suspensions: u32,
     /// The round through which tickets were confirmed or aborted, and the one through which they must be aborted.
     finished: Round,
     abort: Round,
@@ -144,7 +146,8 @@ impl Model {
             (Some(end), None) | (None, Some(end)) => Hold::Until(end),
             (None, None) => Hold::None,
         };
-        let wake = self.holder.lead.as_ref().filter(|lead| !lead.transfer).and_then(|lead| lead.opened);
+        let wake = self.holder.lead.as_ref().filter(|lead| !lead.transfer && !self.suspended());
+        let wake = wake.and_then(|lead| lead.opened);
         let wake = wake.map(|opened| (opened.plus(self.config.heartbeat()), Reason::Heartbeat));
         let lease = self.lease().map(|lease| lease.until);
         let mut effect = Effect { answer, actions: [None; 3], lease, wake, hold };
@@ -208,7 +211,7 @@ impl Model {
                     commit,
                     opened: None,
                 });
-                self.open(now);
+                self.open_unless_suspended(now);
             }
             Event::Deposed => self.step_down(),
             Event::Acked { from, round } => self.count(now, from, round),
@@ -236,7 +239,14 @@ impl Model {
                 if !rules.has(Rule::AbandonedTransferStaysReleased) {
                     lead.released = lead.first;
                 }
-                self.open(now);
+                self.open_unless_suspended(now);
+            }
+            Event::Suspended => self.holder.suspensions += 1,
+            Event::Resumed => {
+                self.holder.suspensions -= 1;
+                if self.holder.lead.as_ref().is_some_and(|lead| !lead.transfer) {
+                    self.open_unless_suspended(now);
+                }
             }
             other => unreachable!("the model has no rule for {other:?}"),
         }
@@ -254,6 +264,16 @@ impl Model {
         self.holder.newest_was_sent = true;
         if !self.rules.has(Rule::AcksAreOfThisTerm) {
             self.holder.old_acks = lead.acks;
+        }
+    }
+
+    fn suspended(&self) -> bool {
+        self.holder.suspensions > 0 && self.rules.has(Rule::SuspendedLeaderHasNoLease)
+    }
+
+    fn open_unless_suspended(&mut self, now: Reading) {
+        if !self.suspended() {
+            self.open(now);
         }
     }
 
@@ -342,7 +362,7 @@ impl Model {
     /// Returns the lease as the rules give it, even if it has ended.
     fn lease(&self) -> Option<Published> {
         let rules = self.rules;
-        let lead = self.holder.lead.as_ref()?;
+        let lead = self.holder.lead.as_ref().filter(|_| !self.suspended())?;
         if lead.commit < lead.barrier && rules.has(Rule::Barrier) || lead.quorum <= lead.released {
             return None;
         }
@@ -389,9 +409,10 @@ impl Model {
     fn ticket(&mut self, now: Reading) -> Result<Ticket, ReadError> {
         let newest = self.holder.newest;
         let sent = self.holder.newest_was_sent;
+        let suspended = self.suspended();
         let lead = self.holder.lead.as_mut().ok_or(ReadError::NotLeader)?;
         let index = lead.commit.max(lead.barrier);
-        if lead.transfer {
+        if lead.transfer || suspended {
             lead.promised_next = true;
             return Ok(Ticket { round: newest + 1, index });
         }
@@ -403,7 +424,7 @@ impl Model {
 
     fn heartbeat(&mut self, now: Reading) {
         let Some(lead) = &self.holder.lead else { return };
-        if lead.transfer && self.rules.has(Rule::NoRoundWhileTransferring) {
+        if lead.transfer && self.rules.has(Rule::NoRoundWhileTransferring) || self.suspended() {
             return;
         }
         let heartbeat = self.config.heartbeat();

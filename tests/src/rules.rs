@@ -107,6 +107,8 @@ rules! {
     CheckQuorumIsOn: "Holder 6", "Check-quorum is on";
     StalledLeaderGivesUp: "Holder 7", "A leader without progress gives leadership up.";
     StalledLeaderBacksOff: "Holder 7", "It does not campaign of its own accord for two holds";
+    SuspendedLeaderHasNoLease: "Holder 8", "Until then there is no lease, and no round is opened.",
+        off: "a leader goes on while its engine may be voting for another";
 
     QuorumReadCoversTheBarrier: "Quorum reads", "notes the commit index, or the barrier if that is later";
     QuorumReadTakesALaterRound: "Quorum reads", "takes a round that cannot have left before the read arrived";

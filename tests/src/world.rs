@@ -348,6 +348,28 @@ impl World {
         elected
     }
 
+    /// Lets the engines of node `id` and of these voters elect node `id` before the voters' machines learn of it.
+    pub fn elect_out_of_sight(&mut self, id: NodeId, voters: &[NodeId]) -> StoryResult {
+        let term = self.newest_leader + 1;
+        for other in [id].iter().chain(voters) {
+            let may = self.may_vote_or_campaign(*other, None);
+            self.must(may, &format!("n{other} is free"))?;
+            self.place(*other).term = term;
+        }
+        self.newest_leader = term;
+        self.last_index += 1;
+        let (voters, barrier) = (self.voters, self.last_index);
+        self.place(id).leads = true;
+        self.input(id, Input::Event(Event::Elected { term, voters, barrier, commit: barrier - 1 }));
+        Ok(())
+    }
+
+    /// Tells the machine of node `id` that its engine stepped down.
+    pub fn depose(&mut self, id: NodeId) {
+        self.place(id).leads = false;
+        self.input(id, Input::Event(Event::Deposed));
+    }
+
     /// Returns whether node `id` may vote or campaign.
     pub fn may_vote_or_campaign(&mut self, id: NodeId, release: Option<Release>) -> bool {
         self.input(id, Input::MayElect(release)).answer == Some(Answer::MayElect(true))

@@ -37,6 +37,13 @@ pub enum Event {
     TransferStarted,
     /// The transfer is no longer pending, and this node still leads.
     TransferEnded,
+    /// The engine is about to see something after which it may help elect another leader, such as a request for a vote,
+    /// and runs where its decision cannot be seen before it takes effect. There is no lease until
+    /// [`Resumed`](Event::Resumed). Suspensions are counted, and also count while this node does not lead: it may be
+    /// elected before the engine comes to what is about to be seen.
+    Suspended,
+    /// The engine has decided. If it no longer leads, [`Deposed`](Event::Deposed) was reported before this.
+    Resumed,
 }
 
 /// A step that the driver must take.
@@ -103,6 +110,8 @@ pub enum Misuse {
     VotersWithoutLeading,
     /// [`Event::TransferStarted`] or [`Event::TransferEnded`] while this node does not lead.
     TransferWithoutLeading,
+    /// [`Event::Resumed`] without an [`Event::Suspended`] before it.
+    ResumedWithoutSuspension,
 }
 
 /// Counters of rounds and of ignored or unusual input, since the process started or since they were last taken.
@@ -140,6 +149,11 @@ impl fmt::Display for Misuse {
             Misuse::CommitWithoutLeading => "a commit",
             Misuse::VotersWithoutLeading => "a change of voters",
             Misuse::TransferWithoutLeading => "a transfer",
+            Misuse::ResumedWithoutSuspension => {
+                return f.write_str(
+                    "a suspension ended that had not begun; report each one before the engine sees its cause",
+                );
+            }
         };
         write!(f, "{event} was reported while this node does not lead; report its election first")
     }

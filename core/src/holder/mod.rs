@@ -39,6 +39,8 @@ pub struct Holder {
     due: bool,
     stamps: Stamps,
     leading: Option<Leading>,
+    /// The suspensions that have not ended: no lease and no round meanwhile.
+    suspensions: u32,
     /// Tickets up to this round have been reported as confirmed or aborted.
     reported: Round,
     /// Tickets up to this round were aborted when the leadership that issued them ended.
@@ -57,13 +59,15 @@ struct Leading {
     /// The release mark: no lease of this term relies on this round or an earlier one.
     released: Round,
     transferring: bool,
-    /// A ticket was issued for the round after the newest, which cannot be opened during a transfer.
+    /// A ticket was issued for the round after the newest, which cannot be opened during a transfer or a suspension.
     wanted: bool,
     barrier: Index,
     commit: Index,
     /// The time at which the newest round was opened, for the heartbeat; `None` if unknown, because the reading was
     /// missing or the clock has stepped back since.
     opened: Reading,
+    /// The reading of the election.
+    elected: Reading,
 }
 
 impl Holder {
@@ -78,11 +82,27 @@ impl Holder {
             due: false,
             stamps: Stamps::new(config.lease()),
             leading: None,
+            suspensions: 0,
             reported: 0,
             aborted: 0,
             published: None,
             statistics: Statistics::default(),
         }
+    }
+
+    /// Makes the rounds start after `round`, which must be no less than any round that an earlier process of this node
+    /// opened in a term in which this process may lead.
+    ///
+    /// Only an engine that may lead again in a term in which it led before a restart needs this. Record a number of
+    /// starts durably, and pass it in the high bits.
+    ///
+    /// # Panics
+    /// If a round was opened before.
+    #[must_use]
+    pub fn with_rounds_after(mut self, round: Round) -> Holder {
+        assert!(self.leading.is_none() && self.newest == 0, "rounds were opened before");
+        (self.newest, self.reported, self.aborted) = (round, round, round);
+        self
     }
 
     /// Returns the term in which this node leads; `None` if it does not lead.
@@ -105,7 +125,7 @@ impl Holder {
     /// Returns the end of the lease if no further acknowledgement extends it; `None` if there is no lease. The end may
     /// have passed.
     pub fn lease_until(&self) -> Option<Instant> {
-        let leading = self.leading.as_ref()?;
+        let leading = self.leading.as_ref().filter(|_| self.suspensions == 0)?;
         if leading.commit < leading.barrier || leading.acks.quorum_round() <= leading.released {
             return None;
         }
@@ -118,6 +138,17 @@ impl Holder {
         let leading = self.leading.as_ref()?;
         let through = TermRound { term: leading.term, round: leading.released };
         (leading.released > leading.base).then_some(Release { through })
+    }
+
+    /// Returns whether a quorum is known to have followed this node within the last hold, or it was elected within the
+    /// last hold; `false` if it does not lead. An engine without a check of its quorum steps down on `false`.
+    ///
+    /// It is `true` on a leader without a reading, which cannot tell.
+    pub fn hears_quorum(&self, now: Reading) -> bool {
+        let Some(leading) = &self.leading else { return false };
+        let Some(now) = now else { return true };
+        let followed = self.stamps.opened(leading.acks.quorum_round());
+        [followed, leading.elected].into_iter().flatten().any(|at| now.elapsed_since(at).at_least < self.config.hold())
     }
 
     /// Returns the counters.
@@ -153,9 +184,7 @@ impl Holder {
     /// Opens a round if the heartbeat interval has passed, or if a missing reading leaves that unknown.
     pub fn handle_timeout(&mut self, now: Reading, cell: &LeaseCell) {
         self.observe(now);
-        if let Some(leading) = &self.leading
-            && !leading.transferring
-        {
+        if let Some(leading) = self.leading.as_ref().filter(|leading| self.may_open(leading)) {
             let early = match (now, leading.opened) {
                 (Some(now), Some(opened)) => now.elapsed_since(opened).at_most < self.config.heartbeat(),
                 _ => false,
@@ -209,11 +238,11 @@ impl Holder {
 
     /// Returns when to call [`handle_timeout`](Holder::handle_timeout), and for what reason.
     ///
-    /// `None` if this node does not lead or a transfer is pending. Also `None` if the instant is unknown, because a
+    /// `None` if this node does not lead, or a transfer or a suspension is pending. Also `None` if the instant is unknown, because a
     /// reading was missing or the clock stepped back: then call `handle_timeout` once per heartbeat interval of any
     /// timer.
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
-        let leading = self.leading.as_ref().filter(|leading| !leading.transferring)?;
+        let leading = self.leading.as_ref().filter(|leading| self.may_open(leading))?;
         leading.opened.map(|opened| (opened.plus(self.config.heartbeat()), Reason::Heartbeat))
     }
 
@@ -232,9 +261,14 @@ impl Holder {
         if let Event::Elected { term, voters, barrier, commit } = event {
             self.elect(now, term, voters, barrier, commit);
         }
+        match event {
+            Event::Suspended => self.suspensions += 1,
+            Event::Resumed => self.suspensions -= 1,
+            _ => {}
+        }
         let Some(leading) = &mut self.leading else { return Ok(()) };
         match event {
-            Event::Elected { .. } | Event::Acked { .. } => {}
+            Event::Elected { .. } | Event::Acked { .. } | Event::Suspended => {}
             Event::Deposed => self.depose(),
             Event::Committed(index) => leading.commit = leading.commit.max(index),
             Event::VotersChanged(voters) => {
@@ -246,8 +280,10 @@ impl Holder {
             }
             Event::TransferEnded => {
                 leading.transferring = false;
-                self.open(now);
+                self.open_if_possible(now);
             }
+            // Requests and a heartbeat may have waited.
+            Event::Resumed => self.open_if_possible(now),
         }
         Ok(())
     }
@@ -261,6 +297,7 @@ impl Holder {
             (Event::Committed(_), None) => Err(Misuse::CommitWithoutLeading),
             (Event::VotersChanged(_), None) => Err(Misuse::VotersWithoutLeading),
             (Event::TransferStarted | Event::TransferEnded, None) => Err(Misuse::TransferWithoutLeading),
+            (Event::Resumed, _) if self.suspensions == 0 => Err(Misuse::ResumedWithoutSuspension),
             _ => Ok(()),
         }
     }
@@ -277,8 +314,9 @@ impl Holder {
             barrier,
             commit,
             opened: None,
+            elected: now,
         });
-        self.open(now);
+        self.open_if_possible(now);
     }
 
     fn depose(&mut self) {
@@ -311,9 +349,8 @@ impl Holder {
 
     fn answer(&mut self, now: Reading) -> Result<Read, ReadError> {
         let leading = self.leading.as_ref().ok_or(ReadError::NotLeader)?;
-        if let (Some(now), Some(until)) = (now, self.lease_until())
-            && until.is_surely_after(now)
-        {
+        let leased = now.zip(self.lease_until()).is_some_and(|(now, until)| until.is_surely_after(now));
+        if leased {
             return Ok(Read::Lease(Permit { term: leading.term, index: leading.commit }));
         }
         self.ticket(now).map(Read::Quorum)
@@ -322,8 +359,9 @@ impl Holder {
     fn ticket(&mut self, now: Reading) -> Result<Ticket, ReadError> {
         let leading = self.leading.as_mut().ok_or(ReadError::NotLeader)?;
         let index = leading.commit.max(leading.barrier);
-        if leading.transferring {
-            // A round opened now would invalidate the release before it arrives.
+        if leading.transferring || self.suspensions > 0 {
+            // During a transfer, a round opened now would invalidate the release before it arrives. During a suspension,
+            // this node must not count itself among those that follow it.
             leading.wanted = true;
             return Ok(Ticket { round: self.newest + 1, index });
         }
@@ -333,11 +371,23 @@ impl Holder {
         Ok(Ticket { round: self.newest, index })
     }
 
+    /// Returns whether rounds may be opened in this term at present.
+    fn may_open(&self, leading: &Leading) -> bool {
+        !leading.transferring && self.suspensions == 0
+    }
+
+    fn open_if_possible(&mut self, now: Reading) {
+        if self.leading.as_ref().is_some_and(|leading| self.may_open(leading)) {
+            self.open(now);
+        }
+    }
+
     /// Opens a round. It is numbered, stamped and, if this node is a voter, acknowledged here before any frame can
     /// carry it.
     fn open(&mut self, now: Reading) {
         let leading = self.leading.as_mut().expect("only a leader opens rounds");
         assert!(!leading.transferring, "no round is opened while a transfer is pending");
+        assert!(self.suspensions == 0, "no round is opened while the leadership is suspended");
         self.newest += 1;
         self.stamps.stamp(self.newest, now);
         leading.opened = now;

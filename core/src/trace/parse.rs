@@ -120,6 +120,8 @@ impl<'a> Words<'a> {
             "voters-changed" => Input::Event(Event::VotersChanged(self.voters()?)),
             "transfer-started" => Input::Event(Event::TransferStarted),
             "transfer-ended" => Input::Event(Event::TransferEnded),
+            "suspended" => Input::Event(Event::Suspended),
+            "resumed" => Input::Event(Event::Resumed),
             "timeout" => Input::Timeout,
             "read" => Input::Read,
             "quorum-read" => Input::QuorumRead,

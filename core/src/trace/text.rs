@@ -70,7 +70,7 @@ impl fmt::Display for Shown<'_> {
         match line.input {
             Input::Look => {}
             Input::Start { .. } | Input::Frame(_) | Input::MayElect(_) => match effect.hold {
-                Hold::Until(end) if line.now.is_none_or(|now| end.is_maybe_after(now)) => {
+                Hold::Until(end) if line.now.map_or(true, |now| end.is_maybe_after(now)) => {
                     parts.add(format_args!("held until {}", time(end)))?;
                 }
                 Hold::Until(_) | Hold::None => parts.add(format_args!("free"))?,
@@ -78,7 +78,7 @@ impl fmt::Display for Shown<'_> {
             },
             Input::Event(_) | Input::Timeout | Input::Read | Input::QuorumRead => {
                 match effect.lease {
-                    Some(end) if line.now.is_none_or(|now| end.is_surely_after(now)) => {
+                    Some(end) if line.now.map_or(true, |now| end.is_surely_after(now)) => {
                         parts.add(format_args!("lease until {}", time(end)))?;
                     }
                     Some(end) => parts.add(format_args!("lease ended {}", time(end)))?,
@@ -155,7 +155,7 @@ impl fmt::Display for Millis {
         write!(f, "{sign}{whole}")?;
         if rest > 0 {
             let mut width = 6;
-            while rest.is_multiple_of(10) {
+            while rest % 10 == 0 {
                 rest /= 10;
                 width -= 1;
             }
@@ -187,6 +187,8 @@ impl fmt::Display for Input {
             Input::Event(Event::VotersChanged(voters)) => write!(f, "voters-changed voters={voters}"),
             Input::Event(Event::TransferStarted) => f.write_str("transfer-started"),
             Input::Event(Event::TransferEnded) => f.write_str("transfer-ended"),
+            Input::Event(Event::Suspended) => f.write_str("suspended"),
+            Input::Event(Event::Resumed) => f.write_str("resumed"),
             Input::Timeout => f.write_str("timeout"),
             Input::Read => f.write_str("read"),
             Input::QuorumRead => f.write_str("quorum-read"),

@@ -223,8 +223,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "a release of an abandoned transfer lifts holds that the leader's new lease rests on",
         edits: &[Edit {
             file: GRANTOR,
-            find: "&& newest <= release.through {",
-            with: "&& ($on || newest <= release.through) {",
+            find: "is_some_and(|(release, newest)| newest <= release.through)",
+            with: "is_some_and(|(release, newest)| $on || newest <= release.through)",
         }],
         noticed_by: By::Soak,
     },
@@ -235,8 +235,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "leadership cannot be handed over while voters are held",
         edits: &[Edit {
             file: GRANTOR,
-            find: "if let (Some(release), Some(newest)) = (release, self.newest)",
-            with: "if let (Some(release), Some(newest)) = (release.filter(|_| !$on), self.newest)",
+            find: "release.zip(self.newest)",
+            with: "release.filter(|_| !$on).zip(self.newest)",
         }],
         noticed_by: By::Soak,
     },
@@ -284,8 +284,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[
             Edit {
                 file: HOLDER,
-                find: "if let Some(leading) = &self.leading && !leading.transferring {",
-                with: "if let Some(leading) = &self.leading && ($on || !leading.transferring) {",
+                find: "!leading.transferring && self.suspensions == 0",
+                with: "($on || !leading.transferring) && self.suspensions == 0",
             },
             Edit {
                 file: HOLDER,
@@ -298,6 +298,23 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             target: "scenarios",
             name: "scenarios::pending_transfer_rounds",
             why: "transfers that take less than a heartbeat succeed all the same, and no bound is set on the others",
+        },
+    },
+    Mutation {
+        name: "a-suspended-leader-reads-on",
+        rules: &[Rule::SuspendedLeaderHasNoLease],
+        scenarios: &[],
+        breaks: "a leader answers reads while its engine, out of sight, votes for another",
+        edits: &[Edit {
+            file: HOLDER,
+            find: "self.leading.as_ref().filter(|_| self.suspensions == 0)?",
+            with: "self.leading.as_ref().filter(|_| $on || self.suspensions == 0)?",
+        }],
+        noticed_by: By::Test {
+            package: "leasehold-tests",
+            target: "scenarios",
+            name: "scenarios::unseen_vote",
+            why: "the product's own engine runs in sight, so that its leader is never suspended",
         },
     },
     Mutation {
@@ -325,8 +342,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "after a transfer that came to nothing, a lease rests on rounds that were released",
         edits: &[Edit {
             file: HOLDER,
-            find: "leading.transferring = false; self.open(now);",
-            with: "leading.transferring = false; if $on { leading.released = leading.base; } self.open(now);",
+            find: "leading.transferring = false; self.open_if_possible(now);",
+            with: "leading.transferring = false; if $on { leading.released = leading.base; } self.open_if_possible(now);",
         }],
         noticed_by: By::Soak,
     },

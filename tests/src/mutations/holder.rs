@@ -34,8 +34,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "while the clock gives nothing, a read is judged by the last reading",
         edits: &[Edit {
             file: HOLDER,
-            find: "if let (Some(now), Some(until)) = (now, self.lease_until())",
-            with: "if let (Some(now), Some(until)) = (if $on { now.or(self.last) } else { now }, self.lease_until())",
+            find: "now.zip(self.lease_until())",
+            with: "(if $on { now.or(self.last) } else { now }).zip(self.lease_until())",
         }],
         noticed_by: By::Soak,
     },
@@ -83,8 +83,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             },
             Edit {
                 file: HOLDER,
-                find: "&& until.is_surely_after(now)",
-                with: "&& (if $on { now.awake_nanos() < until.awake_nanos() } else { until.is_surely_after(now) })",
+                find: "is_some_and(|(now, until)| until.is_surely_after(now))",
+                with: "is_some_and(|(now, until)| if $on { now.awake_nanos() < until.awake_nanos() } else { until.is_surely_after(now) })",
             },
         ],
         noticed_by: By::Soak,

@@ -1,5 +1,6 @@
 //! Failures found by attacking the protocol, with the pure machines.
 
+use leasehold_core::Event;
 use leasehold_core::trace::Input;
 use leasehold_tests::rules::Rule;
 use leasehold_tests::world::{StoryResult, World, timing, timing_of};
@@ -86,6 +87,32 @@ pub(crate) fn one_counter_frozen(w: &mut World) -> StoryResult {
     w.refuses(3, None)?;
     w.pass(60_000);
     w.refuses(3, None)
+}
+
+pub(crate) fn unseen_vote(w: &mut World) -> StoryResult {
+    w.says(
+        "The engine of n1 runs on a thread of its own, and is about to be shown a request for a vote: n1 is suspended.",
+    );
+    w.begin(3);
+    w.leads(&[2])?;
+    w.pass(100);
+    w.permit(1)?;
+    w.input(1, Input::Event(Event::Suspended));
+    w.no_lease(1)?;
+    w.says("The engine refuses. The lease is back, with the anchor it had.");
+    w.input(1, Input::Event(Event::Resumed));
+    w.permit(1)?;
+    w.says("It is shown another one, and votes. n3 leads, and n1's machine does not know yet.");
+    w.input(1, Input::Event(Event::Suspended));
+    w.elect_out_of_sight(3, &[1])?;
+    w.no_permit(1)?;
+    w.says("A read that arrives now needs a round that is not opened: n2 would still acknowledge it.");
+    let ticket = w.quorum_read(1)?;
+    w.exchange(1, &[2]);
+    w.must(w.confirmed(1) < ticket.round, "the read is not confirmed")?;
+    w.depose(1);
+    w.input(1, Input::Event(Event::Resumed));
+    w.no_permit(1)
 }
 
 pub(crate) fn lowered_hold_restart(w: &mut World) -> StoryResult {

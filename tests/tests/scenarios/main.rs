@@ -145,6 +145,7 @@ scenarios! {
         found::clock_steps_back needs BackwardReadingVoids;
         found::grantor_clock_glitch needs GrantorIgnoresBackwardReadings;
         found::one_counter_frozen needs LeaseAgesByTheFasterCounter, HoldAgesByTheSlowerCounter;
+        found::unseen_vote needs SuspendedLeaderHasNoLease;
         found::lowered_hold_restart needs LongestHoldIsRecorded;
         found::override_after_restart needs RestartHoldEndsOnlyByTime;
         found::transfer_target_held needs ReleaseLiftsTheHold;
@@ -246,6 +247,6 @@ fn the_docs_list_these_scenarios_and_switches_and_no_others() {
     let replicas = REPLICA_SCENARIOS.iter().map(|scenario| (scenario.name.to_owned(), scenario.shown_by()));
     let rules = Rule::switches().filter_map(|rule| Some((format!("{rule:?}"), rule.off()?.to_owned())));
     let there: BTreeMap<String, String> = pure.chain(replicas).chain(rules).collect();
-    assert_eq!(SCENARIOS.len() + REPLICA_SCENARIOS.len(), 43);
+    assert_eq!(SCENARIOS.len() + REPLICA_SCENARIOS.len(), 44);
     assert_eq!(documented(), there, "docs/scenarios.md on the left, the tests on the right");
 }
