@@ -1,7 +1,7 @@
 //! The published lease, a sequence lock: one writer, any number of readers, no reader ever blocks the writer.
 
 use crate::ids::{Index, Term};
-use crate::sync::{AtomicU64, Ordering, fence, spin_loop};
+use crate::sync::{Ordering, Version, Word, fence, spin_loop};
 use crate::time::{Instant, Reading};
 use core::time::Duration;
 
@@ -32,12 +32,12 @@ pub struct Permit {
 #[derive(Debug, Default)]
 pub struct LeaseCell {
     /// Odd while a write is in progress.
-    version: AtomicU64,
+    version: Version,
     /// The end of the lease on each counter; zero if there is no lease.
-    awake: AtomicU64,
-    total: AtomicU64,
-    term: AtomicU64,
-    index: AtomicU64,
+    awake: Word,
+    total: Word,
+    term: Word,
+    index: Word,
 }
 
 /// A published lease.
@@ -78,9 +78,8 @@ impl LeaseCell {
         for _ in 0..MAX_ATTEMPTS {
             let before = self.version.load(Ordering::Acquire);
             if before % 2 == 0 {
-                let until = Instant::from_nanos(self.awake.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed));
-                let permit =
-                    Permit { term: self.term.load(Ordering::Relaxed), index: self.index.load(Ordering::Relaxed) };
+                let until = Instant::from_nanos(self.awake.load(), self.total.load());
+                let permit = Permit { term: self.term.load(), index: self.index.load() };
                 // Orders the loads above before the one below, so that all of them belong to one version.
                 fence(Ordering::Acquire);
                 if self.version.load(Ordering::Relaxed) == before {
@@ -107,13 +106,13 @@ impl LeaseCell {
     fn store(&self, until: Instant, permit: Permit) {
         let version = self.version.load(Ordering::Relaxed);
         assert!(version % 2 == 0, "two holders write one lease cell; give each holder its own");
-        self.version.store(version + 1, Ordering::Relaxed);
+        self.version.store(version.wrapping_add(1), Ordering::Relaxed);
         // Orders the store above before those below: a reader that sees any of those also sees the odd version.
         fence(Ordering::Release);
-        self.awake.store(until.awake_nanos(), Ordering::Relaxed);
-        self.total.store(until.total_nanos(), Ordering::Relaxed);
-        self.term.store(permit.term, Ordering::Relaxed);
-        self.index.store(permit.index, Ordering::Relaxed);
-        self.version.store(version + 2, Ordering::Release);
+        self.awake.store(until.awake_nanos());
+        self.total.store(until.total_nanos());
+        self.term.store(permit.term);
+        self.index.store(permit.index);
+        self.version.store(version.wrapping_add(2), Ordering::Release);
     }
 }

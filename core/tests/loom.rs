@@ -1,6 +1,9 @@
 //! The lease cell under every interleaving and every memory order that loom can distinguish.
 //!
 //! `RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p leasehold-core --test loom --release`
+//!
+//! With `--cfg leasehold_halves` besides, the same for platforms without 64-bit atomics, where each word is two. Then it takes
+//! minutes even with `LOOM_MAX_PREEMPTIONS=1`, so it is not part of `.ci/run`.
 #![cfg(loom)]
 
 use leasehold_core::{Config, Event, Holder, Instant, LeaseCell, Options, Permit, Reading, Voters};
