@@ -1,5 +1,6 @@
 //! Hold, lease, drift and heartbeat, checked for consistency.
 
+use crate::ids::u64_at;
 use crate::time::nanos;
 use core::fmt;
 use core::time::Duration;
@@ -51,6 +52,7 @@ pub struct Config {
 
 /// The timing that nodes exchange in their handshake, so that each can check that the other's hold covers its lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct LeaseTiming {
     /// The sender's hold, in nanoseconds.
     pub hold_nanos: u64,
@@ -58,6 +60,30 @@ pub struct LeaseTiming {
     pub lease_nanos: u64,
     /// The drift that the sender assumes, in parts per million.
     pub drift_ppm: u32,
+}
+
+impl LeaseTiming {
+    /// The length of the encoding.
+    pub const BYTES: usize = 20;
+
+    /// Encodes it: the hold, the lease and the drift, little-endian. The encoding never changes.
+    pub fn to_bytes(self) -> [u8; LeaseTiming::BYTES] {
+        let mut bytes = [0; LeaseTiming::BYTES];
+        bytes[..8].copy_from_slice(&self.hold_nanos.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.lease_nanos.to_le_bytes());
+        bytes[16..].copy_from_slice(&self.drift_ppm.to_le_bytes());
+        bytes
+    }
+
+    /// Decodes it. Any bytes are a timing, though not one that [`Config::accept_peer`] accepts.
+    pub fn from_bytes(bytes: [u8; LeaseTiming::BYTES]) -> LeaseTiming {
+        let [.., a, b, c, d] = bytes;
+        LeaseTiming {
+            hold_nanos: u64_at(&bytes, 0),
+            lease_nanos: u64_at(&bytes, 8),
+            drift_ppm: u32::from_le_bytes([a, b, c, d]),
+        }
+    }
 }
 
 /// An error of [`Config::new`]: the options are inconsistent.
@@ -230,6 +256,14 @@ impl core::error::Error for NotCovered {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_encoding_of_a_timing_is_fixed() {
+        let timing = LeaseTiming { hold_nanos: 1, lease_nanos: 2, drift_ppm: 0x0304 };
+        let bytes = [1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 4, 3, 0, 0];
+        assert_eq!(timing.to_bytes(), bytes);
+        assert_eq!(LeaseTiming::from_bytes(bytes), timing);
+    }
 
     #[test]
     fn default_options_are_consistent_at_any_permitted_drift() {
