@@ -6,6 +6,7 @@ mod config;
 mod grantor;
 mod holder;
 mod ids;
+mod member;
 mod sync;
 mod time;
 pub mod trace;
@@ -16,5 +17,14 @@ pub use config::{Config, ConfigError, LeaseTiming, NotCovered, Options};
 pub use grantor::Grantor;
 pub use holder::{Action, Event, Holder, Misuse, Read, ReadError, Statistics, Ticket};
 pub use ids::{Index, NodeId, Release, Round, Term, TermRound};
+pub use member::{Fresh, Member};
 pub use time::{Elapsed, Instant, Reading, Reason};
 pub use voters::{MAX_VOTERS, Voters, VotersError};
+
+/// The names that an embedder of [`Member`] needs, without those that other crates use too, such as `Instant` and `Read`.
+pub mod prelude {
+    pub use crate::{
+        Action, Config, Event, Fresh, Grantor, Holder, LeaseCell, LeaseTiming, Member, Misuse, NodeId, Permit, Reading,
+        TermRound, Ticket, Voters,
+    };
+}

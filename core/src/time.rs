@@ -60,6 +60,11 @@ impl Instant {
         Elapsed { at_least: Duration::from_nanos(awake.min(total)), at_most: Duration::from_nanos(awake.max(total)) }
     }
 
+    /// Returns how long a timer should wait for `deadline`: until the first of the two counters reaches it. Zero if one has.
+    pub fn time_until(self, deadline: Instant) -> Duration {
+        deadline.elapsed_since(self).at_least
+    }
+
     /// Returns whether either counter is lower than in `other`. If `self` is the later reading of the same clock, it is
     /// then a backward reading.
     pub fn is_before_on_either_counter(self, other: Instant) -> bool {

@@ -105,6 +105,11 @@ impl Holder {
         self
     }
 
+    /// Returns the configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// Returns the term in which this node leads; `None` if it does not lead.
     pub fn term(&self) -> Option<Term> {
         self.leading.as_ref().map(|leading| leading.term)
