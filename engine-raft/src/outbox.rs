@@ -50,14 +50,12 @@ impl Outbox {
     /// Packs everything that may leave: per peer one envelope that must not be delayed, and one that replicates the
     /// log.
     ///
-    /// `others` are the other members of the group. `release` goes with every request for a vote. `term` and
-    /// `last` are this node's term and the last index of its log.
+    /// `others` are the other members of the group. `term` and `last` are this node's term and the last index of its log.
     pub(crate) fn pack(
         &mut self,
         lease: &mut Lease,
         gate: &Gate,
         others: impl Iterator<Item = NodeId>,
-        release: Option<Release>,
         rejoin: &mut Rejoin,
         (term, last): (Term, Index),
     ) {
@@ -85,7 +83,7 @@ impl Outbox {
                 // A release is permanent, so this is correct even if the transfer has ended.
                 MessageKind::TimeoutNow => envelope.release = lease.holder().release().map(pair),
                 MessageKind::RequestVote | MessageKind::RequestPreVote => {
-                    envelope.release = release.map(pair);
+                    envelope.release = lease.release_to_show().map(pair);
                 }
                 _ => {}
             }

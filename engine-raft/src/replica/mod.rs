@@ -52,20 +52,13 @@ pub struct Replica {
     campaigns: u64,
     /// The number of campaigns since this node last knew a leader.
     fruitless: u32,
-    /// The transfer state and the commit index that the holder knows.
-    transferring: bool,
-    commit_reported: Index,
     /// The newest commit index that was broadcast without waiting for an append.
     commit_broadcast: Index,
-    /// The release that came with a transfer to this node. It is permanent, so it goes with every request for a vote.
-    release: Option<Release>,
     rejoin: Rejoin,
     leadership: Leadership,
     /// Committed entries that are not handed out for applying yet.
     withheld: VecDeque<eraftpb::Entry>,
     logged_term: LoggedTerm,
-    /// Set by a shutdown: this node holds no lease again, even if the engine elects it.
-    retired: bool,
     /// Set by a shutdown: this node acknowledges no round again.
     leaving: bool,
     statistics: Statistics,
@@ -106,14 +99,10 @@ impl Replica {
             last_tick: now,
             campaigns: 0,
             fruitless: 0,
-            transferring: false,
-            commit_reported: commit,
             commit_broadcast: commit,
-            release: None,
             rejoin,
             leadership: Leadership::default(),
             withheld: VecDeque::new(),
-            retired: false,
             leaving: false,
             statistics: Statistics::default(),
             options,
@@ -271,8 +260,7 @@ impl Replica {
                     }
                 }
                 Admission::CampaignNow => {
-                    // A late message of an earlier transfer must not replace a later release.
-                    self.release = self.release.into_iter().chain(release).max_by_key(|release| release.through);
+                    self.lease.keep_release(release);
                     if self.leaving || self.may_campaign(now).is_err() {
                         self.statistics.transfers_withheld += 1;
                         continue;
@@ -294,16 +282,10 @@ impl Replica {
         if let Some((term, round)) = round
             && !self.rejoin.is_outside()
             && !self.leaving
-            && self.raw.raft.state == StateRole::Follower
-            && self.raw.raft.term == term
-            && self.raw.raft.leader_id == from
+            && let Some((ack, new)) = self.lease.handle_frame(now, &self.raw.raft, from, TermRound { term, round })
         {
-            let before = self.lease.grantor().newest();
-            if let Some(ack) = self.lease.handle_round(now, TermRound { term, round }) {
-                // The acknowledgement of a repeated round goes with the next envelope. That of a new round is sent at
-                // once.
-                self.outbox.note_ack(from, ack, before != Some(ack));
-            }
+            // The acknowledgement of a repeated round goes with the next envelope. That of a new round is sent at once.
+            self.outbox.note_ack(from, ack, new);
         }
         if let Some((term, round)) = ack {
             self.lease.handle_event(now, Event::Acked { from, round: TermRound { term, round } });
@@ -467,8 +449,8 @@ impl Replica {
     /// shutdown. The engine keeps running until the process ends, so that pending proposals can still be committed.
     pub fn retire(&mut self, now: Reading) {
         self.now = now;
-        (self.retired, self.leaving) = (true, true);
-        self.lease.handle_event(now, Event::Deposed);
+        self.leaving = true;
+        self.lease.retire(now);
     }
 
     /// Returns how much longer this node may neither vote nor campaign, as of the last input; `None` while it has no

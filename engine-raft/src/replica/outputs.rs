@@ -29,7 +29,7 @@ impl Replica {
         let id = self.id();
         let position = (self.raw.raft.term, self.raw.raft.raft_log.last_index());
         let others = self.raw.raft.prs().iter().map(|(other, _)| *other).filter(|other| *other != id);
-        self.outbox.pack(&mut self.lease, &self.gate, others, self.release, &mut self.rejoin, position);
+        self.outbox.pack(&mut self.lease, &self.gate, others, &mut self.rejoin, position);
     }
 
     /// Sends the commit index to the followers, unless later entries wait to be committed: then the next append carries

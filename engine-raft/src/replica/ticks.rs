@@ -2,8 +2,8 @@
 
 use super::Replica;
 use crate::error::CampaignError;
+use crate::lease::would_campaign;
 use leasehold_core::Reading;
-use raft::StateRole;
 
 impl Replica {
     /// Checks that this node may start a campaign: its log is whole, its hold is over or released, and all it
@@ -15,7 +15,7 @@ impl Replica {
         if !self.rejoin.is_whole() {
             return Err(CampaignError::Rejoining);
         }
-        if !self.lease.may_vote_or_campaign(now, self.release) {
+        if !self.lease.may_campaign(now) {
             return Err(CampaignError::Held);
         }
         let log = &self.raw.raft.raft_log;
@@ -47,11 +47,7 @@ impl Replica {
     /// Counts one tick of the engine. A tick that would start a campaign is withheld if this node may not campaign; the
     /// next one tries again.
     pub(super) fn count_tick(&mut self, now: Reading) {
-        let raft = &self.raw.raft;
-        let would_campaign = raft.state != StateRole::Leader
-            && raft.promotable()
-            && raft.election_elapsed + 1 >= raft.randomized_election_timeout();
-        if would_campaign {
+        if would_campaign(&self.raw.raft) {
             if self.leaving || self.leadership.backoff > 1 || self.may_campaign(now).is_err() {
                 self.statistics.campaigns_withheld += 1;
                 return self.leadership.count_tick();

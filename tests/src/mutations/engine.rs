@@ -1,6 +1,6 @@
 //! Rules of the engine and the disk.
 
-use super::mutation::{ADMISSION, By, Edit, FOLDER, GATE, Mutation, REPLICA_OUTPUTS, REPLICA_SYNC, REPLICA_TICKS};
+use super::mutation::{ADMISSION, By, Edit, FOLDER, GATE, LEASE, Mutation, REPLICA_OUTPUTS, REPLICA_TICKS};
 use crate::rules::Rule;
 
 pub(super) const MUTATIONS: &[Mutation] = &[
@@ -79,9 +79,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         scenarios: &[],
         breaks: "a leader that was removed leads for ever, and drops every proposal",
         edits: &[Edit {
-            file: REPLICA_SYNC,
-            find: "if self.raw.raft.state == StateRole::Leader && !self.voters().contains(self.id()) {",
-            with: "if !$on && self.raw.raft.state == StateRole::Leader && !self.voters().contains(self.id()) {",
+            file: LEASE,
+            find: "if raft.state == StateRole::Leader && !voters.contains(raft.id) {",
+            with: "if !$on && raft.state == StateRole::Leader && !voters.contains(raft.id) {",
         }],
         noticed_by: By::Soak,
     },

@@ -1,6 +1,6 @@
 //! The grantor, and handing leadership over.
 
-use super::mutation::{By, Edit, GRANTOR, GROUP, HOLDER, Mutation, OUTBOX, REPLICA, REPLICA_SYNC, REPLICA_TICKS};
+use super::mutation::{By, Edit, GRANTOR, GROUP, HOLDER, LEASE, Mutation, OUTBOX, REPLICA, REPLICA_TICKS};
 use crate::rules::Rule;
 
 pub(super) const MUTATIONS: &[Mutation] = &[
@@ -35,19 +35,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "a voter that has voted for another still acknowledges the old leader's rounds",
         edits: &[
             Edit {
-                file: REPLICA,
-                find: "&& self.raw.raft.state == StateRole::Follower",
-                with: "&& ($on || self.raw.raft.state == StateRole::Follower)",
-            },
-            Edit {
-                file: REPLICA,
-                find: "&& self.raw.raft.term == term",
-                with: "&& ($on || self.raw.raft.term == term)",
-            },
-            Edit {
-                file: REPLICA,
-                find: "&& self.raw.raft.leader_id == from {",
-                with: "&& ($on || self.raw.raft.leader_id == from) {",
+                file: LEASE,
+                find: "if raft.state != StateRole::Follower || raft.term != round.term || raft.leader_id != from {",
+                with: "if !$on && (raft.state != StateRole::Follower || raft.term != round.term || raft.leader_id != from) {",
             },
             Edit { file: OUTBOX, find: "&& gate.admits(ack.term) {", with: "&& ($on || gate.admits(ack.term)) {" },
         ],
@@ -259,8 +249,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "the voters that the target of a transfer asks stay held",
         edits: &[Edit {
             file: OUTBOX,
-            find: "envelope.release = release.map(pair);",
-            with: "envelope.release = release.filter(|_| !$on).map(pair);",
+            find: "envelope.release = lease.release_to_show().map(pair)",
+            with: "envelope.release = lease.release_to_show().filter(|_| !$on).map(pair)",
         }],
         noticed_by: By::Soak,
     },
@@ -270,7 +260,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         scenarios: &["hidden_transfer"],
         breaks: "\"campaign now\" leaves inside a step of the engine, and the holder knows nothing of it",
         edits: &[Edit {
-            file: REPLICA_SYNC,
+            file: LEASE,
             find: "let transferring = leads && raft.lead_transferee.is_some();",
             with: "let transferring = leads && !$on && raft.lead_transferee.is_some();",
         }],
@@ -322,11 +312,18 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         rules: &[Rule::ReleaseIsShownAgain],
         scenarios: &[],
         breaks: "a target whose first requests for votes are lost has nothing to show with the next",
-        edits: &[Edit {
-            file: REPLICA_TICKS,
-            find: "self.tick_engine();",
-            with: "if $on && would_campaign { self.release = None; } $it",
-        }],
+        edits: &[
+            Edit {
+                file: LEASE,
+                find: "pub(crate) fn release_to_show(&self) -> Option<Release> {",
+                with: "pub(crate) fn forget_release(&mut self) { self.release = None; } $it",
+            },
+            Edit {
+                file: REPLICA_TICKS,
+                find: "self.tick_engine();",
+                with: "if $on && would_campaign(&self.raw.raft) { self.lease.forget_release(); } $it",
+            },
+        ],
         noticed_by: By::Test {
             package: "leasehold-tests",
             target: "simulation",

@@ -1,8 +1,7 @@
 //! Time, the holder, and reads.
 
 use super::mutation::{
-    ACKS, By, CELL, CONFIG, Edit, GROUP, HOLDER, Mutation, NODE, OPTIONS, REPLICA, REPLICA_SYNC, ROUTER, STAMPS,
-    STATUS, TIME,
+    ACKS, By, CELL, CONFIG, Edit, GROUP, HOLDER, LEASE, Mutation, NODE, OPTIONS, REPLICA, ROUTER, STAMPS, STATUS, TIME,
 };
 use crate::rules::Rule;
 
@@ -52,8 +51,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             },
             Edit {
                 file: REPLICA,
-                find: "self.lease.handle_round(now, TermRound { term, round })",
-                with: "self.lease.handle_round(if $on { earlier } else { now }, TermRound { term, round })",
+                find: "self.lease.handle_frame(now, &self.raw.raft, from, TermRound { term, round })",
+                with: "self.lease.handle_frame(if $on { earlier } else { now }, &self.raw.raft, from, TermRound { term, round })",
             },
         ],
         noticed_by: By::Soak,
@@ -279,9 +278,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
                 with: "leading.acks.note(if $on { leading.acks.stand_in(self.id) } else { self.id }, self.newest, leading.base)",
             },
             Edit {
-                file: REPLICA_SYNC,
-                find: "self.raw.raft.become_follower(term, raft::INVALID_ID);",
-                with: "if !$on { self.raw.raft.become_follower(term, raft::INVALID_ID); }",
+                file: LEASE,
+                find: "raft.become_follower(raft.term, raft::INVALID_ID);",
+                with: "if !$on { raft.become_follower(raft.term, raft::INVALID_ID); }",
             },
         ],
         noticed_by: By::Soak,
