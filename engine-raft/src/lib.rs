@@ -47,6 +47,7 @@
 //! ```
 
 mod admission;
+mod attached;
 mod engine_log;
 mod error;
 mod gate;
@@ -59,11 +60,14 @@ mod output;
 mod rejoin;
 mod replica;
 mod status;
+mod tag;
 pub mod wire;
 
+pub use attached::{AttachedLease, ReadOutcome, Stepped, Unsuitable};
 pub use error::{CampaignError, EngineError, Error, InstallError, ProposeError, TransferError};
 pub use log::PersistentState;
 pub use options::Options;
 pub use output::{Committed, Effect, Output, Persist, Position};
 pub use replica::Replica;
 pub use status::{Role, SnapshotOutcome, Statistics};
+pub use tag::{NotATag, Tag};
