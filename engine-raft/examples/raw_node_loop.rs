@@ -1,4 +1,4 @@
-//! Leases beside a `RawNode` loop that exists: five nodes of the `raft` crate in one process, with its own storage, messages and
+//! Leases for a `RawNode` loop that exists: five nodes of the `raft` crate in one process, with its own storage, messages and
 //! `Ready` loop. `cargo run -p leasehold-raft --example raw_node_loop`
 //!
 //! The lines that the lease adds to such a loop are those with `lease`. The rest is like the raft crate's own example.

@@ -1,4 +1,4 @@
-//! A lease beside a `RawNode` that somebody else drives.
+//! A lease for a `RawNode` that somebody else drives.
 
 use crate::lease::{Lease, would_campaign};
 use crate::options::Options;

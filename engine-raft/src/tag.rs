@@ -1,11 +1,11 @@
-//! What rides beside the engine's own messages.
+//! What travels with the engine's own messages.
 
 use leasehold_core::{Release, TermRound};
 
 /// The version of the encoding.
 const VERSION: u8 = 1;
 
-/// The lease's part of a message between two nodes. It rides beside a message of the engine, or travels alone. The engine's
+/// The lease's part of a message between two nodes. It travels with a message of the engine, or alone. The engine's
 /// own message stays as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tag {

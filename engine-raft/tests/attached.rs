@@ -1,4 +1,4 @@
-//! A lease beside a `RawNode` loop, on clocks that the tests move.
+//! A lease for a `RawNode` loop, on clocks that the tests move.
 
 use leasehold_core::{Config, Instant, LeaseCell, NodeId, Options as Timing, Read, Reading};
 use leasehold_raft::{AttachedLease, Options, ReadOutcome, Stepped, Tag, Unsuitable};
