@@ -31,6 +31,10 @@ impl StateMachine for Large {
         Ok(())
     }
 
+    fn empty_state(&self) -> Empty {
+        Empty
+    }
+
     fn state(&self) -> Empty {
         Empty
     }

@@ -1,12 +1,13 @@
 //! The replicated keys and values.
 
+#[allow(dead_code, reason = "SCAN and the hashes will use the rest")]
 mod map;
 mod operation;
 mod reclaim;
 mod view;
 mod writer;
 
-pub(crate) use map::Map;
+pub(crate) use map::{Map, Seed};
 pub(crate) use operation::{ENTRY_VERSION, MAX_ENTRY_KEYS, encoding};
 pub use operation::{ReadCommand, Reply, WriteCommand};
 pub(crate) use view::count;
@@ -18,12 +19,18 @@ use leasehold_node::ports::{self, UnknownCommand};
 use writer::Writer;
 
 /// The state machine: committed entries are applied to it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Keyspace {
     view: View,
 }
 
 impl Keyspace {
+    /// Returns the empty keyspace of the cluster with this name. All nodes of a cluster must give the same: the order of
+    /// the keys in a scan depends on it.
+    pub fn new(cluster: &str) -> Keyspace {
+        Keyspace { view: View::new(Seed::of_cluster(cluster)) }
+    }
+
     /// Returns a view for readers.
     pub fn view(&self) -> View {
         self.view.clone()
@@ -61,6 +68,10 @@ impl ports::StateMachine for Keyspace {
             writer.finish(changes);
             Ok(replies)
         })
+    }
+
+    fn empty_state(&self) -> Snapshot {
+        self.view.empty_snapshot()
     }
 
     fn state(&self) -> Snapshot {

@@ -19,7 +19,7 @@ use leasehold_clock::{Clock, ClockError, SystemClock};
 use leasehold_core::{Config, NodeId};
 use leasehold_node::identity::{Addresses, Numbers};
 use leasehold_node::members::Members;
-use leasehold_node::ports::{GroupId, Recovered};
+use leasehold_node::ports::{GroupId, Recovered, StateMachine as _};
 use leasehold_node::{GroupOptions, Handle, REQUEST_TIMEOUT, ReadMode, Start, Status, TransferError};
 use leasehold_runtime::Runtime;
 use leasehold_storage::{Identity, OpenError, Storage, StorageError};
@@ -190,7 +190,8 @@ impl<R: Runtime> Node<R> {
         let founders = if given.contains(&node) { given.clone() } else { BTreeSet::new() };
         let identity = Identity { cluster: cluster.clone(), node, founders };
         let storage = Storage::open(&data_dir, identity)?;
-        let mut recovered = storage.recover_as(GROUP)?;
+        let keyspace = Keyspace::new(&cluster);
+        let mut recovered = storage.recover_as(GROUP, keyspace.empty_state())?;
         startup.enter("is starting to serve");
         if let Some(stopped_for) = stopped_for {
             shorten_hold(&mut recovered, timing.hold(), stopped_for);
@@ -240,7 +241,6 @@ impl<R: Runtime> Node<R> {
         links.security = peer_security;
         let transport = Transport::start(runtime.clone(), links, Arc::new(inbox))?;
 
-        let keyspace = Keyspace::default();
         let view = keyspace.view();
         let mut replica = leasehold_raft::Options::new(node, timing, drawn());
         replica.record = recording.is_some();

@@ -136,7 +136,7 @@ impl<M: StateMachine> Group<M> {
             None => {
                 self.discard_receiving();
                 tracing::info!(leader = from, index = snapshot.index, "receiving a snapshot from the leader");
-                let receiving = Receiving::new(from, id, snapshot, self.transfers.now);
+                let receiving = Receiving::new(from, id, snapshot, self.machine.empty_state(), self.transfers.now);
                 self.transfers.receiving.insert(receiving).lacking(sent)
             }
         };

@@ -45,6 +45,9 @@ pub trait StateMachine: Send + 'static {
         changes: &mut Vec<Change>,
     ) -> Result<Self::Output, UnknownCommand>;
 
+    /// Returns a state without records.
+    fn empty_state(&self) -> Self::State;
+
     /// Returns the state as of the last command applied.
     fn state(&self) -> Self::State;
 
@@ -59,10 +62,9 @@ pub trait StateMachine: Send + 'static {
     fn decode_output(bytes: &[u8]) -> Option<Self::Output>;
 }
 
-/// A state machine's state: a set of records. The default is the empty state. A method may take time in proportion to
-/// its arguments and its result, and dropping the state may take time in proportion to the state. Both happen on a
-/// thread that may block.
-pub trait State: Default + Send + Sync + 'static {
+/// A state machine's state: a set of records. A method may take time in proportion to its arguments and its result, and
+/// dropping the state may take time in proportion to the state. Both happen on a thread that may block.
+pub trait State: Send + Sync + 'static {
     /// Inserts a record, or replaces the one with its key.
     fn insert(&mut self, record: Record);
 
@@ -84,11 +86,10 @@ impl State for Vec<Record> {
 }
 
 impl Recovered {
-    /// Reads the records into a state.
-    pub fn into_state<S: State>(self) -> Recovered<S> {
+    /// Reads the records into `state`, which has none.
+    pub fn into_state<S: State>(self, mut state: S) -> Recovered<S> {
         let Recovered { hard_state, compacted, entries, applied, records, longest_hold, log_may_be_cut, orderly_stop } =
             self;
-        let mut state = S::default();
         records.into_iter().for_each(|record| state.insert(record));
         Recovered {
             hard_state,

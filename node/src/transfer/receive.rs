@@ -37,14 +37,15 @@ pub(crate) struct Receiving<S> {
     progress_at: Duration,
 }
 
-impl<S: Default> Receiving<S> {
-    pub(crate) fn new(from: NodeId, id: RequestId, snapshot: Snapshot, now: Duration) -> Self {
+impl<S> Receiving<S> {
+    /// Prepares for the records of a snapshot, which are added to `empty`.
+    pub(crate) fn new(from: NodeId, id: RequestId, snapshot: Snapshot, empty: S, now: Duration) -> Self {
         Receiving {
             from,
             id,
             snapshot,
             arrived: BTreeMap::new(),
-            state: Some(S::default()),
+            state: Some(empty),
             added: 0,
             records: 0,
             stored: 0,

@@ -57,6 +57,10 @@ impl StateMachine for List {
         Ok(number)
     }
 
+    fn empty_state(&self) -> Vec<Record> {
+        Vec::new()
+    }
+
     fn state(&self) -> Vec<Record> {
         self.records.clone()
     }

@@ -135,6 +135,7 @@ impl Job {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyspace::Keyspace;
     use futures::FutureExt as _;
 
     #[test]
@@ -143,7 +144,7 @@ mod tests {
             let ((sender, jobs), (reply, found)) = (async_channel::unbounded(), oneshot::channel());
             let pending = Pending::reserve(&Arc::default()).expect("room");
             let bytes = Arc::new(AtomicUsize::new(untaken));
-            let (view, pattern, version) = (View::default(), Bytes::from_static(b"*"), Version::Two);
+            let (view, pattern, version) = (Keyspace::new("test").view(), Bytes::from_static(b"*"), Version::Two);
             sender.try_send(Job { view, pattern, version, reply, pending, bytes }).expect("room");
             drop(sender);
             assert_eq!(work(jobs).now_or_never(), Some(()));

@@ -493,7 +493,7 @@ impl<'a, R: Runtime> Session<'a, R> {
 
 /// Executes short reads and encodes their replies, until the replies should be written, or up to the first reply that is
 /// too long to be copied while writers wait. Returns the number of reads executed, and that reply.
-fn read_short(map: &Map, reads: &[ReadCommand], out: &mut ReplyBuffer) -> (usize, Option<Reply>) {
+fn read_short(map: &Map<Bytes>, reads: &[ReadCommand], out: &mut ReplyBuffer) -> (usize, Option<Reply>) {
     for (position, command) in reads.iter().enumerate() {
         if out.bytes().len() >= FLUSH_BYTES {
             return (position, None);
@@ -565,6 +565,7 @@ fn gather_writes(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyspace::Seed;
     use crate::resp::MAX_BULK;
 
     fn get() -> Command {
@@ -618,7 +619,7 @@ mod tests {
 
     #[test]
     fn a_long_value_is_not_copied_while_writers_wait() {
-        let mut map = Map::default();
+        let mut map = Map::new(Seed::of_cluster("test"));
         let long = Bytes::from(vec![b'v'; MAX_COPIED_BYTES + 1]);
         map.insert(Bytes::from_static(b"long"), long.clone());
         let read = |key: &'static str| ReadCommand::Get(Bytes::from_static(key.as_bytes()));

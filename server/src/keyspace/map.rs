@@ -1,18 +1,22 @@
 //! A hash map with an O(1) snapshot: a clone shares every part with the original, and a write copies the parts that it
 //! changes.
 //!
-//! Linear hashing spreads the entries over buckets of at most [`MAX_LOAD`] entries on average. The table grows by one
-//! bucket at a time, so no insertion rehashes the whole map. Buckets are collected in groups, and groups in a
+//! Linear hashing spreads the entries over buckets of at most [`MAX_LOAD`] entries on average. The table grows
+//! and shrinks by one bucket at a time, so no insertion rehashes the whole map. Buckets are collected in groups, and groups in a
 //! directory. Each of the three levels is behind an [`Arc`]: after a snapshot, writes copy the directory once, and once
 //! each group and bucket that they change. The cost of such a copy does not depend on the number of keys, except for
 //! one pointer per 8,192 keys in the directory.
+//!
+//! The hash of a key depends on the [`Seed`] only, which all nodes of a cluster share. It gives the key its
+//! [position](Seed::position), and a scan visits the keys in the order of their positions. So a scan can be continued
+//! on another node, and while the table grows.
 
 use bytes::Bytes;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
+use siphasher::sip::SipHasher13;
 use std::array;
 use std::fmt;
-use std::hash::{BuildHasher as _, RandomState};
 use std::mem;
 use std::sync::Arc;
 use std::vec;
@@ -23,52 +27,111 @@ const MAX_LOAD: usize = 128;
 /// Buckets in a group.
 const GROUP_BUCKETS: usize = 64;
 /// An estimate of the memory that an entry takes beyond its key and value.
-const ENTRY_BYTES: usize = 128;
+pub(super) const ENTRY_BYTES: usize = 128;
 /// The lowest bit of a hash that selects a bucket. The table inside a bucket uses the bits below it and the highest
 /// ones.
 const BUCKET_SHIFT: u32 = 32;
+/// The bits of a position. Some clients keep a cursor in a floating-point number, which has no more.
+const POSITION_BITS: u32 = 53;
+/// The first number after all positions.
+const END: u64 = 1 << POSITION_BITS;
+/// The most buckets that one call of a scan visits.
+const MAX_SCANNED_BUCKETS: usize = 1024;
+/// Random draws: the fewest entries that a range has on average, which is at most twice as many; the places in a range,
+/// more than it ever has entries; and the most draws.
+const MIN_RANGE_ENTRIES: usize = 64;
+const RANGE_PLACES: u64 = 256;
+const MAX_DRAWS: usize = 64;
 
-type Table = HashTable<(Bytes, Bytes)>;
-type Bucket = Arc<Table>;
+/// A value whose memory a map accounts for.
+pub(crate) trait Weigh: Clone {
+    /// Returns about how many bytes of memory it takes besides its own size.
+    fn weight(&self) -> u64;
+}
+
+impl Weigh for Bytes {
+    fn weight(&self) -> u64 {
+        self.len() as u64
+    }
+}
+
+/// The secret of a hash function. The order of a scan follows from it, so all nodes of a cluster use the same.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seed(u64, u64);
+
+impl Seed {
+    /// Returns the seed of the cluster with this name.
+    pub(crate) fn of_cluster(name: &str) -> Seed {
+        let half = |number| SipHasher13::new_with_keys(number, 0).hash(name.as_bytes());
+        Seed(half(1), half(2))
+    }
+
+    fn hash(self, key: &[u8]) -> u64 {
+        SipHasher13::new_with_keys(self.0, self.1).hash(key)
+    }
+
+    /// Returns the place of a key in the order of a scan. Several keys may have the same.
+    ///
+    /// The bits that select a bucket come first, the lowest one first of all. A bucket is split by the next higher bit,
+    /// so its two halves take its place in the order.
+    pub(super) fn position(self, key: &[u8]) -> u64 {
+        position_of(self.hash(key))
+    }
+}
+
+impl fmt::Debug for Seed {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Seed")
+    }
+}
+
+type Table<V> = HashTable<(Bytes, V)>;
+type Bucket<V> = Arc<Table<V>>;
+/// An entry with its position.
+type Positioned<'a, V> = (u64, &'a (Bytes, V));
 
 #[derive(Clone)]
-pub(super) struct Group([Bucket; GROUP_BUCKETS]);
+pub(super) struct Group<V>([Bucket<V>; GROUP_BUCKETS]);
 
 /// The content of a map in pieces of limited size.
-pub(super) type Pieces = vec::IntoIter<Arc<Group>>;
+pub(super) type Pieces<V> = vec::IntoIter<Arc<Group<V>>>;
 
 /// Keys and their values.
 #[derive(Clone)]
-pub(crate) struct Map {
-    hasher: RandomState,
+pub(crate) struct Map<V> {
+    seed: Seed,
     len: usize,
     /// The memory of all entries.
     used_bytes: u64,
     /// Buckets in use; the last group may have more, all empty.
     buckets: usize,
-    groups: Arc<Vec<Arc<Group>>>,
+    groups: Arc<Vec<Arc<Group<V>>>>,
 }
 
-impl Default for Map {
-    fn default() -> Self {
-        Self { hasher: RandomState::new(), len: 0, used_bytes: 0, buckets: 1, groups: Arc::new(vec![Group::empty()]) }
-    }
-}
-
-impl fmt::Debug for Map {
+impl<V> fmt::Debug for Map<V> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Map").field("len", &self.len).field("buckets", &self.buckets).finish_non_exhaustive()
     }
 }
 
-impl Group {
-    fn empty() -> Arc<Group> {
+impl<V> Group<V> {
+    fn empty() -> Arc<Group<V>> {
         let bucket = Bucket::default();
         Arc::new(Group(array::from_fn(|_| bucket.clone())))
     }
 }
 
-impl Map {
+impl<V: Weigh> Map<V> {
+    /// Returns an empty map.
+    pub(crate) fn new(seed: Seed) -> Map<V> {
+        Map { seed, len: 0, used_bytes: 0, buckets: 1, groups: Arc::new(vec![Group::empty()]) }
+    }
+
+    /// Returns the seed of its hash function.
+    pub(super) fn seed(&self) -> Seed {
+        self.seed
+    }
+
     /// Returns the number of keys.
     pub(crate) fn len(&self) -> usize {
         self.len
@@ -85,23 +148,22 @@ impl Map {
     }
 
     /// Returns the value of a key.
-    pub(crate) fn get(&self, key: &[u8]) -> Option<&Bytes> {
-        let hash = self.hasher.hash_one(key);
-        let at = bucket_of(hash, self.buckets);
-        let bucket = &self.groups[at / GROUP_BUCKETS].0[at % GROUP_BUCKETS];
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&V> {
+        let hash = self.seed.hash(key);
+        let bucket = self.bucket(bucket_of(hash, self.buckets));
         bucket.find(hash, |(other, _)| other == key).map(|(_, value)| value)
     }
 
-    /// Sets the value of a key.
-    pub(crate) fn insert(&mut self, key: Bytes, value: Bytes) {
-        let hash = self.hasher.hash_one(&key[..]);
+    /// Sets the value of a key and returns the one before.
+    pub(crate) fn insert(&mut self, key: Bytes, value: V) -> Option<V> {
+        let (seed, hash) = (self.seed, self.seed.hash(&key));
         let at = bucket_of(hash, self.buckets);
-        let hasher = self.hasher.clone();
-        match bucket_mut(&mut self.groups, at).entry(hash, |(other, _)| *other == key, rehash(&hasher)) {
+        match bucket_mut(&mut self.groups, at).entry(hash, |(other, _)| *other == key, rehash(seed)) {
             Slot::Occupied(mut slot) => {
+                self.used_bytes += value.weight();
                 let before = mem::replace(&mut slot.get_mut().1, value);
-                self.used_bytes += slot.get().1.len() as u64;
-                self.used_bytes -= before.len() as u64;
+                self.used_bytes -= before.weight();
+                Some(before)
             }
             Slot::Vacant(slot) => {
                 self.used_bytes += entry_bytes(&key, &value);
@@ -110,31 +172,50 @@ impl Map {
                 if self.len > MAX_LOAD * self.buckets {
                     self.add_bucket();
                 }
+                None
             }
         }
     }
 
-    /// Removes a key and returns its value.
-    pub(super) fn remove(&mut self, key: &[u8]) -> Option<Bytes> {
+    /// Changes the value of a key in its place. Returns `None` if the key does not exist.
+    pub(super) fn change<T>(&mut self, key: &[u8], change: impl FnOnce(&mut V) -> T) -> Option<T> {
         // A miss must not copy the bucket.
         self.get(key)?;
-        let hash = self.hasher.hash_one(key);
+        let hash = self.seed.hash(key);
+        let bucket = bucket_mut(&mut self.groups, bucket_of(hash, self.buckets));
+        let (_, value) = bucket.find_mut(hash, |(other, _)| other == key)?;
+        let before = value.weight();
+        let outcome = change(value);
+        self.used_bytes += value.weight();
+        self.used_bytes -= before;
+        Some(outcome)
+    }
+
+    /// Removes a key and returns its value.
+    pub(super) fn remove(&mut self, key: &[u8]) -> Option<V> {
+        // A miss must not copy the bucket.
+        self.get(key)?;
+        let hash = self.seed.hash(key);
         let bucket = bucket_mut(&mut self.groups, bucket_of(hash, self.buckets));
         let ((key, value), _) = bucket.find_entry(hash, |(other, _)| other == key).ok()?.remove();
         self.len -= 1;
         self.used_bytes -= entry_bytes(&key, &value);
+        // A quarter, so that keys that come and go do not make it grow and shrink.
+        if self.len < MAX_LOAD * (self.buckets - 1) / 4 {
+            self.remove_bucket();
+        }
         Some(value)
     }
 
     /// Returns every key and its value, in no particular order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Bytes, &Bytes)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Bytes, &V)> {
         let buckets = self.groups.iter().flat_map(|group| &group.0);
         buckets.flat_map(|bucket| bucket.iter()).map(|(key, value)| (key, value))
     }
 
     /// Returns the keys and values from a cursor on, each with the cursor after it. The order is the same as long as the
     /// map does not change. The first cursor is 0.
-    pub(super) fn iter_from(&self, cursor: u64) -> impl Iterator<Item = (&Bytes, &Bytes, u64)> {
+    pub(super) fn iter_from(&self, cursor: u64) -> impl Iterator<Item = (&Bytes, &V, u64)> {
         // The number of the bucket, and the number of entries of that bucket before the cursor.
         let (first, skipped) = (cursor >> 32, cursor & u64::from(u32::MAX));
         let skip = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
@@ -146,10 +227,96 @@ impl Map {
         })
     }
 
+    /// Appends the next entries of a scan to `found`, until it has `count` or they weigh `max_bytes`, and returns the
+    /// cursor for the call after it, which is 0 at the end. The first cursor is 0. There may be no entry, and a few more
+    /// than `count` if they have the same position.
+    ///
+    /// A cursor is a position. It stays valid when the map grows or shrinks, and on another map with the same seed. A key
+    /// that is present from the first to the last call is returned exactly once.
+    pub(super) fn scan<'a>(
+        &'a self,
+        cursor: u64,
+        count: usize,
+        max_bytes: u64,
+        found: &mut Vec<(&'a Bytes, &'a V)>,
+    ) -> u64 {
+        let (mut next, mut last, mut bytes) = (cursor, None, 0);
+        for _ in 0..MAX_SCANNED_BUCKETS {
+            if next >= END {
+                return 0;
+            }
+            let (entries, end) = self.entries_at(next, END);
+            for (position, (key, value)) in sorted(entries) {
+                // The entries of one position are returned together, because a cursor cannot separate them.
+                if (found.len() >= count.max(1) || bytes >= max_bytes) && last != Some(position) {
+                    return position;
+                }
+                last = Some(position);
+                bytes += entry_bytes(key, value);
+                found.push((key, value));
+            }
+            next = end;
+        }
+        if next < END { next } else { 0 }
+    }
+
+    /// Returns a random entry; each is equally likely. `draw` returns a random number below its argument. Equal content
+    /// and equal draws give the same entry, whatever was inserted and removed before.
+    pub(super) fn random(&self, mut draw: impl FnMut(u64) -> u64) -> Option<(&Bytes, &V)> {
+        // The positions are divided into ranges of so many entries on average, and each range has the same number of
+        // places, of which some are empty.
+        let depth = (self.len / MIN_RANGE_ENTRIES).max(1).ilog2();
+        let (width, places) = (POSITION_BITS - depth, if depth == 0 { self.len as u64 } else { RANGE_PLACES });
+        let mut start = 0;
+        for _ in 0..MAX_DRAWS {
+            start = draw(1 << depth) << width;
+            let place = usize::try_from(draw(places)).unwrap_or(usize::MAX);
+            let (mut next, end, mut entries) = (start, start + (1 << width), Vec::new());
+            while next < end {
+                let (more, after) = self.entries_at(next, end);
+                entries.extend(more);
+                next = after;
+            }
+            if place < entries.len() {
+                return sorted(entries).nth(place).map(|(_, (key, value))| (key, value));
+            }
+        }
+        // Reached only if somebody chose keys whose positions are close together.
+        let entry = |cursor| {
+            let (mut cursor, mut found) = (cursor, Vec::new());
+            while found.is_empty() {
+                cursor = self.scan(cursor, 1, u64::MAX, &mut found);
+                if cursor == 0 {
+                    break;
+                }
+            }
+            found.first().copied()
+        };
+        entry(start).or_else(|| entry(0))
+    }
+
     /// Returns the content, for a caller that drops it step by step. Returns `None` if
     /// another version shares the directory; nothing large is dropped then.
-    pub(super) fn into_pieces(self) -> Option<Pieces> {
+    pub(super) fn into_pieces(self) -> Option<Pieces<V>> {
         Arc::into_inner(self.groups).map(Vec::into_iter)
+    }
+
+    fn bucket(&self, number: usize) -> &Table<V> {
+        &self.groups[number / GROUP_BUCKETS].0[number % GROUP_BUCKETS]
+    }
+
+    /// Returns the entries of one bucket whose positions are in `from..to`, in no particular order. The bucket is the one
+    /// of the position `from`. Also returns the first position after the bucket.
+    fn entries_at(&self, from: u64, to: u64) -> (Vec<Positioned<'_, V>>, u64) {
+        let bits = ((from >> (POSITION_BITS - u32::BITS)) as u32).reverse_bits();
+        let number = bucket_of(u64::from(bits) << BUCKET_SHIFT, self.buckets);
+        // The buckets have one bit more since they were split.
+        let doubled = self.buckets.next_power_of_two();
+        let is_whole = number < doubled / 2 && number + doubled / 2 >= self.buckets;
+        let width = POSITION_BITS - doubled.ilog2() + u32::from(is_whole);
+        let positioned = self.bucket(number).iter().map(|entry| (self.seed.position(&entry.0), entry));
+        let entries = positioned.filter(|(position, _)| (from..to).contains(position)).collect();
+        (entries, ((from >> width) + 1) << width)
     }
 
     /// Adds a bucket and moves to it those entries of one other bucket that now belong there.
@@ -163,26 +330,47 @@ impl Map {
         let before = mem::take(bucket_mut(&mut self.groups, split));
         let (mut moved, mut kept) = (Table::new(), Table::with_capacity(before.len()));
         for entry in before {
-            let hash = self.hasher.hash_one(&entry.0[..]);
+            let hash = self.seed.hash(&entry.0);
             let to = if bucket_of(hash, self.buckets) == added { &mut moved } else { &mut kept };
-            to.insert_unique(hash, entry, rehash(&self.hasher));
+            to.insert_unique(hash, entry, rehash(self.seed));
         }
         *bucket_mut(&mut self.groups, split) = kept;
         *bucket_mut(&mut self.groups, added) = moved;
     }
+
+    /// Moves the entries of the last bucket to the one from which it was split.
+    fn remove_bucket(&mut self) {
+        let removed = self.buckets - 1;
+        let into = removed - (1 << removed.ilog2());
+        let entries = mem::take(bucket_mut(&mut self.groups, removed));
+        let bucket = bucket_mut(&mut self.groups, into);
+        for entry in entries {
+            bucket.insert_unique(self.seed.hash(&entry.0), entry, rehash(self.seed));
+        }
+        self.buckets = removed;
+        if removed.is_multiple_of(GROUP_BUCKETS) {
+            Arc::make_mut(&mut self.groups).pop();
+        }
+    }
 }
 
-fn entry_bytes(key: &Bytes, value: &Bytes) -> u64 {
-    (ENTRY_BYTES + key.len() + value.len()) as u64
+/// Returns entries in the order of a scan.
+fn sorted<V>(mut entries: Vec<Positioned<'_, V>>) -> impl Iterator<Item = Positioned<'_, V>> {
+    entries.sort_unstable_by(|(one, (one_key, _)), (other, (other_key, _))| (one, one_key).cmp(&(other, other_key)));
+    entries.into_iter()
 }
 
-fn bucket_mut(groups: &mut Arc<Vec<Arc<Group>>>, at: usize) -> &mut Table {
+fn entry_bytes<V: Weigh>(key: &Bytes, value: &V) -> u64 {
+    (ENTRY_BYTES + key.len()) as u64 + value.weight()
+}
+
+fn bucket_mut<V: Weigh>(groups: &mut Arc<Vec<Arc<Group<V>>>>, at: usize) -> &mut Table<V> {
     let group = Arc::make_mut(&mut Arc::make_mut(groups)[at / GROUP_BUCKETS]);
     Arc::make_mut(&mut group.0[at % GROUP_BUCKETS])
 }
 
-fn rehash(hasher: &RandomState) -> impl Fn(&(Bytes, Bytes)) -> u64 {
-    |(key, _)| hasher.hash_one(&key[..])
+fn rehash<V>(seed: Seed) -> impl Fn(&(Bytes, V)) -> u64 {
+    move |(key, _)| seed.hash(key)
 }
 
 /// Returns the bucket of a hash while `buckets` are in use.
@@ -194,82 +382,11 @@ fn bucket_of(hash: u64, buckets: usize) -> usize {
     if at < buckets { at } else { at & (mask >> 1) }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use quickcheck::quickcheck;
-    use std::collections::BTreeMap;
-
-    fn key(number: usize) -> Bytes {
-        Bytes::from(number.to_string())
-    }
-
-    fn content(map: &Map) -> BTreeMap<Bytes, Bytes> {
-        let content: BTreeMap<_, _> = map.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-        assert_eq!(content.len(), map.len());
-        assert_eq!(content.iter().map(|(key, value)| entry_bytes(key, value)).sum::<u64>(), map.used_bytes());
-        assert!(content.iter().all(|(key, value)| map.get(key) == Some(value)));
-        content
-    }
-
-    quickcheck! {
-        fn behaves_like_an_ordered_map_and_snapshots_do_not_change(steps: Vec<(u8, u8)>) -> bool {
-            let (mut map, mut model) = (Map::default(), BTreeMap::new());
-            // As many keys as make the steps fall into buckets before, at and after their split.
-            for number in 0..3 * MAX_LOAD {
-                map.insert(key(number), key(0));
-                model.insert(key(number), key(0));
-            }
-            let mut snapshots = Vec::new();
-            for (step, number) in steps {
-                let name = key(usize::from(number));
-                match step % 4 {
-                    0 => snapshots.push((map.clone(), model.clone())),
-                    1 => assert_eq!(map.remove(&name), model.remove(&name)),
-                    _ => {
-                        map.insert(name.clone(), key(usize::from(step)));
-                        model.insert(name, key(usize::from(step)));
-                    }
-                }
-            }
-            snapshots.push((map, model));
-            snapshots.iter().all(|(map, model)| content(map) == *model)
-        }
-    }
-
-    #[test]
-    fn grows_by_one_bucket_at_a_time_and_keeps_every_key() {
-        let mut map = Map::default();
-        for number in 0..20_000 {
-            let before = map.buckets;
-            map.insert(key(number), key(number));
-            assert!(map.buckets - before <= 1);
-        }
-        assert!(map.len() <= MAX_LOAD * map.buckets);
-        assert_eq!(content(&map).len(), 20_000);
-        let fullest = map.groups.iter().flat_map(|group| &group.0).map(|bucket| bucket.len()).max();
-        assert!(fullest < Some(4 * MAX_LOAD), "{fullest:?}");
-    }
-
-    #[test]
-    fn a_write_after_a_snapshot_copies_one_bucket_and_shares_the_rest() {
-        let mut map = Map::default();
-        for number in 0..20_000 {
-            map.insert(key(number), key(number));
-        }
-        let snapshot = map.clone();
-        map.insert(key(7), key(8));
-        let shared = |a: &Map, b: &Map| {
-            let pairs = a.groups.iter().zip(b.groups.iter());
-            pairs
-                .filter(|(a, b)| !Arc::ptr_eq(a, b))
-                .flat_map(|(a, b)| a.0.iter().zip(&b.0))
-                .filter(|(a, b)| !Arc::ptr_eq(a, b))
-                .count()
-        };
-        assert_eq!(shared(&map, &snapshot), 1);
-        assert_eq!(snapshot.get(b"7"), Some(&key(7)));
-        map.remove(b"none");
-        assert_eq!(shared(&map, &snapshot), 1, "a miss copies nothing");
-    }
+fn position_of(hash: u64) -> u64 {
+    let first = u64::from(((hash >> BUCKET_SHIFT) as u32).reverse_bits());
+    let rest = hash & u64::from(u32::MAX);
+    (first << BUCKET_SHIFT | rest) >> (u64::BITS - POSITION_BITS)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,44 +1,44 @@
 //! Dropping large maps on a thread of their own.
 
-use super::map::{Map, Pieces};
+use super::map::{ENTRY_BYTES, Map, Weigh};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
-/// Maps with at most this many keys are dropped by the caller.
-const MAX_DROPPED_KEYS: usize = 4096;
+/// Maps whose entries take at most this much memory are dropped by the caller.
+const MAX_DROPPED_BYTES: u64 = 4096 * ENTRY_BYTES as u64;
+
+/// What is left of a map. Each step drops a piece.
+type Steps = Box<dyn Iterator<Item = ()> + Send>;
 
 /// A handle to the reclaiming thread of one keyspace. The thread starts with the first large map and ends with the last
 /// handle.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reclaimer {
     /// `None` inside if the system gave no thread; the caller drops the maps then.
-    thread: Arc<OnceLock<Option<Sender<Pieces>>>>,
+    thread: Arc<OnceLock<Option<Sender<Steps>>>>,
 }
 
 impl Reclaimer {
     /// Drops a map without taking time in proportion to its size.
-    pub(super) fn drop_map(&self, map: Map) {
-        if map.len() <= MAX_DROPPED_KEYS {
+    pub(super) fn drop_map<V: Weigh + Send + Sync + 'static>(&self, map: Map<V>) {
+        if map.used_bytes() <= MAX_DROPPED_BYTES {
             return;
         }
         if let Some(pieces) = map.into_pieces()
             && let Some(thread) = self.thread.get_or_init(start)
         {
             // The thread ends after its handles; a failed send returns the pieces, which are dropped here.
-            let _ = thread.send(pieces);
+            let _ = thread.send(Box::new(pieces.map(drop)));
         }
     }
 }
 
-fn start() -> Option<Sender<Pieces>> {
-    let (sender, receiver) = channel::<Pieces>();
+fn start() -> Option<Sender<Steps>> {
+    let (sender, receiver) = channel::<Steps>();
     let reclaim = move || {
-        for pieces in receiver {
-            for piece in pieces {
-                drop(piece);
-                thread::yield_now();
-            }
+        for steps in receiver {
+            steps.for_each(|()| thread::yield_now());
         }
     };
     thread::Builder::new().name("reclaim".to_owned()).spawn(reclaim).ok().map(|_| sender)

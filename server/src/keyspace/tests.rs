@@ -3,6 +3,10 @@ use super::*;
 use crate::resp::{MAX_ARGUMENTS, MAX_BULK, MAX_COMMAND};
 use ports::{Change, Record, State as _, StateMachine as _};
 
+fn new_keyspace() -> Keyspace {
+    Keyspace::new("test")
+}
+
 fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
 }
@@ -38,7 +42,7 @@ fn get(keyspace: &Keyspace, command: ReadCommand) -> Reply {
 
 #[test]
 fn set_respects_its_conditions() {
-    let mut keyspace = Keyspace::default();
+    let mut keyspace = new_keyspace();
     let mut set = |new: &str, only_if_exists, get_old| {
         execute(&mut keyspace, WriteCommand::Set { key: bytes("k"), value: bytes(new), only_if_exists, get_old })
     };
@@ -54,7 +58,7 @@ fn set_respects_its_conditions() {
 
 #[test]
 fn numbers_are_added_within_their_limits() {
-    let mut keyspace = Keyspace::default();
+    let mut keyspace = new_keyspace();
     let mut add = |amount| execute(&mut keyspace, WriteCommand::Add { key: bytes("n"), amount });
     assert_eq!(add(1), Reply::Integer(1));
     assert_eq!(add(i64::MAX - 1), Reply::Integer(i64::MAX));
@@ -67,7 +71,7 @@ fn numbers_are_added_within_their_limits() {
 
 #[test]
 fn append_stops_at_the_longest_value() {
-    let mut keyspace = Keyspace::default();
+    let mut keyspace = new_keyspace();
     let append = |suffix| WriteCommand::Append { key: bytes("k"), suffix };
     assert_eq!(execute(&mut keyspace, append(bytes("ab"))), Reply::Integer(2));
     assert_eq!(execute(&mut keyspace, append(bytes("c"))), Reply::Integer(3));
@@ -83,7 +87,7 @@ fn put(key: &str, value: &str) -> Change {
 
 #[test]
 fn an_entry_is_applied_in_order_and_reports_its_changes() {
-    let mut keyspace = Keyspace::default();
+    let mut keyspace = new_keyspace();
     let (replies, changes) = apply(
         &mut keyspace,
         &[
@@ -98,7 +102,7 @@ fn an_entry_is_applied_in_order_and_reports_its_changes() {
 
 #[test]
 fn an_entry_reports_one_change_for_each_key_however_often_it_changed() {
-    let mut keyspace = Keyspace::default();
+    let mut keyspace = new_keyspace();
     let value = "v".repeat(1000);
     let mut entry = Vec::new();
     for _ in 0..1000 {
@@ -115,7 +119,7 @@ fn an_entry_reports_one_change_for_each_key_however_often_it_changed() {
 
 #[test]
 fn repeated_clears_are_one_change_and_drop_the_changes_before_them() {
-    let mut keyspace = Keyspace::default();
+    let mut keyspace = new_keyspace();
     let entry: Vec<_> = (0..100).flat_map(|_| [set("a", "1"), WriteCommand::Clear]).chain([set("b", "2")]).collect();
     let (replies, changes) = apply(&mut keyspace, &entry);
     assert_eq!(replies, vec![Reply::Ok; 201]);
@@ -131,7 +135,7 @@ fn repeated_clears_are_one_change_and_drop_the_changes_before_them() {
 
 #[test]
 fn repeated_appends_report_the_final_value_only() {
-    let mut keyspace = Keyspace::default();
+    let mut keyspace = new_keyspace();
     apply(&mut keyspace, &[set("k", "0")]);
     let entry: Vec<_> = (0..1000).map(|_| WriteCommand::Append { key: bytes("k"), suffix: bytes("x") }).collect();
     let before = keyspace.state();
@@ -147,7 +151,7 @@ fn repeated_appends_report_the_final_value_only() {
 
 #[test]
 fn a_read_in_an_entry_sees_the_writes_before_it_and_none_after() {
-    let mut keyspace = Keyspace::default();
+    let mut keyspace = new_keyspace();
     let read = || WriteCommand::Read(ReadCommand::Get(bytes("k")));
     let (replies, changes) = apply(&mut keyspace, &[read(), set("k", "1"), read(), set("k", "2")]);
     assert_eq!(replies, [Reply::Value(None), Reply::Ok, value("1"), Reply::Ok]);
@@ -156,14 +160,14 @@ fn a_read_in_an_entry_sees_the_writes_before_it_and_none_after() {
 
 #[test]
 fn keys_in_an_entry_is_refused_by_every_node() {
-    let mut keyspace = Keyspace::default();
+    let mut keyspace = new_keyspace();
     let keys = WriteCommand::Read(ReadCommand::Keys(bytes("*")));
     assert_eq!(execute(&mut keyspace, keys), error("ERR KEYS cannot be part of a log entry"));
 }
 
 #[test]
 fn the_replies_to_an_entry_are_no_longer_than_a_message() {
-    let mut keyspace = Keyspace::default();
+    let mut keyspace = new_keyspace();
     let long = Bytes::from(vec![0; MAX_BULK]);
     let replace = |key, value: &Bytes| WriteCommand::Set {
         key: bytes(key),
@@ -185,7 +189,7 @@ fn the_replies_to_an_entry_are_no_longer_than_a_message() {
 
 #[test]
 fn reads_return_what_redis_returns() {
-    let mut keyspace = Keyspace::default();
+    let mut keyspace = new_keyspace();
     apply(&mut keyspace, &[set("a", "one"), set("b", "")]);
     assert_eq!(get(&keyspace, ReadCommand::Get(bytes("c"))), Reply::Value(None));
     assert_eq!(get(&keyspace, ReadCommand::Strlen(bytes("a"))), Reply::Integer(3));
@@ -200,7 +204,7 @@ fn reads_return_what_redis_returns() {
 
 #[test]
 fn noise_in_an_entry_changes_nothing_and_an_entry_of_another_version_stops_the_node() {
-    let mut keyspace = Keyspace::default();
+    let mut keyspace = new_keyspace();
     apply(&mut keyspace, &[set("k", "v")]);
     let good = WriteCommand::encode_batch(&[WriteCommand::Clear]);
     let mut cases = vec![vec![1], [&good[..], &[0]].concat()];
@@ -236,18 +240,18 @@ const MAX_PAIRS: usize = (MAX_ARGUMENTS - 1) / 2;
 #[test]
 fn stored_values_do_not_keep_their_entry_in_memory() {
     let entry = WriteCommand::encode_batch(&[set("k", "v")]);
-    let mut keyspace = Keyspace::default();
+    let mut keyspace = new_keyspace();
     keyspace.apply(1, &entry, &mut Vec::new()).expect("a valid entry");
     assert!(entry.is_unique());
 }
 
 #[test]
 fn a_replaced_state_holds_the_records_and_nothing_else() {
-    let mut keyspace = Keyspace::default();
+    let mut keyspace = new_keyspace();
     apply(&mut keyspace, &[set("b", "2"), set("a", "1")]);
-    let mut state = Snapshot::default();
+    let mut state = keyspace.empty_state();
     keyspace.state().records(0).for_each(|(record, _)| ports::State::insert(&mut state, record));
-    let mut other = Keyspace::default();
+    let mut other = new_keyspace();
     apply(&mut other, &[set("c", "3")]);
     let view = other.view();
     let former = other.replace(state);
@@ -258,7 +262,7 @@ fn a_replaced_state_holds_the_records_and_nothing_else() {
 
 #[test]
 fn a_snapshot_keeps_its_state_while_writes_go_on_even_after_its_map_is_reclaimed() {
-    let mut keyspace = Keyspace::default();
+    let mut keyspace = new_keyspace();
     let pairs =
         |value: &str| WriteCommand::SetAll((0..10_000).map(|key| (bytes(&key.to_string()), bytes(value))).collect());
     apply(&mut keyspace, &[pairs("old")]);

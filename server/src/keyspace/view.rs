@@ -1,6 +1,6 @@
 //! Reading the keys and values: briefly under a lock, or at length on a snapshot.
 
-use super::map::Map;
+use super::map::{Map, Seed};
 use super::operation::{ReadCommand, Reply};
 use super::reclaim::Reclaimer;
 use crate::glob::Pattern;
@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The keys and values of one node, for readers on any thread.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct View {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
-    map: RwLock<Map>,
+    map: RwLock<Map<Bytes>>,
     /// The size of the map, for those that do not lock it.
     used_bytes: AtomicU64,
     reclaimer: Reclaimer,
@@ -28,11 +28,16 @@ struct Shared {
 #[derive(Debug)]
 pub struct Snapshot {
     /// `None` only while it is dropped.
-    map: Option<Map>,
+    map: Option<Map<Bytes>>,
     reclaimer: Reclaimer,
 }
 
 impl View {
+    pub(super) fn new(seed: Seed) -> View {
+        let map = RwLock::new(Map::new(seed));
+        View { shared: Arc::new(Shared { map, used_bytes: AtomicU64::new(0), reclaimer: Reclaimer::default() }) }
+    }
+
     /// Returns the number of keys.
     pub fn len(&self) -> usize {
         self.shared.map.read().len()
@@ -54,6 +59,12 @@ impl View {
         Snapshot { map: Some(self.shared.map.read().clone()), reclaimer: self.shared.reclaimer.clone() }
     }
 
+    /// Returns a state without keys.
+    pub(super) fn empty_snapshot(&self) -> Snapshot {
+        let map = Map::new(self.shared.map.read().seed());
+        Snapshot { map: Some(map), reclaimer: self.shared.reclaimer.clone() }
+    }
+
     /// Executes reads on one state and appends a reply for each.
     pub fn read(&self, commands: &[ReadCommand], replies: &mut Vec<Reply>) {
         let snapshot = self.snapshot();
@@ -61,12 +72,12 @@ impl View {
     }
 
     /// Runs `read` on the present state. Writers wait meanwhile, so it must be brief.
-    pub(crate) fn with<T>(&self, read: impl FnOnce(&Map) -> T) -> T {
+    pub(crate) fn with<T>(&self, read: impl FnOnce(&Map<Bytes>) -> T) -> T {
         read(&self.shared.map.read())
     }
 
     /// Runs `write` on the state. Readers see all of its changes or none.
-    pub(super) fn change<T>(&self, write: impl FnOnce(&mut Map, &Reclaimer) -> T) -> T {
+    pub(super) fn change<T>(&self, write: impl FnOnce(&mut Map<Bytes>, &Reclaimer) -> T) -> T {
         let mut map = self.shared.map.write();
         let outcome = write(&mut map, &self.shared.reclaimer);
         self.shared.used_bytes.store(map.used_bytes(), Ordering::Relaxed);
@@ -75,7 +86,7 @@ impl View {
 }
 
 impl Snapshot {
-    pub(crate) fn map(&self) -> &Map {
+    pub(crate) fn map(&self) -> &Map<Bytes> {
         self.map.as_ref().expect("the map is taken only when the snapshot is dropped")
     }
 
@@ -87,16 +98,10 @@ impl Snapshot {
     }
 
     /// Exchanges the content of this snapshot for that of `map`.
-    pub(super) fn swap(&mut self, map: &mut Map) {
+    pub(super) fn swap(&mut self, map: &mut Map<Bytes>) {
         if let Some(own) = &mut self.map {
             std::mem::swap(own, map);
         }
-    }
-}
-
-impl Default for Snapshot {
-    fn default() -> Snapshot {
-        Snapshot { map: Some(Map::default()), reclaimer: Reclaimer::default() }
     }
 }
 
@@ -108,7 +113,7 @@ impl Drop for Snapshot {
     }
 }
 
-impl Map {
+impl Map<Bytes> {
     /// Executes a read. `KEYS` and the reads of many keys take their time.
     pub(crate) fn read(&self, command: &ReadCommand) -> Reply {
         match command {

@@ -14,7 +14,7 @@ pub(super) const MAX_REPLY_BYTES: usize = MAX_COMMAND;
 
 /// Executes commands in order and reports their changes.
 pub(super) struct Writer<'a> {
-    map: &'a mut Map,
+    map: &'a mut Map<Bytes>,
     reclaimer: &'a Reclaimer,
     reply_bytes: usize,
     /// True if the records that the entry found were deleted.
@@ -24,7 +24,7 @@ pub(super) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(map: &'a mut Map, reclaimer: &'a Reclaimer) -> Writer<'a> {
+    pub(super) fn new(map: &'a mut Map<Bytes>, reclaimer: &'a Reclaimer) -> Writer<'a> {
         Writer { map, reclaimer, reply_bytes: 0, cleared: false, changed: Vec::new() }
     }
 
@@ -79,7 +79,8 @@ impl<'a> Writer<'a> {
             }
             WriteCommand::Clear => {
                 if !self.map.is_empty() {
-                    self.reclaimer.drop_map(mem::take(self.map));
+                    let empty = Map::new(self.map.seed());
+                    self.reclaimer.drop_map(mem::replace(self.map, empty));
                     self.cleared = true;
                     self.changed.clear();
                 }

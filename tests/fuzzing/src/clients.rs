@@ -3,7 +3,7 @@
 use crate::memory::within;
 use bytes::Bytes;
 use leasehold::command::{Command, LocalCommand};
-use leasehold::keyspace::{Keyspace, ReadCommand, Reply, Snapshot, WriteCommand};
+use leasehold::keyspace::{Keyspace, ReadCommand, Reply, WriteCommand};
 use leasehold::resp::{MAX_ARGUMENTS, ProtocolError, ReplyBuffer, Request, RequestReader, Version};
 use leasehold_core::trace::{Line, REPLAY_ORIGIN, is_prose};
 use leasehold_node::ports::{Change, Record, State, StateMachine as _};
@@ -78,7 +78,7 @@ fn sent(arguments: &[Bytes]) -> Vec<u8> {
 pub fn client_commands(bytes: &[u8]) {
     let mut reader = RequestReader::default();
     reader.receive(bytes);
-    let mut keyspace = Keyspace::default();
+    let mut keyspace = Keyspace::new("fuzzed");
     let mut stored = BTreeMap::new();
     while let Ok(Some(request)) = reader.next() {
         match request {
@@ -186,9 +186,9 @@ pub(crate) const CLAIMED: usize = 3 * (32 << 20);
 /// effect, or it changes nothing.
 pub fn log_entries(bytes: &[u8]) {
     let commands = within(CLAIMED + 64 * bytes.len() + 4096, || WriteCommand::decode_batch(bytes));
-    let mut keyspace = Keyspace::default();
+    let mut keyspace = Keyspace::new("fuzzed");
     let records = vec![Record { key: "a".into(), value: "7".into() }, Record { key: "".into(), value: "".into() }];
-    let mut state = Snapshot::default();
+    let mut state = keyspace.empty_state();
     records.into_iter().for_each(|record| state.insert(record));
     drop(keyspace.replace(state));
     let mut stored = contents(&keyspace);

@@ -7,6 +7,7 @@ use super::setup::SECOND;
 use super::types::Nanos;
 use super::world::World;
 use leasehold::keyspace::Keyspace;
+use leasehold_node::ports::StateMachine as _;
 use leasehold_node::{GroupOptions, GroupStart, NodeOptions, Role};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -42,7 +43,8 @@ impl World {
         options.max_kept_log_entries = self.setup.kept_log_entries;
         options.max_kept_log_bytes = u64::MAX;
         options.max_chunk_bytes = self.setup.chunk_bytes;
-        let group = GroupStart::new(options, recovered.into_state());
+        let keyspace = Keyspace::new("simulated");
+        let group = GroupStart::new(options, recovered.into_state(keyspace.empty_state()));
         if let Some(batch) = group.first_batch()
             && let Err(what) = machine.disk.commit(vec![batch])
         {
@@ -52,7 +54,6 @@ impl World {
         let mut options = NodeOptions::new(machine.id, (machine.id << 32) | u64::from(machine.boot));
         options.request_timeout = Duration::from_nanos(self.setup.load.patience.min(5 * SECOND));
         let mut process_node = leasehold_node::Node::new(options);
-        let keyspace = Keyspace::default();
         let view = keyspace.view();
         let reading = machine.clock.read(now);
         if let Err(error) = process_node.add_group(reading, group, keyspace) {
