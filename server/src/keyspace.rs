@@ -1,5 +1,7 @@
 //! The replicated keys and values.
 
+#[allow(dead_code, reason = "the commands on hashes will use it")]
+mod hash;
 #[allow(dead_code, reason = "SCAN and the hashes will use the rest")]
 mod map;
 mod operation;

@@ -17,6 +17,7 @@ use hashbrown::hash_table::Entry as Slot;
 use siphasher::sip::SipHasher13;
 use std::array;
 use std::fmt;
+use std::iter;
 use std::mem;
 use std::sync::Arc;
 use std::vec;
@@ -39,8 +40,8 @@ const END: u64 = 1 << POSITION_BITS;
 const MAX_SCANNED_BUCKETS: usize = 1024;
 /// Random draws: the fewest entries that a range has on average, which is at most twice as many; the places in a range,
 /// more than it ever has entries; and the most draws.
-const MIN_RANGE_ENTRIES: usize = 64;
-const RANGE_PLACES: u64 = 256;
+const MIN_RANGE_ENTRIES: usize = 128;
+const RANGE_PLACES: u64 = 512;
 const MAX_DRAWS: usize = 64;
 
 /// A value whose memory a map accounts for.
@@ -213,6 +214,17 @@ impl<V: Weigh> Map<V> {
         buckets.flat_map(|bucket| bucket.iter()).map(|(key, value)| (key, value))
     }
 
+    /// Returns every key and its value, in the order of a scan.
+    pub(super) fn iter_in_order(&self) -> impl Iterator<Item = (&Bytes, &V)> {
+        let mut next = 0;
+        let buckets = iter::from_fn(move || {
+            let (entries, after) = (next < END).then(|| self.entries_at(next, END))?;
+            next = after;
+            Some(sorted(entries))
+        });
+        buckets.flatten().map(|(_, (key, value))| (key, value))
+    }
+
     /// Returns the keys and values from a cursor on, each with the cursor after it. The order is the same as long as the
     /// map does not change. The first cursor is 0.
     pub(super) fn iter_from(&self, cursor: u64) -> impl Iterator<Item = (&Bytes, &V, u64)> {
@@ -240,7 +252,7 @@ impl<V: Weigh> Map<V> {
         max_bytes: u64,
         found: &mut Vec<(&'a Bytes, &'a V)>,
     ) -> u64 {
-        let (mut next, mut last, mut bytes) = (cursor, None, 0);
+        let (mut next, mut last, mut bytes, most) = (cursor, None, 0, found.len() + count.max(1));
         for _ in 0..MAX_SCANNED_BUCKETS {
             if next >= END {
                 return 0;
@@ -248,7 +260,7 @@ impl<V: Weigh> Map<V> {
             let (entries, end) = self.entries_at(next, END);
             for (position, (key, value)) in sorted(entries) {
                 // The entries of one position are returned together, because a cursor cannot separate them.
-                if (found.len() >= count.max(1) || bytes >= max_bytes) && last != Some(position) {
+                if (found.len() >= most || bytes >= max_bytes) && last != Some(position) {
                     return position;
                 }
                 last = Some(position);
