@@ -293,6 +293,7 @@ impl<M: StateMachine> Group<M> {
             commit: self.replica.commit(),
             applied: self.applied.index,
             members_changed: self.settled.changed,
+            entry_version: self.entry_version,
             log_may_be_cut: self.replica.log_may_be_cut(),
             stopped: false,
         }
@@ -390,7 +391,7 @@ impl<M: StateMachine> Group<M> {
         if !self.may_propose(&command) {
             return Err(ProposeError::Busy);
         }
-        let position = self.replica.propose(now, command)?;
+        let position = self.replica.propose(now, self.machine.prepare(command))?;
         self.writes.insert(position, request);
         Ok(position)
     }

@@ -165,7 +165,7 @@ impl<M: StateMachine> Handle<M> {
     }
 
     /// Waits until `condition` holds of the status, and returns that status. It is checked when the role, the term, the
-    /// leader or the members change, and when the node stops.
+    /// leader, the members or the version of commands change, and when the node stops.
     pub async fn wait_status(&self, mut condition: impl FnMut(&Status) -> bool) -> Status {
         loop {
             let changed = self.shared.status_changed.listen();

@@ -1,7 +1,7 @@
 //! Work that takes time in proportion to the state, or to a part of it, done on a thread of its own.
 
 use crate::chunk::{self, Chunk};
-use crate::ports::{GroupId, Record, State as _, StateMachine};
+use crate::ports::{Cursor, GroupId, Record, State as _, StateMachine};
 use crate::wire::RequestId;
 use bytes::Bytes;
 use leasehold_core::NodeId;
@@ -21,7 +21,7 @@ pub enum Work<M: StateMachine> {
         /// The number of the chunk.
         number: u64,
         /// The cursor of the chunk.
-        cursor: u64,
+        cursor: Cursor,
         /// The state.
         state: Arc<M::State>,
         /// The largest size of a chunk with more than one record.
@@ -65,7 +65,7 @@ pub enum WorkResult<M: StateMachine> {
         id: RequestId,
         /// The state with the chunk.
         state: M::State,
-        /// The records of the chunk; `None` if it cannot be decoded.
+        /// The records of the chunk; `None` if they cannot be decoded.
         records: Option<Vec<Record>>,
     },
 }
@@ -79,8 +79,9 @@ impl<M: StateMachine> Work<M> {
                 Some(WorkResult::Read { group, to, id, number, chunk })
             }
             Work::Add { group, id, mut state, records } => {
-                let records = chunk::decode(&records);
-                records.iter().flatten().cloned().for_each(|record| state.insert(record));
+                let mut records = chunk::decode(&records);
+                let valid = records.iter().flatten().cloned().try_for_each(|record| state.insert(record));
+                records = records.filter(|_| valid.is_ok());
                 Some(WorkResult::Added { group, id, state, records })
             }
             Work::Drop(_) => None,

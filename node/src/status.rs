@@ -22,6 +22,8 @@ pub struct Status {
     pub applied: Index,
     /// The index of the change that made the present configuration; 0 if the group was founded with it.
     pub members_changed: Index,
+    /// The newest version of commands that every member can apply.
+    pub entry_version: u32,
     /// The log may lack entries that this node acknowledged, so it takes no part in elections until it has caught up.
     pub log_may_be_cut: bool,
     /// The node has stopped; it never starts again.
@@ -37,6 +39,7 @@ impl Default for Status {
             commit: 0,
             applied: 0,
             members_changed: 0,
+            entry_version: 1,
             log_may_be_cut: false,
             stopped: false,
         }

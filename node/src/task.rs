@@ -295,6 +295,9 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
             self.publish_members();
             self.shared.status_changed.notify(usize::MAX);
         }
+        if before.entry_version != status.entry_version {
+            self.shared.status_changed.notify(usize::MAX);
+        }
         if (before.role, before.term, before.leader) != (status.role, status.term, status.leader) {
             let Status { role, term, leader, .. } = status;
             tracing::info!(?role, term, leader, "role or leader changed");

@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use futures::FutureExt as _;
 use leasehold_core::{Config, Index, Instant, Options as Timing, Reading};
-use leasehold_node::ports::{Change, Lane, Receive as _, Record, Recovered, State, StateMachine, UnknownCommand};
+use leasehold_node::ports::{
+    Change, Cursor, InvalidRecord, Lane, Receive as _, Record, Recovered, State, StateMachine, UnknownCommand,
+};
 use leasehold_node::wire::{Body, Message, PeerRequest, RequestId};
 use leasehold_node::{GroupOptions, GroupStart, Input, Node, NodeOptions, Output, Request, Role, inbox};
 use std::time::Duration;
@@ -56,9 +58,11 @@ impl StateMachine for Large {
 struct Empty;
 
 impl State for Empty {
-    fn insert(&mut self, _: Record) {}
+    fn insert(&mut self, _: Record) -> Result<(), InvalidRecord> {
+        Ok(())
+    }
 
-    fn records(&self, _: u64) -> impl Iterator<Item = (Record, u64)> + '_ {
+    fn records(&self, _: Cursor) -> impl Iterator<Item = (Record, Cursor)> + '_ {
         std::iter::empty()
     }
 }

@@ -168,6 +168,7 @@ fn take<const N: usize>(from: &mut impl Read) -> io::Result<[u8; N]> {
 mod tests {
     use super::*;
     use leasehold_node::chunk;
+    use leasehold_node::ports::Cursor;
 
     fn records() -> Vec<Record> {
         (0..5).map(|n| Record { key: format!("key {n}").into(), value: vec![n; 10].into() }).collect()
@@ -175,7 +176,7 @@ mod tests {
 
     fn backup() -> Vec<u8> {
         let mut bytes = header(&Header { index: 7, cluster: "orchard".to_owned() });
-        let (mut cursor, mut number) = (0, 0);
+        let (mut cursor, mut number) = (Cursor::default(), 0);
         loop {
             let chunk = chunk::read(&records(), cursor, 60);
             bytes.extend_from_slice(&chunk_head(number, &chunk.records));

@@ -1,6 +1,7 @@
 //! From the arguments of a request to a command.
 
 mod connection;
+mod expiry;
 mod keys;
 mod kinds;
 mod parse;
@@ -19,7 +20,7 @@ use std::sync::LazyLock;
 
 /// The commands, by group.
 static GROUPS: &[&[Spec]] =
-    &[strings::STRINGS, keys::KEYS, transactions::TRANSACTIONS, connection::CONNECTION, server::SERVER];
+    &[strings::STRINGS, expiry::EXPIRY, keys::KEYS, transactions::TRANSACTIONS, connection::CONNECTION, server::SERVER];
 
 /// The longest name of a command, in bytes.
 const MAX_NAME: usize = 32;

@@ -1,9 +1,10 @@
 //! Executes a client's commands: reads under the lease at once, everything else through the node.
 
 use crate::counters::Counters;
-use crate::keyspace::{Keyspace, ReadCommand, Reply, View, WriteCommand};
+use crate::keyspace::{ENTRY_VERSION, Entry, Keyspace, Outcome, ReadCommand, Reply, View, Watched, WriteCommand};
 use crate::registrar::{Registrar, Unfounded};
 use crate::timeout::within;
+use bytes::Bytes;
 use leasehold_clock::Clock;
 use leasehold_core::{NodeId, Reading};
 use leasehold_node::{Budget, Handle, REQUEST_TIMEOUT, ReadGrant, RequestError};
@@ -16,6 +17,13 @@ use std::time::Duration;
 const MAX_WRITE_BYTES: usize = 16 << 20;
 /// The time that a write waits for admission.
 const ADMISSION_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The time that a command waits until every member of the cluster is known to run a release that can execute it.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The reply to a command that not every member of the cluster can execute.
+const OLDER_MEMBER: &str = "TRYAGAIN a member of this cluster runs an older release, or is not known yet, so this command was not executed; \
+                            upgrade every node, then try again";
 
 /// The reply to a command that a stopping node refuses.
 pub(crate) const STOPPING: &str = "TRYAGAIN this node is shutting down; send the command to another node";
@@ -132,8 +140,9 @@ impl<R: Runtime> Executor<R> {
     /// The reply to each of them.
     pub(crate) async fn read_at_leader(&self, reads: &[ReadCommand]) -> Result<Vec<Reply>, String> {
         let commands: Vec<_> = reads.iter().cloned().map(WriteCommand::Read).collect();
-        match self.parts.handle.write(WriteCommand::encode_batch(&commands)).await {
-            Ok(replies) if replies.len() == reads.len() => {
+        let entry = self.encode(&[], true, &commands).await?;
+        match self.parts.handle.write(entry).await {
+            Ok(Outcome::Replies(replies)) if replies.len() == reads.len() => {
                 self.counters.reads_quorum.add(reads.len());
                 self.counters.reads_forwarded.add(reads.len());
                 self.counters.reads_follower.add(reads.len());
@@ -179,11 +188,60 @@ impl<R: Runtime> Executor<R> {
         }
     }
 
+    /// Returns the entry of these commands in the newest version that every member of the cluster can apply. The leader
+    /// of a new cluster learns the versions of its members shortly after its election, so this may wait.
+    async fn encode(&self, watched: &[Watched], whole: bool, commands: &[WriteCommand]) -> Result<Bytes, String> {
+        let version = self.parts.handle.status().entry_version;
+        if let Some(entry) = Entry::encode_as(version, watched, whole, commands) {
+            return Ok(entry);
+        }
+        let newest = u32::from(ENTRY_VERSION);
+        let known = self.parts.handle.wait_status(|status| status.entry_version >= newest || status.stopped);
+        within(&self.parts.runtime, VERSION_TIMEOUT, known).await;
+        let version = self.parts.handle.status().entry_version;
+        Entry::encode_as(version, watched, whole, commands).ok_or_else(|| OLDER_MEMBER.to_owned())
+    }
+
+    /// Returns keys with the index of the entry that changed each last, as conditions of an entry. The caller has
+    /// permission to read.
+    ///
+    /// # Errors
+    /// The reply: not every member of the cluster knows conditions.
+    #[allow(dead_code)]
+    pub(crate) async fn watch(&self, keys: Vec<Bytes>) -> Result<Vec<Watched>, String> {
+        if let Some(watched) = self.parts.view.watch(keys.clone()) {
+            return Ok(watched);
+        }
+        // From the first entry of version 2 on, indexes are recorded.
+        let entry = self.encode(&[(Bytes::new(), 0)], true, &[]).await?;
+        self.parts.handle.write(entry).await.map_err(|error| self.text(error))?;
+        self.read(1).await.map_err(NotReadable::into_reply)?;
+        self.parts.view.watch(keys).ok_or_else(|| NotReadable::Lagging.into_reply())
+    }
+
     /// Executes commands in order and all together, as one log entry, wherever the leader is. Returns a reply for each,
     /// or the error to answer for all of them.
     pub(crate) async fn commit(&self, commands: &[WriteCommand]) -> Result<Vec<Reply>, String> {
-        if commands.is_empty() {
-            return Ok(Vec::new());
+        match self.commit_entry(&[], true, commands).await? {
+            Outcome::Replies(replies) => Ok(replies),
+            Outcome::Conflict => Err(text(RequestError::Uncertain)),
+        }
+    }
+
+    /// Executes commands as one log entry, wherever the leader is. With `whole`, there is a reply for each command.
+    /// Without it there may be fewer, and at least one: the commands after those were not executed. If a watched key has
+    /// changed, nothing was executed.
+    ///
+    /// # Errors
+    /// The error to answer for all of them.
+    pub(crate) async fn commit_entry(
+        &self,
+        watched: &[Watched],
+        whole: bool,
+        commands: &[WriteCommand],
+    ) -> Result<Outcome, String> {
+        if commands.is_empty() && watched.is_empty() {
+            return Ok(Outcome::Replies(Vec::new()));
         }
         if let Some(refused) = self.refused() {
             self.counters.writes_failed.add(commands.len());
@@ -199,8 +257,20 @@ impl<R: Runtime> Executor<R> {
             self.counters.writes_failed.add(commands.len());
             return Err(text(RequestError::Busy));
         };
-        let outcome = match self.parts.handle.write(WriteCommand::encode_batch(commands)).await {
-            Ok(replies) if replies.len() == commands.len() => Ok(replies),
+        let entry = match self.encode(watched, whole, commands).await {
+            Ok(entry) => entry,
+            Err(error) => {
+                self.counters.writes_failed.add(commands.len());
+                return Err(error);
+            }
+        };
+        let is_complete = |replies: &[Reply]| match whole {
+            true => replies.len() == commands.len(),
+            false => (1..=commands.len()).contains(&replies.len()),
+        };
+        let outcome = match self.parts.handle.write(entry).await {
+            Ok(Outcome::Replies(replies)) if is_complete(&replies) => Ok(Outcome::Replies(replies)),
+            Ok(Outcome::Conflict) if !watched.is_empty() => Ok(Outcome::Conflict),
             // Committed, but the node that executed it could not decode it: it must run another version.
             Ok(_) => Err(RequestError::Uncertain),
             Err(error) => Err(error),
@@ -210,7 +280,10 @@ impl<R: Runtime> Executor<R> {
             Err(RequestError::Uncertain) => &self.counters.writes_uncertain,
             Err(_) => &self.counters.writes_failed,
         };
-        counter.add(commands.len());
+        counter.add(match &outcome {
+            Ok(Outcome::Replies(replies)) => replies.len(),
+            Ok(Outcome::Conflict) | Err(_) => commands.len(),
+        });
         outcome.map_err(|error| self.text(error))
     }
 }

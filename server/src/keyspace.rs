@@ -1,79 +1,112 @@
 //! The replicated keys and values.
 
-#[allow(dead_code, reason = "the commands on hashes will use it")]
+mod content;
+mod deadlines;
+mod entry;
+mod expiry;
+mod garbage;
 mod hash;
-#[allow(dead_code, reason = "SCAN and the hashes will use the rest")]
 mod map;
 mod operation;
+mod reader;
 mod reclaim;
+mod record;
+mod reply;
+mod state;
+mod value;
+mod version1;
 mod view;
+mod wall;
 mod writer;
 
-pub(crate) use map::{Map, Seed};
-pub(crate) use operation::{ENTRY_VERSION, MAX_ENTRY_KEYS, encoding};
-pub use operation::{ReadCommand, Reply, WriteCommand};
+pub(crate) use content::Content;
+pub(crate) use entry::{ENTRY_VERSION, MAX_ENTRY_KEYS};
+pub use entry::{Entry, Watched};
+pub use expiry::{DeadlineForm, ExpireCondition, ExpiryWrite, NewExpiry, When};
+pub use operation::{ReadCommand, SetCommand, SetCondition, WriteCommand};
+pub use reply::{Outcome, Reply};
+pub use state::Snapshot;
+pub use view::View;
 pub(crate) use view::count;
-pub use view::{Snapshot, View};
+pub use wall::WallClock;
 
 use bytes::Bytes;
+use deadlines::Deadlines;
+use garbage::Garbage;
 use leasehold_core::Index;
 use leasehold_node::ports::{self, UnknownCommand};
-use writer::Writer;
+use map::Seed;
+use writer::{Parts, Writer};
 
 /// The state machine: committed entries are applied to it.
 #[derive(Debug)]
 pub struct Keyspace {
     view: View,
+    seed: Seed,
+    deadlines: Deadlines,
+    garbage: Garbage,
 }
 
 impl Keyspace {
-    /// Returns the empty keyspace of the cluster with this name. All nodes of a cluster must give the same: the order of
-    /// the keys in a scan depends on it.
-    pub fn new(cluster: &str) -> Keyspace {
-        Keyspace { view: View::new(Seed::of_cluster(cluster)) }
+    /// Creates the state machine of a node of this cluster, without keys. While the node leads, the time of entries is
+    /// that of `wall`.
+    pub fn new(cluster: &str, wall: WallClock) -> Keyspace {
+        let seed = Seed::of_cluster(cluster);
+        Keyspace { view: View::new(seed, wall), seed, deadlines: Deadlines::default(), garbage: Garbage::default() }
     }
 
     /// Returns a view for readers.
     pub fn view(&self) -> View {
         self.view.clone()
     }
+
+    fn publish_deadlines(&self) {
+        self.view.publish_deadlines(self.deadlines.len(), self.deadlines.first().map(|first| first.get()));
+    }
 }
 
 impl ports::StateMachine for Keyspace {
-    /// The replies to the commands of an entry; none if the entry is malformed.
-    type Output = Vec<Reply>;
+    type Output = Outcome;
     type State = Snapshot;
 
     const NEWEST_VERSION: u32 = ENTRY_VERSION as u32;
 
     fn version(command: &Bytes) -> u32 {
-        command.first().copied().unwrap_or_default().into()
+        Entry::version(command)
+    }
+
+    fn prepare(&self, command: Bytes) -> Bytes {
+        Entry::stamp(command, self.view.wall_clock().now())
     }
 
     fn apply(
         &mut self,
-        _: Index,
+        index: Index,
         command: &Bytes,
         changes: &mut Vec<ports::Change>,
-    ) -> Result<Vec<Reply>, UnknownCommand> {
+    ) -> Result<Outcome, UnknownCommand> {
         let version = Self::version(command);
         if !(1..=Self::NEWEST_VERSION).contains(&version) {
             let reason = format!("its version is {version}, and this release knows version {ENTRY_VERSION}");
             return Err(UnknownCommand { reason });
         }
         // Every release that knows the version decodes the same.
-        let Some(commands) = WriteCommand::decode_batch(command) else { return Ok(Vec::new()) };
+        let Some(entry) = Entry::decode(command) else { return Ok(Outcome::Replies(Vec::new())) };
         // The lock is held for the whole entry, so that readers see all of it or none.
-        self.view.change(|map, reclaimer| {
-            let mut writer = Writer::new(map, reclaimer);
-            let replies = commands.into_iter().map(|command| writer.execute(command)).collect();
+        let Keyspace { view, deadlines, garbage, .. } = self;
+        let outcome = view.change(|content, reclaimer| {
+            let parts = Parts { content, deadlines, garbage, reclaimer };
+            let mut writer = Writer::new(parts, index, &entry, version);
+            let outcome = writer.run(entry);
             writer.finish(changes);
-            Ok(replies)
-        })
+            outcome
+        });
+        self.publish_deadlines();
+        Ok(outcome)
     }
 
     fn empty_state(&self) -> Snapshot {
-        self.view.empty_snapshot()
+        Snapshot::empty(self.seed)
     }
 
     fn state(&self) -> Snapshot {
@@ -81,29 +114,24 @@ impl ports::StateMachine for Keyspace {
     }
 
     fn replace(&mut self, mut state: Snapshot) -> Snapshot {
-        self.view.change(|map, _| state.swap(map));
-        state
+        let former = self.view.change(|content, reclaimer| {
+            let (deadlines, garbage) = state.swap(content);
+            reclaimer.drop_later((
+                std::mem::replace(&mut self.deadlines, deadlines),
+                std::mem::replace(&mut self.garbage, garbage),
+            ));
+            state
+        });
+        self.publish_deadlines();
+        former
     }
 
-    fn encode_output(replies: &Vec<Reply>) -> Bytes {
-        wincode::config::serialize(replies, encoding()).expect("replies within the limits can be encoded").into()
+    fn encode_output(outcome: &Outcome) -> Bytes {
+        outcome.encode()
     }
 
-    fn decode_output(bytes: &[u8]) -> Option<Vec<Reply>> {
-        wincode::config::deserialize_exact(bytes, encoding()).ok()
-    }
-}
-
-impl ports::State for Snapshot {
-    fn insert(&mut self, record: ports::Record) {
-        Snapshot::insert(self, record.key, record.value);
-    }
-
-    fn records(&self, cursor: u64) -> impl Iterator<Item = (ports::Record, u64)> + '_ {
-        let record = |(key, value, after): (&Bytes, &Bytes, u64)| {
-            (ports::Record { key: key.clone(), value: value.clone() }, after)
-        };
-        self.map().iter_from(cursor).map(record)
+    fn decode_output(bytes: &[u8]) -> Option<Outcome> {
+        Outcome::decode(bytes)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::clients::{Clients, Encryption, NodeFacts, Startup};
 use crate::counters::Counters;
 use crate::descriptors;
 use crate::executor::{Executor, Parts};
-use crate::keyspace::{ENTRY_VERSION, Keyspace};
+use crate::keyspace::{ENTRY_VERSION, Keyspace, WallClock};
 use crate::limits::Limits;
 use crate::members::Follow;
 use crate::recording::Recording;
@@ -190,7 +190,8 @@ impl<R: Runtime> Node<R> {
         let founders = if given.contains(&node) { given.clone() } else { BTreeSet::new() };
         let identity = Identity { cluster: cluster.clone(), node, founders };
         let storage = Storage::open(&data_dir, identity)?;
-        let keyspace = Keyspace::new(&cluster);
+        let keyspace = Keyspace::new(&cluster, WallClock::system());
+        let view = keyspace.view();
         let mut recovered = storage.recover_as(GROUP, keyspace.empty_state())?;
         startup.enter("is starting to serve");
         if let Some(stopped_for) = stopped_for {
@@ -241,7 +242,6 @@ impl<R: Runtime> Node<R> {
         links.security = peer_security;
         let transport = Transport::start(runtime.clone(), links, Arc::new(inbox))?;
 
-        let view = keyspace.view();
         let mut replica = leasehold_raft::Options::new(node, timing, drawn());
         replica.record = recording.is_some();
         let mut group = GroupOptions::new(GROUP, replica, founders);

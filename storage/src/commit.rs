@@ -5,9 +5,8 @@ use crate::folder::Storage;
 use crate::group::{Group, Records};
 use crate::journal::CommitRecord;
 use crate::tables::{
-    APPLIED, At, COMMIT, COMPACTED, Encoding, GENERATION, HARD_STATE, LOG_MAY_BE_CUT, LONGEST_HOLD,
-    MAX_INLINE_KEY_BYTES, ORDERLY_STOP, encode, generation_keys, inline_key, log_key, meta_key, numbered_key,
-    numbered_value, starting_with,
+    APPLIED, At, COMMIT, COMPACTED, Encoding, GENERATION, HARD_STATE, LOG_MAY_BE_CUT, LONGEST_HOLD, ORDERLY_STOP,
+    encode, generation_keys, inline_key, is_inline, log_key, meta_key, numbered_key, numbered_value, starting_with,
 };
 use fjall::{Keyspace, OwnedWriteBatch, PersistMode, Slice};
 use leasehold_core::{Index, Term};
@@ -258,7 +257,7 @@ impl GroupWriter<'_> {
             Change::Put(record) => put(self.id, &mut self.group.records, record, self.changes)?,
             Change::Delete(key) => {
                 let Records { generation, numbered, .. } = &mut self.group.records;
-                let stored = if key.len() > MAX_INLINE_KEY_BYTES {
+                let stored = if !is_inline(key) {
                     numbered.remove(key).map(|number| numbered_key(self.id, *generation, number))
                 } else {
                     Some(inline_key(self.id, *generation, key))
@@ -325,7 +324,7 @@ impl GroupWriter<'_> {
 /// Inserts or replaces a record of a generation.
 fn put(id: GroupId, records: &mut Records, record: &Record, changes: &mut Changes) -> Result<(), Fault> {
     let Record { key, value } = record;
-    if key.len() <= MAX_INLINE_KEY_BYTES {
+    if is_inline(key) {
         changes.insert(inline_key(id, records.generation, key).into(), Some(value[..].into()));
         return Ok(());
     }

@@ -25,14 +25,14 @@ impl Storage {
         Ok(recovered)
     }
 
-    /// Returns the state of `group` after the last durable commit, with its records in `empty`, a state machine's state
-    /// without records. Each is added as it is found.
+    /// Returns the state of `group` after the last durable commit, with its records in `state`, into which each is
+    /// read as it is found.
     ///
     /// # Errors
     /// [`StorageError::Damaged`] if no ordered writer could have written it: start no replica from it.
     /// [`StorageError::Io`] if it cannot be read.
-    pub fn recover_as<S: State>(&self, group: GroupId, empty: S) -> Result<Recovered<S>, StorageError> {
-        let (recovered, records) = reading(|| self.read(group, empty)).map_err(|fault| fault.in_folder(&self.path))?;
+    pub fn recover_as<S: State>(&self, group: GroupId, state: S) -> Result<Recovered<S>, StorageError> {
+        let (recovered, records) = reading(|| self.read(group, state)).map_err(|fault| fault.in_folder(&self.path))?;
         tracing::info!(
             group,
             term = recovered.hard_state.term,
@@ -47,7 +47,7 @@ impl Storage {
     }
 
     /// Returns the state of a group, and the number of its records.
-    fn read<S: State>(&self, group: GroupId, empty: S) -> Result<(Recovered<S>, u64), Fault> {
+    fn read<S: State>(&self, group: GroupId, mut records: S) -> Result<(Recovered<S>, u64), Fault> {
         let hard_state: Option<HardState> = meta(&self.keyspace, group, HARD_STATE)?;
         let compacted: (Index, Term) = meta(&self.keyspace, group, COMPACTED)?.unwrap_or_default();
         let applied: Option<(Index, Term, Membership)> = meta(&self.keyspace, group, APPLIED)?;
@@ -66,11 +66,11 @@ impl Storage {
             .map_err(|detail| Fault::Damaged(format!("group {group} (tables log and meta): {detail}")))?;
 
         let generation = meta(&self.keyspace, group, GENERATION)?.unwrap_or_default();
-        let (mut records, mut count) = (empty, 0);
+        let mut count = 0;
         for stored in self.keyspace.prefix(generation_keys(group, generation)) {
             let (key, value) = stored.into_inner()?;
             let (_, record) = record(group, &key, &value)?;
-            records.insert(record);
+            records.insert(record).map_err(|error| Fault::Damaged(format!("group {group} (table state): {error}")))?;
             count += 1;
         }
         let hard_state = hard_state.unwrap_or_default();

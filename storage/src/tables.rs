@@ -53,10 +53,14 @@ pub(crate) const ORDERLY_STOP: &str = "orderly_stop";
 
 /// A record's key up to this length is part of its stored key. A longer one is stored next to its value, under a
 /// number: fjall limits keys to 64 KiB, and a record's key has no such limit.
-pub(crate) const MAX_INLINE_KEY_BYTES: usize = 4096;
-/// The byte after the generation in the stored key of a record.
+const MAX_INLINE_KEY_BYTES: usize = 4096;
+/// The byte after the generation in the stored key of a record. Earlier releases know the first two only: they stored
+/// records of kind 0, without the byte for the kind, and so does this release. Records of other kinds are stored with it.
 const INLINE: u8 = 0;
 const NUMBERED: u8 = 1;
+const INLINE_OF_KIND: u8 = 2;
+/// The bit in the length of a long key that marks a record of another kind than 0.
+const OF_KIND: u32 = 1 << 31;
 
 /// The longest field. A command with the longest key and value, 16 MiB each, fits. A damaged length cannot cause a
 /// larger allocation.
@@ -128,10 +132,29 @@ pub(crate) fn generation_of(group: GroupId, key: &[u8]) -> Result<u64, Fault> {
     generation.copied().map(u64::from_be_bytes).ok_or_else(damaged)
 }
 
+/// Returns true and the key if it is stored with its kind, and false and the rest of it if its kind is 0.
+fn split_kind(key: &[u8]) -> (bool, &[u8]) {
+    match key.split_first() {
+        Some((0, rest)) => (false, rest),
+        _ => (true, key),
+    }
+}
+
+/// Returns a key that was stored without its kind.
+fn with_kind_0(key: &[u8]) -> Bytes {
+    [&[0], key].concat().into()
+}
+
+/// Returns true if a record's key is part of its stored key.
+pub(crate) fn is_inline(key: &[u8]) -> bool {
+    split_kind(key).1.len() <= MAX_INLINE_KEY_BYTES
+}
+
 /// Returns the stored key of a record with a short key.
 pub(crate) fn inline_key(group: GroupId, generation: u64, key: &[u8]) -> Vec<u8> {
+    let (has_kind, key) = split_kind(key);
     let mut stored = generation_keys(group, generation);
-    stored.push(INLINE);
+    stored.push(if has_kind { INLINE_OF_KIND } else { INLINE });
     stored.extend_from_slice(key);
     stored
 }
@@ -150,13 +173,15 @@ pub(crate) fn numbered_key(group: GroupId, generation: u64, number: u64) -> Vec<
     stored
 }
 
-/// Encodes a record with a long key: the key's length, the key, the value.
+/// Encodes a record with a long key: the key's length with a mark, the key, the value.
 pub(crate) fn numbered_value(record: &Record) -> Result<Vec<u8>, Fault> {
-    let too_long = |_| Fault::Refused("a record's key is longer than 4 GiB".to_owned());
-    let length = u32::try_from(record.key.len()).map_err(too_long)?;
-    let mut stored = Vec::with_capacity(4 + record.key.len() + record.value.len());
+    let too_long = || Fault::Refused("a record's key is longer than 2 GiB".to_owned());
+    let (has_kind, key) = split_kind(&record.key);
+    let length = u32::try_from(key.len()).ok().filter(|length| length & OF_KIND == 0).ok_or_else(too_long)?;
+    let length = if has_kind { length | OF_KIND } else { length };
+    let mut stored = Vec::with_capacity(4 + key.len() + record.value.len());
     stored.extend_from_slice(&length.to_le_bytes());
-    stored.extend_from_slice(&record.key);
+    stored.extend_from_slice(key);
     stored.extend_from_slice(&record.value);
     Ok(stored)
 }
@@ -165,14 +190,21 @@ pub(crate) fn numbered_value(record: &Record) -> Result<Vec<u8>, Fault> {
 pub(crate) fn record(group: GroupId, key: &[u8], value: &[u8]) -> Result<(Option<u64>, Record), Fault> {
     let damaged = || Fault::Damaged(format!("a record of group {group} (table state) cannot be decoded"));
     let (kind, key) = key.get(generation_keys(group, 0).len()..).and_then(<[u8]>::split_first).ok_or_else(damaged)?;
-    if *kind == INLINE {
-        let record = Record { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) };
-        return Ok((None, record));
+    let inline = match *kind {
+        INLINE => Some(with_kind_0(key)),
+        INLINE_OF_KIND if key.first() != Some(&0) => Some(Bytes::copy_from_slice(key)),
+        NUMBERED => None,
+        _ => return Err(damaged()),
+    };
+    if let Some(key) = inline {
+        return Ok((None, Record { key, value: Bytes::copy_from_slice(value) }));
     }
     let number = key.try_into().map(u64::from_be_bytes).map_err(|_| damaged())?;
     let (length, rest) = value.split_first_chunk().ok_or_else(damaged)?;
-    let (key, value) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(damaged)?;
-    Ok((Some(number), Record { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) }))
+    let length = u32::from_le_bytes(*length);
+    let (key, value) = rest.split_at_checked((length & !OF_KIND) as usize).ok_or_else(damaged)?;
+    let key = if length & OF_KIND == 0 { with_kind_0(key) } else { Bytes::copy_from_slice(key) };
+    Ok((Some(number), Record { key, value: Bytes::copy_from_slice(value) }))
 }
 
 /// Returns the prefix of every key of a group in a table.

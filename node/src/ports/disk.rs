@@ -10,7 +10,8 @@ use std::time::Duration;
 /// One record of the state machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// The key.
+    /// The key. Its first byte is the kind of the record. A record of kind 0 is stored and sent without this byte, as
+    /// releases before the kinds did.
     pub key: Bytes,
     /// The value.
     pub value: Bytes,

@@ -13,6 +13,19 @@ pub struct UnknownCommand {
     pub reason: String,
 }
 
+/// A record that a state machine's state cannot take over: it is damaged, or only a newer release knows its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a record of kind {kind} cannot be decoded; start the newest release that this cluster ever ran, or restore a backup"
+)]
+pub struct InvalidRecord {
+    /// The kind of the record; 0 if it has none.
+    pub kind: u8,
+}
+
+/// A position among the records of a state. [`State::records`] gives it its meaning; the first is the default.
+pub type Cursor = (u64, u64);
+
 /// A deterministic state machine whose state is a set of records. The same commands in the same order give the same
 /// records and outputs on every node.
 ///
@@ -32,6 +45,12 @@ pub trait StateMachine: Send + 'static {
     /// asked often, so it must not depend on the rest of the content.
     fn version(command: &Bytes) -> u32;
 
+    /// Completes a command that this node, as the leader, is about to propose. A machine adds here what only a leader
+    /// may decide, such as the time, so that every node applies the same command.
+    fn prepare(&self, command: Bytes) -> Bytes {
+        command
+    }
+
     /// Applies one committed command and appends the resulting changes of the records to `changes`. A command that is
     /// malformed or cannot be executed changes nothing, and its output reports the reason. Readers see the command's
     /// effect once this returns.
@@ -45,7 +64,7 @@ pub trait StateMachine: Send + 'static {
         changes: &mut Vec<Change>,
     ) -> Result<Self::Output, UnknownCommand>;
 
-    /// Returns a state without records.
+    /// Returns a state without records, to read records into.
     fn empty_state(&self) -> Self::State;
 
     /// Returns the state as of the last command applied.
@@ -62,36 +81,44 @@ pub trait StateMachine: Send + 'static {
     fn decode_output(bytes: &[u8]) -> Option<Self::Output>;
 }
 
-/// A state machine's state: a set of records. A method may take time in proportion to its arguments and its result, and
-/// dropping the state may take time in proportion to the state. Both happen on a thread that may block.
+/// A state machine's state: a set of records. A method may take time in proportion to
+/// its arguments and its result, and dropping the state may take time in proportion to the state. Both happen on a
+/// thread that may block.
 pub trait State: Send + Sync + 'static {
     /// Inserts a record, or replaces the one with its key.
-    fn insert(&mut self, record: Record);
+    ///
+    /// # Errors
+    /// [`InvalidRecord`]: do not use the state.
+    fn insert(&mut self, record: Record) -> Result<(), InvalidRecord>;
 
-    /// Returns the records from `cursor` on, each with the cursor after it. The cursor of the first record is 0. The
+    /// Returns the records from `cursor` on, each with the cursor after it. The first cursor is the default. The
     /// order is the same at every call on one state. Equal states may have different orders.
-    fn records(&self, cursor: u64) -> impl Iterator<Item = (Record, u64)> + '_;
+    fn records(&self, cursor: Cursor) -> impl Iterator<Item = (Record, Cursor)> + '_;
 }
 
 /// The records in the order in which they were inserted.
 impl State for Vec<Record> {
-    fn insert(&mut self, record: Record) {
+    fn insert(&mut self, record: Record) -> Result<(), InvalidRecord> {
         self.push(record);
+        Ok(())
     }
 
-    fn records(&self, cursor: u64) -> impl Iterator<Item = (Record, u64)> + '_ {
+    fn records(&self, (cursor, _): Cursor) -> impl Iterator<Item = (Record, Cursor)> + '_ {
         let skipped = usize::try_from(cursor).unwrap_or(usize::MAX);
-        self.iter().skip(skipped).cloned().zip(cursor + 1..)
+        self.iter().skip(skipped).cloned().zip((cursor + 1..).map(|after| (after, 0)))
     }
 }
 
 impl Recovered {
-    /// Reads the records into `state`, which has none.
-    pub fn into_state<S: State>(self, mut state: S) -> Recovered<S> {
+    /// Reads the records into a state.
+    ///
+    /// # Errors
+    /// [`InvalidRecord`].
+    pub fn into_state<S: State>(self, mut state: S) -> Result<Recovered<S>, InvalidRecord> {
         let Recovered { hard_state, compacted, entries, applied, records, longest_hold, log_may_be_cut, orderly_stop } =
             self;
-        records.into_iter().for_each(|record| state.insert(record));
-        Recovered {
+        records.into_iter().try_for_each(|record| state.insert(record))?;
+        Ok(Recovered {
             hard_state,
             compacted,
             entries,
@@ -100,6 +127,6 @@ impl Recovered {
             longest_hold,
             log_may_be_cut,
             orderly_stop,
-        }
+        })
     }
 }

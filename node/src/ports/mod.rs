@@ -10,7 +10,7 @@ mod meet;
 pub(crate) use disk::remove_superseded;
 pub use disk::{Applied, Batch, Change, Disk, Record, Recovered, Stage};
 pub use links::{Lane, Links, NotSent, Receive, Rejected};
-pub use machine::{State, StateMachine, UnknownCommand};
+pub use machine::{Cursor, InvalidRecord, State, StateMachine, UnknownCommand};
 pub use meet::{Meet, MeetError, MemoryRegistry};
 
 /// Identifies a replicated group on a node. There is one group today, number 0; messages and storage keys carry the

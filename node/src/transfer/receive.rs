@@ -38,7 +38,6 @@ pub(crate) struct Receiving<S> {
 }
 
 impl<S> Receiving<S> {
-    /// Prepares for the records of a snapshot, which are added to `empty`.
     pub(crate) fn new(from: NodeId, id: RequestId, snapshot: Snapshot, empty: S, now: Duration) -> Self {
         Receiving {
             from,

@@ -2,6 +2,7 @@
 
 use super::{MAX_BYTES_AHEAD, MAX_CHUNKS_AHEAD, RETRY_HOLDS, idle_timeout};
 use crate::chunk::Chunk;
+use crate::ports::Cursor;
 use crate::wire::{RequestId, Transfer};
 use leasehold_core::{Index, Term};
 use leasehold_raft::wire::Snapshot;
@@ -14,7 +15,7 @@ use std::time::Duration;
 struct Known {
     bytes: usize,
     /// The cursor after it, and the number of records through it.
-    cursor: u64,
+    cursor: Cursor,
     records: u64,
 }
 
@@ -22,7 +23,7 @@ struct Known {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Read this chunk, which starts at this cursor.
-    Read { number: u64, cursor: u64 },
+    Read { number: u64, cursor: Cursor },
     /// Send this message.
     Send(Transfer),
     /// Give the transfer up: it made no progress.
@@ -39,7 +40,7 @@ pub(crate) struct Sending<S> {
     pub(crate) keep_from: Index,
     /// The number of chunks that the receiver has stored, with the cursor and the records after them.
     stored: u64,
-    cursor: u64,
+    cursor: Cursor,
     records: u64,
     /// The chunks after those that were read at least once.
     known: VecDeque<Known>,
@@ -73,7 +74,7 @@ impl<S> Sending<S> {
             snapshot,
             keep_from,
             stored: 0,
-            cursor: 0,
+            cursor: Cursor::default(),
             records: 0,
             known: VecDeque::new(),
             sent: 0,

@@ -4,6 +4,7 @@ use super::session::Session;
 use crate::backup::{Header, chunk_head, end, header};
 use crate::timeout::within;
 use leasehold_node::chunk;
+use leasehold_node::ports::Cursor;
 use leasehold_runtime::Runtime;
 use std::io;
 use std::sync::Arc;
@@ -28,9 +29,9 @@ impl<R: Runtime> Session<'_, R> {
         let index = self.clients.executor.handle().gate().applied();
         let state = self.clients.view().snapshot();
         let cluster = self.clients.facts.cluster.clone();
-        tracing::info!(index, keys = state.map().len(), "streaming a backup");
+        tracing::info!(index, keys = state.content().len(), "streaming a backup");
         self.send_bulk(&[&header(&Header { index, cluster })]).await?;
-        let (mut cursor, mut chunks, mut records) = (0, 0, 0);
+        let (mut cursor, mut chunks, mut records) = (Cursor::default(), 0, 0);
         loop {
             let chunk = chunk::read(&state, cursor, CHUNK_BYTES);
             if chunk.count > 0 {

@@ -121,7 +121,7 @@ impl Job {
         let mut encoded = ReplyBuffer::default();
         encoded.set_version(version);
         let mut count = 0;
-        for key in state.map().matching(&pattern) {
+        for key in state.content().matching(&pattern) {
             encoded.bulk(key);
             count += 1;
         }
@@ -135,7 +135,7 @@ impl Job {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keyspace::Keyspace;
+    use crate::keyspace::{Keyspace, WallClock};
     use futures::FutureExt as _;
 
     #[test]
@@ -144,7 +144,8 @@ mod tests {
             let ((sender, jobs), (reply, found)) = (async_channel::unbounded(), oneshot::channel());
             let pending = Pending::reserve(&Arc::default()).expect("room");
             let bytes = Arc::new(AtomicUsize::new(untaken));
-            let (view, pattern, version) = (Keyspace::new("test").view(), Bytes::from_static(b"*"), Version::Two);
+            let (view, pattern, version) =
+                (Keyspace::new("test", WallClock::new(|| 0)).view(), Bytes::from_static(b"*"), Version::Two);
             sender.try_send(Job { view, pattern, version, reply, pending, bytes }).expect("room");
             drop(sender);
             assert_eq!(work(jobs).now_or_never(), Some(()));

@@ -11,8 +11,8 @@ use super::transaction::{MAX_ENTRY_BYTES, Transaction};
 use super::wire::{FREE_BYTES, Received, Wire, hold};
 use crate::command::{Command, LocalCommand};
 use crate::executor::{NotReadable, STOPPING};
-use crate::keyspace::{MAX_ENTRY_KEYS, Map, ReadCommand, Reply, WriteCommand, count};
-use crate::resp::{ProtocolError, ReplyBuffer, Request, RequestReader};
+use crate::keyspace::{Content, MAX_ENTRY_KEYS, ReadCommand, Reply, WriteCommand, count};
+use crate::resp::{ProtocolError, ReplyBuffer, Request, RequestReader, Version};
 use crate::timeout::within;
 use bytes::Bytes;
 use event_listener::EventListener;
@@ -324,8 +324,9 @@ impl<'a, R: Runtime> Session<'a, R> {
                     }
                 }
             }
-            let out = &mut self.out;
-            let (executed, unsent) = self.clients.view().with(|map| read_short(map, &reads[done..], out));
+            let (out, view) = (&mut self.out, self.clients.view());
+            let wall = || view.wall_clock().now();
+            let (executed, unsent) = view.with(|content| read_short(content, &reads[done..], wall, out));
             done += executed;
             if let Some(reply) = unsent {
                 self.reply(reply).await?;
@@ -346,7 +347,7 @@ impl<'a, R: Runtime> Session<'a, R> {
         let state = self.clients.view().snapshot();
         let mut values = Vec::with_capacity(keys.len());
         for slice in keys.chunks(SLICE_KEYS) {
-            values.extend(slice.iter().map(|key| state.map().get(key).cloned()));
+            values.extend(slice.iter().map(|key| state.content().string_if_any(key).cloned()));
             self.pause().await;
         }
         // The client takes its time, and a snapshot that is held keeps old values in memory.
@@ -362,7 +363,7 @@ impl<'a, R: Runtime> Session<'a, R> {
         let state = self.clients.view().snapshot();
         let mut existing = 0;
         for slice in keys.chunks(SLICE_KEYS) {
-            existing += state.map().count_existing(slice);
+            existing += state.content().count_existing(slice);
             self.pause().await;
         }
         self.out.integer(existing);
@@ -421,16 +422,52 @@ impl<'a, R: Runtime> Session<'a, R> {
             Reply::Integer(number) => self.out.integer(number),
             Reply::Value(value) => self.send_value(value).await?,
             Reply::Error(message) => self.out.error(&message),
+            Reply::Status(status) => self.out.status(&status),
+            Reply::NoValues => self.out.no_array(),
+            Reply::Map(pairs) => {
+                self.out.map(pairs.len());
+                self.send_pairs(pairs, false).await?;
+            }
+            Reply::Pairs(pairs) => {
+                let nested = self.out.version() == Version::Three;
+                self.out.array(if nested { pairs.len() } else { 2 * pairs.len() });
+                self.send_pairs(pairs, nested).await?;
+            }
+            Reply::Scanned { cursor, found } => {
+                self.out.array(2);
+                self.out.bulk(cursor.to_string());
+                self.out.array(found.len());
+                for part in found {
+                    self.send_part(Some(part)).await?;
+                }
+            }
             Reply::Values(values) => {
                 self.out.array(values.len());
                 for value in values {
-                    self.send_value(value).await?;
-                    self.work += 1;
-                    self.flush_if_full().await?;
-                    self.pause_if_due().await;
+                    self.send_part(value).await?;
                 }
             }
         }
+        self.work += 1;
+        self.flush_if_full().await?;
+        self.pause_if_due().await;
+        Ok(())
+    }
+
+    async fn send_pairs(&mut self, pairs: Vec<(Bytes, Bytes)>, nested: bool) -> io::Result<()> {
+        for (field, value) in pairs {
+            if nested {
+                self.out.array(2);
+            }
+            self.send_part(Some(field)).await?;
+            self.send_part(Some(value)).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends a part of a long reply.
+    async fn send_part(&mut self, value: Option<Bytes>) -> io::Result<()> {
+        self.send_value(value).await?;
         self.work += 1;
         self.flush_if_full().await?;
         self.pause_if_due().await;
@@ -493,22 +530,30 @@ impl<'a, R: Runtime> Session<'a, R> {
 
 /// Executes short reads and encodes their replies, until the replies should be written, or up to the first reply that is
 /// too long to be copied while writers wait. Returns the number of reads executed, and that reply.
-fn read_short(map: &Map<Bytes>, reads: &[ReadCommand], out: &mut ReplyBuffer) -> (usize, Option<Reply>) {
+fn read_short(
+    content: &Content,
+    reads: &[ReadCommand],
+    now: impl Fn() -> u64,
+    out: &mut ReplyBuffer,
+) -> (usize, Option<Reply>) {
     for (position, command) in reads.iter().enumerate() {
         if out.bytes().len() >= FLUSH_BYTES {
             return (position, None);
         }
         match command {
-            ReadCommand::Get(key) => match map.get(key) {
-                Some(value) if value.len() > MAX_COPIED_BYTES => {
+            ReadCommand::Get(key) => match content.string(key) {
+                Ok(Some(value)) if value.len() > MAX_COPIED_BYTES => {
                     return (position + 1, Some(Reply::Value(Some(value.clone()))));
                 }
-                value => out.value(value.map(|value| &value[..])),
+                Ok(value) => out.value(value.map(|value| &value[..])),
+                Err(error) => return (position + 1, Some(error)),
             },
-            ReadCommand::Strlen(key) => out.integer(map.get(key).map_or(0, |value| count(value.len()))),
-            ReadCommand::Exists(keys) => out.integer(map.count_existing(keys)),
-            ReadCommand::Size => out.integer(count(map.len())),
-            ReadCommand::Mget(_) | ReadCommand::Keys(_) => return (position + 1, Some(map.read(command))),
+            ReadCommand::Exists(keys) => out.integer(content.count_existing(keys)),
+            ReadCommand::Size => out.integer(count(content.len())),
+            command => match content.read(command, &now) {
+                Reply::Integer(number) => out.integer(number),
+                reply => return (position + 1, Some(reply)),
+            },
         }
     }
     (reads.len(), None)
@@ -565,8 +610,9 @@ fn gather_writes(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keyspace::Seed;
+    use crate::keyspace::{Entry, Keyspace, SetCommand, WallClock};
     use crate::resp::MAX_BULK;
+    use leasehold_node::ports::StateMachine as _;
 
     fn get() -> Command {
         Command::Read(ReadCommand::Get(Bytes::from_static(b"k")))
@@ -578,7 +624,7 @@ mod tests {
 
     fn set(length: usize, get_old: bool) -> Command {
         let value = Bytes::from(vec![0; length]);
-        Command::Write(WriteCommand::Set { key: Bytes::new(), value, only_if_exists: None, get_old })
+        Command::Write(WriteCommand::Set(SetCommand { get_old, ..SetCommand::new(Bytes::new(), value) }))
     }
 
     /// Returns how many of the commands are executed together with the first.
@@ -619,16 +665,21 @@ mod tests {
 
     #[test]
     fn a_long_value_is_not_copied_while_writers_wait() {
-        let mut map = Map::new(Seed::of_cluster("test"));
+        let mut keyspace = Keyspace::new("test", WallClock::new(|| 0));
         let long = Bytes::from(vec![b'v'; MAX_COPIED_BYTES + 1]);
-        map.insert(Bytes::from_static(b"long"), long.clone());
+        let set = WriteCommand::Set(SetCommand::new(Bytes::from_static(b"long"), long.clone()));
+        keyspace.apply(1, &Entry::encode(&[], true, &[set]), &mut Vec::new()).expect("a valid entry");
+        let view = keyspace.view();
+        let read_short = |reads: &[ReadCommand], out: &mut ReplyBuffer| {
+            view.with(|content| super::read_short(content, reads, || 0, out))
+        };
         let read = |key: &'static str| ReadCommand::Get(Bytes::from_static(key.as_bytes()));
         let mut out = ReplyBuffer::default();
         let reads = [read("none"), read("long"), read("none")];
-        assert_eq!(read_short(&map, &reads, &mut out), (2, Some(Reply::Value(Some(long)))));
-        assert_eq!(read_short(&map, &reads[2..], &mut out), (1, None));
+        assert_eq!(read_short(&reads, &mut out), (2, Some(Reply::Value(Some(long)))));
+        assert_eq!(read_short(&reads[2..], &mut out), (1, None));
         assert_eq!(out.bytes(), b"$-1\r\n$-1\r\n");
         out.bulk(vec![0; FLUSH_BYTES]);
-        assert_eq!(read_short(&map, &reads, &mut out), (0, None), "the replies are written first");
+        assert_eq!(read_short(&reads, &mut out), (0, None), "the replies are written first");
     }
 }

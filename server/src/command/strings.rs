@@ -1,8 +1,9 @@
 //! Commands about strings.
 
+use super::expiry::Unit;
 use super::parse::{Parsed, check_keys, read, syntax_error, write, wrong_arity};
 use super::table::{ALL, ONE, PAIRS, Spec};
-use crate::keyspace::{ReadCommand, WriteCommand};
+use crate::keyspace::{NewExpiry, ReadCommand, SetCommand, SetCondition, WriteCommand};
 use crate::resp::{Arguments, parse_integer};
 
 pub(super) static STRINGS: &[Spec] = &[
@@ -21,7 +22,8 @@ pub(super) static STRINGS: &[Spec] = &[
         flags: &["write", "denyoom"],
         keys: ONE,
         group: "string",
-        summary: "Sets the value of a key; NX: only if it has none; XX: only if it has one; GET: returns the old one.",
+        summary: "Sets the value of a key; NX, XX, IFEQ, IFNE: on a condition; EX, PX, EXAT, PXAT: with a deadline; \
+                  KEEPTTL: keeps it; GET: returns the old value.",
         parse: parse_set,
     },
     Spec {
@@ -98,20 +100,40 @@ pub(super) static STRINGS: &[Spec] = &[
     },
 ];
 
+/// Parses `SET`.
 fn parse_set(arguments: &Arguments<'_>) -> Parsed {
-    let (mut only_if_exists, mut get_old) = (None, false);
-    for position in 3..arguments.len() {
+    let mut set = SetCommand::new(arguments.get(1), arguments.get(2));
+    let mut expiry = None;
+    let mut position = 3;
+    while position < arguments.len() {
+        let has_next = position + 1 < arguments.len();
+        let is_free = set.condition == SetCondition::Always;
         match arguments.peek(position).to_ascii_uppercase().as_slice() {
-            b"NX" if only_if_exists != Some(true) => only_if_exists = Some(false),
-            b"XX" if only_if_exists != Some(false) => only_if_exists = Some(true),
-            b"GET" => get_old = true,
-            b"EX" | b"PX" | b"EXAT" | b"PXAT" | b"KEEPTTL" => {
-                return Err("ERR keys do not expire here; omit EX, PX, EXAT, PXAT and KEEPTTL".to_owned());
+            b"NX" if is_free || set.condition == SetCondition::Missing => set.condition = SetCondition::Missing,
+            b"XX" if is_free || set.condition == SetCondition::Exists => set.condition = SetCondition::Exists,
+            b"IFEQ" if is_free && has_next => {
+                position += 1;
+                set.condition = SetCondition::Equals(arguments.get(position));
+            }
+            b"IFNE" if is_free && has_next => {
+                position += 1;
+                set.condition = SetCondition::Differs(arguments.get(position));
+            }
+            b"GET" => set.get_old = true,
+            b"KEEPTTL" if expiry.is_none() => set.expiry = NewExpiry::Keep,
+            option if has_next && expiry.is_none() && set.expiry == NewExpiry::None => {
+                position += 1;
+                expiry = Some((Unit::of(option).ok_or_else(syntax_error)?, position));
             }
             _ => return Err(syntax_error()),
         }
+        position += 1;
     }
-    write(WriteCommand::Set { key: arguments.get(1), value: arguments.get(2), only_if_exists, get_old })
+    // The number is looked at last, as Redis does.
+    if let Some((unit, position)) = expiry {
+        set.expiry = NewExpiry::Dies(unit.parse(arguments.peek(position), "set")?);
+    }
+    write(WriteCommand::Set(set))
 }
 
 fn parse_mset(arguments: &Arguments<'_>) -> Parsed {

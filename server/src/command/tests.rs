@@ -1,5 +1,7 @@
 use super::*;
-use crate::keyspace::{MAX_ENTRY_KEYS, ReadCommand, WriteCommand};
+use crate::keyspace::{
+    ExpireCondition, ExpiryWrite, MAX_ENTRY_KEYS, NewExpiry, ReadCommand, SetCommand, SetCondition, When, WriteCommand,
+};
 use crate::resp::{Request, RequestReader};
 use bytes::Bytes;
 
@@ -28,16 +30,56 @@ fn names_are_recognized_in_any_case() {
 
 #[test]
 fn set_takes_its_options_in_any_order() {
-    let set = |only_if_exists, get_old| {
+    let set = |condition, get_old, expiry| {
         let (key, value) = (Bytes::from_static(b"k"), Bytes::from_static(b"v"));
-        Command::Write(WriteCommand::Set { key, value, only_if_exists, get_old })
+        Command::Write(WriteCommand::Set(SetCommand { key, value, condition, get_old, expiry }))
     };
-    assert_eq!(parse("SET k v"), set(None, false));
-    assert_eq!(parse("SET k v nx"), set(Some(false), false));
-    assert_eq!(parse("SET k v GET XX"), set(Some(true), true));
-    assert_eq!(error("SET k v NX XX"), "ERR syntax error");
-    assert_eq!(error("SET k v WHAT"), "ERR syntax error");
-    assert!(error("SET k v EX 10").starts_with("ERR keys do not expire here"));
+    let dies = NewExpiry::Dies;
+    let equals = |value: &'static str| SetCondition::Equals(value.into());
+    for (line, condition, get_old, expiry) in [
+        ("SET k v", SetCondition::Always, false, NewExpiry::None),
+        ("SET k v nx", SetCondition::Missing, false, NewExpiry::None),
+        ("SET k v GET XX xx", SetCondition::Exists, true, NewExpiry::None),
+        ("SET k v KEEPTTL", SetCondition::Always, false, NewExpiry::Keep),
+        ("SET k v IFEQ ex GET", equals("ex"), true, NewExpiry::None),
+        ("SET k v EX 10 NX", SetCondition::Missing, false, dies(When::In(10_000))),
+        ("SET k v ifeq w px 5", equals("w"), false, dies(When::In(5))),
+        ("SET k v EXAT 5", SetCondition::Always, false, dies(When::At(5000))),
+        ("SET k v IFNE w PXAT 5", SetCondition::Differs("w".into()), false, dies(When::At(5))),
+    ] {
+        assert_eq!(parse(line), set(condition, get_old, expiry), "{line}");
+    }
+    for options in ["NX XX", "WHAT", "EX", "EX 1 PX 1", "KEEPTTL EX 1", "EX 1 KEEPTTL", "IFEQ", "NX IFEQ w", "EX 1 W"] {
+        assert_eq!(error(&format!("SET k v {options}")), "ERR syntax error", "{options}");
+    }
+    for expiry in ["EX 0", "PX -1", "EX 9223372036854775", "PXAT 9223372036854775807"] {
+        assert_eq!(error(&format!("SET k v {expiry}")), "ERR invalid expire time in 'set' command", "{expiry}");
+    }
+    assert_eq!(error("SET k v PX 1.5"), "ERR value is not an integer or out of range");
+}
+
+#[test]
+fn the_conditions_of_expire_exclude_each_other_as_in_redis() {
+    let expire = |options: &str| match parse(&format!("EXPIRE k 1 {options}")) {
+        Command::Write(WriteCommand::Expiry(ExpiryWrite::Expire { condition, .. })) => condition,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(expire(""), ExpireCondition::Always);
+    assert_eq!(expire("nx"), ExpireCondition::Missing);
+    assert_eq!(expire("xx"), ExpireCondition::Exists);
+    assert_eq!(expire("gt xx"), ExpireCondition::Later);
+    assert_eq!(expire("lt"), ExpireCondition::Earlier);
+    assert_eq!(expire("LT XX"), ExpireCondition::ExistsAndEarlier);
+    let both = "ERR NX and XX, GT or LT options at the same time are not compatible";
+    assert_eq!(error("EXPIRE k 1 NX GT"), both);
+    assert_eq!(error("EXPIRE k 1 GT LT"), "ERR GT and LT options at the same time are not compatible");
+    assert_eq!(error("EXPIRE k 1 AB"), "ERR Unsupported option AB");
+    assert_eq!(error("EXPIRE k 9223372036854775807"), "ERR invalid expire time in 'expire' command");
+    assert_eq!(error("PEXPIRE k 9223372036854770000"), "ERR invalid expire time in 'pexpire' command");
+    assert_eq!(error("EXPIRE k x"), "ERR value is not an integer or out of range");
+    assert_eq!(error("SETEX k 0 v"), "ERR invalid expire time in 'setex' command");
+    assert_eq!(error("GETEX k EX 0"), "ERR invalid expire time in 'getex' command");
+    assert_eq!(error("GETEX k PERSIST EX"), "ERR syntax error");
 }
 
 #[test]

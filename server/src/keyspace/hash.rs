@@ -163,6 +163,20 @@ impl Hash {
         few.into_iter().flatten().chain(many.into_iter().flatten())
     }
 
+    /// Returns the fields and values from a cursor on, each with the cursor after it. The order is the same as long as
+    /// the hash does not change. The first cursor is 0.
+    pub(super) fn iter_from(&self, cursor: u64) -> impl Iterator<Item = (&Bytes, &Bytes, u64)> {
+        let (few, many) = match &self.0 {
+            Fields::Few(few) => {
+                let skipped = usize::try_from(cursor).unwrap_or(usize::MAX);
+                let fields = few.fields.iter().skip(skipped).zip(cursor + 1..);
+                (Some(fields.map(|(field, after)| (&field.name, &field.value, after))), None)
+            }
+            Fields::Many(map) => (None, Some(map.iter_from(cursor))),
+        };
+        few.into_iter().flatten().chain(many.into_iter().flatten())
+    }
+
     /// Appends the next fields of a scan to `found`, as [`Map::scan`] does, and returns the next cursor. Few fields are
     /// returned all at once.
     pub(crate) fn scan<'a>(

@@ -34,6 +34,16 @@ impl Reclaimer {
     }
 }
 
+impl Reclaimer {
+    /// Drops a value that may be large on the reclaiming thread.
+    pub(super) fn drop_later<T: Send + 'static>(&self, value: T) {
+        if let Some(thread) = self.thread.get_or_init(start) {
+            // A failed send returns the value, which is dropped here.
+            let _ = thread.send(Box::new(std::iter::once(value).map(drop)));
+        }
+    }
+}
+
 fn start() -> Option<Sender<Steps>> {
     let (sender, receiver) = channel::<Steps>();
     let reclaim = move || {

@@ -1,9 +1,13 @@
 //! Reading the keys and values: briefly under a lock, or at length on a snapshot.
 
-use super::map::{Map, Seed};
-use super::operation::{ReadCommand, Reply};
+use super::content::Content;
+use super::entry::Watched;
+use super::map::Seed;
+use super::operation::ReadCommand;
 use super::reclaim::Reclaimer;
-use crate::glob::Pattern;
+use super::reply::Reply;
+use super::state::Snapshot;
+use super::wall::WallClock;
 use bytes::Bytes;
 use parking_lot::RwLock;
 use std::sync::Arc;
@@ -17,30 +21,32 @@ pub struct View {
 
 #[derive(Debug)]
 struct Shared {
-    map: RwLock<Map<Bytes>>,
-    /// The size of the map, for those that do not lock it.
+    content: RwLock<Content>,
+    /// The size of the content, for those that do not lock it.
     used_bytes: AtomicU64,
-    reclaimer: Reclaimer,
-}
-
-/// The keys and values as of one moment. Taking one costs a reference count, and so does dropping one: the last
-/// snapshot of a large map hands it to another thread.
-#[derive(Debug)]
-pub struct Snapshot {
-    /// `None` only while it is dropped.
-    map: Option<Map<Bytes>>,
+    /// The earliest deadline of a key; 0 if none has one.
+    first_deadline: AtomicU64,
+    deadlines: AtomicU64,
+    wall: WallClock,
     reclaimer: Reclaimer,
 }
 
 impl View {
-    pub(super) fn new(seed: Seed) -> View {
-        let map = RwLock::new(Map::new(seed));
-        View { shared: Arc::new(Shared { map, used_bytes: AtomicU64::new(0), reclaimer: Reclaimer::default() }) }
+    pub(super) fn new(seed: Seed, wall: WallClock) -> View {
+        let shared = Shared {
+            content: RwLock::new(Content::new(seed)),
+            used_bytes: AtomicU64::new(0),
+            first_deadline: AtomicU64::new(0),
+            deadlines: AtomicU64::new(0),
+            wall,
+            reclaimer: Reclaimer::default(),
+        };
+        View { shared: Arc::new(shared) }
     }
 
-    /// Returns the number of keys.
+    /// Returns the number of keys, with those that are dead and not removed yet.
     pub fn len(&self) -> usize {
-        self.shared.map.read().len()
+        self.shared.content.read().len()
     }
 
     /// Returns whether there are no keys.
@@ -54,89 +60,63 @@ impl View {
         self.shared.used_bytes.load(Ordering::Relaxed)
     }
 
-    /// Returns the present state.
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot { map: Some(self.shared.map.read().clone()), reclaimer: self.shared.reclaimer.clone() }
+    /// Returns the earliest deadline of a key, in milliseconds since the epoch. The key may be dead, and not removed yet.
+    pub fn first_deadline(&self) -> Option<u64> {
+        Some(self.shared.first_deadline.load(Ordering::Relaxed)).filter(|deadline| *deadline > 0)
     }
 
-    /// Returns a state without keys.
-    pub(super) fn empty_snapshot(&self) -> Snapshot {
-        let map = Map::new(self.shared.map.read().seed());
-        Snapshot { map: Some(map), reclaimer: self.shared.reclaimer.clone() }
+    /// Returns the number of keys that have a deadline.
+    pub fn keys_with_deadline(&self) -> u64 {
+        self.shared.deadlines.load(Ordering::Relaxed)
+    }
+
+    /// Returns the wall clock of this node, from which replies about deadlines count.
+    pub fn wall_clock(&self) -> &WallClock {
+        &self.shared.wall
+    }
+
+    /// Returns the present state.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::of(self.shared.content.read().clone(), self.shared.reclaimer.clone())
     }
 
     /// Executes reads on one state and appends a reply for each.
     pub fn read(&self, commands: &[ReadCommand], replies: &mut Vec<Reply>) {
         let snapshot = self.snapshot();
-        replies.extend(commands.iter().map(|command| snapshot.map().read(command)));
+        replies.extend(commands.iter().map(|command| snapshot.content().read(command, || self.shared.wall.now())));
+    }
+
+    /// Returns keys with the index of the entry that changed each last, for the condition of an entry. Returns `None`
+    /// before the first entry of version 2: then the indexes of later changes would not be recorded. An empty entry of
+    /// that version changes this.
+    pub fn watch(&self, keys: Vec<Bytes>) -> Option<Vec<Watched>> {
+        let content = self.shared.content.read();
+        content.has_versions.then(|| {
+            let watched = |key: Bytes| {
+                let version = content.version(&key);
+                (key, version)
+            };
+            keys.into_iter().map(watched).collect()
+        })
     }
 
     /// Runs `read` on the present state. Writers wait meanwhile, so it must be brief.
-    pub(crate) fn with<T>(&self, read: impl FnOnce(&Map<Bytes>) -> T) -> T {
-        read(&self.shared.map.read())
+    pub(crate) fn with<T>(&self, read: impl FnOnce(&Content) -> T) -> T {
+        read(&self.shared.content.read())
     }
 
     /// Runs `write` on the state. Readers see all of its changes or none.
-    pub(super) fn change<T>(&self, write: impl FnOnce(&mut Map<Bytes>, &Reclaimer) -> T) -> T {
-        let mut map = self.shared.map.write();
-        let outcome = write(&mut map, &self.shared.reclaimer);
-        self.shared.used_bytes.store(map.used_bytes(), Ordering::Relaxed);
+    pub(super) fn change<T>(&self, write: impl FnOnce(&mut Content, &Reclaimer) -> T) -> T {
+        let mut content = self.shared.content.write();
+        let outcome = write(&mut content, &self.shared.reclaimer);
+        self.shared.used_bytes.store(content.map.used_bytes(), Ordering::Relaxed);
         outcome
     }
-}
 
-impl Snapshot {
-    pub(crate) fn map(&self) -> &Map<Bytes> {
-        self.map.as_ref().expect("the map is taken only when the snapshot is dropped")
-    }
-
-    /// Inserts a key, or replaces its value.
-    pub(super) fn insert(&mut self, key: Bytes, value: Bytes) {
-        if let Some(map) = &mut self.map {
-            map.insert(key, value);
-        }
-    }
-
-    /// Exchanges the content of this snapshot for that of `map`.
-    pub(super) fn swap(&mut self, map: &mut Map<Bytes>) {
-        if let Some(own) = &mut self.map {
-            std::mem::swap(own, map);
-        }
-    }
-}
-
-impl Drop for Snapshot {
-    fn drop(&mut self) {
-        if let Some(map) = self.map.take() {
-            self.reclaimer.drop_map(map);
-        }
-    }
-}
-
-impl Map<Bytes> {
-    /// Executes a read. `KEYS` and the reads of many keys take their time.
-    pub(crate) fn read(&self, command: &ReadCommand) -> Reply {
-        match command {
-            ReadCommand::Get(key) => Reply::Value(self.get(key).cloned()),
-            ReadCommand::Strlen(key) => Reply::Integer(self.get(key).map_or(0, |value| count(value.len()))),
-            ReadCommand::Exists(keys) => Reply::Integer(self.count_existing(keys)),
-            ReadCommand::Mget(keys) => Reply::Values(keys.iter().map(|key| self.get(key).cloned()).collect()),
-            ReadCommand::Size => Reply::Integer(count(self.len())),
-            ReadCommand::Keys(pattern) => {
-                let pattern = Pattern::new(pattern);
-                Reply::Values(self.matching(&pattern).cloned().map(Some).collect())
-            }
-        }
-    }
-
-    /// Returns how many of the keys exist. A key that is named twice counts twice.
-    pub(crate) fn count_existing(&self, keys: &[Bytes]) -> i64 {
-        count(keys.iter().filter(|key| self.get(key).is_some()).count())
-    }
-
-    /// Returns the keys that match a pattern.
-    pub(crate) fn matching(&self, pattern: &Pattern) -> impl Iterator<Item = &Bytes> {
-        self.iter().map(|(key, _)| key).filter(|key| pattern.matches(key))
+    /// Publishes the number of deadlines and the earliest one.
+    pub(super) fn publish_deadlines(&self, number: usize, first: Option<u64>) {
+        self.shared.deadlines.store(number as u64, Ordering::Relaxed);
+        self.shared.first_deadline.store(first.unwrap_or(0), Ordering::Relaxed);
     }
 }
 

@@ -1,157 +1,372 @@
 //! Executing the commands of one log entry.
+//!
+//! This file has what the commands of all types share. A group of commands has a file of its own, as methods of
+//! [`Writer`], and changes the state by [`put`](Writer::put), [`set`](Writer::set), [`change_string`](Writer::change_string),
+//! [`put_field`](Writer::put_field), [`remove_field`](Writer::remove_field), [`set_deadline`](Writer::set_deadline) and
+//! [`remove`](Writer::remove) only: they keep the deadlines and report the changes of records. A dead key is not visible
+//! to a command, and it reads by the methods of [`Content`].
 
+mod expiry;
+mod keys;
+mod strings;
+
+use super::content::Content;
+use super::deadlines::Deadlines;
+use super::entry::Entry;
+use super::garbage::Garbage;
+use super::hash::Hash;
 use super::map::Map;
-use super::operation::{ReadCommand, Reply, WriteCommand};
+use super::operation::{ReadCommand, WriteCommand};
 use super::reclaim::Reclaimer;
-use super::view::count;
-use crate::resp::{MAX_BULK, MAX_COMMAND, parse_integer};
-use bytes::{Bytes, BytesMut};
-use leasehold_node::ports::{Change, Record};
+use super::record::{self, Kind};
+use super::reply::{Outcome, Reply};
+use super::value::{Data, Deadline, HashId, StoredHash, Value};
+use crate::resp::MAX_COMMAND;
+use bytes::Bytes;
+use leasehold_core::Index;
+use leasehold_node::ports::Change;
+use std::collections::BTreeMap;
 use std::mem;
+use std::sync::Arc;
 
 /// The most bytes of replies to one entry: another node may have to send them, as it sends a command.
 pub(super) const MAX_REPLY_BYTES: usize = MAX_COMMAND;
 
-/// Executes commands in order and reports their changes.
-pub(super) struct Writer<'a> {
-    map: &'a mut Map<Bytes>,
-    reclaimer: &'a Reclaimer,
-    reply_bytes: usize,
-    /// True if the records that the entry found were deleted.
-    cleared: bool,
-    /// The keys that changed since, as often as they did.
-    changed: Vec<Bytes>,
+/// The most dead keys that one entry removes. Every node removes the same ones.
+const MAX_REMOVED_KEYS: usize = 1024;
+
+/// The state that entries change.
+pub(super) struct Parts<'a> {
+    pub(super) content: &'a mut Content,
+    pub(super) deadlines: &'a mut Deadlines,
+    pub(super) garbage: &'a mut Garbage,
+    pub(super) reclaimer: &'a Reclaimer,
 }
 
+/// Executes commands in order and reports their changes.
+pub(super) struct Writer<'a> {
+    parts: Parts<'a>,
+    /// The index of the entry; 0 before the first entry of version 2, when no record has one.
+    index: Index,
+    reply_bytes: usize,
+    /// True if the record of the time must be written.
+    time_changed: bool,
+    /// True if the records that the entry found were deleted.
+    cleared: bool,
+    /// The keys that changed since, as often as they did, with the kind of record that each had before.
+    changed: Vec<(Bytes, Option<Kind>)>,
+    /// The hashes whose fields changed, by their numbers, with their keys and fields.
+    changed_fields: BTreeMap<HashId, (Bytes, Vec<Bytes>)>,
+    /// The number of hashes that the entry made.
+    hashes: u32,
+}
+
+/// The reason why a command was not executed.
+pub(super) enum Failure {
+    /// The reply. The command changed nothing.
+    Reply(Reply),
+    /// The reply has no room in the entry. The command changed nothing.
+    NoRoom,
+}
+
+impl From<Reply> for Failure {
+    fn from(reply: Reply) -> Failure {
+        Failure::Reply(reply)
+    }
+}
+
+/// The reply to a command.
+pub(super) type Executed = Result<Reply, Failure>;
+
 impl<'a> Writer<'a> {
-    pub(super) fn new(map: &'a mut Map<Bytes>, reclaimer: &'a Reclaimer) -> Writer<'a> {
-        Writer { map, reclaimer, reply_bytes: 0, cleared: false, changed: Vec::new() }
+    /// Starts to execute an entry.
+    pub(super) fn new(parts: Parts<'a>, index: Index, entry: &Entry, version: u32) -> Writer<'a> {
+        let content = &mut *parts.content;
+        // From the first entry of version 2 on, all nodes know the records with an index, whatever the later entries are.
+        let is_first = version >= 2 && !content.has_versions;
+        content.has_versions |= is_first;
+        let index = if content.has_versions { index } else { 0 };
+        let log_time = content.log_time.max(entry.time);
+        let time_changed = is_first || log_time != content.log_time;
+        content.log_time = log_time;
+        Writer {
+            parts,
+            index,
+            reply_bytes: 0,
+            time_changed,
+            cleared: false,
+            changed: Vec::new(),
+            changed_fields: BTreeMap::new(),
+            hashes: 0,
+        }
     }
 
-    /// Appends the changes of the entry: one for each key, with the value that the entry left behind. So they take
-    /// memory in proportion to the entry and to those values, however often a value changed.
+    /// Executes an entry.
+    pub(super) fn run(&mut self, entry: Entry) -> Outcome {
+        let Entry { watched, whole, commands, .. } = entry;
+        if watched.iter().any(|(key, version)| self.content().version(key) != *version) {
+            return Outcome::Conflict;
+        }
+        let mut replies = Vec::with_capacity(commands.len());
+        for command in commands {
+            match self.execute(command) {
+                Ok(reply) | Err(Failure::Reply(reply)) => replies.push(reply),
+                // The first command is alone then, so it can never be executed.
+                Err(Failure::NoRoom) if whole || replies.is_empty() => replies.push(too_long()),
+                Err(Failure::NoRoom) => break,
+            }
+        }
+        Outcome::Replies(replies)
+    }
+
+    /// Removes some dead keys, and appends the changes of the entry: one for each record, with the value that the entry
+    /// left behind. So they take memory in proportion to the entry and to those values, however often a value changed.
     pub(super) fn finish(mut self, changes: &mut Vec<Change>) {
+        self.remove_dead();
         if self.cleared {
             changes.push(Change::Clear);
         }
-        self.changed.sort_unstable();
-        self.changed.dedup();
-        for key in self.changed {
-            match self.map.get(&key) {
-                Some(value) => changes.push(Change::Put(Record { value: value.clone(), key })),
-                None if self.cleared => {}
-                None => changes.push(Change::Delete(key)),
+        let log_time = if self.parts.deadlines.is_empty() { 0 } else { self.content().log_time };
+        if self.content().has_versions && (self.time_changed || self.cleared || log_time != self.content().log_time) {
+            changes.push(Change::Put(record::encode_time(log_time)));
+        }
+        self.parts.content.log_time = log_time;
+        self.finish_fields(changes);
+        self.finish_keys(changes);
+        self.parts.garbage.remove_some(self.parts.reclaimer, changes);
+    }
+
+    fn finish_keys(&mut self, changes: &mut Vec<Change>) {
+        let mut changed = mem::take(&mut self.changed);
+        // Stable, so that the first of a key has the kind of record that the entry found.
+        changed.sort_by(|(one, _), (other, _)| one.cmp(other));
+        changed.dedup_by(|later, first| later.0 == first.0);
+        for (key, before) in changed {
+            let value = self.parts.content.map.get(&key);
+            if let Some(before) = before.filter(|before| value.is_none_or(|value| Kind::of(value) != *before)) {
+                changes.push(before.delete(&key));
             }
+            changes.extend(value.map(|value| Change::Put(record::encode(&key, value))));
         }
     }
 
-    pub(super) fn execute(&mut self, command: WriteCommand) -> Reply {
+    fn finish_fields(&mut self, changes: &mut Vec<Change>) {
+        for (id, (key, mut fields)) in mem::take(&mut self.changed_fields) {
+            fields.sort_unstable();
+            fields.dedup();
+            let hash = match self.parts.content.map.get(&key).map(|value| &value.data) {
+                Some(Data::Hash(hash)) if hash.id == id => Some(hash),
+                // The hash is gone, and its other fields are removed with the garbage.
+                _ => None,
+            };
+            changes.extend(fields.into_iter().map(|field| match hash.and_then(|hash| hash.fields.get(&field)) {
+                Some(value) => Change::Put(record::encode_field(id, &field, value.clone())),
+                None => record::delete_field(id, &field),
+            }));
+        }
+    }
+
+    /// Executes one command.
+    fn execute(&mut self, command: WriteCommand) -> Executed {
         match command {
-            WriteCommand::Set { key, value, only_if_exists, get_old } => {
-                let old = if only_if_exists.is_some() || get_old { self.map.get(&key).cloned() } else { None };
-                let reply = if get_old { Reply::Value(old.clone()) } else { Reply::Ok };
-                if !self.reserve(&reply) {
-                    return too_long();
-                }
-                let written = only_if_exists.is_none_or(|exists| exists == old.is_some());
-                if written {
-                    self.put(key, value);
-                }
-                if written || get_old { reply } else { Reply::Value(None) }
-            }
-            WriteCommand::Delete(keys) => {
-                let mut deleted = 0;
-                for key in keys {
-                    if self.map.remove(&key).is_some() {
-                        deleted += 1;
-                        self.changed.push(key);
-                    }
-                }
-                Reply::Integer(deleted)
-            }
+            WriteCommand::Set(command) => self.set_string(command),
+            WriteCommand::Delete(keys) => Ok(self.delete(keys)),
             WriteCommand::Add { key, amount } => self.add(key, amount),
             WriteCommand::Append { key, suffix } => self.append(key, suffix),
-            WriteCommand::SetAll(pairs) => {
-                for (key, value) in pairs {
-                    self.put(key, value);
-                }
-                Reply::Ok
-            }
-            WriteCommand::Clear => {
-                if !self.map.is_empty() {
-                    let empty = Map::new(self.map.seed());
-                    self.reclaimer.drop_map(mem::replace(self.map, empty));
-                    self.cleared = true;
-                    self.changed.clear();
-                }
-                Reply::Ok
-            }
+            WriteCommand::SetAll(pairs) => Ok(self.set_all(pairs)),
+            WriteCommand::Clear => Ok(self.clear()),
             // No node puts this into an entry: it would hold up every node for as long as it takes.
             WriteCommand::Read(ReadCommand::Keys(_)) => {
-                Reply::Error("ERR KEYS cannot be part of a log entry".to_owned())
+                Ok(Reply::Error("ERR KEYS cannot be part of a log entry".to_owned()))
             }
             WriteCommand::Read(command) => {
-                let reply = self.map.read(&command);
-                if self.reserve(&reply) { reply } else { too_long() }
+                let now = self.now();
+                let reply = self.content().read(&command, || now);
+                self.reserve(&reply)?;
+                Ok(reply)
             }
+            WriteCommand::DeleteIf { key, condition } => self.delete_if(&key, &condition),
+            WriteCommand::Expiry(command) => self.change_expiry(command),
         }
     }
 
-    /// Reserves room for a reply. Returns whether there is enough; every node gets the same result.
-    fn reserve(&mut self, reply: &Reply) -> bool {
+    /// Returns the state with the changes so far.
+    fn content(&self) -> &Content {
+        self.parts.content
+    }
+
+    /// Returns the log time.
+    fn now(&self) -> u64 {
+        self.parts.content.log_time
+    }
+
+    /// Reserves room for a reply, before the command changes anything. Every node gets the same result.
+    fn reserve(&mut self, reply: &Reply) -> Result<(), Failure> {
         let reply_bytes = self.reply_bytes + reply.bytes();
-        let fits = reply_bytes <= MAX_REPLY_BYTES;
-        if fits {
-            self.reply_bytes = reply_bytes;
+        if reply_bytes > MAX_REPLY_BYTES {
+            return Err(Failure::NoRoom);
         }
-        fits
+        self.reply_bytes = reply_bytes;
+        Ok(())
     }
 
-    fn put(&mut self, key: Bytes, value: Bytes) {
-        self.changed.push(key.clone());
-        self.map.insert(key, value);
+    /// Sets a key to a string without a deadline.
+    fn set(&mut self, key: Bytes, value: Bytes) {
+        self.put(key, Data::String(value), None);
     }
 
-    fn add(&mut self, key: Bytes, amount: i64) -> Reply {
-        let number = match self.map.get(&key) {
-            None => 0,
-            Some(value) => match parse_integer(value) {
-                Some(number) => number,
-                None => return Reply::Error("ERR value is not an integer or out of range".to_owned()),
-            },
-        };
-        let Some(sum) = number.checked_add(amount) else {
-            return Reply::Error("ERR increment or decrement would overflow".to_owned());
-        };
-        self.put(key, Bytes::from(sum.to_string()));
-        Reply::Integer(sum)
-    }
-
-    fn append(&mut self, key: Bytes, suffix: Bytes) -> Reply {
-        let old_length = self.map.get(&key).map_or(0, Bytes::len);
-        if old_length > 0 && old_length + suffix.len() > MAX_BULK {
-            return Reply::Error(format!("ERR string exceeds maximum allowed size ({MAX_BULK} bytes)"));
+    /// Replaces the data and the deadline of a key. A hash whose number is that of another key takes its fields along.
+    fn put(&mut self, key: Bytes, data: Data, deadline: Option<Deadline>) {
+        if let Data::Hash(hash) = &data
+            && let Some((owner, _)) = self.changed_fields.get_mut(&hash.id)
+        {
+            owner.clone_from(&key);
         }
-        // Repeated appends in one entry grow the value in place, because nothing else holds it.
-        let value = match self.map.remove(&key).map(Bytes::try_into_mut) {
-            None => suffix,
-            Some(old) => {
-                let mut value = old.unwrap_or_else(|shared| {
-                    let mut copy = BytesMut::with_capacity(shared.len() + suffix.len());
-                    copy.extend_from_slice(&shared);
-                    copy
-                });
-                value.extend_from_slice(&suffix);
-                value.freeze()
+        let kept = match &data {
+            Data::Hash(hash) => Some(hash.id),
+            Data::String(_) => None,
+        };
+        let former = self.parts.content.map.insert(key.clone(), Value { data, deadline, changed: self.index });
+        if let Some(deadline) = deadline {
+            self.parts.deadlines.insert(deadline, key.clone());
+        }
+        self.note(key, former.as_ref(), deadline);
+        self.discard(former, kept);
+    }
+
+    /// Changes the string of a key in its place and keeps its deadline. Returns the length of the new one. The key must
+    /// have a string. `change` may grow a string in place, if nothing else holds it.
+    fn change_string(&mut self, key: Bytes, change: impl FnOnce(Bytes) -> Bytes) -> usize {
+        let Some(kind) = self.parts.content.map.get(&key).map(Kind::of) else { return 0 };
+        let index = self.index;
+        let length = self.parts.content.map.change(&key, |value| {
+            value.changed = index;
+            match &mut value.data {
+                Data::String(string) => {
+                    *string = change(mem::take(string));
+                    string.len()
+                }
+                Data::Hash(_) => 0,
             }
-        };
-        let length = count(value.len());
-        self.put(key, value);
-        Reply::Integer(length)
+        });
+        self.changed.push((key, Some(kind)));
+        length.unwrap_or(0)
+    }
+
+    /// Sets the value of a field. Returns the value before. The key has a hash or does not exist.
+    #[allow(dead_code)]
+    fn put_field(&mut self, key: &Bytes, field: Bytes, value: Bytes) -> Option<Bytes> {
+        if self.content().value(key).is_none() {
+            let id = HashId(self.index, self.hashes);
+            self.hashes += 1;
+            let fields = Hash::new(self.content().map.seed());
+            self.put(key.clone(), Data::Hash(Arc::new(StoredHash { id, fields })), None);
+        }
+        self.change_field(key, field.clone(), |fields| fields.insert(field, value))
+    }
+
+    /// Removes a field, and the key with the last one. Returns the value of the field. The key has a hash or does not
+    /// exist.
+    #[allow(dead_code)]
+    fn remove_field(&mut self, key: &Bytes, field: &Bytes) -> Option<Bytes> {
+        // A miss changes nothing.
+        self.content().hash(key).ok().flatten()?.fields.get(field)?;
+        let removed = self.change_field(key, field.clone(), |fields| fields.remove(field));
+        if matches!(self.content().hash(key), Ok(Some(hash)) if hash.fields.is_empty()) {
+            self.remove(key);
+        }
+        removed
+    }
+
+    fn change_field<T>(&mut self, key: &Bytes, field: Bytes, change: impl FnOnce(&mut Hash) -> Option<T>) -> Option<T> {
+        let index = self.index;
+        let mut id = None;
+        let outcome = self.parts.content.map.change(key, |value| {
+            let kind = Kind::of(value);
+            value.changed = index;
+            match &mut value.data {
+                Data::Hash(hash) => {
+                    id = Some((hash.id, kind));
+                    change(&mut Arc::make_mut(hash).fields)
+                }
+                Data::String(_) => None,
+            }
+        });
+        if let Some((id, kind)) = id {
+            self.changed_fields.entry(id).or_insert_with(|| (key.clone(), Vec::new())).1.push(field);
+            self.changed.push((key.clone(), Some(kind)));
+        }
+        outcome.flatten()
+    }
+
+    /// Sets the deadline of a key that exists.
+    fn set_deadline(&mut self, key: &Bytes, deadline: Option<Deadline>) {
+        let Some(former) = self.parts.content.map.get(key).cloned() else { return };
+        let index = self.index;
+        self.parts.content.map.change(key, |value| (value.deadline, value.changed) = (deadline, index));
+        if let Some(deadline) = deadline {
+            self.parts.deadlines.insert(deadline, key.clone());
+        }
+        self.note(key.clone(), Some(&former), deadline);
+    }
+
+    /// Removes a key, dead or not. Returns its value if it was not dead.
+    fn remove(&mut self, key: &Bytes) -> Option<Value> {
+        let former = self.take(key)?;
+        let live = former.is_live(self.now()).then(|| former.clone());
+        self.discard(Some(former), None);
+        live
+    }
+
+    /// Removes a key for a caller that puts its value under another key, which takes over the records of a hash's fields.
+    fn take(&mut self, key: &Bytes) -> Option<Value> {
+        let former = self.parts.content.map.remove(key)?;
+        self.note(key.clone(), Some(&former), None);
+        Some(former)
+    }
+
+    /// Removes every key, and everything that was changed before.
+    fn clear(&mut self) -> Reply {
+        let Parts { content, deadlines, garbage, reclaimer } = &mut self.parts;
+        if content.map.len() > 0 {
+            let empty = Map::new(content.map.seed());
+            reclaimer.drop_map(mem::replace(&mut content.map, empty));
+            reclaimer.drop_later(mem::take(*deadlines));
+            garbage.clear(reclaimer);
+            self.cleared = true;
+            self.changed.clear();
+            self.changed_fields.clear();
+        }
+        Reply::Ok
+    }
+
+    /// Notes that a key has changed, and removes its former deadline unless it is the present one.
+    fn note(&mut self, key: Bytes, former: Option<&Value>, deadline: Option<Deadline>) {
+        let outdated = former.and_then(|value| value.deadline).filter(|former| Some(*former) != deadline);
+        if let Some(outdated) = outdated {
+            self.parts.deadlines.remove(outdated, &key);
+        }
+        self.changed.push((key, former.map(Kind::of)));
+    }
+
+    /// Has the records of the fields of a former hash removed, unless the hash with this number lives on.
+    fn discard(&mut self, former: Option<Value>, kept: Option<HashId>) {
+        if let Some(Value { data: Data::Hash(hash), .. }) = former
+            && Some(hash.id) != kept
+        {
+            self.parts.garbage.add(hash);
+        }
+    }
+
+    fn remove_dead(&mut self) {
+        for _ in 0..MAX_REMOVED_KEYS {
+            let Some(key) = self.parts.deadlines.first_dead(self.now()) else { break };
+            self.remove(&key);
+        }
     }
 }
 
-pub(super) fn too_long() -> Reply {
+fn too_long() -> Reply {
     Reply::Error(format!(
         "ERR the replies of a transaction exceed {MAX_REPLY_BYTES} bytes; this command was not executed; request less \
          at once"

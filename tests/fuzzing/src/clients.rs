@@ -3,10 +3,10 @@
 use crate::memory::within;
 use bytes::Bytes;
 use leasehold::command::{Command, LocalCommand};
-use leasehold::keyspace::{Keyspace, ReadCommand, Reply, WriteCommand};
+use leasehold::keyspace::{Entry, Keyspace, Outcome, ReadCommand, Reply, WallClock, WriteCommand};
 use leasehold::resp::{MAX_ARGUMENTS, ProtocolError, ReplyBuffer, Request, RequestReader, Version};
 use leasehold_core::trace::{Line, REPLAY_ORIGIN, is_prose};
-use leasehold_node::ports::{Change, Record, State, StateMachine as _};
+use leasehold_node::ports::{Change, Cursor, Record, State, StateMachine as _};
 use std::collections::BTreeMap;
 
 /// A parsed stream: requests, each with its arguments or the reason why it was refused, and the position of the error.
@@ -78,7 +78,7 @@ fn sent(arguments: &[Bytes]) -> Vec<u8> {
 pub fn client_commands(bytes: &[u8]) {
     let mut reader = RequestReader::default();
     reader.receive(bytes);
-    let mut keyspace = Keyspace::new("fuzzed");
+    let mut keyspace = new();
     let mut stored = BTreeMap::new();
     while let Ok(Some(request)) = reader.next() {
         match request {
@@ -111,32 +111,54 @@ fn execute_read(keyspace: &mut Keyspace, stored: &mut BTreeMap<Bytes, Bytes>, re
         // A transaction refuses it.
         return;
     }
-    let entry = WriteCommand::encode_batch(&[WriteCommand::Read(read)]);
-    let in_transaction = keyspace.apply(1, &entry, &mut Vec::new());
-    assert_eq!(in_transaction, Ok(replies), "a read changes nothing");
+    let entry = Entry::encode(&[], true, &[WriteCommand::Read(read)]);
+    let mut changes = Vec::new();
+    let in_transaction = keyspace.apply(1, &entry, &mut changes);
+    assert_eq!(in_transaction, Ok(Outcome::Replies(replies)), "a read changes nothing");
+    store(stored, changes);
     assert_eq!(contents(keyspace), *stored);
 }
 
 fn execute(keyspace: &mut Keyspace, stored: &mut BTreeMap<Bytes, Bytes>, commands: &[WriteCommand]) {
-    let entry = WriteCommand::encode_batch(commands);
-    assert_eq!(WriteCommand::decode_batch(&entry).as_deref(), Some(commands), "an entry is read as it was written");
+    let entry = Entry::encode(&[], true, commands);
+    let decoded = Entry::decode(&entry).expect("an entry is read as it was written");
+    assert_eq!(decoded.commands, commands);
+    apply(keyspace, stored, &entry, &decoded);
+}
+
+/// Applies an entry, and checks its replies and changes.
+fn apply(keyspace: &mut Keyspace, stored: &mut BTreeMap<Bytes, Bytes>, bytes: &Bytes, entry: &Entry) {
     let mut changes = Vec::new();
-    let replies = keyspace.apply(1, &entry, &mut changes).expect("an entry that this version wrote");
-    assert_eq!(replies.len(), commands.len(), "every command has its reply");
-    replies.iter().for_each(readable);
+    match keyspace.apply(1, bytes, &mut changes).expect("an entry of a known version") {
+        Outcome::Replies(replies) => {
+            let stopped = !entry.whole && !replies.is_empty();
+            assert!(replies.len() == entry.commands.len() || stopped, "every command has its reply");
+            replies.iter().for_each(readable);
+        }
+        Outcome::Conflict => assert_ne!(entry.watched, []),
+    }
+    store(stored, changes);
+    assert_eq!(contents(keyspace), *stored, "every change is reported to the disk");
+}
+
+/// Stores changes as a disk does.
+fn store(stored: &mut BTreeMap<Bytes, Bytes>, changes: Vec<Change>) {
     for change in changes {
         match change {
             Change::Put(Record { key, value }) => drop(stored.insert(key, value)),
-            // An entry that sets a new key and deletes it reports the last of both.
             Change::Delete(key) => drop(stored.remove(&key)),
             Change::Clear => stored.clear(),
         }
     }
-    assert_eq!(contents(keyspace), *stored, "every change is reported to the disk");
+}
+
+/// Returns a keyspace without keys.
+fn new() -> Keyspace {
+    Keyspace::new("fuzzed", WallClock::new(|| 1_000_000))
 }
 
 fn contents(keyspace: &Keyspace) -> BTreeMap<Bytes, Bytes> {
-    keyspace.state().records(0).map(|(Record { key, value }, _)| (key, value)).collect()
+    keyspace.state().records(Cursor::default()).map(|(Record { key, value }, _)| (key, value)).collect()
 }
 
 /// Checks that a client parses exactly one value from a reply, in both versions of the protocol.
@@ -153,6 +175,10 @@ fn readable(reply: &Reply) {
                 values.iter().for_each(|value| replies.value(value.as_deref()));
             }
             Reply::Error(message) => replies.error(message),
+            Reply::Status(status) => replies.status(status),
+            Reply::NoValues => replies.no_array(),
+            // The server sends these in pieces.
+            Reply::Map(_) | Reply::Pairs(_) | Reply::Scanned { .. } => return,
         }
         // A second reply follows, to check that the first is consumed exactly.
         let mut sent = replies.bytes().to_vec();
@@ -165,6 +191,9 @@ fn readable(reply: &Reply) {
             Reply::Integer(number) => redis::Value::Int(*number),
             Reply::Value(value) => value_of(value.as_ref()),
             Reply::Values(values) => redis::Value::Array(values.iter().map(|value| value_of(value.as_ref())).collect()),
+            Reply::Status(status) => redis::Value::SimpleString(status.clone()),
+            Reply::NoValues => redis::Value::Nil,
+            Reply::Map(_) | Reply::Pairs(_) | Reply::Scanned { .. } => return,
             Reply::Error(_) => {
                 assert!(matches!(first, redis::Value::ServerError(_)), "{first:?} for {reply:?}");
                 first.clone()
@@ -185,19 +214,20 @@ pub(crate) const CLAIMED: usize = 3 * (32 << 20);
 /// Applies bytes as an entry of the log, as a peer or a folder may contain it. Either it is a list of commands and has their
 /// effect, or it changes nothing.
 pub fn log_entries(bytes: &[u8]) {
-    let commands = within(CLAIMED + 64 * bytes.len() + 4096, || WriteCommand::decode_batch(bytes));
-    let mut keyspace = Keyspace::new("fuzzed");
-    let records = vec![Record { key: "a".into(), value: "7".into() }, Record { key: "".into(), value: "".into() }];
+    let entry = within(CLAIMED + 64 * bytes.len() + 4096, || Entry::decode(bytes));
+    let mut keyspace = new();
+    let records = vec![Record { key: "\0a".into(), value: "7".into() }, Record { key: "\0".into(), value: "".into() }];
     let mut state = keyspace.empty_state();
-    records.into_iter().for_each(|record| state.insert(record));
+    records.into_iter().for_each(|record| state.insert(record).expect("a valid record"));
     drop(keyspace.replace(state));
     let mut stored = contents(&keyspace);
-    match commands {
-        Some(commands) => execute(&mut keyspace, &mut stored, &commands),
+    match entry {
+        Some(entry) => apply(&mut keyspace, &mut stored, &Bytes::copy_from_slice(bytes), &entry),
         None => {
             let mut changes = Vec::new();
-            let replies = keyspace.apply(1, &Bytes::copy_from_slice(bytes), &mut changes).unwrap_or_default();
-            assert_eq!(replies, [], "it is malformed, or of another version");
+            let outcome = keyspace.apply(1, &Bytes::copy_from_slice(bytes), &mut changes);
+            let nothing = outcome.is_err() || outcome == Ok(Outcome::Replies(Vec::new()));
+            assert!(nothing, "it is malformed, or of another version");
             assert_eq!((changes, contents(&keyspace)), (Vec::new(), stored), "nothing changes");
         }
     }

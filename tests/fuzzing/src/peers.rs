@@ -6,7 +6,7 @@ use futures::io::{AsyncRead, AsyncWrite};
 use leasehold_core::{Config, NodeId, Options};
 use leasehold_node::chunk;
 use leasehold_node::identity::Registry;
-use leasehold_node::ports::{Lane, MemoryRegistry};
+use leasehold_node::ports::{Cursor, Lane, MemoryRegistry};
 use leasehold_node::wire::Message;
 use leasehold_tls::Stream;
 use leasehold_transport_tcp::frame::{Frame, FrameBuffer, TooLarge};
@@ -74,7 +74,7 @@ pub fn peer_messages(bytes: &[u8]) {
 pub fn snapshots(bytes: &[u8]) {
     // A record is at least eight bytes, and takes two slices in a list that doubles.
     if let Some(records) = within(64 * bytes.len() + 4096, || chunk::decode(bytes)) {
-        assert_eq!(chunk::read(&records, 0, usize::MAX).records, bytes);
+        assert_eq!(chunk::read(&records, Cursor::default(), usize::MAX).records, bytes);
     }
 }
 

@@ -6,7 +6,7 @@ use super::node::Process;
 use super::world::World;
 use leasehold_core::{Index, Permit, Term};
 use leasehold_node::Role;
-use leasehold_node::ports::{Record, State as _, StateMachine as _};
+use leasehold_node::ports::{Cursor, Record, State as _, StateMachine as _};
 use leasehold_raft::wire::Payload;
 
 impl World {
@@ -243,7 +243,7 @@ impl World {
                 continue;
             }
             let state = process.group().machine().state();
-            let mut records: Vec<Record> = state.records(0).map(|(record, _)| record).collect();
+            let mut records: Vec<Record> = state.records(Cursor::default()).map(|(record, _)| record).collect();
             records.sort_by(|one, other| one.key.cmp(&other.key));
             match &first {
                 None => first = Some((node, records)),

@@ -9,7 +9,7 @@ use super::types::Nanos;
 use super::world::{Event, World};
 use crate::linearizability::{Answer, Call};
 use bytes::Bytes;
-use leasehold::keyspace::{Keyspace, ReadCommand, Reply, WriteCommand};
+use leasehold::keyspace::{Entry, Keyspace, Outcome, ReadCommand, Reply, SetCommand, WriteCommand};
 use leasehold_core::{Reading, Term};
 use leasehold_node::ports::StateMachine;
 use leasehold_node::{ReadMode, Request, RequestError};
@@ -148,7 +148,7 @@ impl World {
             }
             (Step::Begin, _) => {
                 let key = self.operation(reference).expect("checked above").key;
-                let entry = WriteCommand::encode_batch(&[command_of(call, key)]);
+                let entry = Entry::encode_as(1, &[], true, &[command_of(call, key)]).expect("an old command");
                 self.request(reference, Request::Write(entry));
             }
             (Step::Sample, _) => {
@@ -229,7 +229,10 @@ impl World {
             }
             Ok(leasehold_node::Reply::Written { index, output }) => {
                 let call = operation.call;
-                let reply = output.into_iter().next_back();
+                let reply = match output {
+                    Outcome::Replies(mut replies) => replies.pop(),
+                    Outcome::Conflict => None,
+                };
                 match reply.as_ref().and_then(|reply| answer_of(call, reply)) {
                     Some(answer) => self.end(reference, Ending::Done(answer, index)),
                     None => {
@@ -350,9 +353,7 @@ fn key_bytes(key: u32) -> Bytes {
 fn command_of(call: Call, key: u32) -> WriteCommand {
     let key = key_bytes(key);
     match call {
-        Call::Set(value) => {
-            WriteCommand::Set { key, value: Bytes::from(value.to_string()), only_if_exists: None, get_old: false }
-        }
+        Call::Set(value) => WriteCommand::Set(SetCommand::new(key, Bytes::from(value.to_string()))),
         Call::Increment => WriteCommand::Add { key, amount: 1 },
         Call::Delete => WriteCommand::Delete(vec![key]),
         Call::Get => WriteCommand::Read(ReadCommand::Get(key)),

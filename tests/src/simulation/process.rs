@@ -6,7 +6,7 @@ use super::node::{GROUP, Process, Watched};
 use super::setup::SECOND;
 use super::types::Nanos;
 use super::world::World;
-use leasehold::keyspace::Keyspace;
+use leasehold::keyspace::{Keyspace, WallClock};
 use leasehold_node::ports::StateMachine as _;
 use leasehold_node::{GroupOptions, GroupStart, NodeOptions, Role};
 use std::collections::VecDeque;
@@ -43,8 +43,12 @@ impl World {
         options.max_kept_log_entries = self.setup.kept_log_entries;
         options.max_kept_log_bytes = u64::MAX;
         options.max_chunk_bytes = self.setup.chunk_bytes;
-        let keyspace = Keyspace::new("simulated");
-        let group = GroupStart::new(options, recovered.into_state(keyspace.empty_state()));
+        let keyspace = Keyspace::new("simulated", WallClock::new(|| 0));
+        let recovered = match recovered.into_state(keyspace.empty_state()) {
+            Ok(recovered) => recovered,
+            Err(error) => return self.fail(FailureKind::DiskOutOfOrder, format!("n{}: {error}", node + 1)),
+        };
+        let group = GroupStart::new(options, recovered);
         if let Some(batch) = group.first_batch()
             && let Err(what) = machine.disk.commit(vec![batch])
         {

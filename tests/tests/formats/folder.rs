@@ -22,15 +22,16 @@ fn record(key: &str, value: &str) -> Record {
 
 fn batch(index: u64) -> Batch {
     // A long key is stored under a number.
-    let long = "long ".repeat(1_000);
+    let long = format!("\0{}", "long ".repeat(1_000));
     Batch {
         group: 2,
         hard_state: Some(HardState { term: 4, vote: 3, commit: index }),
         entries: vec![Entry { term: 4, index, payload: Payload::Command(Bytes::from(format!("command {index}"))) }],
         changes: vec![
-            Change::Put(record(&format!("key {index}"), "value")),
+            // Of kind 0, as earlier releases wrote them.
+            Change::Put(record(&format!("\0key {index}"), "value")),
             Change::Put(record(&long, &index.to_string())),
-            Change::Delete(Bytes::from_static(b"key 2")),
+            Change::Delete(Bytes::from_static(b"\0key 2")),
         ],
         applied: Some(Applied {
             index,
@@ -53,7 +54,11 @@ fn expected() -> Recovered {
         compacted: (1, 4),
         entries,
         applied: batch.applied.expect("in each batch"),
-        records: vec![record("key 1", "value"), record("key 3", "value"), record(&"long ".repeat(1_000), "3")],
+        records: vec![
+            record("\0key 1", "value"),
+            record("\0key 3", "value"),
+            record(&format!("\0{}", "long ".repeat(1_000)), "3"),
+        ],
         longest_hold: Duration::from_millis(1_500),
         orderly_stop: Some(Duration::from_millis(700)),
         ..Recovered::default()

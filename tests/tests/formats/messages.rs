@@ -4,11 +4,14 @@ use super::golden;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::io::{AsyncRead, AsyncWrite};
-use leasehold::keyspace::{Keyspace, ReadCommand, Reply, WriteCommand};
+use leasehold::keyspace::{
+    DeadlineForm, Entry, ExpireCondition, ExpiryWrite, Keyspace, NewExpiry, Outcome, ReadCommand, Reply, SetCommand,
+    SetCondition, When, WriteCommand,
+};
 use leasehold_core::{Config, Options};
 use leasehold_node::chunk;
 use leasehold_node::identity::Registry;
-use leasehold_node::ports::{Lane, MemoryRegistry, Record, StateMachine as _};
+use leasehold_node::ports::{Cursor, Lane, MemoryRegistry, Record, StateMachine as _};
 use leasehold_node::wire::{Body, Message, PeerAnswer, PeerRequest, RequestId, Transfer};
 use leasehold_raft::wire;
 use leasehold_tls::Stream;
@@ -192,7 +195,7 @@ fn messages_between_nodes() {
         check_message(&format!("message-{name}.hex"), Body::Answer { id, answer });
     }
     let snapshot = wire::Snapshot { index: 40, term: 6, membership: membership() };
-    let records = chunk::read(&vec![record("a", "1"), record("b", "")], 0, 1000).records;
+    let records = chunk::read(&vec![record("\0a", "1"), record("\0b", "")], Cursor::default(), 1000).records;
     let transfers = [
         ("offer", Transfer::Offer { term: 7, stored: 2, sent: 5, snapshot }),
         ("chunk", Transfer::Chunk { number: 3, total: None, records: records.clone() }),
@@ -213,16 +216,23 @@ fn record(key: &'static str, value: &'static str) -> Record {
 
 #[test]
 fn records_of_a_snapshot() {
-    let records = vec![record("a", "1"), record("b", ""), record("longer key", "longer value")];
-    let bytes = golden("snapshot-records.hex", &chunk::read(&records, 0, 1000).records);
-    assert_eq!(chunk::decode(&bytes), Some(records));
+    // Earlier releases knew records of kind 0 only, and wrote no kind.
+    let old = vec![record("\0a", "1"), record("\0b", ""), record("\0longer key", "longer value")];
+    let new = vec![record("\u{1}", "time"), record("\u{2}a", "1"), record("\0b", "")];
+    for (name, records) in [("snapshot-records.hex", old), ("snapshot-records-of-kinds.hex", new)] {
+        let bytes = golden(name, &chunk::read(&records, Cursor::default(), 1000).records);
+        assert_eq!(chunk::decode(&bytes), Some(records));
+    }
 }
 
 #[test]
 fn log_entries_of_the_server() {
     let text = |text: &'static str| Bytes::from_static(text.as_bytes());
-    let commands = [
-        WriteCommand::Set { key: text("k"), value: text("v"), only_if_exists: Some(true), get_old: true },
+    let set = |condition, get_old, expiry| {
+        WriteCommand::Set(SetCommand { key: text("k"), value: text("v"), condition, get_old, expiry })
+    };
+    let old = [
+        set(SetCondition::Exists, true, NewExpiry::None),
         WriteCommand::Delete(vec![text("a"), text("b")]),
         WriteCommand::Add { key: text("n"), amount: -300 },
         WriteCommand::Append { key: text("k"), suffix: text("w") },
@@ -235,8 +245,38 @@ fn log_entries_of_the_server() {
         WriteCommand::Read(ReadCommand::Keys(text("*"))),
         WriteCommand::Read(ReadCommand::Size),
     ];
-    let bytes = golden("log-entry.hex", &WriteCommand::encode_batch(&commands));
-    assert_eq!(WriteCommand::decode_batch(&bytes), Some(commands.to_vec()));
+    // Version 1, which earlier releases wrote, and which is written for them. It never changes.
+    let bytes = golden("log-entry-1.hex", &Entry::encode_as(1, &[], true, &old).expect("old commands"));
+    let entry = Entry { time: 0, watched: Vec::new(), whole: true, commands: old.to_vec() };
+    assert_eq!(Entry::decode(&bytes), Some(entry));
+
+    let expire = |condition| ExpiryWrite::Expire { key: text("k"), when: When::In(-7), condition };
+    let get_and_expire = |expiry| WriteCommand::Expiry(ExpiryWrite::GetAndExpire { key: text("k"), expiry });
+    let deadline = |form| WriteCommand::Read(ReadCommand::Deadline { key: text("k"), form });
+    let new = [
+        set(SetCondition::Always, false, NewExpiry::Keep),
+        set(SetCondition::Missing, false, NewExpiry::Dies(When::In(300))),
+        set(SetCondition::Equals(text("w")), false, NewExpiry::Dies(When::At(300))),
+        set(SetCondition::Differs(text("w")), false, NewExpiry::None),
+        WriteCommand::DeleteIf { key: text("k"), condition: SetCondition::Equals(text("v")) },
+        WriteCommand::Expiry(expire(ExpireCondition::Always)),
+        WriteCommand::Expiry(expire(ExpireCondition::Missing)),
+        WriteCommand::Expiry(expire(ExpireCondition::Exists)),
+        WriteCommand::Expiry(expire(ExpireCondition::Later)),
+        WriteCommand::Expiry(expire(ExpireCondition::Earlier)),
+        WriteCommand::Expiry(expire(ExpireCondition::ExistsAndEarlier)),
+        WriteCommand::Expiry(ExpiryWrite::Persist(text("k"))),
+        get_and_expire(NewExpiry::Keep),
+        deadline(DeadlineForm::SecondsLeft),
+        deadline(DeadlineForm::MillisecondsLeft),
+        deadline(DeadlineForm::Seconds),
+        deadline(DeadlineForm::Milliseconds),
+    ];
+    let watched = [(text("k"), 300), (text("none"), 0)];
+    let commands = [&old[..], &new[..]].concat();
+    let bytes = golden("log-entry.hex", &Entry::encode(&watched, false, &commands));
+    let entry = Entry { time: 0, watched: watched.to_vec(), whole: false, commands };
+    assert_eq!(Entry::decode(&bytes), Some(entry));
 
     let replies = vec![
         Reply::Ok,
@@ -246,6 +286,19 @@ fn log_entries_of_the_server() {
         Reply::Values(vec![Some(text("v")), None]),
         Reply::Error("ERR no".to_owned()),
     ];
-    let bytes = golden("replies.hex", &Keyspace::encode_output(&replies));
-    assert_eq!(Keyspace::decode_output(&bytes), Some(replies));
+    check_outcome("replies-1.hex", Outcome::Replies(replies.clone()));
+    let new = [
+        Reply::Status("string".to_owned()),
+        Reply::NoValues,
+        Reply::Map(vec![(text("f"), text("v"))]),
+        Reply::Pairs(vec![(text("f"), text("v"))]),
+        Reply::Scanned { cursor: 300, found: vec![text("k")] },
+    ];
+    check_outcome("replies.hex", Outcome::Replies([&replies[..], &new[..]].concat()));
+    check_outcome("conflict.hex", Outcome::Conflict);
+}
+
+fn check_outcome(name: &str, outcome: Outcome) {
+    let bytes = golden(name, &Keyspace::encode_output(&outcome));
+    assert_eq!(Keyspace::decode_output(&bytes), Some(outcome));
 }

@@ -1,0 +1,190 @@
+//! Commands about the time at which keys die, and compare-and-delete.
+
+use super::parse::{Parsed, read, shown, syntax_error, write, wrong_arity};
+use super::table::{ONE, Spec};
+use crate::keyspace::{
+    DeadlineForm, ExpireCondition, ExpiryWrite, NewExpiry, ReadCommand, SetCommand, SetCondition, When, WriteCommand,
+};
+use crate::resp::{Arguments, parse_integer};
+
+/// The latest deadline, in milliseconds since the epoch or from now: both together are a number that clients can read.
+const MAX_MILLISECONDS: i64 = i64::MAX - (1 << 43);
+
+/// The unit and the origin in which a command gives a time.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Unit {
+    Seconds,
+    Milliseconds,
+    UnixSeconds,
+    UnixMilliseconds,
+}
+
+pub(super) static EXPIRY: &[Spec] = &[
+    spec("expire", -3, &["write", "fast"], "Sets the time after which a key dies, in seconds.", |a| {
+        parse_expire(a, Unit::Seconds, "expire")
+    }),
+    spec("pexpire", -3, &["write", "fast"], "Sets the time after which a key dies, in milliseconds.", |a| {
+        parse_expire(a, Unit::Milliseconds, "pexpire")
+    }),
+    spec("expireat", -3, &["write", "fast"], "Sets the Unix time at which a key dies, in seconds.", |a| {
+        parse_expire(a, Unit::UnixSeconds, "expireat")
+    }),
+    spec("pexpireat", -3, &["write", "fast"], "Sets the Unix time at which a key dies, in milliseconds.", |a| {
+        parse_expire(a, Unit::UnixMilliseconds, "pexpireat")
+    }),
+    spec("persist", 2, &["write", "fast"], "Removes the deadline of a key.", |a| {
+        write(WriteCommand::Expiry(ExpiryWrite::Persist(a.get(1))))
+    }),
+    spec("ttl", 2, &["readonly", "fast"], "Returns the seconds until a key dies.", |a| {
+        parse_deadline(a, DeadlineForm::SecondsLeft)
+    }),
+    spec("pttl", 2, &["readonly", "fast"], "Returns the milliseconds until a key dies.", |a| {
+        parse_deadline(a, DeadlineForm::MillisecondsLeft)
+    }),
+    spec("expiretime", 2, &["readonly", "fast"], "Returns the Unix time at which a key dies, in seconds.", |a| {
+        parse_deadline(a, DeadlineForm::Seconds)
+    }),
+    spec("pexpiretime", 2, &["readonly", "fast"], "Returns the Unix time at which a key dies, in milliseconds.", |a| {
+        parse_deadline(a, DeadlineForm::Milliseconds)
+    }),
+    Spec {
+        group: "string",
+        ..spec("setex", 4, &["write", "denyoom"], "Sets the value of a key that dies after so many seconds.", |a| {
+            parse_setex(a, Unit::Seconds, "setex")
+        })
+    },
+    Spec {
+        group: "string",
+        ..spec(
+            "psetex",
+            4,
+            &["write", "denyoom"],
+            "Sets the value of a key that dies after so many milliseconds.",
+            |a| parse_setex(a, Unit::Milliseconds, "psetex"),
+        )
+    },
+    Spec {
+        group: "string",
+        ..spec("getex", -2, &["write", "fast"], "Returns the value of a key and changes when it dies.", parse_getex)
+    },
+    spec(
+        "delex",
+        -2,
+        &["write", "fast"],
+        "Deletes a key if its value is (IFEQ) or is not (IFNE) the given one.",
+        |a| {
+            let condition = match (a.len(), a.peek(2).to_ascii_uppercase().as_slice()) {
+                (2, _) => SetCondition::Always,
+                (4, b"IFEQ") => SetCondition::Equals(a.get(3)),
+                (4, b"IFNE") => SetCondition::Differs(a.get(3)),
+                (3, _) => return Err(wrong_arity("delex")),
+                _ => return Err(syntax_error()),
+            };
+            write(WriteCommand::DeleteIf { key: a.get(1), condition })
+        },
+    ),
+    spec("delifeq", 3, &["write", "fast"], "Deletes a key if its value is the given one.", |a| {
+        write(WriteCommand::DeleteIf { key: a.get(1), condition: SetCondition::Equals(a.get(2)) })
+    }),
+];
+
+const fn spec(
+    name: &'static str,
+    arity: i64,
+    flags: &'static [&'static str],
+    summary: &'static str,
+    parse: fn(&Arguments<'_>) -> Parsed,
+) -> Spec {
+    Spec { name, arity, flags, keys: ONE, group: "generic", summary, parse }
+}
+
+impl Unit {
+    /// Returns the unit that an option names, in upper case.
+    pub(super) fn of(option: &[u8]) -> Option<Unit> {
+        match option {
+            b"EX" => Some(Unit::Seconds),
+            b"PX" => Some(Unit::Milliseconds),
+            b"EXAT" => Some(Unit::UnixSeconds),
+            b"PXAT" => Some(Unit::UnixMilliseconds),
+            _ => None,
+        }
+    }
+
+    /// Parses the time at which a value dies that a command sets.
+    pub(super) fn parse(self, argument: &[u8], command: &str) -> Result<When, String> {
+        let number = integer(argument)?;
+        if number <= 0 { Err(invalid(command)) } else { self.when(number, command) }
+    }
+
+    fn when(self, number: i64, command: &str) -> Result<When, String> {
+        let milliseconds = match self {
+            Unit::Seconds | Unit::UnixSeconds => number.checked_mul(1000),
+            Unit::Milliseconds | Unit::UnixMilliseconds => Some(number),
+        };
+        let milliseconds = milliseconds.filter(|number| *number <= MAX_MILLISECONDS).ok_or_else(|| invalid(command))?;
+        Ok(match self {
+            Unit::Seconds | Unit::Milliseconds => When::In(milliseconds),
+            Unit::UnixSeconds | Unit::UnixMilliseconds => When::At(milliseconds),
+        })
+    }
+}
+
+fn integer(argument: &[u8]) -> Result<i64, String> {
+    parse_integer(argument).ok_or_else(|| "ERR value is not an integer or out of range".to_owned())
+}
+
+fn invalid(command: &str) -> String {
+    format!("ERR invalid expire time in '{command}' command")
+}
+
+fn parse_expire(arguments: &Arguments<'_>, unit: Unit, command: &str) -> Parsed {
+    let (mut missing, mut exists, mut later, mut earlier) = (false, false, false, false);
+    for position in 3..arguments.len() {
+        let option = arguments.peek(position);
+        match option.to_ascii_uppercase().as_slice() {
+            b"NX" => missing = true,
+            b"XX" => exists = true,
+            b"GT" => later = true,
+            b"LT" => earlier = true,
+            _ => return Err(format!("ERR Unsupported option {}", shown(option))),
+        }
+    }
+    if missing && (exists || later || earlier) {
+        return Err("ERR NX and XX, GT or LT options at the same time are not compatible".to_owned());
+    }
+    if later && earlier {
+        return Err("ERR GT and LT options at the same time are not compatible".to_owned());
+    }
+    let condition = match (exists, later, earlier) {
+        // Only a deadline can be earlier than another.
+        (_, true, _) => ExpireCondition::Later,
+        (true, _, true) => ExpireCondition::ExistsAndEarlier,
+        (false, _, true) => ExpireCondition::Earlier,
+        (true, _, false) => ExpireCondition::Exists,
+        (false, _, false) if missing => ExpireCondition::Missing,
+        (false, _, false) => ExpireCondition::Always,
+    };
+    let when = unit.when(integer(arguments.peek(2))?, command)?;
+    write(WriteCommand::Expiry(ExpiryWrite::Expire { key: arguments.get(1), when, condition }))
+}
+
+fn parse_deadline(arguments: &Arguments<'_>, form: DeadlineForm) -> Parsed {
+    read(ReadCommand::Deadline { key: arguments.get(1), form })
+}
+
+fn parse_setex(arguments: &Arguments<'_>, unit: Unit, command: &str) -> Parsed {
+    let expiry = NewExpiry::Dies(unit.parse(arguments.peek(2), command)?);
+    write(WriteCommand::Set(SetCommand { expiry, ..SetCommand::new(arguments.get(1), arguments.get(3)) }))
+}
+
+fn parse_getex(arguments: &Arguments<'_>) -> Parsed {
+    let key = arguments.get(1);
+    let option = arguments.peek(2).to_ascii_uppercase();
+    let expiry = match (arguments.len(), option.as_slice()) {
+        (2, _) => return read(ReadCommand::Get(key)),
+        (3, b"PERSIST") => NewExpiry::None,
+        (4, option) => NewExpiry::Dies(Unit::of(option).ok_or_else(syntax_error)?.parse(arguments.peek(3), "getex")?),
+        _ => return Err(syntax_error()),
+    };
+    write(WriteCommand::Expiry(ExpiryWrite::GetAndExpire { key, expiry }))
+}
