@@ -17,6 +17,7 @@ mod clients;
 mod counters;
 mod descriptors;
 mod executor;
+mod expirer;
 mod glob;
 mod health;
 mod info;

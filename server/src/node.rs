@@ -5,6 +5,7 @@ use crate::clients::{Clients, Encryption, NodeFacts, Startup};
 use crate::counters::Counters;
 use crate::descriptors;
 use crate::executor::{Executor, Parts};
+use crate::expirer::Expirer;
 use crate::keyspace::{ENTRY_VERSION, Keyspace, WallClock};
 use crate::limits::Limits;
 use crate::members::Follow;
@@ -272,6 +273,8 @@ impl<R: Runtime> Node<R> {
             pinned: pin_peers,
         };
         runtime.spawn(follow.run());
+        let expirer = Expirer { runtime: runtime.clone(), handle: handle.clone(), view: view.clone() };
+        runtime.spawn(expirer.run());
         let parts = Parts { runtime: runtime.clone(), node, clock, handle, view, registrar };
         let executor = Arc::new(Executor::new(parts));
         let clients = Arc::new(Clients::new(executor, transport, facts, limits, users, encryption, space));

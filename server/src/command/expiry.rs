@@ -7,11 +7,11 @@ use crate::keyspace::{
 };
 use crate::resp::{Arguments, parse_integer};
 
-/// The latest deadline, in milliseconds since the epoch or from now: both together are a number that clients can read.
-const MAX_MILLISECONDS: i64 = i64::MAX - (1 << 43);
+/// The longest time from now, in milliseconds: a number that clients can read is left for the deadline.
+const MAX_MILLISECONDS_LEFT: i64 = i64::MAX - (1 << 43);
 
 /// The unit and the origin in which a command gives a time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
     Seconds,
     Milliseconds,
@@ -121,11 +121,12 @@ impl Unit {
             Unit::Seconds | Unit::UnixSeconds => number.checked_mul(1000),
             Unit::Milliseconds | Unit::UnixMilliseconds => Some(number),
         };
-        let milliseconds = milliseconds.filter(|number| *number <= MAX_MILLISECONDS).ok_or_else(|| invalid(command))?;
-        Ok(match self {
-            Unit::Seconds | Unit::Milliseconds => When::In(milliseconds),
-            Unit::UnixSeconds | Unit::UnixMilliseconds => When::At(milliseconds),
-        })
+        let milliseconds = milliseconds.ok_or_else(|| invalid(command))?;
+        match self {
+            Unit::UnixSeconds | Unit::UnixMilliseconds => Ok(When::At(milliseconds)),
+            Unit::Seconds | Unit::Milliseconds if milliseconds > MAX_MILLISECONDS_LEFT => Err(invalid(command)),
+            Unit::Seconds | Unit::Milliseconds => Ok(When::In(milliseconds)),
+        }
     }
 }
 

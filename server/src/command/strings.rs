@@ -121,11 +121,12 @@ fn parse_set(arguments: &Arguments<'_>) -> Parsed {
             }
             b"GET" => set.get_old = true,
             b"KEEPTTL" if expiry.is_none() => set.expiry = NewExpiry::Keep,
-            option if has_next && expiry.is_none() && set.expiry == NewExpiry::None => {
+            option => {
+                let unit = Unit::of(option).filter(|_| has_next && set.expiry == NewExpiry::None);
+                let unit = unit.filter(|unit| expiry.is_none_or(|(former, _)| former == *unit));
                 position += 1;
-                expiry = Some((Unit::of(option).ok_or_else(syntax_error)?, position));
+                expiry = Some((unit.ok_or_else(syntax_error)?, position));
             }
-            _ => return Err(syntax_error()),
         }
         position += 1;
     }

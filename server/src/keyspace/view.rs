@@ -9,6 +9,7 @@ use super::reply::Reply;
 use super::state::Snapshot;
 use super::wall::WallClock;
 use bytes::Bytes;
+use event_listener::{Event, EventListener};
 use parking_lot::RwLock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,6 +28,7 @@ struct Shared {
     /// The earliest deadline of a key; 0 if none has one.
     first_deadline: AtomicU64,
     deadlines: AtomicU64,
+    deadlines_changed: Event,
     wall: WallClock,
     reclaimer: Reclaimer,
 }
@@ -38,6 +40,7 @@ impl View {
             used_bytes: AtomicU64::new(0),
             first_deadline: AtomicU64::new(0),
             deadlines: AtomicU64::new(0),
+            deadlines_changed: Event::new(),
             wall,
             reclaimer: Reclaimer::default(),
         };
@@ -68,6 +71,11 @@ impl View {
     /// Returns the number of keys that have a deadline.
     pub fn keys_with_deadline(&self) -> u64 {
         self.shared.deadlines.load(Ordering::Relaxed)
+    }
+
+    /// Returns a future that is ready once the earliest deadline has changed after this call.
+    pub(crate) fn listen_for_deadlines(&self) -> EventListener {
+        self.shared.deadlines_changed.listen()
     }
 
     /// Returns the wall clock of this node, from which replies about deadlines count.
@@ -116,7 +124,10 @@ impl View {
     /// Publishes the number of deadlines and the earliest one.
     pub(super) fn publish_deadlines(&self, number: usize, first: Option<u64>) {
         self.shared.deadlines.store(number as u64, Ordering::Relaxed);
-        self.shared.first_deadline.store(first.unwrap_or(0), Ordering::Relaxed);
+        let first = first.unwrap_or(0);
+        if self.shared.first_deadline.swap(first, Ordering::Relaxed) != first {
+            self.shared.deadlines_changed.notify(usize::MAX);
+        }
     }
 }
 
