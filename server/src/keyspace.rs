@@ -137,3 +137,6 @@ impl ports::StateMachine for Keyspace {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod expiry_tests;

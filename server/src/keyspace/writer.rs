@@ -9,6 +9,8 @@
 mod expiry;
 mod keys;
 mod strings;
+#[cfg(test)]
+mod tests;
 
 use super::content::Content;
 use super::deadlines::Deadlines;
