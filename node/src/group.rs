@@ -47,6 +47,8 @@ pub struct GroupOptions {
     /// The voters with which the group is founded, the same on every founder. They matter only while the disk is new. A
     /// node that joins the group later has none: it starts from a leader's state.
     pub founders: Vec<NodeId>,
+    /// The version of commands that a member can apply whose version is not known: no note of the configuration has it.
+    pub unnoted_version: u32,
     /// The way in which reads are granted.
     pub reads: ReadMode,
     /// The number of log entries beyond which the older half of the log is compacted.
@@ -72,6 +74,7 @@ impl GroupOptions {
             group,
             replica,
             founders,
+            unnoted_version: 1,
             reads: ReadMode::default(),
             max_log_entries: 32_768,
             max_log_bytes: 128 << 20,
@@ -243,7 +246,7 @@ impl<M: StateMachine> Group<M> {
             replica,
             machine,
             durable_applied: applied.index,
-            entry_version: entry_version(&applied.membership),
+            entry_version: entry_version(&applied.membership, options.unnoted_version),
             settled: applied.membership.clone(),
             give_way_pause: 0,
             applied,
@@ -539,7 +542,7 @@ impl<M: StateMachine> Group<M> {
     fn install(&mut self, snapshot: Snapshot) {
         let state = self.transfers.complete.take().expect("the engine installs only a snapshot that is complete");
         self.applied = Applied { index: snapshot.index, term: snapshot.term, membership: snapshot.membership };
-        self.entry_version = entry_version(&self.applied.membership);
+        self.entry_version = entry_version(&self.applied.membership, self.options.unnoted_version);
         self.unwritten.reset_log = true;
         self.unwritten.compact_through = None;
         self.unwritten.stage = Some(Stage::Install);
@@ -573,7 +576,7 @@ impl<M: StateMachine> Group<M> {
                 }
                 Effect::Nothing => None,
                 Effect::Membership(membership) => {
-                    self.entry_version = entry_version(&membership);
+                    self.entry_version = entry_version(&membership, self.options.unnoted_version);
                     self.applied.membership = membership;
                     self.flush = true;
                     None

@@ -184,7 +184,7 @@ impl Members {
 
     /// Returns the newest version of log entries that every member can apply, which is the one that a leader writes.
     pub fn entry_version(&self) -> u32 {
-        entry_version(&self.membership)
+        entry_version(&self.membership, 1)
     }
 
     /// Returns the roster that the configuration makes.
@@ -212,9 +212,13 @@ pub(crate) fn roster(membership: &Membership) -> Roster {
 }
 
 /// Returns the newest version of log entries that every member can apply, and at least 1. A leader proposes none of a
-/// newer version. A member's version is known by its note, so every replica decides alike.
-pub(crate) fn entry_version(membership: &Membership) -> u32 {
-    let versions = membership.members().map(|node| member(membership, node).contact.entries);
+/// newer version. A member's version is known by its note, so every replica decides alike. A member without one can
+/// apply `unnoted`.
+pub(crate) fn entry_version(membership: &Membership, unnoted: u32) -> u32 {
+    let versions = membership.members().map(|node| match member(membership, node).contact.entries {
+        0 => unnoted,
+        noted => noted,
+    });
     versions.min().unwrap_or(0).max(1)
 }
 

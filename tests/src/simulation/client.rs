@@ -45,6 +45,8 @@ pub(super) struct Operation {
     pub id: OperationId,
     pub key: u32,
     pub call: Call,
+    /// For sets: the lifetime of the value in milliseconds, if it has one, and its death.
+    pub lifetime: Option<(u64, OperationId)>,
     /// The node that received the request, and the boot of its process.
     pub node: usize,
     pub boot: u32,

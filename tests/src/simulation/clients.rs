@@ -4,12 +4,12 @@ use super::client::{Ending, Operation, OperationRef, Step};
 use super::failure::FailureKind;
 use super::marks::Mark;
 use super::node::{GROUP, Input};
-use super::setup::SECOND;
+use super::setup::{MILLI, SECOND};
 use super::types::Nanos;
 use super::world::{Event, World};
 use crate::linearizability::{Answer, Call};
 use bytes::Bytes;
-use leasehold::keyspace::{Entry, Keyspace, Outcome, ReadCommand, Reply, SetCommand, WriteCommand};
+use leasehold::keyspace::{Entry, Keyspace, NewExpiry, Outcome, ReadCommand, Reply, SetCommand, When, WriteCommand};
 use leasehold_core::{Reading, Term};
 use leasehold_node::ports::StateMachine;
 use leasehold_node::{ReadMode, Request, RequestError};
@@ -18,6 +18,8 @@ use leasehold_node::{ReadMode, Request, RequestError};
 const MAX_REQUEST_TIMEOUT: Nanos = 5 * SECOND;
 /// The time a client waits beyond the node's own timeout.
 const CLIENT_PATIENCE: Nanos = SECOND;
+/// The time between two entries that are proposed because of a deadline, as in the product.
+const MIN_TICK_INTERVAL: Nanos = 50 * MILLI;
 /// Clients move on to new keys after this many operations, which bounds the history of each key.
 const OPERATIONS_PER_KEY: u64 = 250;
 
@@ -68,10 +70,20 @@ impl World {
             return self.at(later, Event::Client(at as u16));
         }
         let id = self.history.invoke(at as u32, key, call, now);
+        // A death is a delete that may happen at any time from its earliest on, or never.
+        let is_set = matches!(call, Call::Set(_));
+        let lifetime = self.walls.draw_lifetime().filter(|_| is_set).map(|lifetime| {
+            let earliest = self.walls.earliest_death(now, lifetime);
+            (lifetime, self.history.invoke(at as u32, key, Call::Delete, earliest))
+        });
+        self.marks.reach_often(Mark::WallClockStepped, u64::from(self.walls.step_one()));
+        self.tick();
+        let client = &mut self.clients[at];
         client.active = Some(Operation {
             id,
             key,
             call,
+            lifetime,
             node,
             boot: self.nodes[node].boot,
             floor: self.seen_index,
@@ -99,11 +111,26 @@ impl World {
         }
     }
 
-    pub(super) fn operation(&mut self, reference: OperationRef) -> Option<&mut Operation> {
-        if self.clients[reference.client as usize].number != reference.number {
-            return None;
+    /// Has the leader propose an empty entry if a key's deadline has come, as `server/src/expirer.rs` does.
+    fn tick(&mut self) {
+        let (last, number) = self.ticked;
+        let Some(leader) = self.leader().filter(|_| self.now >= last + MIN_TICK_INTERVAL) else { return };
+        let wall = self.walls.read(leader);
+        let process = self.nodes[leader].process.as_ref().expect("the leader runs");
+        if process.view.first_deadline().is_some_and(|deadline| deadline <= wall) {
+            self.marks.reach(Mark::KeyDied);
+            self.ticked = (self.now, number + 1);
+            // No client waits for the reply.
+            let ticket = OperationRef { client: u16::MAX, number }.ticket();
+            let request = Request::Write(Entry::encode(&[], true, &[]));
+            let input = leasehold_node::Input::Request { ticket, group: GROUP, request };
+            self.queue_input(leader, Input::Node(input));
         }
-        self.clients[reference.client as usize].active.as_mut()
+    }
+
+    pub(super) fn operation(&mut self, reference: OperationRef) -> Option<&mut Operation> {
+        let client = self.clients.get_mut(reference.client as usize)?;
+        client.active.as_mut().filter(|_| client.number == reference.number)
     }
 
     /// Takes a step if the process's readers run, possibly after an interruption.
@@ -147,8 +174,9 @@ impl World {
                 }
             }
             (Step::Begin, _) => {
-                let key = self.operation(reference).expect("checked above").key;
-                let entry = Entry::encode_as(1, &[], true, &[command_of(call, key)]).expect("an old command");
+                let operation = self.operation(reference).expect("checked above");
+                let (key, lifetime) = (operation.key, operation.lifetime.map(|(lifetime, _)| lifetime));
+                let entry = Entry::encode(&[], true, &[command_of(call, key, lifetime)]);
                 self.request(reference, Request::Write(entry));
             }
             (Step::Sample, _) => {
@@ -328,6 +356,7 @@ impl World {
             } else {
                 self.operations.failed += 1;
                 self.history.failed(operation.id);
+                operation.lifetime.into_iter().for_each(|(_, death)| self.history.failed(death));
             }
             if self.tracing() {
                 let learned = if unknown { "does not know the outcome" } else { "learns that it was not executed" };
@@ -350,10 +379,13 @@ fn key_bytes(key: u32) -> Bytes {
     Bytes::copy_from_slice(&key.to_be_bytes())
 }
 
-fn command_of(call: Call, key: u32) -> WriteCommand {
+fn command_of(call: Call, key: u32, lifetime: Option<u64>) -> WriteCommand {
     let key = key_bytes(key);
     match call {
-        Call::Set(value) => WriteCommand::Set(SetCommand::new(key, Bytes::from(value.to_string()))),
+        Call::Set(value) => {
+            let expiry = lifetime.map_or(NewExpiry::None, |lifetime| NewExpiry::Dies(When::In(lifetime as i64)));
+            WriteCommand::Set(SetCommand { expiry, ..SetCommand::new(key, Bytes::from(value.to_string())) })
+        }
         Call::Increment => WriteCommand::Add { key, amount: 1 },
         Call::Delete => WriteCommand::Delete(vec![key]),
         Call::Get => WriteCommand::Read(ReadCommand::Get(key)),

@@ -38,6 +38,10 @@ marks! {
     HandedOver = "handed over within the holds",
     /// The same, while the old leader was cut off and did not vote.
     HandedOverAlone = "handed over within the holds, without the old leader's vote",
+    /// A wall clock stepped.
+    WallClockStepped = "wall clock stepped",
+    /// A leader proposed an entry because a key's deadline had come.
+    KeyDied = "key died at its deadline",
     /// A transfer completed.
     TransferCompleted = "transfer completed",
     /// A transfer was abandoned, and the leader still led.

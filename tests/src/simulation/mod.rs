@@ -66,6 +66,7 @@ mod soak;
 mod trace;
 mod turn;
 mod types;
+mod walls;
 mod world;
 
 pub use failure::FailureKind;

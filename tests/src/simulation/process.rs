@@ -6,7 +6,7 @@ use super::node::{GROUP, Process, Watched};
 use super::setup::SECOND;
 use super::types::Nanos;
 use super::world::World;
-use leasehold::keyspace::{Keyspace, WallClock};
+use leasehold::keyspace::Keyspace;
 use leasehold_node::ports::StateMachine as _;
 use leasehold_node::{GroupOptions, GroupStart, NodeOptions, Role};
 use std::collections::VecDeque;
@@ -17,7 +17,7 @@ impl World {
     pub(super) fn start(&mut self, node: usize) {
         let now = self.now;
         let config = self.setup.timings[self.nodes[node].timing as usize];
-        let tracing = self.tracing();
+        let (tracing, wall) = (self.tracing(), self.walls.clock(node));
         let machine = &mut self.nodes[node];
         if machine.process.is_some() {
             return;
@@ -43,7 +43,8 @@ impl World {
         options.max_kept_log_entries = self.setup.kept_log_entries;
         options.max_kept_log_bytes = u64::MAX;
         options.max_chunk_bytes = self.setup.chunk_bytes;
-        let keyspace = Keyspace::new("simulated", WallClock::new(|| 0));
+        options.unnoted_version = Keyspace::NEWEST_VERSION;
+        let keyspace = Keyspace::new("simulated", wall);
         let recovered = match recovered.into_state(keyspace.empty_state()) {
             Ok(recovered) => recovered,
             Err(error) => return self.fail(FailureKind::DiskOutOfOrder, format!("n{}: {error}", node + 1)),

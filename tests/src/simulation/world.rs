@@ -11,6 +11,7 @@ use super::node::{GROUP, Input, Node};
 use super::outcome::{Failure, Operations, Options};
 use super::setup::{SECOND, Setup};
 use super::types::{Clocks, Nanos};
+use super::walls::Walls;
 use crate::linearizability::{History, Limit, Violation};
 use leasehold::keyspace::Keyspace;
 use leasehold_core::{Index, NodeId, Term};
@@ -113,6 +114,9 @@ pub(super) struct World {
     pub(super) operations: Operations,
     pub(super) elections: u64,
     pub(super) history: History,
+    pub(super) walls: Walls,
+    /// The time of the last entry that was proposed because of a deadline, and the number of them.
+    pub(super) ticked: (Nanos, u32),
     pub(super) agreed: Agreed,
     /// The newest index that any answer has reflected.
     pub(super) seen_index: Index,
@@ -190,6 +194,8 @@ impl World {
             operations: Operations::default(),
             elections: 0,
             history: History::new(),
+            walls: Walls::new(seed, count),
+            ticked: (0, 0),
             agreed: Agreed::default(),
             seen_index: 1,
             elected: 0,
@@ -259,19 +265,24 @@ impl World {
         if let Some(Planned { at, fault, .. }) = self.plan.get(self.done).copied()
             && queued.is_none_or(|queued| at <= queued)
         {
-            self.now = at;
+            self.set_now(at);
             self.done += 1;
             self.inject(fault);
             return true;
         }
         let Some(Reverse((at, number))) = self.queue.pop() else { return false };
-        self.now = at;
+        self.set_now(at);
         let slot = (number & SLOTS) as usize;
         self.free.push(slot as u32);
         if let Some(event) = self.slots[slot].take() {
             self.handle_event(event);
         }
         true
+    }
+
+    fn set_now(&mut self, now: Nanos) {
+        self.now = now;
+        self.walls.set_now(now);
     }
 
     fn judge_history(&mut self) {
