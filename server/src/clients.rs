@@ -5,12 +5,14 @@ pub(crate) mod shared;
 mod addresses;
 mod admin;
 mod backups;
+mod counting;
 mod encryption;
 mod keys;
 mod lobby;
 mod local;
 mod login;
 mod pause;
+mod registry;
 mod rights;
 mod session;
 mod startup;
@@ -93,8 +95,12 @@ impl<R: Runtime> Clients<R> {
             };
             let Some(stream) = accepted else { return };
             let session = Session::new(clients, stream, requests, guard.id, address);
-            if let Err(error) = clients.run(session, address, seat).await {
-                clients.note_ended(address, &error);
+            clients.activity.connections.add(1);
+            let peer = session.connection.peer().clone();
+            // A connection that is killed ends at once, whatever it waits for.
+            match select(pin!(clients.run(session, address, seat)), pin!(peer.killed())).await {
+                Either::Left((Err(error), _)) => clients.note_ended(address, &error),
+                Either::Left((Ok(()), _)) | Either::Right(_) => {}
             }
         });
     }

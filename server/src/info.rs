@@ -1,7 +1,11 @@
 //! The reply to `INFO`.
 
+mod fields;
+mod redis;
+
 use crate::clients::shared::Clients;
 use bytes::Bytes;
+use fields::Fields;
 use leasehold_node::identity::Numbers;
 use leasehold_node::{Role, Statistics};
 use leasehold_runtime::Runtime;
@@ -12,21 +16,27 @@ use std::time::Duration;
 /// Returns the requested sections, or all of them if none is requested. The sections about the node's role in the cluster
 /// are for administrators; others learn that when they request one.
 pub(crate) fn render<R: Runtime>(clients: &Clients<R>, requested: &[Bytes], see_details: bool) -> String {
-    let sections: [(&str, Describe<R>); 10] = [
-        ("Server", server),
+    let sections: [(&str, Describe<R>); 15] = [
+        ("Server", redis::server),
         ("Identity", identity),
         ("Clients", connected_clients),
-        ("Memory", memory),
+        ("Memory", redis::memory),
         ("Persistence", persistence),
-        ("Replication", replication),
+        ("Stats", redis::stats),
+        ("Replication", redis::replication),
+        ("CPU", redis::processor),
+        ("Commandstats", redis::commands),
+        ("Errorstats", redis::errors),
+        ("Cluster", redis::cluster),
         ("Lease", lease),
         ("Protocol", protocol),
         ("Links", links),
-        ("Keyspace", keyspace),
+        ("Keyspace", redis::keyspace),
     ];
     let named = |name: &str| requested.iter().any(|section| section.eq_ignore_ascii_case(name.as_bytes()));
-    let wanted =
-        |name: &str| requested.is_empty() || named(name) || ["all", "everything", "default"].into_iter().any(named);
+    let all = ["all", "everything"].into_iter().any(named);
+    let default = requested.is_empty() || named("default");
+    let wanted = |name: &str| named(name) || all || (default && name != "Commandstats");
     let mut text = String::new();
     for (name, describe) in sections {
         let withheld = DETAILS.contains(&name) && !see_details;
@@ -53,30 +63,6 @@ const DETAILS: [&str; 4] = ["Identity", "Lease", "Protocol", "Links"];
 
 type Describe<R> = fn(&Clients<R>, &mut Fields);
 
-struct Fields(String);
-
-impl Fields {
-    fn add(&mut self, name: &str, value: impl std::fmt::Display) {
-        let _ = write!(self.0, "{name}:{value}\r\n");
-    }
-}
-
-fn server<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
-    let facts = &clients.facts;
-    let up = facts.started.zip(clients.now()).map(|(from, to)| to.elapsed_since(from).at_most);
-    fields.add("server_name", "leasehold");
-    fields.add("leasehold_version", env!("CARGO_PKG_VERSION"));
-    // Clients compare this with the version that introduced a feature. Redis 7 has every feature of this server.
-    fields.add("redis_version", "7.0.0");
-    fields.add("redis_mode", "standalone");
-    fields.add("os", std::env::consts::OS);
-    fields.add("runtime", R::NAME);
-    fields.add("cluster_name", &facts.cluster);
-    fields.add("process_id", std::process::id());
-    fields.add("tcp_port", facts.client_address.port());
-    fields.add("uptime_in_seconds", up.unwrap_or(Duration::ZERO).as_secs());
-}
-
 /// The identity of this node's folder, and the reason why it takes no part in a cluster, if so.
 fn identity<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     let registry = clients.executor.registrar().registry();
@@ -93,6 +79,9 @@ fn identity<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
 
 fn connected_clients<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     fields.add("connected_clients", clients.connected());
+    // No command blocks, and clients keep no caches.
+    fields.add("blocked_clients", 0);
+    fields.add("tracking_clients", 0);
     fields.add("maxclients", clients.limits.max_clients);
     fields.add("rejected_connections", clients.rejected.get());
     fields.add("maxclients_per_address", clients.limits.max_clients_per_address.unwrap_or(0));
@@ -115,31 +104,15 @@ fn connected_clients<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     }
 }
 
-fn memory<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
-    fields.add("used_memory", clients.view().used_bytes());
-    fields.add("maxmemory", clients.limits.max_memory.unwrap_or(0));
-    fields.add("maxmemory_policy", "noeviction");
-    fields.add("maxmemory_clients", clients.limits.client_memory);
-    fields.add("clients_waited_for_memory", clients.waited_for_memory.get());
-    fields.add("mem_client_requests", clients.memory.input.used());
-    fields.add("mem_client_replies", clients.memory.output.used());
-    fields.add("mem_pending_writes", clients.executor.pending_write_bytes());
-}
-
 fn persistence<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     fields.add("loading", 0);
+    fields.add("aof_enabled", 1);
     let (free, reserve) = clients.space.bytes();
     if let Some(free) = free {
         fields.add("disk_free", free);
     }
     fields.add("disk_reserve", reserve);
     fields.add("disk_refuses_writes", u8::from(clients.space.is_short()));
-}
-
-fn replication<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
-    let leads = clients.status().role == Role::Leader;
-    fields.add("role", if leads { "master" } else { "slave" });
-    fields.add("connected_slaves", if leads { clients.transport.connected_peers() } else { 0 });
 }
 
 /// The names of these fields are part of the public interface.
@@ -226,12 +199,5 @@ fn links<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
         if let Some(trouble) = clients.transport.peer_trouble(peer) {
             fields.add(&format!("peer_{peer}_trouble"), trouble);
         }
-    }
-}
-
-fn keyspace<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
-    let keys = clients.view().len();
-    if keys > 0 {
-        fields.add("db0", format_args!("keys={keys},expires=0,avg_ttl=0"));
     }
 }

@@ -11,6 +11,7 @@ pub mod demo;
 pub mod keyspace;
 pub mod resp;
 
+mod activity;
 mod backup;
 mod client_options;
 mod clients;
@@ -26,6 +27,7 @@ mod logging;
 mod members;
 mod node;
 mod origin;
+mod process;
 mod recording;
 mod registrar;
 mod runtime_choice;
@@ -33,6 +35,7 @@ mod space;
 mod status;
 mod timeout;
 mod users;
+mod wall;
 mod watch;
 
 pub use client_options::ClientOptions;

@@ -116,6 +116,11 @@ impl Users {
         })
     }
 
+    /// Returns whether there is a user with this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.table.read().users.contains_key(name)
+    }
+
     /// Reads the file again. If it cannot be used, the users stay as they are.
     ///
     /// # Errors

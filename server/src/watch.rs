@@ -31,6 +31,7 @@ pub(crate) async fn watch<R: Runtime>(runtime: R, clients: Weak<Clients<R>>) {
             refused: statistics.group.replica.messages_refused,
             given_up: statistics.group.replica.leaderships_given_up,
         };
+        clients.activity.observe(clients.uptime());
         for line in clients.health.observe(&observation) {
             match line {
                 Line::Info(line) => tracing::info!("{line}"),

@@ -1,6 +1,7 @@
 //! Logging in.
 
-use super::local::{Flow, parse_version};
+use super::local::parse_version;
+use super::registry::Flow;
 use super::session::Session;
 use crate::command::{Credentials, LocalCommand};
 use crate::resp::Version;
@@ -38,7 +39,7 @@ impl<R: Runtime> Session<'_, R> {
                 };
                 match refused {
                     Some(error) => self.out.error(error),
-                    None => return self.connection.execute(self.clients, command, true, &mut self.out),
+                    None => return self.connection.execute(command, true, &mut self.out),
                 }
             }
             LocalCommand::Reset => {
@@ -48,9 +49,18 @@ impl<R: Runtime> Session<'_, R> {
                 self.out.set_version(Version::default());
                 self.out.status("RESET");
             }
+            LocalCommand::MemoryUsage(key) => {
+                if self.may_read().await {
+                    let bytes = self.clients.view().with(|content| content.bytes_of(key));
+                    match bytes {
+                        Some(bytes) => self.out.integer(i64::try_from(bytes).unwrap_or(i64::MAX)),
+                        None => self.out.null(),
+                    }
+                }
+            }
             command => {
                 let see_details = self.rights.see_details();
-                return self.connection.execute(self.clients, command, see_details, &mut self.out);
+                return self.connection.execute(command, see_details, &mut self.out);
             }
         }
         Flow::Continue

@@ -1,7 +1,7 @@
 //! What a connection may do.
 
 use super::shared::Clients;
-use crate::command::{Command, LocalCommand, shown};
+use crate::command::{Command, LocalCommand, find, shown};
 use crate::keyspace::WriteCommand;
 use crate::resp::Arguments;
 use crate::users::{Access, Login, Role, needs_no_login};
@@ -88,7 +88,7 @@ impl Rights {
     pub(super) fn refusal(&self, command: &Command, arguments: &Arguments<'_>) -> Option<String> {
         match self.role {
             Some(role) if role.permits(Access::of(command)) => None,
-            Some(_) => Some(forbidden(command, arguments)),
+            Some(_) => Some(forbidden(arguments)),
             None if needs_no_login(command) => None,
             None => Some(LOGIN_NEEDED.to_owned()),
         }
@@ -110,11 +110,10 @@ impl Rights {
     }
 }
 
-fn forbidden(command: &Command, arguments: &Arguments<'_>) -> String {
-    let mut name = shown(arguments.peek(0)).to_ascii_lowercase();
-    if matches!(command, Command::Local(LocalCommand::ConfigGet(_))) {
-        name.push_str("|get");
-    }
+fn forbidden(arguments: &Arguments<'_>) -> String {
+    let (name, subcommand) = (shown(arguments.peek(0)), shown(arguments.peek(1)));
+    let known = find(format!("{name}|{subcommand}").as_bytes()).map(|spec| spec.name.to_owned());
+    let name = known.unwrap_or_else(|| name.to_ascii_lowercase());
     format!("NOPERM this user has no permissions to run the '{name}' command")
 }
 

@@ -3,12 +3,14 @@
 //! A session shares its thread with other sessions, and on some runtimes with everything else. So it yields after a
 //! bounded amount of work, even if its client never pauses.
 
-use super::local::{Connection, Flow};
+use super::local::Connection;
 use super::pause::yield_now;
+use super::registry::Flow;
 use super::rights::{Rights, changes_rights};
 use super::shared::Clients;
 use super::transaction::{MAX_ENTRY_BYTES, Transaction};
 use super::wire::{FREE_BYTES, Received, Wire, hold};
+use crate::activity::Batch;
 use crate::command::{Command, LocalCommand};
 use crate::executor::{NotReadable, STOPPING};
 use crate::keyspace::{Content, MAX_ENTRY_KEYS, ReadCommand, Reply, WriteCommand, count};
@@ -60,10 +62,12 @@ pub(super) struct Session<'a, R: Runtime> {
     pub(super) clients: &'a Clients<R>,
     pub(super) wire: Wire<'a, R>,
     close: EventListener,
-    pub(super) connection: Connection,
+    pub(super) connection: Connection<'a, R>,
+    /// The requests of the batch, for the statistics of the node.
+    pub(super) counted: Batch,
     pub(super) rights: Rights,
     /// Commands that are queued for an `EXEC`, which may come in a later batch.
-    transaction: Transaction,
+    pub(super) transaction: Transaction,
     batch: Vec<Command>,
     /// Commands of the batch that are executed together.
     reads: Vec<ReadCommand>,
@@ -90,7 +94,8 @@ impl<'a, R: Runtime> Session<'a, R> {
             clients,
             wire,
             close: clients.listen_for_close(),
-            connection: Connection::new(id, address),
+            connection: Connection::new(clients, id, address),
+            counted: Batch::default(),
             rights,
             transaction: Transaction::default(),
             batch: Vec::new(),
@@ -117,7 +122,9 @@ impl<'a, R: Runtime> Session<'a, R> {
                 }
                 continue;
             }
+            let began = self.begin_batch();
             let flow = self.execute().await?;
+            self.end_batch(began);
             self.flush().await?;
             if flow == Flow::Close {
                 break;
@@ -166,7 +173,8 @@ impl<'a, R: Runtime> Session<'a, R> {
         while let Some(request) = self.wire.next()? {
             let command = match request {
                 Request::Command(arguments) => {
-                    let command = Command::parse(&arguments);
+                    let (known, command) = Command::recognize(&arguments);
+                    self.counted.add(known, &arguments);
                     match self.rights.refusal(&command, &arguments) {
                         None => command,
                         Some(error) => {

@@ -5,6 +5,8 @@ use super::addresses::Addresses;
 use super::encryption::Encryption;
 use super::keys::KeysThread;
 use super::lobby::Lobby;
+use super::registry::Registry;
+use crate::activity::Activity;
 use crate::counters::{Counter, Counters};
 use crate::executor::{Executor, NotReadable};
 use crate::health::Health;
@@ -17,6 +19,7 @@ use leasehold_core::{Config, NodeId, Reading};
 use leasehold_node::{Budget, Statistics, Status};
 use leasehold_runtime::Runtime;
 use leasehold_transport_tcp::Transport;
+use parking_lot::Mutex;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -67,6 +70,13 @@ pub(crate) struct Clients<R: Runtime> {
     pub(crate) memory: Memory,
     pub(crate) space: Arc<Space>,
     pub(crate) health: Health,
+    pub(crate) activity: Activity,
+    /// Forty hexadecimal digits that are different for each start.
+    pub(crate) run_id: String,
+    pub(super) registry: Registry,
+    /// The bytes of keys and values beyond which writes are refused, or 0. `CONFIG SET` changes it.
+    max_memory: AtomicU64,
+    log_level: Mutex<&'static str>,
     pub(super) keys: KeysThread,
     /// Held while a change of the members is made.
     pub(super) changing: futures::lock::Mutex<()>,
@@ -106,6 +116,7 @@ impl<R: Runtime> Clients<R> {
         encryption: Arc<Encryption>,
         space: Arc<Space>,
     ) -> Self {
+        let max_memory = limits.max_memory.unwrap_or(0);
         Self {
             executor,
             transport,
@@ -118,6 +129,11 @@ impl<R: Runtime> Clients<R> {
             encryption,
             space,
             health: Health::default(),
+            activity: Activity::default(),
+            run_id: (0..40).filter_map(|_| char::from_digit(fastrand::u32(..16), 16)).collect(),
+            registry: Registry::default(),
+            max_memory: AtomicU64::new(max_memory),
+            log_level: Mutex::new("notice"),
             rejected: Counter::default(),
             rejected_per_address: Counter::default(),
             too_long: Counter::default(),
@@ -162,6 +178,31 @@ impl<R: Runtime> Clients<R> {
         self.executor.handle().gate().lease().remaining(self.now())
     }
 
+    /// Returns the time since the node started.
+    pub(crate) fn uptime(&self) -> Duration {
+        let elapsed = self.facts.started.zip(self.now()).map(|(from, to)| to.elapsed_since(from).at_most);
+        elapsed.unwrap_or_default()
+    }
+
+    /// Returns the bytes of keys and values beyond which writes are refused, if there is a limit.
+    pub(crate) fn max_memory(&self) -> Option<u64> {
+        Some(self.max_memory.load(Ordering::Relaxed)).filter(|max| *max > 0)
+    }
+
+    /// Sets the limit; 0 is none.
+    pub(super) fn set_max_memory(&self, bytes: u64) {
+        self.max_memory.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Returns the level that was set by `CONFIG SET`.
+    pub(super) fn log_level(&self) -> &'static str {
+        *self.log_level.lock()
+    }
+
+    pub(super) fn set_log_level(&self, level: &'static str) {
+        *self.log_level.lock() = level;
+    }
+
     /// Returns a clock reading. It serves requests that arrived before it.
     pub(crate) fn now(&self) -> Reading {
         self.executor.now()
@@ -199,7 +240,7 @@ impl<R: Runtime> Clients<R> {
         if self.space.is_short() {
             return Some(NO_SPACE);
         }
-        let max = self.limits.max_memory?;
+        let max = self.max_memory()?;
         (command.needs_memory() && self.view().used_bytes() > max).then_some(OUT_OF_MEMORY)
     }
 

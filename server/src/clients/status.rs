@@ -209,7 +209,7 @@ fn warn_of_itself<R: Runtime>(clients: &Clients<R>, status: Status, has_reading:
             group.stalled_for.as_secs_f64()
         ));
     }
-    if clients.limits.max_memory.is_some_and(|max| clients.view().used_bytes() > max) {
+    if clients.max_memory().is_some_and(|max| clients.view().used_bytes() > max) {
         warnings.push(format!(
             "keys and values take more than --max-memory on node {node}, so it refuses writes: delete some, or raise it"
         ));

@@ -61,6 +61,15 @@ impl Transaction {
         }
     }
 
+    /// Returns the number of queued commands, or -1 outside a transaction.
+    pub(super) fn queued(&self) -> i64 {
+        match self {
+            Transaction::None => -1,
+            Transaction::Queue { commands, .. } => i64::try_from(commands.len()).unwrap_or(i64::MAX),
+            Transaction::Aborted => 0,
+        }
+    }
+
     fn multi(&mut self) -> Command {
         if !matches!(self, Transaction::None) {
             return wrong("ERR MULTI calls can not be nested");

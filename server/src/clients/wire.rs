@@ -81,6 +81,11 @@ impl<'a, R: Runtime> Wire<'a, R> {
         self.requests.buffered() > 0
     }
 
+    /// Returns the number of bytes that were received and are not part of a request that was taken.
+    pub(super) fn received_bytes(&self) -> usize {
+        self.requests.buffered()
+    }
+
     /// Takes memory for requests, if there is enough.
     pub(super) fn try_hold(&mut self, bytes: usize) -> bool {
         !self.before_login && self.share.try_grow(self.share.bytes() + bytes)

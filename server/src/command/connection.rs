@@ -1,5 +1,6 @@
 //! Commands about a connection.
 
+use super::client::plain;
 use super::kinds::{Credentials, LocalCommand};
 use super::parse::{Parsed, local, shown, syntax_error, wrong_arity};
 use super::table::{NONE, Spec};
@@ -52,8 +53,8 @@ pub(super) static CONNECTION: &[Spec] = &[
         flags: &["noscript", "loading", "stale"],
         keys: NONE,
         group: "connection",
-        summary: "Describes or names this connection.",
-        parse: |a| local(LocalCommand::Client(a.from(1).collect())),
+        summary: "Describes, names and closes connections.",
+        parse: |_| Err(syntax_error()),
     },
     Spec {
         name: "select",
@@ -103,7 +104,7 @@ fn parse_hello(arguments: &Arguments<'_>) -> Parsed {
                 at += 3;
             }
             b"SETNAME" if at + 1 < arguments.len() => {
-                name = Some(arguments.get(at + 1));
+                name = Some(plain(arguments.get(at + 1))?);
                 at += 2;
             }
             _ => return Err(format!("ERR Syntax error in HELLO option '{}'", shown(arguments.peek(at)))),

@@ -1,5 +1,9 @@
 //! The commands of a connection.
 
+use super::client::ClientCommand;
+use super::config::ConfigCommand;
+use super::describe::DescribeCommand;
+use super::monitoring::SlowlogCommand;
 use crate::keyspace::{ReadCommand, WriteCommand};
 use bytes::Bytes;
 use std::fmt;
@@ -64,13 +68,35 @@ pub enum LocalCommand {
     /// `RESET`: makes the connection like a new one.
     Reset,
     /// `CLIENT` and its subcommand.
-    Client(Vec<Bytes>),
+    Client(ClientCommand),
     /// `COMMAND` and its subcommand.
-    Command(Vec<Bytes>),
-    /// `CONFIG GET` and its patterns.
-    ConfigGet(Vec<Bytes>),
+    Describe(DescribeCommand),
+    /// `CONFIG` and its subcommand.
+    Config(ConfigCommand),
+    /// `SLOWLOG` and its subcommand.
+    Slowlog(SlowlogCommand),
+    /// `MEMORY USAGE` of a key.
+    MemoryUsage(Bytes),
+    /// `MEMORY STATS`.
+    MemoryStats,
     /// `INFO` and its sections.
     Info(Vec<Bytes>),
+    /// `TIME`.
+    Time,
+    /// `ROLE`.
+    Role,
+    /// `WAIT`: every acknowledged write is on a majority, so there is nothing to wait for.
+    Wait,
+    /// `ACL WHOAMI`.
+    WhoAmI,
+    /// `ACL CAT`.
+    AclCategories,
+    /// `ACL CAT` and a category.
+    AclCategory(Bytes),
+    /// `LOLWUT`.
+    Lolwut,
+    /// `HELP` of a command with subcommands.
+    Help(&'static str),
     /// `SELECT`.
     Select(Bytes),
     /// `QUIT`.
@@ -79,6 +105,23 @@ pub enum LocalCommand {
     Http,
     /// A command that only needs this reply.
     Status(&'static str),
+    /// A command that only needs this number as reply.
+    Integer(i64),
+    /// A command that only needs this reply.
+    Fixed(Fixed),
     /// An unknown or incorrect command, and the error to reply with.
     Wrong(String),
+}
+
+/// A reply that is always the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fixed {
+    /// An empty array.
+    EmptyArray,
+    /// An empty map.
+    EmptyMap,
+    /// An array of so many zeros.
+    Zeros(usize),
+    /// Text for people.
+    Text(&'static str),
 }

@@ -1,8 +1,12 @@
 //! The parts that the parsers of commands share.
 
 use super::kinds::{Command, LocalCommand};
+use super::missing::subject_of;
 use crate::keyspace::{MAX_ENTRY_KEYS, ReadCommand, WriteCommand};
 use crate::resp::Arguments;
+
+/// The part of an argument that is compared with words: longer than every one.
+const MAX_WORD: usize = 64;
 
 /// A command, or the error to reply with.
 pub(super) type Parsed = Result<Command, String>;
@@ -29,6 +33,10 @@ pub(crate) fn shown(bytes: &[u8]) -> String {
 }
 
 pub(super) fn unknown(arguments: &Arguments<'_>) -> String {
+    if let Some(subject) = subject_of(arguments.peek(0)) {
+        let name = shown(arguments.peek(0));
+        return format!("ERR unknown command '{name}': {subject} are not supported here; docs/redis.md has what is");
+    }
     let mut error = format!("ERR unknown command '{}', with args beginning with: ", shown(arguments.peek(0)));
     for position in 1..arguments.len() {
         if error.len() > 256 {
@@ -39,8 +47,22 @@ pub(super) fn unknown(arguments: &Arguments<'_>) -> String {
     error
 }
 
+pub(super) fn unknown_subcommand(command: &str, subcommand: &[u8]) -> String {
+    format!("ERR unknown subcommand '{}'. Try {} HELP.", shown(subcommand), command.to_ascii_uppercase())
+}
+
 pub(crate) fn wrong_arity(name: &str) -> String {
     format!("ERR wrong number of arguments for '{name}' command")
+}
+
+/// Returns the argument at `position` in upper case, to be compared with the words that a command knows.
+pub(super) fn word(arguments: &Arguments<'_>, position: usize) -> Vec<u8> {
+    let argument = arguments.peek(position);
+    argument[..argument.len().min(MAX_WORD)].to_ascii_uppercase()
+}
+
+pub(super) fn not_an_integer() -> String {
+    "ERR value is not an integer or out of range".to_owned()
 }
 
 pub(super) fn syntax_error() -> String {

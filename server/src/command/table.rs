@@ -31,10 +31,22 @@ impl fmt::Debug for Spec {
 
 impl Spec {
     /// Returns whether the command takes this number of arguments.
-    pub(super) fn takes(&self, arguments: usize) -> bool {
+    pub(crate) fn takes(&self, arguments: usize) -> bool {
         let arguments = i64::try_from(arguments).unwrap_or(i64::MAX);
         if self.arity < 0 { arguments >= -self.arity } else { arguments == self.arity }
     }
+}
+
+/// Describes a command without keys, or a subcommand: `client|list` is one of `client`.
+pub(super) const fn keyless(
+    group: &'static str,
+    name: &'static str,
+    arity: i64,
+    flags: &'static [&'static str],
+    summary: &'static str,
+    parse: fn(&Arguments<'_>) -> Parsed,
+) -> Spec {
+    Spec { name, arity, flags, keys: NONE, group, summary, parse }
 }
 
 pub(super) const NONE: (i64, i64, i64) = (0, 0, 0);

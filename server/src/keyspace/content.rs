@@ -70,6 +70,11 @@ impl Content {
         self.value(key).map_or(0, Value::version)
     }
 
+    /// Returns about how many bytes of memory a key and its value take.
+    pub(crate) fn bytes_of(&self, key: &[u8]) -> Option<u64> {
+        self.value(key).and_then(|_| self.map.bytes_of(key))
+    }
+
     /// Returns how many of the keys exist. A key that is named twice counts twice.
     pub(crate) fn count_existing(&self, keys: &[Bytes]) -> i64 {
         count(keys.iter().filter(|key| self.value(key).is_some()).count())

@@ -155,6 +155,11 @@ impl<V: Weigh> Map<V> {
         bucket.find(hash, |(other, _)| other == key).map(|(_, value)| value)
     }
 
+    /// Returns the bytes that a key and its value count in [`used_bytes`](Self::used_bytes).
+    pub(crate) fn bytes_of(&self, key: &[u8]) -> Option<u64> {
+        self.get(key).map(|value| entry_bytes(key, value))
+    }
+
     /// Sets the value of a key and returns the one before.
     pub(crate) fn insert(&mut self, key: Bytes, value: V) -> Option<V> {
         let (seed, hash) = (self.seed, self.seed.hash(&key));
@@ -372,7 +377,7 @@ fn sorted<V>(mut entries: Vec<Positioned<'_, V>>) -> impl Iterator<Item = Positi
     entries.into_iter()
 }
 
-fn entry_bytes<V: Weigh>(key: &Bytes, value: &V) -> u64 {
+fn entry_bytes<V: Weigh>(key: &[u8], value: &V) -> u64 {
     (ENTRY_BYTES + key.len()) as u64 + value.weight()
 }
 

@@ -34,6 +34,8 @@ impl Version {
 pub struct ReplyBuffer {
     version: Version,
     bytes: BytesMut,
+    /// The codes of the errors that were encoded, and how often.
+    errors: Vec<(String, u64)>,
 }
 
 /// Encoding extends the buffer by the length of the frame, so it cannot fail.
@@ -84,10 +86,23 @@ impl ReplyBuffer {
     /// Encodes an error: a code, a space and a message. Line breaks would end the reply early, so they become spaces.
     pub fn error(&mut self, message: &str) {
         let line = message.replace(['\r', '\n'], " ");
+        self.note_error(line.split(' ').next().unwrap_or_default());
         match self.version {
             Version::Two => self.push2(&Frame2::Error(&line)),
             Version::Three => self.push3(&Frame3::SimpleError { data: &line, attributes: None }),
         }
+    }
+
+    fn note_error(&mut self, code: &str) {
+        match self.errors.iter_mut().find(|(known, _)| known == code) {
+            Some((_, count)) => *count += 1,
+            None => self.errors.push((code.to_owned(), 1)),
+        }
+    }
+
+    /// Returns the codes of the errors that were encoded since the last call, and how often.
+    pub fn take_errors(&mut self) -> Vec<(String, u64)> {
+        std::mem::take(&mut self.errors)
     }
 
     /// Encodes a number.
@@ -155,6 +170,22 @@ impl ReplyBuffer {
     /// Encodes the header of an array of `length` replies.
     pub fn array(&mut self, length: usize) {
         self.line('*', length);
+    }
+
+    /// Encodes the header of a set of `length` replies. RESP2 has no sets and gets an array.
+    pub fn set(&mut self, length: usize) {
+        match self.version {
+            Version::Two => self.line('*', length),
+            Version::Three => self.line('~', length),
+        }
+    }
+
+    /// Encodes a missing array.
+    pub fn null_array(&mut self) {
+        match self.version {
+            Version::Two => self.line('*', -1),
+            Version::Three => self.null(),
+        }
     }
 
     /// Encodes the header of a map of `length` pairs of replies. RESP2 has no maps and gets an array.

@@ -1,6 +1,6 @@
 //! Roles of users, and what each may do.
 
-use crate::command::{Command, LocalCommand};
+use crate::command::{ClientCommand, Command, LocalCommand};
 
 /// A role, from the fewest rights to the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,7 +60,14 @@ impl Access {
 
     fn of_local(command: &LocalCommand) -> Access {
         match command {
-            LocalCommand::ConfigGet(_) => Access::Admin,
+            LocalCommand::Config(_)
+            | LocalCommand::Slowlog(_)
+            | LocalCommand::MemoryStats
+            | LocalCommand::Role
+            | LocalCommand::Client(
+                ClientCommand::List(_) | ClientCommand::KillAddress(_) | ClientCommand::Kill { .. },
+            ) => Access::Admin,
+            LocalCommand::MemoryUsage(_) => Access::Read,
             // INFO checks each section.
             LocalCommand::Info(_)
             | LocalCommand::Ping(_)
@@ -69,7 +76,16 @@ impl Access {
             | LocalCommand::Hello { .. }
             | LocalCommand::Reset
             | LocalCommand::Client(_)
-            | LocalCommand::Command(_)
+            | LocalCommand::Describe(_)
+            | LocalCommand::Time
+            | LocalCommand::Wait
+            | LocalCommand::WhoAmI
+            | LocalCommand::AclCategories
+            | LocalCommand::AclCategory(_)
+            | LocalCommand::Lolwut
+            | LocalCommand::Help(_)
+            | LocalCommand::Integer(_)
+            | LocalCommand::Fixed(_)
             | LocalCommand::Select(_)
             | LocalCommand::Quit
             | LocalCommand::Http

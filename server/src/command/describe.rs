@@ -1,0 +1,106 @@
+//! `COMMAND` and its subcommands.
+
+use super::kinds::LocalCommand;
+use super::parse::{Parsed, local, syntax_error, word};
+use super::table::{Spec, keyless};
+use crate::glob::MAX_PATTERN;
+use crate::resp::Arguments;
+use bytes::Bytes;
+
+/// The most commands that are described at once.
+const MAX_NAMES: usize = 512;
+
+/// A subcommand of `COMMAND`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DescribeCommand {
+    /// Returns the number of commands.
+    Count,
+    /// Describes all commands.
+    All,
+    /// Describes some commands.
+    Info(Vec<Bytes>),
+    /// Documents some commands, or all if none is named.
+    Docs(Vec<Bytes>),
+    /// Lists the commands.
+    List(ListFilter),
+    /// Returns the keys of a command, and their flags if they are wanted.
+    GetKeys {
+        /// The command, its name first.
+        command: Vec<Bytes>,
+        /// Return the flags of each key too.
+        with_flags: bool,
+    },
+}
+
+/// The commands that `COMMAND LIST` returns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListFilter {
+    /// All.
+    All,
+    /// Those of a module, of which there are none.
+    Module,
+    /// Those in an access category.
+    Category(Bytes),
+    /// Those whose name matches a pattern.
+    Pattern(Bytes),
+}
+
+const fn sub(name: &'static str, arity: i64, summary: &'static str, parse: fn(&Arguments<'_>) -> Parsed) -> Spec {
+    keyless("server", name, arity, &["loading", "stale"], summary, parse)
+}
+
+pub(super) static COMMAND: &[Spec] = &[
+    sub("command|count", 2, "Returns the number of commands.", |_| describe(DescribeCommand::Count)),
+    sub("command|docs", -2, "Documents commands.", |a| {
+        names(a).and_then(|names| describe(DescribeCommand::Docs(names)))
+    }),
+    sub("command|getkeys", -4, "Returns the keys of a command.", |a| parse_get_keys(a, false)),
+    sub("command|getkeysandflags", -4, "Returns the keys of a command and their flags.", |a| parse_get_keys(a, true)),
+    sub("command|help", 2, "Lists the subcommands.", |_| local(LocalCommand::Help("command"))),
+    sub("command|info", -2, "Describes commands.", parse_info),
+    sub("command|list", -2, "Lists the commands.", parse_list),
+];
+
+/// Parses `COMMAND` without a subcommand.
+pub(super) fn parse_all(_: &Arguments<'_>) -> Parsed {
+    describe(DescribeCommand::All)
+}
+
+fn describe(command: DescribeCommand) -> Parsed {
+    local(LocalCommand::Describe(command))
+}
+
+fn names(arguments: &Arguments<'_>) -> Result<Vec<Bytes>, String> {
+    if arguments.len() - 2 > MAX_NAMES {
+        return Err(format!("ERR COMMAND describes at most {MAX_NAMES} commands at once; omit the names"));
+    }
+    Ok(arguments.from(2).collect())
+}
+
+fn parse_info(arguments: &Arguments<'_>) -> Parsed {
+    let names = names(arguments)?;
+    describe(if names.is_empty() { DescribeCommand::All } else { DescribeCommand::Info(names) })
+}
+
+fn parse_list(arguments: &Arguments<'_>) -> Parsed {
+    if arguments.len() == 2 {
+        return describe(DescribeCommand::List(ListFilter::All));
+    }
+    if arguments.len() != 5 || word(arguments, 2) != b"FILTERBY" {
+        return Err(syntax_error());
+    }
+    let value = arguments.get(4);
+    if value.len() > MAX_PATTERN {
+        return Err(format!("ERR the pattern exceeds {MAX_PATTERN} bytes; use a shorter one"));
+    }
+    describe(DescribeCommand::List(match word(arguments, 3).as_slice() {
+        b"MODULE" => ListFilter::Module,
+        b"ACLCAT" => ListFilter::Category(value),
+        b"PATTERN" => ListFilter::Pattern(value),
+        _ => return Err(syntax_error()),
+    }))
+}
+
+fn parse_get_keys(arguments: &Arguments<'_>, with_flags: bool) -> Parsed {
+    describe(DescribeCommand::GetKeys { command: arguments.from(2).collect(), with_flags })
+}

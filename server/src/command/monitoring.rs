@@ -1,0 +1,144 @@
+//! Commands that describe how a node is doing: `SLOWLOG`, `LATENCY`, `MEMORY`, `TIME`, `ROLE` and `WAIT`.
+
+use super::kinds::{Fixed, LocalCommand};
+use super::parse::{Parsed, local, not_an_integer, shown, syntax_error, word};
+use super::table::{NONE, Spec, keyless};
+use crate::resp::{Arguments, parse_integer};
+
+/// The entries that `SLOWLOG GET` returns, unless it says how many.
+const SLOWLOG_ENTRIES: usize = 10;
+
+/// A subcommand of `SLOWLOG`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlowlogCommand {
+    /// Returns the newest entries, at most so many.
+    Get(usize),
+    /// Returns the number of entries.
+    Len,
+    /// Drops the entries.
+    Reset,
+}
+
+const ADMIN: &[&str] = &["admin", "loading", "stale"];
+const QUIET: &[&str] = &["admin", "noscript", "loading", "stale"];
+const HELP: &[&str] = &["loading", "stale"];
+
+const fn sub(
+    name: &'static str,
+    arity: i64,
+    flags: &'static [&'static str],
+    summary: &'static str,
+    parse: fn(&Arguments<'_>) -> Parsed,
+) -> Spec {
+    keyless("server", name, arity, flags, summary, parse)
+}
+
+pub(super) static MONITORING: &[Spec] = &[
+    sub("slowlog", -2, ADMIN, "Lists the slowest commands.", |_| Err(syntax_error())),
+    sub("latency", -2, QUIET, "Reports latency events, which are not recorded.", |_| Err(syntax_error())),
+    sub("memory", -2, &[], "Describes the memory of keys and of this node.", |_| Err(syntax_error())),
+    sub("time", 1, &["loading", "stale", "fast"], "Returns the time of this node's wall clock.", |_| {
+        local(LocalCommand::Time)
+    }),
+    sub("role", 1, &["noscript", "loading", "stale", "fast", "admin"], "Describes this node's role.", |_| {
+        local(LocalCommand::Role)
+    }),
+    Spec {
+        name: "wait",
+        arity: 3,
+        flags: &["noscript"],
+        keys: NONE,
+        group: "generic",
+        summary: "Returns the number of other nodes that surely have every acknowledged write.",
+        parse: parse_wait,
+    },
+];
+
+pub(super) static SLOWLOG: &[Spec] = &[
+    sub("slowlog|get", -2, ADMIN, "Returns the newest entries.", parse_slowlog_get),
+    sub("slowlog|help", 2, HELP, "Lists the subcommands.", |_| local(LocalCommand::Help("slowlog"))),
+    sub("slowlog|len", 2, ADMIN, "Returns the number of entries.", |_| slowlog(SlowlogCommand::Len)),
+    sub("slowlog|reset", 2, ADMIN, "Drops the entries.", |_| slowlog(SlowlogCommand::Reset)),
+];
+
+pub(super) static LATENCY: &[Spec] = &[
+    sub("latency|doctor", 2, QUIET, "Says that latency events are not recorded.", |_| {
+        fixed(Fixed::Text("Latency events are not recorded. SLOWLOG GET lists the slowest commands.\n"))
+    }),
+    sub("latency|graph", 3, QUIET, "Refused: latency events are not recorded.", |a| {
+        Err(format!("ERR No samples available for event '{}'", shown(a.peek(2))))
+    }),
+    sub("latency|help", 2, HELP, "Lists the subcommands.", |_| local(LocalCommand::Help("latency"))),
+    sub("latency|histogram", -2, QUIET, "Returns nothing: latencies are not recorded.", |_| fixed(Fixed::EmptyMap)),
+    sub("latency|history", 3, QUIET, "Returns nothing: latency events are not recorded.", |_| fixed(Fixed::EmptyArray)),
+    sub("latency|latest", 2, QUIET, "Returns nothing: latency events are not recorded.", |_| fixed(Fixed::EmptyArray)),
+    sub("latency|reset", -2, QUIET, "Returns 0: latency events are not recorded.", |_| local(LocalCommand::Integer(0))),
+];
+
+pub(super) static MEMORY: &[Spec] = &[
+    sub("memory|doctor", 2, &[], "Refused: INFO memory has the numbers.", |_| {
+        Err("ERR MEMORY DOCTOR is not supported; INFO memory has the numbers".to_owned())
+    }),
+    sub("memory|help", 2, HELP, "Lists the subcommands.", |_| local(LocalCommand::Help("memory"))),
+    sub("memory|malloc-stats", 2, &[], "Says that the allocator has no statistics.", |_| {
+        fixed(Fixed::Text("Stats not supported for the current allocator"))
+    }),
+    sub("memory|purge", 2, &[], "Accepted without effect: free memory is returned anyway.", |_| {
+        local(LocalCommand::Status("OK"))
+    }),
+    sub("memory|stats", 2, &[], "Describes the memory of this node.", |_| local(LocalCommand::MemoryStats)),
+    Spec {
+        name: "memory|usage",
+        arity: -3,
+        flags: &["readonly"],
+        keys: (2, 2, 1),
+        group: "server",
+        summary: "Returns the bytes that a key and its value count in used_memory.",
+        parse: parse_usage,
+    },
+];
+
+fn slowlog(command: SlowlogCommand) -> Parsed {
+    local(LocalCommand::Slowlog(command))
+}
+
+fn fixed(reply: Fixed) -> Parsed {
+    local(LocalCommand::Fixed(reply))
+}
+
+fn parse_slowlog_get(arguments: &Arguments<'_>) -> Parsed {
+    let count = match arguments.len() {
+        2 => SLOWLOG_ENTRIES,
+        3 => match parse_integer(arguments.peek(2)) {
+            Some(-1) => usize::MAX,
+            Some(count @ 0..) => usize::try_from(count).unwrap_or(usize::MAX),
+            _ => return Err("ERR count should be greater than or equal to -1".to_owned()),
+        },
+        _ => return Err("ERR wrong number of arguments for 'slowlog|get' command".to_owned()),
+    };
+    slowlog(SlowlogCommand::Get(count))
+}
+
+fn parse_usage(arguments: &Arguments<'_>) -> Parsed {
+    let mut at = 3;
+    while at < arguments.len() {
+        if word(arguments, at) != b"SAMPLES" || at + 1 == arguments.len() {
+            return Err(syntax_error());
+        }
+        // Nothing is sampled, because every value knows its size.
+        if parse_integer(arguments.peek(at + 1)).ok_or_else(not_an_integer)? < 0 {
+            return Err(syntax_error());
+        }
+        at += 2;
+    }
+    local(LocalCommand::MemoryUsage(arguments.get(2)))
+}
+
+fn parse_wait(arguments: &Arguments<'_>) -> Parsed {
+    parse_integer(arguments.peek(1)).ok_or_else(not_an_integer)?;
+    match parse_integer(arguments.peek(2)) {
+        None => Err("ERR timeout is not an integer or out of range".to_owned()),
+        Some(..0) => Err("ERR timeout is negative".to_owned()),
+        Some(_) => local(LocalCommand::Wait),
+    }
+}

@@ -1,0 +1,166 @@
+//! Commands of Redis that have no meaning here. They are answered as a Redis without the feature would, or refused with
+//! what to do instead.
+
+use super::kinds::{Fixed, LocalCommand};
+use super::parse::{Parsed, local, not_an_integer, syntax_error, word};
+use super::table::{ONE, Spec, keyless};
+use crate::resp::{Arguments, parse_integer};
+
+const NO_CLUSTER: &str = "ERR This instance has cluster support disabled";
+const NO_DEBUG: &str = "ERR DEBUG command not allowed. It is for tests of Redis itself.";
+const NO_MODULES: &str = "ERR MODULE command not allowed. There are no modules here.";
+const NO_SAVE: &str = "ERR there is nothing to save: every write is on the disks of a majority before it is acknowledged; \
+                       `leasehold backup` takes a copy";
+const NO_SHUTDOWN: &str =
+    "ERR SHUTDOWN is not supported; stop the node with SIGTERM, which hands leadership over first";
+const NO_REPLICAS: &str = "ERR members are not changed by this command; use `leasehold ctl`";
+const NO_SCRIPTS: &str = "ERR scripts and functions are not supported here; use MULTI with WATCH, or SET with IFEQ";
+const NO_USERS_HERE: &str = "ERR users are not changed by commands; change the file of --users and send SIGHUP";
+const NO_DATABASE: &str = "ERR DB index is out of range";
+
+const ADMIN: &[&str] = &["admin", "noscript"];
+const ANYTIME: &[&str] = &["admin", "noscript", "loading", "stale"];
+const OWN: &[&str] = &["noscript", "loading", "stale"];
+const HELP: &[&str] = &["loading", "stale"];
+
+const fn sub(
+    name: &'static str,
+    arity: i64,
+    flags: &'static [&'static str],
+    summary: &'static str,
+    parse: fn(&Arguments<'_>) -> Parsed,
+) -> Spec {
+    keyless("server", name, arity, flags, summary, parse)
+}
+
+pub(super) static REFUSED: &[Spec] = &[
+    sub("acl", -2, &[], "Describes the user of this connection.", |_| Err(syntax_error())),
+    sub("asking", 1, &["fast"], "Refused: there are no slots.", |_| Err(NO_CLUSTER.to_owned())),
+    sub("bgrewriteaof", 1, ADMIN, "Refused: every write is on disk.", |_| Err(NO_SAVE.to_owned())),
+    sub("bgsave", -1, ADMIN, "Refused: every write is on disk.", |_| Err(NO_SAVE.to_owned())),
+    sub("cluster", -2, &["stale"], "Refused: there are no slots.", |_| Err(NO_CLUSTER.to_owned())),
+    sub("debug", -2, ANYTIME, "Refused.", |_| Err(NO_DEBUG.to_owned())),
+    sub("function", -2, &[], "Describes functions, of which there are none.", |_| Err(syntax_error())),
+    sub("lastsave", 1, &["loading", "stale", "fast"], "Refused: every write is on disk.", |_| Err(NO_SAVE.to_owned())),
+    sub("lolwut", -1, &["readonly", "fast"], "Returns a picture.", |_| local(LocalCommand::Lolwut)),
+    sub("module", -2, &[], "Lists modules, of which there are none.", |_| Err(syntax_error())),
+    Spec {
+        name: "move",
+        arity: 3,
+        flags: &["write", "fast"],
+        keys: ONE,
+        group: "generic",
+        summary: "Refused: there is one database.",
+        parse: parse_move,
+    },
+    sub("readonly", 1, &["loading", "stale", "fast"], "Refused: there are no slots.", |_| Err(NO_CLUSTER.to_owned())),
+    sub("readwrite", 1, &["loading", "stale", "fast"], "Refused: there are no slots.", |_| Err(NO_CLUSTER.to_owned())),
+    sub("replicaof", 3, &["admin", "noscript", "stale"], "Refused: use `leasehold ctl`.", no_replicas),
+    sub("save", 1, ADMIN, "Refused: every write is on disk.", |_| Err(NO_SAVE.to_owned())),
+    sub("script", -2, &[], "Describes scripts, of which there are none.", |_| Err(syntax_error())),
+    sub("shutdown", -1, ANYTIME, "Refused: send SIGTERM.", |_| Err(NO_SHUTDOWN.to_owned())),
+    sub("slaveof", 3, &["admin", "noscript", "stale"], "Refused: use `leasehold ctl`.", no_replicas),
+    sub("swapdb", 3, &["write", "fast"], "Swaps database 0 with itself.", parse_swap),
+];
+
+pub(super) static ACL: &[Spec] = &[
+    sub("acl|cat", -2, OWN, "Lists access categories, or the commands in one.", |a| match a.len() {
+        2 => local(LocalCommand::AclCategories),
+        3 => local(LocalCommand::AclCategory(a.get(2))),
+        _ => Err(wrong_use("CAT", "ACL")),
+    }),
+    sub("acl|help", 2, HELP, "Lists the subcommands.", |_| local(LocalCommand::Help("acl"))),
+    sub("acl|whoami", 2, OWN, "Returns the user of this connection.", |_| local(LocalCommand::WhoAmI)),
+    sub("acl|deluser", -3, ANYTIME, "Refused: change the file of --users.", no_users),
+    sub("acl|dryrun", -4, ANYTIME, "Refused: change the file of --users.", no_users),
+    sub("acl|genpass", -2, OWN, "Refused: change the file of --users.", no_users),
+    sub("acl|getuser", 3, ANYTIME, "Refused: change the file of --users.", no_users),
+    sub("acl|list", 2, ANYTIME, "Refused: change the file of --users.", no_users),
+    sub("acl|load", 2, ANYTIME, "Refused: send SIGHUP.", no_users),
+    sub("acl|log", -2, ANYTIME, "Refused: INFO clients counts refusals.", no_users),
+    sub("acl|save", 2, ANYTIME, "Refused: change the file of --users.", no_users),
+    sub("acl|setuser", -3, ANYTIME, "Refused: change the file of --users.", no_users),
+    sub("acl|users", 2, ANYTIME, "Refused: change the file of --users.", no_users),
+];
+
+pub(super) static FUNCTION: &[Spec] = &[
+    sub("function|flush", -2, &["noscript", "write"], "Accepted without effect: there are no functions.", |a| {
+        flush(a, "ERR FUNCTION FLUSH only supports SYNC|ASYNC option")
+    }),
+    sub("function|help", 2, HELP, "Lists the subcommands.", |_| local(LocalCommand::Help("function"))),
+    sub("function|kill", 2, &["noscript"], "Refused: no function runs.", no_running),
+    sub("function|list", -2, &["noscript"], "Returns nothing: there are no functions.", |_| {
+        local(LocalCommand::Fixed(Fixed::EmptyArray))
+    }),
+    sub("function|load", -3, &["noscript", "write"], "Refused: functions are not supported.", no_scripts),
+];
+
+pub(super) static SCRIPT: &[Spec] = &[
+    sub("script|exists", -3, &["noscript"], "Returns 0 for each script: there are none.", |a| {
+        local(LocalCommand::Fixed(Fixed::Zeros(a.len() - 2)))
+    }),
+    sub("script|flush", -2, &["noscript"], "Accepted without effect: there are no scripts.", |a| {
+        flush(a, "ERR SCRIPT FLUSH only support SYNC|ASYNC option")
+    }),
+    sub("script|help", 2, HELP, "Lists the subcommands.", |_| local(LocalCommand::Help("script"))),
+    sub("script|kill", 2, &["noscript"], "Refused: no script runs.", no_running),
+    sub("script|load", 3, &["noscript", "stale"], "Refused: scripts are not supported.", no_scripts),
+];
+
+pub(super) static MODULE: &[Spec] = &[
+    sub("module|help", 2, HELP, "Lists the subcommands.", |_| local(LocalCommand::Help("module"))),
+    sub("module|list", 2, ADMIN, "Returns nothing: there are no modules.", |_| {
+        local(LocalCommand::Fixed(Fixed::EmptyArray))
+    }),
+    sub("module|load", -3, ADMIN, "Refused: there are no modules.", no_modules),
+    sub("module|loadex", -3, ADMIN, "Refused: there are no modules.", no_modules),
+    sub("module|unload", 3, ADMIN, "Refused: there are no modules.", no_modules),
+];
+
+fn wrong_use(subcommand: &str, container: &str) -> String {
+    format!("ERR unknown subcommand or wrong number of arguments for '{subcommand}'. Try {container} HELP.")
+}
+
+fn no_users(_: &Arguments<'_>) -> Parsed {
+    Err(NO_USERS_HERE.to_owned())
+}
+
+fn no_replicas(_: &Arguments<'_>) -> Parsed {
+    Err(NO_REPLICAS.to_owned())
+}
+
+fn no_scripts(_: &Arguments<'_>) -> Parsed {
+    Err(NO_SCRIPTS.to_owned())
+}
+
+fn no_running(_: &Arguments<'_>) -> Parsed {
+    Err("NOTBUSY No scripts in execution right now.".to_owned())
+}
+
+fn no_modules(_: &Arguments<'_>) -> Parsed {
+    Err(NO_MODULES.to_owned())
+}
+
+/// Parses a command that drops what does not exist anyway.
+fn flush(arguments: &Arguments<'_>, error: &str) -> Parsed {
+    match (arguments.len(), word(arguments, 2).as_slice()) {
+        (2, _) | (3, b"SYNC" | b"ASYNC") => local(LocalCommand::Status("OK")),
+        _ => Err(error.to_owned()),
+    }
+}
+
+fn parse_move(arguments: &Arguments<'_>) -> Parsed {
+    match parse_integer(arguments.peek(2)) {
+        None => Err(not_an_integer()),
+        Some(0) => Err("ERR source and destination objects are the same".to_owned()),
+        Some(_) => Err(NO_DATABASE.to_owned()),
+    }
+}
+
+fn parse_swap(arguments: &Arguments<'_>) -> Parsed {
+    let index = |at, which| parse_integer(arguments.peek(at)).ok_or_else(|| format!("ERR invalid {which} DB index"));
+    match (index(1, "first")?, index(2, "second")?) {
+        (0, 0) => local(LocalCommand::Status("OK")),
+        _ => Err(NO_DATABASE.to_owned()),
+    }
+}
