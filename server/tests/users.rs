@@ -111,7 +111,9 @@ fn the_replies_to_logins_are_those_of_redis<R: Runtime>() {
     }
     let hello = exchange(node.address(), b"HELLO 3 AUTH reader password SETNAME it\r\nCLIENT INFO\r\nQUIT\r\n");
     assert!(
-        hello.starts_with("%7\r\n$6\r\nserver\r\n") && hello.contains("name=it db=0 user=reader resp=3"),
+        hello.starts_with("%7\r\n$6\r\nserver\r\n")
+            && hello.contains(" name=it ")
+            && hello.contains(" user=reader redir=-1 resp=3 "),
         "{hello}"
     );
     let kept = exchange(node.address(), b"AUTH password\r\nAUTH wrong\r\nGET k\r\nRESET\r\nGET k\r\nQUIT\r\n");
@@ -138,6 +140,12 @@ fn each_role_has_its_rights<R: Runtime>() {
             format!("+OK\r\n{}+OK\r\n", replies.concat()),
             "{login}"
         );
+    }
+    for line in ["CLIENT|LIST", "CLIENT|KILL|ID|9", "SLOWLOG|GET", "ROLE", "MEMORY|STATS", "CONFIG|SET|save|"] {
+        let name = line.to_ascii_lowercase().split('|').take(2).collect::<Vec<_>>().join("|");
+        let line = line.replace("save|", "save ''").replace('|', " ");
+        let replies = exchange(node.address(), format!("AUTH password\r\n{line}\r\nQUIT\r\n").as_bytes());
+        assert_eq!(replies, format!("+OK\r\n{}+OK\r\n", no(&name)), "{line}");
     }
     let transaction = exchange(
         node.address(),
