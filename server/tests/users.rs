@@ -156,7 +156,7 @@ fn each_role_has_its_rights<R: Runtime>() {
     assert_eq!(transaction, expected);
     let root = exchange(node.address(), format!("{ROOT}CONFIG GET save\r\nQUIT\r\n").as_bytes());
     assert_eq!(root, "+OK\r\n*2\r\n$4\r\nsave\r\n$0\r\n\r\n+OK\r\n");
-    assert_eq!(info_as(node.address(), ROOT, "acl_access_denied_cmd"), 7);
+    assert_eq!(info_as(node.address(), ROOT, "acl_access_denied_cmd"), 13);
 }
 
 fn details_of_the_node_are_for_administrators<R: Runtime>() {
