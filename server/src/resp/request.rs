@@ -245,6 +245,8 @@ impl RequestReader {
         match self.buffer.get(self.at) {
             None => return Ok(Step::Wait),
             Some(b'$') => {}
+            // A line break would end the error early, so Redis sends a space.
+            Some(b'\r' | b'\n') => return Err(error("expected '$', got ' '")),
             Some(&other) => return Err(error(&format!("expected '$', got '{}'", other.escape_ascii()))),
         }
         let Some(line) = self.line(MAX_LENGTH_LINE, "too big bulk count string")? else { return Ok(Step::Wait) };
@@ -354,12 +356,18 @@ fn error(what: &str) -> ProtocolError {
     ProtocolError(what.to_owned())
 }
 
+/// Returns whether an argument may begin after this byte. Vertical tabs and form feeds separate arguments, but do not
+/// end one that is not quoted.
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t'..=b'\r')
+}
+
 /// Splits an inline request as Redis does: at white space, with `"..."` for escapes and `'...'` for `\'`. Appends the
 /// arguments to `frame`. Returns `false` if the quotes are not balanced.
 fn split_inline(line: &[u8], frame: &mut Vec<u8>, ranges: &mut Vec<Range<usize>>) -> bool {
     let mut rest = line;
     loop {
-        rest = rest.trim_ascii_start();
+        rest = &rest[rest.iter().take_while(|byte| is_space(**byte)).count()..];
         if rest.is_empty() {
             return true;
         }
@@ -381,7 +389,7 @@ fn split_inline(line: &[u8], frame: &mut Vec<u8>, ranges: &mut Vec<Range<usize>>
                     }
                     None => return false,
                 },
-                [byte, ..] if byte.is_ascii_whitespace() => break,
+                [b' ' | b'\t' | b'\r' | b'\n', ..] => break,
                 [byte, tail @ ..] => {
                     frame.push(*byte);
                     rest = tail;
@@ -399,7 +407,7 @@ fn quoted<'a>(mut rest: &'a [u8], quote: u8, frame: &mut Vec<u8>) -> Option<&'a 
         rest = match rest {
             [] => return None,
             [end, tail @ ..] if *end == quote => {
-                return tail.first().is_none_or(u8::is_ascii_whitespace).then_some(tail);
+                return tail.first().is_none_or(|byte| is_space(*byte)).then_some(tail);
             }
             [b'\\', b'\'', tail @ ..] if quote == b'\'' => {
                 frame.push(b'\'');

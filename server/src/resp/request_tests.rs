@@ -94,6 +94,7 @@ fn rejects_absurd_lengths_before_allocating() {
         (b"*1\r\n$-1\r\n", "Protocol error: invalid bulk length"),
         (b"*1\r\n$\r\n", "Protocol error: invalid bulk length"),
         (b"*1\r\n:1\r\n", "Protocol error: expected '$', got ':'"),
+        (b"*1\r\n\r\n", "Protocol error: expected '$', got ' '"),
         (b"*1\r\n\xff", "Protocol error: expected '$', got '\\xff'"),
         (b"*1\r\n$1\r\nabc", "Protocol error: expected a line end after an argument"),
         (b"get \"k\r\n", "Protocol error: unbalanced quotes in request"),
@@ -103,6 +104,20 @@ fn rejects_absurd_lengths_before_allocating() {
     }
     assert_eq!(broken(&[b'*'; 100]), "Protocol error: too big mbulk count string");
     assert_eq!(broken(&[b'a'; MAX_INLINE]), "Protocol error: too big inline request");
+}
+
+#[test]
+fn inline_arguments_are_split_where_redis_splits_them() {
+    for (line, arguments) in [
+        (&b"echo a\x0cb\x0bc\n"[..], &["echo", "a\x0cb\x0bc"][..]),
+        (b"\x0c\x0b echo \x0ba\n", &["echo", "a"]),
+        (b"echo \"a\"\x0cb\n", &["echo", "a", "b"]),
+        (b"echo a\rb\r\r\n", &["echo", "a", "b"]),
+        (b"echo a'b' c\"d\"\n", &["echo", "ab", "cd"]),
+        (b"echo \"\\x4\\xzz\" ''\n", &["echo", "x4xzz", ""]),
+    ] {
+        assert_eq!(read([line]), Ok(vec![command(arguments)]), "{}", line.escape_ascii());
+    }
 }
 
 #[test]
