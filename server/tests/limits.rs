@@ -131,6 +131,22 @@ fn an_http_request_is_not_executed<R: Runtime>() {
         let answer = exchange(node.address(), format!("{first}\r\nSET k v\r\nEXEC\r\nSET k v\r\n").as_bytes());
         assert_eq!(answer, if first.starts_with("MULTI") { "+OK\r\n" } else { "" });
     }
+    // As curl sends it, wherever it is split. The first request of another method gets an error, and nothing after it.
+    for method in ["POST", "PUT", "GET"] {
+        let head = format!("{method} / HTTP/1.1\r\nHost: localhost:6379\r\nContent-Length: 13\r\n\r\n");
+        let request = [head.as_bytes(), b"\r\nSET k v\r\n"].concat();
+        for cut in 0..request.len() {
+            let mut browser = connect(node.address());
+            browser.set_nodelay(true).expect("the socket is one of this process");
+            browser.write_all(&request[..cut]).expect("the request is sent");
+            // The node may have closed the connection already, and may reset it because there is more to read.
+            let _ = browser.write_all(&request[cut..]);
+            let mut answer = Vec::new();
+            let _ = browser.read_to_end(&mut answer);
+            assert!(answer.is_empty() || (method != "POST" && answer.starts_with(b"-ERR ")), "{method}, cut at {cut}");
+            assert!(answer.iter().filter(|byte| **byte == b'\n').count() <= 1, "{method}, cut at {cut}");
+        }
+    }
     assert_eq!(exchange(node.address(), b"DBSIZE\r\nQUIT\r\n"), ":0\r\n+OK\r\n");
 }
 

@@ -304,11 +304,7 @@ impl<R: Runtime> Clients<R> {
     /// Logs the first HTTP request.
     pub(super) fn note_http(&self, address: SocketAddr) {
         if self.http_requests.get() == 0 {
-            tracing::warn!(
-                %address,
-                "closed a connection that sent an HTTP request, perhaps an attack through a web browser; further ones \
-                 are not logged"
-            );
+            log_http(address);
         }
         self.http_requests.add(1);
     }
@@ -349,6 +345,15 @@ impl<R: Runtime> Clients<R> {
             disconnected.await;
         }
     }
+}
+
+/// Logs that a client sent an HTTP request.
+pub(super) fn log_http(address: SocketAddr) {
+    tracing::warn!(
+        %address,
+        "closed a connection that sent an HTTP request, perhaps an attack through a web browser; further ones are not \
+         logged"
+    );
 }
 
 /// Counts one client as connected until it is dropped.

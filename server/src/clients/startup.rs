@@ -1,7 +1,7 @@
 //! Clients of a node that does not serve yet: they learn the reason, and are served on the same connection once it does.
 
 use super::encryption::{Arrived, Encryption};
-use super::shared::Clients;
+use super::shared::{Clients, log_http};
 use crate::command::{Command, LocalCommand};
 use crate::limits::Limits;
 use crate::resp::{ReplyBuffer, Request, RequestReader};
@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// The bytes of a request that are received before the node serves.
@@ -27,6 +27,15 @@ const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A connection that the node serves from now on, and what was received on it.
 type Greeted<R> = (Arc<Clients<R>>, Stream<<R as Runtime>::Stream>, RequestReader);
+
+/// What to do with a connection after its requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    GoOn,
+    Close,
+    /// Close it: it sent an HTTP request.
+    Http,
+}
 
 /// The client port of a node that starts. Dropping it closes the port.
 pub(crate) struct Startup<R: Runtime>(Arc<Shared<R>>);
@@ -40,6 +49,7 @@ struct Shared<R: Runtime> {
     encryption: Arc<Encryption>,
     has_users: bool,
     connected: AtomicUsize,
+    has_logged_http: AtomicBool,
     state: Mutex<State<R>>,
     changed: Event,
 }
@@ -81,6 +91,7 @@ impl<R: Runtime> Startup<R> {
             encryption,
             has_users,
             connected: AtomicUsize::new(0),
+            has_logged_http: AtomicBool::new(false),
             state: Mutex::new(State::Starting("is loading the dataset in memory")),
             changed: Event::new(),
         });
@@ -141,7 +152,7 @@ impl<R: Runtime> Shared<R> {
     /// Answers a client until the node serves, and passes the connection on then.
     async fn attend(self: Arc<Self>, stream: R::Stream, address: SocketAddr) {
         let served = match self.encryption.accept(&self.runtime, Arrived::New(stream), address).await {
-            Some(stream) => self.answer(stream).await,
+            Some(stream) => self.answer(stream, address).await,
             None => None,
         };
         self.connected.fetch_sub(1, Ordering::Relaxed);
@@ -150,7 +161,7 @@ impl<R: Runtime> Shared<R> {
         }
     }
 
-    async fn answer(&self, mut stream: Stream<R::Stream>) -> Option<Greeted<R>> {
+    async fn answer(&self, mut stream: Stream<R::Stream>, address: SocketAddr) -> Option<Greeted<R>> {
         let (mut requests, mut received) = (RequestReader::default(), vec![0; 4096]);
         requests.set_before_login(self.has_users);
         let mut in_transaction = false;
@@ -167,12 +178,15 @@ impl<R: Runtime> Shared<R> {
                 State::Closed => return None,
             };
             let mut out = ReplyBuffer::default();
-            let goes_on = self.reply_to_all(&mut requests, phase, &mut in_transaction, &mut out);
+            let after = self.reply_to_all(&mut requests, phase, &mut in_transaction, &mut out);
             if !out.bytes().is_empty() {
                 within(&self.runtime, self.client_timeout, stream.write_all(out.bytes())).await?.ok()?;
                 stream.flush().await.ok()?;
             }
-            if !goes_on {
+            if after == After::Http && !self.has_logged_http.swap(true, Ordering::Relaxed) {
+                log_http(address);
+            }
+            if after != After::GoOn {
                 let _ = stream.close().await;
                 return None;
             }
@@ -187,18 +201,17 @@ impl<R: Runtime> Shared<R> {
         }
     }
 
-    /// Replies to each request that was received, and notes whether the last one is between `MULTI` and `EXEC`. Returns
-    /// false if the connection is to be closed.
+    /// Replies to each request that was received, and notes whether the last one is between `MULTI` and `EXEC`.
     fn reply_to_all(
         &self,
         requests: &mut RequestReader,
         phase: &str,
         in_transaction: &mut bool,
         out: &mut ReplyBuffer,
-    ) -> bool {
+    ) -> After {
         loop {
             let arguments = match requests.next() {
-                Ok(None) => return true,
+                Ok(None) => return After::GoOn,
                 Ok(Some(Request::Command(arguments))) => arguments,
                 Ok(Some(Request::Refused(reason))) => {
                     out.error(&reason);
@@ -206,7 +219,7 @@ impl<R: Runtime> Shared<R> {
                 }
                 Err(error) => {
                     out.error(&format!("ERR {error}"));
-                    return false;
+                    return After::Close;
                 }
             };
             let command = Command::parse(&arguments);
@@ -219,9 +232,9 @@ impl<R: Runtime> Shared<R> {
                 Command::Local(LocalCommand::Info(_)) => out.text(&self.info(phase)),
                 Command::Local(LocalCommand::Quit) => {
                     out.status("OK");
-                    return false;
+                    return After::Close;
                 }
-                Command::Local(LocalCommand::Http) => return false,
+                Command::Local(LocalCommand::Http) => return After::Http,
                 _ => out.error(&format!("LOADING Leasehold {phase}")),
             }
         }
