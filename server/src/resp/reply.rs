@@ -34,6 +34,11 @@ impl Version {
 pub struct ReplyBuffer {
     version: Version,
     bytes: BytesMut,
+    /// No reply is encoded until further notice.
+    off: bool,
+    /// The reply to the present command is not encoded, nor that to the next one.
+    skip: bool,
+    skip_next: bool,
     /// The codes of the errors that were encoded, and how often.
     errors: Vec<(String, u64)>,
 }
@@ -67,11 +72,52 @@ impl ReplyBuffer {
         self.bytes
     }
 
+    /// Encodes the replies to the present and further commands.
+    pub fn turn_on(&mut self) {
+        (self.off, self.skip) = (false, false);
+    }
+
+    /// Drops the replies to the present and further commands.
+    pub fn turn_off(&mut self) {
+        self.off = true;
+    }
+
+    /// Drops the reply to the next command.
+    pub fn skip_next(&mut self) {
+        self.skip_next = !self.off;
+    }
+
+    /// Encodes the replies to further commands, and that to the present one unless it was to be skipped.
+    pub fn reset(&mut self) {
+        (self.version, self.off, self.skip_next) = (Version::default(), false, false);
+    }
+
+    /// Returns whether replies are dropped.
+    pub fn is_muted(&self) -> bool {
+        self.off || self.skip
+    }
+
+    /// Returns whether only the reply to the present command is dropped.
+    pub fn skips(&self) -> bool {
+        self.skip
+    }
+
+    /// Ends a command: what follows are replies to the next one.
+    pub fn end_command(&mut self) {
+        self.skip = std::mem::take(&mut self.skip_next);
+    }
+
     fn push2(&mut self, frame: &Frame2<'_>) {
+        if self.is_muted() {
+            return;
+        }
         encode2::extend_encode_borrowed(&mut self.bytes, frame, false).expect(ROOM);
     }
 
     fn push3(&mut self, frame: &Frame3<'_>) {
+        if self.is_muted() {
+            return;
+        }
         encode3::extend_encode_borrowed(&mut self.bytes, frame, false).expect(ROOM);
     }
 
@@ -128,6 +174,9 @@ impl ReplyBuffer {
 
     /// Encodes the end of a string of bytes.
     pub fn end_bulk(&mut self) {
+        if self.is_muted() {
+            return;
+        }
         self.bytes.extend_from_slice(b"\r\n");
     }
 
@@ -198,6 +247,9 @@ impl ReplyBuffer {
 
     // The crate encodes only whole aggregates, or ones of unknown length, which few clients understand.
     fn line(&mut self, kind: char, number: impl fmt::Display) {
+        if self.is_muted() {
+            return;
+        }
         self.bytes.extend_from_slice(format!("{kind}{number}\r\n").as_bytes());
     }
 }
