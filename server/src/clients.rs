@@ -14,10 +14,13 @@ mod login;
 mod pause;
 mod registry;
 mod rights;
+mod runs;
 mod session;
 mod startup;
 mod status;
 mod transaction;
+mod transactions;
+mod watched;
 mod wire;
 
 pub(crate) use encryption::Encryption;

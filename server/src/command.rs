@@ -125,7 +125,8 @@ pub fn find(name: &[u8]) -> Option<&'static Spec> {
 }
 
 impl Command {
-    /// Parses a request. An unknown or incorrect one becomes a [`LocalCommand::Wrong`].
+    /// Parses a request. An unknown one or one with a wrong number of arguments becomes a [`LocalCommand::Rejected`], and
+    /// another incorrect one a [`LocalCommand::Wrong`].
     pub fn parse(arguments: &Arguments<'_>) -> Command {
         Command::recognize(arguments).1
     }
@@ -138,19 +139,21 @@ impl Command {
             if name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:") {
                 return (None, Command::Local(LocalCommand::Http));
             }
-            return (None, parse::wrong(parse::unknown(arguments)));
+            return (None, parse::rejected(parse::unknown(arguments)));
         };
         if !known.subcommands.is_empty() && arguments.len() > 1 {
             match known.subcommand(arguments.peek(1)) {
                 Some(subcommand) => known = subcommand,
                 None => {
                     let error = parse::unknown_subcommand(known.spec.name, arguments.peek(1));
-                    return (Some(known), parse::wrong(error));
+                    return (Some(known), parse::rejected(error));
                 }
             }
         }
         if !known.spec.takes(arguments.len()) {
-            return (Some(known), parse::wrong(wrong_arity(known.spec.name)));
+            let error = wrong_arity(known.spec.name);
+            let is_exec = known.spec.name == "exec";
+            return (Some(known), if is_exec { Command::AbortExec(error) } else { parse::rejected(error) });
         }
         (Some(known), (known.spec.parse)(arguments).unwrap_or_else(parse::wrong))
     }

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The numbers of commands by how they were answered, since the process started.
 ///
-/// Each command is counted by the node that its client is connected to. All commands of a transaction count as writes.
+/// Each command is counted by the node that its client is connected to. The reads of a
+/// transaction count apart.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Counters {
@@ -18,6 +19,8 @@ pub struct Counters {
     pub reads_follower: Counter,
     /// Reads that failed, mostly because there was no leader in time.
     pub reads_failed: Counter,
+    /// Reads executed in a log entry: between the writes of a pipeline, or in a transaction.
+    pub reads_logged: Counter,
     /// Writes that were committed, applied and acknowledged to a client of this node.
     pub writes_acknowledged: Counter,
     /// Writes with an unknown outcome.

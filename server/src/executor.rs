@@ -202,12 +202,16 @@ impl<R: Runtime> Executor<R> {
         Entry::encode_as(version, watched, whole, commands).ok_or_else(|| OLDER_MEMBER.to_owned())
     }
 
+    /// Returns whether every member of the cluster executes an entry only as far as its replies fit.
+    pub(crate) fn can_stop_early(&self) -> bool {
+        self.parts.handle.status().entry_version >= ENTRY_VERSION.into()
+    }
+
     /// Returns keys with the index of the entry that changed each last, as conditions of an entry. The caller has
     /// permission to read.
     ///
     /// # Errors
     /// The reply: not every member of the cluster knows conditions.
-    #[allow(dead_code)]
     pub(crate) async fn watch(&self, keys: Vec<Bytes>) -> Result<Vec<Watched>, String> {
         if let Some(watched) = self.parts.view.watch(keys.clone()) {
             return Ok(watched);
@@ -217,15 +221,6 @@ impl<R: Runtime> Executor<R> {
         self.parts.handle.write(entry).await.map_err(|error| self.text(error))?;
         self.read(1).await.map_err(NotReadable::into_reply)?;
         self.parts.view.watch(keys).ok_or_else(|| NotReadable::Lagging.into_reply())
-    }
-
-    /// Executes commands in order and all together, as one log entry, wherever the leader is. Returns a reply for each,
-    /// or the error to answer for all of them.
-    pub(crate) async fn commit(&self, commands: &[WriteCommand]) -> Result<Vec<Reply>, String> {
-        match self.commit_entry(&[], true, commands).await? {
-            Outcome::Replies(replies) => Ok(replies),
-            Outcome::Conflict => Err(text(RequestError::Uncertain)),
-        }
     }
 
     /// Executes commands as one log entry, wherever the leader is. With `whole`, there is a reply for each command.
@@ -244,7 +239,7 @@ impl<R: Runtime> Executor<R> {
             return Ok(Outcome::Replies(Vec::new()));
         }
         if let Some(refused) = self.refused() {
-            self.counters.writes_failed.add(commands.len());
+            self.count_failed(commands);
             return Err(refused);
         }
         // Its deadline starts once it is admitted: a write that waits for others must not time out for that.
@@ -254,13 +249,13 @@ impl<R: Runtime> Executor<R> {
             share => share,
         };
         let Some(_share) = share else {
-            self.counters.writes_failed.add(commands.len());
+            self.count_failed(commands);
             return Err(text(RequestError::Busy));
         };
         let entry = match self.encode(watched, whole, commands).await {
             Ok(entry) => entry,
             Err(error) => {
-                self.counters.writes_failed.add(commands.len());
+                self.count_failed(commands);
                 return Err(error);
             }
         };
@@ -275,17 +270,33 @@ impl<R: Runtime> Executor<R> {
             Ok(_) => Err(RequestError::Uncertain),
             Err(error) => Err(error),
         };
-        let counter = match &outcome {
-            Ok(_) => &self.counters.writes_acknowledged,
-            Err(RequestError::Uncertain) => &self.counters.writes_uncertain,
-            Err(_) => &self.counters.writes_failed,
-        };
-        counter.add(match &outcome {
-            Ok(Outcome::Replies(replies)) => replies.len(),
-            Ok(Outcome::Conflict) | Err(_) => commands.len(),
-        });
+        match &outcome {
+            Ok(Outcome::Replies(replies)) => {
+                let (reads, writes) = count_kinds(&commands[..replies.len()]);
+                self.counters.reads_logged.add(reads);
+                self.counters.writes_acknowledged.add(writes);
+            }
+            Ok(Outcome::Conflict) => self.counters.writes_failed.add(count_kinds(commands).1),
+            Err(RequestError::Uncertain) => {
+                let (reads, writes) = count_kinds(commands);
+                self.counters.reads_failed.add(reads);
+                self.counters.writes_uncertain.add(writes);
+            }
+            Err(_) => self.count_failed(commands),
+        }
         outcome.map_err(|error| self.text(error))
     }
+    fn count_failed(&self, commands: &[WriteCommand]) {
+        let (reads, writes) = count_kinds(commands);
+        self.counters.reads_failed.add(reads);
+        self.counters.writes_failed.add(writes);
+    }
+}
+
+/// Returns the number of reads and that of writes.
+fn count_kinds(commands: &[WriteCommand]) -> (usize, usize) {
+    let reads = commands.iter().filter(|command| matches!(command, WriteCommand::Read(_))).count();
+    (reads, commands.len() - reads)
 }
 
 /// Returns the reply to a read that was executed as a log entry. It only failed if the replies together were too long

@@ -136,6 +136,7 @@ fn lease<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     fields.add("reads_forwarded", counters.reads_forwarded.get());
     fields.add("reads_follower", counters.reads_follower.get());
     fields.add("reads_failed", counters.reads_failed.get());
+    fields.add("reads_logged", counters.reads_logged.get());
     fields.add("writes_acknowledged", counters.writes_acknowledged.get());
     fields.add("writes_uncertain", counters.writes_uncertain.get());
     fields.add("writes_failed", counters.writes_failed.get());

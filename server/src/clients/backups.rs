@@ -54,6 +54,9 @@ impl<R: Runtime> Session<'_, R> {
     }
 
     async fn send_bulk(&mut self, parts: &[&[u8]]) -> io::Result<()> {
+        if self.out.is_muted() {
+            return Ok(());
+        }
         let mut bulk = format!("${}\r\n", parts.iter().map(|part| part.len()).sum::<usize>()).into_bytes();
         parts.iter().for_each(|part| bulk.extend_from_slice(part));
         bulk.extend_from_slice(b"\r\n");

@@ -90,9 +90,9 @@ impl<'a, R: Runtime> Connection<'a, R> {
             LocalCommand::Status(line) => out.status(line),
             LocalCommand::Integer(number) => out.integer(*number),
             LocalCommand::Fixed(reply) => server::fixed(*reply, out),
-            LocalCommand::Wrong(error) => out.error(error),
+            LocalCommand::Wrong(error) | LocalCommand::Rejected(error) => out.error(error),
             // The session executes these.
-            LocalCommand::Auth(_) | LocalCommand::Reset | LocalCommand::MemoryUsage(_) => {}
+            LocalCommand::Auth(_) | LocalCommand::Reset | LocalCommand::Unwatch | LocalCommand::MemoryUsage(_) => {}
         }
         Flow::Continue
     }

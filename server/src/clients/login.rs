@@ -3,8 +3,8 @@
 use super::local::parse_version;
 use super::registry::Flow;
 use super::session::Session;
-use crate::command::{Credentials, LocalCommand};
-use crate::resp::Version;
+use super::watched::Watched;
+use crate::command::{ClientCommand, Credentials, LocalCommand, ReplyMode};
 use crate::timeout::within;
 use crate::users::LoginError;
 use futures::future::{Either, select};
@@ -46,9 +46,20 @@ impl<R: Runtime> Session<'_, R> {
                 self.rights.reset(self.clients);
                 self.wire.set_before_login(!self.rights.are_granted());
                 self.connection.reset();
-                self.out.set_version(Version::default());
+                self.watched = Watched::default();
+                self.out.reset();
                 self.out.status("RESET");
             }
+            LocalCommand::Unwatch => {
+                self.watched = Watched::default();
+                self.out.status("OK");
+            }
+            LocalCommand::Client(ClientCommand::Reply(ReplyMode::On)) => {
+                self.out.turn_on();
+                self.out.status("OK");
+            }
+            LocalCommand::Client(ClientCommand::Reply(ReplyMode::Off)) => self.out.turn_off(),
+            LocalCommand::Client(ClientCommand::Reply(ReplyMode::Skip)) => self.out.skip_next(),
             LocalCommand::MemoryUsage(key) => {
                 if self.may_read().await {
                     let bytes = self.clients.view().with(|content| content.bytes_of(key));

@@ -1,6 +1,7 @@
 //! What a connection may do.
 
 use super::shared::Clients;
+use super::transaction::Action;
 use crate::command::{Command, LocalCommand, find, shown};
 use crate::keyspace::WriteCommand;
 use crate::resp::Arguments;
@@ -95,11 +96,13 @@ impl Rights {
     }
 
     /// Returns the error that a transaction gets because of rights that were taken away since its commands were queued.
-    pub(super) fn refusal_of_entry(&self, command: &Command) -> Option<String> {
-        let Command::Entry(commands) = command else { return None };
-        let only_reads = commands.iter().all(|command| matches!(command, WriteCommand::Read(_)));
-        let access = if only_reads { Access::Read } else { Access::Write };
-        (!self.role.is_some_and(|role| role.permits(access))).then(|| NO_TRANSACTION.to_owned())
+    pub(super) fn refusal_of_transaction(&self, action: &Action) -> Option<String> {
+        let Action::Exec(queue) = action else { return None };
+        let permits = |access| self.role.is_some_and(|role| role.permits(access));
+        let only_reads = queue.commands.iter().all(|command| matches!(command, WriteCommand::Read(_)));
+        let permitted = permits(if only_reads { Access::Read } else { Access::Write })
+            && queue.locals.iter().all(|(_, command)| permits(Access::of_local(command)));
+        (!permitted).then(|| NO_TRANSACTION.to_owned())
     }
 
     /// Gives the client the rights of its user.
@@ -117,10 +120,14 @@ fn forbidden(arguments: &Arguments<'_>) -> String {
     format!("NOPERM this user has no permissions to run the '{name}' command")
 }
 
-/// Returns whether a command changes the rights that the commands after it need.
-pub(super) fn changes_rights(command: &Command) -> bool {
-    matches!(
-        command,
-        Command::Local(LocalCommand::Auth(_) | LocalCommand::Reset | LocalCommand::Hello { login: Some(_), .. })
-    )
+/// Returns whether the commands after an action may need other rights than those before it.
+pub(super) fn changes_rights(action: &Action) -> bool {
+    let changes = |command: &LocalCommand| {
+        matches!(command, LocalCommand::Auth(_) | LocalCommand::Reset | LocalCommand::Hello { login: Some(_), .. })
+    };
+    match action {
+        Action::Execute(Command::Local(command)) => changes(command),
+        Action::Exec(queue) => queue.locals.iter().any(|(_, command)| changes(command)),
+        _ => false,
+    }
 }

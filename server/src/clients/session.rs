@@ -7,13 +7,15 @@ use super::local::Connection;
 use super::pause::yield_now;
 use super::registry::Flow;
 use super::rights::{Rights, changes_rights};
+use super::runs::{MAX_SHORT_KEYS, Mix, gather_reads, gather_run};
 use super::shared::Clients;
-use super::transaction::{MAX_ENTRY_BYTES, Transaction};
+use super::transaction::{Action, Transaction};
+use super::watched::Watched;
 use super::wire::{FREE_BYTES, Received, Wire, hold};
 use crate::activity::Batch;
 use crate::command::{Command, LocalCommand};
 use crate::executor::{NotReadable, STOPPING};
-use crate::keyspace::{Content, MAX_ENTRY_KEYS, ReadCommand, Reply, WriteCommand, count};
+use crate::keyspace::{Content, ReadCommand, Reply, WriteCommand, count};
 use crate::resp::{ProtocolError, ReplyBuffer, Request, RequestReader, Version};
 use crate::timeout::within;
 use bytes::Bytes;
@@ -24,10 +26,9 @@ use leasehold_node::Share;
 use leasehold_runtime::Runtime;
 use leasehold_tls::Stream;
 use std::io;
-use std::iter::Peekable;
 use std::mem;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 use std::vec::Drain;
 
@@ -44,16 +45,12 @@ const COMMANDS_BEFORE_LOGIN: usize = 16;
 const MAX_TURN: usize = 64;
 /// The work that a command about the connection or the node counts as: some describe every command or setting.
 const LOCAL_WORK: usize = 16;
-/// The most keys that a read may name and still be executed together with others; one with more is executed in slices.
-const MAX_SHORT_KEYS: usize = 16;
 /// The keys that a long read looks up before the session yields.
 const SLICE_KEYS: usize = 256;
 /// The longest value that is copied to the replies, while writers wait.
 const MAX_COPIED_BYTES: usize = 16 << 10;
 /// The time that a client that broke the protocol has for reading the reason before its connection is closed.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
-/// The time for which the writes of a client that has closed its end are still waited for.
-const LEFT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The time for which commands are refused before a connection is closed because the node stops.
 const REFUSAL_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -68,10 +65,12 @@ pub(super) struct Session<'a, R: Runtime> {
     pub(super) rights: Rights,
     /// Commands that are queued for an `EXEC`, which may come in a later batch.
     pub(super) transaction: Transaction,
-    batch: Vec<Command>,
+    /// The keys that must not change before `EXEC`.
+    pub(super) watched: Watched,
+    batch: Vec<Action>,
     /// Commands of the batch that are executed together.
     reads: Vec<ReadCommand>,
-    writes: Vec<WriteCommand>,
+    pub(super) run: Vec<WriteCommand>,
     pub(super) out: ReplyBuffer,
     /// The memory for long replies.
     replying: Share,
@@ -98,9 +97,10 @@ impl<'a, R: Runtime> Session<'a, R> {
             counted: Batch::default(),
             rights,
             transaction: Transaction::default(),
+            watched: Watched::default(),
             batch: Vec::new(),
             reads: Vec::new(),
-            writes: Vec::new(),
+            run: Vec::new(),
             out: ReplyBuffer::default(),
             replying: clients.memory.output.empty_share(),
             work: 0,
@@ -112,7 +112,7 @@ impl<'a, R: Runtime> Session<'a, R> {
         while !self.clients.is_closing() && self.rights.renew(self.clients) {
             let broken = self.take_requests().await.err();
             if self.batch.is_empty() && broken.is_none() {
-                match self.wire.receive(&mut self.close, self.transaction.bytes()).await? {
+                match self.wire.receive(&mut self.close, self.transaction.bytes() + self.watched.bytes()).await? {
                     Received::Ended => break,
                     // The node closes its connections, or the users have changed.
                     Received::Notified => self.close = self.clients.listen_for_close(),
@@ -171,31 +171,38 @@ impl<'a, R: Runtime> Session<'a, R> {
     async fn take_requests(&mut self) -> Result<(), ProtocolError> {
         self.batch.clear();
         while let Some(request) = self.wire.next()? {
-            let command = match request {
+            let (command, size) = match request {
                 Request::Command(arguments) => {
                     let (known, command) = Command::recognize(&arguments);
                     self.counted.add(known, &arguments);
                     match self.rights.refusal(&command, &arguments) {
-                        None => command,
+                        None => (command, arguments.bytes()),
                         Some(error) => {
                             self.clients.note_refused(self.rights.are_granted());
-                            Command::Local(LocalCommand::Wrong(error))
+                            (Command::Local(LocalCommand::Rejected(error)), 0)
                         }
                     }
                 }
                 Request::Refused(reason) => {
                     self.clients.too_long.add(1);
-                    Command::Local(LocalCommand::Wrong(reason))
+                    (Command::Local(LocalCommand::Rejected(reason)), 0)
                 }
             };
-            // The commands after it are checked with the new rights.
-            let is_last = changes_rights(&command);
-            let mut command = self.transaction.next(command);
-            if let Some(error) = self.rights.refusal_of_entry(&command) {
+            let command = match command {
+                Command::Write(write) if self.transaction.is_open() => match self.clients.refusal(&write) {
+                    None => Command::Write(write),
+                    Some(error) => Command::Local(LocalCommand::Rejected(error.to_owned())),
+                },
+                command => command,
+            };
+            let mut action = self.transaction.next(command, size);
+            if let Some(error) = self.rights.refusal_of_transaction(&action) {
                 self.clients.note_refused(true);
-                command = Command::Local(LocalCommand::Wrong(error));
+                action = Action::Abort(error);
             }
-            self.batch.push(command);
+            // The commands after it are checked with the new rights.
+            let is_last = changes_rights(&action);
+            self.batch.push(action);
             if is_last || (!self.rights.are_granted() && self.batch.len() >= COMMANDS_BEFORE_LOGIN) {
                 break;
             }
@@ -212,21 +219,45 @@ impl<'a, R: Runtime> Session<'a, R> {
     /// Executes the batch in order.
     async fn execute(&mut self) -> io::Result<Flow> {
         let mut batch = mem::take(&mut self.batch);
-        let flow = self.execute_all(batch.drain(..).peekable()).await;
+        let flow = self.execute_all(batch.drain(..)).await;
         // An idle client keeps neither its last commands nor the space of a long pipeline.
         batch.shrink_to(FREE_COMMANDS);
         self.batch = batch;
         self.reads.clear();
-        self.writes.clear();
-        self.writes.shrink_to(FREE_COMMANDS);
+        self.run.clear();
+        self.run.shrink_to(FREE_COMMANDS);
         flow
     }
 
-    async fn execute_all(&mut self, mut batch: Peekable<Drain<'_, Command>>) -> io::Result<Flow> {
+    async fn execute_all(&mut self, mut batch: Drain<'_, Action>) -> io::Result<Flow> {
         // One clock reading serves consecutive reads: all of them have arrived. After the session has waited, for its
         // client or for others, a read must see what was done meanwhile, and needs a new one.
         let mut now = None;
-        while let Some(command) = batch.next() {
+        while let Some(action) = batch.next() {
+            let command = match action {
+                Action::Execute(command) => command,
+                Action::Queued => {
+                    self.out.status("QUEUED");
+                    self.end_command(&mut now).await?;
+                    continue;
+                }
+                Action::Exec(queue) => {
+                    self.execute_transaction(queue).await?;
+                    now = None;
+                    self.end_command(&mut now).await?;
+                    continue;
+                }
+                Action::Discard => {
+                    self.watched = Watched::default();
+                    Command::Local(LocalCommand::Status("OK"))
+                }
+                Action::Abort(error) => {
+                    self.watched = Watched::default();
+                    Command::Local(LocalCommand::Rejected(error))
+                }
+            };
+            // The reply to the next command alone may have to be dropped.
+            let is_single = self.out.skips();
             match command {
                 Command::Read(ReadCommand::Keys(pattern)) => {
                     self.find_keys(pattern).await?;
@@ -242,6 +273,10 @@ impl<'a, R: Runtime> Session<'a, R> {
                     self.work += LOCAL_WORK;
                     now = None;
                 }
+                Command::Watch(keys) => {
+                    self.watch(&keys).await?;
+                    now = None;
+                }
                 Command::Read(ReadCommand::Mget(keys)) if keys.len() > MAX_SHORT_KEYS => {
                     self.get_in_slices(keys).await?;
                     now = None;
@@ -251,35 +286,18 @@ impl<'a, R: Runtime> Session<'a, R> {
                     now = None;
                 }
                 Command::Read(command) => {
-                    self.work += gather_reads(&mut self.reads, command, &mut batch, MAX_TURN.saturating_sub(self.work));
+                    let budget = if is_single { 0 } else { MAX_TURN.saturating_sub(self.work) };
+                    self.work += gather_reads(&mut self.reads, command, &mut batch, budget);
                     self.read(&mut now).await?;
                 }
                 Command::Write(command) if let Some(error) = self.clients.refusal(&command) => self.out.error(error),
                 Command::Write(command) => {
                     let clients = self.clients;
-                    gather_writes(&mut self.writes, command, &mut batch, |command| clients.refusal(command).is_none());
-                    let writes = mem::take(&mut self.writes);
-                    let outcome = self.commit(&writes).await?;
-                    self.writes = writes;
+                    let mix = if is_single { Mix::Single } else { clients.mix() };
+                    let permitted = |command: &WriteCommand| clients.refusal(command).is_none();
+                    gather_run(&mut self.run, command, &mut batch, mix, permitted);
+                    self.execute_run().await?;
                     now = None;
-                    match outcome {
-                        Ok(replies) => self.reply_all(replies).await?,
-                        Err(error) => (0..self.writes.len()).for_each(|_| self.out.error(&error)),
-                    }
-                }
-                Command::Entry(commands) if let Some(error) = self.clients.refusal_of_any(&commands) => {
-                    self.out.error(error);
-                }
-                Command::Entry(commands) => {
-                    let outcome = self.commit(&commands).await?;
-                    now = None;
-                    match outcome {
-                        Ok(replies) => {
-                            self.out.array(replies.len());
-                            self.reply_all(replies).await?;
-                        }
-                        Err(error) => self.out.error(&error),
-                    }
                 }
                 Command::Local(command) => {
                     if self.execute_local(&command).await == Flow::Close {
@@ -287,25 +305,21 @@ impl<'a, R: Runtime> Session<'a, R> {
                     }
                     self.work += LOCAL_WORK;
                 }
-                // A transaction turns these into other commands before they are executed.
-                Command::Multi | Command::Exec | Command::Discard => {}
+                // The transaction turns these into other actions.
+                Command::Multi | Command::Exec | Command::AbortExec(_) | Command::Discard => {}
             }
-            if self.flush_if_full().await? | self.pause_if_due().await {
-                now = None;
-            }
+            self.end_command(&mut now).await?;
         }
         Ok(Flow::Continue)
     }
 
-    /// Executes writes, and watches the client meanwhile. One that has closed its end may still wait for the replies, for
-    /// a moment. Then the writes are abandoned: those that wait for a leader are not executed any more.
-    async fn commit(&mut self, commands: &[WriteCommand]) -> io::Result<Result<Vec<Reply>, String>> {
-        let mut outcome = pin!(self.clients.commit(commands));
-        if let Either::Left((outcome, _)) = select(outcome.as_mut(), pin!(self.wire.ended())).await {
-            return Ok(outcome);
+    /// Ends a command or several that were executed together.
+    async fn end_command(&mut self, now: &mut Option<Reading>) -> io::Result<()> {
+        self.out.end_command();
+        if self.flush_if_full().await? | self.pause_if_due().await {
+            *now = None;
         }
-        let outcome = within(self.clients.runtime(), LEFT_TIMEOUT, outcome).await;
-        outcome.ok_or_else(|| io::Error::new(io::ErrorKind::ConnectionAborted, "the client left"))
+        Ok(())
     }
 
     /// Executes the collected reads.
@@ -317,7 +331,8 @@ impl<'a, R: Runtime> Session<'a, R> {
             let counted = mem::take(&mut uncounted);
             if !self.clients.try_read(reading, counted) {
                 *now = None;
-                match self.clients.read(counted.max(1)).await {
+                let clients = self.clients;
+                match self.flush_during(clients.read(counted.max(1))).await? {
                     Ok(()) => {}
                     Err(NotReadable::Lagging) => {
                         match self.clients.executor.read_at_leader(&reads[done..]).await {
@@ -382,9 +397,11 @@ impl<'a, R: Runtime> Session<'a, R> {
         if !self.may_read().await {
             return Ok(());
         }
-        let (runtime, view) = (self.clients.runtime(), self.clients.view());
-        match self.clients.keys.find(runtime, view, pattern, self.out.version()).await {
+        let (clients, version) = (self.clients, self.out.version());
+        let found = clients.keys.find(clients.runtime(), clients.view(), pattern, version);
+        match self.flush_during(found).await? {
             Err(error) => self.out.error(&error),
+            Ok(_) if self.out.is_muted() => {}
             Ok(found) => {
                 self.out.array(found.count);
                 self.flush().await?;
@@ -407,24 +424,34 @@ impl<'a, R: Runtime> Session<'a, R> {
         readable
     }
 
-    async fn reply_all(&mut self, replies: Vec<Reply>) -> io::Result<()> {
-        let bytes = replies.iter().map(Reply::bytes).sum();
-        hold(self.clients.runtime(), &mut self.replying, bytes).await?;
+    pub(super) async fn reply_all(&mut self, replies: Vec<Reply>) -> io::Result<()> {
+        self.hold_for(&replies).await?;
         for reply in replies {
             self.send(reply).await?;
         }
-        self.replying.shrink(0);
+        self.release();
         Ok(())
     }
 
     async fn reply(&mut self, reply: Reply) -> io::Result<()> {
         hold(self.clients.runtime(), &mut self.replying, reply.bytes()).await?;
         self.send(reply).await?;
-        self.replying.shrink(0);
+        self.release();
         Ok(())
     }
 
-    async fn send(&mut self, reply: Reply) -> io::Result<()> {
+    /// Waits for memory for replies.
+    pub(super) async fn hold_for(&mut self, replies: &[Reply]) -> io::Result<()> {
+        let bytes = replies.iter().map(Reply::bytes).sum();
+        hold(self.clients.runtime(), &mut self.replying, bytes).await
+    }
+
+    /// Gives back the memory for replies, which have been sent.
+    pub(super) fn release(&mut self) {
+        self.replying.shrink(0);
+    }
+
+    pub(super) async fn send(&mut self, reply: Reply) -> io::Result<()> {
         match reply {
             Reply::Ok => self.out.status("OK"),
             Reply::Integer(number) => self.out.integer(number),
@@ -485,7 +512,7 @@ impl<'a, R: Runtime> Session<'a, R> {
     /// Sends a value. A long one is written from where it is stored.
     async fn send_value(&mut self, value: Option<Bytes>) -> io::Result<()> {
         match value {
-            Some(value) if value.len() > MAX_COPIED_BYTES => {
+            Some(value) if value.len() > MAX_COPIED_BYTES && !self.out.is_muted() => {
                 self.out.start_bulk(value.len());
                 self.flush().await?;
                 self.wire.write_all(&value).await?;
@@ -510,6 +537,26 @@ impl<'a, R: Runtime> Session<'a, R> {
             self.out.clear(2 * FLUSH_BYTES);
         }
         Ok(())
+    }
+
+    /// Waits for something, and sends the replies to the commands before it meanwhile.
+    pub(super) async fn flush_during<T>(&mut self, awaited: impl Future<Output = T>) -> io::Result<T> {
+        let mut awaited = pin!(awaited);
+        match self.flush_while(awaited.as_mut()).await? {
+            Some(done) => Ok(done),
+            None => Ok(awaited.await),
+        }
+    }
+
+    /// Sends the replies to earlier commands. Returns what is awaited, if it is there by then.
+    pub(super) async fn flush_while<T>(&mut self, awaited: Pin<&mut impl Future<Output = T>>) -> io::Result<Option<T>> {
+        if self.out.bytes().is_empty() {
+            return Ok(None);
+        }
+        match select(awaited, pin!(self.flush())).await {
+            Either::Left((done, flushed)) => flushed.await.map(|()| Some(done)),
+            Either::Right((flushed, _)) => flushed.map(|()| None),
+        }
     }
 
     async fn pause_if_due(&mut self) -> bool {
@@ -567,109 +614,11 @@ fn read_short(
     (reads.len(), None)
 }
 
-/// Collects `first` and the short reads that follow it, up to the work of `budget`. Returns their work.
-fn gather_reads(
-    reads: &mut Vec<ReadCommand>,
-    first: ReadCommand,
-    batch: &mut Peekable<Drain<'_, Command>>,
-    budget: usize,
-) -> usize {
-    let mut work = first.keys().max(1);
-    reads.clear();
-    reads.push(first);
-    let is_short = |command: &Command| match command {
-        Command::Read(ReadCommand::Keys(_)) => false,
-        Command::Read(command) => command.keys() <= MAX_SHORT_KEYS,
-        _ => false,
-    };
-    while work < budget
-        && let Some(Command::Read(command)) = batch.next_if(is_short)
-    {
-        work += command.keys().max(1);
-        reads.push(command);
-    }
-    work
-}
-
-/// Collects `first` and the writes that follow it and fit into one log entry with it. Their replies fit into one
-/// message too.
-fn gather_writes(
-    writes: &mut Vec<WriteCommand>,
-    first: WriteCommand,
-    batch: &mut Peekable<Drain<'_, Command>>,
-    permitted: impl Fn(&WriteCommand) -> bool,
-) {
-    let (mut keys, mut weight) = (first.keys().max(1), first.weight());
-    writes.clear();
-    writes.push(first);
-    let mut fits = |command: &Command| match command {
-        Command::Write(command) => {
-            keys += command.keys().max(1);
-            weight += command.weight();
-            keys <= MAX_ENTRY_KEYS && weight <= MAX_ENTRY_BYTES && permitted(command)
-        }
-        _ => false,
-    };
-    while let Some(Command::Write(command)) = batch.next_if(&mut fits) {
-        writes.push(command);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::keyspace::{Entry, Keyspace, SetCommand, WallClock};
-    use crate::resp::MAX_BULK;
     use leasehold_node::ports::StateMachine as _;
-
-    fn get() -> Command {
-        Command::Read(ReadCommand::Get(Bytes::from_static(b"k")))
-    }
-
-    fn mget(keys: usize) -> Command {
-        Command::Read(ReadCommand::Mget(vec![Bytes::new(); keys]))
-    }
-
-    fn set(length: usize, get_old: bool) -> Command {
-        let value = Bytes::from(vec![0; length]);
-        Command::Write(WriteCommand::Set(SetCommand { get_old, ..SetCommand::new(Bytes::new(), value) }))
-    }
-
-    /// Returns how many of the commands are executed together with the first.
-    fn gathered(mut commands: Vec<Command>) -> usize {
-        let (mut reads, mut writes) = (Vec::new(), Vec::new());
-        let mut batch = commands.drain(..).peekable();
-        match batch.next() {
-            Some(Command::Read(first)) => drop(gather_reads(&mut reads, first, &mut batch, MAX_TURN)),
-            Some(Command::Write(first)) => gather_writes(&mut writes, first, &mut batch, |_| true),
-            other => panic!("reads or writes are gathered, not {other:?}"),
-        }
-        reads.len() + writes.len()
-    }
-
-    #[test]
-    fn commands_of_one_kind_are_executed_together_and_never_overtake_others() {
-        let ping = Command::Local(LocalCommand::Ping(None));
-        let keys = Command::Read(ReadCommand::Keys(Bytes::from_static(b"*")));
-        assert_eq!(gathered(vec![get(), get(), set(1, false), get()]), 2);
-        assert_eq!(gathered(vec![set(1, false), set(2, false), get(), set(3, false)]), 2);
-        for other in [ping, keys, mget(MAX_SHORT_KEYS + 1)] {
-            assert_eq!(gathered(vec![get(), mget(MAX_SHORT_KEYS), other, get()]), 2);
-        }
-    }
-
-    #[test]
-    fn reads_executed_together_are_no_more_than_a_turn_of_work() {
-        assert_eq!(gathered((0..2 * MAX_TURN).map(|_| get()).collect()), MAX_TURN);
-        assert_eq!(gathered((0..MAX_TURN).map(|_| mget(16)).collect()), MAX_TURN / 16);
-    }
-
-    #[test]
-    fn writes_executed_together_fit_into_an_entry_and_their_replies_into_a_message() {
-        assert_eq!(gathered((0..4).map(|_| set(MAX_BULK, false)).collect()), 3);
-        assert_eq!(gathered((0..4).map(|_| set(0, true)).collect()), 3);
-        assert_eq!(gathered((0..MAX_ENTRY_KEYS + 1).map(|_| set(0, false)).collect()), MAX_ENTRY_KEYS);
-    }
 
     #[test]
     fn a_long_value_is_not_copied_while_writers_wait() {

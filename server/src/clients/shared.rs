@@ -6,14 +6,16 @@ use super::encryption::Encryption;
 use super::keys::KeysThread;
 use super::lobby::Lobby;
 use super::registry::Registry;
+use super::runs::Mix;
 use crate::activity::Activity;
 use crate::counters::{Counter, Counters};
 use crate::executor::{Executor, NotReadable};
 use crate::health::Health;
-use crate::keyspace::{Reply, View, WriteCommand};
+use crate::keyspace::{Outcome, View, Watched, WriteCommand};
 use crate::limits::Limits;
 use crate::space::Space;
 use crate::users::Users;
+use bytes::Bytes;
 use event_listener::{Event, EventListener};
 use leasehold_core::{Config, NodeId, Reading};
 use leasehold_node::{Budget, Statistics, Status};
@@ -226,12 +228,31 @@ impl<R: Runtime> Clients<R> {
         self.executor.read(reads).await
     }
 
-    /// Executes commands in order and all together, as one log entry.
+    /// Executes commands in order, as one log entry: all of them if `whole`, else at least one. If a watched key has
+    /// changed, nothing is executed.
     ///
     /// # Errors
     /// The reply to each of them.
-    pub(super) async fn commit(&self, commands: &[WriteCommand]) -> Result<Vec<Reply>, String> {
-        self.executor.commit(commands).await
+    pub(super) async fn commit(
+        &self,
+        watched: &[Watched],
+        whole: bool,
+        commands: &[WriteCommand],
+    ) -> Result<Outcome, String> {
+        self.executor.commit_entry(watched, whole, commands).await
+    }
+
+    /// Returns keys with the index of the entry that changed each last. The caller may read.
+    ///
+    /// # Errors
+    /// The reply to the client.
+    pub(super) async fn watch(&self, keys: Vec<Bytes>) -> Result<Vec<Watched>, String> {
+        self.executor.watch(keys).await
+    }
+
+    /// Returns the commands that may be in a log entry together. Earlier releases execute every command of an entry.
+    pub(super) fn mix(&self) -> Mix {
+        if self.executor.can_stop_early() { Mix::WritesAndReads } else { Mix::Writes }
     }
 
     /// Returns the error that a write gets now without being executed, if any.

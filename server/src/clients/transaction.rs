@@ -7,56 +7,111 @@ use crate::resp::MAX_COMMAND;
 /// The most bytes of commands in one log entry, unless one command has more.
 pub(super) const MAX_ENTRY_BYTES: usize = MAX_COMMAND;
 
+/// The error of a transaction that executes nothing, because a command could not be queued or a key not be watched.
+pub(super) const ABORTED: &str = "EXECABORT Transaction discarded because of previous errors.";
+
 /// The state of a connection's transaction.
 #[derive(Debug, Default)]
 pub(super) enum Transaction {
     /// Not between `MULTI` and `EXEC`.
     #[default]
     None,
-    Queue {
-        commands: Vec<WriteCommand>,
-        keys: usize,
-        bytes: usize,
-    },
+    /// Commands wait for `EXEC`.
+    Open(Queue),
     /// A command could not be queued, so `EXEC` executes none.
     Aborted,
 }
 
+/// The commands of a transaction.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Queue {
+    /// Those that are executed as a log entry.
+    pub(super) commands: Vec<WriteCommand>,
+    /// Those that are executed by the session when their replies are due, with their places among all commands.
+    pub(super) locals: Vec<(usize, LocalCommand)>,
+    keys: usize,
+    bytes: usize,
+}
+
+impl Queue {
+    /// Returns the number of commands.
+    pub(super) fn len(&self) -> usize {
+        self.commands.len() + self.locals.len()
+    }
+
+    /// Makes room for a command. Returns whether there is enough.
+    fn reserve(&mut self, keys: usize, bytes: usize) -> bool {
+        self.keys += keys.max(1);
+        self.bytes += bytes;
+        self.keys <= MAX_ENTRY_KEYS && self.bytes <= MAX_ENTRY_BYTES
+    }
+}
+
+/// The effect of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Execute a command.
+    Execute(Command),
+    /// A command was queued.
+    Queued,
+    /// `EXEC`: execute the queued commands.
+    Exec(Queue),
+    /// `DISCARD`: forget the watched keys.
+    Discard,
+    /// `EXEC` that executes nothing: forget the watched keys, and reply with this error.
+    Abort(String),
+}
+
 impl Transaction {
-    /// Takes the connection's next command and returns the one to execute now: the same outside a transaction; in one,
-    /// the acknowledgement that it is queued, or everything queued.
-    pub(super) fn next(&mut self, command: Command) -> Command {
+    /// Takes the connection's next command, whose request had `size` bytes.
+    pub(super) fn next(&mut self, command: Command, size: usize) -> Action {
         match command {
             Command::Multi => self.multi(),
-            Command::Exec => self.exec(),
+            Command::Exec => match std::mem::take(self) {
+                Transaction::None => wrong("ERR EXEC without MULTI"),
+                Transaction::Open(queue) => Action::Exec(queue),
+                Transaction::Aborted => Action::Abort(ABORTED.to_owned()),
+            },
+            Command::AbortExec(error) => {
+                *self = Transaction::None;
+                Action::Abort(discarded_because_of(&error))
+            }
             Command::Discard => match std::mem::take(self) {
                 Transaction::None => wrong("ERR DISCARD without MULTI"),
-                Transaction::Queue { .. } | Transaction::Aborted => status("OK"),
+                Transaction::Open(_) | Transaction::Aborted => Action::Discard,
             },
             Command::Local(LocalCommand::Reset) => {
                 *self = Transaction::None;
-                command
+                Action::Execute(command)
             }
-            Command::Local(LocalCommand::Quit | LocalCommand::Http) => command,
-            command if matches!(self, Transaction::None) => command,
+            Command::Local(LocalCommand::Quit | LocalCommand::Http) => Action::Execute(command),
+            command if matches!(self, Transaction::None) => Action::Execute(command),
+            Command::Watch(_) => wrong("ERR WATCH inside MULTI is not allowed"),
             // Every node would have to match every key before it applies the next entry.
             Command::Read(ReadCommand::Keys(_)) => {
-                self.abort("ERR KEYS takes too long for a transaction; send it before MULTI or after EXEC")
+                self.abort("ERR KEYS takes too long for a transaction; send it before MULTI or after EXEC".to_owned())
             }
+            Command::Backup | Command::Administer(_) => {
+                self.abort("ERR Command not allowed inside a transaction".to_owned())
+            }
+            Command::Local(LocalCommand::Rejected(error)) => self.abort(error),
             Command::Read(command) => self.queue(WriteCommand::Read(command)),
             Command::Write(command) => self.queue(command),
-            Command::Local(LocalCommand::Wrong(error)) => self.abort(&error),
-            Command::Local(_) | Command::Backup | Command::Administer(_) | Command::Entry(_) => self.abort(
-                "ERR a command about the connection or the node cannot be part of a transaction; send it before MULTI \
-                 or after EXEC",
-            ),
+            Command::Local(command) => self.queue_local(command, size),
         }
+    }
+
+    /// Returns whether commands are queued or dropped.
+    pub(super) fn is_open(&self) -> bool {
+        !matches!(self, Transaction::None)
     }
 
     /// Returns the size of the queued commands.
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Transaction::Queue { commands, bytes, .. } => bytes + commands.len() * size_of::<WriteCommand>(),
+            Transaction::Open(Queue { commands, locals, bytes, .. }) => {
+                bytes + commands.len() * size_of::<WriteCommand>() + locals.len() * size_of::<(usize, LocalCommand)>()
+            }
             Transaction::None | Transaction::Aborted => 0,
         }
     }
@@ -65,144 +120,61 @@ impl Transaction {
     pub(super) fn queued(&self) -> i64 {
         match self {
             Transaction::None => -1,
-            Transaction::Queue { commands, .. } => i64::try_from(commands.len()).unwrap_or(i64::MAX),
+            Transaction::Open(queue) => i64::try_from(queue.len()).unwrap_or(i64::MAX),
             Transaction::Aborted => 0,
         }
     }
 
-    fn multi(&mut self) -> Command {
-        if !matches!(self, Transaction::None) {
+    fn multi(&mut self) -> Action {
+        if self.is_open() {
             return wrong("ERR MULTI calls can not be nested");
         }
-        *self = Transaction::Queue { commands: Vec::new(), keys: 0, bytes: 0 };
-        status("OK")
+        *self = Transaction::Open(Queue::default());
+        Action::Execute(Command::Local(LocalCommand::Status("OK")))
     }
 
-    fn exec(&mut self) -> Command {
-        match std::mem::take(self) {
-            Transaction::None => wrong("ERR EXEC without MULTI"),
-            Transaction::Queue { commands, .. } => Command::Entry(commands),
-            Transaction::Aborted => wrong("EXECABORT Transaction discarded because of previous errors."),
-        }
-    }
-
-    fn queue(&mut self, command: WriteCommand) -> Command {
-        if let Transaction::Queue { commands, keys, bytes } = self {
-            *keys += command.keys().max(1);
-            *bytes += command.bytes();
-            if *keys > MAX_ENTRY_KEYS || *bytes > MAX_ENTRY_BYTES {
-                return self.abort(&format!(
-                    "ERR a transaction exceeds {MAX_ENTRY_KEYS} keys or {MAX_ENTRY_BYTES} bytes; split it into several"
-                ));
+    fn queue(&mut self, command: WriteCommand) -> Action {
+        if let Transaction::Open(queue) = self {
+            if !queue.reserve(command.keys(), command.bytes()) {
+                return self.abort_too_large();
             }
-            commands.push(command);
+            queue.commands.push(command);
         }
-        status("QUEUED")
+        Action::Queued
     }
 
-    fn abort(&mut self, error: &str) -> Command {
+    fn queue_local(&mut self, command: LocalCommand, size: usize) -> Action {
+        if let Transaction::Open(queue) = self {
+            if !queue.reserve(1, size) {
+                return self.abort_too_large();
+            }
+            queue.locals.push((queue.len(), command));
+        }
+        Action::Queued
+    }
+
+    fn abort_too_large(&mut self) -> Action {
+        self.abort(format!(
+            "ERR a transaction exceeds {MAX_ENTRY_KEYS} keys or {MAX_ENTRY_BYTES} bytes; split it into several"
+        ))
+    }
+
+    fn abort(&mut self, error: String) -> Action {
         *self = Transaction::Aborted;
-        wrong(error)
+        Action::Execute(Command::Local(LocalCommand::Rejected(error)))
     }
 }
 
-fn status(line: &'static str) -> Command {
-    Command::Local(LocalCommand::Status(line))
+/// Returns the error of an `EXEC` that is refused.
+pub(super) fn discarded_because_of(error: &str) -> String {
+    let error = error.strip_prefix("ERR ").unwrap_or(error);
+    format!("EXECABORT Transaction discarded because of: {error}")
 }
 
-fn wrong(error: &str) -> Command {
-    Command::Local(LocalCommand::Wrong(error.to_owned()))
+fn wrong(error: &str) -> Action {
+    Action::Execute(Command::Local(LocalCommand::Wrong(error.to_owned())))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::resp::MAX_BULK;
-    use bytes::Bytes;
-
-    fn append(length: usize) -> WriteCommand {
-        WriteCommand::Append { key: Bytes::from_static(b"k"), suffix: Bytes::from(vec![0; length]) }
-    }
-
-    fn get() -> ReadCommand {
-        ReadCommand::Get(Bytes::from_static(b"k"))
-    }
-
-    fn error(command: Command) -> String {
-        match command {
-            Command::Local(LocalCommand::Wrong(error)) => error,
-            other => panic!("an error was expected, not {other:?}"),
-        }
-    }
-
-    #[test]
-    fn commands_wait_for_exec_between_multi_and_exec_and_nowhere_else() {
-        let mut transaction = Transaction::default();
-        assert_eq!(transaction.next(Command::Read(get())), Command::Read(get()));
-        assert_eq!(transaction.next(Command::Multi), status("OK"));
-        assert_eq!(transaction.next(Command::Write(append(1))), status("QUEUED"));
-        assert_eq!(transaction.next(Command::Read(get())), status("QUEUED"));
-        assert_eq!(transaction.next(Command::Exec), Command::Entry(vec![append(1), WriteCommand::Read(get())]));
-        assert_eq!(transaction.next(Command::Write(append(1))), Command::Write(append(1)));
-    }
-
-    #[test]
-    fn misplaced_brackets_get_the_errors_that_redis_gives_and_do_not_end_a_transaction() {
-        let mut transaction = Transaction::default();
-        assert_eq!(error(transaction.next(Command::Exec)), "ERR EXEC without MULTI");
-        assert_eq!(error(transaction.next(Command::Discard)), "ERR DISCARD without MULTI");
-        transaction.next(Command::Multi);
-        assert_eq!(error(transaction.next(Command::Multi)), "ERR MULTI calls can not be nested");
-        assert_eq!(transaction.next(Command::Exec), Command::Entry(Vec::new()));
-    }
-
-    #[test]
-    fn a_command_that_cannot_be_queued_aborts_the_transaction_until_it_ends() {
-        let wrong = Command::Local(LocalCommand::Wrong("ERR unknown".to_owned()));
-        let keys = Command::Read(ReadCommand::Keys(Bytes::from_static(b"*")));
-        for command in [wrong, keys, Command::Local(LocalCommand::Ping(None))] {
-            let mut transaction = Transaction::default();
-            transaction.next(Command::Multi);
-            transaction.next(Command::Write(append(1)));
-            assert!(error(transaction.next(command)).starts_with("ERR "));
-            assert_eq!(transaction.next(Command::Write(append(1))), status("QUEUED"));
-            assert!(error(transaction.next(Command::Exec)).starts_with("EXECABORT "));
-            assert_eq!(error(transaction.next(Command::Exec)), "ERR EXEC without MULTI");
-        }
-    }
-
-    #[test]
-    fn discard_drops_what_was_queued_and_what_was_wrong() {
-        let mut transaction = Transaction::default();
-        for command in [Command::Write(append(1)), Command::Local(LocalCommand::Ping(None))] {
-            transaction.next(Command::Multi);
-            transaction.next(command);
-            assert_eq!(transaction.next(Command::Discard), status("OK"));
-            assert_eq!(transaction.next(Command::Write(append(1))), Command::Write(append(1)));
-            transaction.next(Command::Multi);
-            assert_eq!(transaction.next(Command::Local(LocalCommand::Reset)), Command::Local(LocalCommand::Reset));
-            assert_eq!(error(transaction.next(Command::Exec)), "ERR EXEC without MULTI");
-        }
-    }
-
-    #[test]
-    fn a_transaction_is_no_larger_than_an_entry() {
-        let mut transaction = Transaction::default();
-        let mut fits = |commands: Vec<WriteCommand>| {
-            let count = commands.len();
-            transaction.next(Command::Multi);
-            commands.into_iter().for_each(|command| drop(transaction.next(Command::Write(command))));
-            match transaction.next(Command::Exec) {
-                Command::Entry(queued) => queued.len() == count,
-                aborted => error(aborted).is_empty(),
-            }
-        };
-        assert!(fits(vec![append(0); MAX_ENTRY_KEYS]));
-        assert!(!fits(vec![append(0); MAX_ENTRY_KEYS + 1]));
-        assert!(fits(vec![append(MAX_BULK); 2]));
-        assert!(!fits(vec![append(MAX_BULK); 4]));
-        let mget = |keys| WriteCommand::Read(ReadCommand::Mget(vec![Bytes::new(); keys]));
-        assert!(fits(vec![mget(MAX_ENTRY_KEYS - 1), append(0)]));
-        assert!(!fits(vec![mget(MAX_ENTRY_KEYS), append(0)]));
-    }
-}
+#[path = "transaction_tests.rs"]
+mod tests;

@@ -27,9 +27,10 @@ pub enum Command {
     Exec,
     /// `DISCARD`: drops them.
     Discard,
-    /// The queued commands, which `EXEC` becomes: all of them or none, in a log entry of their own. No request is
-    /// parsed to it.
-    Entry(Vec<WriteCommand>),
+    /// An incorrect `EXEC`, which drops the queued commands, and the error to reply with.
+    AbortExec(String),
+    /// `WATCH` and its keys: `EXEC` executes nothing if one of them has changed.
+    Watch(Vec<Bytes>),
 }
 
 /// A user and a password.
@@ -97,6 +98,8 @@ pub enum LocalCommand {
     Lolwut,
     /// `HELP` of a command with subcommands.
     Help(&'static str),
+    /// `UNWATCH`: forgets the watched keys.
+    Unwatch,
     /// `SELECT`.
     Select(Bytes),
     /// `QUIT`.
@@ -109,8 +112,11 @@ pub enum LocalCommand {
     Integer(i64),
     /// A command that only needs this reply.
     Fixed(Fixed),
-    /// An unknown or incorrect command, and the error to reply with.
+    /// An incorrect command, and the error to reply with. In a transaction it is queued, as in Redis.
     Wrong(String),
+    /// A command that is refused before it is queued or executed, such as an unknown one, and the error to reply with. It
+    /// aborts a transaction.
+    Rejected(String),
 }
 
 /// A reply that is always the same.

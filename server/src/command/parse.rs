@@ -15,6 +15,10 @@ pub(super) fn wrong(error: String) -> Command {
     Command::Local(LocalCommand::Wrong(error))
 }
 
+pub(super) fn rejected(error: String) -> Command {
+    Command::Local(LocalCommand::Rejected(error))
+}
+
 pub(super) fn read(command: ReadCommand) -> Parsed {
     Ok(Command::Read(command))
 }

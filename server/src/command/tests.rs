@@ -16,7 +16,7 @@ fn parse(line: &str) -> Command {
 
 fn error(line: &str) -> String {
     match parse(line) {
-        Command::Local(LocalCommand::Wrong(error)) => error,
+        Command::Local(LocalCommand::Wrong(error) | LocalCommand::Rejected(error)) | Command::AbortExec(error) => error,
         other => panic!("{line:?} is incorrect, but was read as {other:?}"),
     }
 }
@@ -135,8 +135,20 @@ fn incorrect_commands_get_the_errors_that_redis_gives() {
     assert_eq!(error("HELLO 3 SETNAME"), "ERR Syntax error in HELLO option 'SETNAME'");
     assert_eq!(error("AUTH"), "ERR wrong number of arguments for 'auth' command");
     assert_eq!(error("AUTH a b c"), "ERR syntax error");
-    assert!(error("WATCH k").starts_with("ERR optimistic locking is not supported"));
+    assert_eq!(error("EXEC x"), "ERR wrong number of arguments for 'exec' command");
     assert!(error(&format!("KEYS {}", "a*".repeat(600))).contains("exceeds 1024 bytes"));
+}
+
+#[test]
+fn only_what_redis_refuses_to_queue_aborts_a_transaction() {
+    for line in ["nosuch", "GET", "CLIENT nosuch", "CLIENT SETNAME", "CONFIG GET"] {
+        assert!(matches!(parse(line), Command::Local(LocalCommand::Rejected(_))), "{line}");
+    }
+    for line in ["INCRBY k x", "SET k v NX XX", "MSET a 1 b", "PING a b", "FLUSHALL NOW", "AUTH a b c", "HELLO 3 AUTH"]
+    {
+        assert!(matches!(parse(line), Command::Local(LocalCommand::Wrong(_))), "{line}");
+    }
+    assert!(matches!(parse("EXEC x"), Command::AbortExec(_)));
 }
 
 #[test]

@@ -1,9 +1,8 @@
 //! Commands that start and end transactions.
 
-use super::kinds::Command;
-use super::parse::Parsed;
+use super::kinds::{Command, LocalCommand};
+use super::parse::local;
 use super::table::{ALL, NONE, Spec};
-use crate::resp::Arguments;
 
 pub(super) static TRANSACTIONS: &[Spec] = &[
     Spec {
@@ -39,8 +38,8 @@ pub(super) static TRANSACTIONS: &[Spec] = &[
         flags: &["noscript", "loading", "stale", "fast"],
         keys: ALL,
         group: "transactions",
-        summary: "Refused: optimistic locking is not supported.",
-        parse: no_watch,
+        summary: "Lets EXEC execute nothing if one of the keys has changed.",
+        parse: |a| Ok(Command::Watch(a.from(1).collect())),
     },
     Spec {
         name: "unwatch",
@@ -48,12 +47,7 @@ pub(super) static TRANSACTIONS: &[Spec] = &[
         flags: &["noscript", "loading", "stale", "fast"],
         keys: NONE,
         group: "transactions",
-        summary: "Refused: optimistic locking is not supported.",
-        parse: no_watch,
+        summary: "Forgets the watched keys.",
+        parse: |_| local(LocalCommand::Unwatch),
     },
 ];
-
-fn no_watch(_: &Arguments<'_>) -> Parsed {
-    Err("ERR optimistic locking is not supported here; omit WATCH and UNWATCH: MULTI and EXEC are atomic without them"
-        .to_owned())
-}

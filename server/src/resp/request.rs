@@ -51,6 +51,11 @@ impl Arguments<'_> {
         self.ranges.len()
     }
 
+    /// Returns the number of bytes of the request.
+    pub fn bytes(&self) -> usize {
+        self.frame.len()
+    }
+
     /// Returns the argument at `position`, or an empty one past the end. It shares the memory of the request.
     pub fn get(&self, position: usize) -> Bytes {
         self.ranges.get(position).map(|range| self.frame.slice(range.clone())).unwrap_or_default()

@@ -49,16 +49,17 @@ impl Access {
     /// Returns the kind of a command. Every command is listed, so that a new one has to be decided here.
     pub(crate) fn of(command: &Command) -> Access {
         match command {
-            Command::Read(_) => Access::Read,
+            Command::Read(_) | Command::Watch(_) => Access::Read,
             Command::Write(_) => Access::Write,
             Command::Backup | Command::Administer(_) => Access::Admin,
             // The commands of a transaction are checked one by one.
-            Command::Multi | Command::Exec | Command::Discard | Command::Entry(_) => Access::Connection,
+            Command::Multi | Command::Exec | Command::AbortExec(_) | Command::Discard => Access::Connection,
             Command::Local(command) => Access::of_local(command),
         }
     }
 
-    fn of_local(command: &LocalCommand) -> Access {
+    /// Returns the kind of a command about the connection or the node.
+    pub(crate) fn of_local(command: &LocalCommand) -> Access {
         match command {
             LocalCommand::Config(_)
             | LocalCommand::Slowlog(_)
@@ -86,11 +87,13 @@ impl Access {
             | LocalCommand::Help(_)
             | LocalCommand::Integer(_)
             | LocalCommand::Fixed(_)
+            | LocalCommand::Unwatch
             | LocalCommand::Select(_)
             | LocalCommand::Quit
             | LocalCommand::Http
             | LocalCommand::Status(_)
-            | LocalCommand::Wrong(_) => Access::Connection,
+            | LocalCommand::Wrong(_)
+            | LocalCommand::Rejected(_) => Access::Connection,
         }
     }
 }
@@ -106,6 +109,7 @@ pub(crate) fn needs_no_login(command: &Command) -> bool {
                 | LocalCommand::Reset
                 | LocalCommand::Http
                 | LocalCommand::Wrong(_)
+                | LocalCommand::Rejected(_)
         )
     )
 }

@@ -1,0 +1,133 @@
+//! Executing transactions, and the other commands that are log entries.
+
+use super::session::Session;
+use super::transaction::{ABORTED, Queue, discarded_because_of};
+use crate::keyspace::{Outcome, Reply, WriteCommand};
+use crate::timeout::within;
+use bytes::Bytes;
+use futures::future::{Either, select};
+use leasehold_runtime::Runtime;
+use std::io;
+use std::mem;
+use std::pin::pin;
+use std::time::Duration;
+
+/// The time for which the writes of a client that has closed its end are still waited for.
+const LEFT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The reply to a read that was to be executed after writes whose outcome is not known.
+const NOT_READ: &str = "TRYAGAIN the outcome of a write before this read is not known; read again";
+
+impl<R: Runtime> Session<'_, R> {
+    /// Watches keys until the next `EXEC`.
+    pub(super) async fn watch(&mut self, keys: &[Bytes]) -> io::Result<()> {
+        let clients = self.clients;
+        let keys = match self.watched.copy(keys) {
+            Ok(keys) => keys,
+            Err(error) => {
+                self.out.error(&error);
+                return Ok(());
+            }
+        };
+        if !self.may_read().await {
+            self.watched.failed = true;
+            return Ok(());
+        }
+        match self.flush_during(clients.watch(keys)).await? {
+            Ok(more) => {
+                self.watched.keys.extend(more);
+                self.out.status("OK");
+            }
+            Err(error) => {
+                self.watched.failed = true;
+                self.out.error(&error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Executes the commands of a transaction: together in one log entry, but those about the connection or the node when
+    /// their replies are due.
+    pub(super) async fn execute_transaction(&mut self, queue: Queue) -> io::Result<()> {
+        let watched = mem::take(&mut self.watched);
+        if watched.failed {
+            self.out.error(ABORTED);
+            return Ok(());
+        }
+        if let Some(error) = self.clients.refusal_of_any(&queue.commands) {
+            self.out.error(&discarded_because_of(error));
+            return Ok(());
+        }
+        let outcome = self.clients.commit(&watched.keys, true, &queue.commands);
+        match self.wait_for_commit(outcome).await? {
+            Ok(Outcome::Replies(replies)) => self.reply_to_transaction(queue, replies).await?,
+            Ok(Outcome::Conflict) => self.out.null_array(),
+            Err(error) => self.out.error(&error),
+        }
+        Ok(())
+    }
+
+    async fn reply_to_transaction(&mut self, queue: Queue, replies: Vec<Reply>) -> io::Result<()> {
+        self.out.array(queue.len());
+        if queue.locals.is_empty() {
+            return self.reply_all(replies).await;
+        }
+        self.hold_for(&replies).await?;
+        let mut replies = replies.into_iter();
+        let mut locals = queue.locals.into_iter().peekable();
+        for place in 0..queue.commands.len() + locals.len() {
+            match locals.next_if(|(of_local, _)| *of_local == place) {
+                // None of those that are queued closes the connection.
+                Some((_, command)) => drop(self.execute_local(&command).await),
+                None => match replies.next() {
+                    Some(reply) => self.send(reply).await?,
+                    None => break,
+                },
+            }
+        }
+        self.release();
+        Ok(())
+    }
+
+    /// Executes the collected run of writes, and of reads between them: in one log entry, or in several if their replies
+    /// are too long for one.
+    pub(super) async fn execute_run(&mut self) -> io::Result<()> {
+        let run = mem::take(&mut self.run);
+        let mut done = 0;
+        while done < run.len() {
+            let outcome = self.clients.commit(&[], false, &run[done..]);
+            match self.wait_for_commit(outcome).await? {
+                Ok(Outcome::Replies(replies)) if !replies.is_empty() => {
+                    done += replies.len();
+                    self.reply_all(replies).await?;
+                }
+                Ok(_) => return Err(io::Error::other("an entry without conditions had no outcome")),
+                Err(error) => {
+                    let error_of_reads = if error.starts_with("UNCERTAIN") { NOT_READ } else { &error };
+                    for command in &run[done..] {
+                        let is_read = matches!(command, WriteCommand::Read(_));
+                        self.out.error(if is_read { error_of_reads } else { &error });
+                    }
+                    break;
+                }
+            }
+        }
+        self.run = run;
+        Ok(())
+    }
+
+    /// Waits for the outcome of a log entry. Sends the replies to earlier commands meanwhile, and watches the client: one
+    /// that has closed its end may still wait for the replies, for a moment. Then the entry is abandoned: if it waits for a
+    /// leader, it is not executed any more.
+    async fn wait_for_commit<T>(&mut self, outcome: impl Future<Output = T>) -> io::Result<T> {
+        let mut outcome = pin!(outcome);
+        if let Some(outcome) = self.flush_while(outcome.as_mut()).await? {
+            return Ok(outcome);
+        }
+        if let Either::Left((outcome, _)) = select(outcome.as_mut(), pin!(self.wire.ended())).await {
+            return Ok(outcome);
+        }
+        let outcome = within(self.clients.runtime(), LEFT_TIMEOUT, outcome).await;
+        outcome.ok_or_else(|| io::Error::new(io::ErrorKind::ConnectionAborted, "the client left"))
+    }
+}
