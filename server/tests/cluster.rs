@@ -10,7 +10,7 @@ use leasehold_runtime::Runtime;
 use leasehold_runtime_smol::SmolRuntime;
 use leasehold_runtime_tokio::TokioRuntime;
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -169,14 +169,31 @@ fn a_transaction_is_atomic_on_any_node<R: Kill>() {
                  range\r\n$2\r\n2x\r\n+OK\r\n"
             )
         );
-        let aborted = member.exchange(b"MULTI\r\nSET k aborted\r\nINFO\r\nEXEC\r\nGET k\r\nMULTI\r\nEXEC\r\nQUIT\r\n");
-        assert!(aborted.starts_with("+OK\r\n+QUEUED\r\n-ERR a command about the connection"), "{aborted}");
+        let aborted =
+            member.exchange(b"MULTI\r\nSET k aborted\r\nNOSUCH\r\nEXEC\r\nGET k\r\nMULTI\r\nEXEC\r\nQUIT\r\n");
+        assert!(aborted.starts_with("+OK\r\n+QUEUED\r\n-ERR unknown command 'NOSUCH'"), "{aborted}");
         assert!(
             aborted.ends_with(
                 "\r\n-EXECABORT Transaction discarded because of previous errors.\r\n$2\r\n2x\r\n+OK\r\n*0\r\n+OK\r\n"
             ),
             "{aborted}"
         );
+    }
+    // A key that another node's client changes stops a transaction, on every node.
+    for (at, member) in members.iter().enumerate() {
+        let mut client = TcpStream::connect(member.node.client_address()).expect("the node listens");
+        let mut ask = |request: &str, reply: &str| {
+            client.write_all(request.as_bytes()).expect("the request is sent");
+            let mut read = vec![0; reply.len()];
+            client.read_exact(&mut read).expect("a reply");
+            assert_eq!(String::from_utf8_lossy(&read), reply, "{request}");
+        };
+        for (changed, reply) in [("other", "*1\r\n+OK\r\n"), ("watched", "*-1\r\n")] {
+            ask("WATCH watched\r\n", "+OK\r\n");
+            let other = &members[(at + 1) % members.len()];
+            assert_eq!(other.exchange(format!("SET {changed} 1\r\nQUIT\r\n").as_bytes()), "+OK\r\n+OK\r\n");
+            ask("MULTI\r\nSET watched 2\r\nEXEC\r\n", &format!("+OK\r\n+QUEUED\r\n{reply}"));
+        }
     }
     // Counters that change together are equal in every read, on every node.
     std::thread::scope(|scope| {
@@ -230,6 +247,15 @@ fn without_a_quorum_a_client_gets_an_error_in_time<R: Kill>() {
     // The first write may be forwarded to the killed leader. Its outcome is unknown then.
     let first = last.exchange(b"SET k v\r\nQUIT\r\n");
     assert!(first.starts_with("-UNCERTAIN ") || first.starts_with("-TRYAGAIN "), "{first}");
+    // The replies to earlier commands do not wait for it.
+    let mut client = TcpStream::connect(last.node.client_address()).expect("the node listens");
+    client.write_all(b"PING\r\nSET k v\r\n").expect("the request is sent");
+    let mut pong = [0; 7];
+    client.read_exact(&mut pong).expect("a reply");
+    assert_eq!(&pong, b"+PONG\r\n");
+    client.set_nonblocking(true).expect("the socket is one of this process");
+    let more = client.peek(&mut pong).map_err(|error| error.kind());
+    assert_eq!(more, Err(ErrorKind::WouldBlock), "the write takes seconds to fail");
     let read = last.exchange(b"GET k\r\nQUIT\r\n");
     assert!(read.starts_with("-TRYAGAIN no leader answered within 5 s"), "{read}");
     assert_eq!(last.node.counters().reads_failed.get(), 1);
