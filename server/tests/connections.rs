@@ -225,6 +225,21 @@ fn long_replies_in_a_mixed_pipeline_are_complete<R: Runtime>() {
     assert_eq!(rest, b"+OK\r\n");
 }
 
+fn commands_of_a_client_that_left_are_not_begun<R: Runtime>() {
+    const COUNT: usize = 20_000;
+    let node = serve::<R>();
+    let mut client = connect(node.address());
+    // PING ends a run, so each INCR is a log entry of its own.
+    client.write_all("INCR n\r\nPING\r\n".repeat(COUNT).as_bytes()).expect("it is sent");
+    drop(client);
+    while served::info_as(node.address(), "", "connected_clients") > 1 {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let answer = exchange(node.address(), b"INCR n\r\nQUIT\r\n");
+    let executed: usize = answer.lines().next().and_then(|line| line[1..].parse().ok()).expect("a number");
+    assert!(executed < COUNT, "{executed} of {COUNT} were executed");
+}
+
 on_every_runtime!(
     a_transaction_executes_what_redis_would_execute,
     the_version_of_the_protocol_changes_in_the_middle_of_a_transaction,
@@ -234,4 +249,5 @@ on_every_runtime!(
     a_watched_key_that_dies_stops_a_transaction,
     a_mixed_pipeline_takes_few_log_entries_and_keeps_its_order,
     long_replies_in_a_mixed_pipeline_are_complete,
+    commands_of_a_client_that_left_are_not_begun,
 );

@@ -293,14 +293,20 @@ impl<'a, R: Runtime> Session<'a, R> {
                 Command::Write(command) if let Some(error) = self.clients.refusal(&command) => self.out.error(error),
                 Command::Write(command) => {
                     let clients = self.clients;
-                    let mix = if is_single { Mix::Single } else { clients.mix() };
+                    let is_alone = is_single || batch.as_slice().is_empty();
+                    let mix = if is_alone { Mix::Single } else { clients.mix() };
                     let permitted = |command: &WriteCommand| clients.refusal(command).is_none();
                     gather_run(&mut self.run, command, &mut batch, mix, permitted);
                     self.execute_run().await?;
                     now = None;
                 }
                 Command::Local(command) => {
-                    if self.execute_local(&command).await == Flow::Close {
+                    let flow = self.execute_local(&command).await;
+                    if matches!(command, LocalCommand::Http) {
+                        // Nothing more is sent, as in Redis.
+                        self.out.clear(0);
+                    }
+                    if flow == Flow::Close {
                         return Ok(Flow::Close);
                     }
                     self.work += LOCAL_WORK;

@@ -179,7 +179,7 @@ impl<R: Runtime> Shared<R> {
             };
             let mut out = ReplyBuffer::default();
             let after = self.reply_to_all(&mut requests, phase, &mut in_transaction, &mut out);
-            if !out.bytes().is_empty() {
+            if !out.bytes().is_empty() && after != After::Http {
                 within(&self.runtime, self.client_timeout, stream.write_all(out.bytes())).await?.ok()?;
                 stream.flush().await.ok()?;
             }
