@@ -76,6 +76,8 @@ fn a_transaction_executes_what_redis_would_execute<R: Runtime>() {
 
 fn the_version_of_the_protocol_changes_in_the_middle_of_a_transaction<R: Runtime>() {
     let node = serve::<R>();
+    check(&node, "HELLO SETNAME me", "-ERR Protocol version is not an integer or out of range");
+    check(&node, "HELLO 4 nosuch", "-NOPROTO unsupported protocol version");
     let answer = exchange(node.address(), b"MULTI\r\nGET a\r\nHELLO 3\r\nGET a\r\nEXEC\r\nGET a\r\nQUIT\r\n");
     assert!(answer.starts_with("+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n$-1\r\n%7\r\n"), "{answer}");
     assert!(answer.ends_with("\r\n_\r\n_\r\n+OK\r\n"), "{answer}");

@@ -4,7 +4,7 @@ use super::client::plain;
 use super::kinds::{Credentials, LocalCommand};
 use super::parse::{Parsed, local, shown, syntax_error, wrong_arity};
 use super::table::{NONE, Spec};
-use crate::resp::Arguments;
+use crate::resp::{Arguments, parse_integer};
 use bytes::Bytes;
 
 /// The user that `AUTH` with a password alone means.
@@ -95,6 +95,10 @@ fn parse_ping(arguments: &Arguments<'_>) -> Parsed {
 
 fn parse_hello(arguments: &Arguments<'_>) -> Parsed {
     let version = (arguments.len() > 1).then(|| arguments.get(1));
+    if version.as_ref().is_some_and(|version| !matches!(parse_integer(version), Some(2 | 3))) {
+        // Redis checks it before the options.
+        return local(LocalCommand::Hello { version, login: None, name: None });
+    }
     let (mut login, mut name) = (None, None);
     let mut at = 2;
     while at < arguments.len() {
