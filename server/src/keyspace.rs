@@ -1,7 +1,11 @@
 //! The replicated keys and values.
 
+#[allow(dead_code, reason = "the commands on bits will use it")]
+mod bits;
 mod content;
 mod deadlines;
+#[allow(dead_code, reason = "INCRBYFLOAT will use it")]
+mod decimal;
 mod entry;
 mod expiry;
 mod garbage;

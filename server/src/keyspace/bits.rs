@@ -1,0 +1,155 @@
+//! The bits of a string. Bit 0 is the highest one of the first byte.
+
+use std::ops::Range;
+use wincode::{SchemaRead, SchemaWrite};
+
+/// A part of a string, by its first and last byte or bit. Negative numbers count from the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
+pub(super) struct BitRange {
+    /// The first byte or bit.
+    pub first: i64,
+    /// The last one, or `None` for all that follow.
+    pub last: Option<i64>,
+    /// True if both numbers are those of bits.
+    pub in_bits: bool,
+}
+
+/// Returns the indexes from `first` to `last` of something with `length` elements. Negative ones count from the end.
+pub(super) fn range(first: i64, last: i64, length: usize) -> Range<usize> {
+    let length = i64::try_from(length).unwrap_or(i64::MAX);
+    if first < 0 && last < 0 && first > last {
+        return 0..0;
+    }
+    let absolute = |index: i64| if index < 0 { (length + index.max(-length)).max(0) } else { index };
+    let (first, end) = (absolute(first), absolute(last).min(length - 1) + 1);
+    // Both are between 0 and the length.
+    if first >= end { 0..0 } else { first as usize..end as usize }
+}
+
+/// Returns the value of a bit; those after the end are 0.
+pub(super) fn get(bytes: &[u8], bit: u32) -> u8 {
+    let byte = bytes.get((bit / 8) as usize).copied().unwrap_or(0);
+    byte >> (7 - bit % 8) & 1
+}
+
+/// Sets a bit of a byte to 0 or 1.
+pub(super) fn set(byte: &mut u8, bit: u32, value: bool) {
+    let mask = 1 << (7 - bit % 8);
+    if value { *byte |= mask } else { *byte &= !mask }
+}
+
+impl BitRange {
+    /// Returns the bits that it selects.
+    fn of(self, bytes: &[u8]) -> Range<usize> {
+        let last = self.last.unwrap_or(-1);
+        if self.in_bits {
+            range(self.first, last, 8 * bytes.len())
+        } else {
+            let Range { start, end } = range(self.first, last, bytes.len());
+            8 * start..8 * end
+        }
+    }
+}
+
+/// Returns the bytes that have bits in a range, with the other bits of the first and the last byte as `outside`.
+fn masked(bytes: &[u8], bits: &Range<usize>, outside: bool) -> impl Iterator<Item = u8> {
+    let (first, end) = (bits.start / 8, bits.end.div_ceil(8));
+    let (head, tail) = (0xff_u8 >> (bits.start % 8), 0xff_u8 << ((8 - bits.end % 8) % 8));
+    bytes[first..end].iter().enumerate().map(move |(at, byte)| {
+        let mut inside = 0xff;
+        if at == 0 {
+            inside &= head;
+        }
+        if at + 1 == end - first {
+            inside &= tail;
+        }
+        if outside { byte | !inside } else { byte & inside }
+    })
+}
+
+/// Returns the number of bits that are 1.
+pub(super) fn count(bytes: &[u8], part: Option<BitRange>) -> i64 {
+    let bits = part.map_or(0..8 * bytes.len(), |part| part.of(bytes));
+    if bits.is_empty() {
+        return 0;
+    }
+    masked(bytes, &bits, false).map(|byte| i64::from(byte.count_ones())).sum()
+}
+
+/// Returns the place of the first bit with a value, or -1. A string is taken to be followed by zeros, unless a last byte
+/// or bit is given.
+pub(super) fn find(bytes: &[u8], value: bool, part: BitRange) -> i64 {
+    let bits = part.of(bytes);
+    if bits.is_empty() {
+        return -1;
+    }
+    let found = masked(bytes, &bits, !value).enumerate().find_map(|(at, byte)| {
+        let leading = if value { byte.leading_zeros() } else { byte.leading_ones() };
+        (leading < 8).then(|| 8 * (bits.start / 8 + at) + leading as usize)
+    });
+    match found {
+        Some(bit) => i64::try_from(bit).unwrap_or(-1),
+        None if !value && part.last.is_none() => i64::try_from(8 * bytes.len()).unwrap_or(-1),
+        None => -1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quickcheck::quickcheck;
+
+    fn of(first: i64, last: Option<i64>, in_bits: bool) -> BitRange {
+        BitRange { first, last, in_bits }
+    }
+
+    #[test]
+    fn parts_are_those_of_redis() {
+        for (first, last, expected) in [
+            (0, -1, 0..5),
+            (1, 3, 1..4),
+            (-2, -1, 3..5),
+            (-100, 100, 0..5),
+            (3, 1, 0..0),
+            (5, 9, 0..0),
+            (0, -6, 0..1),
+            (-1, -2, 0..0),
+            (i64::MIN, i64::MAX, 0..5),
+        ] {
+            assert_eq!(range(first, last, 5), expected, "{first} {last}");
+        }
+        assert_eq!(range(0, -1, 0), 0..0);
+        assert_eq!(range(-1, 0, 0), 0..0);
+    }
+
+    quickcheck! {
+        fn bits_are_counted_and_found_in_any_part(bytes: Vec<u8>, first: i8, last: Option<i8>, in_bits: bool) -> bool {
+            let part = of(first.into(), last.map(i64::from), in_bits);
+            let bits = part.of(&bytes);
+            let bit = |at: &usize| get(&bytes, *at as u32) == 1;
+            let place = |at: Option<usize>| at.map_or(-1, |at| at as i64);
+            let ones = bits.clone().filter(bit).count() as i64;
+            let one = bits.clone().find(bit);
+            let after = (!bits.is_empty() && last.is_none()).then_some(8 * bytes.len());
+            let zero = bits.clone().find(|at| !bit(at)).or(after);
+            count(&bytes, Some(part)) == ones
+                && find(&bytes, true, part) == place(one)
+                && find(&bytes, false, part) == place(zero)
+        }
+
+        fn a_bit_that_is_set_is_read(byte: u8, bit: u8, value: bool) -> bool {
+            let mut changed = byte;
+            set(&mut changed, bit.into(), value);
+            get(&[changed], u32::from(bit) % 8) == u8::from(value) && (changed ^ byte).count_ones() <= 1
+        }
+    }
+
+    #[test]
+    fn a_string_is_followed_by_zeros_unless_its_part_has_an_end() {
+        assert_eq!(find(&[0xff], false, of(0, None, false)), 8);
+        assert_eq!(find(&[0xff], false, of(0, Some(-1), false)), -1);
+        assert_eq!(find(&[0x00], true, of(0, None, false)), -1);
+        assert_eq!(find(&[], false, of(0, None, false)), -1);
+        assert_eq!((get(&[0x80], 0), get(&[0x80], 1), get(&[0x80], 8)), (1, 0, 0));
+    }
+}
