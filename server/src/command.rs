@@ -1,11 +1,13 @@
 //! From the arguments of a request to a command.
 
+mod bits;
 mod client;
 mod config;
 mod connection;
 mod describe;
 mod details;
 mod expiry;
+mod hashes;
 mod keys;
 mod kinds;
 mod missing;
@@ -33,6 +35,8 @@ use std::sync::LazyLock;
 /// The commands, by group.
 static GROUPS: &[&[Spec]] = &[
     strings::STRINGS,
+    bits::BITS,
+    hashes::HASHES,
     expiry::EXPIRY,
     keys::KEYS,
     transactions::TRANSACTIONS,
@@ -52,6 +56,7 @@ static CONTAINERS: &[(&str, &[Spec])] = &[
     ("latency", monitoring::LATENCY),
     ("memory", monitoring::MEMORY),
     ("module", refused::MODULE),
+    ("object", keys::OBJECT),
     ("script", refused::SCRIPT),
     ("slowlog", monitoring::SLOWLOG),
 ];

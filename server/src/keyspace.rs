@@ -1,15 +1,15 @@
 //! The replicated keys and values.
 
-#[allow(dead_code, reason = "the commands on bits will use it")]
 mod bits;
 mod content;
 mod deadlines;
-#[allow(dead_code, reason = "INCRBYFLOAT will use it")]
 mod decimal;
 mod entry;
 mod expiry;
 mod garbage;
 mod hash;
+mod hash_commands;
+mod key_commands;
 mod map;
 mod operation;
 mod reader;
@@ -17,19 +17,24 @@ mod reclaim;
 mod record;
 mod reply;
 mod state;
+mod string_commands;
 mod value;
 mod version1;
 mod view;
 mod wall;
 mod writer;
 
+pub use bits::BitRange;
 pub(crate) use content::Content;
 pub(crate) use entry::{ENTRY_VERSION, MAX_ENTRY_KEYS};
 pub use entry::{Entry, Watched};
 pub use expiry::{DeadlineForm, ExpireCondition, ExpiryWrite, NewExpiry, When};
+pub use hash_commands::{FieldsRead, FieldsWrite, HashRead, HashWrite};
+pub use key_commands::{KeyRead, KeyWrite, ObjectProperty, Scan, TypeFilter};
 pub use operation::{ReadCommand, SetCommand, SetCondition, WriteCommand};
 pub use reply::{Outcome, Reply};
 pub use state::Snapshot;
+pub use string_commands::{StringRead, StringWrite};
 pub use view::View;
 pub(crate) use view::count;
 pub use wall::WallClock;

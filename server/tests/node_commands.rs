@@ -71,10 +71,7 @@ fn connections_see_and_close_each_other<R: Runtime>() {
     let (mut three, _) = Client::named(&node, "three");
     let list = ask(&node, "CLIENT LIST");
     let own = format!("id={second} addr={} laddr={} name=two ", two.0.local_addr().expect("bound"), node.address());
-    assert!(
-        list.contains(&own) && list.contains("name=one ") && list.contains("cmd=client|id user=default"),
-        "{list}"
-    );
+    assert!(list.contains(&own) && list.contains("name=one ") && list.contains("cmd=client|id user=default"), "{list}");
     assert_eq!(list.matches("id=").count(), 4);
     let listed = ask(&node, &format!("CLIENT LIST ID {second} {first} 99999"));
     assert!(

@@ -1,11 +1,11 @@
 //! Commands about the time at which keys die, and compare-and-delete.
 
-use super::parse::{Parsed, read, shown, syntax_error, write, wrong_arity};
+use super::parse::{Parsed, integer, read, shown, syntax_error, write, wrong_arity};
 use super::table::{ONE, Spec};
 use crate::keyspace::{
     DeadlineForm, ExpireCondition, ExpiryWrite, NewExpiry, ReadCommand, SetCommand, SetCondition, When, WriteCommand,
 };
-use crate::resp::{Arguments, parse_integer};
+use crate::resp::Arguments;
 
 /// The longest time from now, in milliseconds: a number that clients can read is left for the deadline.
 const MAX_MILLISECONDS_LEFT: i64 = i64::MAX - (1 << 43);
@@ -128,10 +128,6 @@ impl Unit {
             Unit::Seconds | Unit::Milliseconds => Ok(When::In(milliseconds)),
         }
     }
-}
-
-fn integer(argument: &[u8]) -> Result<i64, String> {
-    parse_integer(argument).ok_or_else(|| "ERR value is not an integer or out of range".to_owned())
 }
 
 fn invalid(command: &str) -> String {

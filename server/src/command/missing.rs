@@ -126,7 +126,7 @@ static MISSING: &[(&str, &[&str])] = &[
             "geosearchstore",
         ],
     ),
-    ("HyperLogLogs", &["pfadd", "pfcount", "pfmerge"]),
+    ("HyperLogLogs", &["pfadd", "pfcount", "pfdebug", "pfmerge", "pfselftest"]),
     (
         "publish/subscribe",
         &[
@@ -143,6 +143,8 @@ static MISSING: &[(&str, &[&str])] = &[
     ),
     ("scripts and functions", &["eval", "eval_ro", "evalsha", "evalsha_ro", "fcall", "fcall_ro"]),
     ("copies of single values", &["dump", "restore", "migrate"]),
+    ("the longest common parts of values", &["lcs"]),
+    ("operations on the bits of several values or fields", &["bitop", "bitfield", "bitfield_ro"]),
     ("sorted copies of lists and sets", &["sort", "sort_ro"]),
     ("streams of commands", &["monitor", "psync", "sync", "replconf", "failover"]),
 ];

@@ -3,7 +3,7 @@
 use super::kinds::{Command, LocalCommand};
 use super::missing::subject_of;
 use crate::keyspace::{MAX_ENTRY_KEYS, ReadCommand, WriteCommand};
-use crate::resp::Arguments;
+use crate::resp::{Arguments, parse_integer};
 
 /// The part of an argument that is compared with words: longer than every one.
 const MAX_WORD: usize = 64;
@@ -67,6 +67,11 @@ pub(super) fn word(arguments: &Arguments<'_>, position: usize) -> Vec<u8> {
 
 pub(super) fn not_an_integer() -> String {
     "ERR value is not an integer or out of range".to_owned()
+}
+
+/// Parses an argument that is an integer.
+pub(super) fn integer(argument: &[u8]) -> Result<i64, String> {
+    parse_integer(argument).ok_or_else(not_an_integer)
 }
 
 pub(super) fn syntax_error() -> String {

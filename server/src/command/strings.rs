@@ -1,10 +1,11 @@
 //! Commands about strings.
 
 use super::expiry::Unit;
-use super::parse::{Parsed, check_keys, read, syntax_error, write, wrong_arity};
+use super::parse::{Parsed, check_keys, integer, read, syntax_error, write, wrong_arity};
 use super::table::{ALL, ONE, PAIRS, Spec};
-use crate::keyspace::{NewExpiry, ReadCommand, SetCommand, SetCondition, WriteCommand};
-use crate::resp::{Arguments, parse_integer};
+use crate::keyspace::{NewExpiry, ReadCommand, SetCommand, SetCondition, StringRead, StringWrite, WriteCommand};
+use crate::resp::Arguments;
+use bytes::Bytes;
 
 pub(super) static STRINGS: &[Spec] = &[
     Spec {
@@ -42,7 +43,7 @@ pub(super) static STRINGS: &[Spec] = &[
         keys: PAIRS,
         group: "string",
         summary: "Sets the values of several keys at once.",
-        parse: parse_mset,
+        parse: |a| write(WriteCommand::SetAll(parse_pairs(a, "mset")?)),
     },
     Spec {
         name: "mget",
@@ -98,7 +99,98 @@ pub(super) static STRINGS: &[Spec] = &[
         summary: "Returns the length of the value of a key.",
         parse: |a| read(ReadCommand::Strlen(a.get(1))),
     },
+    Spec {
+        name: "setnx",
+        arity: 3,
+        flags: &["write", "denyoom", "fast"],
+        keys: ONE,
+        group: "string",
+        summary: "Sets the value of a key that has none.",
+        parse: |a| change(StringWrite::SetNew { key: a.get(1), value: a.get(2) }),
+    },
+    Spec {
+        name: "getset",
+        arity: 3,
+        flags: &["write", "denyoom", "fast"],
+        keys: ONE,
+        group: "string",
+        summary: "Sets the value of a key and returns the old one.",
+        parse: |a| write(WriteCommand::Set(SetCommand { get_old: true, ..SetCommand::new(a.get(1), a.get(2)) })),
+    },
+    Spec {
+        name: "getdel",
+        arity: 2,
+        flags: &["write", "fast"],
+        keys: ONE,
+        group: "string",
+        summary: "Deletes a key and returns its value.",
+        parse: |a| change(StringWrite::GetAndDelete(a.get(1))),
+    },
+    Spec {
+        name: "getrange",
+        arity: 4,
+        flags: &["readonly"],
+        keys: ONE,
+        group: "string",
+        summary: "Returns a part of the value of a key.",
+        parse: parse_range,
+    },
+    Spec {
+        name: "substr",
+        arity: 4,
+        flags: &["readonly"],
+        keys: ONE,
+        group: "string",
+        summary: "Returns a part of the value of a key.",
+        parse: parse_range,
+    },
+    Spec {
+        name: "setrange",
+        arity: 4,
+        flags: &["write", "denyoom"],
+        keys: ONE,
+        group: "string",
+        summary: "Overwrites a part of the value of a key and returns its length.",
+        parse: parse_set_range,
+    },
+    Spec {
+        name: "msetnx",
+        arity: -3,
+        flags: &["write", "denyoom"],
+        keys: PAIRS,
+        group: "string",
+        summary: "Sets the values of several keys at once, if none of them exists.",
+        parse: |a| change(StringWrite::SetAllNew(parse_pairs(a, "msetnx")?)),
+    },
+    Spec {
+        name: "incrbyfloat",
+        arity: 3,
+        flags: &["write", "denyoom", "fast"],
+        keys: ONE,
+        group: "string",
+        summary: "Adds to the decimal value of a key.",
+        parse: |a| change(StringWrite::AddDecimal { key: a.get(1), amount: a.get(2) }),
+    },
 ];
+
+fn change(command: StringWrite) -> Parsed {
+    write(WriteCommand::String(command))
+}
+
+fn parse_range(arguments: &Arguments<'_>) -> Parsed {
+    let (first, last) = (integer(arguments.peek(2))?, integer(arguments.peek(3))?);
+    read(ReadCommand::String(StringRead::Part { key: arguments.get(1), first, last }))
+}
+
+fn parse_set_range(arguments: &Arguments<'_>) -> Parsed {
+    let first = integer(arguments.peek(2))?;
+    if first < 0 {
+        return Err("ERR offset is out of range".to_owned());
+    }
+    // A larger number is an error too, unless there are no bytes to write.
+    let first = u32::try_from(first).unwrap_or(u32::MAX);
+    change(StringWrite::SetPart { key: arguments.get(1), first, bytes: arguments.get(3) })
+}
 
 /// Parses `SET`.
 fn parse_set(arguments: &Arguments<'_>) -> Parsed {
@@ -137,19 +229,18 @@ fn parse_set(arguments: &Arguments<'_>) -> Parsed {
     write(WriteCommand::Set(set))
 }
 
-fn parse_mset(arguments: &Arguments<'_>) -> Parsed {
+/// Parses the keys and values of `MSET` and `MSETNX`.
+fn parse_pairs(arguments: &Arguments<'_>, command: &str) -> Result<Vec<(Bytes, Bytes)>, String> {
     if arguments.len().is_multiple_of(2) {
-        return Err(wrong_arity("mset"));
+        return Err(wrong_arity(command));
     }
     check_keys(arguments.len() / 2)?;
-    let pairs = (1..arguments.len()).step_by(2).map(|at| (arguments.get(at), arguments.get(at + 1)));
-    write(WriteCommand::SetAll(pairs.collect()))
+    Ok((1..arguments.len()).step_by(2).map(|at| (arguments.get(at), arguments.get(at + 1))).collect())
 }
 
 /// Parses `INCRBY` and `DECRBY`.
 fn parse_add(arguments: &Arguments<'_>, down: bool) -> Parsed {
-    let amount =
-        parse_integer(arguments.peek(2)).ok_or_else(|| "ERR value is not an integer or out of range".to_owned())?;
+    let amount = integer(arguments.peek(2))?;
     let amount =
         if down { amount.checked_neg().ok_or_else(|| "ERR decrement would overflow".to_owned())? } else { amount };
     write(WriteCommand::Add { key: arguments.get(1), amount })

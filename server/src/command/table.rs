@@ -52,4 +52,5 @@ pub(super) const fn keyless(
 pub(super) const NONE: (i64, i64, i64) = (0, 0, 0);
 pub(super) const ONE: (i64, i64, i64) = (1, 1, 1);
 pub(super) const ALL: (i64, i64, i64) = (1, -1, 1);
+pub(super) const TWO: (i64, i64, i64) = (1, 2, 1);
 pub(super) const PAIRS: (i64, i64, i64) = (1, -1, 2);

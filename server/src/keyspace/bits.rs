@@ -5,7 +5,7 @@ use wincode::{SchemaRead, SchemaWrite};
 
 /// A part of a string, by its first and last byte or bit. Negative numbers count from the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
-pub(super) struct BitRange {
+pub struct BitRange {
     /// The first byte or bit.
     pub first: i64,
     /// The last one, or `None` for all that follow.

@@ -41,6 +41,14 @@ impl SumError {
 }
 
 impl Decimal {
+    /// Zero.
+    pub(super) const ZERO: Decimal = Decimal(X87DoubleExtended::ZERO);
+
+    /// Returns whether it is not infinite.
+    pub(super) fn is_finite(self) -> bool {
+        self.0.is_finite()
+    }
+
     /// Parses a decimal number, or `inf`. Returns `None` for other text, and if the number is too large or too small.
     pub(super) fn parse(text: &[u8]) -> Option<Decimal> {
         let text = Some(text).filter(|text| text.len() <= MAX_TEXT).and_then(|text| std::str::from_utf8(text).ok())?;

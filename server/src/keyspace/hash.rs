@@ -199,7 +199,7 @@ impl Hash {
                 return *position;
             }
             last = Some(*position);
-            bytes += field_bytes(name, value);
+            bytes += (name.len() + value.len()) as u64;
             found.push((name, value));
         }
         0
@@ -216,14 +216,6 @@ impl Hash {
                 few.fields.get(at).map(|field| (&field.name, &field.value))
             }
             Fields::Many(map) => map.random(draw),
-        }
-    }
-
-    /// Returns the map of a hash with many fields, for a caller that drops it step by step.
-    pub(super) fn into_map(self) -> Option<Map<Bytes>> {
-        match self.0 {
-            Fields::Few(_) => None,
-            Fields::Many(map) => Some(*map),
         }
     }
 }

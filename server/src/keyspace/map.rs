@@ -48,9 +48,18 @@ const MAX_DRAWS: usize = 64;
 pub(crate) trait Weigh: Clone {
     /// Returns about how many bytes of memory it takes besides its own size.
     fn weight(&self) -> u64;
+
+    /// Returns the part of it that a scan looks at or returns, in bytes.
+    fn scanned(&self) -> u64 {
+        0
+    }
 }
 
 impl Weigh for Bytes {
+    fn scanned(&self) -> u64 {
+        self.len() as u64
+    }
+
     fn weight(&self) -> u64 {
         self.len() as u64
     }
@@ -141,11 +150,6 @@ impl<V: Weigh> Map<V> {
     /// Returns about how many bytes of memory the entries take.
     pub(super) fn used_bytes(&self) -> u64 {
         self.used_bytes
-    }
-
-    /// Returns whether there are no keys.
-    pub(super) fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     /// Returns the value of a key.
@@ -269,7 +273,7 @@ impl<V: Weigh> Map<V> {
                     return position;
                 }
                 last = Some(position);
-                bytes += entry_bytes(key, value);
+                bytes += key.len() as u64 + value.scanned();
                 found.push((key, value));
             }
             next = end;

@@ -1,6 +1,9 @@
 //! Reads and writes, and their encoding in the log.
 
 use super::expiry::{DeadlineForm, ExpiryWrite, NewExpiry};
+use super::hash_commands::{HashRead, HashWrite};
+use super::key_commands::{KeyRead, KeyWrite};
+use super::string_commands::{StringRead, StringWrite};
 use crate::resp::{MAX_ARGUMENTS, MAX_BULK};
 use bytes::Bytes;
 use wincode::config::{Config, Configuration};
@@ -41,6 +44,12 @@ pub enum ReadCommand {
         /// The form of the reply.
         form: DeadlineForm,
     },
+    /// A command that reads a string.
+    String(StringRead),
+    /// A command that reads keys of any type.
+    Key(KeyRead),
+    /// A command that reads a hash.
+    Hash(HashRead),
 }
 
 /// A command that may change what is stored. The order of the variants is part of the log's format.
@@ -79,6 +88,12 @@ pub enum WriteCommand {
     },
     /// A command that changes when a key dies.
     Expiry(ExpiryWrite),
+    /// A command that may change a string.
+    String(StringWrite),
+    /// A command that may change a key of any type.
+    Key(KeyWrite),
+    /// A command that may change a hash.
+    Hash(HashWrite),
 }
 
 /// `SET` and its options.
@@ -132,7 +147,9 @@ impl ReadCommand {
     /// Returns the number of keys that it names.
     pub(crate) fn keys(&self) -> usize {
         match self {
-            ReadCommand::Get(_) | ReadCommand::Strlen(_) | ReadCommand::Deadline { .. } => 1,
+            ReadCommand::Get(_) | ReadCommand::Strlen(_) | ReadCommand::Deadline { .. } | ReadCommand::String(_) => 1,
+            ReadCommand::Key(command) => command.keys(),
+            ReadCommand::Hash(command) => command.keys(),
             ReadCommand::Exists(keys) | ReadCommand::Mget(keys) => keys.len(),
             ReadCommand::Keys(_) | ReadCommand::Size => 0,
         }
@@ -147,6 +164,9 @@ impl ReadCommand {
             | ReadCommand::Deadline { key, .. } => key.len(),
             ReadCommand::Exists(keys) | ReadCommand::Mget(keys) => keys.iter().map(in_list).sum(),
             ReadCommand::Size => 0,
+            ReadCommand::String(command) => command.key().len(),
+            ReadCommand::Key(command) => command.bytes(),
+            ReadCommand::Hash(command) => command.bytes(),
         }
     }
 }
@@ -162,6 +182,9 @@ impl WriteCommand {
             | WriteCommand::Expiry(_) => 1,
             WriteCommand::Delete(keys) => keys.len(),
             WriteCommand::SetAll(pairs) => pairs.len(),
+            WriteCommand::String(command) => command.keys(),
+            WriteCommand::Key(_) => 2,
+            WriteCommand::Hash(command) => command.keys(),
             WriteCommand::Clear => 0,
             WriteCommand::Read(command) => command.keys(),
         }
@@ -178,6 +201,9 @@ impl WriteCommand {
             | WriteCommand::Read(_)
             | WriteCommand::DeleteIf { .. }
             | WriteCommand::Expiry(_) => false,
+            WriteCommand::String(command) => command.needs_memory(),
+            WriteCommand::Key(command) => matches!(command, KeyWrite::Copy { .. }),
+            WriteCommand::Hash(command) => command.needs_memory(),
         }
     }
 
@@ -188,6 +214,7 @@ impl WriteCommand {
             self,
             WriteCommand::Set(SetCommand { get_old: true, .. })
                 | WriteCommand::Expiry(ExpiryWrite::GetAndExpire { .. })
+                | WriteCommand::String(StringWrite::GetAndDelete(_))
         );
         self.bytes() + if returns_value { MAX_BULK } else { 0 }
     }
@@ -204,6 +231,9 @@ impl WriteCommand {
             WriteCommand::Read(command) => command.bytes(),
             WriteCommand::DeleteIf { key, condition } => key.len() + condition.bytes(),
             WriteCommand::Expiry(command) => command.key().len(),
+            WriteCommand::String(command) => command.bytes(),
+            WriteCommand::Key(command) => command.bytes(),
+            WriteCommand::Hash(command) => command.bytes(),
         }
     }
 }

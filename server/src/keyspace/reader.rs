@@ -1,6 +1,12 @@
 //! Executing reads on one state.
 
+mod draw;
+mod hashes;
+mod keys;
+mod strings;
+
 use super::content::Content;
+use super::key_commands::KeyRead;
 use super::operation::ReadCommand;
 use super::reply::Reply;
 use super::view::count;
@@ -25,10 +31,23 @@ impl Content {
                 let pattern = Pattern::new(pattern);
                 Reply::Values(self.matching(&pattern).cloned().map(Some).collect())
             }
+            ReadCommand::String(command) => self.read_string(command)?,
+            ReadCommand::Key(command) => self.read_keys(command),
+            ReadCommand::Hash(command) => self.read_hash(command)?,
             ReadCommand::Deadline { key, form } => Reply::Integer(match self.value(key) {
                 None => -2,
                 Some(value) => value.deadline.map_or(-1, |deadline| form.of(deadline, now().max(self.log_time))),
             }),
         })
+    }
+
+    /// Returns the part of an entry's room that a read takes besides its reply.
+    pub(super) fn cost(&self, command: &ReadCommand) -> usize {
+        match command {
+            ReadCommand::String(command) => self.cost_of_string(command),
+            ReadCommand::Hash(command) => self.cost_of_hash(command),
+            ReadCommand::Key(KeyRead::Scan { scan, .. }) => scan.cost(),
+            _ => 0,
+        }
     }
 }

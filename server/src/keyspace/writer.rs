@@ -7,6 +7,7 @@
 //! to a command, and it reads by the methods of [`Content`].
 
 mod expiry;
+mod hashes;
 mod keys;
 mod strings;
 #[cfg(test)]
@@ -14,7 +15,7 @@ mod tests;
 
 use super::content::Content;
 use super::deadlines::Deadlines;
-use super::entry::Entry;
+use super::entry::{Entry, MAX_ENTRY_KEYS};
 use super::garbage::Garbage;
 use super::hash::Hash;
 use super::map::Map;
@@ -33,6 +34,10 @@ use std::sync::Arc;
 
 /// The most bytes of replies to one entry: another node may have to send them, as it sends a command.
 pub(super) const MAX_REPLY_BYTES: usize = MAX_COMMAND;
+
+/// The part of [`MAX_REPLY_BYTES`] that a field takes which a command on a whole hash returns or copies, so that one entry
+/// does not do this to more than [`MAX_ENTRY_KEYS`] fields.
+pub(super) const FIELD_COST: usize = MAX_REPLY_BYTES / MAX_ENTRY_KEYS;
 
 /// The most dead keys that one entry removes. Every node removes the same ones.
 const MAX_REMOVED_KEYS: usize = 1024;
@@ -182,6 +187,7 @@ impl<'a> Writer<'a> {
                 Ok(Reply::Error("ERR KEYS cannot be part of a log entry".to_owned()))
             }
             WriteCommand::Read(command) => {
+                self.reserve_bytes(self.content().cost(&command))?;
                 let now = self.now();
                 let reply = self.content().read(&command, || now);
                 self.reserve(&reply)?;
@@ -189,6 +195,9 @@ impl<'a> Writer<'a> {
             }
             WriteCommand::DeleteIf { key, condition } => self.delete_if(&key, &condition),
             WriteCommand::Expiry(command) => self.change_expiry(command),
+            WriteCommand::String(command) => self.change_string_by(command),
+            WriteCommand::Key(command) => self.change_key(command),
+            WriteCommand::Hash(command) => self.change_hash(command),
         }
     }
 
@@ -204,7 +213,13 @@ impl<'a> Writer<'a> {
 
     /// Reserves room for a reply, before the command changes anything. Every node gets the same result.
     fn reserve(&mut self, reply: &Reply) -> Result<(), Failure> {
-        let reply_bytes = self.reply_bytes + reply.bytes();
+        self.reserve_bytes(reply.bytes())
+    }
+
+    /// Reserves room for bytes that a command returns, or makes without having contained them. So an entry takes time
+    /// and memory in proportion to its length and this room.
+    fn reserve_bytes(&mut self, bytes: usize) -> Result<(), Failure> {
+        let reply_bytes = self.reply_bytes.saturating_add(bytes);
         if reply_bytes > MAX_REPLY_BYTES {
             return Err(Failure::NoRoom);
         }
@@ -256,20 +271,31 @@ impl<'a> Writer<'a> {
     }
 
     /// Sets the value of a field. Returns the value before. The key has a hash or does not exist.
-    #[allow(dead_code)]
     fn put_field(&mut self, key: &Bytes, field: Bytes, value: Bytes) -> Option<Bytes> {
         if self.content().value(key).is_none() {
-            let id = HashId(self.index, self.hashes);
-            self.hashes += 1;
+            let id = self.new_hash_id();
             let fields = Hash::new(self.content().map.seed());
             self.put(key.clone(), Data::Hash(Arc::new(StoredHash { id, fields })), None);
         }
         self.change_field(key, field.clone(), |fields| fields.insert(field, value))
     }
 
+    /// Sets a key to a copy of a hash, with records of its own.
+    fn put_hash_copy(&mut self, key: Bytes, fields: &Hash, deadline: Option<Deadline>) {
+        let id = self.new_hash_id();
+        let names = fields.iter().map(|(name, _)| name.clone()).collect();
+        self.put(key.clone(), Data::Hash(Arc::new(StoredHash { id, fields: fields.clone() })), deadline);
+        self.changed_fields.insert(id, (key, names));
+    }
+
+    fn new_hash_id(&mut self) -> HashId {
+        let id = HashId(self.index, self.hashes);
+        self.hashes += 1;
+        id
+    }
+
     /// Removes a field, and the key with the last one. Returns the value of the field. The key has a hash or does not
     /// exist.
-    #[allow(dead_code)]
     fn remove_field(&mut self, key: &Bytes, field: &Bytes) -> Option<Bytes> {
         // A miss changes nothing.
         self.content().hash(key).ok().flatten()?.fields.get(field)?;

@@ -1,8 +1,11 @@
 //! Commands about keys of any type.
 
-use super::{Executed, Writer};
+use super::{Executed, FIELD_COST, Writer};
+use crate::keyspace::entry::MAX_ENTRY_KEYS;
+use crate::keyspace::key_commands::KeyWrite;
 use crate::keyspace::operation::SetCondition;
 use crate::keyspace::reply::Reply;
+use crate::keyspace::value::Data;
 use bytes::Bytes;
 
 impl Writer<'_> {
@@ -13,6 +16,50 @@ impl Writer<'_> {
             deleted += i64::from(self.remove(&key).is_some());
         }
         Reply::Integer(deleted)
+    }
+
+    /// Executes `RENAME` and `COPY`.
+    pub(super) fn change_key(&mut self, command: KeyWrite) -> Executed {
+        match command {
+            KeyWrite::Rename { from, to, only_new } => Ok(self.rename(&from, to, only_new)),
+            KeyWrite::Copy { from, to, replace } => self.copy(&from, to, replace),
+        }
+    }
+
+    fn rename(&mut self, from: &Bytes, to: Bytes, only_new: bool) -> Reply {
+        if self.content().value(from).is_none() {
+            return Reply::Error("ERR no such key".to_owned());
+        }
+        let renamed = *from != to && !(only_new && self.content().value(&to).is_some());
+        if renamed && let Some(value) = self.take(from) {
+            self.put(to, value.data, value.deadline);
+        }
+        if only_new { Reply::Integer(renamed.into()) } else { Reply::Ok }
+    }
+
+    fn copy(&mut self, from: &Bytes, to: Bytes, replace: bool) -> Executed {
+        let Some(value) = self.content().value(from).cloned() else { return Ok(Reply::Integer(0)) };
+        if !replace && self.content().value(&to).is_some() {
+            return Ok(Reply::Integer(0));
+        }
+        match value.data {
+            Data::String(string) => {
+                // The next change of either one copies it.
+                self.reserve_bytes(string.len())?;
+                self.put(to, Data::String(string), value.deadline);
+            }
+            Data::Hash(hash) => {
+                let fields = hash.fields.len();
+                if fields > MAX_ENTRY_KEYS {
+                    return Ok(Reply::Error(format!(
+                        "ERR the hash has more than {MAX_ENTRY_KEYS} fields; copy them in parts, with HSCAN and HSET"
+                    )));
+                }
+                self.reserve_bytes(fields * FIELD_COST)?;
+                self.put_hash_copy(to, &hash.fields, value.deadline);
+            }
+        }
+        Ok(Reply::Integer(1))
     }
 
     /// Executes `DELEX`.
