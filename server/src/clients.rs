@@ -11,6 +11,7 @@ mod keys;
 mod lobby;
 mod local;
 mod login;
+mod long_reads;
 mod pause;
 mod registry;
 mod rights;

@@ -29,6 +29,7 @@ pub(crate) use content::Content;
 pub(crate) use entry::{ENTRY_VERSION, MAX_ENTRY_KEYS};
 pub use entry::{Entry, Watched};
 pub use expiry::{DeadlineForm, ExpireCondition, ExpiryWrite, NewExpiry, When};
+pub(crate) use hash::Hash;
 pub use hash_commands::{FieldsRead, FieldsWrite, HashRead, HashWrite};
 pub use key_commands::{KeyRead, KeyWrite, ObjectProperty, Scan, TypeFilter};
 pub use operation::{ReadCommand, SetCommand, SetCondition, WriteCommand};
@@ -45,6 +46,7 @@ use garbage::Garbage;
 use leasehold_core::Index;
 use leasehold_node::ports::{self, UnknownCommand};
 use map::Seed;
+pub(crate) use map::Weigh;
 use writer::{Parts, Writer};
 
 /// The state machine: committed entries are applied to it.

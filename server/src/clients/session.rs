@@ -49,6 +49,9 @@ const LOCAL_WORK: usize = 16;
 const SLICE_KEYS: usize = 256;
 /// The longest value that is copied to the replies, while writers wait.
 const MAX_COPIED_BYTES: usize = 16 << 10;
+/// The cost of a read, as [`Content::cost`] counts it, above which it is executed on a snapshot: that of some hundred
+/// fields of a hash.
+const MAX_LOCKED_COST: usize = 1 << 20;
 /// The time that a client that broke the protocol has for reading the reason before its connection is closed.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 /// The time for which commands are refused before a connection is closed because the node stops.
@@ -69,11 +72,11 @@ pub(super) struct Session<'a, R: Runtime> {
     pub(super) watched: Watched,
     batch: Vec<Action>,
     /// Commands of the batch that are executed together.
-    reads: Vec<ReadCommand>,
+    pub(super) reads: Vec<ReadCommand>,
     pub(super) run: Vec<WriteCommand>,
     pub(super) out: ReplyBuffer,
     /// The memory for long replies.
-    replying: Share,
+    pub(super) replying: Share,
     /// The work since the session last yielded.
     work: usize,
 }
@@ -329,7 +332,7 @@ impl<'a, R: Runtime> Session<'a, R> {
     }
 
     /// Executes the collected reads.
-    async fn read(&mut self, now: &mut Option<Reading>) -> io::Result<()> {
+    pub(super) async fn read(&mut self, now: &mut Option<Reading>) -> io::Result<()> {
         let reads = mem::take(&mut self.reads);
         let (mut done, mut uncounted) = (0, reads.len());
         while done < reads.len() {
@@ -355,10 +358,17 @@ impl<'a, R: Runtime> Session<'a, R> {
             }
             let (out, view) = (&mut self.out, self.clients.view());
             let wall = || view.wall_clock().now();
-            let (executed, unsent) = view.with(|content| read_short(content, &reads[done..], wall, out));
+            let (executed, rest) = view.with(|content| read_short(content, &reads[done..], wall, out));
             done += executed;
-            if let Some(reply) = unsent {
-                self.reply(reply).await?;
+            match rest {
+                Rest::None => {}
+                Rest::Reply(reply) => self.reply(reply).await?,
+                Rest::Long => {
+                    // Boxed, because every session would have the memory for it.
+                    Box::pin(self.read_long(&reads[done])).await?;
+                    done += 1;
+                    *now = None;
+                }
             }
             if self.flush_if_full().await? {
                 *now = None;
@@ -439,7 +449,7 @@ impl<'a, R: Runtime> Session<'a, R> {
         Ok(())
     }
 
-    async fn reply(&mut self, reply: Reply) -> io::Result<()> {
+    pub(super) async fn reply(&mut self, reply: Reply) -> io::Result<()> {
         hold(self.clients.runtime(), &mut self.replying, reply.bytes()).await?;
         self.send(reply).await?;
         self.release();
@@ -589,35 +599,44 @@ impl<'a, R: Runtime> Session<'a, R> {
     }
 }
 
-/// Executes short reads and encodes their replies, until the replies should be written, or up to the first reply that is
-/// too long to be copied while writers wait. Returns the number of reads executed, and that reply.
-fn read_short(
-    content: &Content,
-    reads: &[ReadCommand],
-    now: impl Fn() -> u64,
-    out: &mut ReplyBuffer,
-) -> (usize, Option<Reply>) {
+/// The reason why only some reads were executed while writers waited.
+#[derive(Debug, PartialEq, Eq)]
+enum Rest {
+    /// All were, or the replies should be written first.
+    None,
+    /// The last one has this reply, which is too long to be copied.
+    Reply(Reply),
+    /// The next one would take too long.
+    Long,
+}
+
+/// Executes short reads and encodes their replies, until the replies should be written, or up to the first read that
+/// takes too long while writers wait. Returns the number of reads executed, and the reason.
+fn read_short(content: &Content, reads: &[ReadCommand], now: impl Fn() -> u64, out: &mut ReplyBuffer) -> (usize, Rest) {
     for (position, command) in reads.iter().enumerate() {
         if out.bytes().len() >= FLUSH_BYTES {
-            return (position, None);
+            return (position, Rest::None);
+        }
+        if content.cost(command) > MAX_LOCKED_COST {
+            return (position, Rest::Long);
         }
         match command {
             ReadCommand::Get(key) => match content.string(key) {
                 Ok(Some(value)) if value.len() > MAX_COPIED_BYTES => {
-                    return (position + 1, Some(Reply::Value(Some(value.clone()))));
+                    return (position + 1, Rest::Reply(Reply::Value(Some(value.clone()))));
                 }
                 Ok(value) => out.value(value.map(|value| &value[..])),
-                Err(error) => return (position + 1, Some(error)),
+                Err(error) => return (position + 1, Rest::Reply(error)),
             },
             ReadCommand::Exists(keys) => out.integer(content.count_existing(keys)),
             ReadCommand::Size => out.integer(count(content.len())),
             command => match content.read(command, &now) {
                 Reply::Integer(number) => out.integer(number),
-                reply => return (position + 1, Some(reply)),
+                reply => return (position + 1, Rest::Reply(reply)),
             },
         }
     }
-    (reads.len(), None)
+    (reads.len(), Rest::None)
 }
 
 #[cfg(test)]
@@ -639,10 +658,10 @@ mod tests {
         let read = |key: &'static str| ReadCommand::Get(Bytes::from_static(key.as_bytes()));
         let mut out = ReplyBuffer::default();
         let reads = [read("none"), read("long"), read("none")];
-        assert_eq!(read_short(&reads, &mut out), (2, Some(Reply::Value(Some(long)))));
-        assert_eq!(read_short(&reads[2..], &mut out), (1, None));
+        assert_eq!(read_short(&reads, &mut out), (2, Rest::Reply(Reply::Value(Some(long)))));
+        assert_eq!(read_short(&reads[2..], &mut out), (1, Rest::None));
         assert_eq!(out.bytes(), b"$-1\r\n$-1\r\n");
         out.bulk(vec![0; FLUSH_BYTES]);
-        assert_eq!(read_short(&reads, &mut out), (0, None), "the replies are written first");
+        assert_eq!(read_short(&reads, &mut out), (0, Rest::None), "the replies are written first");
     }
 }

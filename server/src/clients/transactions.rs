@@ -95,6 +95,18 @@ impl<R: Runtime> Session<'_, R> {
         let run = mem::take(&mut self.run);
         let mut done = 0;
         while done < run.len() {
+            // Reads that had no room in the entry before need none of their own.
+            while done > 0
+                && let Some(WriteCommand::Read(command)) = run.get(done)
+            {
+                self.reads.clear();
+                self.reads.push(command.clone());
+                self.read(&mut None).await?;
+                done += 1;
+            }
+            if done == run.len() {
+                break;
+            }
             let outcome = self.clients.commit(&[], false, &run[done..]);
             match self.wait_for_commit(outcome).await? {
                 Ok(Outcome::Replies(replies)) if !replies.is_empty() => {

@@ -42,7 +42,7 @@ impl Content {
     }
 
     /// Returns the part of an entry's room that a read takes besides its reply.
-    pub(super) fn cost(&self, command: &ReadCommand) -> usize {
+    pub(crate) fn cost(&self, command: &ReadCommand) -> usize {
         match command {
             ReadCommand::String(command) => self.cost_of_string(command),
             ReadCommand::Hash(command) => self.cost_of_hash(command),

@@ -1,0 +1,57 @@
+//! Reads that take too long for the lock under which short ones are executed, or to be in a log entry.
+
+use super::session::Session;
+use super::wire::hold;
+use crate::keyspace::{FieldsRead, Hash, HashRead, ReadCommand, Reply, Weigh as _};
+use leasehold_runtime::Runtime;
+use std::io;
+
+/// The fields that are copied between two pauses.
+const SLICE_FIELDS: usize = 1024;
+
+impl<R: Runtime> Session<'_, R> {
+    /// Executes a read, which this session may execute, on a snapshot. A hash is read in slices.
+    pub(super) async fn read_long(&mut self, command: &ReadCommand) -> io::Result<()> {
+        let state = self.clients.view().snapshot();
+        if let ReadCommand::Hash(HashRead {
+            key,
+            what: what @ (FieldsRead::All | FieldsRead::Names | FieldsRead::Values),
+        }) = command
+        {
+            let hash = match state.content().hash(key) {
+                Ok(found) => found.map(|hash| hash.fields.clone()),
+                Err(error) => return self.reply(error).await,
+            };
+            drop(state);
+            return match hash {
+                // Deleted since it was found to be long.
+                None if *what == FieldsRead::All => self.reply(Reply::Map(Vec::new())).await,
+                None => self.reply(Reply::Values(Vec::new())).await,
+                Some(hash) => self.read_fields(&hash, what).await,
+            };
+        }
+        let reply = state.content().read(command, || self.clients.view().wall_clock().now());
+        drop(state);
+        self.reply(reply).await
+    }
+
+    async fn read_fields(&mut self, hash: &Hash, what: &FieldsRead) -> io::Result<()> {
+        // Before the reply takes memory: its request is short, and many clients may send it.
+        let bytes = usize::try_from(hash.weight()).unwrap_or(usize::MAX);
+        hold(self.clients.runtime(), &mut self.replying, bytes).await?;
+        let (mut pairs, mut values) = (Vec::new(), Vec::new());
+        for (number, (field, value)) in hash.iter().enumerate() {
+            match what {
+                FieldsRead::All => pairs.push((field.clone(), value.clone())),
+                FieldsRead::Names => values.push(Some(field.clone())),
+                _ => values.push(Some(value.clone())),
+            }
+            if (number + 1).is_multiple_of(SLICE_FIELDS) {
+                self.pause().await;
+            }
+        }
+        self.send(if *what == FieldsRead::All { Reply::Map(pairs) } else { Reply::Values(values) }).await?;
+        self.release();
+        Ok(())
+    }
+}
