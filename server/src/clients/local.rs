@@ -59,7 +59,7 @@ impl<'a, R: Runtime> Connection<'a, R> {
         match command {
             LocalCommand::Ping(None) => out.status("PONG"),
             LocalCommand::Ping(Some(message)) | LocalCommand::Echo(message) => out.bulk(message),
-            LocalCommand::Hello { version, name, .. } => self.hello(version.as_ref(), name.as_ref(), out),
+            LocalCommand::Hello { version, name, .. } => self.hello(*version, name.as_ref(), out),
             LocalCommand::Client(command) => return client::execute(clients, &self.peer, command, out),
             LocalCommand::Describe(command) => describe::execute(command, out),
             LocalCommand::Config(command) => config::execute(clients, command, out),
@@ -97,11 +97,8 @@ impl<'a, R: Runtime> Connection<'a, R> {
         Flow::Continue
     }
 
-    fn hello(&mut self, version: Option<&Bytes>, name: Option<&Bytes>, out: &mut ReplyBuffer) {
-        let version = match parse_version(version, out.version()) {
-            Ok(version) => version,
-            Err(error) => return out.error(error),
-        };
+    fn hello(&mut self, version: Option<Version>, name: Option<&Bytes>, out: &mut ReplyBuffer) {
+        let version = version.unwrap_or(out.version());
         if let Some(name) = name {
             self.peer.set_names(|names| names.name = name.clone());
         }
@@ -123,19 +120,5 @@ impl<'a, R: Runtime> Connection<'a, R> {
         }
         out.bulk("modules");
         out.array(0);
-    }
-}
-
-/// Returns the version of the protocol that `HELLO` requests, or the present one.
-///
-/// # Errors
-/// The reply to the client.
-pub(super) fn parse_version(requested: Option<&Bytes>, present: Version) -> Result<Version, &'static str> {
-    match requested.map(|version| parse_integer(version)) {
-        None => Ok(present),
-        Some(Some(2)) => Ok(Version::Two),
-        Some(Some(3)) => Ok(Version::Three),
-        Some(Some(_)) => Err("NOPROTO unsupported protocol version"),
-        Some(None) => Err("ERR Protocol version is not an integer or out of range"),
     }
 }

@@ -1,6 +1,5 @@
 //! Logging in.
 
-use super::local::parse_version;
 use super::registry::Flow;
 use super::session::Session;
 use super::watched::Watched;
@@ -31,11 +30,10 @@ impl<R: Runtime> Session<'_, R> {
                 Ok(()) => self.out.status("OK"),
                 Err(error) => self.out.error(error),
             },
-            LocalCommand::Hello { version, login, .. } => {
-                let refused = match (parse_version(version.as_ref(), self.out.version()), login) {
-                    (Err(error), _) => Some(error),
-                    (Ok(_), Some(credentials)) => Box::pin(self.log_in(credentials)).await.err(),
-                    (Ok(_), None) => (!self.rights.are_granted()).then_some(LOGIN_NEEDED_BEFORE_HELLO),
+            LocalCommand::Hello { login, .. } => {
+                let refused = match login {
+                    Some(credentials) => Box::pin(self.log_in(credentials)).await.err(),
+                    None => (!self.rights.are_granted()).then_some(LOGIN_NEEDED_BEFORE_HELLO),
                 };
                 match refused {
                     Some(error) => self.out.error(error),

@@ -4,7 +4,7 @@ use super::client::plain;
 use super::kinds::{Credentials, LocalCommand};
 use super::parse::{Parsed, local, shown, syntax_error, wrong_arity};
 use super::table::{NONE, Spec};
-use crate::resp::{Arguments, parse_integer};
+use crate::resp::{Arguments, Version, parse_integer};
 use bytes::Bytes;
 
 /// The user that `AUTH` with a password alone means.
@@ -94,11 +94,7 @@ fn parse_ping(arguments: &Arguments<'_>) -> Parsed {
 }
 
 fn parse_hello(arguments: &Arguments<'_>) -> Parsed {
-    let version = (arguments.len() > 1).then(|| arguments.get(1));
-    if version.as_ref().is_some_and(|version| !matches!(parse_integer(version), Some(2 | 3))) {
-        // Redis checks it before the options.
-        return local(LocalCommand::Hello { version, login: None, name: None });
-    }
+    let version = (arguments.len() > 1).then(|| parse_version(arguments.peek(1))).transpose()?;
     let (mut login, mut name) = (None, None);
     let mut at = 2;
     while at < arguments.len() {
@@ -115,6 +111,16 @@ fn parse_hello(arguments: &Arguments<'_>) -> Parsed {
         }
     }
     local(LocalCommand::Hello { version, login, name })
+}
+
+/// Parses the version of the protocol that `HELLO` selects.
+fn parse_version(text: &[u8]) -> Result<Version, String> {
+    match parse_integer(text) {
+        Some(2) => Ok(Version::Two),
+        Some(3) => Ok(Version::Three),
+        Some(_) => Err("NOPROTO unsupported protocol version".to_owned()),
+        None => Err("ERR Protocol version is not an integer or out of range".to_owned()),
+    }
 }
 
 fn parse_auth(arguments: &Arguments<'_>) -> Parsed {

@@ -5,6 +5,7 @@ use super::config::ConfigCommand;
 use super::describe::DescribeCommand;
 use super::monitoring::SlowlogCommand;
 use crate::keyspace::{ReadCommand, WriteCommand};
+use crate::resp::Version;
 use bytes::Bytes;
 use std::fmt;
 
@@ -60,7 +61,7 @@ pub enum LocalCommand {
     /// `HELLO`: selects the version of the protocol, logs in, and names the connection.
     Hello {
         /// The requested version, if any.
-        version: Option<Bytes>,
+        version: Option<Version>,
         /// The user and the password, if any.
         login: Option<Credentials>,
         /// The name, if any.

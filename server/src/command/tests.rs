@@ -2,7 +2,7 @@ use super::*;
 use crate::keyspace::{
     ExpireCondition, ExpiryWrite, MAX_ENTRY_KEYS, NewExpiry, ReadCommand, SetCommand, SetCondition, When, WriteCommand,
 };
-use crate::resp::{Request, RequestReader};
+use crate::resp::{Request, RequestReader, Version};
 use bytes::Bytes;
 
 fn parse(line: &str) -> Command {
@@ -133,6 +133,8 @@ fn incorrect_commands_get_the_errors_that_redis_gives() {
     }
     assert_eq!(error("HELLO 3 AUTH me"), "ERR Syntax error in HELLO option 'AUTH'");
     assert_eq!(error("HELLO 3 SETNAME"), "ERR Syntax error in HELLO option 'SETNAME'");
+    assert_eq!(error("HELLO 4 SETNAME me"), "NOPROTO unsupported protocol version");
+    assert_eq!(error("HELLO SETNAME me"), "ERR Protocol version is not an integer or out of range");
     assert_eq!(error("AUTH"), "ERR wrong number of arguments for 'auth' command");
     assert_eq!(error("AUTH a b c"), "ERR syntax error");
     assert_eq!(error("EXEC x"), "ERR wrong number of arguments for 'exec' command");
@@ -156,7 +158,7 @@ fn a_login_has_a_user_and_a_password_and_the_password_is_not_printed() {
     let of = |user: &'static str| Credentials { user: user.into(), password: "secret".into() };
     assert_eq!(parse("AUTH secret"), Command::Local(LocalCommand::Auth(of("default"))));
     assert_eq!(parse("AUTH me secret"), Command::Local(LocalCommand::Auth(of("me"))));
-    let (version, login, name) = (Some("3".into()), Some(of("me")), Some("it".into()));
+    let (version, login, name) = (Some(Version::Three), Some(of("me")), Some("it".into()));
     let hello = parse("HELLO 3 SETNAME it AUTH me secret");
     assert!(!format!("{hello:?}").contains("secret"), "{hello:?}");
     assert_eq!(hello, Command::Local(LocalCommand::Hello { version, login, name }));

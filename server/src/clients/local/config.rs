@@ -9,7 +9,7 @@ use crate::logging;
 use crate::resp::{ReplyBuffer, parse_integer};
 use bytes::Bytes;
 use leasehold_runtime::Runtime;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The levels of Redis, each with the filter of ours.
 const LOG_LEVELS: [(&str, &str); 4] =
@@ -54,9 +54,17 @@ fn settings<R: Runtime>(clients: &Clients<R>) -> Vec<(&'static str, String)> {
 }
 
 fn get<R: Runtime>(clients: &Clients<R>, patterns: &[Bytes], out: &mut ReplyBuffer) {
-    let patterns: Vec<_> = patterns.iter().map(|pattern| Pattern::new(&pattern.to_ascii_lowercase())).collect();
-    let is_requested = |name: &str| patterns.iter().any(|pattern| pattern.matches(name.as_bytes()));
-    let found: Vec<_> = settings(clients).into_iter().filter(|(name, _)| is_requested(name)).collect();
+    let settings = settings(clients);
+    let mut found = BTreeMap::new();
+    for pattern in patterns {
+        let lower = pattern.to_ascii_lowercase();
+        let is_name = !lower.iter().any(|byte| b"*?[".contains(byte));
+        let matcher = Pattern::new(&lower);
+        for (name, value) in settings.iter().filter(|(name, _)| matcher.matches(name.as_bytes())) {
+            // As Redis does, a name is returned as it was requested.
+            found.entry(if is_name { shown(pattern) } else { (*name).to_owned() }).or_insert(value);
+        }
+    }
     out.map(found.len());
     for (name, value) in found {
         out.bulk(name);
