@@ -3,6 +3,7 @@
 pub mod abstract_raft;
 pub mod alternatives;
 pub mod churn;
+pub mod differential;
 pub mod driven;
 pub mod exploration;
 pub mod fleet;

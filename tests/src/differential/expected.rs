@@ -1,0 +1,84 @@
+//! The differences from redis-server that are meant.
+
+use super::compare::{Difference, Seen};
+use super::pair::End;
+
+/// A difference that is meant.
+struct Expected {
+    why: &'static str,
+    /// The name of the command; empty for any.
+    command: &'static str,
+    /// The start of the reference's error; empty for any reply.
+    reference: &'static str,
+    /// The start of the tested server's error; empty for any reply.
+    tested: &'static str,
+}
+
+const fn expected(why: &'static str, command: &'static str, reference: &'static str, tested: &'static str) -> Expected {
+    Expected { why, command, reference, tested }
+}
+
+/// Each with its reason. `docs/redis.md` describes those that clients may notice.
+static EXPECTED: &[Expected] = &[
+    expected("a pattern has at most 1,024 bytes", "keys", "", "ERR the pattern exceeds"),
+    expected("a transaction has a limited size", "", "", "ERR a transaction exceeds"),
+    expected("a request has a limited size", "", "", "ERR a request exceeds"),
+    expected("an argument beyond the limit is dropped, and the connection kept", "", "", "ERR an argument"),
+    expected("there is one database", "", "", "ERR DB index is out of range"),
+    expected("there are no users without --users", "", "", "ERR there are no users or passwords"),
+    expected("a name of a connection has at most 16 KiB", "", "", "ERR a name of a connection exceeds"),
+    expected("latency events are not recorded", "latency", "", "ERR No samples"),
+    expected("clients are not paused", "client", "", "ERR CLIENT PAUSE is not supported"),
+    expected("there is no client-side caching", "client", "", "ERR client-side caching is not supported"),
+    expected("a node does not write its configuration", "config", "", "ERR CONFIG REWRITE is not supported"),
+    expected("users are not changed by commands", "acl", "", "ERR users are not changed by commands"),
+    expected("the error names what is missing", "", "", "ERR unknown command"),
+    expected("DEBUG is for tests of Redis", "debug", "ERR DEBUG command not allowed", "ERR DEBUG command not allowed"),
+    expected("there is nothing to save", "", "", "ERR there is nothing to save"),
+    expected("a node is stopped by a signal", "shutdown", "", "ERR SHUTDOWN is not supported"),
+    expected("members are changed by `leasehold ctl`", "", "", "ERR members are not changed by this command"),
+    expected("the slow log has at most 10,000 entries", "config", "ERR CONFIG SET failed", "ERR CONFIG SET failed"),
+    expected("some settings of Redis are not changed here", "config", "", "ERR CONFIG SET failed"),
+    expected("some settings of Redis do not exist here", "config", "", "ERR Unknown option"),
+    expected("a command may have been introduced after Redis 7.0", "client", "ERR unknown subcommand", ""),
+];
+
+/// Returns the reason of a difference that is meant.
+pub(super) fn reason(found: &Difference) -> Option<&'static str> {
+    let starts =
+        |seen: &Seen, start: &str| start.is_empty() || seen.error().is_some_and(|error| error.starts_with(start));
+    let name = found.name();
+    let by_protocol = is_by_protocol(found);
+    by_protocol.or_else(|| {
+        let is_it = |expected: &&Expected| {
+            (expected.command.is_empty() || expected.command == name)
+                && starts(&found.reference, expected.reference)
+                && starts(&found.tested, expected.tested)
+                && !(expected.reference.is_empty() && expected.tested.is_empty())
+        };
+        EXPECTED.iter().find(is_it).map(|expected| expected.why)
+    })
+}
+
+/// Returns the reason of a difference in what counts as a request.
+fn is_by_protocol(found: &Difference) -> Option<&'static str> {
+    let says = |seen: &Seen, text: &str| {
+        seen.error().is_some_and(|error| error.starts_with("ERR Protocol error") && error.contains(text))
+    };
+    let is_silent = |seen: &Seen| matches!(seen, Seen::End(End::Silence | End::Closed));
+    let is_raw = found.request.is_empty();
+    if says(&found.tested, "expected a line end after an argument") {
+        return Some("an argument must end with a line end; Redis takes any two bytes for it");
+    }
+    if says(&found.reference, "invalid bulk length") && is_silent(&found.tested) {
+        return Some("an argument beyond the limit is read and dropped, and the connection kept");
+    }
+    if says(&found.tested, "") && (says(&found.reference, "") || is_silent(&found.reference)) {
+        return Some("protocol errors are found a little earlier, and worded differently");
+    }
+    if is_raw && found.reference == Seen::End(End::Silence) {
+        return Some("a zero byte does not keep an inline request from ending");
+    }
+    (is_raw && found.reference == Seen::End(End::Closed))
+        .then_some("replies to the requests before an HTTP request are sent")
+}
