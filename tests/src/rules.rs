@@ -182,6 +182,12 @@ rules! {
     ProgressKeepsATransfer: "Snapshots", "A transfer that makes progress goes on however long it takes";
     LogIsKeptForFollowers: "Snapshots", "the leader compacts only what no follower that makes progress needs";
 
+    LogTimeNeverGoesBack: "Expiry", "**The log time is the latest time of any entry so far**";
+    DeadlinesAreAbsoluteInTheLog: "Expiry", "A relative time counts from the log time at which its entry is applied";
+    KeysDieInTheLog: "Expiry", "never by a replica's own clock";
+    DeadKeysAreHidden: "Expiry", "**A dead key is hidden at once.**";
+    RenewedKeysLive: "Expiry", "**A renewed key lives.**";
+
     TermIsDurableFirst: "Engine and disk", "Nothing of a term leaves a node before that term is durable there";
     AcksWaitForTheDisk: "Engine and disk", "A leader's appends do not wait for its own disk beyond that";
     LeaderCountsItselfOnceSynced: "Engine and disk", "the leader counts itself only once it has synced";

@@ -12,6 +12,7 @@
 
 mod cut;
 mod engine;
+mod expiry;
 mod grantor;
 mod holder;
 mod identity;

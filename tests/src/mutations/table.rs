@@ -1,7 +1,7 @@
 //! The table of all mutations.
 
 use super::mutation::Mutation;
-use super::{cut, engine, grantor, holder, identity, liveness, members, requests, snapshots};
+use super::{cut, engine, expiry, grantor, holder, identity, liveness, members, requests, snapshots};
 
 /// Returns every mutation. Its number, counted from 1, is the value of the switch.
 pub fn all() -> impl Iterator<Item = &'static Mutation> {
@@ -14,5 +14,6 @@ pub fn all() -> impl Iterator<Item = &'static Mutation> {
         .chain(identity::MUTATIONS)
         .chain(members::MUTATIONS)
         .chain(snapshots::MUTATIONS)
+        .chain(expiry::MUTATIONS)
         .chain(liveness::MUTATIONS)
 }
