@@ -33,6 +33,7 @@ pub(crate) use hash::Hash;
 pub use hash_commands::{FieldsRead, FieldsWrite, HashRead, HashWrite};
 pub use key_commands::{KeyRead, KeyWrite, ObjectProperty, Scan, TypeFilter};
 pub use operation::{ReadCommand, SetCommand, SetCondition, WriteCommand};
+pub(crate) use record::newest_index;
 pub use reply::{Outcome, Reply};
 pub use state::Snapshot;
 pub use string_commands::{StringRead, StringWrite};

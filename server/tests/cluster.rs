@@ -20,6 +20,7 @@ on_every_runtime!(
     a_recorded_run_replays_to_the_identical_trace,
     any_node_executes_any_command_and_reads_see_every_write_before_them,
     a_transaction_is_atomic_on_any_node,
+    a_key_dies_on_every_node_although_the_leader_that_set_it_was_killed,
     without_leases_every_read_needs_a_quorum_round,
     a_new_leader_has_every_write_that_the_killed_one_acknowledged,
     without_a_quorum_a_client_gets_an_error_in_time,
@@ -215,6 +216,22 @@ fn a_transaction_is_atomic_on_any_node<R: Kill>() {
         }
     });
     assert_eq!(members[0].exchange(b"MGET a b\r\nQUIT\r\n"), "*2\r\n$2\r\n60\r\n$2\r\n60\r\n+OK\r\n");
+}
+
+fn a_key_dies_on_every_node_although_the_leader_that_set_it_was_killed<R: Kill>() {
+    let mut members = cluster::<R>(3, ReadMode::Lease);
+    let set = members[1].exchange(b"SET k v PX 700\r\nSET l v EX 1000\r\nSET m v\r\nQUIT\r\n");
+    assert_eq!(set, "+OK\r\n".repeat(4));
+    let killed = members.remove(0);
+    killed.runtime.kill();
+    for member in &members {
+        // A node without a leader refuses for a while.
+        let answer = std::iter::repeat_with(|| member.exchange(b"GET k\r\nQUIT\r\n"));
+        let mut answer = answer.skip_while(|answer| answer.contains("TRYAGAIN") || answer.contains("v\r\n"));
+        assert_eq!(answer.next().as_deref(), Some("$-1\r\n+OK\r\n"));
+        let others = member.exchange(b"MGET k l m\r\nTTL m\r\nTTL k\r\nDBSIZE\r\nQUIT\r\n");
+        assert_eq!(others, "*3\r\n$-1\r\n$1\r\nv\r\n$1\r\nv\r\n:-1\r\n:-2\r\n:2\r\n+OK\r\n");
+    }
 }
 
 fn without_leases_every_read_needs_a_quorum_round<R: Kill>() {

@@ -3,10 +3,11 @@
 use super::exit::{BAD_FLAGS, FAILED, fail};
 use super::serve::{BadFlags, check_cluster, parse_peers};
 use crate::backup::{BackupError, BackupReader};
+use crate::keyspace::newest_index;
 use crate::node::GROUP;
 use clap::Args;
 use leasehold_core::{Index, NodeId};
-use leasehold_node::ports::{Applied, Batch, Disk as _, Stage};
+use leasehold_node::ports::{Applied, Batch, Disk as _, InvalidRecord, Stage};
 use leasehold_raft::wire::{HardState, Membership};
 use leasehold_storage::{Identity, OpenError, Storage, UnfinishedStorage};
 use std::fs::File;
@@ -48,6 +49,8 @@ enum Failure {
     Open(#[from] OpenError),
     #[error(transparent)]
     Backup(#[from] BackupError),
+    #[error(transparent)]
+    Record(#[from] InvalidRecord),
 }
 
 /// Writes the data folder of one node of a new cluster from a backup.
@@ -81,10 +84,15 @@ fn restore(arguments: RestoreArguments, voters: Vec<NodeId>) -> Result<String, F
     let identity = Identity { cluster: cluster.clone(), node: id, founders: voters.iter().copied().collect() };
     let mut unfinished = UnfinishedStorage::begin(&data_dir, identity)?;
     let commit = |storage: &mut Storage, batch| storage.commit(&[batch]).map_err(failed);
+    let mut index = backup.header().index.max(MIN_INDEX);
     while let Some(records) = backup.next_chunk()? {
+        // The state may have later changes than those that the header promises. The log continues after all of them, so
+        // that no entry has an index that a record names already.
+        for record in &records {
+            index = index.max(newest_index(record)?);
+        }
         commit(unfinished.storage(), Batch { group: GROUP, stage: Some(Stage::Add(records)), ..Batch::default() })?;
     }
-    let index = backup.header().index.max(MIN_INDEX);
     let applied = Applied { index, term: TERM, membership: Membership { voters, ..Membership::default() } };
     let founded = Batch {
         group: GROUP,

@@ -124,6 +124,16 @@ fn decode_valid(Record { mut key, mut value }: Record) -> Option<Decoded> {
     })
 }
 
+/// Returns the newest index of the log that a record names; 0 if it names none.
+pub(crate) fn newest_index(record: &Record) -> Result<Index, InvalidRecord> {
+    Ok(match decode(record.clone())? {
+        Decoded::Time(_) => 0,
+        Decoded::String { head: (changed, _), .. } => changed,
+        Decoded::Hash { head: (changed, _), id: HashId(made, _), .. } => changed.max(made),
+        Decoded::Field { id: HashId(made, _), .. } => made,
+    })
+}
+
 /// Takes a head off a value. The index of a last change is not 0.
 fn take_head(value: &mut Bytes) -> Option<Head> {
     let (changed, deadline) = (value.try_get_u64_le().ok()?, value.try_get_u64_le().ok()?);
