@@ -1,6 +1,7 @@
 use super::*;
 use crate::keyspace::{
-    ExpireCondition, ExpiryWrite, MAX_ENTRY_KEYS, NewExpiry, ReadCommand, SetCommand, SetCondition, When, WriteCommand,
+    ExpireCondition, ExpiryWrite, KeyRead, MAX_ENTRY_KEYS, NewExpiry, ReadCommand, Scan, SetCommand, SetCondition,
+    TypeFilter, When, WriteCommand,
 };
 use crate::resp::{Request, RequestReader, Version};
 use bytes::Bytes;
@@ -182,6 +183,11 @@ fn a_command_that_would_hold_up_the_node_is_refused() {
     assert_eq!(with_keys("DEL", MAX_ENTRY_KEYS + 1), refusal);
     assert!(matches!(with_keys("MSET", 2 * MAX_ENTRY_KEYS), Command::Write(_)));
     assert_eq!(with_keys("MSET", 2 * MAX_ENTRY_KEYS + 2), refusal);
+    assert!(matches!(with_keys("HSET", 2 * MAX_ENTRY_KEYS + 1), Command::Write(_)));
+    assert_eq!(with_keys("HSET", 2 * MAX_ENTRY_KEYS + 3), refusal);
+    assert!(matches!(with_keys("HDEL", MAX_ENTRY_KEYS + 1), Command::Write(_)));
+    assert_eq!(with_keys("HDEL", MAX_ENTRY_KEYS + 2), refusal);
+    assert_eq!(with_keys("MSETNX", 2 * MAX_ENTRY_KEYS + 2), refusal);
     assert!(matches!(with_keys("MGET", MAX_ENTRY_KEYS + 1), Command::Read(_)), "reads are executed in slices");
     assert!(error(&format!("CONFIG GET {}", "?".repeat(65))).starts_with("ERR a setting of CONFIG has at most 64"));
     assert!(error(&format!("CONFIG GET{}", " ?".repeat(17))).starts_with("ERR CONFIG GET takes at most 16 patterns"));
@@ -226,4 +232,64 @@ fn every_command_and_subcommand_is_in_the_table_once() {
         assert_eq!(known.map(|known| (known.number, known.spec.name)), Some((number, spec.name)));
         assert_eq!(find(spec.name.to_ascii_uppercase().as_bytes()).map(|found| found.name), Some(spec.name));
     }
+}
+
+#[test]
+fn commands_about_values_give_the_errors_of_redis() {
+    for (line, said) in [
+        ("MSETNX a", "ERR wrong number of arguments for 'msetnx' command"),
+        ("HSET h a", "ERR wrong number of arguments for 'hset' command"),
+        ("HSET h a 1 b", "ERR wrong number of arguments for 'hset' command"),
+        ("HMSET h a 1 b", "ERR wrong number of arguments for 'hmset' command"),
+        ("OBJECT ENCODING", "ERR wrong number of arguments for 'object|encoding' command"),
+        ("OBJECT what k", "ERR unknown subcommand 'what'. Try OBJECT HELP."),
+        ("GETRANGE k a 1", "ERR value is not an integer or out of range"),
+        ("SETRANGE k -1 x", "ERR offset is out of range"),
+        ("SETBIT k -1 1", "ERR bit offset is not an integer or out of range"),
+        ("SETBIT k 134217728 1", "ERR bit offset is not an integer or out of range"),
+        ("SETBIT k 1 2", "ERR bit is not an integer or out of range"),
+        ("GETBIT k x", "ERR bit offset is not an integer or out of range"),
+        ("BITCOUNT k 1", "ERR syntax error"),
+        ("BITCOUNT k 1 2 WORD", "ERR syntax error"),
+        ("BITCOUNT k 1 2 BIT x", "ERR syntax error"),
+        ("BITPOS k 2", "ERR The bit argument must be 1 or 0."),
+        ("BITPOS k x", "ERR value is not an integer or out of range"),
+        ("HINCRBY h f 1.5", "ERR value is not an integer or out of range"),
+        ("HRANDFIELD h 1 VALUES", "ERR syntax error"),
+        ("HRANDFIELD h 1 WITHVALUES x", "ERR syntax error"),
+        ("HRANDFIELD h 9223372036854775807 WITHVALUES", "ERR value is out of range"),
+        (
+            "HRANDFIELD h -9223372036854775808",
+            "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+        ),
+        ("SCAN x", "ERR invalid cursor"),
+        ("SCAN 18446744073709551616", "ERR invalid cursor"),
+        ("SCAN 0 COUNT 0", "ERR syntax error"),
+        ("SCAN 0 COUNT x", "ERR value is not an integer or out of range"),
+        ("SCAN 0 MATCH", "ERR syntax error"),
+        ("HSCAN h 0 TYPE string", "ERR syntax error"),
+        ("COPY k k", "ERR source and destination objects are the same"),
+        ("COPY k l DB 1", "ERR DB index is out of range"),
+        ("COPY k l DB x", "ERR value is not an integer or out of range"),
+        ("COPY k l DB", "ERR syntax error"),
+        ("FLUSHDB SYNC ASYNC", "ERR syntax error"),
+    ] {
+        assert_eq!(error(line), said, "{line}");
+    }
+    assert!(error(&format!("SCAN 0 MATCH {}", "a*".repeat(600))).contains("exceeds 1024 bytes"));
+    for name in ["LPUSH", "bitop", "lcs", "Eval"] {
+        assert!(error(&format!("{name} k v")).contains("not supported here"), "{name}");
+    }
+}
+
+#[test]
+fn scans_take_their_options_in_any_order() {
+    let scan = |cursor, count, pattern: Option<&'static str>, only| {
+        let scan = Scan { cursor, count, pattern: pattern.map(Bytes::from) };
+        Command::Read(ReadCommand::Key(KeyRead::Scan { scan, only }))
+    };
+    assert_eq!(parse("SCAN 0"), scan(0, 10, None, None));
+    assert_eq!(parse("SCAN 7 count 5 Match a* TYPE Hash"), scan(7, 5, Some("a*"), Some(TypeFilter::Hash)));
+    assert_eq!(parse("SCAN 18446744073709551615 type zset"), scan(u64::MAX, 10, None, Some(TypeFilter::Other)));
+    assert_eq!(parse("SCAN 0 MATCH a MATCH b"), scan(0, 10, Some("b"), None));
 }

@@ -1,3 +1,5 @@
+mod commands;
+
 use super::*;
 use crate::resp::{MAX_ARGUMENTS, MAX_BULK, MAX_COMMAND};
 use ports::{Change, Cursor, State as _, StateMachine as _};
