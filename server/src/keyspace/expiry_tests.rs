@@ -308,11 +308,12 @@ fn command((kind, key, number): (u8, u8, u8)) -> WriteCommand {
     }
 }
 
+/// A time, whether the entry has version 1 if it can, whether the other node restarts after it, and its commands.
+type Step = (u8, bool, bool, Vec<(u8, u8, u8)>);
+
 quickcheck! {
-    /// The steps are the time, whether the entry has version 1 if it can, whether the node restarts after it, and its
-    /// commands.
     fn what_is_stored_is_the_state_and_a_restarted_node_goes_on_as_the_others(
-        steps: Vec<(u8, bool, bool, Vec<(u8, u8, u8)>)>
+        steps: Vec<Step>
     ) -> bool {
         let (mut node, mut other) = (Node::new(), Node::new());
         for (time, is_old, restarts, commands) in steps {

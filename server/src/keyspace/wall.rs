@@ -10,6 +10,7 @@ pub struct WallClock(Arc<dyn Fn() -> u64 + Send + Sync>);
 
 impl WallClock {
     /// Returns the clock of this machine.
+    #[expect(clippy::disallowed_methods, reason = "the wall clock decides when keys die, and nothing else")]
     pub fn system() -> WallClock {
         WallClock::new(|| {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -356,7 +356,7 @@ impl<'a> Writer<'a> {
     /// Removes every key, and everything that was changed before.
     fn clear(&mut self) -> Reply {
         let Parts { content, deadlines, garbage, reclaimer } = &mut self.parts;
-        if content.map.len() > 0 {
+        if !content.map.is_empty() {
             let empty = Map::new(content.map.seed());
             reclaimer.drop_map(mem::replace(&mut content.map, empty));
             reclaimer.drop_later(mem::take(*deadlines));
