@@ -1,9 +1,8 @@
 //! The keys and values as of one entry of the log, for readers and for the writer.
 
 use super::map::{Map, Seed};
-use super::reply::Reply;
+use super::reply::{Reply, count};
 use super::value::{Data, StoredHash, Value};
-use super::view::count;
 use crate::glob::Pattern;
 use bytes::Bytes;
 use leasehold_core::Index;

@@ -65,7 +65,10 @@ impl Entry {
     /// bytes that are not such an entry.
     pub fn decode(entry: &[u8]) -> Option<Entry> {
         match entry.split_first()? {
-            (&version1::VERSION, commands) => version1::decode(commands),
+            (&version1::VERSION, commands) => {
+                let commands = version1::decode(commands)?;
+                Some(Entry { time: 0, watched: Vec::new(), whole: true, commands })
+            }
             (&ENTRY_VERSION, rest) => {
                 let (time, rest) = rest.split_first_chunk()?;
                 let (watched, whole, commands) = wincode::config::deserialize_exact(rest, encoding()).ok()?;

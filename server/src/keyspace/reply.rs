@@ -93,3 +93,8 @@ impl Outcome {
         wincode::config::deserialize_exact(bytes, encoding()).ok().map(Outcome::Replies)
     }
 }
+
+/// Converts a number of things to a reply's number.
+pub(crate) fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,7 +1,6 @@
 //! Log entries of version 1, which earlier releases wrote. This file is frozen: their encoding and their effect never
 //! change.
 
-use super::entry::Entry;
 use super::operation::{ReadCommand, SetCommand, SetCondition, WriteCommand, encoding};
 use bytes::Bytes;
 use wincode::{SchemaRead, SchemaWrite};
@@ -40,10 +39,9 @@ pub(super) fn encode(commands: &[WriteCommand]) -> Option<Bytes> {
 }
 
 /// Decodes what follows the version.
-pub(super) fn decode(commands: &[u8]) -> Option<Entry> {
+pub(super) fn decode(commands: &[u8]) -> Option<Vec<WriteCommand>> {
     let commands: Vec<Write> = wincode::config::deserialize_exact(commands, encoding()).ok()?;
-    let commands = commands.into_iter().map(Write::into_command).collect();
-    Some(Entry { time: 0, watched: Vec::new(), whole: true, commands })
+    Some(commands.into_iter().map(Write::into_command).collect())
 }
 
 impl Write {

@@ -6,6 +6,7 @@ use super::map::Seed;
 use super::operation::ReadCommand;
 use super::reclaim::Reclaimer;
 use super::reply::Reply;
+pub(crate) use super::reply::count;
 use super::state::Snapshot;
 use super::wall::WallClock;
 use bytes::Bytes;
@@ -129,9 +130,4 @@ impl View {
             self.shared.deadlines_changed.notify(usize::MAX);
         }
     }
-}
-
-/// Converts a number of things to a reply's number.
-pub(crate) fn count(number: usize) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }
