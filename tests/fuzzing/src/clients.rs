@@ -86,7 +86,8 @@ pub fn client_commands(bytes: &[u8]) {
             Request::Command(arguments) => match Command::parse(&arguments) {
                 Command::Read(read) => execute_read(&mut keyspace, &mut stored, read),
                 Command::Write(write) => execute(&mut keyspace, &mut stored, &[write]),
-                Command::Local(LocalCommand::Wrong(error)) => {
+                Command::Local(LocalCommand::Wrong(error) | LocalCommand::Rejected(error))
+                | Command::AbortExec(error) => {
                     assert!(error.len() < 2048, "an error of {} bytes", error.len());
                     readable(&Reply::Error(error));
                 }
@@ -95,8 +96,8 @@ pub fn client_commands(bytes: &[u8]) {
                     let is_short = arguments.len() <= 4 && arguments.iter().all(|argument| argument.len() <= 1024);
                     assert!(is_short, "{} arguments", arguments.len());
                 }
-                Command::Local(_) | Command::Backup | Command::Multi | Command::Exec | Command::Discard => {}
-                Command::Entry(_) => {}
+                Command::Local(_) | Command::Backup => {}
+                Command::Multi | Command::Exec | Command::Discard | Command::Watch(_) => {}
             },
         }
     }
