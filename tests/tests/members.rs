@@ -351,7 +351,7 @@ fn administration_through_the_clients_port_is_checked_and_listed() {
         assert!(error.contains(said), "{line}: {error}");
     }
     ask("MULTI").expect("a transaction");
-    assert!(ask("LEASEHOLD STATUS").expect_err("in a transaction").contains("cannot be part of a transaction"));
+    assert!(ask("LEASEHOLD STATUS").expect_err("in a transaction").contains("not allowed inside a transaction"));
     ask("DISCARD").expect("discarded");
     ask("LEASEHOLD LOGLEVEL debug").expect("changed");
     ask("LEASEHOLD TRANSFER 1").expect("it leads already");
