@@ -9,6 +9,7 @@
 
 mod folder;
 mod messages;
+mod values;
 mod versions;
 
 use std::fs;
