@@ -7,6 +7,7 @@ mod admin;
 mod backups;
 mod counting;
 mod encryption;
+mod kept;
 mod keys;
 mod lobby;
 mod local;

@@ -3,6 +3,7 @@
 
 use super::addresses::Addresses;
 use super::encryption::Encryption;
+use super::kept::Kept;
 use super::keys::KeysThread;
 use super::lobby::Lobby;
 use super::registry::Registry;
@@ -76,6 +77,7 @@ pub(crate) struct Clients<R: Runtime> {
     /// Forty hexadecimal digits that are different for each start.
     pub(crate) run_id: String,
     pub(super) registry: Registry,
+    pub(super) kept: Kept,
     /// The bytes of keys and values beyond which writes are refused, or 0. `CONFIG SET` changes it.
     max_memory: AtomicU64,
     log_level: Mutex<&'static str>,
@@ -134,6 +136,7 @@ impl<R: Runtime> Clients<R> {
             activity: Activity::default(),
             run_id: (0..40).filter_map(|_| char::from_digit(fastrand::u32(..16), 16)).collect(),
             registry: Registry::default(),
+            kept: Kept::default(),
             max_memory: AtomicU64::new(max_memory),
             log_level: Mutex::new("notice"),
             rejected: Counter::default(),

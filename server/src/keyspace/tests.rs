@@ -108,7 +108,7 @@ fn append_stops_at_the_longest_value() {
     assert_eq!(execute(&mut keyspace, append(bytes("ab"))), Reply::Integer(2));
     assert_eq!(execute(&mut keyspace, append(bytes("c"))), Reply::Integer(3));
     let (replies, changes) = apply(&mut keyspace, &[append(Bytes::from(vec![b'x'; MAX_BULK - 2]))]);
-    assert_eq!(replies, [error("ERR string exceeds maximum allowed size (16777216 bytes)")]);
+    assert_eq!(replies, [error("ERR string exceeds maximum allowed size (proto-max-bulk-len)")]);
     assert_eq!(changes, []);
     assert_eq!(get(&keyspace, ReadCommand::Get(bytes("k"))), value("abc"));
 }

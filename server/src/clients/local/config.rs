@@ -1,6 +1,7 @@
 //! `CONFIG`.
 
 use crate::activity::MAX_SLOWLOG_ENTRIES;
+use crate::clients::kept::Kept;
 use crate::clients::shared::Clients;
 use crate::command::{ConfigCommand, shown};
 use crate::glob::Pattern;
@@ -33,7 +34,8 @@ pub(super) fn execute<R: Runtime>(clients: &Clients<R>, command: &ConfigCommand,
 /// Returns every setting, as Redis names and prints it.
 fn settings<R: Runtime>(clients: &Clients<R>) -> Vec<(&'static str, String)> {
     let (facts, limits) = (&clients.facts, &clients.limits);
-    vec![
+    let kept = clients.kept.all().map(|(name, value)| (name, value.to_string()));
+    let settings = [
         ("appendfsync", "always".to_owned()),
         ("appendonly", "yes".to_owned()),
         ("bind", facts.client_address.ip().to_string()),
@@ -50,7 +52,8 @@ fn settings<R: Runtime>(clients: &Clients<R>) -> Vec<(&'static str, String)> {
         ("slowlog-log-slower-than", clients.activity.slowlog.threshold().to_string()),
         ("slowlog-max-len", clients.activity.slowlog.max_entries().to_string()),
         ("timeout", limits.idle_timeout.unwrap_or_default().as_secs().to_string()),
-    ]
+    ];
+    settings.into_iter().chain(kept).collect()
 }
 
 fn get<R: Runtime>(clients: &Clients<R>, patterns: &[Bytes], out: &mut ReplyBuffer) {
@@ -79,6 +82,8 @@ enum Change {
     LogLevel(usize),
     SlowerThan(i64),
     SlowEntries(usize),
+    /// A setting that is only kept, and its value.
+    Representation(usize, i64),
 }
 
 fn failed(name: &str, reason: &str) -> String {
@@ -117,6 +122,10 @@ fn set<R: Runtime>(clients: &Clients<R>, pairs: &[(Bytes, Bytes)]) -> Result<(),
             clients.activity.slowlog.set_threshold(micros);
             Ok(())
         }
+        Change::Representation(at, value) => {
+            clients.kept.set(at, value);
+            Ok(())
+        }
         Change::SlowEntries(entries) => {
             clients.activity.slowlog.set_max_entries(entries);
             Ok(())
@@ -144,6 +153,12 @@ fn change(name: &str, value: &str) -> Result<Option<Change>, String> {
             let range = || format!("argument must be between 0 and {MAX_SLOWLOG_ENTRIES} inclusive");
             Change::SlowEntries(entries.ok_or_else(range)?)
         }
-        _ => return Ok(None),
+        name => match Kept::find(name) {
+            None => return Ok(None),
+            Some(at) => match integer()? {
+                value @ 0.. => Change::Representation(at, value),
+                _ => return Err(format!("argument must be between 0 and {} inclusive", i64::MAX)),
+            },
+        },
     }))
 }

@@ -45,7 +45,7 @@ pub(super) fn execute(command: &DescribeCommand, out: &mut ReplyBuffer) {
                     if *with_flags {
                         out.array(2);
                         out.bulk(&command[position]);
-                        statuses(spec.key_flags(), out);
+                        statuses(key_flags(spec, command), out);
                     } else {
                         out.bulk(&command[position]);
                     }
@@ -154,6 +154,17 @@ fn keys(command: &[Bytes]) -> Result<(&'static Spec, Vec<usize>), &'static str> 
         return Err("ERR Invalid number of arguments specified for command");
     }
     Ok((spec, spec.key_positions(command.len()).collect()))
+}
+
+/// Returns the flags of the keys of a command with these arguments.
+fn key_flags(spec: &Spec, command: &[Bytes]) -> &'static [&'static str] {
+    // Without GET, it does not depend on the old value.
+    let gets = || command.iter().skip(3).any(|option| option.eq_ignore_ascii_case(b"get"));
+    match spec.name {
+        "set" if gets() => &["RW", "access", "update"],
+        "set" => &["OW", "update"],
+        _ => spec.key_flags(),
+    }
 }
 
 /// Executes `ACL CAT`.

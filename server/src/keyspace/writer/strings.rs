@@ -203,5 +203,5 @@ fn unshared(old: Bytes, length: usize) -> BytesMut {
 }
 
 fn too_long_string() -> Reply {
-    Reply::Error(format!("ERR string exceeds maximum allowed size ({MAX_BULK} bytes)"))
+    Reply::Error("ERR string exceeds maximum allowed size (proto-max-bulk-len)".to_owned())
 }
