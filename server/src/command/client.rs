@@ -209,8 +209,10 @@ fn parse_list(arguments: &Arguments<'_>) -> Parsed {
         (_, 2) => {}
         (b"TYPE", 4) => filter.no_connection = !parse_type(arguments, 3)?,
         (b"ID", length) if ID_POSITIONS.contains(&length) => {
-            let ids = (3..length).map(|position| parse_id(arguments, position, "ERR Invalid client ID"));
-            filter.ids = Some(ids.collect::<Result<_, _>>()?);
+            let id = |position| parse_integer(arguments.peek(position)).ok_or("ERR Invalid client ID");
+            let ids: Vec<i64> = (3..length).map(id).collect::<Result<_, _>>()?;
+            // No connection has a negative one.
+            filter.ids = Some(ids.into_iter().filter_map(|id| u64::try_from(id).ok()).collect());
         }
         (b"ID", length) if length > 3 => {
             return Err(format!("ERR CLIENT LIST ID takes at most {MAX_LISTED} numbers; omit ID"));
