@@ -147,6 +147,11 @@ impl<V: Weigh> Map<V> {
         self.len
     }
 
+    /// Returns whether there are no keys.
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Returns about how many bytes of memory the entries take.
     pub(super) fn used_bytes(&self) -> u64 {
         self.used_bytes
