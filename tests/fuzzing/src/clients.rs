@@ -5,9 +5,11 @@ use bytes::Bytes;
 use leasehold::command::{Command, LocalCommand};
 use leasehold::keyspace::{Entry, Keyspace, Outcome, ReadCommand, Reply, WallClock, WriteCommand};
 use leasehold::resp::{MAX_ARGUMENTS, ProtocolError, ReplyBuffer, Request, RequestReader, Version};
+use leasehold_core::Index;
 use leasehold_core::trace::{Line, REPLAY_ORIGIN, is_prose};
 use leasehold_node::ports::{Change, Cursor, Record, State, StateMachine as _};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A parsed stream: requests, each with its arguments or the reason why it was refused, and the position of the error.
 type Stream = (Vec<Result<Vec<Bytes>, String>>, Option<ProtocolError>);
@@ -114,7 +116,7 @@ fn execute_read(keyspace: &mut Keyspace, stored: &mut BTreeMap<Bytes, Bytes>, re
     }
     let entry = Entry::encode(&[], true, &[WriteCommand::Read(read)]);
     let mut changes = Vec::new();
-    let in_transaction = keyspace.apply(1, &entry, &mut changes);
+    let in_transaction = keyspace.apply(next_index(), &entry, &mut changes);
     assert_eq!(in_transaction, Ok(Outcome::Replies(replies)), "a read changes nothing");
     store(stored, changes);
     assert_eq!(contents(keyspace), *stored);
@@ -130,7 +132,7 @@ fn execute(keyspace: &mut Keyspace, stored: &mut BTreeMap<Bytes, Bytes>, command
 /// Applies an entry, and checks its replies and changes.
 fn apply(keyspace: &mut Keyspace, stored: &mut BTreeMap<Bytes, Bytes>, bytes: &Bytes, entry: &Entry) {
     let mut changes = Vec::new();
-    match keyspace.apply(1, bytes, &mut changes).expect("an entry of a known version") {
+    match keyspace.apply(next_index(), bytes, &mut changes).expect("an entry of a known version") {
         Outcome::Replies(replies) => {
             let stopped = !entry.whole && !replies.is_empty();
             assert!(replies.len() == entry.commands.len() || stopped, "every command has its reply");
@@ -151,6 +153,12 @@ fn store(stored: &mut BTreeMap<Bytes, Bytes>, changes: Vec<Change>) {
             Change::Clear => stored.clear(),
         }
     }
+}
+
+/// Returns the index of another entry. Entries name the hashes that they make by it.
+fn next_index() -> Index {
+    static INDEX: AtomicU64 = AtomicU64::new(1);
+    INDEX.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Returns a keyspace without keys.
@@ -178,8 +186,18 @@ fn readable(reply: &Reply) {
             Reply::Error(message) => replies.error(message),
             Reply::Status(status) => replies.status(status),
             Reply::NoValues => replies.no_array(),
-            // The server sends these in pieces.
-            Reply::Map(_) | Reply::Pairs(_) | Reply::Scanned { .. } => return,
+            Reply::Map(pairs) => {
+                replies.map(pairs.len());
+                pairs.iter().flat_map(|(field, value)| [field, value]).for_each(|part| replies.bulk(part));
+            }
+            Reply::Pairs(pairs) => {
+                replies.array(2 * pairs.len());
+                pairs.iter().flat_map(|(field, value)| [field, value]).for_each(|part| replies.bulk(part));
+            }
+            Reply::Scanned { found, .. } => {
+                replies.array(found.len());
+                found.iter().for_each(|part| replies.bulk(part));
+            }
         }
         // A second reply follows, to check that the first is consumed exactly.
         let mut sent = replies.bytes().to_vec();
@@ -194,7 +212,7 @@ fn readable(reply: &Reply) {
             Reply::Values(values) => redis::Value::Array(values.iter().map(|value| value_of(value.as_ref())).collect()),
             Reply::Status(status) => redis::Value::SimpleString(status.clone()),
             Reply::NoValues => redis::Value::Nil,
-            Reply::Map(_) | Reply::Pairs(_) | Reply::Scanned { .. } => return,
+            Reply::Map(_) | Reply::Pairs(_) | Reply::Scanned { .. } => first.clone(),
             Reply::Error(_) => {
                 assert!(matches!(first, redis::Value::ServerError(_)), "{first:?} for {reply:?}");
                 first.clone()
@@ -226,7 +244,7 @@ pub fn log_entries(bytes: &[u8]) {
         Some(entry) => apply(&mut keyspace, &mut stored, &Bytes::copy_from_slice(bytes), &entry),
         None => {
             let mut changes = Vec::new();
-            let outcome = keyspace.apply(1, &Bytes::copy_from_slice(bytes), &mut changes);
+            let outcome = keyspace.apply(next_index(), &Bytes::copy_from_slice(bytes), &mut changes);
             let nothing = outcome.is_err() || outcome == Ok(Outcome::Replies(Vec::new()));
             assert!(nothing, "it is malformed, or of another version");
             assert_eq!((changes, contents(&keyspace)), (Vec::new(), stored), "nothing changes");
