@@ -41,13 +41,15 @@ pub(super) enum Mix {
 }
 
 /// Collects `first` and the commands that follow it and fit into one log entry with it, up to the last write among them:
-/// reads at the end need no log entry. `permitted` tells which writes may be executed.
+/// reads at the end need no log entry. `permitted` tells which writes may be executed, and `is_costly` which reads would
+/// take too much of the entry's room.
 pub(super) fn gather_run(
     run: &mut Vec<WriteCommand>,
     first: WriteCommand,
     batch: &mut Drain<'_, Action>,
     mix: Mix,
     permitted: impl Fn(&WriteCommand) -> bool,
+    is_costly: impl Fn(&ReadCommand) -> bool,
 ) {
     let weight = |command: &WriteCommand| if mix == Mix::Writes { command.weight() } else { command.bytes() };
     let (mut keys, mut bytes) = (first.keys().max(1), weight(&first));
@@ -57,7 +59,9 @@ pub(super) fn gather_run(
             Action::Execute(Command::Write(command)) if mix != Mix::Single && permitted(command) => {
                 (command.keys(), weight(command))
             }
-            Action::Execute(Command::Read(command)) if mix == Mix::WritesAndReads && is_short(command) => {
+            Action::Execute(Command::Read(command))
+                if mix == Mix::WritesAndReads && is_short(command) && !is_costly(command) =>
+            {
                 (command.keys(), command.bytes())
             }
             _ => break,
@@ -77,6 +81,43 @@ pub(super) fn gather_run(
         Action::Execute(Command::Read(command)) => Some(WriteCommand::Read(command)),
         _ => None,
     }));
+}
+
+/// The part of a run that an entry is given next. An entry executes its first command at least, and may stop after it;
+/// the rest is sent again. So the next entry gets at most twice as much as the last one executed, and all entries of a
+/// run are together at most a few times as long as it.
+#[derive(Debug)]
+pub(super) struct Portion {
+    room: usize,
+}
+
+impl Default for Portion {
+    fn default() -> Portion {
+        Portion { room: usize::MAX }
+    }
+}
+
+impl Portion {
+    /// Returns the first commands of the rest of a run, at least one.
+    pub(super) fn of<'a>(&self, rest: &'a [WriteCommand]) -> &'a [WriteCommand] {
+        let mut left = self.room;
+        let takes = |command: &&WriteCommand| {
+            let fits = left.checked_sub(size(command));
+            left = fits.unwrap_or_default();
+            fits.is_some()
+        };
+        let fitting = rest.iter().take_while(takes).count();
+        &rest[..fitting.max(1).min(rest.len())]
+    }
+
+    /// Notes the commands that an entry has executed.
+    pub(super) fn note(&mut self, executed: &[WriteCommand]) {
+        self.room = 2 * executed.iter().map(size).sum::<usize>();
+    }
+}
+
+fn size(command: &WriteCommand) -> usize {
+    command.bytes() + size_of::<WriteCommand>()
 }
 
 /// Returns whether a read is executed together with others.
@@ -107,6 +148,10 @@ mod tests {
         Command::Write(WriteCommand::Set(SetCommand { get_old, ..SetCommand::new(Bytes::new(), value) }))
     }
 
+    fn is_costly(command: &ReadCommand) -> bool {
+        matches!(command, ReadCommand::Strlen(_))
+    }
+
     /// Returns how many of the commands are executed together with the first.
     fn gathered(mix: Mix, commands: Vec<Command>) -> usize {
         let (mut reads, mut run) = (Vec::new(), Vec::new());
@@ -114,7 +159,9 @@ mod tests {
         let (count, mut batch) = (actions.len(), actions.drain(..));
         match batch.next() {
             Some(Action::Execute(Command::Read(first))) => drop(gather_reads(&mut reads, first, &mut batch, BUDGET)),
-            Some(Action::Execute(Command::Write(first))) => gather_run(&mut run, first, &mut batch, mix, |_| true),
+            Some(Action::Execute(Command::Write(first))) => {
+                gather_run(&mut run, first, &mut batch, mix, |_| true, is_costly);
+            }
             other => panic!("reads or writes are gathered, not {other:?}"),
         }
         assert_eq!(reads.len() + run.len() + batch.len(), count, "none is lost");
@@ -146,6 +193,47 @@ mod tests {
         assert_eq!(gathered(Mix::WritesAndReads, pairs(1000)), 1999);
         assert_eq!(gathered(Mix::WritesAndReads, pairs(MAX_ENTRY_KEYS)), MAX_ENTRY_KEYS - 1);
         assert_eq!(gathered(Mix::WritesAndReads, vec![set(1, false), get(), get(), local(), set(1, false)]), 1);
+    }
+
+    #[test]
+    fn a_run_ends_at_a_read_that_would_take_too_much_of_its_entry() {
+        let costly = || Command::Read(ReadCommand::Strlen(Bytes::new()));
+        assert_eq!(
+            gathered(Mix::WritesAndReads, vec![set(1, false), get(), set(1, false), costly(), set(1, false)]),
+            3
+        );
+    }
+
+    #[test]
+    fn the_entries_of_a_run_are_not_much_longer_than_it_however_early_they_stop() {
+        let run: Vec<_> = (0..2000)
+            .map(|number| {
+                let length = if number % 3 == 0 { 0 } else { 6 * number };
+                WriteCommand::Set(SetCommand::new(Bytes::new(), Bytes::from(vec![0; length])))
+            })
+            .collect();
+        let sum = |commands: &[WriteCommand]| commands.iter().map(size).sum::<usize>();
+        for executed in [1, 2, 7, 100, usize::MAX] {
+            let (mut portion, mut done, mut sent, mut entries) = (Portion::default(), 0, 0, 0);
+            while done < run.len() {
+                let part = portion.of(&run[done..]);
+                (sent, entries) = (sent + sum(part), entries + 1);
+                let number = part.len().min(executed);
+                portion.note(&part[..number]);
+                done += number;
+            }
+            assert!(sent <= 4 * sum(&run), "{sent} bytes");
+            assert!(executed < usize::MAX || entries == 1);
+        }
+        // After a stop the entries grow again.
+        let (mut portion, mut done, mut entries) = (Portion::default(), 1, 1);
+        portion.note(&run[..1]);
+        while done < run.len() {
+            let part = portion.of(&run[done..]);
+            portion.note(part);
+            (done, entries) = (done + part.len(), entries + 1);
+        }
+        assert!(entries < 100, "{entries} entries");
     }
 
     #[test]

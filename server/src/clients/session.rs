@@ -299,7 +299,12 @@ impl<'a, R: Runtime> Session<'a, R> {
                     let is_alone = is_single || batch.as_slice().is_empty();
                     let mix = if is_alone { Mix::Single } else { clients.mix() };
                     let permitted = |command: &WriteCommand| clients.refusal(command).is_none();
-                    gather_run(&mut self.run, command, &mut batch, mix, permitted);
+                    let is_costly = |command: &ReadCommand| {
+                        let may_be =
+                            matches!(command, ReadCommand::String(_) | ReadCommand::Key(_) | ReadCommand::Hash(_));
+                        may_be && clients.view().with(|content| content.cost(command)) > MAX_LOCKED_COST
+                    };
+                    gather_run(&mut self.run, command, &mut batch, mix, permitted, is_costly);
                     self.execute_run().await?;
                     now = None;
                 }

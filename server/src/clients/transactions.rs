@@ -1,5 +1,6 @@
 //! Executing transactions, and the other commands that are log entries.
 
+use super::runs::Portion;
 use super::session::Session;
 use super::transaction::{ABORTED, Queue, discarded_because_of};
 use crate::keyspace::{Outcome, Reply, WriteCommand};
@@ -93,7 +94,7 @@ impl<R: Runtime> Session<'_, R> {
     /// are too long for one.
     pub(super) async fn execute_run(&mut self) -> io::Result<()> {
         let run = mem::take(&mut self.run);
-        let mut done = 0;
+        let (mut done, mut portion) = (0, Portion::default());
         while done < run.len() {
             // Reads that had no room in the entry before need none of their own.
             while done > 0
@@ -107,9 +108,11 @@ impl<R: Runtime> Session<'_, R> {
             if done == run.len() {
                 break;
             }
-            let outcome = self.clients.commit(&[], false, &run[done..]);
+            let part = portion.of(&run[done..]);
+            let outcome = self.clients.commit(&[], false, part);
             match self.wait_for_commit(outcome).await? {
                 Ok(Outcome::Replies(replies)) if !replies.is_empty() => {
+                    portion.note(&part[..replies.len()]);
                     done += replies.len();
                     self.reply_all(replies).await?;
                 }
