@@ -74,6 +74,13 @@ fn a_transaction_executes_what_redis_would_execute<R: Runtime>() {
     );
 }
 
+fn a_transaction_may_end_its_connection<R: Runtime>() {
+    let node = serve::<R>();
+    let kill = "MULTI\r\nCLIENT KILL TYPE normal SKIPME no\r\nSET a 1\r\nPING\r\nEXEC\r\nPING\r\n";
+    assert_eq!(exchange(node.address(), kill.as_bytes()), "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n:1\r\n");
+    assert_eq!(exchange(node.address(), b"GET a\r\nQUIT\r\n"), "$1\r\n1\r\n+OK\r\n");
+}
+
 fn the_version_of_the_protocol_changes_in_the_middle_of_a_transaction<R: Runtime>() {
     let node = serve::<R>();
     check(&node, "HELLO SETNAME me", "-ERR Protocol version is not an integer or out of range");
@@ -244,6 +251,7 @@ fn commands_of_a_client_that_left_are_not_begun<R: Runtime>() {
 
 on_every_runtime!(
     a_transaction_executes_what_redis_would_execute,
+    a_transaction_may_end_its_connection,
     the_version_of_the_protocol_changes_in_the_middle_of_a_transaction,
     replies_are_turned_off_and_on,
     reset_makes_a_connection_like_a_new_one,

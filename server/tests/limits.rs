@@ -118,6 +118,23 @@ fn a_large_transaction_must_go_on<R: Runtime>() {
     }
 }
 
+fn the_replies_of_a_transaction_do_not_pile_up<R: Runtime>() {
+    let mut limits = Limits::default();
+    limits.client_timeout = Duration::from_millis(500);
+    let node = serve::<R>(limits);
+    let setting = |command: &str| exchange(node.address(), format!("{command}\r\nQUIT\r\n").as_bytes());
+    let before = setting("CONFIG GET slowlog-max-len");
+    // More replies than the buffers of both sockets hold. It takes none, so the last command is never due.
+    let mut client = connect(node.address());
+    let queued = "COMMAND\r\n".repeat(600);
+    let transaction = format!("MULTI\r\n{queued}CONFIG SET slowlog-max-len 7\r\nEXEC\r\n");
+    client.write_all(transaction.as_bytes()).expect("it is sent");
+    while info(node.address(), "timed_out_connections") == 0 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(setting("CONFIG GET slowlog-max-len"), before);
+}
+
 fn an_idle_connection_is_closed_if_that_is_asked_for<R: Runtime>() {
     let mut limits = Limits::default();
     limits.idle_timeout = Some(Duration::from_millis(200));
@@ -256,6 +273,7 @@ on_every_runtime!(
     clients_that_do_not_read_hold_bounded_memory_and_are_closed_in_time,
     a_client_that_sends_but_does_not_read_is_closed_in_time,
     a_large_transaction_must_go_on,
+    the_replies_of_a_transaction_do_not_pile_up,
     an_idle_connection_is_closed_if_that_is_asked_for,
     an_http_request_is_not_executed,
     one_address_has_no_more_clients_than_its_limit,

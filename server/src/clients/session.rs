@@ -44,7 +44,7 @@ const COMMANDS_BEFORE_LOGIN: usize = 16;
 /// a runtime runs ready tasks some 60 to 200 times before it looks for new input.
 const MAX_TURN: usize = 64;
 /// The work that a command about the connection or the node counts as: some describe every command or setting.
-const LOCAL_WORK: usize = 16;
+pub(super) const LOCAL_WORK: usize = 16;
 /// The keys that a long read looks up before the session yields.
 const SLICE_KEYS: usize = 256;
 /// The longest value that is copied to the replies, while writers wait.
@@ -78,7 +78,7 @@ pub(super) struct Session<'a, R: Runtime> {
     /// The memory for long replies.
     pub(super) replying: Share,
     /// The work since the session last yielded.
-    work: usize,
+    pub(super) work: usize,
 }
 
 impl<'a, R: Runtime> Session<'a, R> {
@@ -245,9 +245,12 @@ impl<'a, R: Runtime> Session<'a, R> {
                     continue;
                 }
                 Action::Exec(queue) => {
-                    self.execute_transaction(queue).await?;
+                    let flow = self.execute_transaction(queue).await?;
                     now = None;
                     self.end_command(&mut now).await?;
+                    if flow == Flow::Close {
+                        return Ok(Flow::Close);
+                    }
                     continue;
                 }
                 Action::Discard => {
@@ -544,7 +547,7 @@ impl<'a, R: Runtime> Session<'a, R> {
         Ok(())
     }
 
-    async fn flush_if_full(&mut self) -> io::Result<bool> {
+    pub(super) async fn flush_if_full(&mut self) -> io::Result<bool> {
         let full = self.out.bytes().len() >= FLUSH_BYTES;
         if full {
             self.flush().await?;
@@ -580,7 +583,7 @@ impl<'a, R: Runtime> Session<'a, R> {
         }
     }
 
-    async fn pause_if_due(&mut self) -> bool {
+    pub(super) async fn pause_if_due(&mut self) -> bool {
         let due = self.work >= MAX_TURN;
         if due {
             self.pause().await;

@@ -1,7 +1,8 @@
 //! Executing transactions, and the other commands that are log entries.
 
+use super::registry::Flow;
 use super::runs::Portion;
-use super::session::Session;
+use super::session::{LOCAL_WORK, Session};
 use super::transaction::{ABORTED, Queue, discarded_because_of};
 use crate::keyspace::{Outcome, Reply, WriteCommand};
 use crate::timeout::within;
@@ -49,37 +50,48 @@ impl<R: Runtime> Session<'_, R> {
 
     /// Executes the commands of a transaction: together in one log entry, but those about the connection or the node when
     /// their replies are due.
-    pub(super) async fn execute_transaction(&mut self, queue: Queue) -> io::Result<()> {
+    pub(super) async fn execute_transaction(&mut self, queue: Queue) -> io::Result<Flow> {
         let watched = mem::take(&mut self.watched);
         if watched.failed {
             self.out.error(ABORTED);
-            return Ok(());
+            return Ok(Flow::Continue);
         }
         if let Some(error) = self.clients.refusal_of_any(&queue.commands) {
             self.out.error(&discarded_because_of(error));
-            return Ok(());
+            return Ok(Flow::Continue);
         }
         let outcome = self.clients.commit(&watched.keys, true, &queue.commands);
         match self.wait_for_commit(outcome).await? {
-            Ok(Outcome::Replies(replies)) => self.reply_to_transaction(queue, replies).await?,
+            Ok(Outcome::Replies(replies)) => return self.reply_to_transaction(queue, replies).await,
             Ok(Outcome::Conflict) => self.out.null_array(),
             Err(error) => self.out.error(&error),
         }
-        Ok(())
+        Ok(Flow::Continue)
     }
 
-    async fn reply_to_transaction(&mut self, queue: Queue, replies: Vec<Reply>) -> io::Result<()> {
+    /// Returns whether one of the commands closes the connection. As in Redis, those after it are executed, and not
+    /// answered.
+    async fn reply_to_transaction(&mut self, queue: Queue, replies: Vec<Reply>) -> io::Result<Flow> {
         self.out.array(queue.len());
+        let mut flow = Flow::Continue;
         if queue.locals.is_empty() {
-            return self.reply_all(replies).await;
+            self.reply_all(replies).await?;
+            return Ok(flow);
         }
         self.hold_for(&replies).await?;
         let mut replies = replies.into_iter();
         let mut locals = queue.locals.into_iter().peekable();
         for place in 0..queue.commands.len() + locals.len() {
             match locals.next_if(|(of_local, _)| *of_local == place) {
-                // None of those that are queued closes the connection.
-                Some((_, command)) => drop(self.execute_local(&command).await),
+                Some((_, command)) => {
+                    if self.execute_local(&command).await == Flow::Close {
+                        flow = Flow::Close;
+                        self.out.turn_off();
+                    }
+                    self.work += LOCAL_WORK;
+                    self.flush_if_full().await?;
+                    self.pause_if_due().await;
+                }
                 None => match replies.next() {
                     Some(reply) => self.send(reply).await?,
                     None => break,
@@ -87,7 +99,7 @@ impl<R: Runtime> Session<'_, R> {
             }
         }
         self.release();
-        Ok(())
+        Ok(flow)
     }
 
     /// Executes the collected run of writes, and of reads between them: in one log entry, or in several if their replies
