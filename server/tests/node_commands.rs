@@ -118,6 +118,8 @@ fn settings_change_while_the_node_runs_and_all_or_none<R: Runtime>() {
         assert_eq!(ask(&node, &format!("CONFIG SET {line}")), reply, "{line}");
     }
     assert_eq!(ask(&node, "CONFIG SET databases 1 save ''"), "+OK\r\n", "they have these values");
+    let kept = ask(&node, "CONFIG SET hash-max-ziplist-value 9\r\nCONFIG GET HASH-max-listpack-value");
+    assert_eq!(kept, "+OK\r\n*2\r\n$23\r\nHASH-max-listpack-value\r\n$1\r\n9\r\n");
     let get = ask(&node, "CONFIG GET maxmemory slowlog-max-len");
     assert_eq!(get, "*4\r\n$9\r\nmaxmemory\r\n$1\r\n1\r\n$15\r\nslowlog-max-len\r\n$1\r\n5\r\n");
     assert_eq!(ask(&node, "CONFIG SET maxmemory 100mb\r\nSET k w\r\nMEMORY USAGE k\r\nMEMORY USAGE none"), {
@@ -146,6 +148,8 @@ fn commands_are_counted_and_slow_ones_listed<R: Runtime>() {
         assert!(info.contains(&format!("\r\n{field}")), "{field} in {info}");
     }
     assert!(!ask(&node, "INFO").contains("cmdstat_"), "they are printed on request");
+    ask(&node, "SET b 1 EX 1000");
+    assert!(ask(&node, "INFO keyspace").contains("\r\ndb0:keys=2,expires=1,avg_ttl=0\r\n"));
     assert!(ask(&node, "INFO commandstats").starts_with('$'));
 }
 

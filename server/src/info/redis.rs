@@ -116,6 +116,8 @@ pub(super) fn cluster<R: Runtime>(_: &Clients<R>, fields: &mut Fields) {
 pub(super) fn keyspace<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     let keys = clients.view().len();
     if keys > 0 {
-        fields.add("db0", format_args!("keys={keys},expires=0,avg_ttl=0"));
+        let expires = clients.view().keys_with_deadline();
+        // No average is kept, for which Redis prints 0 too.
+        fields.add("db0", format_args!("keys={keys},expires={expires},avg_ttl=0"));
     }
 }
