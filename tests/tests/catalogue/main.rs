@@ -1,8 +1,9 @@
-//! The same failures for three implementations of lease reads: the product's, the `raft` crate's own, and openraft's.
+//! The same failures for four implementations of lease reads: the product's, the `raft` crate's own, openraft's, and ours on openraft.
 //!
 //! `cargo test -p leasehold-tests --test catalogue -- --nocapture` prints the results and the story of every stale read.
 
 mod lease_read;
+mod random;
 mod schedules;
 
 use lease_read::LeaseRead;
@@ -29,6 +30,16 @@ const LEASE_READ: System = System {
     column: "openraft `LeaseRead`",
     name: "lease_read",
     found: |founding| Box::new(LeaseRead::founded(founding)),
+};
+
+const OPENRAFT: System =
+    System { column: "ours on openraft", name: "openraft", found: |founding| Box::new(LeaseRead::leased(founding)) };
+const HASTY: System =
+    System { column: "ours on openraft, hasty", name: "hasty", found: |founding| Box::new(LeaseRead::hasty(founding)) };
+const UNGATED: System = System {
+    column: "ours on openraft, ungated",
+    name: "ungated",
+    found: |founding| Box::new(LeaseRead::ungated(founding)),
 };
 
 /// Returns the cells of a system's column in the docs, by schedule.
@@ -81,6 +92,29 @@ fn lease_read_is_as_the_docs_say() {
     observe(&LEASE_READ, 3);
 }
 
+#[test]
+fn ours_on_openraft_is_safe_under_every_schedule() {
+    let verdicts = observe(&OPENRAFT, 4);
+    for (schedule, verdict) in SCHEDULES.iter().zip(verdicts) {
+        assert!(!matches!(verdict, Verdict::Stale(_)), "{}: {verdict}", schedule.name);
+    }
+}
+
+#[test]
+fn ours_on_openraft_is_safe_under_faults_at_random() {
+    let gated = random::judge(&HASTY, SEEDS);
+    println!("of {SEEDS} sequences: {gated:?}");
+    assert_eq!(gated.stale, Vec::<u64>::new(), "the seeds of stale reads");
+    // Otherwise the test asked for nothing that matters.
+    assert!(gated.by_lease > 10 * SEEDS && gated.elections > 2 * SEEDS, "{gated:?}");
+    let ungated = random::judge(&UNGATED, SEEDS);
+    println!("without the gates for votes: {ungated:?}");
+    assert!(ungated.stale.len() > 1, "the same sequences must show what the gates prevent: {ungated:?}");
+}
+
+/// The number of sequences of faults.
+const SEEDS: u64 = 30;
+
 /// The results of 200 clusters with equal clocks whose leader is cut off.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Counted {
@@ -118,7 +152,7 @@ fn documented_count(system: &System) -> Option<&'static str> {
 
 #[test]
 fn of_200_leaders_cut_off_so_many_answer_with_stale_values() {
-    let counted = [&OURS, &LEASE_BASED, &LEASE_READ].map(|system| {
+    let counted = [&OURS, &LEASE_BASED, &LEASE_READ, &OPENRAFT].map(|system| {
         let Counted { by_lease_before, stale } = count(system);
         (documented_count(system), format!("{by_lease_before} of 200 | {stale} of 200"))
     });

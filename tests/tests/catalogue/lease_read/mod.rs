@@ -1,4 +1,4 @@
-//! Openraft's lease reads: [`ReadPolicy::LeaseRead`], on its own deterministic runtime.
+//! Openraft's lease reads, [`ReadPolicy::LeaseRead`], and ours on the same openraft, on its own deterministic runtime.
 //!
 //! Its lease is as long as its longest election timeout; that is as long as our hold, and heartbeats are as frequent, which
 //! keeps the proportions that its documentation advises. Its optional safeguards are on: pre-vote, and silence after the loss of
@@ -9,16 +9,18 @@ mod runtime;
 mod store;
 
 use futures::FutureExt as _;
-use leasehold_core::{NodeId, Term};
+use leasehold_core::{NodeId, Options, Term};
+use leasehold_openraft::{Ground, Lease, LeasedRaft, Record, Recorded};
 use leasehold_testing::cluster::{HEARTBEAT, HOLD};
 use leasehold_tests::alternatives::{Answer, ClockFault, Founding, Links, NotExpressible, ReadId, Subject};
-use network::{Between, Network, Outgoing};
+use network::{Between, Network, Outgoing, Ungated};
 use openraft::async_runtime::{AsyncRuntime as _, WatchReceiver as _};
 use openraft::{Raft, ReadPolicy, ServerState};
 use parking_lot::Mutex;
-use runtime::{Process, ProcessRuntime, within};
+use runtime::{Process, ProcessClock, ProcessRuntime, within};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -30,6 +32,7 @@ openraft::declare_raft_types!(
         D = u64,
         R = u64,
         Node = (),
+        LeaderId = openraft::impls::leader_id_std::LeaderId<Self::Term, Self::NodeId>,
         AsyncRuntime = ProcessRuntime,
 );
 
@@ -41,9 +44,50 @@ struct Log(Arc<Mutex<Stored>>);
 #[derive(Clone)]
 struct Node {
     raft: Raft<Config, Register>,
+    /// With a lease, and whether requests for votes must pass it.
+    leased: Option<LeasedRaft<Config, Register>>,
+    reads: Reads,
     process: Arc<Process>,
-    log: Log,
+    disk: Disk,
     register: Register,
+}
+
+/// The reads of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reads {
+    /// Openraft's own, by its lease.
+    Native,
+    /// Ours.
+    Leased,
+    /// Ours, with election timeouts of openraft that are much shorter than the hold.
+    Hasty,
+    /// As hasty, but requests for votes do not pass the lease, as they must.
+    Ungated,
+}
+
+/// What survives a process, except for the state machine.
+#[derive(Clone, Debug, Default)]
+struct Disk {
+    log: Log,
+    record: Arc<Mutex<Recorded>>,
+}
+
+impl Record for Disk {
+    fn load(&mut self) -> io::Result<Recorded> {
+        Ok(*self.record.lock())
+    }
+
+    fn store(&mut self, recorded: Recorded) -> io::Result<()> {
+        *self.record.lock() = recorded;
+        Ok(())
+    }
+}
+
+impl Node {
+    /// Returns the lease that requests for votes must pass.
+    fn gated(&self) -> Option<&LeasedRaft<Config, Register>> {
+        self.leased.as_ref().filter(|_| self.reads != Reads::Ungated)
+    }
 }
 
 /// A cluster of openraft's nodes.
@@ -58,30 +102,72 @@ pub(super) struct LeaseRead {
     links: Links,
 }
 
-fn config(shortened: u32) -> Arc<openraft::Config> {
+fn config(reads: Reads, shortened: u32) -> openraft::Config {
     let millis = |duration: Duration| duration.as_millis() as u64 / u64::from(shortened);
+    let longest = if matches!(reads, Reads::Hasty | Reads::Ungated) { millis(HOLD) / 3 } else { millis(HOLD) };
     let config = openraft::Config {
         heartbeat_interval: millis(HEARTBEAT),
-        election_timeout_min: millis(HOLD) / 2,
-        election_timeout_max: millis(HOLD),
+        election_timeout_min: longest / 2,
+        election_timeout_max: longest,
         enable_pre_vote: Some(true),
         quorum_loss_probe_interval: Some(2 * millis(HOLD)),
+        // With its own leases it is what its authors chose.
+        enable_leader_restore: (reads != Reads::Native).then_some(false),
         ..openraft::Config::default()
     };
-    Arc::new(config.validate().expect("a sound configuration"))
+    config.validate().expect("a sound configuration")
 }
 
-async fn start(network: Network, id: NodeId, log: Log, register: Register, shortened: u32) -> Node {
+async fn start(reads: Reads, network: Network, id: NodeId, disk: Disk, register: Register, shortened: u32) -> Node {
     let process = Arc::new(Process::default());
-    let outgoing = Outgoing { network, from: id };
-    let starting = Raft::new(id, config(shortened), outgoing, log.clone(), register.clone());
-    let raft = within(Some(process.clone()), starting).await.expect("a node from what its predecessor wrote");
-    Node { raft, process, log, register }
+    let config = config(reads, shortened);
+    let plain = Outgoing { network, from: id };
+    let (clock, mut record) = (ProcessClock(process.clone()), disk.clone());
+    let (log, state) = (disk.log.clone(), register.clone());
+    let starting = async move {
+        let engine = Arc::new(config.clone());
+        if reads == Reads::Native {
+            let raft = Raft::new(id, engine, plain, log, state).await.expect("a node from what its predecessor wrote");
+            return (raft, None);
+        }
+        let timing = Options::new(HOLD / shortened, 1000).with_heartbeat(HEARTBEAT / shortened);
+        let timing = leasehold_core::Config::new(timing).expect("a sound timing");
+        let lease = Lease::new(id, &config, timing, clock, &mut record).expect("a suitable configuration");
+        let leased = lease.network(plain.clone());
+        let raft = match reads {
+            Reads::Ungated => Raft::new(id, engine, Ungated { leased, plain }, log, state).await,
+            _ => Raft::new(id, engine, leased, log, state).await,
+        };
+        let raft = raft.expect("a node from what its predecessor wrote");
+        let leased = lease.attach(raft.clone());
+        (raft, Some(leased))
+    };
+    let (raft, leased) = within(Some(process.clone()), starting).await;
+    Node { raft, leased, reads, process, disk, register }
 }
 
 impl LeaseRead {
-    /// Returns a newly founded cluster.
+    /// Returns a newly founded cluster without our leases.
     pub(super) fn founded(founding: Founding) -> LeaseRead {
+        LeaseRead::with(Reads::Native, founding)
+    }
+
+    /// Returns a newly founded cluster with our leases.
+    pub(super) fn leased(founding: Founding) -> LeaseRead {
+        LeaseRead::with(Reads::Leased, founding)
+    }
+
+    /// Returns a newly founded cluster with our leases, in which openraft campaigns long before the holds end.
+    pub(super) fn hasty(founding: Founding) -> LeaseRead {
+        LeaseRead::with(Reads::Hasty, founding)
+    }
+
+    /// Returns a cluster as hasty whose requests for votes do not pass the leases.
+    pub(super) fn ungated(founding: Founding) -> LeaseRead {
+        LeaseRead::with(Reads::Ungated, founding)
+    }
+
+    fn with(reads: Reads, founding: Founding) -> LeaseRead {
         let between = Between {
             links: Links::default(),
             latency: Duration::from_millis(1),
@@ -99,7 +185,7 @@ impl LeaseRead {
         let network = cluster.network.clone();
         cluster.runtime.block_on(async {
             for id in founding.voters.iter().chain(founding.learners).copied() {
-                let node = start(network.clone(), id, Log::default(), Register::default(), 1).await;
+                let node = start(reads, network.clone(), id, Disk::default(), Register::default(), 1).await;
                 network.0.lock().nodes.insert(id, node);
             }
             let first = network.0.lock().nodes[&founding.voters[0]].raft.clone();
@@ -184,29 +270,33 @@ impl Subject for LeaseRead {
 
     fn restart(&mut self, id: NodeId, shortened: u32) {
         self.relink();
-        let Node { raft, log, register, .. } = self.node(id);
+        let Node { raft, reads, disk, register, .. } = self.node(id);
         let network = self.network.clone();
         let node = self.runtime.block_on(async {
             // The node was killed, so the result of its shutdown does not matter.
             let _ = raft.shutdown().await;
-            start(network, id, log, register, shortened).await
+            start(reads, network, id, disk, register, shortened).await
         });
         self.network.0.lock().nodes.insert(id, node);
     }
 
     fn disturb(&mut self, id: NodeId, fault: ClockFault) -> Result<(), NotExpressible> {
+        let Node { reads, process, .. } = self.node(id);
+        let nanos = |by: Duration| by.as_nanos() as i64;
         match fault {
-            ClockFault::AwakeCounterStops => {
-                self.stopped.insert(id);
-                Ok(())
+            ClockFault::AwakeCounterStops => drop(self.stopped.insert(id)),
+            ClockFault::Fails | ClockFault::Works if reads == Reads::Native => {
+                return Err(NotExpressible("a clock that gives nothing has no place in its API"));
             }
-            ClockFault::Fails | ClockFault::Works => {
-                Err(NotExpressible("a clock that gives nothing has no place in its API"))
+            ClockFault::Back(_) | ClockFault::Forward(_) if reads == Reads::Native => {
+                return Err(NotExpressible("its API demands a clock that never goes back"));
             }
-            ClockFault::Back(_) | ClockFault::Forward(_) => {
-                Err(NotExpressible("its API demands a clock that never goes back"))
-            }
+            ClockFault::Fails => process.fail_clock(true),
+            ClockFault::Works => process.fail_clock(false),
+            ClockFault::Back(by) => process.step_clock(-nanos(by)),
+            ClockFault::Forward(by) => process.step_clock(nanos(by)),
         }
+        Ok(())
     }
 
     fn burst(&mut self, _: NodeId, _: u32) -> Result<(), NotExpressible> {
@@ -258,13 +348,20 @@ impl Subject for LeaseRead {
     }
 
     fn ask(&mut self, id: NodeId) -> ReadId {
-        let (Node { raft, register, .. }, answers) = (self.node(id), self.answers.clone());
+        let (Node { raft, leased, register, .. }, answers) = (self.node(id), self.answers.clone());
         let number = answers.lock().len();
         answers.lock().push(Answer::Pending);
         self.spawn_at(id, async move {
-            let answer = match raft.ensure_linearizable(ReadPolicy::LeaseRead).await {
-                Ok(_) => Answer::ByLease(register.value()),
-                Err(_) => Answer::Refused,
+            let answer = match leased {
+                Some(leased) => match leased.ensure_linearizable().await {
+                    Ok(Ground::Lease) => Answer::ByLease(register.value()),
+                    Ok(Ground::Quorum) => Answer::ByQuorum(register.value()),
+                    Err(_) => Answer::Refused,
+                },
+                None => match raft.ensure_linearizable(ReadPolicy::LeaseRead).await {
+                    Ok(_) => Answer::ByLease(register.value()),
+                    Err(_) => Answer::Refused,
+                },
             };
             answers.lock()[number] = answer;
         });

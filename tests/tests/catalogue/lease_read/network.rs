@@ -1,9 +1,9 @@
 //! Links between nodes, which lose, hold and delay messages as the schedule says.
 
-use super::runtime::ProcessRuntime;
-use super::store::Register;
+use super::runtime::{ProcessRuntime, within};
 use super::{Config, Node};
 use futures::channel::oneshot;
+use leasehold_openraft::{LeasedClient, LeasedFactory, Tag, TaggedNetwork, TaggedNetworkFactory};
 use leasehold_tests::alternatives::{Kind, Links};
 use openraft::alias::{SnapshotOf, VoteOf};
 use openraft::async_runtime::AsyncRuntime as _;
@@ -64,16 +64,31 @@ pub(super) struct Link {
 }
 
 /// One node's links to all others.
+#[derive(Clone)]
 pub(super) struct Outgoing {
     pub(super) network: Network,
     pub(super) from: u64,
+}
+
+impl Outgoing {
+    fn to(&self, target: u64) -> Link {
+        Link { network: self.network.clone(), from: self.from, to: target }
+    }
 }
 
 impl RaftNetworkFactory<Config> for Outgoing {
     type Network = Link;
 
     async fn new_client(&mut self, target: u64, (): &()) -> Link {
-        Link { network: self.network.clone(), from: self.from, to: target }
+        self.to(target)
+    }
+}
+
+impl TaggedNetworkFactory<Config> for Outgoing {
+    type Network = Link;
+
+    async fn new_client(&mut self, target: u64, (): &()) -> Link {
+        self.to(target)
     }
 }
 
@@ -84,11 +99,11 @@ impl Link {
         [there, back]: [Kind; 2],
         action: RPCTypes,
         option: RPCOption,
-        handle: impl FnOnce(openraft::Raft<Config, Register>) -> F + Send + 'static,
+        handle: impl FnOnce(Node) -> F + Send + 'static,
     ) -> Result<A, RPCError<Config>>
     where
         A: Send + 'static,
-        F: Future<Output = Option<A>> + Send,
+        F: Future<Output = Option<A>> + Send + 'static,
     {
         let (network, from, to) = (self.network.clone(), self.from, self.to);
         let (answers, answer) = oneshot::channel();
@@ -96,8 +111,11 @@ impl Link {
             if !network.carries(from, to, there).await {
                 return;
             }
-            let raft = network.0.lock().nodes[&to].raft.clone();
-            if let Some(answer) = handle(raft).await
+            let node = network.0.lock().nodes[&to].clone();
+            // What openraft is handed waits in its queue while the process is paused. What comes before and after, with a
+            // lease, belongs to the process too.
+            let process = node.leased.is_some().then(|| node.process.clone());
+            if let Some(answer) = within(process, handle(node)).await
                 && network.carries(to, from, back).await
             {
                 // The receiver is gone if the sender has given up.
@@ -117,33 +135,45 @@ impl Link {
     }
 }
 
-impl RaftNetworkV2<Config> for Link {
+impl TaggedNetwork<Config> for Link {
     type SnapshotData = ();
 
     async fn append_entries(
         &mut self,
+        tag: Tag,
         request: AppendEntriesRequest<Config>,
         option: RPCOption,
-    ) -> Result<AppendEntriesResponse<Config>, RPCError<Config>> {
-        let handle = async move |raft: openraft::Raft<Config, Register>| raft.append_entries(request).await.ok();
+    ) -> Result<(AppendEntriesResponse<Config>, Tag), RPCError<Config>> {
+        let handle = async move |node: Node| match node.leased {
+            Some(leased) => leased.append_entries(tag, request).await.ok(),
+            None => Some((node.raft.append_entries(request).await.ok()?, Tag::default())),
+        };
         self.call([Kind::Lead, Kind::Answer], RPCTypes::AppendEntries, option, handle).await
     }
 
     async fn vote(
         &mut self,
+        tag: Tag,
         request: VoteRequest<Config>,
         option: RPCOption,
     ) -> Result<VoteResponse<Config>, RPCError<Config>> {
-        let handle = async move |raft: openraft::Raft<Config, Register>| raft.vote(request).await.ok();
+        let handle = async move |node: Node| match node.gated() {
+            Some(leased) => leased.vote(tag, request).await.ok(),
+            None => node.raft.vote(request).await.ok(),
+        };
         self.call([Kind::AskVote, Kind::Vote], RPCTypes::Vote, option, handle).await
     }
 
     async fn pre_vote(
         &mut self,
+        tag: Tag,
         request: VoteRequest<Config>,
         option: RPCOption,
     ) -> Result<VoteResponse<Config>, RPCError<Config>> {
-        let handle = async move |raft: openraft::Raft<Config, Register>| raft.pre_vote(request).await.ok();
+        let handle = async move |node: Node| match node.gated() {
+            Some(leased) => leased.pre_vote(tag, request).await.ok(),
+            None => node.raft.pre_vote(request).await.ok(),
+        };
         self.call([Kind::AskVote, Kind::Vote], RPCTypes::Vote, option, handle).await
     }
 
@@ -159,11 +189,127 @@ impl RaftNetworkV2<Config> for Link {
 
     async fn transfer_leader(
         &mut self,
+        tag: Tag,
         request: TransferLeaderRequest<Config>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<Config>, RPCError<Config>> {
-        let handle =
-            async move |raft: openraft::Raft<Config, Register>| raft.handle_transfer_leader(request).await.ok();
+        let handle = async move |node: Node| match node.leased {
+            Some(leased) => leased.transfer_leader(tag, request).await.ok(),
+            None => node.raft.handle_transfer_leader(request).await.ok(),
+        };
         self.call([Kind::CampaignNow, Kind::Vote], RPCTypes::TransferLeader, option, handle).await
+    }
+}
+
+/// Without leases.
+impl RaftNetworkV2<Config> for Link {
+    type SnapshotData = ();
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<Config>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Config>, RPCError<Config>> {
+        Ok(TaggedNetwork::append_entries(self, Tag::default(), request, option).await?.0)
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<Config>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Config>, RPCError<Config>> {
+        TaggedNetwork::vote(self, Tag::default(), request, option).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<Config>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Config>, RPCError<Config>> {
+        TaggedNetwork::pre_vote(self, Tag::default(), request, option).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: VoteOf<Config>,
+        snapshot: SnapshotOf<Config, ()>,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        option: RPCOption,
+    ) -> Result<SnapshotResponse<Config>, StreamingError<Config>> {
+        TaggedNetwork::full_snapshot(self, vote, snapshot, cancel, option).await
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Config>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Config>, RPCError<Config>> {
+        TaggedNetwork::transfer_leader(self, Tag::default(), request, option).await
+    }
+}
+
+/// Links with leases, but requests for votes leave as openraft likes.
+pub(super) struct Ungated {
+    pub(super) leased: LeasedFactory<Config, Outgoing>,
+    pub(super) plain: Outgoing,
+}
+
+/// One of these links.
+pub(super) struct UngatedLink {
+    leased: LeasedClient<Config, Link>,
+    plain: Link,
+}
+
+impl RaftNetworkFactory<Config> for Ungated {
+    type Network = UngatedLink;
+
+    async fn new_client(&mut self, target: u64, node: &()) -> UngatedLink {
+        UngatedLink { leased: self.leased.new_client(target, node).await, plain: self.plain.to(target) }
+    }
+}
+
+impl RaftNetworkV2<Config> for UngatedLink {
+    type SnapshotData = ();
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<Config>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Config>, RPCError<Config>> {
+        self.leased.append_entries(request, option).await
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<Config>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Config>, RPCError<Config>> {
+        RaftNetworkV2::vote(&mut self.plain, request, option).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<Config>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Config>, RPCError<Config>> {
+        RaftNetworkV2::pre_vote(&mut self.plain, request, option).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: VoteOf<Config>,
+        snapshot: SnapshotOf<Config, ()>,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        option: RPCOption,
+    ) -> Result<SnapshotResponse<Config>, StreamingError<Config>> {
+        self.leased.full_snapshot(vote, snapshot, cancel, option).await
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Config>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Config>, RPCError<Config>> {
+        self.leased.transfer_leader(request, option).await
     }
 }

@@ -1,5 +1,7 @@
 //! Openraft's own deterministic runtime, extended by processes that can be paused and machines that can be suspended.
 
+use leasehold_clock::{Clock, ManualClock, Source};
+use leasehold_core::{Instant as CoreInstant, Reading};
 use openraft::async_runtime::{AsyncRuntime, Instant};
 use openraft_rt_sim::{SimInstant, SimRuntime, SimSleep, SimTimeout};
 use parking_lot::Mutex;
@@ -8,7 +10,7 @@ use std::future::Future;
 use std::ops::{Add, AddAssign, Sub, SubAssign};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -18,6 +20,9 @@ pub(super) struct Process {
     paused: AtomicBool,
     /// The time that its clock stood still, in nanoseconds.
     stood_still: AtomicU64,
+    /// The lease's clock has stepped by this much, in nanoseconds, or fails. The timers of openraft's runtime do not.
+    stepped: AtomicI64,
+    fails: AtomicBool,
     waiting: Mutex<Vec<Waker>>,
 }
 
@@ -33,6 +38,14 @@ impl Process {
     pub(super) fn resume(&self) {
         self.paused.store(false, Ordering::Relaxed);
         self.waiting.lock().drain(..).for_each(Waker::wake);
+    }
+
+    pub(super) fn step_clock(&self, by: i64) {
+        self.stepped.fetch_add(by, Ordering::Relaxed);
+    }
+
+    pub(super) fn fail_clock(&self, fails: bool) {
+        self.fails.store(fails, Ordering::Relaxed);
     }
 
     pub(super) fn lose_time(&self, lost: Duration) {
@@ -114,6 +127,24 @@ impl AddAssign<Duration> for ProcessInstant {
 impl SubAssign<Duration> for ProcessInstant {
     fn sub_assign(&mut self, by: Duration) {
         *self = *self - by;
+    }
+}
+
+/// The clock of a process's lease: a counter that stops while the machine is suspended, and one that does not.
+#[derive(Debug)]
+pub(super) struct ProcessClock(pub(super) Arc<Process>);
+
+impl Clock for ProcessClock {
+    fn now(&self) -> Reading {
+        let Process { stood_still, stepped, fails, .. } = &*self.0;
+        let total = (ORIGIN + SimInstant::now().elapsed_since_start()).as_nanos() as u64;
+        let total = total.saturating_add_signed(stepped.load(Ordering::Relaxed));
+        let reading = CoreInstant::from_nanos(total - stood_still.load(Ordering::Relaxed), total);
+        (!fails.load(Ordering::Relaxed)).then_some(reading)
+    }
+
+    fn source(&self) -> Source {
+        ManualClock::new(CoreInstant::from_nanos(0, 0)).source()
     }
 }
 
