@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The crates that must work on any runtime.
-const RUNTIME_FREE: [&str; 8] = [
+const RUNTIME_FREE: [&str; 9] = [
     "leasehold-core",
     "leasehold-clock",
     "leasehold-raft",
+    "leasehold-openraft",
     "leasehold-runtime",
     "leasehold-node",
     "leasehold-tls",
