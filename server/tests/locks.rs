@@ -7,7 +7,7 @@ mod served;
 use leasehold::{ClientOptions, Limits};
 use leasehold_runtime_tokio::TokioRuntime;
 use served::{command, connect, serve};
-use std::io::{BufReader, Read as _, Write as _};
+use std::io::{BufReader, Write as _};
 
 /// Reads a reply and returns it as `redis-cli` prints it.
 fn reply(from: &mut impl std::io::BufRead) -> String {
