@@ -151,7 +151,7 @@ fn strings_are_changed_in_part_and_keep_their_deadline() {
     assert_eq!(get(&node.keyspace, part(4, 9)), value(""));
     assert_eq!(deadline(&node, "k"), Reply::Integer(5000));
     let longest = u32::try_from(MAX_BULK).expect("short");
-    let refusal = error("ERR string exceeds maximum allowed size (16777216 bytes)");
+    let refusal = error("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
     assert_eq!(node.execute(set_part("k", longest, "x")), refusal);
     assert_eq!(node.execute(set_part("k", u32::MAX, "x")), refusal);
     assert_eq!(node.execute(set_part("k", longest - 1, "x")), Reply::Integer(longest.into()));
