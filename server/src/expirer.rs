@@ -30,8 +30,8 @@ impl<R: Runtime> Expirer<R> {
             if status.stopped {
                 return;
             }
-            let changed = view.listen_for_deadlines();
-            match time_left(&view) {
+            let changed = view.listen_for_ticks();
+            match view.next_tick(view.wall_clock().now()) {
                 None => {
                     let ended = handle.wait_status(|status| status.stopped || status.role != Role::Leader);
                     select(changed, pin!(ended)).await;
@@ -47,10 +47,4 @@ impl<R: Runtime> Expirer<R> {
             }
         }
     }
-}
-
-/// Returns the time until the earliest deadline, by this node's clock.
-fn time_left(view: &View) -> Option<Duration> {
-    let deadline = view.first_deadline()?;
-    Some(Duration::from_millis(deadline.saturating_sub(view.wall_clock().now())))
 }

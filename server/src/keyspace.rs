@@ -73,7 +73,8 @@ impl Keyspace {
     }
 
     fn publish_deadlines(&self) {
-        self.view.publish_deadlines(self.deadlines.len(), self.deadlines.first().map(|first| first.get()));
+        let dead_wait = self.view.with(|content| content.log_time > 0);
+        self.view.publish_deadlines(self.deadlines.len(), self.deadlines.first().map(|first| first.get()), dead_wait);
     }
 }
 

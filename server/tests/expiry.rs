@@ -8,6 +8,7 @@ use leasehold::keyspace::{
 use leasehold_node::ports::StateMachine as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// A leader that proposes and applies entries, with a wall clock that a test sets.
 struct Leader {
@@ -62,17 +63,34 @@ fn with_dead_keys(leader: &mut Leader, others: &[WriteCommand]) {
 }
 
 #[test]
-fn the_log_time_never_goes_back_and_the_dead_stay_dead() {
+fn the_dead_stay_dead_while_they_wait_to_be_removed() {
     let mut leader = Leader::new();
     with_dead_keys(&mut leader, &[set("k", 50), set("l", 51)]);
     assert!(!leader.exists("k") && leader.exists("l"));
-    leader.at(20, &[]);
-    assert!(!leader.exists("k") && leader.exists("l"), "the clock was set back");
     leader.at(20, &[set("m", 10)]);
-    leader.at(159, &[]);
+    assert!(!leader.exists("k") && leader.exists("l"), "the clock was set back");
+    assert_eq!(leader.keyspace.view().next_tick(20), Some(Duration::ZERO), "the rest is removed at once");
+    leader.at(20, &[]);
+    assert!(!leader.exists("k") && leader.exists("l"));
     assert!(leader.exists("m"), "its deadline counts from the log time");
     leader.at(160, &[]);
     assert!(!leader.exists("m"));
+}
+
+#[test]
+fn an_entry_whose_time_is_far_ahead_decides_nothing_for_those_after_it() {
+    const AHEAD: u64 = 1_000_000_000;
+    let mut leader = Leader::new();
+    leader.at(100, &[set("dies early", 500), set("late", 2 * AHEAD as i64)]);
+    leader.at(AHEAD, &[set("too late", 10)]);
+    assert!(!leader.exists("dies early") && leader.exists("late") && leader.exists("too late"));
+    leader.at(200, &[set("k", 10), set("l", 10)]);
+    let at = NewExpiry::Dies(When::At(300));
+    leader.at(200, &[WriteCommand::Set(SetCommand { expiry: at, ..SetCommand::new(bytes("m"), bytes("v")) })]);
+    assert!(leader.exists("k") && leader.exists("m"), "its deadline is ahead");
+    assert_eq!(leader.keyspace.view().next_tick(200), Some(Duration::from_millis(10)));
+    leader.at(210, &[]);
+    assert_eq!(["k", "l", "m", "late"].map(|key| leader.exists(key)), [false, false, true, true]);
 }
 
 #[test]

@@ -182,7 +182,7 @@ rules! {
     ProgressKeepsATransfer: "Snapshots", "A transfer that makes progress goes on however long it takes";
     LogIsKeptForFollowers: "Snapshots", "the leader compacts only what no follower that makes progress needs";
 
-    LogTimeNeverGoesBack: "Expiry", "**The log time is the latest time of any entry so far**";
+    TheDeadStayDead: "Expiry", "**While dead keys wait to be removed, the time does not go back**";
     DeadlinesAreAbsoluteInTheLog: "Expiry", "A relative time counts from the log time at which its entry is applied";
     KeysDieInTheLog: "Expiry", "never by a replica's own clock";
     DeadKeysAreHidden: "Expiry", "**A dead key is hidden at once.**";

@@ -11,8 +11,9 @@ use leasehold_core::Index;
 #[derive(Clone, Debug)]
 pub(crate) struct Content {
     pub(super) map: Map<Value>,
-    /// The latest time of an entry, while a key has a deadline; otherwise 0. A key whose deadline is not after it is
-    /// dead: it may still be in the map, and is not visible.
+    /// The time of the entry that is executed, or of an earlier one if that was later and dead keys wait to be removed.
+    /// After the entry it is kept while dead keys wait, and is 0 otherwise. A key whose deadline is not after it is dead:
+    /// it may still be in the map, and is not visible.
     pub(super) log_time: u64,
     /// True once an entry of version 2 was applied. Before that, the records are those of earlier releases.
     pub(super) has_versions: bool,

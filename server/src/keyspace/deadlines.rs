@@ -25,10 +25,6 @@ impl Deadlines {
         self.0.remove(&(deadline, key.clone()));
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Returns the earliest deadline.
     pub(super) fn first(&self) -> Option<Deadline> {
         self.0.first().map(|(deadline, _)| *deadline)

@@ -96,16 +96,21 @@ fn a_key_dies_when_an_entry_at_its_deadline_is_applied_and_not_by_a_replicas_clo
 }
 
 #[test]
-fn a_relative_deadline_counts_from_the_log_time_which_never_goes_back() {
+fn a_relative_deadline_counts_from_the_time_of_its_entry() {
     let mut node = Node::new();
     node.at(1000, &[set_in("a", 100)]);
     node.at(500, &[set_in("b", 50)]);
-    assert_eq!(node.log_time(), 1000);
+    assert_eq!(node.log_time(), 0, "no dead key waits");
     let pttl =
         |key| WriteCommand::Read(ReadCommand::Deadline { key: bytes(key), form: DeadlineForm::MillisecondsLeft });
-    assert_eq!(node.at(600, &[pttl("a"), pttl("b"), pttl("c")]), [100, 50, -2].map(Reply::Integer));
-    node.at(1050, &[]);
+    assert_eq!(node.at(600, &[pttl("a"), pttl("b"), pttl("c")]), [500, -2, -2].map(Reply::Integer));
+    node.at(1099, &[]);
     assert_eq!((node.get("a").is_some(), node.get("b")), (true, None));
+    let time = node.disk.get(&bytes("\u{1}")).cloned();
+    assert_eq!(time, Some(Bytes::from(vec![0; 8])), "written once, by the first entry");
+    node.disk.clear();
+    node.at(1099, &[set_in("c", 100), set("d", NewExpiry::None)]);
+    assert_eq!(node.disk.len(), 2, "no record but those of the keys");
 }
 
 #[test]
@@ -171,12 +176,14 @@ fn dead_keys_are_hidden_at_once_and_removed_in_bounded_numbers_by_later_entries(
     assert_eq!(node.at(110, &[exists]), [Reply::Integer(0)]);
     let (view, mut left) = (node.keyspace.view(), Vec::new());
     assert_eq!(view.with(|content| content.matching(&crate::glob::Pattern::new(b"*")).count()), 0);
-    while view.first_deadline().is_some() {
+    node.at(100, &[set("lives", NewExpiry::Dies(When::At(1000)))]);
+    while node.log_time() > 0 {
+        assert_eq!((node.log_time(), view.next_tick(0)), (110, Some(std::time::Duration::ZERO)));
         left.push(view.len());
         node.at(0, &[]);
     }
-    assert_eq!(left, [1976, 952]);
-    assert_eq!(node.log_time(), 0, "it is kept only while a key has a deadline");
+    assert_eq!(left, [953]);
+    assert_eq!(view.len(), 1);
     assert_eq!(node.records(), node.disk);
 }
 

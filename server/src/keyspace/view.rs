@@ -13,7 +13,8 @@ use bytes::Bytes;
 use event_listener::{Event, EventListener};
 use parking_lot::RwLock;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// The keys and values of one node, for readers on any thread.
 #[derive(Clone, Debug)]
@@ -29,7 +30,9 @@ struct Shared {
     /// The earliest deadline of a key; 0 if none has one.
     first_deadline: AtomicU64,
     deadlines: AtomicU64,
-    deadlines_changed: Event,
+    /// True while an entry without commands would remove something.
+    removal_waits: AtomicBool,
+    ticks_changed: Event,
     wall: WallClock,
     reclaimer: Reclaimer,
 }
@@ -41,7 +44,8 @@ impl View {
             used_bytes: AtomicU64::new(0),
             first_deadline: AtomicU64::new(0),
             deadlines: AtomicU64::new(0),
-            deadlines_changed: Event::new(),
+            removal_waits: AtomicBool::new(false),
+            ticks_changed: Event::new(),
             wall,
             reclaimer: Reclaimer::default(),
         };
@@ -74,9 +78,18 @@ impl View {
         self.shared.deadlines.load(Ordering::Relaxed)
     }
 
-    /// Returns a future that is ready once the earliest deadline has changed after this call.
-    pub(crate) fn listen_for_deadlines(&self) -> EventListener {
-        self.shared.deadlines_changed.listen()
+    /// Returns the time until the leader has to propose an entry without commands, by a wall clock that shows `wall`
+    /// milliseconds since the epoch. It is none while something waits to be removed, wherever the clock stands.
+    pub fn next_tick(&self, wall: u64) -> Option<Duration> {
+        if self.shared.removal_waits.load(Ordering::Relaxed) {
+            return Some(Duration::ZERO);
+        }
+        self.first_deadline().map(|deadline| Duration::from_millis(deadline.saturating_sub(wall)))
+    }
+
+    /// Returns a future that is ready once the result of [`next_tick`](Self::next_tick) has changed after this call.
+    pub(crate) fn listen_for_ticks(&self) -> EventListener {
+        self.shared.ticks_changed.listen()
     }
 
     /// Returns the wall clock of this node, from which replies about deadlines count.
@@ -122,12 +135,14 @@ impl View {
         outcome
     }
 
-    /// Publishes the number of deadlines and the earliest one.
-    pub(super) fn publish_deadlines(&self, number: usize, first: Option<u64>) {
+    /// Publishes the number of deadlines, the earliest one, and whether something waits to be removed.
+    pub(super) fn publish_deadlines(&self, number: usize, first: Option<u64>, removal_waits: bool) {
         self.shared.deadlines.store(number as u64, Ordering::Relaxed);
         let first = first.unwrap_or(0);
-        if self.shared.first_deadline.swap(first, Ordering::Relaxed) != first {
-            self.shared.deadlines_changed.notify(usize::MAX);
+        let is_other = self.shared.first_deadline.swap(first, Ordering::Relaxed) != first;
+        let was_waiting = self.shared.removal_waits.swap(removal_waits, Ordering::Relaxed);
+        if is_other || removal_waits != was_waiting {
+            self.shared.ticks_changed.notify(usize::MAX);
         }
     }
 }

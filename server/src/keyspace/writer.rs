@@ -56,8 +56,8 @@ pub(super) struct Writer<'a> {
     /// The index of the entry; 0 before the first entry of version 2, when no record has one.
     index: Index,
     reply_bytes: usize,
-    /// True if the record of the time must be written.
-    time_changed: bool,
+    /// The log time that the record of the time has; `None` if there is no such record yet.
+    stored_time: Option<u64>,
     /// True if the records that the entry found were deleted.
     cleared: bool,
     /// The keys that changed since, as often as they did, with the kind of record that each had before.
@@ -93,14 +93,13 @@ impl<'a> Writer<'a> {
         let is_first = version >= 2 && !content.has_versions;
         content.has_versions |= is_first;
         let index = if content.has_versions { index } else { 0 };
-        let log_time = content.log_time.max(entry.time);
-        let time_changed = is_first || log_time != content.log_time;
-        content.log_time = log_time;
+        let stored_time = (content.has_versions && !is_first).then_some(content.log_time);
+        content.log_time = content.log_time.max(entry.time);
         Writer {
             parts,
             index,
             reply_bytes: 0,
-            time_changed,
+            stored_time,
             cleared: false,
             changed: Vec::new(),
             changed_fields: BTreeMap::new(),
@@ -130,14 +129,15 @@ impl<'a> Writer<'a> {
     /// left behind. So they take memory in proportion to the entry and to those values, however often a value changed.
     pub(super) fn finish(mut self, changes: &mut Vec<Change>) {
         self.remove_dead();
+        // While dead keys are left, a later entry with an earlier time would bring them back.
+        let log_time = if self.parts.deadlines.first_dead(self.now()).is_some() { self.now() } else { 0 };
+        self.parts.content.log_time = log_time;
         if self.cleared {
             changes.push(Change::Clear);
         }
-        let log_time = if self.parts.deadlines.is_empty() { 0 } else { self.content().log_time };
-        if self.content().has_versions && (self.time_changed || self.cleared || log_time != self.content().log_time) {
+        if self.content().has_versions && (self.cleared || self.stored_time != Some(log_time)) {
             changes.push(Change::Put(record::encode_time(log_time)));
         }
-        self.parts.content.log_time = log_time;
         self.finish_fields(changes);
         self.finish_keys(changes);
         self.parts.garbage.remove_some(self.parts.reclaimer, changes);

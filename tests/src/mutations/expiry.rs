@@ -36,8 +36,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         noticed_by: By::Soak,
     },
     Mutation {
-        name: "the-log-time-goes-back",
-        rules: &[Rule::LogTimeNeverGoesBack],
+        name: "the-time-goes-back-while-dead-keys-wait",
+        rules: &[Rule::TheDeadStayDead],
         scenarios: &[],
         breaks: "a key that was dead is alive again under a leader whose clock is behind",
         edits: &[Edit {
@@ -48,7 +48,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         noticed_by: By::Test {
             package: "leasehold",
             target: "expiry",
-            name: "the_log_time_never_goes_back_and_the_dead_stay_dead",
+            name: "the_dead_stay_dead_while_they_wait_to_be_removed",
             why: "the soak has fewer dead keys than one entry removes, so none is left to come back",
         },
     },

@@ -117,7 +117,7 @@ impl World {
         let Some(leader) = self.leader().filter(|_| self.now >= last + MIN_TICK_INTERVAL) else { return };
         let wall = self.walls.read(leader);
         let process = self.nodes[leader].process.as_ref().expect("the leader runs");
-        if process.view.first_deadline().is_some_and(|deadline| deadline <= wall) {
+        if process.view.next_tick(wall).is_some_and(|left| left.is_zero()) {
             self.marks.reach(Mark::KeyDied);
             self.ticked = (self.now, number + 1);
             // No client waits for the reply.
