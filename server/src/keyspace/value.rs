@@ -44,6 +44,14 @@ impl Value {
         self.deadline.is_none_or(|deadline| deadline.get() > log_time)
     }
 
+    /// Returns how many bytes of the data are in the record of the key. The fields of a hash have records of their own.
+    pub(super) fn stored_bytes(&self) -> usize {
+        match &self.data {
+            Data::String(value) => value.len(),
+            Data::Hash(_) => 0,
+        }
+    }
+
     /// Returns the index that a condition on the key compares. A key that exists never has index 0.
     pub(super) fn version(&self) -> Index {
         self.changed.max(1)

@@ -56,6 +56,10 @@ pub(super) struct Writer<'a> {
     /// The index of the entry; 0 before the first entry of version 2, when no record has one.
     index: Index,
     reply_bytes: usize,
+    /// The version of the entry.
+    version: u32,
+    /// The keys whose string is stored again although no command contains it, with the room that was reserved for it.
+    rewritten: BTreeMap<Bytes, usize>,
     /// The log time that the record of the time has; `None` if there is no such record yet.
     stored_time: Option<u64>,
     /// True if the records that the entry found were deleted.
@@ -99,6 +103,8 @@ impl<'a> Writer<'a> {
             parts,
             index,
             reply_bytes: 0,
+            version,
+            rewritten: BTreeMap::new(),
             stored_time,
             cleared: false,
             changed: Vec::new(),
@@ -224,6 +230,19 @@ impl<'a> Writer<'a> {
             return Err(Failure::NoRoom);
         }
         self.reply_bytes = reply_bytes;
+        Ok(())
+    }
+
+    /// Reserves room for a reply, and for the string of a key that will be `length` bytes long: the record of a key has
+    /// all of it, however little of it a command changes. It is written once for all commands of an entry.
+    fn reserve_rewrite(&mut self, reply: &Reply, key: &Bytes, length: usize) -> Result<(), Failure> {
+        if self.version < 2 {
+            // Earlier releases did not.
+            return self.reserve(reply);
+        }
+        let reserved = self.rewritten.get(key).copied().unwrap_or(0);
+        self.reserve_bytes(reply.bytes().saturating_add(length.saturating_sub(reserved)))?;
+        self.rewritten.insert(key.clone(), length.max(reserved));
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use super::{Executed, Writer};
 use crate::keyspace::expiry::{ExpireCondition, ExpiryWrite, NewExpiry, When};
 use crate::keyspace::reply::Reply;
-use crate::keyspace::value::Deadline;
+use crate::keyspace::value::{Deadline, Value};
 use bytes::Bytes;
 
 impl Writer<'_> {
@@ -14,22 +14,27 @@ impl Writer<'_> {
                 let Some(value) = self.content().value(&key) else { return Ok(Reply::Integer(0)) };
                 let (present, deadline) = (value.deadline, when.deadline(self.now()));
                 let permitted = permits(condition, present, deadline);
+                let reply = Reply::Integer(i64::from(permitted));
                 if permitted {
+                    let length = if deadline.is_some() { value.stored_bytes() } else { 0 };
+                    self.reserve_rewrite(&reply, &key, length)?;
                     self.set_or_remove(&key, deadline);
                 }
-                Ok(Reply::Integer(i64::from(permitted)))
+                Ok(reply)
             }
             ExpiryWrite::Persist(key) => {
-                let has_deadline = self.content().value(&key).is_some_and(|value| value.deadline.is_some());
-                if has_deadline {
-                    self.set_deadline(&key, None);
-                }
-                Ok(Reply::Integer(i64::from(has_deadline)))
+                let found = self.content().value(&key).filter(|value| value.deadline.is_some());
+                let Some(length) = found.map(Value::stored_bytes) else { return Ok(Reply::Integer(0)) };
+                let reply = Reply::Integer(1);
+                self.reserve_rewrite(&reply, &key, length)?;
+                self.set_deadline(&key, None);
+                Ok(reply)
             }
             ExpiryWrite::GetAndExpire { key, expiry } => {
                 let Some(value) = self.content().string(&key)?.cloned() else { return Ok(Reply::Value(None)) };
+                let length = if expiry == NewExpiry::Keep { 0 } else { value.len() };
                 let reply = Reply::Value(Some(value));
-                self.reserve(&reply)?;
+                self.reserve_rewrite(&reply, &key, length)?;
                 self.get_and_expire(&key, expiry);
                 Ok(reply)
             }

@@ -1,8 +1,9 @@
 //! Commands about keys of any type.
 
-use super::{Executed, FIELD_COST, Writer};
+use super::{Executed, FIELD_COST, MAX_REPLY_BYTES, Writer};
 use crate::keyspace::entry::MAX_ENTRY_KEYS;
 use crate::keyspace::key_commands::KeyWrite;
+use crate::keyspace::map::Weigh as _;
 use crate::keyspace::operation::SetCondition;
 use crate::keyspace::reply::Reply;
 use crate::keyspace::value::Data;
@@ -21,20 +22,25 @@ impl Writer<'_> {
     /// Executes `RENAME` and `COPY`.
     pub(super) fn change_key(&mut self, command: KeyWrite) -> Executed {
         match command {
-            KeyWrite::Rename { from, to, only_new } => Ok(self.rename(&from, to, only_new)),
+            KeyWrite::Rename { from, to, only_new } => self.rename(&from, to, only_new),
             KeyWrite::Copy { from, to, replace } => self.copy(&from, to, replace),
         }
     }
 
-    fn rename(&mut self, from: &Bytes, to: Bytes, only_new: bool) -> Reply {
-        if self.content().value(from).is_none() {
-            return Reply::Error("ERR no such key".to_owned());
-        }
+    fn rename(&mut self, from: &Bytes, to: Bytes, only_new: bool) -> Executed {
+        let Some(value) = self.content().value(from) else {
+            return Ok(Reply::Error("ERR no such key".to_owned()));
+        };
+        let length = value.stored_bytes();
         let renamed = *from != to && !(only_new && self.content().value(&to).is_some());
-        if renamed && let Some(value) = self.take(from) {
-            self.put(to, value.data, value.deadline);
+        let reply = if only_new { Reply::Integer(renamed.into()) } else { Reply::Ok };
+        if renamed {
+            self.reserve_rewrite(&reply, &to, length)?;
+            if let Some(value) = self.take(from) {
+                self.put(to, value.data, value.deadline);
+            }
         }
-        if only_new { Reply::Integer(renamed.into()) } else { Reply::Ok }
+        Ok(reply)
     }
 
     fn copy(&mut self, from: &Bytes, to: Bytes, replace: bool) -> Executed {
@@ -50,12 +56,14 @@ impl Writer<'_> {
             }
             Data::Hash(hash) => {
                 let fields = hash.fields.len();
-                if fields > MAX_ENTRY_KEYS {
+                let bytes = usize::try_from(hash.fields.weight()).unwrap_or(usize::MAX);
+                if fields > MAX_ENTRY_KEYS || bytes > MAX_REPLY_BYTES {
                     return Ok(Reply::Error(format!(
-                        "ERR the hash has more than {MAX_ENTRY_KEYS} fields; copy them in parts, with HSCAN and HSET"
+                        "ERR the hash has more than {MAX_ENTRY_KEYS} fields or {MAX_REPLY_BYTES} bytes; copy them in \
+                         parts, with HSCAN and HSET"
                     )));
                 }
-                self.reserve_bytes(fields * FIELD_COST)?;
+                self.reserve_bytes(bytes.max(fields * FIELD_COST))?;
                 self.put_hash_copy(to, &hash.fields, value.deadline);
             }
         }

@@ -119,7 +119,8 @@ impl Writer<'_> {
         if end > MAX_BULK {
             return Ok(too_long_string());
         }
-        self.reserve_bytes(end.saturating_sub(length + bytes.len()))?;
+        let longest = end.max(length);
+        self.reserve_rewrite(&Reply::Integer(count(longest)), &key, longest)?;
         let length = self.change_or_set(key, end, |value| value[first..end].copy_from_slice(bytes));
         Ok(Reply::Integer(count(length)))
     }
@@ -131,7 +132,7 @@ impl Writer<'_> {
         }
         let length = former.map_or(0, Bytes::len);
         let reply = Reply::Integer(former.map_or(0, |value| bits::get(value, bit)).into());
-        self.reserve_bytes((byte + 1).saturating_sub(length))?;
+        self.reserve_rewrite(&reply, &key, length.max(byte + 1))?;
         self.change_or_set(key, byte + 1, |bytes| bits::set(&mut bytes[byte], bit, value));
         Ok(reply)
     }
@@ -179,6 +180,8 @@ impl Writer<'_> {
         if !old.is_empty() && old.len() + suffix.len() > MAX_BULK {
             return Ok(too_long_string());
         }
+        let (length, sum) = (old.len(), count(old.len() + suffix.len()));
+        self.reserve_rewrite(&Reply::Integer(sum), &key, length)?;
         // Repeated appends in one entry grow the value in place, because nothing else holds it.
         let length = self.change_string(key, |old| {
             let length = old.len();
