@@ -2,12 +2,12 @@
 //! end.
 //!
 //! ```text
-//! header  8 bytes LEASEBAK | u32 version | u64 index | u16 length of the cluster's name | the name | u64 checksum
+//! header  8 bytes LEASEBAK | u32 format | u64 index | u16 length of the cluster's name | the name | u64 checksum
 //! chunk   u32 length of the records, not 0 | u64 checksum | records                     as in a transfer between nodes
 //! end     u32 0 | u64 number of chunks | u64 number of records | u64 checksum
 //! ```
 //!
-//! All numbers are little-endian.
+//! All numbers are little-endian. The format is 1 if every record has the kind 0, so that the first releases can restore it.
 
 use leasehold_core::Index;
 use leasehold_node::chunk::{checksum, decode};
@@ -15,7 +15,9 @@ use leasehold_node::ports::Record;
 use std::io::{self, Read};
 
 const MAGIC: [u8; 8] = *b"LEASEBAK";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The format of a backup whose records all have the kind 0.
+const WITHOUT_KINDS: u32 = 1;
 /// The longest chunk: one record with the longest key and the longest value fits.
 const MAX_CHUNK_BYTES: u32 = 64 << 20;
 
@@ -26,6 +28,8 @@ pub(crate) struct Header {
     pub(crate) index: Index,
     /// The name of the cluster that it is from.
     pub(crate) cluster: String,
+    /// True if records may have other kinds than 0.
+    pub(crate) has_kinds: bool,
 }
 
 /// The reason why a backup cannot be read.
@@ -35,7 +39,7 @@ pub(crate) enum BackupError {
     Io(io::Error),
     #[error("this is not a backup; give a file that `leasehold backup` wrote")]
     NotABackup,
-    #[error("the backup has format {0}, and this release reads format {VERSION}; use the release that wrote it")]
+    #[error("the backup has format {0}, and this release reads formats up to {VERSION}; use the release that wrote it")]
     OtherVersion(u32),
     #[error("the backup ends too early, so it is not complete; take another one")]
     Cut,
@@ -52,7 +56,8 @@ impl From<io::Error> for BackupError {
 /// Encodes a header.
 pub(crate) fn header(header: &Header) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
-    bytes.extend_from_slice(&VERSION.to_le_bytes());
+    let version = if header.has_kinds { VERSION } else { WITHOUT_KINDS };
+    bytes.extend_from_slice(&version.to_le_bytes());
     bytes.extend_from_slice(&header.index.to_le_bytes());
     let name = &header.cluster.as_bytes()[..header.cluster.len().min(usize::from(u16::MAX))];
     bytes.extend_from_slice(&(name.len() as u16).to_le_bytes());
@@ -99,9 +104,11 @@ impl<R: Read> BackupReader<R> {
             return Err(BackupError::NotABackup);
         }
         let version = take(&mut from)?;
-        if u32::from_le_bytes(version) != VERSION {
-            return Err(BackupError::OtherVersion(u32::from_le_bytes(version)));
-        }
+        let has_kinds = match u32::from_le_bytes(version) {
+            WITHOUT_KINDS => false,
+            VERSION => true,
+            other => return Err(BackupError::OtherVersion(other)),
+        };
         bytes.extend_from_slice(&version);
         let (index, length) = (take(&mut from)?, take(&mut from)?);
         bytes.extend_from_slice(&index);
@@ -113,7 +120,7 @@ impl<R: Read> BackupReader<R> {
             return Err(BackupError::Damaged("header"));
         }
         let cluster = String::from_utf8(name).map_err(|_| BackupError::Damaged("header"))?;
-        let header = Header { index: u64::from_le_bytes(index), cluster };
+        let header = Header { index: u64::from_le_bytes(index), cluster, has_kinds };
         Ok(BackupReader { from, header, chunks: 0, records: 0 })
     }
 
@@ -170,15 +177,16 @@ mod tests {
     use leasehold_node::chunk;
     use leasehold_node::ports::Cursor;
 
-    fn records() -> Vec<Record> {
-        (0..5).map(|n| Record { key: format!("key {n}").into(), value: vec![n; 10].into() }).collect()
+    fn records(has_kinds: bool) -> Vec<Record> {
+        let kind = if has_kinds { '\u{2}' } else { '\0' };
+        (0..5).map(|n| Record { key: format!("{kind}key {n}").into(), value: vec![n; 10].into() }).collect()
     }
 
-    fn backup() -> Vec<u8> {
-        let mut bytes = header(&Header { index: 7, cluster: "orchard".to_owned() });
+    fn backup(has_kinds: bool) -> Vec<u8> {
+        let mut bytes = header(&Header { index: 7, cluster: "orchard".to_owned(), has_kinds });
         let (mut cursor, mut number) = (Cursor::default(), 0);
         loop {
-            let chunk = chunk::read(&records(), cursor, 60);
+            let chunk = chunk::read(&records(has_kinds), cursor, 60);
             bytes.extend_from_slice(&chunk_head(number, &chunk.records));
             bytes.extend_from_slice(&chunk.records);
             (cursor, number) = (chunk.cursor, number + 1);
@@ -202,14 +210,39 @@ mod tests {
 
     #[test]
     fn a_backup_is_read_as_it_was_written() {
-        let (header, found) = read(&backup()).expect("a whole backup");
-        assert_eq!((header.index, header.cluster.as_str()), (7, "orchard"));
-        assert_eq!(found, records());
+        for has_kinds in [false, true] {
+            let (header, found) = read(&backup(has_kinds)).expect("a whole backup");
+            assert_eq!((header.index, header.cluster.as_str(), header.has_kinds), (7, "orchard", has_kinds));
+            assert_eq!(found, records(has_kinds));
+        }
+    }
+
+    /// Golden files, as `docs/formats.md` describes them.
+    #[test]
+    fn backups_are_written_as_earlier_builds_wrote_them() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/tests/formats/golden/");
+        for (name, has_kinds) in [("backup-1.hex", false), ("backup.hex", true)] {
+            let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+            let lines: Vec<_> = backup(has_kinds).chunks(32).map(hex).collect();
+            let (path, text) = (format!("{folder}{name}"), lines.join("\n") + "\n");
+            if std::env::var_os("LEASEHOLD_GOLDEN").is_some_and(|value| value == "write") {
+                std::fs::write(&path, &text).expect("the golden file can be written");
+            }
+            assert_eq!(std::fs::read_to_string(&path).expect("a golden file"), text, "{name}: see docs/formats.md");
+        }
+    }
+
+    #[test]
+    fn a_backup_of_a_newer_format_names_the_release_to_use() {
+        let mut newer = backup(true);
+        newer[8] = 3;
+        let error = read(&newer).expect_err("a newer format").to_string();
+        assert!(error.contains("format 3") && error.contains("use the release that wrote it"), "{error}");
     }
 
     #[test]
     fn a_backup_that_is_cut_or_damaged_anywhere_is_refused() {
-        let whole = backup();
+        let whole = backup(true);
         for length in 0..whole.len() {
             assert!(matches!(read(&whole[..length]), Err(BackupError::Cut)), "cut at {length}");
             let mut damaged = whole.clone();

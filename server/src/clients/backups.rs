@@ -30,7 +30,7 @@ impl<R: Runtime> Session<'_, R> {
         let state = self.clients.view().snapshot();
         let cluster = self.clients.facts.cluster.clone();
         tracing::info!(index, keys = state.content().len(), "streaming a backup");
-        self.send_bulk(&[&header(&Header { index, cluster })]).await?;
+        self.send_bulk(&[&header(&Header { index, cluster, has_kinds: state.has_kinds() })]).await?;
         let (mut cursor, mut chunks, mut records) = (Cursor::default(), 0, 0);
         loop {
             let chunk = chunk::read(&state, cursor, CHUNK_BYTES);

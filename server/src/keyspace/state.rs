@@ -47,6 +47,11 @@ impl Snapshot {
         Snapshot { content: Some(Content::new(seed)), reclaimer: Reclaimer::default(), built }
     }
 
+    /// Returns true if records have other kinds than 0, which the first releases did not know.
+    pub(crate) fn has_kinds(&self) -> bool {
+        self.content().has_versions
+    }
+
     pub(crate) fn content(&self) -> &Content {
         self.content.as_ref().expect("the content is taken only when the snapshot is dropped")
     }
