@@ -72,9 +72,11 @@ impl Keyspace {
         self.view.clone()
     }
 
-    fn publish_deadlines(&self) {
-        let dead_wait = self.view.with(|content| content.log_time > 0);
-        self.view.publish_deadlines(self.deadlines.len(), self.deadlines.first().map(|first| first.get()), dead_wait);
+    fn publish(&self) {
+        let Keyspace { view, deadlines, garbage, .. } = self;
+        let dead_wait = view.with(|content| content.log_time > 0);
+        let first = deadlines.first().map(|first| first.get());
+        view.publish(deadlines.len(), first, dead_wait, garbage.used_bytes());
     }
 }
 
@@ -114,7 +116,7 @@ impl ports::StateMachine for Keyspace {
             writer.finish(changes);
             outcome
         });
-        self.publish_deadlines();
+        self.publish();
         Ok(outcome)
     }
 
@@ -135,7 +137,7 @@ impl ports::StateMachine for Keyspace {
             ));
             state
         });
-        self.publish_deadlines();
+        self.publish();
         former
     }
 

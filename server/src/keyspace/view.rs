@@ -27,6 +27,8 @@ struct Shared {
     content: RwLock<Content>,
     /// The size of the content, for those that do not lock it.
     used_bytes: AtomicU64,
+    /// The size of the deleted hashes whose fields are not removed yet.
+    garbage_bytes: AtomicU64,
     /// The earliest deadline of a key; 0 if none has one.
     first_deadline: AtomicU64,
     deadlines: AtomicU64,
@@ -42,6 +44,7 @@ impl View {
         let shared = Shared {
             content: RwLock::new(Content::new(seed)),
             used_bytes: AtomicU64::new(0),
+            garbage_bytes: AtomicU64::new(0),
             first_deadline: AtomicU64::new(0),
             deadlines: AtomicU64::new(0),
             removal_waits: AtomicBool::new(false),
@@ -62,10 +65,11 @@ impl View {
         self.len() == 0
     }
 
-    /// Returns about how many bytes of memory the keys and values take. The same records give the same number on every
-    /// node.
+    /// Returns about how many bytes of memory the keys and values take, with the deleted hashes whose fields are not
+    /// removed yet. The same records give the same number on every node, but for these hashes.
     pub fn used_bytes(&self) -> u64 {
-        self.shared.used_bytes.load(Ordering::Relaxed)
+        let garbage_bytes = self.shared.garbage_bytes.load(Ordering::Relaxed);
+        self.shared.used_bytes.load(Ordering::Relaxed) + garbage_bytes
     }
 
     /// Returns the earliest deadline of a key, in milliseconds since the epoch. The key may be dead, and not removed yet.
@@ -135,8 +139,11 @@ impl View {
         outcome
     }
 
-    /// Publishes the number of deadlines, the earliest one, and whether something waits to be removed.
-    pub(super) fn publish_deadlines(&self, number: usize, first: Option<u64>, removal_waits: bool) {
+    /// Publishes the number of deadlines and the earliest one, whether dead keys wait to be removed, and the size of the
+    /// deleted hashes that do.
+    pub(super) fn publish(&self, number: usize, first: Option<u64>, dead_wait: bool, garbage_bytes: u64) {
+        self.shared.garbage_bytes.store(garbage_bytes, Ordering::Relaxed);
+        let removal_waits = dead_wait || garbage_bytes > 0;
         self.shared.deadlines.store(number as u64, Ordering::Relaxed);
         let first = first.unwrap_or(0);
         let is_other = self.shared.first_deadline.swap(first, Ordering::Relaxed) != first;

@@ -134,6 +134,7 @@ impl<'a> Writer<'a> {
     /// Removes some dead keys, and appends the changes of the entry: one for each record, with the value that the entry
     /// left behind. So they take memory in proportion to the entry and to those values, however often a value changed.
     pub(super) fn finish(mut self, changes: &mut Vec<Change>) {
+        let before = changes.len();
         self.remove_dead();
         // While dead keys are left, a later entry with an earlier time would bring them back.
         let log_time = if self.parts.deadlines.first_dead(self.now()).is_some() { self.now() } else { 0 };
@@ -146,7 +147,8 @@ impl<'a> Writer<'a> {
         }
         self.finish_fields(changes);
         self.finish_keys(changes);
-        self.parts.garbage.remove_some(self.parts.reclaimer, changes);
+        let made = changes.len() - before;
+        self.parts.garbage.remove_some(self.parts.reclaimer, made, changes);
     }
 
     fn finish_keys(&mut self, changes: &mut Vec<Change>) {

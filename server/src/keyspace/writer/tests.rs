@@ -174,3 +174,18 @@ fn the_records_of_a_state_are_read_in_pieces_at_any_cursor() {
     }
     assert_eq!(found, store.disk);
 }
+
+#[test]
+fn fields_are_removed_as_fast_as_entries_can_delete_them() {
+    let mut store = Store::new();
+    for _ in 0..4 {
+        store.apply(|writer| put_fields(writer, "h", 16_000));
+        store.apply(|writer| drop(writer.remove(&bytes("h"))));
+        assert!(store.disk.len() <= 16_000, "{}", store.disk.len());
+    }
+    assert!(store.garbage.used_bytes() > 0);
+    while store.garbage.used_bytes() > 0 {
+        assert!(store.apply(|_| {}) <= 1024);
+    }
+    assert_eq!(store.disk, store.records());
+}
