@@ -1,3 +1,4 @@
+use super::record::FIELD;
 use super::*;
 use ports::{Change, Cursor, Record, State as _, StateMachine as _};
 use quickcheck::quickcheck;
@@ -58,6 +59,21 @@ impl Node {
         }
         drop(keyspace.replace(state));
         Node { keyspace, disk: self.disk.clone(), index: self.index }
+    }
+
+    /// Returns a node that gets the state of this one in pieces.
+    fn installed(&self) -> Node {
+        let (from, mut cursor, mut disk) = (self.keyspace.state(), Cursor::default(), BTreeMap::new());
+        loop {
+            let before = disk.len();
+            for (Record { key, value }, after) in from.records(cursor).take(100) {
+                assert_eq!(disk.insert(key, value), None, "each once");
+                cursor = after;
+            }
+            if disk.len() == before {
+                return Node { keyspace: keyspace(), disk, index: self.index }.restarted();
+            }
+        }
     }
 
     fn records(&self) -> BTreeMap<Bytes, Bytes> {
@@ -296,11 +312,21 @@ fn the_newest_index_of_the_records_is_that_of_the_last_change() {
     assert!(newest_index(&damaged).is_err() && node.keyspace.empty_state().insert(damaged).is_err());
 }
 
+fn hash(key: &str, change: FieldsWrite) -> WriteCommand {
+    WriteCommand::Hash(HashWrite { key: bytes(key), change })
+}
+
+fn set_fields(key: &str, count: usize) -> WriteCommand {
+    let fields = (0..count).map(|number| (bytes(&number.to_string()), bytes(key))).collect();
+    hash(key, FieldsWrite::Set { fields, counted: true })
+}
+
 fn command((kind, key, number): (u8, u8, u8)) -> WriteCommand {
     let (key, by) = (format!("{}", key % 5), i64::from(number) - 20);
+    let other = bytes(&format!("{}", number % 5));
     let condition =
         [ExpireCondition::Always, ExpireCondition::Missing, ExpireCondition::Later, ExpireCondition::Earlier];
-    match kind % 12 {
+    match kind % 18 {
         0 | 1 => set_in(&key, by),
         2 => set(&key, NewExpiry::None),
         3 => set(&key, NewExpiry::Keep),
@@ -311,28 +337,40 @@ fn command((kind, key, number): (u8, u8, u8)) -> WriteCommand {
         8 => WriteCommand::Append { key: bytes(&key), suffix: bytes("w") },
         9 => WriteCommand::SetAll(vec![(bytes(&key), bytes("w")), (bytes("4"), bytes("x"))]),
         10 if number % 8 == 0 => WriteCommand::Clear,
+        // A few hashes have more fields than one entry removes.
+        11..=13 => set_fields(&key, if number >= 250 { 1500 } else { usize::from(number % 4) + 1 }),
+        14 => hash(&key, FieldsWrite::Delete(vec![bytes("0"), bytes("1"), bytes("2")])),
+        15 => WriteCommand::Key(KeyWrite::Rename { from: bytes(&key), to: other, only_new: number % 2 == 0 }),
+        16 => WriteCommand::Key(KeyWrite::Copy { from: bytes(&key), to: other, replace: number % 2 == 0 }),
         _ => WriteCommand::Read(ReadCommand::Size),
     }
 }
 
-/// A time, whether the entry has version 1 if it can, whether the other node restarts after it, and its commands.
-type Step = (u8, bool, bool, Vec<(u8, u8, u8)>);
+/// A time, whether the entry has version 1 if it can, what happens to the other node after it, and its commands.
+type Step = (u8, bool, u8, Vec<(u8, u8, u8)>);
 
 quickcheck! {
     fn what_is_stored_is_the_state_and_a_restarted_node_goes_on_as_the_others(
         steps: Vec<Step>
     ) -> bool {
         let (mut node, mut other) = (Node::new(), Node::new());
-        for (time, is_old, restarts, commands) in steps {
+        for (time, is_old, event, commands) in steps {
             let commands: Vec<_> = commands.into_iter().map(command).collect();
             let old = Entry::encode_as(1, &[], true, &commands).filter(|_| is_old);
             let entry = Entry::stamp(old.unwrap_or_else(|| Entry::encode(&[], true, &commands)), u64::from(time) * 4);
             assert_eq!(node.apply(&entry), other.apply(&entry));
-            assert_eq!(node.disk, node.records());
-            if restarts {
-                other = other.restarted();
+            let records = node.records();
+            assert_eq!(node.keyspace.state().has_kinds(), node.disk.keys().any(|key| key[0] != 0));
+            let left: BTreeMap<_, _> = node.disk.iter().filter(|(key, _)| !records.contains_key(*key)).collect();
+            assert!(left.keys().all(|key| key[0] == FIELD), "the fields of deleted hashes");
+            assert_eq!(node.disk.len(), records.len() + left.len(), "every record is stored");
+            assert!(records.iter().all(|(key, value)| node.disk.get(key) == Some(value)));
+            match event % 4 {
+                0 => other = other.restarted(),
+                1 => other = node.installed(),
+                _ => {}
             }
-            assert_eq!(node.records(), other.records());
+            assert_eq!(records, other.records());
             let deadlines = |node: &Node| {
                 let view = node.keyspace.view();
                 (view.first_deadline(), view.keys_with_deadline())
@@ -342,6 +380,31 @@ quickcheck! {
             let with_deadline = values.content().map.iter().filter(|(_, value)| value.deadline.is_some()).count();
             assert_eq!(with_deadline as u64, deadlines(&node).1);
         }
+        // What is left of deleted hashes vanishes, on a node that knows it from its disk too.
+        for node in [&mut node, &mut other] {
+            while node.keyspace.view().next_tick(0).is_some_and(|left| left.is_zero()) {
+                node.at(0, &[]);
+            }
+            assert_eq!(node.disk, node.records());
+        }
+        assert_eq!(node.records(), other.records());
+        assert_eq!(node.keyspace.view().used_bytes(), other.keyspace.view().used_bytes());
         true
     }
+}
+
+#[test]
+fn what_is_left_of_a_deleted_hash_counts_and_is_removed_by_ticks() {
+    let mut node = Node::new();
+    node.at(100, &[set_fields("h", 3000)]);
+    let used = node.keyspace.view().used_bytes();
+    node.at(100, &[WriteCommand::Delete(vec![bytes("h")])]);
+    let view = node.keyspace.view();
+    assert!(view.is_empty() && view.used_bytes() > used / 2);
+    let mut ticks = 0;
+    while view.next_tick(100).is_some() {
+        node.at(100, &[]);
+        ticks += 1;
+    }
+    assert_eq!((ticks, view.used_bytes(), node.disk.len()), (2, 0, 1), "the record of the time is left");
 }

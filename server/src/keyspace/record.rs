@@ -23,7 +23,7 @@ const PLAIN: u8 = 0;
 const TIME: u8 = 1;
 const STRING: u8 = 2;
 const HASH: u8 = 3;
-const FIELD: u8 = 4;
+pub(super) const FIELD: u8 = 4;
 
 const ID_BYTES: usize = 12;
 
