@@ -59,5 +59,5 @@ fn the_session_of_the_document_is_what_the_server_answers() {
         assert_eq!(reply(&mut replies), expected.trim_end(), "{line}");
         executed += 1;
     }
-    assert_eq!(executed, 17);
+    assert_eq!(executed, 21);
 }
