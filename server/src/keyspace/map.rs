@@ -36,8 +36,10 @@ const BUCKET_SHIFT: u32 = 32;
 const POSITION_BITS: u32 = 53;
 /// The first number after all positions.
 const END: u64 = 1 << POSITION_BITS;
-/// The most buckets that one call of a scan visits.
-const MAX_SCANNED_BUCKETS: usize = 1024;
+/// The ranges of positions that one call of a scan visits at most, each of which has [`MAX_LOAD`] entries on average, or
+/// up to twice as many. The number of buckets is no measure of it, because it depends on what was inserted and removed
+/// before, and nodes with equal content must return the same. A range has at most about eight buckets.
+const MAX_SCANNED_RANGES: u64 = 128;
 /// Random draws: the fewest entries that a range has on average, which is at most twice as many; the places in a range,
 /// more than it ever has entries; and the most draws.
 const MIN_RANGE_ENTRIES: usize = 128;
@@ -255,7 +257,8 @@ impl<V: Weigh> Map<V> {
 
     /// Appends the next entries of a scan to `found`, until it has `count` or they weigh `max_bytes`, and returns the
     /// cursor for the call after it, which is 0 at the end. The first cursor is 0. There may be no entry, and a few more
-    /// than `count` if they have the same position.
+    /// than `count` if they have the same position. Equal content gives the same entries and cursor, whatever was
+    /// inserted and removed before.
     ///
     /// A cursor is a position. It stays valid when the map grows or shrinks, and on another map with the same seed. A key
     /// that is present from the first to the last call is returned exactly once.
@@ -267,11 +270,10 @@ impl<V: Weigh> Map<V> {
         found: &mut Vec<(&'a Bytes, &'a V)>,
     ) -> u64 {
         let (mut next, mut last, mut bytes, most) = (cursor, None, 0, found.len() + count.max(1));
-        for _ in 0..MAX_SCANNED_BUCKETS {
-            if next >= END {
-                return 0;
-            }
-            let (entries, end) = self.entries_at(next, END);
+        let range = 1 << (POSITION_BITS - self.depth(MAX_LOAD));
+        let stop = cursor.saturating_add(MAX_SCANNED_RANGES * range).min(END);
+        while next < stop {
+            let (entries, end) = self.entries_at(next, stop);
             for (position, (key, value)) in sorted(entries) {
                 // The entries of one position are returned together, because a cursor cannot separate them.
                 if (found.len() >= most || bytes >= max_bytes) && last != Some(position) {
@@ -283,7 +285,12 @@ impl<V: Weigh> Map<V> {
             }
             next = end;
         }
-        if next < END { next } else { 0 }
+        if stop < END { stop } else { 0 }
+    }
+
+    /// Returns how often the positions can be halved so that each part has at least `entries` entries on average.
+    fn depth(&self, entries: usize) -> u32 {
+        (self.len / entries).max(1).ilog2()
     }
 
     /// Returns a random entry; each is equally likely. `draw` returns a random number below its argument. Equal content
@@ -291,7 +298,7 @@ impl<V: Weigh> Map<V> {
     pub(super) fn random(&self, mut draw: impl FnMut(u64) -> u64) -> Option<(&Bytes, &V)> {
         // The positions are divided into ranges of so many entries on average, and each range has the same number of
         // places, of which some are empty.
-        let depth = (self.len / MIN_RANGE_ENTRIES).max(1).ilog2();
+        let depth = self.depth(MIN_RANGE_ENTRIES);
         let (width, places) = (POSITION_BITS - depth, if depth == 0 { self.len as u64 } else { RANGE_PLACES });
         let mut start = 0;
         for _ in 0..MAX_DRAWS {
