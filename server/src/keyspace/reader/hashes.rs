@@ -14,6 +14,8 @@ use std::collections::BTreeSet;
 
 /// The most fields that `HRANDFIELD` returns.
 const MAX_RANDOM_FIELDS: usize = MAX_ENTRY_KEYS;
+/// The part of an entry's room that a random choice takes: it looks at the places of some hundreds of names.
+pub(super) const DRAW_COST: usize = 2 * FIELD_COST;
 /// A part of the fields larger than one of so many is drawn from a list of all of them.
 const MIN_DRAWN_PART: usize = 16;
 
@@ -38,7 +40,7 @@ impl Content {
             FieldsRead::RandomMany { seed, count, with_values } => {
                 let fields = match hash {
                     None => Vec::new(),
-                    Some(hash) => random_fields(hash, *seed, *count)?,
+                    Some(hash) => random_fields(hash, draws(*seed), *count)?,
                 };
                 if *with_values {
                     Reply::Pairs(fields.into_iter().map(|(field, value)| (field.clone(), value.clone())).collect())
@@ -59,14 +61,14 @@ impl Content {
         let len = || self.hash(&command.key).ok().flatten().map_or(0, |hash| hash.fields.len());
         match &command.what {
             FieldsRead::All | FieldsRead::Names | FieldsRead::Values => len().saturating_mul(FIELD_COST),
-            FieldsRead::RandomMany { count, .. } => random_count(*count, len()).saturating_mul(FIELD_COST),
+            FieldsRead::Random { .. } => DRAW_COST,
+            FieldsRead::RandomMany { count, .. } => random_count(*count, len()).saturating_mul(DRAW_COST),
             FieldsRead::Scan(scan) => scan.cost(),
             FieldsRead::Get(_)
             | FieldsRead::GetMany(_)
             | FieldsRead::Exists(_)
             | FieldsRead::ValueLength(_)
-            | FieldsRead::Length
-            | FieldsRead::Random { .. } => 0,
+            | FieldsRead::Length => 0,
         }
     }
 }
@@ -77,13 +79,12 @@ fn random_count(count: i64, len: usize) -> usize {
     if count < 0 && len > 0 { number } else { number.min(len) }
 }
 
-fn random_fields(hash: &Hash, seed: u64, count: i64) -> Result<Vec<(&Bytes, &Bytes)>, Reply> {
+fn random_fields(hash: &Hash, mut draw: impl FnMut(u64) -> u64, count: i64) -> Result<Vec<(&Bytes, &Bytes)>, Reply> {
     let (number, len) = (random_count(count, hash.len()), hash.len());
     if number > MAX_RANDOM_FIELDS {
         let error = format!("ERR HRANDFIELD returns at most {MAX_RANDOM_FIELDS} fields at once; request fewer");
         return Err(Reply::Error(error));
     }
-    let mut draw = draws(seed);
     if count < 0 {
         return Ok((0..number).filter_map(|_| hash.random(&mut draw)).collect());
     }
@@ -100,10 +101,15 @@ fn random_fields(hash: &Hash, seed: u64, count: i64) -> Result<Vec<(&Bytes, &Byt
         return Ok(fields);
     }
     let (mut names, mut fields) = (BTreeSet::new(), Vec::new());
-    // So many draws find that few distinct fields, unless somebody chose fields that are drawn together.
-    for _ in 0..8 * number {
-        fields.extend(hash.random(&mut draw).filter(|(name, _)| fields.len() < number && names.insert(*name)));
+    for _ in 0..2 * number + MIN_DRAWN_PART {
+        if fields.len() == number {
+            break;
+        }
+        fields.extend(hash.random(&mut draw).filter(|(name, _)| names.insert(*name)));
     }
+    // The draws find enough distinct fields, unless somebody chose fields that are drawn together.
+    let missing = number - fields.len();
+    fields.extend(hash.iter().filter(|(name, _)| names.insert(*name)).take(missing));
     Ok(fields)
 }
 
@@ -113,4 +119,30 @@ fn scan_fields(hash: &Hash, scan: &Scan) -> Reply {
     let pattern = scan.prepared();
     let found = found.into_iter().filter(|(field, _)| pattern.as_ref().is_none_or(|pattern| pattern.matches(field)));
     Reply::Scanned { cursor, found: found.flat_map(|(field, value)| [field.clone(), value.clone()]).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyspace::map::Seed;
+
+    #[test]
+    fn few_of_many_fields_are_distinct_and_take_few_draws() {
+        let mut hash = Hash::new(Seed::of_cluster("test"));
+        (0..4000).for_each(|number| drop(hash.insert(Bytes::from(number.to_string()), Bytes::new())));
+        let check = |draw: &mut dyn FnMut(u64) -> u64, most_draws| {
+            let mut drawn = 0;
+            let counted = |below| {
+                drawn += 1;
+                draw(below)
+            };
+            let fields = random_fields(&hash, counted, 200).expect("a number that is allowed");
+            assert_eq!(fields.iter().map(|(name, _)| name).collect::<BTreeSet<_>>().len(), 200);
+            assert!(drawn <= most_draws, "{drawn} draws");
+        };
+        // A field takes about three times two draws, and few fields are drawn twice.
+        check(&mut draws(1), 2000);
+        // The same field each time.
+        check(&mut |_| 0, 1000);
+    }
 }

@@ -326,6 +326,9 @@ fn an_entry_makes_and_returns_a_limited_number_of_bytes_and_fields() {
     let (replies, _) = node.apply(&[all(), all(), copy("h", "i", false)]);
     assert!(matches!(&replies[0], Reply::Map(fields) if fields.len() == 10_000));
     assert_eq!(replies[1..], [too_long(), too_long()]);
+    let random = WriteCommand::Read(fields("h", FieldsRead::Random { seed: 1 }));
+    let (replies, _) = node.apply(&vec![random; 9000]);
+    assert_eq!((replies[0] == too_long(), &replies[8999]), (false, &too_long()));
     let bits = ReadCommand::String(StringRead::CountBits { key: bytes("0"), part: None });
     let (replies, _) = node.apply(&vec![WriteCommand::Read(bits); 4]);
     assert_eq!(replies, [Reply::Integer(1), Reply::Integer(1), Reply::Integer(1), too_long()]);
