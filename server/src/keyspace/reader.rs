@@ -6,7 +6,6 @@ mod keys;
 mod strings;
 
 use super::content::Content;
-use super::key_commands::KeyRead;
 use super::operation::ReadCommand;
 use super::reply::Reply;
 use super::view::count;
@@ -46,7 +45,7 @@ impl Content {
         match command {
             ReadCommand::String(command) => self.cost_of_string(command),
             ReadCommand::Hash(command) => self.cost_of_hash(command),
-            ReadCommand::Key(KeyRead::Scan { scan, .. }) => scan.cost(),
+            ReadCommand::Key(command) => command.cost(),
             _ => 0,
         }
     }

@@ -1,6 +1,7 @@
 //! Reading keys of any type.
 
 use super::draw::draws;
+use super::hashes::DRAW_COST;
 use crate::glob::Pattern;
 use crate::keyspace::content::Content;
 use crate::keyspace::key_commands::{KeyRead, ObjectProperty, Scan, TypeFilter};
@@ -12,8 +13,11 @@ use bytes::Bytes;
 /// The most elements that one call of a scan looks at, and about the most bytes of them.
 pub(super) const MAX_SCANNED: u64 = 4096;
 pub(super) const MAX_SCANNED_BYTES: u64 = 1 << 20;
-/// The most dead keys that are drawn before `RANDOMKEY` replies that there is none.
-const MAX_DEAD_DRAWS: usize = 100;
+/// The most keys that `RANDOMKEY` draws, and the keys after the last one that it looks at if all of these are dead.
+const MAX_DRAWN_KEYS: usize = 4;
+const MAX_PASSED_KEYS: usize = 1024;
+/// The part of an entry's room that this takes.
+const RANDOM_KEY_COST: usize = MAX_DRAWN_KEYS * DRAW_COST;
 /// The longest string and the most fields that Redis stores in its compact encodings.
 const MAX_EMBEDDED_BYTES: usize = 44;
 const MAX_LISTPACK_FIELDS: usize = 512;
@@ -33,14 +37,28 @@ impl Content {
                 None => Reply::Value(None),
                 Some(value) => object(value, *property),
             },
-            KeyRead::Random(seed) => {
-                let mut draw = draws(*seed);
-                let drawn = (0..MAX_DEAD_DRAWS).map_while(|_| self.map.random(&mut draw));
-                let live = drawn.into_iter().find(|(_, value)| value.is_live(self.log_time));
-                Reply::Value(live.map(|(key, _)| key.clone()))
-            }
+            KeyRead::Random(seed) => Reply::Value(self.random_key(draws(*seed)).cloned()),
             KeyRead::Scan { scan, only } => self.scan(scan, *only),
         }
+    }
+
+    /// Returns a random key. While nearly all keys are dead, there may be none.
+    pub(in crate::keyspace) fn random_key(&self, mut draw: impl FnMut(u64) -> u64) -> Option<&Bytes> {
+        let is_live = |(_, value): &(&Bytes, &Value)| value.is_live(self.log_time);
+        let mut last = 0;
+        for _ in 0..MAX_DRAWN_KEYS {
+            let drawn = self.map.random(&mut draw)?;
+            if is_live(&drawn) {
+                return Some(drawn.0);
+            }
+            last = self.map.seed().position(drawn.0);
+        }
+        let mut passed = Vec::new();
+        let end = self.map.scan(last, MAX_PASSED_KEYS, u64::MAX, &mut passed);
+        if end == 0 && passed.len() < MAX_PASSED_KEYS {
+            self.map.scan(0, MAX_PASSED_KEYS - passed.len(), u64::MAX, &mut passed);
+        }
+        passed.into_iter().find(is_live).map(|(key, _)| key)
     }
 
     fn scan(&self, scan: &Scan, only: Option<TypeFilter>) -> Reply {
@@ -52,6 +70,19 @@ impl Content {
             .filter(|(_, value)| value.is_live(self.log_time) && only.is_none_or(|only| only.accepts(&value.data)));
         let found = found.map(|(key, _)| key).filter(|key| pattern.as_ref().is_none_or(|pattern| pattern.matches(key)));
         Reply::Scanned { cursor, found: found.cloned().collect() }
+    }
+}
+
+impl KeyRead {
+    /// Returns the part of an entry's room that a read of keys takes besides its reply.
+    pub(super) fn cost(&self) -> usize {
+        match self {
+            KeyRead::Random(_) => RANDOM_KEY_COST,
+            // It may look at all fields of a hash that has not many.
+            KeyRead::Object { property: ObjectProperty::Encoding, .. } => DRAW_COST,
+            KeyRead::Scan { scan, .. } => scan.cost(),
+            KeyRead::Type(_) | KeyRead::Object { .. } => 0,
+        }
     }
 }
 

@@ -281,6 +281,35 @@ fn random_fields_are_distinct_or_repeated_as_requested_and_the_same_on_every_nod
 }
 
 #[test]
+fn a_random_key_is_live_and_takes_few_draws() {
+    let mut node = Node::new();
+    let dead: Vec<_> = (0..3000).map(|number| expiring(&format!("dead{number}"))).collect();
+    node.apply(&dead);
+    // More keys die at once than one entry removes.
+    let random = WriteCommand::Read(ReadCommand::Key(KeyRead::Random(5)));
+    let (outcome, _) = apply_at(&mut node.keyspace, 9, 5000, &vec![random; 3000]);
+    let replies = replies(outcome);
+    assert_eq!((&replies[0], &replies[2999]), (&Reply::Value(None), &too_long()));
+    let mut drawn = 0;
+    let mut random = fastrand::Rng::with_seed(1);
+    let draw = |below| {
+        drawn += 1;
+        random.u64(..below)
+    };
+    assert_eq!(
+        node.keyspace.view().with(|content| (content.len() > 1500, content.random_key(draw).cloned())),
+        (true, None)
+    );
+    assert!(drawn <= 60, "{drawn} draws");
+    let mut few = Node::new();
+    few.apply(&(0..500).map(|number| expiring(&format!("dead{number}"))).collect::<Vec<_>>());
+    few.apply(&[set("live", "")]);
+    let random = |seed| WriteCommand::Read(ReadCommand::Key(KeyRead::Random(seed)));
+    let (outcome, _) = apply_at(&mut few.keyspace, 9, 5000, &(0..20).map(random).collect::<Vec<_>>());
+    assert_eq!(super::replies(outcome), vec![value("live"); 20]);
+}
+
+#[test]
 fn a_scan_returns_the_live_keys_that_match() {
     let mut node = Node::new();
     let keys: Vec<_> = (0..100).map(|number| set(&format!("k{number}"), "")).collect();
