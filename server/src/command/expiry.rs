@@ -176,12 +176,26 @@ fn parse_setex(arguments: &Arguments<'_>, unit: Unit, command: &str) -> Parsed {
 
 fn parse_getex(arguments: &Arguments<'_>) -> Parsed {
     let key = arguments.get(1);
-    let option = arguments.peek(2).to_ascii_uppercase();
-    let expiry = match (arguments.len(), option.as_slice()) {
-        (2, _) => return read(ReadCommand::Get(key)),
-        (3, b"PERSIST") => NewExpiry::None,
-        (4, option) => NewExpiry::Dies(Unit::of(option).ok_or_else(syntax_error)?.parse(arguments.peek(3), "getex")?),
-        _ => return Err(syntax_error()),
+    if arguments.len() == 2 {
+        return read(ReadCommand::Get(key));
+    }
+    // As in Redis, an option may be repeated, the last number counts, and it is looked at last.
+    let (mut persists, mut expiry, mut position) = (false, None, 2);
+    while position < arguments.len() {
+        let option = arguments.peek(position).to_ascii_uppercase();
+        if option == b"PERSIST" && expiry.is_none() {
+            persists = true;
+        } else {
+            let unit = Unit::of(&option).filter(|_| !persists && position + 1 < arguments.len());
+            let unit = unit.filter(|unit| expiry.is_none_or(|(former, _)| former == *unit));
+            position += 1;
+            expiry = Some((unit.ok_or_else(syntax_error)?, position));
+        }
+        position += 1;
+    }
+    let expiry = match expiry {
+        Some((unit, position)) => NewExpiry::Dies(unit.parse(arguments.peek(position), "getex")?),
+        None => NewExpiry::None,
     };
     write(WriteCommand::Expiry(ExpiryWrite::GetAndExpire { key, expiry }))
 }

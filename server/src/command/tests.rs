@@ -45,6 +45,7 @@ fn set_takes_its_options_in_any_order() {
         ("SET k v IFEQ ex GET", equals("ex"), true, NewExpiry::None),
         ("SET k v EX 10 NX", SetCondition::Missing, false, dies(When::In(10_000))),
         ("SET k v ifeq w px 5", equals("w"), false, dies(When::In(5))),
+        ("SET k v EX 1 EX 10", SetCondition::Always, false, dies(When::In(10_000))),
         ("SET k v EXAT 5", SetCondition::Always, false, dies(When::At(5000))),
         ("SET k v IFNE w PXAT 5", SetCondition::Differs("w".into()), false, dies(When::At(5))),
     ] {
@@ -80,7 +81,20 @@ fn the_conditions_of_expire_exclude_each_other_as_in_redis() {
     assert_eq!(error("EXPIRE k x"), "ERR value is not an integer or out of range");
     assert_eq!(error("SETEX k 0 v"), "ERR invalid expire time in 'setex' command");
     assert_eq!(error("GETEX k EX 0"), "ERR invalid expire time in 'getex' command");
-    assert_eq!(error("GETEX k PERSIST EX"), "ERR syntax error");
+    for options in ["PERSIST EX", "PERSIST EX 10", "EX 10 PERSIST", "EX 10 PX 10", "EX", "EX x EX", "NX"] {
+        assert_eq!(error(&format!("GETEX k {options}")), "ERR syntax error", "{options}");
+    }
+}
+
+#[test]
+fn the_options_of_getex_may_be_repeated_as_in_redis() {
+    let getex = |options: &str| match parse(&format!("GETEX k {options}")) {
+        Command::Write(WriteCommand::Expiry(ExpiryWrite::GetAndExpire { expiry, .. })) => expiry,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(getex("persist PERSIST"), NewExpiry::None);
+    assert_eq!(getex("px 7"), NewExpiry::Dies(When::In(7)));
+    assert_eq!(getex("EX x ex 10"), NewExpiry::Dies(When::In(10_000)));
 }
 
 #[test]
