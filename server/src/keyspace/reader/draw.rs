@@ -1,6 +1,10 @@
 //! Random choices that are the same on every node and in every release.
 
+use crate::keyspace::writer::FIELD_COST;
 use siphasher::sip::SipHasher13;
+
+/// The part of an entry's room that a random choice takes: it looks at the places of some hundreds of names.
+pub(super) const DRAW_COST: usize = 2 * FIELD_COST;
 
 /// Returns a function that returns random numbers below its argument. The seed decides them.
 pub(super) fn draws(seed: u64) -> impl FnMut(u64) -> u64 {

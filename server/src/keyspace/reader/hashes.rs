@@ -1,6 +1,6 @@
 //! Reading hashes.
 
-use super::draw::draws;
+use super::draw::{DRAW_COST, draws};
 use super::keys::MAX_SCANNED_BYTES;
 use crate::keyspace::content::Content;
 use crate::keyspace::entry::MAX_ENTRY_KEYS;
@@ -14,8 +14,6 @@ use std::collections::BTreeSet;
 
 /// The most fields that `HRANDFIELD` returns.
 const MAX_RANDOM_FIELDS: usize = MAX_ENTRY_KEYS;
-/// The part of an entry's room that a random choice takes: it looks at the places of some hundreds of names.
-pub(super) const DRAW_COST: usize = 2 * FIELD_COST;
 /// A part of the fields larger than one of so many is drawn from a list of all of them.
 const MIN_DRAWN_PART: usize = 16;
 

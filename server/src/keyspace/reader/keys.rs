@@ -1,7 +1,6 @@
 //! Reading keys of any type.
 
-use super::draw::draws;
-use super::hashes::DRAW_COST;
+use super::draw::{DRAW_COST, draws};
 use crate::glob::Pattern;
 use crate::keyspace::content::Content;
 use crate::keyspace::key_commands::{KeyRead, ObjectProperty, Scan, TypeFilter};
