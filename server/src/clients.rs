@@ -18,6 +18,7 @@ mod registry;
 mod rights;
 mod runs;
 mod session;
+mod short_reads;
 mod startup;
 mod status;
 mod transaction;

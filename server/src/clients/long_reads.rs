@@ -3,13 +3,67 @@
 use super::session::Session;
 use super::wire::hold;
 use crate::keyspace::{FieldsRead, Hash, HashRead, ReadCommand, Reply, Weigh as _};
+use bytes::Bytes;
 use leasehold_runtime::Runtime;
 use std::io;
 
 /// The fields that are copied between two pauses.
 const SLICE_FIELDS: usize = 1024;
 
+/// The keys or fields that are looked up between two pauses.
+const SLICE_KEYS: usize = 256;
+
 impl<R: Runtime> Session<'_, R> {
+    /// Executes `MGET` of many keys on a snapshot, in slices.
+    pub(super) async fn get_in_slices(&mut self, keys: Vec<Bytes>) -> io::Result<()> {
+        if !self.may_read().await {
+            return Ok(());
+        }
+        let state = self.clients.view().snapshot();
+        let mut values = Vec::with_capacity(keys.len());
+        for slice in keys.chunks(SLICE_KEYS) {
+            values.extend(slice.iter().map(|key| state.content().string_if_any(key).cloned()));
+            self.pause().await;
+        }
+        // The client takes its time, and a snapshot that is held keeps old values in memory.
+        drop(state);
+        self.reply(Reply::Values(values)).await
+    }
+
+    /// Executes `EXISTS` of many keys on a snapshot, in slices.
+    pub(super) async fn count_in_slices(&mut self, keys: Vec<Bytes>) {
+        if !self.may_read().await {
+            return;
+        }
+        let state = self.clients.view().snapshot();
+        let mut existing = 0;
+        for slice in keys.chunks(SLICE_KEYS) {
+            existing += state.content().count_existing(slice);
+            self.pause().await;
+        }
+        self.out.integer(existing);
+    }
+
+    /// Executes `HMGET` of many fields on a snapshot, in slices.
+    pub(super) async fn get_fields_in_slices(&mut self, key: &[u8], fields: Vec<Bytes>) -> io::Result<()> {
+        if !self.may_read().await {
+            return Ok(());
+        }
+        let hash =
+            self.clients.view().with(|content| content.hash(key).map(|hash| hash.map(|hash| hash.fields.clone())));
+        let hash = match hash {
+            Ok(hash) => hash,
+            Err(error) => return self.reply(error).await,
+        };
+        let mut values = Vec::with_capacity(fields.len());
+        for slice in fields.chunks(SLICE_KEYS) {
+            values.extend(slice.iter().map(|field| hash.as_ref()?.get(field).cloned()));
+            self.pause().await;
+        }
+        drop(hash);
+        self.reply(Reply::Values(values)).await
+    }
+
     /// Executes a read, which this session may execute, on a snapshot. A hash is read in slices.
     pub(super) async fn read_long(&mut self, command: &ReadCommand) -> io::Result<()> {
         let state = self.clients.view().snapshot();

@@ -4,6 +4,10 @@ use futures::future::poll_fn;
 use std::mem;
 use std::task::Poll;
 
+/// The work after which a session yields: a command counts as one, a read once for each key. It is small because
+/// a runtime runs ready tasks some 60 to 200 times before it looks for new input.
+pub(super) const MAX_TURN: usize = 64;
+
 /// Lets other tasks of this thread run.
 pub(super) async fn yield_now() {
     let mut yielded = false;

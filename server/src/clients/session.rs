@@ -4,18 +4,19 @@
 //! bounded amount of work, even if its client never pauses.
 
 use super::local::Connection;
-use super::pause::yield_now;
+use super::pause::{MAX_TURN, yield_now};
 use super::registry::Flow;
 use super::rights::{Rights, changes_rights};
 use super::runs::{MAX_SHORT_KEYS, Mix, gather_reads, gather_run};
 use super::shared::Clients;
+use super::short_reads::{MAX_COPIED_BYTES, MAX_LOCKED_COST, Rest, read_short};
 use super::transaction::{Action, Transaction};
 use super::watched::Watched;
-use super::wire::{FREE_BYTES, Received, Wire, hold};
+use super::wire::{FLUSH_BYTES, Received, Wire, hold};
 use crate::activity::Batch;
 use crate::command::{Command, LocalCommand};
 use crate::executor::{NotReadable, STOPPING};
-use crate::keyspace::{Content, ReadCommand, Reply, WriteCommand, count};
+use crate::keyspace::{FieldsRead, HashRead, ReadCommand, Reply, WriteCommand};
 use crate::resp::{ProtocolError, ReplyBuffer, Request, RequestReader, Version};
 use crate::timeout::within;
 use bytes::Bytes;
@@ -32,26 +33,14 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 use std::vec::Drain;
 
-/// The bytes of replies that are collected before they are written.
-const FLUSH_BYTES: usize = FREE_BYTES;
 /// The commands of a pipeline that are executed together without a share of the memory for all clients, and an estimate
 /// of the memory that one takes.
 const FREE_COMMANDS: usize = 1024;
 const COMMAND_BYTES: usize = 128;
 /// The commands of a pipeline that are executed together before the client has logged in.
 const COMMANDS_BEFORE_LOGIN: usize = 16;
-/// The work after which a session yields: a command counts as one, a read once for each key. It is small because
-/// a runtime runs ready tasks some 60 to 200 times before it looks for new input.
-const MAX_TURN: usize = 64;
 /// The work that a command about the connection or the node counts as: some describe every command or setting.
 pub(super) const LOCAL_WORK: usize = 16;
-/// The keys that a long read looks up before the session yields.
-const SLICE_KEYS: usize = 256;
-/// The longest value that is copied to the replies, while writers wait.
-const MAX_COPIED_BYTES: usize = 16 << 10;
-/// The cost of a read, as [`Content::cost`] counts it, above which it is executed on a snapshot: that of some hundred
-/// fields of a hash.
-const MAX_LOCKED_COST: usize = 1 << 20;
 /// The time that a client that broke the protocol has for reading the reason before its connection is closed.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 /// The time for which commands are refused before a connection is closed because the node stops.
@@ -291,6 +280,12 @@ impl<'a, R: Runtime> Session<'a, R> {
                     self.count_in_slices(keys).await;
                     now = None;
                 }
+                Command::Read(ReadCommand::Hash(HashRead { key, what: FieldsRead::GetMany(fields) }))
+                    if fields.len() > MAX_SHORT_KEYS =>
+                {
+                    self.get_fields_in_slices(&key, fields).await?;
+                    now = None;
+                }
                 Command::Read(command) => {
                     let budget = if is_single { 0 } else { MAX_TURN.saturating_sub(self.work) };
                     self.work += gather_reads(&mut self.reads, command, &mut batch, budget);
@@ -366,54 +361,26 @@ impl<'a, R: Runtime> Session<'a, R> {
             }
             let (out, view) = (&mut self.out, self.clients.view());
             let wall = || view.wall_clock().now();
-            let (executed, rest) = view.with(|content| read_short(content, &reads[done..], wall, out));
-            done += executed;
-            match rest {
+            let short = view.with(|content| read_short(content, &reads[done..], wall, out));
+            done += short.executed;
+            self.work += short.work();
+            match short.rest {
                 Rest::None => {}
                 Rest::Reply(reply) => self.reply(reply).await?,
                 Rest::Long => {
                     // Boxed, because every session would have the memory for it.
                     Box::pin(self.read_long(&reads[done])).await?;
                     done += 1;
+                    self.work += MAX_TURN;
                     *now = None;
                 }
             }
-            if self.flush_if_full().await? {
+            if self.flush_if_full().await? | self.pause_if_due().await {
                 *now = None;
             }
         }
         self.reads = reads;
         Ok(())
-    }
-
-    /// Executes `MGET` of many keys on a snapshot, in slices.
-    async fn get_in_slices(&mut self, keys: Vec<Bytes>) -> io::Result<()> {
-        if !self.may_read().await {
-            return Ok(());
-        }
-        let state = self.clients.view().snapshot();
-        let mut values = Vec::with_capacity(keys.len());
-        for slice in keys.chunks(SLICE_KEYS) {
-            values.extend(slice.iter().map(|key| state.content().string_if_any(key).cloned()));
-            self.pause().await;
-        }
-        // The client takes its time, and a snapshot that is held keeps old values in memory.
-        drop(state);
-        self.reply(Reply::Values(values)).await
-    }
-
-    /// Executes `EXISTS` of many keys on a snapshot, in slices.
-    async fn count_in_slices(&mut self, keys: Vec<Bytes>) {
-        if !self.may_read().await {
-            return;
-        }
-        let state = self.clients.view().snapshot();
-        let mut existing = 0;
-        for slice in keys.chunks(SLICE_KEYS) {
-            existing += state.content().count_existing(slice);
-            self.pause().await;
-        }
-        self.out.integer(existing);
     }
 
     /// Executes `KEYS`.
@@ -604,72 +571,5 @@ impl<'a, R: Runtime> Session<'a, R> {
         self.wire.close().await?;
         within(self.clients.runtime(), FAREWELL_TIMEOUT, self.wire.drain()).await;
         Ok(())
-    }
-}
-
-/// The reason why only some reads were executed while writers waited.
-#[derive(Debug, PartialEq, Eq)]
-enum Rest {
-    /// All were, or the replies should be written first.
-    None,
-    /// The last one has this reply, which is too long to be copied.
-    Reply(Reply),
-    /// The next one would take too long.
-    Long,
-}
-
-/// Executes short reads and encodes their replies, until the replies should be written, or up to the first read that
-/// takes too long while writers wait. Returns the number of reads executed, and the reason.
-fn read_short(content: &Content, reads: &[ReadCommand], now: impl Fn() -> u64, out: &mut ReplyBuffer) -> (usize, Rest) {
-    for (position, command) in reads.iter().enumerate() {
-        if out.bytes().len() >= FLUSH_BYTES {
-            return (position, Rest::None);
-        }
-        if content.cost(command) > MAX_LOCKED_COST {
-            return (position, Rest::Long);
-        }
-        match command {
-            ReadCommand::Get(key) => match content.string(key) {
-                Ok(Some(value)) if value.len() > MAX_COPIED_BYTES => {
-                    return (position + 1, Rest::Reply(Reply::Value(Some(value.clone()))));
-                }
-                Ok(value) => out.value(value.map(|value| &value[..])),
-                Err(error) => return (position + 1, Rest::Reply(error)),
-            },
-            ReadCommand::Exists(keys) => out.integer(content.count_existing(keys)),
-            ReadCommand::Size => out.integer(count(content.len())),
-            command => match content.read(command, &now) {
-                Reply::Integer(number) => out.integer(number),
-                reply => return (position + 1, Rest::Reply(reply)),
-            },
-        }
-    }
-    (reads.len(), Rest::None)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::keyspace::{Entry, Keyspace, SetCommand, WallClock};
-    use leasehold_node::ports::StateMachine as _;
-
-    #[test]
-    fn a_long_value_is_not_copied_while_writers_wait() {
-        let mut keyspace = Keyspace::new("test", WallClock::new(|| 0));
-        let long = Bytes::from(vec![b'v'; MAX_COPIED_BYTES + 1]);
-        let set = WriteCommand::Set(SetCommand::new(Bytes::from_static(b"long"), long.clone()));
-        keyspace.apply(1, &Entry::encode(&[], true, &[set]), &mut Vec::new()).expect("a valid entry");
-        let view = keyspace.view();
-        let read_short = |reads: &[ReadCommand], out: &mut ReplyBuffer| {
-            view.with(|content| super::read_short(content, reads, || 0, out))
-        };
-        let read = |key: &'static str| ReadCommand::Get(Bytes::from_static(key.as_bytes()));
-        let mut out = ReplyBuffer::default();
-        let reads = [read("none"), read("long"), read("none")];
-        assert_eq!(read_short(&reads, &mut out), (2, Rest::Reply(Reply::Value(Some(long)))));
-        assert_eq!(read_short(&reads[2..], &mut out), (1, Rest::None));
-        assert_eq!(out.bytes(), b"$-1\r\n$-1\r\n");
-        out.bulk(vec![0; FLUSH_BYTES]);
-        assert_eq!(read_short(&reads, &mut out), (0, Rest::None), "the replies are written first");
     }
 }

@@ -19,6 +19,8 @@ use std::time::Duration;
 
 /// The bytes of requests, and of replies, that each client may hold without a share of the memory for all clients.
 pub(super) const FREE_BYTES: usize = 64 << 10;
+/// The bytes of replies that are collected before they are written.
+pub(super) const FLUSH_BYTES: usize = FREE_BYTES;
 /// The bytes read from the socket at a time, and the bytes of a pipeline that are read before its commands are
 /// executed.
 const READ_BYTES: usize = 16 << 10;
