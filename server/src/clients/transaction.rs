@@ -95,8 +95,8 @@ impl Transaction {
                 self.abort("ERR Command not allowed inside a transaction".to_owned())
             }
             Command::Local(LocalCommand::Rejected(error)) => self.abort(error),
-            Command::Read(command) => self.queue(WriteCommand::Read(command)),
-            Command::Write(command) => self.queue(command),
+            Command::Read(command) => self.queue(WriteCommand::Read(command), size),
+            Command::Write(command) => self.queue(command, size),
             Command::Local(command) => self.queue_local(command, size),
         }
     }
@@ -106,7 +106,7 @@ impl Transaction {
         !matches!(self, Transaction::None)
     }
 
-    /// Returns the size of the queued commands.
+    /// Returns the memory that the queued commands take.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Transaction::Open(Queue { commands, locals, bytes, .. }) => {
@@ -133,9 +133,10 @@ impl Transaction {
         Action::Execute(Command::Local(LocalCommand::Status("OK")))
     }
 
-    fn queue(&mut self, command: WriteCommand) -> Action {
+    fn queue(&mut self, command: WriteCommand, size: usize) -> Action {
         if let Transaction::Open(queue) = self {
-            if !queue.reserve(command.keys(), command.bytes()) {
+            // The command keeps the memory of its whole request.
+            if !queue.reserve(command.keys(), command.bytes().max(size)) {
                 return self.abort_too_large();
             }
             queue.commands.push(command);

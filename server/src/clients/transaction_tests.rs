@@ -104,22 +104,35 @@ fn discard_and_reset_drop_what_was_queued_and_what_was_wrong() {
 }
 
 #[test]
+fn the_memory_of_a_queued_command_is_that_of_its_request_at_least() {
+    for command in [Command::Local(ping()), append(0), append(MAX_BULK)] {
+        let mut transaction = Transaction::default();
+        transaction.next(Command::Multi, SIZE);
+        transaction.next(command, MAX_BULK);
+        assert!((MAX_BULK..MAX_BULK + 1000).contains(&transaction.bytes()));
+    }
+}
+
+#[test]
 fn a_transaction_is_no_larger_than_an_entry() {
-    let fits = |commands: Vec<Command>| {
+    let fits_with = |size: usize, commands: Vec<Command>| {
         let (count, mut transaction) = (commands.len(), Transaction::default());
         transaction.next(Command::Multi, SIZE);
-        commands.into_iter().for_each(|command| drop(transaction.next(command, MAX_BULK)));
+        commands.into_iter().for_each(|command| drop(transaction.next(command, size)));
         match transaction.next(Command::Exec, SIZE) {
             Action::Exec(queue) => queue.len() == count,
             aborted => error(aborted).is_empty(),
         }
     };
+    let fits = |commands| fits_with(SIZE, commands);
     assert!(fits(vec![append(0); MAX_ENTRY_KEYS]));
     assert!(!fits(vec![append(0); MAX_ENTRY_KEYS + 1]));
     assert!(fits(vec![append(MAX_BULK); 2]));
     assert!(!fits(vec![append(MAX_BULK); 4]));
-    assert!(fits(vec![Command::Local(ping()); 3]));
-    assert!(!fits(vec![Command::Local(ping()); 4]), "the requests of local commands count");
+    for command in [Command::Local(ping()), append(0), get()] {
+        assert!(fits_with(MAX_BULK, vec![command.clone(); 3]));
+        assert!(!fits_with(MAX_BULK, vec![command; 4]), "a command keeps the memory of its request");
+    }
     let mget = |keys| Command::Read(ReadCommand::Mget(vec![Bytes::new(); keys]));
     assert!(fits(vec![mget(MAX_ENTRY_KEYS - 1), append(0)]));
     assert!(!fits(vec![mget(MAX_ENTRY_KEYS), append(0)]));
