@@ -136,6 +136,11 @@ impl Command {
         Command::recognize(arguments).1
     }
 
+    /// Returns the command for a request that was read to its end and dropped.
+    pub(crate) fn refused(name: &[u8], reason: String) -> Command {
+        if name.eq_ignore_ascii_case(b"watch") { Command::AbortWatch(reason) } else { parse::rejected(reason) }
+    }
+
     /// Parses a request, and returns which command of the table it is too.
     pub(crate) fn recognize(arguments: &Arguments<'_>) -> (Option<Known>, Command) {
         let Some(mut known) = find_known(arguments.peek(0)) else {

@@ -167,6 +167,38 @@ fn a_watched_key_that_changed_stops_a_transaction<R: Runtime>() {
     check(&node, &too_many, &format!("{refused} | +OK | +QUEUED | {ABORTED} | +OK | *0"));
 }
 
+fn a_watch_that_is_too_long_stops_the_next_transaction<R: Runtime>() {
+    let mut limits = Limits::default();
+    limits.max_argument = 1000;
+    let node = served::serve::<R>(limits, ClientOptions::default());
+    let refused = "-ERR an argument of 1001 bytes exceeds 1000 bytes; split the value";
+    // Not the transaction before it, although all arrive together.
+    for (name, aborts) in [("WATCH", true), ("watch", true), ("GET", false)] {
+        let before = command(&[b"MULTI"]).into_iter().chain(command(&[b"EXEC"]));
+        let long = command(&[name.as_bytes(), &[b'k'; 1001]]);
+        let after = b"MULTI\r\nSET a 1\r\nEXEC\r\nMULTI\r\nEXEC\r\nQUIT\r\n";
+        let request: Vec<u8> = before.chain(long).chain(*after).collect();
+        let outcome = if aborts { ABORTED } else { "*1\r\n+OK" };
+        let expected = format!("+OK\r\n*0\r\n{refused}\r\n+OK\r\n+QUEUED\r\n{outcome}\r\n+OK\r\n*0\r\n+OK\r\n");
+        assert_eq!(exchange(node.address(), &request), expected, "{name}");
+    }
+}
+
+fn reads_of_many_fields_are_complete<R: Runtime>() {
+    const FIELDS: usize = 1000;
+    let node = serve::<R>();
+    let pairs: String = (0..FIELDS).map(|field| format!(" f{field} v{field}")).collect();
+    let names: String = (0..FIELDS).map(|field| format!(" f{field} none")).collect();
+    let values: String =
+        (0..FIELDS).map(|field| format!("v{field}")).map(|v| format!("${}\r\n{v}\r\n$-1\r\n", v.len())).collect();
+    let request = format!("HSET h{pairs}\r\nHMGET h{names}\r\nSET s 1\r\nHMGET s{names}\r\nHMGET n{names}\r\nQUIT\r\n");
+    let wrong = "-WRONGTYPE Operation against a key holding the wrong kind of value";
+    let count = 2 * FIELDS;
+    let none = "$-1\r\n".repeat(count);
+    let expected = format!(":{FIELDS}\r\n*{count}\r\n{values}+OK\r\n{wrong}\r\n*{count}\r\n{none}+OK\r\n");
+    assert!(exchange(node.address(), request.as_bytes()) == expected, "every value, in order");
+}
+
 fn a_watched_key_that_dies_stops_a_transaction<R: Runtime>() {
     let node = serve::<R>();
     let mut client = connect(node.address());
@@ -256,6 +288,8 @@ on_every_runtime!(
     replies_are_turned_off_and_on,
     reset_makes_a_connection_like_a_new_one,
     a_watched_key_that_changed_stops_a_transaction,
+    a_watch_that_is_too_long_stops_the_next_transaction,
+    reads_of_many_fields_are_complete,
     a_watched_key_that_dies_stops_a_transaction,
     a_mixed_pipeline_takes_few_log_entries_and_keeps_its_order,
     long_replies_in_a_mixed_pipeline_are_complete,

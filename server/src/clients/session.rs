@@ -175,9 +175,9 @@ impl<'a, R: Runtime> Session<'a, R> {
                         }
                     }
                 }
-                Request::Refused(reason) => {
+                Request::Refused { name, reason } => {
                     self.clients.too_long.add(1);
-                    (Command::Local(LocalCommand::Rejected(reason)), 0)
+                    (Command::refused(&name, reason), 0)
                 }
             };
             let command = match command {
@@ -271,6 +271,10 @@ impl<'a, R: Runtime> Session<'a, R> {
                 Command::Watch(keys) => {
                     self.watch(&keys).await?;
                     now = None;
+                }
+                Command::AbortWatch(error) => {
+                    self.watched.failed = true;
+                    self.out.error(&error);
                 }
                 Command::Read(ReadCommand::Mget(keys)) if keys.len() > MAX_SHORT_KEYS => {
                     self.get_in_slices(keys).await?;

@@ -37,6 +37,28 @@ enum After {
     Http,
 }
 
+/// What a client has begun and not ended, by commands that were refused.
+#[derive(Debug, Default)]
+struct Begun {
+    transaction: bool,
+    watch: bool,
+}
+
+impl Begun {
+    fn note(&mut self, command: &Command) {
+        match command {
+            Command::Multi => self.transaction = true,
+            Command::Watch(_) | Command::AbortWatch(_) => self.watch = true,
+            Command::Exec | Command::Discard if !self.transaction => {}
+            Command::Exec | Command::Discard | Command::AbortExec(_) | Command::Local(LocalCommand::Reset) => {
+                *self = Begun::default();
+            }
+            Command::Local(LocalCommand::Unwatch) if !self.transaction => self.watch = false,
+            _ => {}
+        }
+    }
+}
+
 /// The client port of a node that starts. Dropping it closes the port.
 pub(crate) struct Startup<R: Runtime>(Arc<Shared<R>>);
 
@@ -164,13 +186,14 @@ impl<R: Runtime> Shared<R> {
     async fn answer(&self, mut stream: Stream<R::Stream>, address: SocketAddr) -> Option<Greeted<R>> {
         let (mut requests, mut received) = (RequestReader::default(), vec![0; 4096]);
         requests.set_before_login(self.has_users);
-        let mut in_transaction = false;
+        let mut begun = Begun::default();
         loop {
             let changed = self.changed.listen();
             let phase = match self.state() {
                 State::Starting(phase) => phase,
-                // The rest of a transaction whose beginning was refused would be executed, command by command.
-                State::Serving(_) if in_transaction => {
+                // The rest of a transaction whose beginning was refused would be executed, command by command, and one whose
+                // WATCH was refused without its condition.
+                State::Serving(_) if begun.transaction || begun.watch => {
                     let _ = stream.close().await;
                     return None;
                 }
@@ -178,7 +201,7 @@ impl<R: Runtime> Shared<R> {
                 State::Closed => return None,
             };
             let mut out = ReplyBuffer::default();
-            let after = self.reply_to_all(&mut requests, phase, &mut in_transaction, &mut out);
+            let after = self.reply_to_all(&mut requests, phase, &mut begun, &mut out);
             if !out.bytes().is_empty() && after != After::Http {
                 within(&self.runtime, self.client_timeout, stream.write_all(out.bytes())).await?.ok()?;
                 stream.flush().await.ok()?;
@@ -201,19 +224,20 @@ impl<R: Runtime> Shared<R> {
         }
     }
 
-    /// Replies to each request that was received, and notes whether the last one is between `MULTI` and `EXEC`.
+    /// Replies to each request that was received, and notes what they begin.
     fn reply_to_all(
         &self,
         requests: &mut RequestReader,
         phase: &str,
-        in_transaction: &mut bool,
+        begun: &mut Begun,
         out: &mut ReplyBuffer,
     ) -> After {
         loop {
-            let arguments = match requests.next() {
+            let command = match requests.next() {
                 Ok(None) => return After::GoOn,
-                Ok(Some(Request::Command(arguments))) => arguments,
-                Ok(Some(Request::Refused(reason))) => {
+                Ok(Some(Request::Command(arguments))) => Command::parse(&arguments),
+                Ok(Some(Request::Refused { name, reason })) => {
+                    begun.note(&Command::refused(&name, String::new()));
                     out.error(&reason);
                     continue;
                 }
@@ -222,12 +246,7 @@ impl<R: Runtime> Shared<R> {
                     return After::Close;
                 }
             };
-            let command = Command::parse(&arguments);
-            match &command {
-                Command::Multi => *in_transaction = true,
-                Command::Exec | Command::Discard => *in_transaction = false,
-                _ => {}
-            }
+            begun.note(&command);
             match command {
                 Command::Local(LocalCommand::Info(_)) => out.text(&self.info(phase)),
                 Command::Local(LocalCommand::Quit) => {
@@ -244,5 +263,38 @@ impl<R: Runtime> Shared<R> {
         let elapsed = self.started.zip(self.clock.now()).map(|(from, to)| to.elapsed_since(from).at_most);
         let seconds = elapsed.unwrap_or(Duration::ZERO).as_secs();
         format!("# Persistence\r\nloading:1\r\nloading_phase:{phase}\r\nloading_elapsed_seconds:{seconds}\r\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_and_a_watch_last_until_they_are_ended() {
+        let command = |line: &str| {
+            let mut reader = RequestReader::default();
+            reader.receive(format!("{line}\r\n").as_bytes());
+            match reader.next() {
+                Ok(Some(Request::Command(arguments))) => Command::parse(&arguments),
+                other => panic!("{other:?}"),
+            }
+        };
+        for (lines, transaction, watch) in [
+            ("MULTI,SET k v", true, false),
+            ("MULTI,EXEC", false, false),
+            ("MULTI,EXEC x", false, false),
+            ("WATCH k,GET k", false, true),
+            ("WATCH k,EXEC", false, true),
+            ("WATCH k,MULTI,UNWATCH", true, true),
+            ("WATCH k,MULTI,DISCARD", false, false),
+            ("WATCH k,UNWATCH", false, false),
+            ("WATCH k,EXEC x", false, false),
+            ("WATCH k,MULTI,RESET", false, false),
+        ] {
+            let mut begun = Begun::default();
+            lines.split(',').for_each(|line| begun.note(&command(line)));
+            assert_eq!((begun.transaction, begun.watch), (transaction, watch), "{lines}");
+        }
     }
 }

@@ -87,6 +87,7 @@ impl Transaction {
             Command::Local(LocalCommand::Quit | LocalCommand::Http) => Action::Execute(command),
             command if matches!(self, Transaction::None) => Action::Execute(command),
             Command::Watch(_) => wrong("ERR WATCH inside MULTI is not allowed"),
+            Command::AbortWatch(error) => self.abort(error),
             // Every node would have to match every key before it applies the next entry.
             Command::Read(ReadCommand::Keys(_)) => {
                 self.abort("ERR KEYS takes too long for a transaction; send it before MULTI or after EXEC".to_owned())

@@ -32,6 +32,9 @@ pub enum Command {
     AbortExec(String),
     /// `WATCH` and its keys: `EXEC` executes nothing if one of them has changed.
     Watch(Vec<Bytes>),
+    /// A `WATCH` that is refused, and the error to reply with: `EXEC` executes nothing, because its client may have sent
+    /// that already.
+    AbortWatch(String),
 }
 
 /// A user and a password.

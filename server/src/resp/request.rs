@@ -19,6 +19,8 @@ const MAX_LENGTH_LINE: usize = 64;
 const TLS_HANDSHAKE: u8 = 0x16;
 /// An empty receive buffer that has grown larger is freed, so that idle clients take little memory.
 const MAX_KEPT_BYTES: usize = 64 << 10;
+/// The bytes that are kept of the name of a refused request.
+const MAX_REFUSED_NAME: usize = 32;
 /// An estimate of the memory that one argument takes beyond its bytes: here, and in a command.
 const ARGUMENT_BYTES: usize = 48;
 
@@ -33,8 +35,13 @@ pub struct ProtocolError(String);
 pub enum Request<'a> {
     /// A command and its arguments, at least one.
     Command(Arguments<'a>),
-    /// A request that was read to its end and dropped, with the reason. The connection can go on.
-    Refused(String),
+    /// A request that was read to its end and dropped. The connection can go on.
+    Refused {
+        /// The command's name, or the beginning of it, if that was read before.
+        name: Bytes,
+        /// The error to reply with.
+        reason: String,
+    },
 }
 
 /// The arguments of a request, starting with the command's name.
@@ -110,8 +117,8 @@ pub struct RequestReader {
     ranges: Vec<Range<usize>>,
     /// The arguments of an inline request, unquoted.
     unquoted: Option<Vec<u8>>,
-    /// The reason, if the current request is only read to be dropped.
-    refused: Option<String>,
+    /// The name and the reason, if the current request is only read to be dropped.
+    refused: Option<(Bytes, String)>,
     /// The client has to log in first.
     before_login: bool,
     /// The longest argument.
@@ -199,8 +206,8 @@ impl RequestReader {
                 Step::Request => break,
             }
         }
-        if let Some(reason) = self.refused.take() {
-            return Ok(Some(Request::Refused(reason)));
+        if let Some((name, reason)) = self.refused.take() {
+            return Ok(Some(Request::Refused { name, reason }));
         }
         let frame = match self.unquoted.take() {
             Some(frame) => Bytes::from(frame),
@@ -347,7 +354,9 @@ impl RequestReader {
     }
 
     fn refuse(&mut self, reason: String) {
-        self.refused.get_or_insert(reason);
+        let name = self.ranges.first().map_or(&[][..], |name| &self.buffer[name.clone()]);
+        let name = Bytes::copy_from_slice(&name[..name.len().min(MAX_REFUSED_NAME)]);
+        self.refused.get_or_insert((name, reason));
         self.ranges.clear();
     }
 

@@ -13,7 +13,7 @@ fn read<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Parsed {
             match reader.next() {
                 Err(error) => return Err((requests.len(), error)),
                 Ok(None) => break,
-                Ok(Some(Request::Refused(reason))) => requests.push(Err(reason)),
+                Ok(Some(Request::Refused { reason, .. })) => requests.push(Err(reason)),
                 Ok(Some(Request::Command(arguments))) => {
                     requests.push(Ok(arguments.from(0).map(|argument| argument.to_vec()).collect()));
                 }

@@ -53,7 +53,9 @@ impl Access {
             Command::Write(_) => Access::Write,
             Command::Backup | Command::Administer(_) => Access::Admin,
             // The commands of a transaction are checked one by one.
-            Command::Multi | Command::Exec | Command::AbortExec(_) | Command::Discard => Access::Connection,
+            Command::Multi | Command::Exec | Command::AbortExec(_) | Command::AbortWatch(_) | Command::Discard => {
+                Access::Connection
+            }
             Command::Local(command) => Access::of_local(command),
         }
     }

@@ -55,7 +55,7 @@ fn requests<'a>(limits: usize, pieces: impl IntoIterator<Item = &'a [u8]>) -> St
         loop {
             match reader.next() {
                 Ok(Some(Request::Command(arguments))) => requests.push(Ok(arguments.from(0).collect())),
-                Ok(Some(Request::Refused(reason))) => requests.push(Err(reason)),
+                Ok(Some(Request::Refused { reason, .. })) => requests.push(Err(reason)),
                 Ok(None) => break,
                 Err(error) => return (requests, Some(error)),
             }
@@ -84,12 +84,13 @@ pub fn client_commands(bytes: &[u8]) {
     let mut stored = BTreeMap::new();
     while let Ok(Some(request)) = reader.next() {
         match request {
-            Request::Refused(reason) => readable(&Reply::Error(reason)),
+            Request::Refused { reason, .. } => readable(&Reply::Error(reason)),
             Request::Command(arguments) => match Command::parse(&arguments) {
                 Command::Read(read) => execute_read(&mut keyspace, &mut stored, read),
                 Command::Write(write) => execute(&mut keyspace, &mut stored, &[write]),
                 Command::Local(LocalCommand::Wrong(error) | LocalCommand::Rejected(error))
-                | Command::AbortExec(error) => {
+                | Command::AbortExec(error)
+                | Command::AbortWatch(error) => {
                     assert!(error.len() < 2048, "an error of {} bytes", error.len());
                     readable(&Reply::Error(error));
                 }
