@@ -299,13 +299,10 @@ fn count_kinds(commands: &[WriteCommand]) -> (usize, usize) {
     (reads, commands.len() - reads)
 }
 
-/// Returns the reply to a read that was executed as a log entry. It only failed if the replies together were too long
-/// for an entry. They are not too long for a client, so another node can answer the read.
+/// Returns the reply to a read that was executed as a log entry. Replies that are together too long for an entry are not
+/// too long for a client, so another node can answer the read.
 fn reply_to_read(reply: Reply) -> Reply {
-    match reply {
-        Reply::Error(_) => Reply::Error(NotReadable::Lagging.into_reply()),
-        reply => reply,
-    }
+    if reply.is_too_long() { Reply::Error(NotReadable::Lagging.into_reply()) } else { reply }
 }
 
 /// Returns the error of a read that the leader did not execute as a log entry, or `None` if another node can answer the
@@ -336,12 +333,24 @@ fn text(error: RequestError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyspace::{FieldsRead, HashRead, SetCommand, WallClock};
+    use crate::resp::MAX_BULK;
+    use leasehold_node::ports::StateMachine as _;
 
     #[test]
     fn a_read_whose_reply_is_too_long_for_an_entry_is_sent_to_another_node() {
         let lagging = Reply::Error(NotReadable::Lagging.into_reply());
-        assert_eq!(reply_to_read(Reply::Error("ERR the replies of a transaction exceed".to_owned())), lagging);
-        assert_eq!(reply_to_read(Reply::Integer(1)), Reply::Integer(1));
+        let mut keyspace = Keyspace::new("test", WallClock::new(|| 0));
+        let key = || Bytes::from_static(b"k");
+        let set = WriteCommand::Set(SetCommand::new(key(), vec![0; MAX_BULK].into()));
+        let read = || WriteCommand::Read(ReadCommand::Get(key()));
+        let wrong = WriteCommand::Read(ReadCommand::Hash(HashRead { key: key(), what: FieldsRead::Length }));
+        let entry = Entry::encode(&[], true, &[set, read(), read(), wrong, read(), read()]);
+        let Ok(Outcome::Replies(mut replies)) = keyspace.apply(1, &entry, &mut Vec::new()) else { panic!("an entry") };
+        assert_eq!(replies.pop().map(reply_to_read), Some(lagging));
+        for reply in replies {
+            assert_eq!(reply_to_read(reply.clone()), reply, "it fits, or is an error of the client");
+        }
     }
 
     #[test]

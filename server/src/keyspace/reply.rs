@@ -55,11 +55,25 @@ impl Reply {
         }
     }
 
+    /// Returns the reply to a command that has no room in its entry, of which the replies have at most `max` bytes.
+    pub(super) fn too_long(max: usize) -> Reply {
+        Reply::Error(format!("{TOO_LONG} {max} bytes; this command was not executed; request less at once"))
+    }
+
+    /// Returns whether this is the reply to a command that had no room in its entry. A node of another release may have
+    /// made it.
+    pub(crate) fn is_too_long(&self) -> bool {
+        matches!(self, Reply::Error(error) if error.starts_with(TOO_LONG))
+    }
+
     /// Returns the reply to a command about a type of values on a key that has another type.
     pub(crate) fn wrong_type() -> Reply {
         Reply::Error("WRONGTYPE Operation against a key holding the wrong kind of value".to_owned())
     }
 }
+
+/// The beginning of the error of a command that has no room in its entry.
+const TOO_LONG: &str = "ERR the replies of a transaction exceed";
 
 /// The outcome of a log entry.
 #[derive(Clone, Debug, PartialEq, Eq)]

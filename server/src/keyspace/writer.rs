@@ -124,7 +124,7 @@ impl<'a> Writer<'a> {
             match self.execute(command) {
                 Ok(reply) | Err(Failure::Reply(reply)) => replies.push(reply),
                 // The first command is alone then, so it can never be executed.
-                Err(Failure::NoRoom) if whole || replies.is_empty() => replies.push(too_long()),
+                Err(Failure::NoRoom) if whole || replies.is_empty() => replies.push(Reply::too_long(MAX_REPLY_BYTES)),
                 Err(Failure::NoRoom) => break,
             }
         }
@@ -413,11 +413,4 @@ impl<'a> Writer<'a> {
             self.remove(&key);
         }
     }
-}
-
-fn too_long() -> Reply {
-    Reply::Error(format!(
-        "ERR the replies of a transaction exceed {MAX_REPLY_BYTES} bytes; this command was not executed; request less \
-         at once"
-    ))
 }
