@@ -242,6 +242,13 @@ impl<R: Runtime> Executor<R> {
             self.count_failed(commands);
             return Err(refused);
         }
+        let encode = async || {
+            let encoded = self.encode(watched, whole, commands).await;
+            encoded.inspect_err(|_| self.count_failed(commands))
+        };
+        // While a member runs an older release, this may wait for it. The room is taken afterwards: others need it too.
+        // Otherwise it does not wait, and the entry takes memory only once there is room.
+        let early = if self.can_stop_early() { None } else { Some(encode().await?) };
         // Its deadline starts once it is admitted: a write that waits for others must not time out for that.
         let bytes = commands.iter().map(|command| command.bytes() + size_of::<WriteCommand>()).sum();
         let share = match self.writes.try_take(bytes) {
@@ -252,12 +259,9 @@ impl<R: Runtime> Executor<R> {
             self.count_failed(commands);
             return Err(text(RequestError::Busy));
         };
-        let entry = match self.encode(watched, whole, commands).await {
-            Ok(entry) => entry,
-            Err(error) => {
-                self.count_failed(commands);
-                return Err(error);
-            }
+        let entry = match early {
+            Some(entry) => entry,
+            None => encode().await?,
         };
         let is_complete = |replies: &[Reply]| match whole {
             true => replies.len() == commands.len(),
