@@ -231,6 +231,32 @@ fn a_pipeline_is_read_up_to_its_limit<R: Runtime>() {
     assert!(info(node.address(), "mem_client_requests") <= 4 * MIB);
 }
 
+fn requests_that_are_executed_count_as_memory_besides_those_read_ahead<R: Runtime>() {
+    const LIMIT: usize = 4 * MIB;
+    let mut limits = Limits::default();
+    limits.max_pipeline = LIMIT;
+    let node = serve::<R>(limits);
+    let mut client = connect(node.address());
+    client.set_nonblocking(true).expect("the socket is one of this process");
+    let echo = command(&[b"ECHO", &vec![b'v'; 256 << 10]]);
+    let (mut sent, mut replies) = (0, vec![0; 64 << 10]);
+    let counted = (0..100_000).any(|_| {
+        match client.write(&echo[sent..]) {
+            Ok(more) => sent = (sent + more) % echo.len(),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                if info(node.address(), "mem_client_requests") > LIMIT + LIMIT / 2 {
+                    return true;
+                }
+                // It takes just enough for the node to go on.
+                let _ = client.read(&mut replies);
+            }
+        }
+        false
+    });
+    assert!(counted);
+}
+
 fn without_memory_only_writes_that_need_it_are_refused<R: Runtime>() {
     let mut limits = Limits::default();
     limits.max_memory = Some(MIB as u64);
@@ -279,6 +305,7 @@ on_every_runtime!(
     one_address_has_no_more_clients_than_its_limit,
     a_longer_argument_than_the_limit_is_refused_and_counted,
     a_pipeline_is_read_up_to_its_limit,
+    requests_that_are_executed_count_as_memory_besides_those_read_ahead,
     without_memory_only_writes_that_need_it_are_refused,
     writes_are_refused_while_the_disk_is_almost_full_and_reads_go_on,
 );

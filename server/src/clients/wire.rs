@@ -52,6 +52,8 @@ pub(super) struct Wire<'a, R: Runtime> {
     received: Box<[u8]>,
     /// The memory for requests beyond [`FREE_BYTES`].
     share: Share,
+    /// The memory of requests that were taken and may not have been executed yet.
+    taken: usize,
     /// The client sends no more.
     ended: bool,
     /// No more is read, because of a limit.
@@ -64,7 +66,17 @@ impl<'a, R: Runtime> Wire<'a, R> {
     pub(super) fn new(clients: &'a Clients<R>, stream: Stream<R::Stream>, mut requests: RequestReader) -> Self {
         requests.set_max_argument(clients.limits.max_argument);
         let (received, share) = (vec![0; READ_BYTES].into_boxed_slice(), clients.memory.input.empty_share());
-        Wire { clients, stream, requests, received, share, ended: false, paused: false, before_login: false }
+        Wire {
+            clients,
+            stream,
+            requests,
+            received,
+            share,
+            taken: 0,
+            ended: false,
+            paused: false,
+            before_login: false,
+        }
     }
 
     /// Sets whether the client has to log in first.
@@ -75,7 +87,11 @@ impl<'a, R: Runtime> Wire<'a, R> {
 
     /// Returns the next complete request that was received.
     pub(super) fn next(&mut self) -> Result<Option<Request<'_>>, ProtocolError> {
-        self.requests.next()
+        let next = self.requests.next();
+        if let Ok(Some(Request::Command(arguments))) = &next {
+            self.taken += arguments.bytes();
+        }
+        next
     }
 
     /// Returns whether bytes were received that are not part of a request yet.
@@ -90,7 +106,9 @@ impl<'a, R: Runtime> Wire<'a, R> {
 
     /// Takes memory for requests, if there is enough.
     pub(super) fn try_hold(&mut self, bytes: usize) -> bool {
-        !self.before_login && self.share.try_grow(self.share.bytes() + bytes)
+        let held = !self.before_login && self.share.try_grow(self.share.bytes() + bytes);
+        self.taken += if held { bytes } else { 0 };
+        held
     }
 
     /// Waits for bytes and takes those that the socket has, within limits. `held` is the size of requests that were
@@ -99,6 +117,7 @@ impl<'a, R: Runtime> Wire<'a, R> {
         if self.ended {
             return Ok(Received::Ended);
         }
+        self.taken = held;
         self.reserve(held).await?;
         let limit = match self.clients.limits.idle_timeout {
             _ if self.share.bytes() > 0 => {
@@ -167,7 +186,8 @@ impl<'a, R: Runtime> Wire<'a, R> {
         if self.before_login {
             return bytes <= FREE_BYTES;
         }
-        bytes <= FREE_BYTES.max(self.share.bytes()) || (bytes <= most && self.share.try_grow(bytes + BATCH_BYTES))
+        let held = bytes + self.taken;
+        held <= FREE_BYTES.max(self.share.bytes()) || (bytes <= most && self.share.try_grow(held + BATCH_BYTES))
     }
 
     /// Writes bytes in pieces, and lets others run between them. The client must take each piece in time.
