@@ -13,11 +13,13 @@ use leasehold_runtime_tokio::TokioRuntime;
 use served::{Served, connect, exchange, serve};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::time::Duration;
 
 on_every_runtime!(
     connections_see_and_close_each_other,
     settings_change_while_the_node_runs_and_all_or_none,
     commands_are_counted_and_slow_ones_listed,
+    the_time_of_a_command_is_not_that_of_its_client,
     commands_are_described_as_redis_describes_them,
     what_a_node_does_not_have_is_answered_as_by_a_redis_without_it,
 );
@@ -219,4 +221,23 @@ fn what_a_node_does_not_have_is_answered_as_by_a_redis_without_it<R: Runtime>() 
     assert!(ask(&node, "TIME").starts_with("*2\r\n$10\r\n"));
     assert!(ask(&node, "LOLWUT").contains("Leasehold ver."));
     assert!(ask(&node, "MEMORY STATS").contains("$10\r\nkeys.count\r\n:0\r\n"));
+}
+
+fn the_time_of_a_command_is_not_that_of_its_client<R: Runtime>() {
+    const IDLE: Duration = Duration::from_secs(2);
+    let node = node::<R>();
+    // More than the buffers of both sockets hold.
+    let set = served::command(&[b"SET", b"k", &vec![b'v'; 16 << 20]]);
+    assert_eq!(exchange(node.address(), &[&set[..], b"QUIT\r\n"].concat()), "+OK\r\n+OK\r\n");
+    let mut client = connect(node.address());
+    client.write_all(b"GET k\r\nQUIT\r\n").expect("it is sent");
+    std::thread::sleep(IDLE);
+    client.read_to_end(&mut Vec::new()).expect("the value");
+    let counted = ask(&node, "INFO commandstats");
+    let line = counted.lines().find(|line| line.starts_with("cmdstat_get:")).expect("it was counted");
+    let micros = line.split("usec=").nth(1).and_then(|rest| rest.split(',').next()?.parse().ok());
+    assert!(
+        micros.is_some_and(|micros: u128| micros < IDLE.as_micros()),
+        "{line}, but the client took nothing for {IDLE:?}"
+    );
 }

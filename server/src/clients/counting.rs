@@ -9,7 +9,8 @@ use std::time::Duration;
 
 impl<R: Runtime> Session<'_, R> {
     /// Publishes what the connection begins to do, and returns when it does, since the node started.
-    pub(super) fn begin_batch(&self) -> Duration {
+    pub(super) fn begin_batch(&mut self) -> Duration {
+        self.wire.take_waited();
         let now = self.clients.uptime();
         self.connection.peer().note(Doing {
             now,
@@ -20,9 +21,10 @@ impl<R: Runtime> Session<'_, R> {
         now
     }
 
-    /// Counts the requests of the batch that began at `began`, and their errors.
+    /// Counts the requests of the batch that began at `began`, and their errors. The time of the client, who may take its
+    /// replies slowly, is none of theirs.
     pub(super) fn end_batch(&mut self, began: Duration) {
-        let elapsed = self.clients.uptime().saturating_sub(began);
+        let elapsed = self.clients.uptime().saturating_sub(began).saturating_sub(self.wire.take_waited());
         let peer = self.connection.peer();
         let client = || SlowClient { address: peer.address, name: peer.names().name, time: unix_time().as_secs() };
         self.clients.activity.count(&mut self.counted, elapsed, client);

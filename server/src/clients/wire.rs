@@ -54,6 +54,8 @@ pub(super) struct Wire<'a, R: Runtime> {
     share: Share,
     /// The memory of requests that were taken and may not have been executed yet.
     taken: usize,
+    /// The time for which the client did not take its replies.
+    waited: Duration,
     /// The client sends no more.
     ended: bool,
     /// No more is read, because of a limit.
@@ -73,6 +75,7 @@ impl<'a, R: Runtime> Wire<'a, R> {
             received,
             share,
             taken: 0,
+            waited: Duration::ZERO,
             ended: false,
             paused: false,
             before_login: false,
@@ -208,16 +211,24 @@ impl<'a, R: Runtime> Wire<'a, R> {
         if let Poll::Ready(written) = first {
             return written;
         }
+        let began = self.clients.uptime();
         // What the client sends meanwhile does not extend its time.
         let mut timeout = pin!(self.clients.runtime().sleep(self.clients.limits.client_timeout));
-        poll_fn(|context| {
+        let written = poll_fn(|context| {
             if let Poll::Ready(written) = self.poll_write_all(context, &mut piece, is_last) {
                 return Poll::Ready(written);
             }
             let late = || io::Error::new(io::ErrorKind::TimedOut, "it took its replies too slowly");
             timeout.as_mut().poll(context).map(|()| Err(late()))
         })
-        .await
+        .await;
+        self.waited += self.clients.uptime().saturating_sub(began);
+        written
+    }
+
+    /// Returns for how long the client did not take its replies since the last call.
+    pub(super) fn take_waited(&mut self) -> Duration {
+        mem::take(&mut self.waited)
     }
 
     /// Writes bytes. While the client takes none, it reads further requests: many clients send a whole pipeline before
