@@ -187,13 +187,15 @@ impl<'a, R: Runtime> Session<'a, R> {
                 },
                 command => command,
             };
+            // A write that is queued is refused at once if there is no room. The commands before it may make some.
+            let awaits_room = command == Command::Multi && !self.batch.is_empty() && self.clients.is_short();
             let mut action = self.transaction.next(command, size);
             if let Some(error) = self.rights.refusal_of_transaction(&action) {
                 self.clients.note_refused(true);
                 action = Action::Abort(error);
             }
             // The commands after it are checked with the new rights.
-            let is_last = changes_rights(&action);
+            let is_last = changes_rights(&action) || awaits_room;
             self.batch.push(action);
             if is_last || (!self.rights.are_granted() && self.batch.len() >= COMMANDS_BEFORE_LOGIN) {
                 break;

@@ -264,8 +264,16 @@ impl<R: Runtime> Clients<R> {
         if self.space.is_short() {
             return Some(NO_SPACE);
         }
-        let max = self.max_memory()?;
-        (command.needs_memory() && self.view().used_bytes() > max).then_some(OUT_OF_MEMORY)
+        (command.needs_memory() && self.is_out_of_memory()).then_some(OUT_OF_MEMORY)
+    }
+
+    /// Returns whether some writes are refused now.
+    pub(super) fn is_short(&self) -> bool {
+        self.space.is_short() || self.is_out_of_memory()
+    }
+
+    fn is_out_of_memory(&self) -> bool {
+        self.max_memory().is_some_and(|max| self.view().used_bytes() > max)
     }
 
     /// Returns the error that a transaction gets now without being executed, if any.
