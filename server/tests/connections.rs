@@ -61,6 +61,7 @@ fn a_transaction_executes_what_redis_would_execute<R: Runtime>() {
         ("CLIENT nosuch", "-ERR unknown subcommand 'nosuch'. Try CLIENT HELP."),
         ("CLIENT SETNAME", "-ERR wrong number of arguments for 'client|setname' command"),
         ("LEASEHOLD.BACKUP", "-ERR Command not allowed inside a transaction"),
+        ("SHUTDOWN", "-ERR SHUTDOWN is not supported; stop the node with SIGTERM, which hands leadership over first"),
     ] {
         let commands = format!("MULTI | SET a 1 | {wrong} | GET a | EXEC | GET a");
         check(&node, &commands, &format!("+OK | +QUEUED | {error} | +QUEUED | {ABORTED} | $-1"));

@@ -2,7 +2,7 @@
 //! what to do instead.
 
 use super::kinds::{Fixed, LocalCommand};
-use super::parse::{Parsed, local, not_an_integer, syntax_error, word};
+use super::parse::{Parsed, local, not_an_integer, rejected, syntax_error, word};
 use super::table::{ONE, Spec, keyless};
 use crate::resp::{Arguments, parse_integer};
 
@@ -56,9 +56,9 @@ pub(super) static REFUSED: &[Spec] = &[
     sub("readonly", 1, &["loading", "stale", "fast"], "Refused: there are no slots.", |_| Err(NO_CLUSTER.to_owned())),
     sub("readwrite", 1, &["loading", "stale", "fast"], "Refused: there are no slots.", |_| Err(NO_CLUSTER.to_owned())),
     sub("replicaof", 3, &["admin", "noscript", "stale"], "Refused: use `leasehold ctl`.", no_replicas),
-    sub("save", 1, ADMIN, "Refused: every write is on disk.", |_| Err(NO_SAVE.to_owned())),
+    sub("save", 1, ADMIN, "Refused: every write is on disk.", |_| Ok(rejected(NO_SAVE.to_owned()))),
     sub("script", -2, &[], "Describes scripts, of which there are none.", |_| Err(syntax_error())),
-    sub("shutdown", -1, ANYTIME, "Refused: send SIGTERM.", |_| Err(NO_SHUTDOWN.to_owned())),
+    sub("shutdown", -1, ANYTIME, "Refused: send SIGTERM.", |_| Ok(rejected(NO_SHUTDOWN.to_owned()))),
     sub("slaveof", 3, &["admin", "noscript", "stale"], "Refused: use `leasehold ctl`.", no_replicas),
     sub("swapdb", 3, &["write", "fast"], "Swaps database 0 with itself.", parse_swap),
 ];
