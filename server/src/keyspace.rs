@@ -10,6 +10,7 @@ mod garbage;
 mod hash;
 mod hash_commands;
 mod key_commands;
+mod list;
 mod map;
 mod operation;
 mod reader;

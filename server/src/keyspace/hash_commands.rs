@@ -1,7 +1,7 @@
 //! The commands about hashes.
 
 use super::key_commands::Scan;
-use super::operation::in_list;
+use super::list::in_list;
 use bytes::Bytes;
 use wincode::{SchemaRead, SchemaWrite};
 

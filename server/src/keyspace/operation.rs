@@ -3,6 +3,7 @@
 use super::expiry::{DeadlineForm, ExpiryWrite, NewExpiry};
 use super::hash_commands::{HashRead, HashWrite};
 use super::key_commands::{KeyRead, KeyWrite};
+use super::list::in_list;
 use super::string_commands::{StringRead, StringWrite};
 use crate::resp::{MAX_ARGUMENTS, MAX_BULK};
 use bytes::Bytes;
@@ -12,10 +13,6 @@ use wincode::{SchemaRead, SchemaWrite};
 /// The most memory that a length in an encoding may reserve before the elements are read: the arguments of the longest
 /// request.
 const MAX_PREALLOCATED_BYTES: usize = MAX_ARGUMENTS * size_of::<Bytes>();
-
-/// The bytes that one element of a list is taken to need besides its content. It decides which commands are executed,
-/// so it is the same on every platform.
-pub(super) const LIST_ELEMENT_BYTES: usize = 32;
 
 /// Returns the encoding of writes and replies, with integers of variable length.
 pub(crate) fn encoding() -> impl Config {
@@ -236,8 +233,4 @@ impl WriteCommand {
             WriteCommand::Hash(command) => command.bytes(),
         }
     }
-}
-
-pub(super) fn in_list(bytes: &Bytes) -> usize {
-    bytes.len() + LIST_ELEMENT_BYTES
 }

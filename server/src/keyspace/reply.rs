@@ -1,6 +1,7 @@
 //! The replies to commands.
 
-use super::operation::{LIST_ELEMENT_BYTES, encoding, in_list};
+use super::list::{LIST_ELEMENT_BYTES, in_list};
+use super::operation::encoding;
 use bytes::Bytes;
 use wincode::{SchemaRead, SchemaWrite};
 

@@ -1,7 +1,7 @@
 //! The commands about strings beyond `GET`, `SET`, `INCRBY` and `APPEND`.
 
 use super::bits::BitRange;
-use super::operation::in_list;
+use super::list::in_list;
 use bytes::Bytes;
 use wincode::{SchemaRead, SchemaWrite};
 
