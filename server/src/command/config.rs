@@ -2,24 +2,13 @@
 
 use super::kinds::LocalCommand;
 use super::parse::{Parsed, local, syntax_error};
+use super::subcommands::ConfigCommand;
 use super::table::{Spec, keyless};
 use crate::resp::Arguments;
-use bytes::Bytes;
 
 /// The most settings of `CONFIG GET` and `CONFIG SET`, and the longest pattern or value, in bytes.
 const MAX_SETTINGS: usize = 16;
 const MAX_SETTING_BYTES: usize = 64;
-
-/// A subcommand of `CONFIG`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ConfigCommand {
-    /// Returns the settings that match one of the patterns.
-    Get(Vec<Bytes>),
-    /// Changes settings, all of them or none.
-    Set(Vec<(Bytes, Bytes)>),
-    /// Sets the counts of commands and errors to zero.
-    ResetStatistics,
-}
 
 const ADMIN: &[&str] = &["admin", "noscript", "loading", "stale"];
 

@@ -2,6 +2,7 @@
 
 use super::kinds::LocalCommand;
 use super::parse::{Parsed, local, syntax_error, word};
+use super::subcommands::{DescribeCommand, ListFilter};
 use super::table::{Spec, keyless};
 use crate::glob::MAX_PATTERN;
 use crate::resp::Arguments;
@@ -9,41 +10,6 @@ use bytes::Bytes;
 
 /// The most commands that are described at once.
 const MAX_NAMES: usize = 512;
-
-/// A subcommand of `COMMAND`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DescribeCommand {
-    /// Returns the number of commands.
-    Count,
-    /// Describes all commands.
-    All,
-    /// Describes some commands.
-    Info(Vec<Bytes>),
-    /// Documents some commands, or all if none is named.
-    Docs(Vec<Bytes>),
-    /// Lists the commands.
-    List(ListFilter),
-    /// Returns the keys of a command, and their flags if they are wanted.
-    GetKeys {
-        /// The command, its name first.
-        command: Vec<Bytes>,
-        /// Return the flags of each key too.
-        with_flags: bool,
-    },
-}
-
-/// The commands that `COMMAND LIST` returns.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ListFilter {
-    /// All.
-    All,
-    /// Those of a module, of which there are none.
-    Module,
-    /// Those in an access category.
-    Category(Bytes),
-    /// Those whose name matches a pattern.
-    Pattern(Bytes),
-}
 
 const fn sub(name: &'static str, arity: i64, summary: &'static str, parse: fn(&Arguments<'_>) -> Parsed) -> Spec {
     keyless("server", name, arity, &["loading", "stale"], summary, parse)

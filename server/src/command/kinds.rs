@@ -1,9 +1,6 @@
 //! The commands of a connection.
 
-use super::client::ClientCommand;
-use super::config::ConfigCommand;
-use super::describe::DescribeCommand;
-use super::monitoring::SlowlogCommand;
+use super::subcommands::{ClientCommand, ConfigCommand, DescribeCommand, SlowlogCommand};
 use crate::keyspace::{ReadCommand, WriteCommand};
 use crate::resp::Version;
 use bytes::Bytes;

@@ -2,22 +2,12 @@
 
 use super::kinds::{Fixed, LocalCommand};
 use super::parse::{Parsed, local, not_an_integer, shown, syntax_error, word};
+use super::subcommands::SlowlogCommand;
 use super::table::{NONE, Spec, keyless};
 use crate::resp::{Arguments, parse_integer};
 
 /// The entries that `SLOWLOG GET` returns, unless it says how many.
 const SLOWLOG_ENTRIES: usize = 10;
-
-/// A subcommand of `SLOWLOG`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SlowlogCommand {
-    /// Returns the newest entries, at most so many.
-    Get(usize),
-    /// Returns the number of entries.
-    Len,
-    /// Drops the entries.
-    Reset,
-}
 
 const ADMIN: &[&str] = &["admin", "loading", "stale"];
 const QUIET: &[&str] = &["admin", "noscript", "loading", "stale"];

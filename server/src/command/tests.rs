@@ -307,3 +307,11 @@ fn scans_take_their_options_in_any_order() {
     assert_eq!(parse("SCAN 18446744073709551615 type zset"), scan(u64::MAX, 10, None, Some(TypeFilter::Other)));
     assert_eq!(parse("SCAN 0 MATCH a MATCH b"), scan(0, 10, Some("b"), None));
 }
+
+#[test]
+fn a_command_that_exists_is_not_listed_as_missing() {
+    for name in missing::MISSING.iter().flat_map(|(_, names)| *names) {
+        assert!(find(name.as_bytes()).is_none(), "{name} exists");
+        assert_eq!(*name, name.to_ascii_lowercase());
+    }
+}

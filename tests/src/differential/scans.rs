@@ -1,9 +1,9 @@
 //! Full iterations with `SCAN` and `HSCAN`: their cursors are each server's own, and what they return in all is not.
 
-use super::Report;
 use super::grammar::Grammar;
 use super::pair::Pair;
 use super::reply::Reply;
+use super::report::Report;
 use fastrand::Rng;
 use std::collections::BTreeSet;
 use std::io;
