@@ -1,8 +1,8 @@
 //! Sends the same bytes to redis-server and to a node, and compares them reply for reply.
 //!
 //! A stream is a list of requests with their framing. Streams are hand-written ([`corpus`]) or drawn from a table of
-//! commands ([`grammar`]). A stream is compared up to its first difference, because after that the two may rightly hold
-//! different keys. Differences that are expected are listed with their reason ([`expected`]). An unexpected one is
+//! commands (`grammar`). A stream is compared up to its first difference, because after that the two may rightly hold
+//! different keys. Differences that are expected are listed with their reason (`expected`). An unexpected one is
 //! shrunk to the shortest stream that still shows it.
 
 mod compare;
