@@ -31,7 +31,7 @@ impl Fresh {
 /// `C` is a shared pointer to the cell, such as `Arc<LeaseCell>` or `&'static LeaseCell`.
 ///
 /// * Before the engine sees a request for a vote or a pre-vote, and before anything that makes it campaign, ask
-///   [`may_vote_or_campaign`](Member::may_vote_or_campaign).
+///   [`may_vote`](Member::may_vote) or [`may_campaign`](Member::may_campaign).
 /// * After every step of the engine report with [`handle_event`](Member::handle_event) what changed, before any message of
 ///   that step leaves. When the engine has accepted a frame's sender as leader of the current term, pass the frame's round
 ///   to [`handle_round`](Member::handle_round), and send the echo.
