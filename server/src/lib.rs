@@ -3,7 +3,7 @@
 //! This is the library part of the binary: a [`Node`] and its parts. Only [`cli`] and [`demo`] name a runtime, because
 //! users choose one there.
 //!
-//! Keys do not expire, and there is one database.
+//! There is one database, with strings and hashes.
 
 pub mod cli;
 pub mod command;
