@@ -34,16 +34,16 @@ use std::sync::LazyLock;
 
 /// The commands, by group.
 static GROUPS: &[&[Spec]] = &[
-    strings::STRINGS,
-    bits::BITS,
-    hashes::HASHES,
-    expiry::EXPIRY,
-    keys::KEYS,
-    transactions::TRANSACTIONS,
-    connection::CONNECTION,
-    server::SERVER,
-    monitoring::MONITORING,
-    refused::REFUSED,
+    strings::COMMANDS,
+    bits::COMMANDS,
+    hashes::COMMANDS,
+    expiry::COMMANDS,
+    keys::COMMANDS,
+    transactions::COMMANDS,
+    connection::COMMANDS,
+    server::COMMANDS,
+    monitoring::COMMANDS,
+    refused::COMMANDS,
 ];
 
 /// The commands that have subcommands. The names of these begin with that of the command: `client|list`.

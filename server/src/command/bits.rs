@@ -1,50 +1,32 @@
 //! Commands about the bits of strings.
 
 use super::parse::{Parsed, integer, read, syntax_error, write};
-use super::table::{ONE, Spec};
+use super::table::{BITMAP, Spec};
 use crate::keyspace::{BitRange, ReadCommand, StringRead, StringWrite, WriteCommand};
 use crate::resp::{Arguments, MAX_BULK};
 
 /// The number after the largest one of a bit.
 const END: i64 = 8 * MAX_BULK as i64;
 
-pub(super) static BITS: &[Spec] = &[
-    Spec {
-        name: "setbit",
-        arity: 4,
-        flags: &["write", "denyoom"],
-        keys: ONE,
-        group: "bitmap",
-        summary: "Sets a bit of the value of a key and returns the old one.",
-        parse: parse_set_bit,
-    },
-    Spec {
-        name: "getbit",
-        arity: 3,
-        flags: &["readonly", "fast"],
-        keys: ONE,
-        group: "bitmap",
-        summary: "Returns a bit of the value of a key.",
-        parse: |a| read(ReadCommand::String(StringRead::Bit { key: a.get(1), bit: bit_number(a.peek(2))? })),
-    },
-    Spec {
-        name: "bitcount",
-        arity: -2,
-        flags: &["readonly"],
-        keys: ONE,
-        group: "bitmap",
-        summary: "Returns the number of bits of the value of a key that are 1.",
-        parse: parse_count,
-    },
-    Spec {
-        name: "bitpos",
-        arity: -3,
-        flags: &["readonly"],
-        keys: ONE,
-        group: "bitmap",
-        summary: "Returns the place of the first bit with a value.",
-        parse: parse_find,
-    },
+pub(super) static COMMANDS: &[Spec] = &[
+    BITMAP.spec(
+        "setbit",
+        4,
+        &["write", "denyoom"],
+        "Sets a bit of the value of a key and returns the old one.",
+        parse_set_bit,
+    ),
+    BITMAP.spec("getbit", 3, &["readonly", "fast"], "Returns a bit of the value of a key.", |a| {
+        read(ReadCommand::String(StringRead::Bit { key: a.get(1), bit: bit_number(a.peek(2))? }))
+    }),
+    BITMAP.spec(
+        "bitcount",
+        -2,
+        &["readonly"],
+        "Returns the number of bits of the value of a key that are 1.",
+        parse_count,
+    ),
+    BITMAP.spec("bitpos", -3, &["readonly"], "Returns the place of the first bit with a value.", parse_find),
 ];
 
 fn bit_number(argument: &[u8]) -> Result<u32, String> {

@@ -3,7 +3,7 @@
 use super::kinds::LocalCommand;
 use super::parse::{Parsed, local, not_an_integer, shown, syntax_error, word};
 use super::subcommands::{ClientCommand, ClientFilter, ReplyMode};
-use super::table::{Spec, keyless};
+use super::table::{CONNECTION, Spec};
 use crate::resp::{Arguments, parse_integer};
 use bytes::Bytes;
 use std::ops::RangeInclusive;
@@ -24,41 +24,34 @@ const NOT_TRACKING: &str = "ERR CLIENT CACHING can be called only when the clien
 const OWN: &[&str] = &["noscript", "loading", "stale"];
 const ADMIN: &[&str] = &["admin", "noscript", "loading", "stale"];
 
-const fn sub(
-    name: &'static str,
-    arity: i64,
-    flags: &'static [&'static str],
-    summary: &'static str,
-    parse: fn(&Arguments<'_>) -> Parsed,
-) -> Spec {
-    keyless("connection", name, arity, flags, summary, parse)
-}
-
 pub(super) static CLIENT: &[Spec] = &[
-    sub("client|caching", 3, OWN, "Refused: client-side caching is not supported.", parse_caching),
-    sub("client|getname", 2, OWN, "Returns the name of this connection.", |_| client(ClientCommand::GetName)),
-    sub("client|getredir", 2, OWN, "Returns -1: client-side caching is not supported.", |_| {
+    CONNECTION.spec("client|caching", 3, OWN, "Refused: client-side caching is not supported.", parse_caching),
+    CONNECTION
+        .spec("client|getname", 2, OWN, "Returns the name of this connection.", |_| client(ClientCommand::GetName)),
+    CONNECTION.spec("client|getredir", 2, OWN, "Returns -1: client-side caching is not supported.", |_| {
         local(LocalCommand::Integer(-1))
     }),
-    sub("client|help", 2, &["loading", "stale"], "Lists the subcommands.", |_| local(LocalCommand::Help("client"))),
-    sub("client|id", 2, OWN, "Returns the number of this connection.", |_| client(ClientCommand::Id)),
-    sub("client|info", 2, OWN, "Describes this connection.", |_| client(ClientCommand::Info)),
-    sub("client|kill", -3, ADMIN, "Closes connections of this node.", parse_kill),
-    sub("client|list", -2, ADMIN, "Describes the connections of this node.", parse_list),
-    sub("client|no-evict", 3, ADMIN, "Accepted without effect: no client is ever evicted.", parse_switch),
-    sub("client|no-touch", 3, OWN, "Accepted without effect: keys have no time of access.", parse_switch),
-    sub("client|pause", -3, ADMIN, "Refused: it would stop one node only.", parse_pause),
-    sub("client|reply", 3, OWN, "Chooses which commands are answered.", parse_reply),
-    sub("client|setinfo", 4, OWN, "Names the library of the client, or its version.", parse_set_info),
-    sub("client|setname", 3, OWN, "Names this connection.", |a| {
+    CONNECTION.spec("client|help", 2, &["loading", "stale"], "Lists the subcommands.", |_| {
+        local(LocalCommand::Help("client"))
+    }),
+    CONNECTION.spec("client|id", 2, OWN, "Returns the number of this connection.", |_| client(ClientCommand::Id)),
+    CONNECTION.spec("client|info", 2, OWN, "Describes this connection.", |_| client(ClientCommand::Info)),
+    CONNECTION.spec("client|kill", -3, ADMIN, "Closes connections of this node.", parse_kill),
+    CONNECTION.spec("client|list", -2, ADMIN, "Describes the connections of this node.", parse_list),
+    CONNECTION.spec("client|no-evict", 3, ADMIN, "Accepted without effect: no client is ever evicted.", parse_switch),
+    CONNECTION.spec("client|no-touch", 3, OWN, "Accepted without effect: keys have no time of access.", parse_switch),
+    CONNECTION.spec("client|pause", -3, ADMIN, "Refused: it would stop one node only.", parse_pause),
+    CONNECTION.spec("client|reply", 3, OWN, "Chooses which commands are answered.", parse_reply),
+    CONNECTION.spec("client|setinfo", 4, OWN, "Names the library of the client, or its version.", parse_set_info),
+    CONNECTION.spec("client|setname", 3, OWN, "Names this connection.", |a| {
         plain(a.get(2)).and_then(|name| client(ClientCommand::SetName(name)))
     }),
-    sub("client|tracking", -3, OWN, "Refused, unless it is switched off.", parse_tracking),
-    sub("client|trackinginfo", 2, OWN, "Describes client-side caching, which is off.", |_| {
+    CONNECTION.spec("client|tracking", -3, OWN, "Refused, unless it is switched off.", parse_tracking),
+    CONNECTION.spec("client|trackinginfo", 2, OWN, "Describes client-side caching, which is off.", |_| {
         client(ClientCommand::TrackingInfo)
     }),
-    sub("client|unblock", -3, ADMIN, "Returns 0: no command blocks.", parse_unblock),
-    sub("client|unpause", 2, ADMIN, "Accepted without effect: clients are never paused.", |_| {
+    CONNECTION.spec("client|unblock", -3, ADMIN, "Returns 0: no command blocks.", parse_unblock),
+    CONNECTION.spec("client|unpause", 2, ADMIN, "Accepted without effect: clients are never paused.", |_| {
         local(LocalCommand::Status("OK"))
     }),
 ];

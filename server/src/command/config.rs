@@ -3,7 +3,7 @@
 use super::kinds::LocalCommand;
 use super::parse::{Parsed, local, syntax_error};
 use super::subcommands::ConfigCommand;
-use super::table::{Spec, keyless};
+use super::table::{SERVER, Spec};
 use crate::resp::Arguments;
 
 /// The most settings of `CONFIG GET` and `CONFIG SET`, and the longest pattern or value, in bytes.
@@ -12,28 +12,20 @@ const MAX_SETTING_BYTES: usize = 64;
 
 const ADMIN: &[&str] = &["admin", "noscript", "loading", "stale"];
 
-const fn sub(
-    name: &'static str,
-    arity: i64,
-    flags: &'static [&'static str],
-    summary: &'static str,
-    parse: fn(&Arguments<'_>) -> Parsed,
-) -> Spec {
-    keyless("server", name, arity, flags, summary, parse)
-}
-
 pub(super) static CONFIG: &[Spec] = &[
-    sub("config|get", -3, ADMIN, "Returns settings.", parse_get),
-    sub("config|help", 2, &["loading", "stale"], "Lists the subcommands.", |_| local(LocalCommand::Help("config"))),
-    sub("config|resetstat", 2, ADMIN, "Sets the counts of commands and errors to zero.", |_| {
+    SERVER.spec("config|get", -3, ADMIN, "Returns settings.", parse_get),
+    SERVER.spec("config|help", 2, &["loading", "stale"], "Lists the subcommands.", |_| {
+        local(LocalCommand::Help("config"))
+    }),
+    SERVER.spec("config|resetstat", 2, ADMIN, "Sets the counts of commands and errors to zero.", |_| {
         local(LocalCommand::Config(ConfigCommand::ResetStatistics))
     }),
-    sub("config|rewrite", 2, ADMIN, "Refused: change the file of --config.", |_| {
+    SERVER.spec("config|rewrite", 2, ADMIN, "Refused: change the file of --config.", |_| {
         Err("ERR CONFIG REWRITE is not supported: a node does not write its own configuration; change the file of \
              --config"
             .to_owned())
     }),
-    sub("config|set", -4, ADMIN, "Changes settings until the node restarts.", parse_set),
+    SERVER.spec("config|set", -4, ADMIN, "Changes settings until the node restarts.", parse_set),
 ];
 
 fn check(arguments: &Arguments<'_>) -> Result<(), String> {

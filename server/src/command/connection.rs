@@ -3,86 +3,44 @@
 use super::client::plain;
 use super::kinds::{Credentials, LocalCommand};
 use super::parse::{Parsed, local, shown, syntax_error, wrong_arity};
-use super::table::{NONE, Spec};
+use super::table::{CONNECTION, Spec};
 use crate::resp::{Arguments, Version, parse_integer};
 use bytes::Bytes;
 
 /// The user that `AUTH` with a password alone means.
 const DEFAULT_USER: &[u8] = b"default";
 
-pub(super) static CONNECTION: &[Spec] = &[
-    Spec {
-        name: "ping",
-        arity: -1,
-        flags: &["fast"],
-        keys: NONE,
-        group: "connection",
-        summary: "Returns PONG, or the message.",
-        parse: parse_ping,
-    },
-    Spec {
-        name: "echo",
-        arity: 2,
-        flags: &["fast"],
-        keys: NONE,
-        group: "connection",
-        summary: "Returns the message.",
-        parse: |a| local(LocalCommand::Echo(a.get(1))),
-    },
-    Spec {
-        name: "hello",
-        arity: -1,
-        flags: &["noscript", "loading", "stale", "fast", "no_auth"],
-        keys: NONE,
-        group: "connection",
-        summary: "Selects the version of the protocol, logs in, and names the connection.",
-        parse: parse_hello,
-    },
-    Spec {
-        name: "auth",
-        arity: -2,
-        flags: &["noscript", "loading", "stale", "fast", "no_auth"],
-        keys: NONE,
-        group: "connection",
-        summary: "Logs in with a password, or with a user and a password.",
-        parse: parse_auth,
-    },
-    Spec {
-        name: "client",
-        arity: -2,
-        flags: &["noscript", "loading", "stale"],
-        keys: NONE,
-        group: "connection",
-        summary: "Describes, names and closes connections.",
-        parse: |_| Err(syntax_error()),
-    },
-    Spec {
-        name: "select",
-        arity: 2,
-        flags: &["loading", "stale", "fast"],
-        keys: NONE,
-        group: "connection",
-        summary: "Selects the database; only number 0 exists.",
-        parse: |a| local(LocalCommand::Select(a.get(1))),
-    },
-    Spec {
-        name: "reset",
-        arity: 1,
-        flags: &["noscript", "loading", "stale", "fast", "no_auth"],
-        keys: NONE,
-        group: "connection",
-        summary: "Logs out, drops the transaction and forgets the name and the version of the protocol.",
-        parse: |_| local(LocalCommand::Reset),
-    },
-    Spec {
-        name: "quit",
-        arity: -1,
-        flags: &["noscript", "loading", "stale", "fast", "no_auth"],
-        keys: NONE,
-        group: "connection",
-        summary: "Closes the connection.",
-        parse: |_| local(LocalCommand::Quit),
-    },
+pub(super) static COMMANDS: &[Spec] = &[
+    CONNECTION.spec("ping", -1, &["fast"], "Returns PONG, or the message.", parse_ping),
+    CONNECTION.spec("echo", 2, &["fast"], "Returns the message.", |a| local(LocalCommand::Echo(a.get(1)))),
+    CONNECTION.spec(
+        "hello",
+        -1,
+        &["noscript", "loading", "stale", "fast", "no_auth"],
+        "Selects the version of the protocol, logs in, and names the connection.",
+        parse_hello,
+    ),
+    CONNECTION.spec(
+        "auth",
+        -2,
+        &["noscript", "loading", "stale", "fast", "no_auth"],
+        "Logs in with a password, or with a user and a password.",
+        parse_auth,
+    ),
+    CONNECTION.container("client", &["noscript", "loading", "stale"], "Describes, names and closes connections."),
+    CONNECTION.spec("select", 2, &["loading", "stale", "fast"], "Selects the database; only number 0 exists.", |a| {
+        local(LocalCommand::Select(a.get(1)))
+    }),
+    CONNECTION.spec(
+        "reset",
+        1,
+        &["noscript", "loading", "stale", "fast", "no_auth"],
+        "Logs out, drops the transaction and forgets the name and the version of the protocol.",
+        |_| local(LocalCommand::Reset),
+    ),
+    CONNECTION.spec("quit", -1, &["noscript", "loading", "stale", "fast", "no_auth"], "Closes the connection.", |_| {
+        local(LocalCommand::Quit)
+    }),
 ];
 
 fn parse_ping(arguments: &Arguments<'_>) -> Parsed {

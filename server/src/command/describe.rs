@@ -3,7 +3,7 @@
 use super::kinds::LocalCommand;
 use super::parse::{Parsed, local, syntax_error, word};
 use super::subcommands::{DescribeCommand, ListFilter};
-use super::table::{Spec, keyless};
+use super::table::{SERVER, Spec};
 use crate::glob::MAX_PATTERN;
 use crate::resp::Arguments;
 use bytes::Bytes;
@@ -11,20 +11,20 @@ use bytes::Bytes;
 /// The most commands that are described at once.
 const MAX_NAMES: usize = 512;
 
-const fn sub(name: &'static str, arity: i64, summary: &'static str, parse: fn(&Arguments<'_>) -> Parsed) -> Spec {
-    keyless("server", name, arity, &["loading", "stale"], summary, parse)
-}
+const ANYTIME: &[&str] = &["loading", "stale"];
 
 pub(super) static COMMAND: &[Spec] = &[
-    sub("command|count", 2, "Returns the number of commands.", |_| describe(DescribeCommand::Count)),
-    sub("command|docs", -2, "Documents commands.", |a| {
+    SERVER.spec("command|count", 2, ANYTIME, "Returns the number of commands.", |_| describe(DescribeCommand::Count)),
+    SERVER.spec("command|docs", -2, ANYTIME, "Documents commands.", |a| {
         names(a).and_then(|names| describe(DescribeCommand::Docs(names)))
     }),
-    sub("command|getkeys", -4, "Returns the keys of a command.", |a| parse_get_keys(a, false)),
-    sub("command|getkeysandflags", -4, "Returns the keys of a command and their flags.", |a| parse_get_keys(a, true)),
-    sub("command|help", 2, "Lists the subcommands.", |_| local(LocalCommand::Help("command"))),
-    sub("command|info", -2, "Describes commands.", parse_info),
-    sub("command|list", -2, "Lists the commands.", parse_list),
+    SERVER.spec("command|getkeys", -4, ANYTIME, "Returns the keys of a command.", |a| parse_get_keys(a, false)),
+    SERVER.spec("command|getkeysandflags", -4, ANYTIME, "Returns the keys of a command and their flags.", |a| {
+        parse_get_keys(a, true)
+    }),
+    SERVER.spec("command|help", 2, ANYTIME, "Lists the subcommands.", |_| local(LocalCommand::Help("command"))),
+    SERVER.spec("command|info", -2, ANYTIME, "Describes commands.", parse_info),
+    SERVER.spec("command|list", -2, ANYTIME, "Lists the commands.", parse_list),
 ];
 
 /// Parses `COMMAND` without a subcommand.

@@ -1,7 +1,7 @@
 //! Commands about the time at which keys die, and compare-and-delete.
 
 use super::parse::{Parsed, integer, read, shown, syntax_error, write, wrong_arity};
-use super::table::{ONE, Spec};
+use super::table::{GENERIC, STRING, Spec};
 use crate::keyspace::{
     DeadlineForm, ExpireCondition, ExpiryWrite, NewExpiry, ReadCommand, SetCommand, SetCondition, When, WriteCommand,
 };
@@ -19,55 +19,58 @@ pub(super) enum Unit {
     UnixMilliseconds,
 }
 
-pub(super) static EXPIRY: &[Spec] = &[
-    spec("expire", -3, &["write", "fast"], "Sets the time after which a key dies, in seconds.", |a| {
+pub(super) static COMMANDS: &[Spec] = &[
+    GENERIC.spec("expire", -3, &["write", "fast"], "Sets the time after which a key dies, in seconds.", |a| {
         parse_expire(a, Unit::Seconds, "expire")
     }),
-    spec("pexpire", -3, &["write", "fast"], "Sets the time after which a key dies, in milliseconds.", |a| {
+    GENERIC.spec("pexpire", -3, &["write", "fast"], "Sets the time after which a key dies, in milliseconds.", |a| {
         parse_expire(a, Unit::Milliseconds, "pexpire")
     }),
-    spec("expireat", -3, &["write", "fast"], "Sets the Unix time at which a key dies, in seconds.", |a| {
+    GENERIC.spec("expireat", -3, &["write", "fast"], "Sets the Unix time at which a key dies, in seconds.", |a| {
         parse_expire(a, Unit::UnixSeconds, "expireat")
     }),
-    spec("pexpireat", -3, &["write", "fast"], "Sets the Unix time at which a key dies, in milliseconds.", |a| {
-        parse_expire(a, Unit::UnixMilliseconds, "pexpireat")
-    }),
-    spec("persist", 2, &["write", "fast"], "Removes the deadline of a key.", |a| {
+    GENERIC.spec(
+        "pexpireat",
+        -3,
+        &["write", "fast"],
+        "Sets the Unix time at which a key dies, in milliseconds.",
+        |a| parse_expire(a, Unit::UnixMilliseconds, "pexpireat"),
+    ),
+    GENERIC.spec("persist", 2, &["write", "fast"], "Removes the deadline of a key.", |a| {
         write(WriteCommand::Expiry(ExpiryWrite::Persist(a.get(1))))
     }),
-    spec("ttl", 2, &["readonly", "fast"], "Returns the seconds until a key dies.", |a| {
+    GENERIC.spec("ttl", 2, &["readonly", "fast"], "Returns the seconds until a key dies.", |a| {
         parse_deadline(a, DeadlineForm::SecondsLeft)
     }),
-    spec("pttl", 2, &["readonly", "fast"], "Returns the milliseconds until a key dies.", |a| {
+    GENERIC.spec("pttl", 2, &["readonly", "fast"], "Returns the milliseconds until a key dies.", |a| {
         parse_deadline(a, DeadlineForm::MillisecondsLeft)
     }),
-    spec("expiretime", 2, &["readonly", "fast"], "Returns the Unix time at which a key dies, in seconds.", |a| {
-        parse_deadline(a, DeadlineForm::Seconds)
+    GENERIC.spec(
+        "expiretime",
+        2,
+        &["readonly", "fast"],
+        "Returns the Unix time at which a key dies, in seconds.",
+        |a| parse_deadline(a, DeadlineForm::Seconds),
+    ),
+    GENERIC.spec(
+        "pexpiretime",
+        2,
+        &["readonly", "fast"],
+        "Returns the Unix time at which a key dies, in milliseconds.",
+        |a| parse_deadline(a, DeadlineForm::Milliseconds),
+    ),
+    STRING.spec("setex", 4, &["write", "denyoom"], "Sets the value of a key that dies after so many seconds.", |a| {
+        parse_setex(a, Unit::Seconds, "setex")
     }),
-    spec("pexpiretime", 2, &["readonly", "fast"], "Returns the Unix time at which a key dies, in milliseconds.", |a| {
-        parse_deadline(a, DeadlineForm::Milliseconds)
-    }),
-    Spec {
-        group: "string",
-        ..spec("setex", 4, &["write", "denyoom"], "Sets the value of a key that dies after so many seconds.", |a| {
-            parse_setex(a, Unit::Seconds, "setex")
-        })
-    },
-    Spec {
-        group: "string",
-        ..spec(
-            "psetex",
-            4,
-            &["write", "denyoom"],
-            "Sets the value of a key that dies after so many milliseconds.",
-            |a| parse_setex(a, Unit::Milliseconds, "psetex"),
-        )
-    },
-    Spec {
-        group: "string",
-        ..spec("getex", -2, &["write", "fast"], "Returns the value of a key and changes when it dies.", parse_getex)
-    },
-    spec(
+    STRING.spec(
+        "psetex",
+        4,
+        &["write", "denyoom"],
+        "Sets the value of a key that dies after so many milliseconds.",
+        |a| parse_setex(a, Unit::Milliseconds, "psetex"),
+    ),
+    STRING.spec("getex", -2, &["write", "fast"], "Returns the value of a key and changes when it dies.", parse_getex),
+    GENERIC.spec(
         "delex",
         -2,
         &["write", "fast"],
@@ -83,20 +86,10 @@ pub(super) static EXPIRY: &[Spec] = &[
             write(WriteCommand::DeleteIf { key: a.get(1), condition })
         },
     ),
-    spec("delifeq", 3, &["write", "fast"], "Deletes a key if its value is the given one.", |a| {
+    GENERIC.spec("delifeq", 3, &["write", "fast"], "Deletes a key if its value is the given one.", |a| {
         write(WriteCommand::DeleteIf { key: a.get(1), condition: SetCondition::Equals(a.get(2)) })
     }),
 ];
-
-const fn spec(
-    name: &'static str,
-    arity: i64,
-    flags: &'static [&'static str],
-    summary: &'static str,
-    parse: fn(&Arguments<'_>) -> Parsed,
-) -> Spec {
-    Spec { name, arity, flags, keys: ONE, group: "generic", summary, parse }
-}
 
 impl Unit {
     /// Returns the unit that an option names, in upper case.

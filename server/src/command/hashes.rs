@@ -2,50 +2,64 @@
 
 use super::keys::parse_scan;
 use super::parse::{Parsed, check_keys, integer, read, syntax_error, write, wrong_arity};
-use super::table::{ONE, Spec};
+use super::table::{HASH, Spec};
 use crate::keyspace::{FieldsRead, FieldsWrite, HashRead, HashWrite, ReadCommand, WriteCommand};
 use crate::resp::Arguments;
 
-pub(super) static HASHES: &[Spec] = &[
-    spec("hset", -4, &["write", "denyoom", "fast"], "Sets fields of a hash and returns the number of new ones.", |a| {
-        parse_set(a, "hset", true)
-    }),
-    spec("hsetnx", 4, &["write", "denyoom", "fast"], "Sets a field of a hash that has no value.", |a| {
+pub(super) static COMMANDS: &[Spec] = &[
+    HASH.spec(
+        "hset",
+        -4,
+        &["write", "denyoom", "fast"],
+        "Sets fields of a hash and returns the number of new ones.",
+        |a| parse_set(a, "hset", true),
+    ),
+    HASH.spec("hsetnx", 4, &["write", "denyoom", "fast"], "Sets a field of a hash that has no value.", |a| {
         change(a, FieldsWrite::SetNew { field: a.get(2), value: a.get(3) })
     }),
-    spec("hget", 3, &["readonly", "fast"], "Returns the value of a field of a hash.", |a| {
+    HASH.spec("hget", 3, &["readonly", "fast"], "Returns the value of a field of a hash.", |a| {
         look(a, FieldsRead::Get(a.get(2)))
     }),
-    spec("hmget", -3, &["readonly", "fast"], "Returns the values of several fields of a hash.", |a| {
+    HASH.spec("hmget", -3, &["readonly", "fast"], "Returns the values of several fields of a hash.", |a| {
         look(a, FieldsRead::GetMany(a.from(2).collect()))
     }),
-    spec("hmset", -4, &["write", "denyoom", "fast"], "Sets fields of a hash.", |a| parse_set(a, "hmset", false)),
-    spec("hgetall", 2, &["readonly"], "Returns all fields of a hash and their values.", |a| look(a, FieldsRead::All)),
-    spec(
+    HASH.spec("hmset", -4, &["write", "denyoom", "fast"], "Sets fields of a hash.", |a| parse_set(a, "hmset", false)),
+    HASH.spec("hgetall", 2, &["readonly"], "Returns all fields of a hash and their values.", |a| {
+        look(a, FieldsRead::All)
+    }),
+    HASH.spec(
         "hdel",
         -3,
         &["write", "fast"],
         "Deletes fields of a hash and returns the number of those that existed.",
         parse_delete,
     ),
-    spec("hexists", 3, &["readonly", "fast"], "Returns whether a field of a hash exists.", |a| {
+    HASH.spec("hexists", 3, &["readonly", "fast"], "Returns whether a field of a hash exists.", |a| {
         look(a, FieldsRead::Exists(a.get(2)))
     }),
-    spec("hlen", 2, &["readonly", "fast"], "Returns the number of fields of a hash.", |a| look(a, FieldsRead::Length)),
-    spec("hkeys", 2, &["readonly"], "Returns the names of all fields of a hash.", |a| look(a, FieldsRead::Names)),
-    spec("hvals", 2, &["readonly"], "Returns the values of all fields of a hash.", |a| look(a, FieldsRead::Values)),
-    spec("hincrby", 4, &["write", "denyoom", "fast"], "Adds to the integer value of a field of a hash.", |a| {
+    HASH.spec("hlen", 2, &["readonly", "fast"], "Returns the number of fields of a hash.", |a| {
+        look(a, FieldsRead::Length)
+    }),
+    HASH.spec("hkeys", 2, &["readonly"], "Returns the names of all fields of a hash.", |a| look(a, FieldsRead::Names)),
+    HASH.spec("hvals", 2, &["readonly"], "Returns the values of all fields of a hash.", |a| {
+        look(a, FieldsRead::Values)
+    }),
+    HASH.spec("hincrby", 4, &["write", "denyoom", "fast"], "Adds to the integer value of a field of a hash.", |a| {
         let amount = integer(a.peek(3))?;
         change(a, FieldsWrite::Add { field: a.get(2), amount })
     }),
-    spec("hincrbyfloat", 4, &["write", "denyoom", "fast"], "Adds to the decimal value of a field of a hash.", |a| {
-        change(a, FieldsWrite::AddDecimal { field: a.get(2), amount: a.get(3) })
-    }),
-    spec("hstrlen", 3, &["readonly", "fast"], "Returns the length of the value of a field of a hash.", |a| {
+    HASH.spec(
+        "hincrbyfloat",
+        4,
+        &["write", "denyoom", "fast"],
+        "Adds to the decimal value of a field of a hash.",
+        |a| change(a, FieldsWrite::AddDecimal { field: a.get(2), amount: a.get(3) }),
+    ),
+    HASH.spec("hstrlen", 3, &["readonly", "fast"], "Returns the length of the value of a field of a hash.", |a| {
         look(a, FieldsRead::ValueLength(a.get(2)))
     }),
-    spec("hrandfield", -2, &["readonly"], "Returns random fields of a hash.", parse_random),
-    spec(
+    HASH.spec("hrandfield", -2, &["readonly"], "Returns random fields of a hash.", parse_random),
+    HASH.spec(
         "hscan",
         -3,
         &["readonly"],
@@ -53,16 +67,6 @@ pub(super) static HASHES: &[Spec] = &[
         parse_scan_fields,
     ),
 ];
-
-const fn spec(
-    name: &'static str,
-    arity: i64,
-    flags: &'static [&'static str],
-    summary: &'static str,
-    parse: fn(&Arguments<'_>) -> Parsed,
-) -> Spec {
-    Spec { name, arity, flags, keys: ONE, group: "hash", summary, parse }
-}
 
 fn look(arguments: &Arguments<'_>, what: FieldsRead) -> Parsed {
     read(ReadCommand::Hash(HashRead { key: arguments.get(1), what }))

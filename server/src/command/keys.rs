@@ -2,7 +2,7 @@
 
 use super::kinds::LocalCommand;
 use super::parse::{Parsed, check_keys, integer, local, read, syntax_error, write};
-use super::table::{ALL, NONE, ONE, Spec, TWO, keyless};
+use super::table::{ALL, GENERIC, NONE, SERVER, Spec, TWO};
 use crate::glob::MAX_PATTERN;
 use crate::keyspace::{KeyRead, KeyWrite, ObjectProperty, ReadCommand, Scan, TypeFilter, WriteCommand};
 use crate::resp::Arguments;
@@ -10,165 +10,87 @@ use crate::resp::Arguments;
 /// The number of elements that one call of a scan looks at, unless it says another.
 const DEFAULT_COUNT: u64 = 10;
 
-pub(super) static KEYS: &[Spec] = &[
-    Spec {
-        name: "del",
-        arity: -2,
-        flags: &["write"],
-        keys: ALL,
-        group: "generic",
-        summary: "Deletes keys and returns the number of those that existed.",
-        parse: parse_delete,
-    },
-    Spec {
-        name: "exists",
-        arity: -2,
-        flags: &["readonly", "fast"],
-        keys: ALL,
-        group: "generic",
-        summary: "Returns the number of the keys that exist.",
-        parse: |a| read(ReadCommand::Exists(a.from(1).collect())),
-    },
-    Spec {
-        name: "keys",
-        arity: 2,
-        flags: &["readonly"],
-        keys: NONE,
-        group: "generic",
-        summary: "Returns the keys that match a pattern.",
-        parse: parse_keys,
-    },
-    Spec {
-        name: "dbsize",
-        arity: 1,
-        flags: &["readonly", "fast"],
-        keys: NONE,
-        group: "server",
-        summary: "Returns the number of keys.",
-        parse: |_| read(ReadCommand::Size),
-    },
-    Spec {
-        name: "flushall",
-        arity: -1,
-        flags: &["write"],
-        keys: NONE,
-        group: "server",
-        summary: "Deletes every key.",
-        parse: parse_flush,
-    },
-    Spec {
-        name: "unlink",
-        arity: -2,
-        flags: &["write", "fast"],
-        keys: ALL,
-        group: "generic",
-        summary: "Deletes keys and returns the number of those that existed.",
-        parse: parse_delete,
-    },
-    Spec {
-        name: "touch",
-        arity: -2,
-        flags: &["readonly", "fast"],
-        keys: ALL,
-        group: "generic",
-        summary: "Returns the number of the keys that exist.",
-        parse: |a| read(ReadCommand::Exists(a.from(1).collect())),
-    },
-    Spec {
-        name: "type",
-        arity: 2,
-        flags: &["readonly", "fast"],
-        keys: ONE,
-        group: "generic",
-        summary: "Returns the type of the value of a key.",
-        parse: |a| look(KeyRead::Type(a.get(1))),
-    },
-    Spec {
-        name: "rename",
-        arity: 3,
-        flags: &["write"],
-        keys: TWO,
-        group: "generic",
-        summary: "Gives a key another name.",
-        parse: |a| change(KeyWrite::Rename { from: a.get(1), to: a.get(2), only_new: false }),
-    },
-    Spec {
-        name: "renamenx",
-        arity: 3,
-        flags: &["write", "fast"],
-        keys: TWO,
-        group: "generic",
-        summary: "Gives a key another name that does not exist.",
-        parse: |a| change(KeyWrite::Rename { from: a.get(1), to: a.get(2), only_new: true }),
-    },
-    Spec {
-        name: "copy",
-        arity: -3,
-        flags: &["write", "denyoom"],
-        keys: TWO,
-        group: "generic",
-        summary: "Copies the value of a key to another key.",
-        parse: parse_copy,
-    },
-    Spec {
-        name: "randomkey",
-        arity: 1,
-        flags: &["readonly"],
-        keys: NONE,
-        group: "generic",
-        summary: "Returns a random key.",
-        parse: |_| look(KeyRead::Random(fastrand::u64(..))),
-    },
-    Spec {
-        name: "object",
-        arity: -2,
-        flags: &[],
-        keys: NONE,
-        group: "generic",
-        summary: "Describes how a value is stored.",
-        parse: |_| Err(syntax_error()),
-    },
-    Spec {
-        name: "scan",
-        arity: -2,
-        flags: &["readonly"],
-        keys: NONE,
-        group: "generic",
-        summary: "Returns some keys, and the cursor of the next ones.",
-        parse: parse_scan_keys,
-    },
-    Spec {
-        name: "flushdb",
-        arity: -1,
-        flags: &["write"],
-        keys: NONE,
-        group: "server",
-        summary: "Deletes every key.",
-        parse: parse_flush,
-    },
+pub(super) static COMMANDS: &[Spec] = &[
+    GENERIC.keys(ALL).spec(
+        "del",
+        -2,
+        &["write"],
+        "Deletes keys and returns the number of those that existed.",
+        parse_delete,
+    ),
+    GENERIC.keys(ALL).spec("exists", -2, &["readonly", "fast"], "Returns the number of the keys that exist.", |a| {
+        read(ReadCommand::Exists(a.from(1).collect()))
+    }),
+    GENERIC.keys(NONE).spec("keys", 2, &["readonly"], "Returns the keys that match a pattern.", parse_keys),
+    SERVER.spec("dbsize", 1, &["readonly", "fast"], "Returns the number of keys.", |_| read(ReadCommand::Size)),
+    SERVER.spec("flushall", -1, &["write"], "Deletes every key.", parse_flush),
+    GENERIC.keys(ALL).spec(
+        "unlink",
+        -2,
+        &["write", "fast"],
+        "Deletes keys and returns the number of those that existed.",
+        parse_delete,
+    ),
+    GENERIC.keys(ALL).spec("touch", -2, &["readonly", "fast"], "Returns the number of the keys that exist.", |a| {
+        read(ReadCommand::Exists(a.from(1).collect()))
+    }),
+    GENERIC.spec("type", 2, &["readonly", "fast"], "Returns the type of the value of a key.", |a| {
+        look(KeyRead::Type(a.get(1)))
+    }),
+    GENERIC.keys(TWO).spec("rename", 3, &["write"], "Gives a key another name.", |a| {
+        change(KeyWrite::Rename { from: a.get(1), to: a.get(2), only_new: false })
+    }),
+    GENERIC.keys(TWO).spec("renamenx", 3, &["write", "fast"], "Gives a key another name that does not exist.", |a| {
+        change(KeyWrite::Rename { from: a.get(1), to: a.get(2), only_new: true })
+    }),
+    GENERIC.keys(TWO).spec("copy", -3, &["write", "denyoom"], "Copies the value of a key to another key.", parse_copy),
+    GENERIC
+        .keys(NONE)
+        .spec("randomkey", 1, &["readonly"], "Returns a random key.", |_| look(KeyRead::Random(fastrand::u64(..)))),
+    GENERIC.container("object", &[], "Describes how a value is stored."),
+    GENERIC.keys(NONE).spec(
+        "scan",
+        -2,
+        &["readonly"],
+        "Returns some keys, and the cursor of the next ones.",
+        parse_scan_keys,
+    ),
+    SERVER.spec("flushdb", -1, &["write"], "Deletes every key.", parse_flush),
 ];
 
 pub(super) static OBJECT: &[Spec] = &[
-    object("object|encoding", "Returns the encoding that Redis would choose for a value.", |a| {
-        parse_object(a, ObjectProperty::Encoding)
-    }),
-    object("object|freq", "Refused: how often a key is used is not counted.", |a| {
-        parse_object(a, ObjectProperty::Frequency)
-    }),
-    keyless("generic", "object|help", 2, &["loading", "stale"], "Lists the subcommands.", |_| {
+    GENERIC.keys((2, 2, 1)).spec(
+        "object|encoding",
+        3,
+        &["readonly"],
+        "Returns the encoding that Redis would choose for a value.",
+        |a| parse_object(a, ObjectProperty::Encoding),
+    ),
+    GENERIC.keys((2, 2, 1)).spec(
+        "object|freq",
+        3,
+        &["readonly"],
+        "Refused: how often a key is used is not counted.",
+        |a| parse_object(a, ObjectProperty::Frequency),
+    ),
+    GENERIC.keys(NONE).spec("object|help", 2, &["loading", "stale"], "Lists the subcommands.", |_| {
         local(LocalCommand::Help("object"))
     }),
-    object("object|idletime", "Returns 0: when a key was used is not recorded.", |a| {
-        parse_object(a, ObjectProperty::IdleTime)
-    }),
-    object("object|refcount", "Returns the number of references that Redis would count.", |a| {
-        parse_object(a, ObjectProperty::References)
-    }),
+    GENERIC.keys((2, 2, 1)).spec(
+        "object|idletime",
+        3,
+        &["readonly"],
+        "Returns 0: when a key was used is not recorded.",
+        |a| parse_object(a, ObjectProperty::IdleTime),
+    ),
+    GENERIC.keys((2, 2, 1)).spec(
+        "object|refcount",
+        3,
+        &["readonly"],
+        "Returns the number of references that Redis would count.",
+        |a| parse_object(a, ObjectProperty::References),
+    ),
 ];
-
-const fn object(name: &'static str, summary: &'static str, parse: fn(&Arguments<'_>) -> Parsed) -> Spec {
-    Spec { name, arity: 3, flags: &["readonly"], keys: (2, 2, 1), group: "generic", summary, parse }
-}
 
 fn parse_delete(arguments: &Arguments<'_>) -> Parsed {
     check_keys(arguments.len() - 1)?;

@@ -3,7 +3,7 @@
 use super::kinds::{Fixed, LocalCommand};
 use super::parse::{Parsed, local, not_an_integer, shown, syntax_error, word};
 use super::subcommands::SlowlogCommand;
-use super::table::{NONE, Spec, keyless};
+use super::table::{GENERIC, NONE, SERVER, Spec};
 use crate::resp::{Arguments, parse_integer};
 
 /// The entries that `SLOWLOG GET` returns, unless it says how many.
@@ -13,79 +13,73 @@ const ADMIN: &[&str] = &["admin", "loading", "stale"];
 const QUIET: &[&str] = &["admin", "noscript", "loading", "stale"];
 const HELP: &[&str] = &["loading", "stale"];
 
-const fn sub(
-    name: &'static str,
-    arity: i64,
-    flags: &'static [&'static str],
-    summary: &'static str,
-    parse: fn(&Arguments<'_>) -> Parsed,
-) -> Spec {
-    keyless("server", name, arity, flags, summary, parse)
-}
-
-pub(super) static MONITORING: &[Spec] = &[
-    sub("slowlog", -2, ADMIN, "Lists the slowest commands.", |_| Err(syntax_error())),
-    sub("latency", -2, QUIET, "Reports latency events, which are not recorded.", |_| Err(syntax_error())),
-    sub("memory", -2, &[], "Describes the memory of keys and of this node.", |_| Err(syntax_error())),
-    sub("time", 1, &["loading", "stale", "fast"], "Returns the time of this node's wall clock.", |_| {
+pub(super) static COMMANDS: &[Spec] = &[
+    SERVER.container("slowlog", ADMIN, "Lists the slowest commands."),
+    SERVER.container("latency", QUIET, "Reports latency events, which are not recorded."),
+    SERVER.container("memory", &[], "Describes the memory of keys and of this node."),
+    SERVER.spec("time", 1, &["loading", "stale", "fast"], "Returns the time of this node's wall clock.", |_| {
         local(LocalCommand::Time)
     }),
-    sub("role", 1, &["noscript", "loading", "stale", "fast", "admin"], "Describes this node's role.", |_| {
+    SERVER.spec("role", 1, &["noscript", "loading", "stale", "fast", "admin"], "Describes this node's role.", |_| {
         local(LocalCommand::Role)
     }),
-    Spec {
-        name: "wait",
-        arity: 3,
-        flags: &["noscript"],
-        keys: NONE,
-        group: "generic",
-        summary: "Returns the number of other nodes that surely have every acknowledged write.",
-        parse: parse_wait,
-    },
+    GENERIC.keys(NONE).spec(
+        "wait",
+        3,
+        &["noscript"],
+        "Returns the number of other nodes that surely have every acknowledged write.",
+        parse_wait,
+    ),
 ];
 
 pub(super) static SLOWLOG: &[Spec] = &[
-    sub("slowlog|get", -2, ADMIN, "Returns the newest entries.", parse_slowlog_get),
-    sub("slowlog|help", 2, HELP, "Lists the subcommands.", |_| local(LocalCommand::Help("slowlog"))),
-    sub("slowlog|len", 2, ADMIN, "Returns the number of entries.", |_| slowlog(SlowlogCommand::Len)),
-    sub("slowlog|reset", 2, ADMIN, "Drops the entries.", |_| slowlog(SlowlogCommand::Reset)),
+    SERVER.spec("slowlog|get", -2, ADMIN, "Returns the newest entries.", parse_slowlog_get),
+    SERVER.spec("slowlog|help", 2, HELP, "Lists the subcommands.", |_| local(LocalCommand::Help("slowlog"))),
+    SERVER.spec("slowlog|len", 2, ADMIN, "Returns the number of entries.", |_| slowlog(SlowlogCommand::Len)),
+    SERVER.spec("slowlog|reset", 2, ADMIN, "Drops the entries.", |_| slowlog(SlowlogCommand::Reset)),
 ];
 
 pub(super) static LATENCY: &[Spec] = &[
-    sub("latency|doctor", 2, QUIET, "Says that latency events are not recorded.", |_| {
+    SERVER.spec("latency|doctor", 2, QUIET, "Says that latency events are not recorded.", |_| {
         fixed(Fixed::Text("Latency events are not recorded. SLOWLOG GET lists the slowest commands.\n"))
     }),
-    sub("latency|graph", 3, QUIET, "Refused: latency events are not recorded.", |a| {
+    SERVER.spec("latency|graph", 3, QUIET, "Refused: latency events are not recorded.", |a| {
         Err(format!("ERR No samples available for event '{}'", shown(a.peek(2))))
     }),
-    sub("latency|help", 2, HELP, "Lists the subcommands.", |_| local(LocalCommand::Help("latency"))),
-    sub("latency|histogram", -2, QUIET, "Returns nothing: latencies are not recorded.", |_| fixed(Fixed::EmptyMap)),
-    sub("latency|history", 3, QUIET, "Returns nothing: latency events are not recorded.", |_| fixed(Fixed::EmptyArray)),
-    sub("latency|latest", 2, QUIET, "Returns nothing: latency events are not recorded.", |_| fixed(Fixed::EmptyArray)),
-    sub("latency|reset", -2, QUIET, "Returns 0: latency events are not recorded.", |_| local(LocalCommand::Integer(0))),
+    SERVER.spec("latency|help", 2, HELP, "Lists the subcommands.", |_| local(LocalCommand::Help("latency"))),
+    SERVER.spec("latency|histogram", -2, QUIET, "Returns nothing: latencies are not recorded.", |_| {
+        fixed(Fixed::EmptyMap)
+    }),
+    SERVER.spec("latency|history", 3, QUIET, "Returns nothing: latency events are not recorded.", |_| {
+        fixed(Fixed::EmptyArray)
+    }),
+    SERVER.spec("latency|latest", 2, QUIET, "Returns nothing: latency events are not recorded.", |_| {
+        fixed(Fixed::EmptyArray)
+    }),
+    SERVER.spec("latency|reset", -2, QUIET, "Returns 0: latency events are not recorded.", |_| {
+        local(LocalCommand::Integer(0))
+    }),
 ];
 
 pub(super) static MEMORY: &[Spec] = &[
-    sub("memory|doctor", 2, &[], "Refused: INFO memory has the numbers.", |_| {
+    SERVER.spec("memory|doctor", 2, &[], "Refused: INFO memory has the numbers.", |_| {
         Err("ERR MEMORY DOCTOR is not supported; INFO memory has the numbers".to_owned())
     }),
-    sub("memory|help", 2, HELP, "Lists the subcommands.", |_| local(LocalCommand::Help("memory"))),
-    sub("memory|malloc-stats", 2, &[], "Says that the allocator has no statistics.", |_| {
+    SERVER.spec("memory|help", 2, HELP, "Lists the subcommands.", |_| local(LocalCommand::Help("memory"))),
+    SERVER.spec("memory|malloc-stats", 2, &[], "Says that the allocator has no statistics.", |_| {
         fixed(Fixed::Text("Stats not supported for the current allocator"))
     }),
-    sub("memory|purge", 2, &[], "Accepted without effect: free memory is returned anyway.", |_| {
+    SERVER.spec("memory|purge", 2, &[], "Accepted without effect: free memory is returned anyway.", |_| {
         local(LocalCommand::Status("OK"))
     }),
-    sub("memory|stats", 2, &[], "Describes the memory of this node.", |_| local(LocalCommand::MemoryStats)),
-    Spec {
-        name: "memory|usage",
-        arity: -3,
-        flags: &["readonly"],
-        keys: (2, 2, 1),
-        group: "server",
-        summary: "Returns the bytes that a key and its value count in used_memory.",
-        parse: parse_usage,
-    },
+    SERVER.spec("memory|stats", 2, &[], "Describes the memory of this node.", |_| local(LocalCommand::MemoryStats)),
+    SERVER.keys((2, 2, 1)).spec(
+        "memory|usage",
+        -3,
+        &["readonly"],
+        "Returns the bytes that a key and its value count in used_memory.",
+        parse_usage,
+    ),
 ];
 
 fn slowlog(command: SlowlogCommand) -> Parsed {

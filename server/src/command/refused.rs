@@ -2,8 +2,8 @@
 //! what to do instead.
 
 use super::kinds::{Fixed, LocalCommand};
-use super::parse::{Parsed, local, not_an_integer, rejected, syntax_error, word};
-use super::table::{ONE, Spec, keyless};
+use super::parse::{Parsed, local, not_an_integer, rejected, word};
+use super::table::{GENERIC, SERVER, Spec};
 use crate::resp::{Arguments, parse_integer};
 
 const NO_CLUSTER: &str = "ERR This instance has cluster support disabled";
@@ -23,98 +23,90 @@ const ANYTIME: &[&str] = &["admin", "noscript", "loading", "stale"];
 const OWN: &[&str] = &["noscript", "loading", "stale"];
 const HELP: &[&str] = &["loading", "stale"];
 
-const fn sub(
-    name: &'static str,
-    arity: i64,
-    flags: &'static [&'static str],
-    summary: &'static str,
-    parse: fn(&Arguments<'_>) -> Parsed,
-) -> Spec {
-    keyless("server", name, arity, flags, summary, parse)
-}
-
-pub(super) static REFUSED: &[Spec] = &[
-    sub("acl", -2, &[], "Describes the user of this connection.", |_| Err(syntax_error())),
-    sub("asking", 1, &["fast"], "Refused: there are no slots.", |_| Err(NO_CLUSTER.to_owned())),
-    sub("bgrewriteaof", 1, ADMIN, "Refused: every write is on disk.", |_| Err(NO_SAVE.to_owned())),
-    sub("bgsave", -1, ADMIN, "Refused: every write is on disk.", |_| Err(NO_SAVE.to_owned())),
-    sub("cluster", -2, &["stale"], "Refused: there are no slots.", |_| Err(NO_CLUSTER.to_owned())),
-    sub("debug", -2, ANYTIME, "Refused.", |_| Err(NO_DEBUG.to_owned())),
-    sub("function", -2, &[], "Describes functions, of which there are none.", |_| Err(syntax_error())),
-    sub("lastsave", 1, &["loading", "stale", "fast"], "Refused: every write is on disk.", |_| Err(NO_SAVE.to_owned())),
-    sub("lolwut", -1, &["readonly", "fast"], "Returns a picture.", |_| local(LocalCommand::Lolwut)),
-    sub("module", -2, &[], "Lists modules, of which there are none.", |_| Err(syntax_error())),
-    Spec {
-        name: "move",
-        arity: 3,
-        flags: &["write", "fast"],
-        keys: ONE,
-        group: "generic",
-        summary: "Refused: there is one database.",
-        parse: parse_move,
-    },
-    sub("readonly", 1, &["loading", "stale", "fast"], "Refused: there are no slots.", |_| Err(NO_CLUSTER.to_owned())),
-    sub("readwrite", 1, &["loading", "stale", "fast"], "Refused: there are no slots.", |_| Err(NO_CLUSTER.to_owned())),
-    sub("replicaof", 3, &["admin", "noscript", "stale"], "Refused: use `leasehold ctl`.", no_replicas),
-    sub("save", 1, ADMIN, "Refused: every write is on disk.", |_| Ok(rejected(NO_SAVE.to_owned()))),
-    sub("script", -2, &[], "Describes scripts, of which there are none.", |_| Err(syntax_error())),
-    sub("shutdown", -1, ANYTIME, "Refused: send SIGTERM.", |_| Ok(rejected(NO_SHUTDOWN.to_owned()))),
-    sub("slaveof", 3, &["admin", "noscript", "stale"], "Refused: use `leasehold ctl`.", no_replicas),
-    sub("swapdb", 3, &["write", "fast"], "Swaps database 0 with itself.", parse_swap),
+pub(super) static COMMANDS: &[Spec] = &[
+    SERVER.container("acl", &[], "Describes the user of this connection."),
+    SERVER.spec("asking", 1, &["fast"], "Refused: there are no slots.", |_| Err(NO_CLUSTER.to_owned())),
+    SERVER.spec("bgrewriteaof", 1, ADMIN, "Refused: every write is on disk.", |_| Err(NO_SAVE.to_owned())),
+    SERVER.spec("bgsave", -1, ADMIN, "Refused: every write is on disk.", |_| Err(NO_SAVE.to_owned())),
+    SERVER.spec("cluster", -2, &["stale"], "Refused: there are no slots.", |_| Err(NO_CLUSTER.to_owned())),
+    SERVER.spec("debug", -2, ANYTIME, "Refused.", |_| Err(NO_DEBUG.to_owned())),
+    SERVER.container("function", &[], "Describes functions, of which there are none."),
+    SERVER.spec("lastsave", 1, &["loading", "stale", "fast"], "Refused: every write is on disk.", |_| {
+        Err(NO_SAVE.to_owned())
+    }),
+    SERVER.spec("lolwut", -1, &["readonly", "fast"], "Returns a picture.", |_| local(LocalCommand::Lolwut)),
+    SERVER.container("module", &[], "Lists modules, of which there are none."),
+    GENERIC.spec("move", 3, &["write", "fast"], "Refused: there is one database.", parse_move),
+    SERVER.spec("readonly", 1, &["loading", "stale", "fast"], "Refused: there are no slots.", |_| {
+        Err(NO_CLUSTER.to_owned())
+    }),
+    SERVER.spec("readwrite", 1, &["loading", "stale", "fast"], "Refused: there are no slots.", |_| {
+        Err(NO_CLUSTER.to_owned())
+    }),
+    SERVER.spec("replicaof", 3, &["admin", "noscript", "stale"], "Refused: use `leasehold ctl`.", no_replicas),
+    SERVER.spec("save", 1, ADMIN, "Refused: every write is on disk.", |_| Ok(rejected(NO_SAVE.to_owned()))),
+    SERVER.container("script", &[], "Describes scripts, of which there are none."),
+    SERVER.spec("shutdown", -1, ANYTIME, "Refused: send SIGTERM.", |_| Ok(rejected(NO_SHUTDOWN.to_owned()))),
+    SERVER.spec("slaveof", 3, &["admin", "noscript", "stale"], "Refused: use `leasehold ctl`.", no_replicas),
+    SERVER.spec("swapdb", 3, &["write", "fast"], "Swaps database 0 with itself.", parse_swap),
 ];
 
 pub(super) static ACL: &[Spec] = &[
-    sub("acl|cat", -2, OWN, "Lists access categories, or the commands in one.", |a| match a.len() {
+    SERVER.spec("acl|cat", -2, OWN, "Lists access categories, or the commands in one.", |a| match a.len() {
         2 => local(LocalCommand::AclCategories),
         3 => local(LocalCommand::AclCategory(a.get(2))),
         _ => Err(wrong_use("CAT", "ACL")),
     }),
-    sub("acl|help", 2, HELP, "Lists the subcommands.", |_| local(LocalCommand::Help("acl"))),
-    sub("acl|whoami", 2, OWN, "Returns the user of this connection.", |_| local(LocalCommand::WhoAmI)),
-    sub("acl|deluser", -3, ANYTIME, "Refused: change the file of --users.", no_users),
-    sub("acl|dryrun", -4, ANYTIME, "Refused: change the file of --users.", no_users),
-    sub("acl|genpass", -2, OWN, "Refused: change the file of --users.", no_users),
-    sub("acl|getuser", 3, ANYTIME, "Refused: change the file of --users.", no_users),
-    sub("acl|list", 2, ANYTIME, "Refused: change the file of --users.", no_users),
-    sub("acl|load", 2, ANYTIME, "Refused: send SIGHUP.", no_users),
-    sub("acl|log", -2, ANYTIME, "Refused: INFO clients counts refusals.", no_users),
-    sub("acl|save", 2, ANYTIME, "Refused: change the file of --users.", no_users),
-    sub("acl|setuser", -3, ANYTIME, "Refused: change the file of --users.", no_users),
-    sub("acl|users", 2, ANYTIME, "Refused: change the file of --users.", no_users),
+    SERVER.spec("acl|help", 2, HELP, "Lists the subcommands.", |_| local(LocalCommand::Help("acl"))),
+    SERVER.spec("acl|whoami", 2, OWN, "Returns the user of this connection.", |_| local(LocalCommand::WhoAmI)),
+    SERVER.spec("acl|deluser", -3, ANYTIME, "Refused: change the file of --users.", no_users),
+    SERVER.spec("acl|dryrun", -4, ANYTIME, "Refused: change the file of --users.", no_users),
+    SERVER.spec("acl|genpass", -2, OWN, "Refused: change the file of --users.", no_users),
+    SERVER.spec("acl|getuser", 3, ANYTIME, "Refused: change the file of --users.", no_users),
+    SERVER.spec("acl|list", 2, ANYTIME, "Refused: change the file of --users.", no_users),
+    SERVER.spec("acl|load", 2, ANYTIME, "Refused: send SIGHUP.", no_users),
+    SERVER.spec("acl|log", -2, ANYTIME, "Refused: INFO clients counts refusals.", no_users),
+    SERVER.spec("acl|save", 2, ANYTIME, "Refused: change the file of --users.", no_users),
+    SERVER.spec("acl|setuser", -3, ANYTIME, "Refused: change the file of --users.", no_users),
+    SERVER.spec("acl|users", 2, ANYTIME, "Refused: change the file of --users.", no_users),
 ];
 
 pub(super) static FUNCTION: &[Spec] = &[
-    sub("function|flush", -2, &["noscript", "write"], "Accepted without effect: there are no functions.", |a| {
-        flush(a, "ERR FUNCTION FLUSH only supports SYNC|ASYNC option")
-    }),
-    sub("function|help", 2, HELP, "Lists the subcommands.", |_| local(LocalCommand::Help("function"))),
-    sub("function|kill", 2, &["noscript"], "Refused: no function runs.", no_running),
-    sub("function|list", -2, &["noscript"], "Returns nothing: there are no functions.", |_| {
+    SERVER.spec(
+        "function|flush",
+        -2,
+        &["noscript", "write"],
+        "Accepted without effect: there are no functions.",
+        |a| flush(a, "ERR FUNCTION FLUSH only supports SYNC|ASYNC option"),
+    ),
+    SERVER.spec("function|help", 2, HELP, "Lists the subcommands.", |_| local(LocalCommand::Help("function"))),
+    SERVER.spec("function|kill", 2, &["noscript"], "Refused: no function runs.", no_running),
+    SERVER.spec("function|list", -2, &["noscript"], "Returns nothing: there are no functions.", |_| {
         local(LocalCommand::Fixed(Fixed::EmptyArray))
     }),
-    sub("function|load", -3, &["noscript", "write"], "Refused: functions are not supported.", no_scripts),
+    SERVER.spec("function|load", -3, &["noscript", "write"], "Refused: functions are not supported.", no_scripts),
 ];
 
 pub(super) static SCRIPT: &[Spec] = &[
-    sub("script|exists", -3, &["noscript"], "Returns 0 for each script: there are none.", |a| {
+    SERVER.spec("script|exists", -3, &["noscript"], "Returns 0 for each script: there are none.", |a| {
         local(LocalCommand::Fixed(Fixed::Zeros(a.len() - 2)))
     }),
-    sub("script|flush", -2, &["noscript"], "Accepted without effect: there are no scripts.", |a| {
+    SERVER.spec("script|flush", -2, &["noscript"], "Accepted without effect: there are no scripts.", |a| {
         flush(a, "ERR SCRIPT FLUSH only support SYNC|ASYNC option")
     }),
-    sub("script|help", 2, HELP, "Lists the subcommands.", |_| local(LocalCommand::Help("script"))),
-    sub("script|kill", 2, &["noscript"], "Refused: no script runs.", no_running),
-    sub("script|load", 3, &["noscript", "stale"], "Refused: scripts are not supported.", no_scripts),
+    SERVER.spec("script|help", 2, HELP, "Lists the subcommands.", |_| local(LocalCommand::Help("script"))),
+    SERVER.spec("script|kill", 2, &["noscript"], "Refused: no script runs.", no_running),
+    SERVER.spec("script|load", 3, &["noscript", "stale"], "Refused: scripts are not supported.", no_scripts),
 ];
 
 pub(super) static MODULE: &[Spec] = &[
-    sub("module|help", 2, HELP, "Lists the subcommands.", |_| local(LocalCommand::Help("module"))),
-    sub("module|list", 2, ADMIN, "Returns nothing: there are no modules.", |_| {
+    SERVER.spec("module|help", 2, HELP, "Lists the subcommands.", |_| local(LocalCommand::Help("module"))),
+    SERVER.spec("module|list", 2, ADMIN, "Returns nothing: there are no modules.", |_| {
         local(LocalCommand::Fixed(Fixed::EmptyArray))
     }),
-    sub("module|load", -3, ADMIN, "Refused: there are no modules.", no_modules),
-    sub("module|loadex", -3, ADMIN, "Refused: there are no modules.", no_modules),
-    sub("module|unload", 3, ADMIN, "Refused: there are no modules.", no_modules),
+    SERVER.spec("module|load", -3, ADMIN, "Refused: there are no modules.", no_modules),
+    SERVER.spec("module|loadex", -3, ADMIN, "Refused: there are no modules.", no_modules),
+    SERVER.spec("module|unload", 3, ADMIN, "Refused: there are no modules.", no_modules),
 ];
 
 fn wrong_use(subcommand: &str, container: &str) -> String {

@@ -2,8 +2,8 @@
 
 use super::describe::parse_all;
 use super::kinds::{Command, LocalCommand};
-use super::parse::{Parsed, local, syntax_error};
-use super::table::{NONE, Spec};
+use super::parse::{Parsed, local};
+use super::table::{SERVER, Spec};
 use crate::resp::Arguments;
 
 /// The most sections that `INFO` describes at once.
@@ -12,52 +12,30 @@ const MAX_INFO_SECTIONS: usize = 32;
 const MAX_ADMIN_ARGUMENTS: usize = 5;
 const MAX_ADMIN_ARGUMENT: usize = 1024;
 
-pub(super) static SERVER: &[Spec] = &[
-    Spec {
-        name: "info",
-        arity: -1,
-        flags: &["loading", "stale"],
-        keys: NONE,
-        group: "server",
-        summary: "Describes this node and its role in the cluster; INFO lease describes its lease.",
-        parse: parse_info,
-    },
-    Spec {
-        name: "command",
-        arity: -1,
-        flags: &["loading", "stale"],
-        keys: NONE,
-        group: "server",
-        summary: "Describes the commands.",
-        parse: parse_all,
-    },
-    Spec {
-        name: "config",
-        arity: -2,
-        flags: &["admin", "noscript", "loading", "stale"],
-        keys: NONE,
-        group: "server",
-        summary: "Returns and changes settings.",
-        parse: |_| Err(syntax_error()),
-    },
-    Spec {
-        name: "leasehold",
-        arity: -2,
-        flags: &["admin", "noscript", "stale"],
-        keys: NONE,
-        group: "server",
-        summary: "Describes the cluster and changes its members; LEASEHOLD HELP lists the subcommands.",
-        parse: parse_administer,
-    },
-    Spec {
-        name: "leasehold.backup",
-        arity: 1,
-        flags: &["readonly", "admin", "noscript"],
-        keys: NONE,
-        group: "server",
-        summary: "Streams the whole state in bulk strings; for `leasehold backup`.",
-        parse: |_| Ok(Command::Backup),
-    },
+pub(super) static COMMANDS: &[Spec] = &[
+    SERVER.spec(
+        "info",
+        -1,
+        &["loading", "stale"],
+        "Describes this node and its role in the cluster; INFO lease describes its lease.",
+        parse_info,
+    ),
+    SERVER.spec("command", -1, &["loading", "stale"], "Describes the commands.", parse_all),
+    SERVER.container("config", &["admin", "noscript", "loading", "stale"], "Returns and changes settings."),
+    SERVER.spec(
+        "leasehold",
+        -2,
+        &["admin", "noscript", "stale"],
+        "Describes the cluster and changes its members; LEASEHOLD HELP lists the subcommands.",
+        parse_administer,
+    ),
+    SERVER.spec(
+        "leasehold.backup",
+        1,
+        &["readonly", "admin", "noscript"],
+        "Streams the whole state in bulk strings; for `leasehold backup`.",
+        |_| Ok(Command::Backup),
+    ),
 ];
 
 fn parse_info(arguments: &Arguments<'_>) -> Parsed {

@@ -2,175 +2,81 @@
 
 use super::expiry::Unit;
 use super::parse::{Parsed, check_keys, integer, read, syntax_error, write, wrong_arity};
-use super::table::{ALL, ONE, PAIRS, Spec};
+use super::table::{ALL, PAIRS, STRING, Spec};
 use crate::keyspace::{NewExpiry, ReadCommand, SetCommand, SetCondition, StringRead, StringWrite, WriteCommand};
 use crate::resp::Arguments;
 use bytes::Bytes;
 
-pub(super) static STRINGS: &[Spec] = &[
-    Spec {
-        name: "get",
-        arity: 2,
-        flags: &["readonly", "fast"],
-        keys: ONE,
-        group: "string",
-        summary: "Returns the value of a key.",
-        parse: |a| read(ReadCommand::Get(a.get(1))),
-    },
-    Spec {
-        name: "set",
-        arity: -3,
-        flags: &["write", "denyoom"],
-        keys: ONE,
-        group: "string",
-        summary: "Sets the value of a key; NX, XX, IFEQ, IFNE: on a condition; EX, PX, EXAT, PXAT: with a deadline; \
-                  KEEPTTL: keeps it; GET: returns the old value.",
-        parse: parse_set,
-    },
-    Spec {
-        name: "incr",
-        arity: 2,
-        flags: &["write", "denyoom", "fast"],
-        keys: ONE,
-        group: "string",
-        summary: "Adds one to the integer value of a key.",
-        parse: |a| write(WriteCommand::Add { key: a.get(1), amount: 1 }),
-    },
-    Spec {
-        name: "mset",
-        arity: -3,
-        flags: &["write", "denyoom"],
-        keys: PAIRS,
-        group: "string",
-        summary: "Sets the values of several keys at once.",
-        parse: |a| write(WriteCommand::SetAll(parse_pairs(a, "mset")?)),
-    },
-    Spec {
-        name: "mget",
-        arity: -2,
-        flags: &["readonly", "fast"],
-        keys: ALL,
-        group: "string",
-        summary: "Returns the values of several keys at one moment.",
-        parse: |a| read(ReadCommand::Mget(a.from(1).collect())),
-    },
-    Spec {
-        name: "incrby",
-        arity: 3,
-        flags: &["write", "denyoom", "fast"],
-        keys: ONE,
-        group: "string",
-        summary: "Adds to the integer value of a key.",
-        parse: |a| parse_add(a, false),
-    },
-    Spec {
-        name: "decr",
-        arity: 2,
-        flags: &["write", "denyoom", "fast"],
-        keys: ONE,
-        group: "string",
-        summary: "Subtracts one from the integer value of a key.",
-        parse: |a| write(WriteCommand::Add { key: a.get(1), amount: -1 }),
-    },
-    Spec {
-        name: "decrby",
-        arity: 3,
-        flags: &["write", "denyoom", "fast"],
-        keys: ONE,
-        group: "string",
-        summary: "Subtracts from the integer value of a key.",
-        parse: |a| parse_add(a, true),
-    },
-    Spec {
-        name: "append",
-        arity: 3,
-        flags: &["write", "denyoom", "fast"],
-        keys: ONE,
-        group: "string",
-        summary: "Appends to the value of a key and returns its length.",
-        parse: |a| write(WriteCommand::Append { key: a.get(1), suffix: a.get(2) }),
-    },
-    Spec {
-        name: "strlen",
-        arity: 2,
-        flags: &["readonly", "fast"],
-        keys: ONE,
-        group: "string",
-        summary: "Returns the length of the value of a key.",
-        parse: |a| read(ReadCommand::Strlen(a.get(1))),
-    },
-    Spec {
-        name: "setnx",
-        arity: 3,
-        flags: &["write", "denyoom", "fast"],
-        keys: ONE,
-        group: "string",
-        summary: "Sets the value of a key that has none.",
-        parse: |a| change(StringWrite::SetNew { key: a.get(1), value: a.get(2) }),
-    },
-    Spec {
-        name: "getset",
-        arity: 3,
-        flags: &["write", "denyoom", "fast"],
-        keys: ONE,
-        group: "string",
-        summary: "Sets the value of a key and returns the old one.",
-        parse: |a| write(WriteCommand::Set(SetCommand { get_old: true, ..SetCommand::new(a.get(1), a.get(2)) })),
-    },
-    Spec {
-        name: "getdel",
-        arity: 2,
-        flags: &["write", "fast"],
-        keys: ONE,
-        group: "string",
-        summary: "Deletes a key and returns its value.",
-        parse: |a| change(StringWrite::GetAndDelete(a.get(1))),
-    },
-    Spec {
-        name: "getrange",
-        arity: 4,
-        flags: &["readonly"],
-        keys: ONE,
-        group: "string",
-        summary: "Returns a part of the value of a key.",
-        parse: parse_range,
-    },
-    Spec {
-        name: "substr",
-        arity: 4,
-        flags: &["readonly"],
-        keys: ONE,
-        group: "string",
-        summary: "Returns a part of the value of a key.",
-        parse: parse_range,
-    },
-    Spec {
-        name: "setrange",
-        arity: 4,
-        flags: &["write", "denyoom"],
-        keys: ONE,
-        group: "string",
-        summary: "Overwrites a part of the value of a key and returns its length.",
-        parse: parse_set_range,
-    },
-    Spec {
-        name: "msetnx",
-        arity: -3,
-        flags: &["write", "denyoom"],
-        keys: PAIRS,
-        group: "string",
-        summary: "Sets the values of several keys at once, if none of them exists.",
-        parse: |a| change(StringWrite::SetAllNew(parse_pairs(a, "msetnx")?)),
-    },
-    Spec {
-        name: "incrbyfloat",
-        arity: 3,
-        flags: &["write", "denyoom", "fast"],
-        keys: ONE,
-        group: "string",
-        summary: "Adds to the decimal value of a key.",
-        parse: |a| change(StringWrite::AddDecimal { key: a.get(1), amount: a.get(2) }),
-    },
+pub(super) static COMMANDS: &[Spec] = &[
+    STRING.spec("get", 2, &["readonly", "fast"], "Returns the value of a key.", |a| read(ReadCommand::Get(a.get(1)))),
+    STRING.spec(
+        "set",
+        -3,
+        &["write", "denyoom"],
+        "Sets the value of a key; NX, XX, IFEQ, IFNE: on a condition; EX, PX, EXAT, PXAT: with a deadline; \
+         KEEPTTL: keeps it; GET: returns the old value.",
+        parse_set,
+    ),
+    STRING.spec("incr", 2, &["write", "denyoom", "fast"], "Adds one to the integer value of a key.", |a| {
+        write(WriteCommand::Add { key: a.get(1), amount: 1 })
+    }),
+    STRING.keys(PAIRS).spec("mset", -3, &["write", "denyoom"], "Sets the values of several keys at once.", |a| {
+        write(WriteCommand::SetAll(parse_pairs(a, "mset")?))
+    }),
+    STRING.keys(ALL).spec(
+        "mget",
+        -2,
+        &["readonly", "fast"],
+        "Returns the values of several keys at one moment.",
+        |a| read(ReadCommand::Mget(a.from(1).collect())),
+    ),
+    STRING.spec("incrby", 3, &["write", "denyoom", "fast"], "Adds to the integer value of a key.", |a| {
+        parse_add(a, false)
+    }),
+    STRING.spec("decr", 2, &["write", "denyoom", "fast"], "Subtracts one from the integer value of a key.", |a| {
+        write(WriteCommand::Add { key: a.get(1), amount: -1 })
+    }),
+    STRING.spec("decrby", 3, &["write", "denyoom", "fast"], "Subtracts from the integer value of a key.", |a| {
+        parse_add(a, true)
+    }),
+    STRING.spec(
+        "append",
+        3,
+        &["write", "denyoom", "fast"],
+        "Appends to the value of a key and returns its length.",
+        |a| write(WriteCommand::Append { key: a.get(1), suffix: a.get(2) }),
+    ),
+    STRING.spec("strlen", 2, &["readonly", "fast"], "Returns the length of the value of a key.", |a| {
+        read(ReadCommand::Strlen(a.get(1)))
+    }),
+    STRING.spec("setnx", 3, &["write", "denyoom", "fast"], "Sets the value of a key that has none.", |a| {
+        change(StringWrite::SetNew { key: a.get(1), value: a.get(2) })
+    }),
+    STRING.spec("getset", 3, &["write", "denyoom", "fast"], "Sets the value of a key and returns the old one.", |a| {
+        write(WriteCommand::Set(SetCommand { get_old: true, ..SetCommand::new(a.get(1), a.get(2)) }))
+    }),
+    STRING.spec("getdel", 2, &["write", "fast"], "Deletes a key and returns its value.", |a| {
+        change(StringWrite::GetAndDelete(a.get(1)))
+    }),
+    STRING.spec("getrange", 4, &["readonly"], "Returns a part of the value of a key.", parse_range),
+    STRING.spec("substr", 4, &["readonly"], "Returns a part of the value of a key.", parse_range),
+    STRING.spec(
+        "setrange",
+        4,
+        &["write", "denyoom"],
+        "Overwrites a part of the value of a key and returns its length.",
+        parse_set_range,
+    ),
+    STRING.keys(PAIRS).spec(
+        "msetnx",
+        -3,
+        &["write", "denyoom"],
+        "Sets the values of several keys at once, if none of them exists.",
+        |a| change(StringWrite::SetAllNew(parse_pairs(a, "msetnx")?)),
+    ),
+    STRING.spec("incrbyfloat", 3, &["write", "denyoom", "fast"], "Adds to the decimal value of a key.", |a| {
+        change(StringWrite::AddDecimal { key: a.get(1), amount: a.get(2) })
+    }),
 ];
 
 fn change(command: StringWrite) -> Parsed {

@@ -1,6 +1,6 @@
 //! The table of all commands.
 
-use super::parse::Parsed;
+use super::parse::{Parsed, syntax_error};
 use crate::resp::Arguments;
 use std::fmt;
 
@@ -37,17 +37,49 @@ impl Spec {
     }
 }
 
-/// Describes a command without keys, or a subcommand: `client|list` is one of `client`.
-pub(super) const fn keyless(
-    group: &'static str,
+/// The group of a table's commands, and the keys that they take.
+#[derive(Clone, Copy)]
+pub(super) struct Group {
     name: &'static str,
-    arity: i64,
-    flags: &'static [&'static str],
-    summary: &'static str,
-    parse: fn(&Arguments<'_>) -> Parsed,
-) -> Spec {
-    Spec { name, arity, flags, keys: NONE, group, summary, parse }
+    keys: (i64, i64, i64),
 }
+
+impl Group {
+    /// Returns the group for commands that take these keys.
+    pub(super) const fn keys(self, keys: (i64, i64, i64)) -> Group {
+        Group { keys, ..self }
+    }
+
+    /// Describes a command, or a subcommand: `client|list` is one of `client`.
+    pub(super) const fn spec(
+        self,
+        name: &'static str,
+        arity: i64,
+        flags: &'static [&'static str],
+        summary: &'static str,
+        parse: fn(&Arguments<'_>) -> Parsed,
+    ) -> Spec {
+        Spec { name, arity, flags, keys: self.keys, group: self.name, summary, parse }
+    }
+
+    /// Describes a command that is executed by its subcommands only.
+    pub(super) const fn container(
+        self,
+        name: &'static str,
+        flags: &'static [&'static str],
+        summary: &'static str,
+    ) -> Spec {
+        self.keys(NONE).spec(name, -2, flags, summary, |_| Err(syntax_error()))
+    }
+}
+
+pub(super) const BITMAP: Group = Group { name: "bitmap", keys: ONE };
+pub(super) const CONNECTION: Group = Group { name: "connection", keys: NONE };
+pub(super) const GENERIC: Group = Group { name: "generic", keys: ONE };
+pub(super) const HASH: Group = Group { name: "hash", keys: ONE };
+pub(super) const SERVER: Group = Group { name: "server", keys: NONE };
+pub(super) const STRING: Group = Group { name: "string", keys: ONE };
+pub(super) const TRANSACTION: Group = Group { name: "transactions", keys: NONE };
 
 pub(super) const NONE: (i64, i64, i64) = (0, 0, 0);
 pub(super) const ONE: (i64, i64, i64) = (1, 1, 1);
