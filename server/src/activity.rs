@@ -73,7 +73,7 @@ impl Batch {
 
     fn keep(&mut self, known: Known, arguments: &Arguments<'_>) {
         // Passwords are not kept.
-        let secret = matches!(known.spec.name, "auth" | "hello");
+        let secret = matches!(known.spec.name, "auth" | "hello" | "acl|setuser" | "config|set");
         self.arguments = arguments.len();
         let kept = if arguments.len() > MAX_ARGUMENTS { MAX_ARGUMENTS - 1 } else { arguments.len() };
         for position in 0..kept {
@@ -351,10 +351,11 @@ mod tests {
         };
         assert_eq!(slow(&["GET a", "GET b"]), ["GET", "a", "... (with 1 more commands)"]);
         assert_eq!(slow(&["AUTH me secret"]), ["AUTH", "(redacted)", "(redacted)"]);
+        assert_eq!(slow(&["ACL SETUSER me >secret"]), ["ACL", "(redacted)", "(redacted)", "(redacted)"]);
         assert_eq!(slow(&[&long])[2], format!("{}... (2 more bytes)", "v".repeat(128)));
         let kept = slow(&[&many]);
         assert_eq!((kept.len(), kept[31].as_str()), (32, "... (10 more arguments)"));
-        assert_eq!(activity.slowlog.newest(9).iter().map(|entry| entry.id).collect::<Vec<_>>(), [3, 2]);
+        assert_eq!(activity.slowlog.newest(9).iter().map(|entry| entry.id).collect::<Vec<_>>(), [4, 3]);
         activity.slowlog.set_threshold(-1);
         activity.count(&mut batch(&["GET a"]), Duration::from_secs(1), client);
         assert_eq!(activity.slowlog.len(), 2);

@@ -9,7 +9,7 @@ mod secret;
 mod verified;
 
 pub use file::UsersError;
-pub(crate) use role::{Access, Role, needs_no_login};
+pub(crate) use role::{Access, Role};
 pub(crate) use secret::{hash_with_argon2, hash_with_sha256};
 
 use crate::counters::Counter;

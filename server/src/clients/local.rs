@@ -9,7 +9,7 @@ use super::registry::{Flow, Peer};
 use super::shared::Clients;
 use crate::command::LocalCommand;
 use crate::info;
-use crate::resp::{ReplyBuffer, Version, parse_integer};
+use crate::resp::{ReplyBuffer, Version};
 use bytes::Bytes;
 use leasehold_node::Role;
 use leasehold_runtime::Runtime;
@@ -74,11 +74,6 @@ impl<'a, R: Runtime> Connection<'a, R> {
             LocalCommand::AclCategories => describe::categories(out),
             LocalCommand::AclCategory(category) => describe::category(category, out),
             LocalCommand::Help(command) => describe::help(command, out),
-            LocalCommand::Select(index) => match parse_integer(index) {
-                Some(0) => out.status("OK"),
-                Some(_) => out.error("ERR DB index is out of range"),
-                None => out.error("ERR value is not an integer or out of range"),
-            },
             LocalCommand::Quit => {
                 out.status("OK");
                 return Flow::Close;

@@ -2,10 +2,10 @@
 
 use super::shared::Clients;
 use super::transaction::Action;
-use crate::command::{Command, LocalCommand, find, shown};
+use crate::command::{Command, Known, LocalCommand, find, shown};
 use crate::keyspace::WriteCommand;
 use crate::resp::Arguments;
-use crate::users::{Access, Login, Role, needs_no_login};
+use crate::users::{Access, Login, Role};
 use event_listener::{Event, EventListener};
 use leasehold_runtime::Runtime;
 use std::sync::Arc;
@@ -85,12 +85,12 @@ impl Rights {
         renewed
     }
 
-    /// Returns the error that a command gets because of missing rights.
-    pub(super) fn refusal(&self, command: &Command, arguments: &Arguments<'_>) -> Option<String> {
+    /// Returns the error that a command gets because of missing rights. `known` is its place in the table.
+    pub(super) fn refusal(&self, known: Option<Known>, command: &Command, arguments: &Arguments<'_>) -> Option<String> {
         match self.role {
             Some(role) if role.permits(Access::of(command)) => None,
             Some(_) => Some(forbidden(arguments)),
-            None if needs_no_login(command) => None,
+            None if needs_no_login(known, command) => None,
             None => Some(LOGIN_NEEDED.to_owned()),
         }
     }
@@ -111,6 +111,12 @@ impl Rights {
         self.login = Some(login);
         self.standing.set(true);
     }
+}
+
+/// Returns whether a connection may send a command before its client has logged in.
+fn needs_no_login(known: Option<Known>, command: &Command) -> bool {
+    matches!(command, Command::Local(LocalCommand::Http | LocalCommand::Rejected(_)))
+        || known.is_some_and(|known| known.spec.flags.contains(&"no_auth"))
 }
 
 fn forbidden(arguments: &Arguments<'_>) -> String {

@@ -167,7 +167,7 @@ impl<'a, R: Runtime> Session<'a, R> {
                 Request::Command(arguments) => {
                     let (known, command) = Command::recognize(&arguments);
                     self.counted.add(known, &arguments);
-                    match self.rights.refusal(&command, &arguments) {
+                    match self.rights.refusal(known, &command, &arguments) {
                         None => (command, arguments.bytes()),
                         Some(error) => {
                             self.clients.note_refused(self.rights.are_granted());

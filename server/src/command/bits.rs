@@ -1,6 +1,6 @@
 //! Commands about the bits of strings.
 
-use super::parse::{Parsed, integer, read, syntax_error, write};
+use super::parse::{Parsed, integer, read, syntax_error, word, write};
 use super::table::{BITMAP, Spec};
 use crate::keyspace::{BitRange, ReadCommand, StringRead, StringWrite, WriteCommand};
 use crate::resp::{Arguments, MAX_BULK};
@@ -71,7 +71,7 @@ fn parse_find(arguments: &Arguments<'_>) -> Parsed {
 /// Parses a first and a last number and their unit, of which the last two may be missing.
 fn parse_part(arguments: &Arguments<'_>, position: usize) -> Result<BitRange, String> {
     let first = integer(arguments.peek(position))?;
-    let in_bits = match arguments.peek(position + 2).to_ascii_uppercase().as_slice() {
+    let in_bits = match word(arguments, position + 2).as_slice() {
         b"BYTE" => false,
         b"BIT" => true,
         b"" if arguments.len() <= position + 2 => false,

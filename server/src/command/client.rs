@@ -1,7 +1,7 @@
 //! `CLIENT` and its subcommands.
 
 use super::kinds::LocalCommand;
-use super::parse::{Parsed, local, not_an_integer, shown, syntax_error, word};
+use super::parse::{Parsed, check_timeout, integer, local, shown, syntax_error, word};
 use super::subcommands::{ClientCommand, ClientFilter, ReplyMode};
 use super::table::{CONNECTION, Spec};
 use crate::resp::{Arguments, parse_integer};
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use std::ops::RangeInclusive;
 
 /// The longest name of a connection, in bytes: each takes memory as long as its connection lasts.
-const MAX_NAME_BYTES: usize = 16 << 10;
+const MAX_NAME_BYTES: usize = 256;
 /// The most connections that `CLIENT LIST ID` names.
 const MAX_LISTED: usize = 1024;
 
@@ -114,7 +114,7 @@ fn parse_unblock(arguments: &Arguments<'_>) -> Parsed {
     if arguments.len() == 4 && !matches!(word(arguments, 3).as_slice(), b"TIMEOUT" | b"ERROR") {
         return Err("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR".to_owned());
     }
-    parse_integer(arguments.peek(2)).ok_or_else(not_an_integer)?;
+    integer(arguments.peek(2))?;
     local(LocalCommand::Integer(0))
 }
 
@@ -122,11 +122,8 @@ fn parse_pause(arguments: &Arguments<'_>) -> Parsed {
     if arguments.len() > 3 && !matches!(word(arguments, 3).as_slice(), b"WRITE" | b"ALL") {
         return Err("ERR CLIENT PAUSE mode must be WRITE or ALL".to_owned());
     }
-    match parse_integer(arguments.peek(2)) {
-        None => Err("ERR timeout is not an integer or out of range".to_owned()),
-        Some(..0) => Err("ERR timeout is negative".to_owned()),
-        Some(_) => Err(NO_PAUSE.to_owned()),
-    }
+    check_timeout(arguments.peek(2))?;
+    Err(NO_PAUSE.to_owned())
 }
 
 /// Parses the type of connections: returns false if this node has none of it.

@@ -2,7 +2,7 @@
 
 use super::client::plain;
 use super::kinds::{Credentials, LocalCommand};
-use super::parse::{Parsed, local, shown, syntax_error, wrong_arity};
+use super::parse::{NO_DATABASE, Parsed, integer, local, shown, syntax_error, word, wrong_arity};
 use super::table::{CONNECTION, Spec};
 use crate::resp::{Arguments, Version, parse_integer};
 use bytes::Bytes;
@@ -28,9 +28,13 @@ pub(super) static COMMANDS: &[Spec] = &[
         parse_auth,
     ),
     CONNECTION.container("client", &["noscript", "loading", "stale"], "Describes, names and closes connections."),
-    CONNECTION.spec("select", 2, &["loading", "stale", "fast"], "Selects the database; only number 0 exists.", |a| {
-        local(LocalCommand::Select(a.get(1)))
-    }),
+    CONNECTION.spec(
+        "select",
+        2,
+        &["loading", "stale", "fast"],
+        "Selects the database; only number 0 exists.",
+        parse_select,
+    ),
     CONNECTION.spec(
         "reset",
         1,
@@ -56,7 +60,7 @@ fn parse_hello(arguments: &Arguments<'_>) -> Parsed {
     let (mut login, mut name) = (None, None);
     let mut at = 2;
     while at < arguments.len() {
-        match arguments.peek(at).to_ascii_uppercase().as_slice() {
+        match word(arguments, at).as_slice() {
             b"AUTH" if at + 2 < arguments.len() => {
                 login = Some(Credentials { user: arguments.get(at + 1), password: arguments.get(at + 2) });
                 at += 3;
@@ -88,4 +92,11 @@ fn parse_auth(arguments: &Arguments<'_>) -> Parsed {
         _ => return Err(syntax_error()),
     };
     local(LocalCommand::Auth(Credentials { user, password }))
+}
+
+fn parse_select(arguments: &Arguments<'_>) -> Parsed {
+    match integer(arguments.peek(1))? {
+        0 => local(LocalCommand::Status("OK")),
+        _ => Err(NO_DATABASE.to_owned()),
+    }
 }

@@ -1,10 +1,9 @@
 //! `COMMAND` and its subcommands.
 
 use super::kinds::LocalCommand;
-use super::parse::{Parsed, local, syntax_error, word};
+use super::parse::{Parsed, check_pattern, local, syntax_error, word};
 use super::subcommands::{DescribeCommand, ListFilter};
 use super::table::{SERVER, Spec};
-use crate::glob::MAX_PATTERN;
 use crate::resp::Arguments;
 use bytes::Bytes;
 
@@ -56,9 +55,7 @@ fn parse_list(arguments: &Arguments<'_>) -> Parsed {
         return Err(syntax_error());
     }
     let value = arguments.get(4);
-    if value.len() > MAX_PATTERN {
-        return Err(format!("ERR the pattern exceeds {MAX_PATTERN} bytes; use a shorter one"));
-    }
+    check_pattern(&value)?;
     describe(DescribeCommand::List(match word(arguments, 3).as_slice() {
         b"MODULE" => ListFilter::Module,
         b"ACLCAT" => ListFilter::Category(value),

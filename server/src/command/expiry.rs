@@ -1,6 +1,6 @@
 //! Commands about the time at which keys die, and compare-and-delete.
 
-use super::parse::{Parsed, integer, read, shown, syntax_error, write, wrong_arity};
+use super::parse::{Parsed, integer, read, shown, syntax_error, word, write, wrong_arity};
 use super::table::{GENERIC, STRING, Spec};
 use crate::keyspace::{
     DeadlineForm, ExpireCondition, ExpiryWrite, NewExpiry, ReadCommand, SetCommand, SetCondition, When, WriteCommand,
@@ -76,7 +76,7 @@ pub(super) static COMMANDS: &[Spec] = &[
         &["write", "fast"],
         "Deletes a key if its value is (IFEQ) or is not (IFNE) the given one.",
         |a| {
-            let condition = match (a.len(), a.peek(2).to_ascii_uppercase().as_slice()) {
+            let condition = match (a.len(), word(a, 2).as_slice()) {
                 (2, _) => SetCondition::Always,
                 (4, b"IFEQ") => SetCondition::Equals(a.get(3)),
                 (4, b"IFNE") => SetCondition::Differs(a.get(3)),
@@ -131,7 +131,7 @@ fn parse_expire(arguments: &Arguments<'_>, unit: Unit, command: &str) -> Parsed 
     let (mut missing, mut exists, mut later, mut earlier) = (false, false, false, false);
     for position in 3..arguments.len() {
         let option = arguments.peek(position);
-        match option.to_ascii_uppercase().as_slice() {
+        match word(arguments, position).as_slice() {
             b"NX" => missing = true,
             b"XX" => exists = true,
             b"GT" => later = true,
@@ -175,7 +175,7 @@ fn parse_getex(arguments: &Arguments<'_>) -> Parsed {
     // As in Redis, an option may be repeated, the last number counts, and it is looked at last.
     let (mut persists, mut expiry, mut position) = (false, None, 2);
     while position < arguments.len() {
-        let option = arguments.peek(position).to_ascii_uppercase();
+        let option = word(arguments, position);
         if option == b"PERSIST" && expiry.is_none() {
             persists = true;
         } else {

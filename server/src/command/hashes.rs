@@ -1,7 +1,7 @@
 //! Commands about hashes.
 
 use super::keys::parse_scan;
-use super::parse::{Parsed, check_keys, integer, read, syntax_error, write, wrong_arity};
+use super::parse::{Parsed, check_keys, integer, read, syntax_error, word, write, wrong_arity};
 use super::table::{HASH, Spec};
 use crate::keyspace::{FieldsRead, FieldsWrite, HashRead, HashWrite, ReadCommand, WriteCommand};
 use crate::resp::Arguments;
@@ -102,7 +102,7 @@ fn parse_random(arguments: &Arguments<'_>) -> Parsed {
         let most = i64::MAX;
         return Err(format!("ERR value is out of range, value must between -{most} and {most}"));
     }
-    let with_values = match (arguments.len(), arguments.peek(3).to_ascii_uppercase().as_slice()) {
+    let with_values = match (arguments.len(), word(arguments, 3).as_slice()) {
         (3, _) => false,
         (4, b"WITHVALUES") => true,
         _ => return Err(syntax_error()),

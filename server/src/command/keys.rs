@@ -1,9 +1,8 @@
 //! Commands about keys of any type.
 
 use super::kinds::LocalCommand;
-use super::parse::{Parsed, check_keys, integer, local, read, syntax_error, write};
+use super::parse::{NO_DATABASE, Parsed, check_keys, check_pattern, integer, local, read, syntax_error, word, write};
 use super::table::{ALL, GENERIC, NONE, SERVER, Spec, TWO};
-use crate::glob::MAX_PATTERN;
 use crate::keyspace::{KeyRead, KeyWrite, ObjectProperty, ReadCommand, Scan, TypeFilter, WriteCommand};
 use crate::resp::Arguments;
 
@@ -98,7 +97,7 @@ fn parse_delete(arguments: &Arguments<'_>) -> Parsed {
 }
 
 fn parse_flush(arguments: &Arguments<'_>) -> Parsed {
-    match arguments.peek(1).to_ascii_uppercase().as_slice() {
+    match word(arguments, 1).as_slice() {
         b"" if arguments.len() == 1 => write(WriteCommand::Clear),
         b"ASYNC" | b"SYNC" if arguments.len() == 2 => write(WriteCommand::Clear),
         _ => Err(syntax_error()),
@@ -121,12 +120,12 @@ fn change(command: KeyWrite) -> Parsed {
 fn parse_copy(arguments: &Arguments<'_>) -> Parsed {
     let (mut replace, mut position) = (false, 3);
     while position < arguments.len() {
-        match arguments.peek(position).to_ascii_uppercase().as_slice() {
+        match word(arguments, position).as_slice() {
             b"REPLACE" => replace = true,
             b"DB" if position + 1 < arguments.len() => {
                 position += 1;
                 if integer(arguments.peek(position))? != 0 {
-                    return Err("ERR DB index is out of range".to_owned());
+                    return Err(NO_DATABASE.to_owned());
                 }
             }
             _ => return Err(syntax_error()),
@@ -170,7 +169,7 @@ pub(super) fn parse_scan(
     let cursor = parse_cursor(arguments.peek(position)).ok_or_else(|| "ERR invalid cursor".to_owned())?;
     let mut scan = Scan { cursor, count: DEFAULT_COUNT, pattern: None };
     for position in (position + 1..arguments.len()).step_by(2) {
-        let option = arguments.peek(position).to_ascii_uppercase();
+        let option = word(arguments, position);
         if position + 1 == arguments.len() {
             return Err(syntax_error());
         }
@@ -203,11 +202,4 @@ fn parse_cursor(text: &[u8]) -> Option<u64> {
     let is_number = digits.iter().all(u8::is_ascii_digit);
     let number: u64 = std::str::from_utf8(digits).ok().filter(|_| is_number)?.parse().ok()?;
     Some(if negative { number.wrapping_neg() } else { number })
-}
-
-fn check_pattern(pattern: &[u8]) -> Result<(), String> {
-    if pattern.len() > MAX_PATTERN {
-        return Err(format!("ERR the pattern exceeds {MAX_PATTERN} bytes; use a shorter one"));
-    }
-    Ok(())
 }

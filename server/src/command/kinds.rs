@@ -101,8 +101,6 @@ pub enum LocalCommand {
     Help(&'static str),
     /// `UNWATCH`: forgets the watched keys.
     Unwatch,
-    /// `SELECT`.
-    Select(Bytes),
     /// `QUIT`.
     Quit,
     /// The start of an HTTP request, which a browser may have been tricked into sending.

@@ -1,7 +1,7 @@
 //! Commands that describe how a node is doing: `SLOWLOG`, `LATENCY`, `MEMORY`, `TIME`, `ROLE` and `WAIT`.
 
 use super::kinds::{Fixed, LocalCommand};
-use super::parse::{Parsed, local, not_an_integer, shown, syntax_error, word};
+use super::parse::{Parsed, check_timeout, integer, local, shown, syntax_error, word, wrong_arity};
 use super::subcommands::SlowlogCommand;
 use super::table::{GENERIC, NONE, SERVER, Spec};
 use crate::resp::{Arguments, parse_integer};
@@ -98,7 +98,7 @@ fn parse_slowlog_get(arguments: &Arguments<'_>) -> Parsed {
             Some(count @ 0..) => usize::try_from(count).unwrap_or(usize::MAX),
             _ => return Err("ERR count should be greater than or equal to -1".to_owned()),
         },
-        _ => return Err("ERR wrong number of arguments for 'slowlog|get' command".to_owned()),
+        _ => return Err(wrong_arity("slowlog|get")),
     };
     slowlog(SlowlogCommand::Get(count))
 }
@@ -110,7 +110,7 @@ fn parse_usage(arguments: &Arguments<'_>) -> Parsed {
             return Err(syntax_error());
         }
         // Nothing is sampled, because every value knows its size.
-        if parse_integer(arguments.peek(at + 1)).ok_or_else(not_an_integer)? < 0 {
+        if integer(arguments.peek(at + 1))? < 0 {
             return Err(syntax_error());
         }
         at += 2;
@@ -119,10 +119,7 @@ fn parse_usage(arguments: &Arguments<'_>) -> Parsed {
 }
 
 fn parse_wait(arguments: &Arguments<'_>) -> Parsed {
-    parse_integer(arguments.peek(1)).ok_or_else(not_an_integer)?;
-    match parse_integer(arguments.peek(2)) {
-        None => Err("ERR timeout is not an integer or out of range".to_owned()),
-        Some(..0) => Err("ERR timeout is negative".to_owned()),
-        Some(_) => local(LocalCommand::Wait),
-    }
+    integer(arguments.peek(1))?;
+    check_timeout(arguments.peek(2))?;
+    local(LocalCommand::Wait)
 }

@@ -2,9 +2,12 @@
 
 use super::kinds::{Command, LocalCommand};
 use super::missing::subject_of;
+use crate::glob::MAX_PATTERN;
 use crate::keyspace::{MAX_ENTRY_KEYS, ReadCommand, WriteCommand};
 use crate::resp::{Arguments, parse_integer};
 
+/// The error of a command about another database than number 0.
+pub(super) const NO_DATABASE: &str = "ERR DB index is out of range";
 /// The part of an argument that is compared with words: longer than every one.
 const MAX_WORD: usize = 64;
 
@@ -65,13 +68,30 @@ pub(super) fn word(arguments: &Arguments<'_>, position: usize) -> Vec<u8> {
     argument[..argument.len().min(MAX_WORD)].to_ascii_uppercase()
 }
 
-pub(super) fn not_an_integer() -> String {
+fn not_an_integer() -> String {
     "ERR value is not an integer or out of range".to_owned()
 }
 
 /// Parses an argument that is an integer.
 pub(super) fn integer(argument: &[u8]) -> Result<i64, String> {
     parse_integer(argument).ok_or_else(not_an_integer)
+}
+
+/// Checks an argument that is a timeout.
+pub(super) fn check_timeout(argument: &[u8]) -> Result<(), String> {
+    match parse_integer(argument) {
+        None => Err("ERR timeout is not an integer or out of range".to_owned()),
+        Some(..0) => Err("ERR timeout is negative".to_owned()),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Checks the length of an argument that is a pattern.
+pub(super) fn check_pattern(pattern: &[u8]) -> Result<(), String> {
+    if pattern.len() > MAX_PATTERN {
+        return Err(format!("ERR the pattern exceeds {MAX_PATTERN} bytes; use a shorter one"));
+    }
+    Ok(())
 }
 
 pub(super) fn syntax_error() -> String {

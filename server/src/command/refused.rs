@@ -2,7 +2,7 @@
 //! what to do instead.
 
 use super::kinds::{Fixed, LocalCommand};
-use super::parse::{Parsed, local, not_an_integer, rejected, word};
+use super::parse::{NO_DATABASE, Parsed, integer, local, rejected, word};
 use super::table::{GENERIC, SERVER, Spec};
 use crate::resp::{Arguments, parse_integer};
 
@@ -16,7 +16,6 @@ const NO_SHUTDOWN: &str =
 const NO_REPLICAS: &str = "ERR members are not changed by this command; use `leasehold ctl`";
 const NO_SCRIPTS: &str = "ERR scripts and functions are not supported here; use MULTI with WATCH, or SET with IFEQ";
 const NO_USERS_HERE: &str = "ERR users are not changed by commands; change the file of --users and send SIGHUP";
-const NO_DATABASE: &str = "ERR DB index is out of range";
 
 const ADMIN: &[&str] = &["admin", "noscript"];
 const ANYTIME: &[&str] = &["admin", "noscript", "loading", "stale"];
@@ -133,7 +132,7 @@ fn no_modules(_: &Arguments<'_>) -> Parsed {
     Err(NO_MODULES.to_owned())
 }
 
-/// Parses a command that drops what does not exist anyway.
+/// Parses `FUNCTION FLUSH` and `SCRIPT FLUSH`, which have nothing to drop.
 fn flush(arguments: &Arguments<'_>, error: &str) -> Parsed {
     match (arguments.len(), word(arguments, 2).as_slice()) {
         (2, _) | (3, b"SYNC" | b"ASYNC") => local(LocalCommand::Status("OK")),
@@ -142,10 +141,9 @@ fn flush(arguments: &Arguments<'_>, error: &str) -> Parsed {
 }
 
 fn parse_move(arguments: &Arguments<'_>) -> Parsed {
-    match parse_integer(arguments.peek(2)) {
-        None => Err(not_an_integer()),
-        Some(0) => Err("ERR source and destination objects are the same".to_owned()),
-        Some(_) => Err(NO_DATABASE.to_owned()),
+    match integer(arguments.peek(2))? {
+        0 => Err("ERR source and destination objects are the same".to_owned()),
+        _ => Err(NO_DATABASE.to_owned()),
     }
 }
 

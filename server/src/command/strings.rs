@@ -1,7 +1,7 @@
 //! Commands about strings.
 
 use super::expiry::Unit;
-use super::parse::{Parsed, check_keys, integer, read, syntax_error, write, wrong_arity};
+use super::parse::{Parsed, check_keys, integer, read, syntax_error, word, write, wrong_arity};
 use super::table::{ALL, PAIRS, STRING, Spec};
 use crate::keyspace::{NewExpiry, ReadCommand, SetCommand, SetCondition, StringRead, StringWrite, WriteCommand};
 use crate::resp::Arguments;
@@ -106,7 +106,7 @@ fn parse_set(arguments: &Arguments<'_>) -> Parsed {
     while position < arguments.len() {
         let has_next = position + 1 < arguments.len();
         let is_free = set.condition == SetCondition::Always;
-        match arguments.peek(position).to_ascii_uppercase().as_slice() {
+        match word(arguments, position).as_slice() {
             b"NX" if is_free || set.condition == SetCondition::Missing => set.condition = SetCondition::Missing,
             b"XX" if is_free || set.condition == SetCondition::Exists => set.condition = SetCondition::Exists,
             b"IFEQ" if is_free && has_next => {

@@ -90,7 +90,6 @@ impl Access {
             | LocalCommand::Integer(_)
             | LocalCommand::Fixed(_)
             | LocalCommand::Unwatch
-            | LocalCommand::Select(_)
             | LocalCommand::Quit
             | LocalCommand::Http
             | LocalCommand::Status(_)
@@ -98,22 +97,6 @@ impl Access {
             | LocalCommand::Rejected(_) => Access::Connection,
         }
     }
-}
-
-/// Returns whether a connection may execute a command before its client has logged in.
-pub(crate) fn needs_no_login(command: &Command) -> bool {
-    matches!(
-        command,
-        Command::Local(
-            LocalCommand::Auth(_)
-                | LocalCommand::Hello { .. }
-                | LocalCommand::Quit
-                | LocalCommand::Reset
-                | LocalCommand::Http
-                | LocalCommand::Wrong(_)
-                | LocalCommand::Rejected(_)
-        )
-    )
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ static EXPECTED: &[Expected] = &[
     expected("an argument beyond the limit is dropped, and the connection kept", "", "", "ERR an argument"),
     expected("there is one database", "", "", "ERR DB index is out of range"),
     expected("there are no users without --users", "", "", "ERR there are no users or passwords"),
-    expected("a name of a connection has at most 16 KiB", "", "", "ERR a name of a connection exceeds"),
+    expected("a name of a connection has at most 256 bytes", "", "", "ERR a name of a connection exceeds"),
     expected("latency events are not recorded", "latency", "", "ERR No samples"),
     expected("clients are not paused", "client", "", "ERR CLIENT PAUSE is not supported"),
     expected("there is no client-side caching", "client", "", "ERR client-side caching is not supported"),
