@@ -16,9 +16,11 @@ use std::time::Duration;
 /// The arguments that the slow log keeps of a command, and the bytes of each, as in Redis.
 const MAX_ARGUMENTS: usize = 32;
 const MAX_ARGUMENT_BYTES: usize = 128;
+/// The runs for which an idle batch keeps memory.
+const MAX_KEPT_RUNS: usize = 32;
 /// The most entries of the slow log, whatever its setting.
 pub(crate) const MAX_SLOWLOG_ENTRIES: usize = 10_000;
-/// The seconds over which the rate of commands is averaged.
+/// The shortest time over which the rate of commands is averaged.
 const RATE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The commands of all clients since the start, or since the counts were set to zero.
@@ -98,7 +100,7 @@ impl Batch {
 
     fn clear(&mut self) {
         self.runs.clear();
-        self.runs.shrink_to(MAX_ARGUMENTS);
+        self.runs.shrink_to(MAX_KEPT_RUNS);
         self.first.clear();
         self.ends.clear();
     }
@@ -199,7 +201,7 @@ impl Activity {
         *rate = Rate { at: now, commands, per_second: u64::try_from(per_second).unwrap_or(u64::MAX) };
     }
 
-    /// Returns the commands of the last full second.
+    /// Returns the rate of commands that was measured last, per second.
     pub(crate) fn per_second(&self) -> u64 {
         self.rate.lock().per_second
     }
@@ -227,7 +229,7 @@ pub(crate) struct SlowEntry {
     pub(crate) client: SlowClient,
 }
 
-/// The slowest commands, newest first.
+/// The newest commands that were slower than the threshold, newest first.
 #[derive(Debug)]
 pub(crate) struct Slowlog {
     /// In microseconds: negative for never.

@@ -131,7 +131,7 @@ pub fn find(name: &[u8]) -> Option<&'static Spec> {
 
 impl Command {
     /// Parses a request. An unknown one or one with a wrong number of arguments becomes a [`LocalCommand::Rejected`], and
-    /// another incorrect one a [`LocalCommand::Wrong`].
+    /// any other incorrect request a [`LocalCommand::Wrong`].
     pub fn parse(arguments: &Arguments<'_>) -> Command {
         Command::recognize(arguments).1
     }

@@ -9,7 +9,6 @@ use fields::Fields;
 use leasehold_node::identity::Numbers;
 use leasehold_node::{Role, Statistics};
 use leasehold_runtime::Runtime;
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -37,25 +36,23 @@ pub(crate) fn render<R: Runtime>(clients: &Clients<R>, requested: &[Bytes], see_
     let all = ["all", "everything"].into_iter().any(named);
     let default = requested.is_empty() || named("default");
     let wanted = |name: &str| named(name) || all || (default && name != "Commandstats");
-    let mut text = String::new();
+    let mut fields = Fields(String::new());
     for (name, describe) in sections {
         let withheld = DETAILS.contains(&name) && !see_details;
-        if if withheld { named(name) } else { wanted(name) } {
-            if !text.is_empty() {
-                text.push_str("\r\n");
-            }
-            let mut fields = Fields(text);
-            // Writing to a string does not fail.
-            let _ = write!(fields.0, "# {name}\r\n");
-            if withheld {
-                fields.add("withheld", "the role admin is needed");
-            } else {
-                describe(clients, &mut fields);
-            }
-            text = fields.0;
+        let is_shown = if withheld { named(name) } else { wanted(name) };
+        if !is_shown {
+            continue;
+        }
+        fields.0.push_str(if fields.0.is_empty() { "# " } else { "\r\n# " });
+        fields.0.push_str(name);
+        fields.0.push_str("\r\n");
+        if withheld {
+            fields.add("withheld", "the role admin is needed");
+        } else {
+            describe(clients, &mut fields);
         }
     }
-    text
+    fields.0
 }
 
 /// The sections that only administrators see.
@@ -63,7 +60,7 @@ const DETAILS: [&str; 4] = ["Identity", "Lease", "Protocol", "Links"];
 
 type Describe<R> = fn(&Clients<R>, &mut Fields);
 
-/// The identity of this node's folder, and the reason why it takes no part in a cluster, if so.
+/// The identity of this node's folder, and the reason if it takes no part in a cluster.
 fn identity<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     let registry = clients.executor.registrar().registry();
     fields.add("cluster_id", format_args!("{:016x}", registry.cluster));

@@ -1,4 +1,4 @@
-//! The resources that this process uses, as far as the system tells.
+//! The resources that this process uses, where the system reports them.
 
 use std::fs;
 use std::time::Duration;

@@ -21,8 +21,8 @@ impl<R: Runtime> Session<'_, R> {
         now
     }
 
-    /// Counts the requests of the batch that began at `began`, and their errors. The time of the client, who may take its
-    /// replies slowly, is none of theirs.
+    /// Counts the requests of the batch that began at `began`, and their errors. The time for which the
+    /// client did not take its replies does not count.
     pub(super) fn end_batch(&mut self, began: Duration) {
         let elapsed = self.clients.uptime().saturating_sub(began).saturating_sub(self.wire.take_waited());
         let peer = self.connection.peer();

@@ -1,6 +1,6 @@
 //! The connections of a node, as they see each other: for `CLIENT LIST` and `CLIENT KILL`.
 
-use crate::command::ClientFilter;
+use crate::command::{ClientFilter, all};
 use bytes::Bytes;
 use event_listener::Event;
 use parking_lot::Mutex;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The user of a connection that has not logged in, and that of a node without users.
+/// The user of a connection that has not logged in, and of every connection if the node has no users.
 const NO_USER: &str = "(none)";
 const DEFAULT_USER: &str = "default";
 
@@ -60,7 +60,7 @@ impl Names {
     }
 }
 
-/// What a connection is doing.
+/// The present activity of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Doing {
     /// The time since the node started.
@@ -128,12 +128,8 @@ impl Peer {
     }
 
     /// Returns the line of `CLIENT LIST`.
-    pub(super) fn describe(
-        &self,
-        now: Duration,
-        local: SocketAddr,
-        command_name: impl Fn(u16) -> &'static str,
-    ) -> String {
+    pub(super) fn describe(&self, now: Duration, local: SocketAddr) -> String {
+        let command = all().nth(usize::from(self.command.load(Ordering::Relaxed)));
         let names = self.names.lock();
         let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
         let idle = now.saturating_sub(Duration::from_millis(self.active_ms.load(Ordering::Relaxed)));
@@ -148,7 +144,7 @@ impl Peer {
             idle.as_secs(),
             if queued < 0 { "N" } else { "x" },
             self.received.load(Ordering::Relaxed),
-            command_name(self.command.load(Ordering::Relaxed)),
+            command.map_or("NULL", |spec| spec.name),
             names.user,
             self.version.load(Ordering::Relaxed),
             text(&names.library.0),
@@ -212,7 +208,7 @@ mod tests {
         let peer = registry.add(7, SocketAddr::from(([10, 0, 0, 1], 99)), 2 * SECOND, false);
         peer.set_names(|names| names.name = Bytes::from_static(b"me"));
         peer.note(Doing { now: 5 * SECOND, command: 0, queued: 2, received: 17 });
-        let line = peer.describe(9 * SECOND, local(), |_| "get");
+        let line = peer.describe(9 * SECOND, local());
         let expected = "id=7 addr=10.0.0.1:99 laddr=127.0.0.1:6379 name=me age=7 idle=4 flags=x db=0 sub=0 psub=0 ssub=0 \
                         multi=2 qbuf=17 cmd=get user=default redir=-1 resp=2 lib-name= lib-ver=\n";
         assert_eq!(line, expected);

@@ -178,6 +178,13 @@ impl<R: Runtime> Clients<R> {
         self.executor.handle().statistics()
     }
 
+    /// Returns the host and the port at which clients reach a node, if this node knows.
+    pub(crate) fn client_address(&self, node: NodeId) -> Option<(String, String)> {
+        let contacts = self.executor.registrar().registry().contacts();
+        let (host, port) = contacts.get(&node)?.addresses.clients.rsplit_once(':')?;
+        Some((host.to_owned(), port.to_owned()))
+    }
+
     /// Returns how much longer this node's lease is valid, or `None` if it has none.
     pub(crate) fn lease_remaining(&self) -> Option<Duration> {
         self.executor.handle().gate().lease().remaining(self.now())

@@ -5,8 +5,8 @@ use super::table::{BITMAP, Spec};
 use crate::keyspace::{BitRange, ReadCommand, StringRead, StringWrite, WriteCommand};
 use crate::resp::{Arguments, MAX_BULK};
 
-/// The number after the largest one of a bit.
-const END: i64 = 8 * MAX_BULK as i64;
+/// The number of bits of the longest value.
+const MAX_BITS: u32 = 8 * MAX_BULK as u32;
 
 pub(super) static COMMANDS: &[Spec] = &[
     BITMAP.spec(
@@ -30,8 +30,8 @@ pub(super) static COMMANDS: &[Spec] = &[
 ];
 
 fn bit_number(argument: &[u8]) -> Result<u32, String> {
-    let number = integer(argument).ok().filter(|number| (0..END).contains(number));
-    let number = number.and_then(|number| u32::try_from(number).ok());
+    let number = integer(argument).ok().and_then(|number| u32::try_from(number).ok());
+    let number = number.filter(|number| *number < MAX_BITS);
     number.ok_or_else(|| "ERR bit offset is not an integer or out of range".to_owned())
 }
 

@@ -11,9 +11,6 @@ static DETAILS: &[(&str, &str, &[&str])] = &[
     ("bgrewriteaof", "1.0.0", &[]),
     ("bgsave", "1.0.0", &[]),
     ("bitcount", "2.6.0", &["RO", "access"]),
-    ("bitfield", "3.2.0", &["RW", "update", "access", "variable_flags"]),
-    ("bitfield_ro", "6.0.0", &["RO", "access"]),
-    ("bitop", "2.6.0", &["OW", "update"]),
     ("bitpos", "2.8.7", &["RO", "access"]),
     ("client", "2.4.0", &[]),
     ("cluster", "3.0.0", &[]),
@@ -21,6 +18,7 @@ static DETAILS: &[(&str, &str, &[&str])] = &[
     ("config", "2.0.0", &[]),
     ("copy", "6.2.0", &["RO", "access"]),
     ("dbsize", "1.0.0", &[]),
+    ("debug", "1.0.0", &[]),
     ("decr", "1.0.0", &["RW", "access", "update"]),
     ("decrby", "1.0.0", &["RW", "access", "update"]),
     ("del", "1.0.0", &["RM", "delete"]),
@@ -64,7 +62,6 @@ static DETAILS: &[(&str, &str, &[&str])] = &[
     ("keys", "1.0.0", &[]),
     ("lastsave", "1.0.0", &[]),
     ("latency", "2.8.13", &[]),
-    ("lcs", "7.0.0", &["RO", "access"]),
     ("lolwut", "5.0.0", &[]),
     ("memory", "4.0.0", &[]),
     ("mget", "1.0.0", &["RO", "access"]),
@@ -115,7 +112,13 @@ static DETAILS: &[(&str, &str, &[&str])] = &[
     ("watch", "2.2.0", &["RO"]),
 ];
 
-/// The version that introduced a command of which Redis has none.
+/// Returns the names of the commands with details.
+#[cfg(test)]
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    DETAILS.iter().map(|(name, ..)| *name)
+}
+
+/// The version that is stated for commands that Redis does not have.
 const OWN_SINCE: &str = "7.0.0";
 
 /// The access categories of Redis, in its order.

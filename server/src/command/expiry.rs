@@ -103,7 +103,12 @@ impl Unit {
         }
     }
 
-    /// Parses the time at which a value dies that a command sets.
+    /// Returns the unit that an option names. It may be given again, but not with another unit.
+    pub(super) fn again(option: &[u8], former: Option<(Unit, usize)>) -> Option<Unit> {
+        Unit::of(option).filter(|unit| former.is_none_or(|(former, _)| former == *unit))
+    }
+
+    /// Parses the deadline of a value that a command sets.
     pub(super) fn parse(self, argument: &[u8], command: &str) -> Result<When, String> {
         let number = integer(argument)?;
         if number <= 0 { Err(invalid(command)) } else { self.when(number, command) }
@@ -146,7 +151,7 @@ fn parse_expire(arguments: &Arguments<'_>, unit: Unit, command: &str) -> Parsed 
         return Err("ERR GT and LT options at the same time are not compatible".to_owned());
     }
     let condition = match (exists, later, earlier) {
-        // Only a deadline can be earlier than another.
+        // A key without a deadline counts as the latest, so GT implies XX.
         (_, true, _) => ExpireCondition::Later,
         (true, _, true) => ExpireCondition::ExistsAndEarlier,
         (false, _, true) => ExpireCondition::Earlier,
@@ -172,15 +177,14 @@ fn parse_getex(arguments: &Arguments<'_>) -> Parsed {
     if arguments.len() == 2 {
         return read(ReadCommand::Get(key));
     }
-    // As in Redis, an option may be repeated, the last number counts, and it is looked at last.
+    // As in Redis, an option may be repeated. The last number counts, and it is checked after all options.
     let (mut persists, mut expiry, mut position) = (false, None, 2);
     while position < arguments.len() {
         let option = word(arguments, position);
         if option == b"PERSIST" && expiry.is_none() {
             persists = true;
         } else {
-            let unit = Unit::of(&option).filter(|_| !persists && position + 1 < arguments.len());
-            let unit = unit.filter(|unit| expiry.is_none_or(|(former, _)| former == *unit));
+            let unit = Unit::again(&option, expiry).filter(|_| !persists && position + 1 < arguments.len());
             position += 1;
             expiry = Some((unit.ok_or_else(syntax_error)?, position));
         }

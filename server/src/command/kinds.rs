@@ -29,8 +29,8 @@ pub enum Command {
     AbortExec(String),
     /// `WATCH` and its keys: `EXEC` executes nothing if one of them has changed.
     Watch(Vec<Bytes>),
-    /// A `WATCH` that is refused, and the error to reply with: `EXEC` executes nothing, because its client may have sent
-    /// that already.
+    /// A `WATCH` that is refused, and the error to reply with. The next `EXEC` executes nothing: its client may have sent
+    /// it already.
     AbortWatch(String),
 }
 

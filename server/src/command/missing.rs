@@ -1,4 +1,4 @@
-//! The commands of Redis that this server does not have. They get an error that says so.
+//! The commands of Redis that this server does not have. Their error names the missing feature.
 
 /// The commands that are missing, by subject, in lower case.
 pub(super) static MISSING: &[(&str, &[&str])] = &[

@@ -14,7 +14,7 @@ const QUIET: &[&str] = &["admin", "noscript", "loading", "stale"];
 const HELP: &[&str] = &["loading", "stale"];
 
 pub(super) static COMMANDS: &[Spec] = &[
-    SERVER.container("slowlog", ADMIN, "Lists the slowest commands."),
+    SERVER.container("slowlog", ADMIN, "Lists slow commands."),
     SERVER.container("latency", QUIET, "Reports latency events, which are not recorded."),
     SERVER.container("memory", &[], "Describes the memory of keys and of this node."),
     SERVER.spec("time", 1, &["loading", "stale", "fast"], "Returns the time of this node's wall clock.", |_| {

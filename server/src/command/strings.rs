@@ -120,15 +120,14 @@ fn parse_set(arguments: &Arguments<'_>) -> Parsed {
             b"GET" => set.get_old = true,
             b"KEEPTTL" if expiry.is_none() => set.expiry = NewExpiry::Keep,
             option => {
-                let unit = Unit::of(option).filter(|_| has_next && set.expiry == NewExpiry::None);
-                let unit = unit.filter(|unit| expiry.is_none_or(|(former, _)| former == *unit));
+                let unit = Unit::again(option, expiry).filter(|_| has_next && set.expiry == NewExpiry::None);
                 position += 1;
                 expiry = Some((unit.ok_or_else(syntax_error)?, position));
             }
         }
         position += 1;
     }
-    // The number is looked at last, as Redis does.
+    // As in Redis, the number is checked after all options.
     if let Some((unit, position)) = expiry {
         set.expiry = NewExpiry::Dies(unit.parse(arguments.peek(position), "set")?);
     }

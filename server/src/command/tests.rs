@@ -315,3 +315,10 @@ fn a_command_that_exists_is_not_listed_as_missing() {
         assert_eq!(*name, name.to_ascii_lowercase());
     }
 }
+
+#[test]
+fn details_are_those_of_commands_that_exist() {
+    for name in details::names() {
+        assert!(find(name.as_bytes()).is_some(), "{name} does not exist");
+    }
+}

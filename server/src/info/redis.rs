@@ -73,9 +73,7 @@ pub(super) fn replication<R: Runtime>(clients: &Clients<R>, fields: &mut Fields)
     let leads = status.role == Role::Leader;
     fields.add("role", if leads { "master" } else { "slave" });
     if !leads {
-        let contacts = clients.executor.registrar().registry().contacts();
-        let leader = status.leader.and_then(|leader| contacts.get(&leader));
-        if let Some((host, port)) = leader.and_then(|leader| leader.addresses.clients.rsplit_once(':')) {
+        if let Some((host, port)) = status.leader.and_then(|leader| clients.client_address(leader)) {
             fields.add("master_host", host);
             fields.add("master_port", port);
         }

@@ -2,7 +2,7 @@
 
 use crate::clients::registry::{Flow, Peer};
 use crate::clients::shared::Clients;
-use crate::command::{ClientCommand, ClientFilter, all};
+use crate::command::{ClientCommand, ClientFilter};
 use crate::resp::ReplyBuffer;
 use leasehold_runtime::Runtime;
 use std::sync::Arc;
@@ -94,8 +94,7 @@ fn kill(own: &Peer, peer: &Peer) -> Flow {
 }
 
 fn describe<R: Runtime>(clients: &Clients<R>, peer: &Peer) -> String {
-    let name_of = |number: u16| all().nth(usize::from(number)).map_or("NULL", |spec| spec.name);
-    peer.describe(clients.uptime(), clients.facts.client_address, name_of)
+    peer.describe(clients.uptime(), clients.facts.client_address)
 }
 
 /// Returns a number that a client reads as signed.

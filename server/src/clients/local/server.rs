@@ -75,12 +75,7 @@ pub(super) fn replicas<R: Runtime>(clients: &Clients<R>) -> i64 {
 /// Executes `ROLE`.
 pub(super) fn role<R: Runtime>(clients: &Clients<R>, out: &mut ReplyBuffer) {
     let (status, members) = (clients.status(), clients.executor.handle().members());
-    let contacts = clients.executor.registrar().registry().contacts();
-    let address_of = |node: NodeId| {
-        let known = contacts.get(&node).map(|contact| contact.addresses.clients.as_str()).unwrap_or_default();
-        let (host, port) = known.rsplit_once(':').unwrap_or((known, "0"));
-        (host.to_owned(), port.to_owned())
-    };
+    let address_of = |node| clients.client_address(node).unwrap_or_else(|| (String::new(), "0".to_owned()));
     if status.role == Role::Leader {
         out.array(3);
         out.bulk("master");
