@@ -257,6 +257,27 @@ fn requests_that_are_executed_count_as_memory_besides_those_read_ahead<R: Runtim
     assert!(counted);
 }
 
+fn requests_that_were_executed_count_no_more_although_their_client_never_pauses<R: Runtime>() {
+    const TIMES: usize = 512;
+    const AHEAD: usize = 16;
+    let mut limits = Limits::default();
+    limits.client_memory = 8 * MIB;
+    let node = serve::<R>(limits);
+    let mut client = connect(node.address());
+    let set = command(&[b"SET", b"k", &vec![b'v'; 64 << 10]]);
+    // Four times the memory for all clients, of which an eighth is under way at any time.
+    client.write_all(&set.repeat(AHEAD)).expect("it is sent");
+    for sent in AHEAD..TIMES + AHEAD {
+        if sent < TIMES {
+            client.write_all(&set).expect("it is sent");
+        }
+        let mut reply = [0; 5];
+        client.read_exact(&mut reply).expect("a reply");
+        assert_eq!(&reply, b"+OK\r\n");
+    }
+    assert_eq!((info(node.address(), "pipelines_paused"), info(node.address(), "clients_waited_for_memory")), (0, 0));
+}
+
 fn without_memory_only_writes_that_need_it_are_refused<R: Runtime>() {
     let mut limits = Limits::default();
     limits.max_memory = Some(MIB as u64);
@@ -310,6 +331,7 @@ on_every_runtime!(
     a_longer_argument_than_the_limit_is_refused_and_counted,
     a_pipeline_is_read_up_to_its_limit,
     requests_that_are_executed_count_as_memory_besides_those_read_ahead,
+    requests_that_were_executed_count_no_more_although_their_client_never_pauses,
     without_memory_only_writes_that_need_it_are_refused,
     writes_are_refused_while_the_disk_is_almost_full_and_reads_go_on,
 );

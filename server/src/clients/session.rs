@@ -104,7 +104,8 @@ impl<'a, R: Runtime> Session<'a, R> {
         while !self.clients.is_closing() && self.rights.renew(self.clients) {
             let broken = self.take_requests().await.err();
             if self.batch.is_empty() && broken.is_none() {
-                match self.wire.receive(&mut self.close, self.transaction.bytes() + self.watched.bytes()).await? {
+                let held = self.held();
+                match self.wire.receive(&mut self.close, held).await? {
                     Received::Ended => break,
                     // The node closes its connections, or the users have changed.
                     Received::Notified => self.close = self.clients.listen_for_close(),
@@ -117,6 +118,8 @@ impl<'a, R: Runtime> Session<'a, R> {
             let began = self.begin_batch();
             let flow = self.execute().await?;
             self.end_batch(began);
+            let held = self.held();
+            self.wire.end_batch(held);
             self.flush().await?;
             if flow == Flow::Close {
                 break;
@@ -124,7 +127,7 @@ impl<'a, R: Runtime> Session<'a, R> {
             if let Some(error) = broken {
                 return self.part(error).await;
             }
-            if self.wire.has_received() {
+            if self.wire.received_bytes() > 0 {
                 self.pause().await;
             }
         }
@@ -132,6 +135,11 @@ impl<'a, R: Runtime> Session<'a, R> {
             self.refuse().await?;
         }
         self.wire.close().await
+    }
+
+    /// Returns the size of the requests that wait for `EXEC`.
+    fn held(&self) -> usize {
+        self.transaction.bytes() + self.watched.bytes()
     }
 
     /// Refuses the commands that arrive within a moment, because the node stops. A client that is just sending one

@@ -97,11 +97,6 @@ impl<'a, R: Runtime> Wire<'a, R> {
         next
     }
 
-    /// Returns whether bytes were received that are not part of a request yet.
-    pub(super) fn has_received(&self) -> bool {
-        self.requests.buffered() > 0
-    }
-
     /// Returns the number of bytes that were received and are not part of a request that was taken.
     pub(super) fn received_bytes(&self) -> usize {
         self.requests.buffered()
@@ -114,13 +109,21 @@ impl<'a, R: Runtime> Wire<'a, R> {
         held
     }
 
+    /// Gives back the memory for the requests that were taken and executed. `held` is the size of those that wait for
+    /// `EXEC`.
+    pub(super) fn end_batch(&mut self, held: usize) {
+        self.taken = held;
+        let needed = self.requests.needed() + held;
+        self.share.shrink(if needed <= FREE_BYTES { 0 } else { needed });
+    }
+
     /// Waits for bytes and takes those that the socket has, within limits. `held` is the size of requests that were
     /// taken and are not executed yet.
     pub(super) async fn receive(&mut self, close: &mut EventListener, held: usize) -> io::Result<Received> {
         if self.ended {
             return Ok(Received::Ended);
         }
-        self.taken = held;
+        self.end_batch(held);
         self.reserve(held).await?;
         let limit = match self.clients.limits.idle_timeout {
             _ if self.share.bytes() > 0 => {
@@ -162,25 +165,22 @@ impl<'a, R: Runtime> Wire<'a, R> {
         Ok(if taken > 0 { Received::Bytes { waited } } else { Received::Ended })
     }
 
-    /// Waits for the memory for the request that is being received, and gives back what is not needed.
+    /// Waits for the memory for the request that is being received.
     async fn reserve(&mut self, held: usize) -> io::Result<()> {
         let needed = self.requests.needed() + held;
-        if needed <= FREE_BYTES {
-            self.share.shrink(0);
-        } else if needed <= self.share.bytes() {
-            self.share.shrink(needed);
-        } else if self.before_login {
+        if needed <= FREE_BYTES.max(self.share.bytes()) {
+            return Ok(());
+        }
+        if self.before_login {
             // The limits on its requests prevent that.
             return Err(io::Error::new(io::ErrorKind::OutOfMemory, "its request was too long before a login"));
-        } else {
-            if self.share.try_grow(needed) {
-                return Ok(());
-            }
-            self.clients.waited_for_memory.add(1);
-            let grown = within(self.clients.runtime(), MEMORY_TIMEOUT, self.share.grow(needed)).await;
-            grown.ok_or_else(out_of_memory)?;
         }
-        Ok(())
+        if self.share.try_grow(needed) {
+            return Ok(());
+        }
+        self.clients.waited_for_memory.add(1);
+        let grown = within(self.clients.runtime(), MEMORY_TIMEOUT, self.share.grow(needed)).await;
+        grown.ok_or_else(out_of_memory).map(drop)
     }
 
     /// Returns whether there is memory for more requests, and takes a share of it if necessary.
