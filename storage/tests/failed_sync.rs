@@ -87,14 +87,14 @@ fn phase(phase: &str) -> ! {
         number = 3;
     }
     if phase == "fail the record" {
-        // fjall then starts another journal.
+        // fjall then starts another journal, some time before or after the commit returns.
         let large = "v".repeat(64 << 20);
-        storage.commit(&[Batch { changes: vec![put("large", &large)], ..Batch::default() }]).expect("committed");
+        fs::write(&fail, "").expect("written");
+        let large = storage.commit(&[Batch { changes: vec![put("large", &large)], ..Batch::default() }]);
         while !dir.join("node/data/fjall/1.jnl").exists() {
             std::thread::yield_now();
         }
-        fs::write(&fail, "").expect("written");
-        storage.commit(&[step(1)]).expect_err("its journal is not recorded");
+        large.and_then(|()| storage.commit(&[step(1)])).expect_err("its journal is not recorded");
         fs::remove_file(&fail).expect("removed");
         storage.commit(&[step(1)]).expect_err("a later sync proves nothing");
     }

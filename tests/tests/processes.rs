@@ -419,10 +419,15 @@ fn a_leader_that_is_stopped_hands_over_and_no_command_fails() {
     let mut at_leader = cluster.connect(leader);
     let mut at_follower = cluster.connect(followers[0]);
     let refused = std::thread::spawn(move || {
-        (0..).find_map(|number| match run(&mut at_leader, &format!("SET a {number}")) {
-            Ok(reply) => (reply != Value::Okay).then(|| format!("{reply:?}")),
-            outcome => Some(error_of(outcome)),
-        })
+        let mut answered = now();
+        for number in 0.. {
+            match run(&mut at_leader, &format!("SET a {number}")) {
+                Ok(reply) => assert_eq!(reply, Value::Okay),
+                outcome => return (error_of(outcome), answered.elapsed()),
+            }
+            answered = now();
+        }
+        unreachable!("the numbers do not end")
     });
     let running = Arc::new(());
     let watch = Arc::downgrade(&running);
@@ -438,8 +443,10 @@ fn a_leader_that_is_stopped_hands_over_and_no_command_fails() {
     let status = cluster.take(leader).terminate();
     assert_eq!(status.code(), Some(0), "{}", cluster.recipes[&leader].logged());
     assert!(cluster.recipes[&leader].logged().contains("handed leadership over"));
-    let refused = refused.join().expect("no panic").expect("the node stopped");
-    assert!(refused.starts_with("TRYAGAIN "), "{refused}");
+    let (refused, after) = refused.join().expect("no panic");
+    // The node refuses commands for a tenth of a second. A client that the machine did not run for as long sees the end.
+    let starved = refused.starts_with("- ") && after >= Duration::from_millis(100);
+    assert!(refused.starts_with("TRYAGAIN ") || starved, "{refused} after {after:?}");
     // It was not held when it stopped, so it may be elected at once.
     cluster.start_node(leader);
     drop(running);
