@@ -76,6 +76,19 @@ fn a_leader_hears_a_quorum_for_a_hold_after_its_election_and_after_each_round_th
 }
 
 #[test]
+fn a_clock_that_fails_or_steps_back_gives_a_quorum_another_hold_to_be_heard() {
+    let cell = LeaseCell::new();
+    let mut holder = holder();
+    let voters = Voters::simple(&[1, 2, 3]).expect("three voters");
+    let elected = Event::Elected { term: 7, voters, barrier: 1, commit: 0 };
+    assert_eq!(holder.handle_event(None, elected, &cell), Ok(()));
+    holder.handle_timeout(at(100_000), &cell);
+    assert!(holder.hears_quorum(at(100_999)) && !holder.hears_quorum(at(101_000)));
+    holder.handle_timeout(at(50_000), &cell);
+    assert!(holder.hears_quorum(at(50_999)) && !holder.hears_quorum(at(51_000)));
+}
+
+#[test]
 fn rejects_an_election_in_a_term_that_is_not_higher_and_keeps_the_lease() {
     let cell = LeaseCell::new();
     let mut holder = holder();

@@ -37,10 +37,10 @@ pub enum Event {
     TransferStarted,
     /// The transfer is no longer pending, and this node still leads.
     TransferEnded,
-    /// The engine is about to see something after which it may help elect another leader, such as a request for a vote,
-    /// and runs where its decision cannot be seen before it takes effect. There is no lease until
-    /// [`Resumed`](Event::Resumed). Suspensions are counted, and also count while this node does not lead: it may be
-    /// elected before the engine comes to what is about to be seen.
+    /// The engine is about to handle an input, such as a request for a vote, after which it may help elect another leader,
+    /// and its decision cannot be observed before it takes effect. There is no lease and no new round until
+    /// [`Resumed`](Event::Resumed). Suspensions are counted. They also count while this node does not lead, because the
+    /// engine may win an election before it handles the input.
     Suspended,
     /// The engine has decided. If it no longer leads, [`Deposed`](Event::Deposed) was reported before this.
     Resumed,
@@ -151,7 +151,7 @@ impl fmt::Display for Misuse {
             Misuse::TransferWithoutLeading => "a transfer",
             Misuse::ResumedWithoutSuspension => {
                 return f.write_str(
-                    "a suspension ended that had not begun; report each one before the engine sees its cause",
+                    "Resumed was reported without Suspended; report Suspended before the engine sees the input",
                 );
             }
         };

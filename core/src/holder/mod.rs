@@ -66,7 +66,7 @@ struct Leading {
     /// The time at which the newest round was opened, for the heartbeat; `None` if unknown, because the reading was
     /// missing or the clock has stepped back since.
     opened: Reading,
-    /// The reading of the election.
+    /// The reading of the election, or the last one that went back: a quorum has a hold from then on.
     elected: Reading,
 }
 
@@ -103,6 +103,16 @@ impl Holder {
         assert!(self.leading.is_none() && self.newest == 0, "rounds were opened before");
         (self.newest, self.reported, self.aborted) = (round, round, round);
         self
+    }
+
+    /// Returns the number of this node.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// Returns whether a suspension has not ended.
+    pub fn is_suspended(&self) -> bool {
+        self.suspensions > 0
     }
 
     /// Returns the configuration.
@@ -319,7 +329,7 @@ impl Holder {
             barrier,
             commit,
             opened: None,
-            elected: now,
+            elected: self.last,
         });
         self.open_if_possible(now);
     }
@@ -414,8 +424,13 @@ impl Holder {
         if backward {
             self.stamps.clear();
             self.statistics.backward_readings += 1;
-            if let Some(leading) = &mut self.leading {
+        }
+        if let Some(leading) = &mut self.leading {
+            if backward {
                 leading.opened = None;
+            }
+            if backward || leading.elected.is_none() {
+                leading.elected = now;
             }
         }
         self.last = now;
