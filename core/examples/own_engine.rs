@@ -3,8 +3,9 @@
 //!
 //! The engine is as small as one can be that elects and commits: its log is only a length, and a leader appends at each tick.
 
-use leasehold_core::prelude::*;
-use leasehold_core::{Instant, Options};
+use leasehold_core::{
+    Action, Config, Event, Fresh, Instant, LeaseCell, Member, NodeId, Options, Reading, TermRound, Voters,
+};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -73,7 +74,7 @@ impl Node {
                 if log > self.commit {
                     self.commit = log;
                     self.report(Event::Committed(log));
-                    // Only now may a writer be told.
+                    // Only now may the write be acknowledged.
                     self.acknowledged.fetch_max(log, SeqCst);
                 }
             }

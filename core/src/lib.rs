@@ -8,6 +8,7 @@ mod holder;
 mod ids;
 mod member;
 mod sync;
+mod tag;
 mod time;
 pub mod trace;
 mod voters;
@@ -18,13 +19,6 @@ pub use grantor::Grantor;
 pub use holder::{Action, Event, Holder, Misuse, Read, ReadError, Statistics, Ticket};
 pub use ids::{Index, NodeId, Release, Round, Term, TermRound};
 pub use member::{Fresh, Member};
+pub use tag::{NotATag, Tag};
 pub use time::{Elapsed, Instant, Reading, Reason};
 pub use voters::{MAX_VOTERS, Voters, VotersError};
-
-/// The names that an embedder of [`Member`] needs, without those that other crates use too, such as `Instant` and `Read`.
-pub mod prelude {
-    pub use crate::{
-        Action, Config, Event, Fresh, Grantor, Holder, LeaseCell, LeaseTiming, Member, Misuse, NodeId, Permit, Reading,
-        TermRound, Ticket, Voters,
-    };
-}

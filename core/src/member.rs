@@ -9,8 +9,8 @@ use crate::time::{Instant, Reading, Reason};
 use core::ops::Deref;
 use core::time::Duration;
 
-/// Heartbeats after which a debug build panics because an action was never taken.
-const MAX_UNTAKEN_HEARTBEATS: u32 = 100;
+/// Timeouts of a leader after which a debug build panics if no action was taken.
+const MAX_UNTAKEN_TIMEOUTS: u32 = 100;
 
 /// A reading that was sampled for one input, after that input arrived. It is used up by that input: a reading that served
 /// an earlier input may give a lease that has ended, or a hold that ends too soon.
@@ -112,11 +112,10 @@ impl<C: Deref<Target = LeaseCell>> Member<C> {
         self.grantor.may_vote_or_campaign(now.0, self.release)
     }
 
-    /// Keeps the release that came with the order to campaign, for [`may_campaign`](Member::may_campaign) and for the
+    /// Keeps the release that came with the order to campaign, if one did, for [`may_campaign`](Member::may_campaign) and for the
     /// requests of [`release_to_show`](Member::release_to_show).
-    pub fn keep_release(&mut self, release: Release) {
-        let newest = self.release.map_or(release.through, |kept| kept.through.max(release.through));
-        self.release = Some(Release { through: newest });
+    pub fn keep_release(&mut self, release: Option<Release>) {
+        self.release = self.release.into_iter().chain(release).max_by_key(|release| release.through);
     }
 
     /// Returns the release to send with every request for a vote.
@@ -143,12 +142,12 @@ impl<C: Deref<Target = LeaseCell>> Member<C> {
     /// Opens a round if the heartbeat interval has passed.
     ///
     /// # Panics
-    /// In debug builds, if no action was taken for many heartbeats: without them, no round is sent.
+    /// In debug builds, if no action was taken for many timeouts: without them, no round is sent.
     pub fn handle_timeout(&mut self, now: Fresh) {
         self.untaken = if self.holder.term().is_some() { self.untaken + 1 } else { 0 };
         debug_assert!(
-            self.untaken <= MAX_UNTAKEN_HEARTBEATS,
-            "no action was taken for {MAX_UNTAKEN_HEARTBEATS} timeouts; call poll_action after each input until it returns None"
+            self.untaken <= MAX_UNTAKEN_TIMEOUTS,
+            "no action was taken for {MAX_UNTAKEN_TIMEOUTS} timeouts; call poll_action after each input until it returns None"
         );
         self.holder.handle_timeout(now.0, &self.cell);
     }
@@ -224,7 +223,7 @@ mod tests {
         let earlier = Release { through: TermRound { term: 3, round: 8 } };
         let release = Release { through: round };
         for kept in [earlier, release, earlier] {
-            member.keep_release(kept);
+            member.keep_release(Some(kept));
         }
         assert!(member.may_campaign(at(2100)));
         assert_eq!(member.release_to_show(), Some(release));
@@ -237,7 +236,7 @@ mod tests {
         let cell = LeaseCell::new();
         let mut member = member(&cell);
         assert_eq!(member.handle_event(at(0), elected(1)), Ok(()));
-        for timeout in 0..u64::from(MAX_UNTAKEN_HEARTBEATS) + 1 {
+        for timeout in 0..u64::from(MAX_UNTAKEN_TIMEOUTS) + 1 {
             member.handle_timeout(at(100 * timeout));
         }
     }

@@ -95,7 +95,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Err(_) => println!("n{old} finds no quorum for a read, and the client gives up"),
     }
     let ground = net.node(new).ensure_linearizable().await?;
-    println!("n{new} reads {} on the ground of: {ground:?}", stores[new as usize].value());
+    println!("n{new} reads {}; permission came from: {ground:?}", stores[new as usize].value());
+    net.node(new).ensure_by_quorum().await?;
+    println!("n{new} reads {} after a quorum round as well", stores[new as usize].value());
     assert_eq!(stores[new as usize].value(), newest, "no read is stale");
 
     net.cut.store(NONE, Ordering::Relaxed);

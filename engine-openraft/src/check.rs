@@ -17,7 +17,7 @@ pub enum Unsuitable {
     /// A leader must not return in its term without an election.
     #[error("enable_leader_restore is on, which it is by default; set it to Some(false), so that a term is led once")]
     LeaderRestore,
-    /// What a node acknowledged must not be forgotten.
+    /// A node must keep every entry that it acknowledged.
     #[error("allow_log_reversion is on; set it to None or Some(false), so that no acknowledged entry is lost")]
     LogReversion,
     /// A candidate that cannot win must not raise the terms of the others.

@@ -7,7 +7,7 @@
 //! * *Before a request for a vote reaches openraft*, it is refused while this node is held. Otherwise the lease of this node
 //!   is suspended until openraft has answered.
 //! * *Before a request for a vote leaves*, it is withheld while this node is held. Openraft campaigns when it likes, but
-//!   without requests it cannot win.
+//!   without requests it cannot win, unless it is the only voter: the acknowledgements of a lone voter do not count.
 //! * *Before a frame leaves*, the lease learns what others will learn from it: what is committed, and who votes.
 //! * *After openraft has accepted a frame*, its round is acknowledged, unless a vote has come between.
 //!
@@ -33,7 +33,8 @@ mod tag;
 
 pub use check::{Unsuitable, check};
 pub use lease::{Lease, StartError};
+pub use leasehold_core::NotATag;
 pub use network::{LeasedClient, LeasedFactory, TaggedNetwork, TaggedNetworkFactory};
 pub use raft::{Ground, LeasedRaft, NotRead};
 pub use record::{FileRecord, Record, Recorded};
-pub use tag::{NotATag, Tag};
+pub use tag::Tag;

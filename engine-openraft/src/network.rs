@@ -137,16 +137,11 @@ where
     }
 }
 
-impl<C, N> LeasedClient<C, N>
-where
-    C: RaftTypeConfig<NodeId = u64, Term = u64>,
-{
-    /// Returns the tag of a request for a vote that may leave. Openraft campaigns when it likes, also when the last answer
-    /// to a pre-vote arrives. But without its requests it does not win.
-    fn vote_tag(&self, asked: Option<Option<Release>>) -> Result<Tag, RPCError<C>> {
-        let held = || Unreachable::from_string("this node is held by its promise to a leader, so it does not campaign");
-        asked.map(|release| Tag { release, ..Tag::default() }).ok_or_else(|| held().into())
-    }
+/// Returns the tag of a request for a vote that may leave. Openraft may campaign at any time, for example when the last answer
+/// to a pre-vote arrives. It cannot win if its requests do not leave, unless it is the only voter.
+fn vote_tag<C: RaftTypeConfig>(asked: Option<Option<Release>>) -> Result<Tag, RPCError<C>> {
+    let held = || Unreachable::from_string("this node is held by its promise to a leader, so it does not campaign");
+    asked.map(Tag::of_release).ok_or_else(|| held().into())
 }
 
 impl<C, N> RaftNetworkV2<C> for LeasedClient<C, N>
@@ -166,20 +161,20 @@ where
         let round = self.lease.with(|state| {
             state.before_frame(term::<C>(&rpc.vote), place::<C>(rpc.leader_commit.as_ref()), memberships)
         });
-        let (answer, tag) = self.network.append_entries(Tag { round, ..Tag::default() }, rpc, option).await?;
-        if let (Some(ack), Some(timing)) = (tag.ack, tag.timing) {
+        let (answer, tag) = self.network.append_entries(Tag::of_round(round), rpc, option).await?;
+        if let Some((ack, timing)) = tag.ack() {
             self.lease.with(|state| state.acked(self.target, timing, ack));
         }
         Ok(answer)
     }
 
     async fn vote(&mut self, rpc: VoteRequest<C>, option: RPCOption) -> Result<VoteResponse<C>, RPCError<C>> {
-        let tag = self.vote_tag(self.lease.with(|state| state.may_ask_for_vote(term::<C>(&rpc.vote))))?;
+        let tag = vote_tag::<C>(self.lease.with(|state| state.may_ask_for_vote(term::<C>(&rpc.vote))))?;
         self.network.vote(tag, rpc, option).await
     }
 
     async fn pre_vote(&mut self, rpc: VoteRequest<C>, option: RPCOption) -> Result<VoteResponse<C>, RPCError<C>> {
-        let tag = self.vote_tag(self.lease.with(|state| state.may_ask_for_pre_vote()))?;
+        let tag = vote_tag::<C>(self.lease.with(|state| state.may_ask_for_pre_vote()))?;
         self.network.pre_vote(tag, rpc, option).await
     }
 
@@ -204,7 +199,7 @@ where
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<C>, RPCError<C>> {
         let release = self.lease.with(|state| state.before_transfer(term::<C>(rpc.from_leader())));
-        self.network.transfer_leader(Tag { release, ..Tag::default() }, rpc, option).await
+        self.network.transfer_leader(Tag::of_release(release), rpc, option).await
     }
 
     fn backoff(&self) -> Option<Backoff> {

@@ -62,7 +62,7 @@ impl<C: RaftTypeConfig<NodeId = u64, Term = u64>> Lease<C> {
     /// Wraps the `Raft` that was created with [`network`](Lease::network), and starts the lease's task on its runtime. The
     /// task ends when openraft stops.
     pub fn attach<SM: RaftStateMachine<C>>(&self, raft: Raft<C, SM>) -> LeasedRaft<C, SM> {
-        // Detached: it ends by itself.
+        // Detached: it ends when openraft stops.
         drop(C::spawn(self.clone().keep(raft.clone())));
         LeasedRaft { lease: self.clone(), raft }
     }
@@ -96,8 +96,8 @@ where
         let answer = self.raft.append_entries(rpc).await?;
         let accepted = matches!(answer, AppendEntriesResponse::Success | AppendEntriesResponse::PartialSuccess(_));
         let tag = self.lease.with(|state| {
-            let ack = if accepted { state.echo(term, tag.round) } else { None };
-            Tag { ack, timing: ack.map(|_| state.timing()), ..Tag::default() }
+            let ack = if accepted { state.echo(term, tag.round()) } else { None };
+            Tag::of_ack(ack, state.timing())
         });
         Ok((answer, tag))
     }
@@ -119,12 +119,12 @@ where
     }
 
     async fn ask(&self, tag: Tag, rpc: VoteRequest<C>, pre_vote: bool) -> Result<VoteResponse<C>, RaftError<C>> {
-        if !self.lease.with(|state| state.begin_vote(tag.release)) {
+        if !self.lease.with(|state| state.begin_vote(tag.release())) {
             let vote = self.raft.metrics().borrow_watched().vote.clone();
             return Ok(VoteResponse::new(vote, None, false));
         }
         let LeasedRaft { lease, raft } = self.clone();
-        // A task of its own: what openraft was shown must be followed to its end, even if the caller gives up.
+        // A task of its own: a suspension must end after openraft answers, even if the caller gives up.
         let asked = C::spawn(async move {
             let asked = term::<C>(&rpc.vote);
             let answer = if pre_vote { raft.pre_vote(rpc).await } else { raft.vote(rpc).await };
@@ -143,7 +143,7 @@ where
         tag: Tag,
         rpc: TransferLeaderRequest<C>,
     ) -> Result<TransferLeaderResponse<C>, Fatal<C>> {
-        self.lease.with(|state| state.keep_release(tag.release));
+        self.lease.with(|state| state.keep_release(tag.release()));
         self.raft.handle_transfer_leader(rpc).await
     }
 

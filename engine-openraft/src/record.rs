@@ -1,11 +1,11 @@
-//! What a node must remember of its leases across restarts.
+//! The durable record of a node's longest hold and number of starts.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What a node remembers across restarts.
+/// The content of a [`Record`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recorded {
     /// The longest hold under which this node may ever have acknowledged a round.
@@ -67,7 +67,9 @@ impl Record for FileRecord {
 
     fn store(&mut self, recorded: Recorded) -> io::Result<()> {
         let nanos = u64::try_from(recorded.longest_hold.as_nanos()).map_err(io::Error::other)?;
-        let new = self.path.with_extension("new");
+        // Appended, so that records in one folder have files of their own.
+        let mut new = self.path.clone().into_os_string();
+        new.push(".new");
         let mut file = File::create(&new)?;
         file.write_all(&MAGIC)?;
         file.write_all(&nanos.to_le_bytes())?;

@@ -1,4 +1,4 @@
-//! What the lease knows of openraft, under one lock, and the order in which it learns it.
+//! The lease's state. One lock orders its updates from openraft's metrics, from frames and from votes.
 
 use leasehold_clock::Clock;
 use leasehold_core::{
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What openraft publishes of itself. It may be old: openraft publishes after it has acted.
+/// The state that openraft last published. It may be out of date: openraft publishes after it acts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
     pub(crate) leads: bool,
@@ -26,14 +26,14 @@ pub(crate) struct Membership {
     pub(crate) voters: Voters,
 }
 
-/// What waiting readers and the lease's task are told.
+/// The state that waiting readers and the lease's task watch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Report {
     /// The term in which this node leads, by what the lease knows.
     pub(crate) term: Option<Term>,
     /// The newest round of that term that a quorum confirmed, once what the term begins with is committed.
     pub(crate) confirmed: Round,
-    /// The rounds for which a heartbeat was wanted.
+    /// The number of heartbeats requested so far.
     pub(crate) heartbeats: u64,
 }
 
@@ -44,11 +44,8 @@ pub(crate) struct Report {
 pub(crate) struct State {
     member: Member<Arc<LeaseCell>>,
     clock: Arc<dyn Clock>,
-    timing: LeaseTiming,
     /// Openraft has voted in this term, or follows its leader. It will not act in an earlier term again.
     floor: Term,
-    /// The requests for votes that openraft has been shown and has not answered.
-    electing: u32,
     /// The newest term in which the lease began.
     led: Term,
     /// Everything up to this index is committed, and others may have been told.
@@ -65,11 +62,9 @@ const NO_VOTERS: Membership = Membership { index: 0, voters: Voters::NONE };
 impl State {
     pub(crate) fn new(member: Member<Arc<LeaseCell>>, clock: Arc<dyn Clock>) -> State {
         State {
-            timing: member.holder().config().timing(),
             member,
             clock,
             floor: 0,
-            electing: 0,
             led: 0,
             commit: 0,
             framed: (0, NO_VOTERS),
@@ -90,7 +85,8 @@ impl State {
                 self.framed = (seen.term, seen.voters);
             }
             // A later barrier than the entry that opens the term is safe.
-            let (barrier, commit, voters) = (seen.last.max(1), self.commit, self.framed.1.voters);
+            let (barrier, commit) = (seen.last.max(1), self.commit);
+            let voters = self.counted(self.framed.1.voters);
             self.event(Event::Elected { term: seen.term, voters, barrier, commit });
         }
         if self.leads() == Some(seen.term) {
@@ -134,9 +130,7 @@ impl State {
 
     /// Keeps the release that came with the order to campaign.
     pub(crate) fn keep_release(&mut self, release: Option<Release>) {
-        if let Some(release) = release {
-            self.member.keep_release(release);
-        }
+        self.member.keep_release(release);
     }
 
     /// Returns whether a request for a vote in `term` may leave, and the release that goes with it. Once one has left, or
@@ -162,14 +156,12 @@ impl State {
         if leased || !self.member.may_vote(now, release) {
             return false;
         }
-        self.electing += 1;
         self.event(Event::Suspended);
         true
     }
 
     /// Learns the term that openraft knew when it answered, or the term that it was asked about if it has stopped.
     pub(crate) fn end_vote(&mut self, term: Term) {
-        self.electing -= 1;
         self.raise_floor(term);
         self.event(Event::Resumed);
     }
@@ -181,7 +173,7 @@ impl State {
             return None;
         }
         self.raise_floor(term);
-        let round = round.filter(|round| round.term == term && self.electing == 0)?;
+        let round = round.filter(|round| round.term == term && !self.member.holder().is_suspended())?;
         let now = self.fresh();
         self.member.handle_round(now, round)
     }
@@ -244,7 +236,7 @@ impl State {
     }
 
     pub(crate) fn timing(&self) -> LeaseTiming {
-        self.timing
+        self.member.holder().config().timing()
     }
 
     pub(crate) fn uncovered(&self) -> impl Iterator<Item = (NodeId, NotCovered)> {
@@ -267,9 +259,17 @@ impl State {
         if membership.index > self.framed.1.index {
             self.framed.1 = membership;
             if self.leads() == Some(self.framed.0) {
-                self.event(Event::VotersChanged(membership.voters));
+                self.event(Event::VotersChanged(self.counted(membership.voters)));
             }
         }
+    }
+
+    /// Returns the voters whose acknowledgements count. A lone voter elects itself, without a request that could be withheld, so
+    /// that its acknowledgements protect no other leader.
+    fn counted(&self, voters: Voters) -> Voters {
+        let mut ids = voters.incoming().iter().chain(voters.outgoing());
+        let lone = ids.next().filter(|first| ids.all(|id| id == *first));
+        if lone.is_some_and(|id| *id != self.member.holder().id()) { Voters::NONE } else { voters }
     }
 
     fn learn_commit(&mut self, committed: Index) {
@@ -289,5 +289,52 @@ impl State {
 
     fn fresh(&self) -> Fresh {
         Fresh::new(self.clock.now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use leasehold_clock::ManualClock;
+    use leasehold_core::{Config, Grantor, Holder, Instant, Options};
+
+    fn membership(index: Index, voters: &[NodeId]) -> Membership {
+        Membership { index, voters: Voters::simple(voters).expect("voters") }
+    }
+
+    /// Returns the state of node 1, which leads term 3 among these voters, with a lease by the acknowledgements of all.
+    fn leader(voters: &[NodeId]) -> (State, Config) {
+        let clock = ManualClock::new(Instant::from_nanos(1_000_000_000, 1_000_000_000));
+        let config = Config::new(Options::new(Duration::from_secs(1), 0)).expect("a consistent configuration");
+        let grantor = Grantor::new(config, Duration::ZERO, clock.now());
+        let member = Member::of(Holder::new(1, config), grantor, Arc::new(LeaseCell::new()));
+        let mut state = State::new(member, Arc::new(clock));
+        state.follow(Seen { leads: true, term: 3, last: 5, committed: 5, voters: membership(1, voters) });
+        let round = state.before_frame(3, 5, std::iter::empty()).expect("it leads");
+        for peer in voters.iter().filter(|voter| **voter != 1) {
+            state.acked(*peer, config.timing(), round);
+        }
+        assert!(leased(&state), "a quorum acknowledged");
+        (state, config)
+    }
+
+    fn leased(state: &State) -> bool {
+        state.member.cell().try_read(state.clock.now()).is_some()
+    }
+
+    #[test]
+    fn a_voter_that_is_alone_from_now_on_protects_no_lease_because_it_elects_itself() {
+        let (mut state, config) = leader(&[1, 2, 3]);
+        let round = state.before_frame(3, 5, std::iter::once(membership(6, &[2]))).expect("it leads");
+        assert!(!leased(&state), "once the frame leaves that makes node 2 the only voter");
+        state.acked(2, config.timing(), round);
+        assert!(!leased(&state));
+    }
+
+    #[test]
+    fn two_voters_and_a_leader_that_is_the_only_voter_have_leases() {
+        let (mut state, _) = leader(&[1, 2]);
+        let round = state.before_frame(3, 5, std::iter::once(membership(6, &[1])));
+        assert!(round.is_some() && leased(&state));
     }
 }

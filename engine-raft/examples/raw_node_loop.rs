@@ -130,7 +130,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 println!("n{} leads term {}", node.id, node.raw.raft.term);
                 leaders.push((node.id, node.raw.raft.term));
             }
-            // A writer is told once its write is applied at the leader of the newest term.
+            // A write is acknowledged once it is applied at the leader of the newest term.
             if leaders.iter().max_by_key(|(_, term)| *term).is_some_and(|(leader, _)| *leader == node.id) {
                 acknowledged = acknowledged.max(node.applied);
             }

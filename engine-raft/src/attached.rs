@@ -1,10 +1,9 @@
-//! A lease for a `RawNode` that somebody else drives.
+//! A lease for a `RawNode` that the program drives.
 
 use crate::lease::{Lease, would_campaign};
 use crate::options::Options;
-use crate::tag::Tag;
 use leasehold_core::{
-    Action, Event, Grantor, Holder, LeaseCell, NodeId, Read, ReadError, Reading, Release, Round, Term, TermRound,
+    Action, Event, Grantor, Holder, LeaseCell, NodeId, Read, ReadError, Reading, Release, Round, Tag, Term, TermRound,
     Ticket,
 };
 use raft::eraftpb::{Message, MessageType};
@@ -172,9 +171,13 @@ impl AttachedLease {
         counts
     }
 
-    /// Starts a campaign, if this node is not held and its log is durable. Returns whether it did.
+    /// Starts a campaign, if this node does not lead, is not held and its log is durable. Returns whether the engine was asked
+    /// to; it refuses while a change of configuration is not applied.
     pub fn campaign<S: Storage>(&mut self, now: Reading, raw: &mut RawNode<S>) -> bool {
-        let may = raw.raft.promotable() && is_durable(raw) && self.lease.may_campaign(now);
+        let may = raw.raft.state != StateRole::Leader
+            && raw.raft.promotable()
+            && is_durable(raw)
+            && self.lease.may_campaign(now);
         if may {
             // The engine's only error here is a dropped proposal, and a campaign proposes nothing.
             let _ = raw.campaign();

@@ -60,14 +60,13 @@ mod output;
 mod rejoin;
 mod replica;
 mod status;
-mod tag;
 pub mod wire;
 
 pub use attached::{AttachedLease, ReadOutcome, Stepped, Unsuitable};
 pub use error::{CampaignError, EngineError, Error, InstallError, ProposeError, TransferError};
+pub use leasehold_core::{NotATag, Tag};
 pub use log::PersistentState;
 pub use options::Options;
 pub use output::{Committed, Effect, Output, Persist, Position};
 pub use replica::Replica;
 pub use status::{Role, SnapshotOutcome, Statistics};
-pub use tag::{NotATag, Tag};

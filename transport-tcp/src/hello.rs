@@ -47,9 +47,7 @@ impl Hello {
         out.extend_from_slice(&self.from().to_le_bytes());
         out.extend_from_slice(&self.to.to_le_bytes());
         out.push(self.lane.map_or(NO_LANE, lane::number));
-        out.extend_from_slice(&self.timing.hold_nanos.to_le_bytes());
-        out.extend_from_slice(&self.timing.lease_nanos.to_le_bytes());
-        out.extend_from_slice(&self.timing.drift_ppm.to_le_bytes());
+        out.extend_from_slice(&self.timing.to_bytes());
         out.push(u8::try_from(self.cluster.len()).expect("the name's length was checked at the start"));
         out.extend_from_slice(self.cluster.as_bytes());
         encode_introduction(&self.introduction, out);
@@ -61,7 +59,7 @@ impl Hello {
             NO_LANE => None,
             number => Some(lane::from_number(number)?),
         };
-        let timing = LeaseTiming { hold_nanos: bytes.u64()?, lease_nanos: bytes.u64()?, drift_ppm: bytes.u32()? };
+        let timing = LeaseTiming::from_bytes(bytes.array()?);
         let length = usize::from(bytes.u8()?);
         let cluster = bytes.text(length).filter(|cluster| cluster.len() <= MAX_CLUSTER_BYTES)?;
         let introduction = decode_introduction(node, bytes)?;
@@ -105,10 +103,6 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn u16(&mut self) -> Option<u16> {
         self.array().map(u16::from_le_bytes)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
     }
 
     fn u64(&mut self) -> Option<u64> {

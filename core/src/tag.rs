@@ -1,24 +1,26 @@
-//! What travels with the engine's own messages.
+//! The lease's part of a message, and its encoding.
 
-use leasehold_core::{Release, TermRound};
+use crate::ids::{Release, TermRound};
+use core::fmt;
 
 /// The version of the encoding.
 const VERSION: u8 = 1;
 
-/// The lease's part of a message between two nodes. It travels with a message of the engine, or alone. The engine's
-/// own message stays as it is.
+/// The lease's part of a message between two nodes. It travels with a message of the engine, or alone. The engine's own
+/// message stays as it is. `Tag::default()` says nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Tag {
-    pub(crate) round: Option<TermRound>,
-    pub(crate) ack: Option<TermRound>,
-    pub(crate) release: Option<Release>,
+    /// The newest round of the sender, which leads.
+    pub round: Option<TermRound>,
+    /// The newest round of the receiver that the sender acknowledges.
+    pub ack: Option<TermRound>,
+    /// The release that goes with the order to campaign, or with a request for a vote.
+    pub release: Option<Release>,
 }
 
 /// An error of [`Tag::from_bytes`]: the bytes are not a tag of this version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{length} bytes that begin with {version:?} are not a tag of version {VERSION}; does the peer run another release?"
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotATag {
     length: usize,
     version: Option<u8>,
@@ -27,11 +29,6 @@ pub struct NotATag {
 impl Tag {
     /// The length of the encoding.
     pub const BYTES: usize = 2 + 3 * TermRound::BYTES;
-
-    /// Returns true if it says nothing, so that it need not be sent alone.
-    pub fn is_empty(&self) -> bool {
-        *self == Tag::default()
-    }
 
     /// Encodes it: the version, a bit for each of the three parts that is there, and the parts, zero where there is none.
     pub fn to_bytes(&self) -> [u8; Tag::BYTES] {
@@ -53,7 +50,7 @@ impl Tag {
     /// # Errors
     /// [`NotATag`] if [`to_bytes`](Tag::to_bytes) of this version does not produce these bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Tag, NotATag> {
-        let wrong = NotATag { length: bytes.len(), version: bytes.first().copied() };
+        let wrong = NotATag::of(bytes);
         let known: &[u8; Tag::BYTES] = bytes.try_into().map_err(|_| wrong)?;
         let part = |position: usize| {
             let at = 2 + position * TermRound::BYTES;
@@ -64,6 +61,26 @@ impl Tag {
         if tag.to_bytes() == *known { Ok(tag) } else { Err(wrong) }
     }
 }
+
+impl NotATag {
+    /// Returns the error about these bytes.
+    pub fn of(bytes: &[u8]) -> NotATag {
+        NotATag { length: bytes.len(), version: bytes.first().copied() }
+    }
+}
+
+impl fmt::Display for NotATag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let NotATag { length, version } = self;
+        write!(
+            f,
+            "{length} bytes that begin with {version:?} are not a tag of version {VERSION}; does the peer run another "
+        )?;
+        f.write_str("release?")
+    }
+}
+
+impl core::error::Error for NotATag {}
 
 #[cfg(test)]
 mod tests {
