@@ -46,14 +46,14 @@ pub fn run_corpus(pair: &mut Pair) -> std::io::Result<Report> {
 /// # Errors
 /// The reason why a server could not be reached.
 pub fn run_random(pair: &mut Pair, seed: u64, commands: usize) -> std::io::Result<Report> {
-    let (grammar, left_out) = Grammar::of(pair)?;
-    let mut report = Report { left_out, ..Report::default() };
+    let grammar = Grammar::new();
+    let mut report = Report::default();
     for seed in seed.. {
         let mut rng = fastrand::Rng::with_seed(seed);
         let stream = grammar.stream(&mut rng);
         examine(pair, stream, Some(seed), &mut report)?;
         if seed.is_multiple_of(scans::INTERVAL) {
-            scans::examine(pair, &grammar, &mut rng, seed, &mut report)?;
+            scans::examine(pair, &mut rng, seed, &mut report)?;
         }
         if report.commands >= commands || report.findings.len() >= MAX_FINDINGS {
             break;
@@ -66,7 +66,7 @@ pub fn run_random(pair: &mut Pair, seed: u64, commands: usize) -> std::io::Resul
 fn examine(pair: &mut Pair, stream: Stream, seed: Option<u64>, report: &mut Report) -> std::io::Result<()> {
     report.count(&stream);
     let Some(found) = sure_difference(pair, &stream)? else { return Ok(()) };
-    if let Some(reason) = reason(&found) {
+    if let Some(reason) = reason(&stream, &found) {
         *report.expected.entry(reason).or_default() += 1;
         return Ok(());
     }

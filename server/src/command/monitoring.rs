@@ -1,7 +1,7 @@
 //! Commands that describe how a node is doing: `SLOWLOG`, `LATENCY`, `MEMORY`, `TIME`, `ROLE` and `WAIT`.
 
 use super::kinds::{Fixed, LocalCommand};
-use super::parse::{Parsed, check_timeout, integer, local, shown, syntax_error, word, wrong_arity};
+use super::parse::{Parsed, check_timeout, integer, local, shown, syntax_error, word, wrong_use};
 use super::subcommands::SlowlogCommand;
 use super::table::{GENERIC, NONE, SERVER, Spec};
 use crate::resp::{Arguments, parse_integer};
@@ -98,7 +98,7 @@ fn parse_slowlog_get(arguments: &Arguments<'_>) -> Parsed {
             Some(count @ 0..) => usize::try_from(count).unwrap_or(usize::MAX),
             _ => return Err("ERR count should be greater than or equal to -1".to_owned()),
         },
-        _ => return Err(wrong_arity("slowlog|get")),
+        _ => return Err(wrong_use(arguments, "SLOWLOG")),
     };
     slowlog(SlowlogCommand::Get(count))
 }

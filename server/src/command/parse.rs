@@ -62,6 +62,12 @@ pub(crate) fn wrong_arity(name: &str) -> String {
     format!("ERR wrong number of arguments for '{name}' command")
 }
 
+/// Returns the error of Redis for a subcommand that does not take so many arguments, although its arity allows them.
+pub(super) fn wrong_use(arguments: &Arguments<'_>, container: &str) -> String {
+    let subcommand = shown(arguments.peek(1));
+    format!("ERR unknown subcommand or wrong number of arguments for '{subcommand}'. Try {container} HELP.")
+}
+
 /// Returns the argument at `position` in upper case, to be compared with the words that a command knows.
 pub(super) fn word(arguments: &Arguments<'_>, position: usize) -> Vec<u8> {
     let argument = arguments.peek(position);

@@ -2,7 +2,7 @@
 //! what to do instead.
 
 use super::kinds::{Fixed, LocalCommand};
-use super::parse::{NO_DATABASE, Parsed, integer, local, rejected, word};
+use super::parse::{NO_DATABASE, Parsed, integer, local, rejected, shown, word, wrong_use};
 use super::table::{GENERIC, SERVER, Spec};
 use crate::resp::{Arguments, parse_integer};
 
@@ -54,7 +54,7 @@ pub(super) static ACL: &[Spec] = &[
     SERVER.spec("acl|cat", -2, OWN, "Lists access categories, or the commands in one.", |a| match a.len() {
         2 => local(LocalCommand::AclCategories),
         3 => local(LocalCommand::AclCategory(a.get(2))),
-        _ => Err(wrong_use("CAT", "ACL")),
+        _ => Err(wrong_use(a, "ACL")),
     }),
     SERVER.spec("acl|help", 2, HELP, "Lists the subcommands.", |_| local(LocalCommand::Help("acl"))),
     SERVER.spec("acl|whoami", 2, OWN, "Returns the user of this connection.", |_| local(LocalCommand::WhoAmI)),
@@ -80,9 +80,7 @@ pub(super) static FUNCTION: &[Spec] = &[
     ),
     SERVER.spec("function|help", 2, HELP, "Lists the subcommands.", |_| local(LocalCommand::Help("function"))),
     SERVER.spec("function|kill", 2, &["noscript"], "Refused: no function runs.", no_running),
-    SERVER.spec("function|list", -2, &["noscript"], "Returns nothing: there are no functions.", |_| {
-        local(LocalCommand::Fixed(Fixed::EmptyArray))
-    }),
+    SERVER.spec("function|list", -2, &["noscript"], "Returns nothing: there are no functions.", parse_list),
     SERVER.spec("function|load", -3, &["noscript", "write"], "Refused: functions are not supported.", no_scripts),
 ];
 
@@ -107,10 +105,6 @@ pub(super) static MODULE: &[Spec] = &[
     SERVER.spec("module|loadex", -3, ADMIN, "Refused: there are no modules.", no_modules),
     SERVER.spec("module|unload", 3, ADMIN, "Refused: there are no modules.", no_modules),
 ];
-
-fn wrong_use(subcommand: &str, container: &str) -> String {
-    format!("ERR unknown subcommand or wrong number of arguments for '{subcommand}'. Try {container} HELP.")
-}
 
 fn no_users(_: &Arguments<'_>) -> Parsed {
     Err(NO_USERS_HERE.to_owned())
@@ -140,6 +134,27 @@ fn flush(arguments: &Arguments<'_>, error: &str) -> Parsed {
     }
 }
 
+/// Parses `FUNCTION LIST`.
+fn parse_list(arguments: &Arguments<'_>) -> Parsed {
+    let (mut named, mut coded) = (false, false);
+    let mut at = 2;
+    while at < arguments.len() {
+        match word(arguments, at).as_slice() {
+            b"WITHCODE" if !coded => coded = true,
+            b"LIBRARYNAME" if !named => {
+                named = true;
+                at += 1;
+                if at == arguments.len() {
+                    return Err("ERR library name argument was not given".to_owned());
+                }
+            }
+            _ => return Err(format!("ERR Unknown argument {}", shown(arguments.peek(at)))),
+        }
+        at += 1;
+    }
+    local(LocalCommand::Fixed(Fixed::EmptyArray))
+}
+
 fn parse_move(arguments: &Arguments<'_>) -> Parsed {
     match integer(arguments.peek(2))? {
         0 => Err("ERR source and destination objects are the same".to_owned()),
@@ -148,7 +163,10 @@ fn parse_move(arguments: &Arguments<'_>) -> Parsed {
 }
 
 fn parse_swap(arguments: &Arguments<'_>) -> Parsed {
-    let index = |at, which| parse_integer(arguments.peek(at)).ok_or_else(|| format!("ERR invalid {which} DB index"));
+    let index = |at, which| {
+        let index = parse_integer(arguments.peek(at)).filter(|index| i32::try_from(*index).is_ok());
+        index.ok_or_else(|| format!("ERR invalid {which} DB index"))
+    };
     match (index(1, "first")?, index(2, "second")?) {
         (0, 0) => local(LocalCommand::Status("OK")),
         _ => Err(NO_DATABASE.to_owned()),

@@ -133,6 +133,7 @@ fn incorrect_commands_get_the_errors_that_redis_gives() {
         ("CLIENT UNBLOCK x", "ERR value is not an integer or out of range"),
         ("CLIENT UNBLOCK 1 x", "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"),
         ("SLOWLOG GET -2", "ERR count should be greater than or equal to -1"),
+        ("SLOWLOG GET 1 2", "ERR unknown subcommand or wrong number of arguments for 'GET'. Try SLOWLOG HELP."),
         ("MEMORY USAGE k SAMPLES x", "ERR value is not an integer or out of range"),
         ("MEMORY USAGE k SAMPLES", "ERR syntax error"),
         ("WAIT x 0", "ERR value is not an integer or out of range"),
@@ -140,7 +141,10 @@ fn incorrect_commands_get_the_errors_that_redis_gives() {
         ("MOVE k 0", "ERR source and destination objects are the same"),
         ("MOVE k 1", "ERR DB index is out of range"),
         ("SWAPDB x 0", "ERR invalid first DB index"),
+        ("SWAPDB 4294967296 x", "ERR invalid first DB index"),
         ("FUNCTION FLUSH x", "ERR FUNCTION FLUSH only supports SYNC|ASYNC option"),
+        ("FUNCTION LIST WITHCODE x", "ERR Unknown argument x"),
+        ("FUNCTION LIST LIBRARYNAME", "ERR library name argument was not given"),
         ("SCRIPT FLUSH x", "ERR SCRIPT FLUSH only support SYNC|ASYNC option"),
         ("CLUSTER INFO", "ERR This instance has cluster support disabled"),
     ] {

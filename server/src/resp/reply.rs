@@ -131,7 +131,8 @@ impl ReplyBuffer {
 
     /// Encodes an error: a code, a space and a message. Line breaks would end the reply early, so they become spaces.
     pub fn error(&mut self, message: &str) {
-        let line = message.replace(['\r', '\n'], " ");
+        // As Redis does: line ends at the end are left out, and others become spaces.
+        let line = message.trim_end_matches(['\r', '\n']).replace(['\r', '\n'], " ");
         self.note_error(line.split(' ').next().unwrap_or_default());
         match self.version {
             Version::Two => self.push2(&Frame2::Error(&line)),

@@ -11,8 +11,6 @@ pub struct Report {
     pub commands: usize,
     /// The times that each expected difference was seen, by its reason.
     pub expected: BTreeMap<&'static str, usize>,
-    /// The commands of the table that the tested server does not have.
-    pub left_out: Vec<String>,
     /// The unexpected differences, one of each kind, each with its shortest stream.
     pub findings: Vec<String>,
     pub(super) kinds: BTreeSet<Kind>,

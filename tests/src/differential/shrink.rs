@@ -53,7 +53,7 @@ impl Shrinking<'_> {
         }
         let (reference, tested) = self.pair.send(&stream)?;
         match compare(&stream, &reference, &tested) {
-            Some(found) if found.kind() == self.kind && reason(&found).is_none() => {
+            Some(found) if found.kind() == self.kind && reason(&stream, &found).is_none() => {
                 (self.stream, self.found) = (stream, found);
                 Ok(true)
             }

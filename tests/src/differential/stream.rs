@@ -49,6 +49,11 @@ impl Stream {
         pieces
     }
 
+    /// Returns true if it has bytes of which the requests are not known.
+    pub(super) fn is_raw(&self) -> bool {
+        self.requests.iter().any(|request| request.words.is_empty())
+    }
+
     /// Returns the same requests, all in the usual form and in one piece.
     pub(super) fn plain(&self) -> Stream {
         let requests = self.requests.iter().map(|request| Request::new(request.words.clone())).collect();
