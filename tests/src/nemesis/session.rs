@@ -42,6 +42,11 @@ impl Session {
 
     /// Sends a request. Replies arrive in the order of the requests.
     pub(crate) fn send(&mut self, key: &str, call: Call) -> io::Result<()> {
+        self.send_for(key, call, None)
+    }
+
+    /// Sends a request. A key that is set dies after `life`.
+    fn send_for(&mut self, key: &str, call: Call, life: Option<Duration>) -> io::Result<()> {
         let mut command = match call {
             Call::Get => cmd("GET"),
             Call::Set(_) => cmd("SET"),
@@ -51,6 +56,9 @@ impl Session {
         command.arg(key);
         if let Call::Set(value) = call {
             command.arg(value);
+            if let Some(life) = life {
+                command.arg("PX").arg(life.as_millis() as u64);
+            }
         }
         self.stream.write_all(&command.get_packed_command())
     }
@@ -69,7 +77,12 @@ impl Session {
 
     /// Sends a request and waits for the reply.
     pub(crate) fn ask(&mut self, key: &str, call: Call) -> Fate {
-        self.send(key, call).map_or(Fate::Lost, |()| self.receive(call))
+        self.ask_for(key, call, None)
+    }
+
+    /// Sends a request and waits for the reply. A key that is set dies after `life`.
+    pub(crate) fn ask_for(&mut self, key: &str, call: Call, life: Option<Duration>) -> Fate {
+        self.send_for(key, call, life).map_or(Fate::Lost, |()| self.receive(call))
     }
 
     /// Returns the fields of some sections of `INFO`, or `None` if they do not arrive in time.

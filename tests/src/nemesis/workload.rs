@@ -17,12 +17,15 @@ const CLIENTS_PER_NODE: u32 = 2;
 /// The maximum number of operations on a key before it is replaced, which keeps histories short enough for an exact
 /// check.
 const MAX_OPERATIONS_PER_KEY: usize = 400;
-/// The maximum number of writes with an unknown outcome on a key before it is replaced.
-const MAX_UNKNOWN_PER_KEY: usize = 6;
+/// The maximum number of writes with an unknown outcome, and of deaths, on a key before it is replaced.
+const MAX_UNKNOWN_PER_KEY: usize = 12;
 /// The time limit for a reply to a client.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(1);
 /// The pause before a client retries a node that could not serve it.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
+/// The share of the sets, in percent, whose value dies after some time, and the longest of those times in milliseconds.
+const SHARE_OF_MORTAL: u64 = 25;
+const MAX_LIFE: u64 = 400;
 /// The client number of the nemesis itself.
 const NEMESIS: u32 = 0;
 
@@ -127,6 +130,14 @@ impl Shared {
         let key = self.slots[slot].read().clone();
         let id = key.history.lock().history.invoke(client, key.number, call, self.at());
         Pending { key, slot, id, call }
+    }
+
+    /// Records that the value which an operation sets may die at any later time. A key that has died must stay dead, on every
+    /// node.
+    fn begin_death(&self, client: u32, pending: &Pending) -> OperationId {
+        let mut recorded = pending.key.history.lock();
+        recorded.unknown += 1;
+        recorded.history.invoke(client, pending.key.number, Call::Delete, self.at())
     }
 
     fn end(&self, pending: Pending, fate: Fate) {
@@ -321,8 +332,14 @@ impl Client {
             };
             let slot = self.dice.below(KEYS as u64) as usize;
             let call = self.choose();
+            let is_mortal = matches!(call, Call::Set(_)) && self.dice.below(100) < SHARE_OF_MORTAL;
+            let life = is_mortal.then(|| self.dice.millis(1, MAX_LIFE));
             let pending = self.shared.begin(self.number, slot, call);
-            let fate = open.ask(pending.key(), call);
+            let death = life.map(|_| self.shared.begin_death(self.number, &pending));
+            let fate = open.ask_for(pending.key(), call, life);
+            if let Some(death) = death.filter(|_| fate == Fate::Refused) {
+                pending.key.history.lock().history.failed(death);
+            }
             self.shared.end(pending, fate);
             match fate {
                 // The pause frees processor time for the nodes.
@@ -362,6 +379,21 @@ mod tests {
         let seen = workload.finish();
         assert_eq!((seen.judgement.keys, seen.judgement.violations.len()), (1, 1));
         assert_eq!((seen.reads.ok, seen.writes.ok), (2, 2));
+    }
+
+    #[test]
+    fn reports_a_value_that_is_seen_again_after_it_has_died() {
+        for (seen, violations) in [([1, 1, 0, 0], 0), ([1, 0, 1, 0], 1)] {
+            let workload = Workload::start(&[], &mut Dice::new(1, 0));
+            let set = workload.begin(0, Call::Set(1));
+            workload.shared.begin_death(NEMESIS, &set);
+            workload.end(set, Fate::Answered(Answer::Done));
+            for value in seen {
+                let found = Answer::Value(Some(value).filter(|value| *value > 0));
+                workload.end(workload.begin(0, Call::Get), Fate::Answered(found));
+            }
+            assert_eq!(workload.finish().judgement.violations.len(), violations, "{seen:?}");
+        }
     }
 
     #[test]
