@@ -322,6 +322,7 @@ impl<'a, R: Runtime> Session<'a, R> {
                 }
                 Command::Local(command) => {
                     let flow = self.execute_local(&command).await;
+                    now = None;
                     if matches!(command, LocalCommand::Http) {
                         // Nothing more is sent, as in Redis.
                         self.out.clear(0);
@@ -380,7 +381,11 @@ impl<'a, R: Runtime> Session<'a, R> {
             self.work += short.work();
             match short.rest {
                 Rest::None => {}
-                Rest::Reply(reply) => self.reply(reply).await?,
+                Rest::Reply(reply) => {
+                    // It may have waited for memory, and for the client.
+                    self.reply(reply).await?;
+                    *now = None;
+                }
                 Rest::Long => {
                     // Boxed, because every session would have the memory for it.
                     Box::pin(self.read_long(&reads[done])).await?;
@@ -463,7 +468,7 @@ impl<'a, R: Runtime> Session<'a, R> {
             Reply::Value(value) => self.send_value(value).await?,
             Reply::Error(message) => self.out.error(&message),
             Reply::Status(status) => self.out.status(&status),
-            Reply::NoValues => self.out.no_array(),
+            Reply::NoValues => self.out.null_array(),
             Reply::Map(pairs) => {
                 self.out.map(pairs.len());
                 self.send_pairs(pairs, false).await?;
