@@ -1,4 +1,4 @@
-//! Has keys die in time: the leader proposes an empty entry at the earliest deadline, whose time lets every node remove
+//! Keys die in time by this task: the leader proposes an empty entry at the earliest deadline, whose time lets every node remove
 //! the key.
 
 use crate::keyspace::{Entry, Keyspace, View};

@@ -5,7 +5,6 @@
 mod support;
 
 #[path = "support/served.rs"]
-#[allow(dead_code, reason = "only some of it is used here")]
 mod served;
 
 use leasehold::{ClientOptions, Limits};

@@ -6,7 +6,8 @@
 use rustc_apfloat::ieee::X87DoubleExtended;
 use rustc_apfloat::{Float as _, Round, Status};
 
-/// The longest text of a number, in bytes. Converting a text takes time in proportion to its length squared.
+/// The longest text of a number, in bytes. Converting a text takes longer, the longer it is and the further its exponent is
+/// from zero: at most some tens of microseconds.
 const MAX_TEXT: usize = 256;
 /// The digits of a result after its point.
 const FRACTION_DIGITS: usize = 17;

@@ -34,7 +34,8 @@ pub struct Entry {
     /// The keys that must not have changed since. If one has, no command is executed.
     pub watched: Vec<Watched>,
     /// True if every command is executed, and one whose reply has no room in the entry is answered with an error. If
-    /// false, execution stops before such a command, and there are fewer replies than commands.
+    /// false, execution stops before such a command, and there are fewer replies than commands; only the first command is
+    /// answered with an error then.
     pub whole: bool,
     /// The commands, in order.
     pub commands: Vec<WriteCommand>,

@@ -1,4 +1,4 @@
-//! When keys die: the arguments of the commands that set it, and its place in a value.
+//! The arguments of the commands that set the deadline of a key.
 
 use super::value::Deadline;
 use bytes::Bytes;

@@ -67,7 +67,7 @@ impl Weigh for Bytes {
     }
 }
 
-/// The secret of a hash function. The order of a scan follows from it, so all nodes of a cluster use the same.
+/// The keys of a hash function. The order of a scan follows from it, so all nodes of a cluster use the same.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seed(u64, u64);
 

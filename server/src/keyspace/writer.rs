@@ -1,10 +1,8 @@
 //! Executing the commands of one log entry.
 //!
 //! This file has what the commands of all types share. A group of commands has a file of its own, as methods of
-//! [`Writer`], and changes the state by [`put`](Writer::put), [`set`](Writer::set), [`change_string`](Writer::change_string),
-//! [`put_field`](Writer::put_field), [`remove_field`](Writer::remove_field), [`set_deadline`](Writer::set_deadline) and
-//! [`remove`](Writer::remove) only: they keep the deadlines and report the changes of records. A dead key is not visible
-//! to a command, and it reads by the methods of [`Content`].
+//! [`Writer`]. It changes the state only by the methods below, which keep the deadlines and report the changes of
+//! records, and reads it by the methods of [`Content`], to which a dead key is not visible.
 
 mod expiry;
 mod hashes;
@@ -123,7 +121,7 @@ impl<'a> Writer<'a> {
         for command in commands {
             match self.execute(command) {
                 Ok(reply) | Err(Failure::Reply(reply)) => replies.push(reply),
-                // The first command is alone then, so it can never be executed.
+                // The first command has the whole room, so it would have no more in an entry of its own.
                 Err(Failure::NoRoom) if whole || replies.is_empty() => replies.push(Reply::too_long(MAX_REPLY_BYTES)),
                 Err(Failure::NoRoom) => break,
             }
@@ -398,7 +396,7 @@ impl<'a> Writer<'a> {
         self.changed.push((key, former.map(Kind::of)));
     }
 
-    /// Has the records of the fields of a former hash removed, unless the hash with this number lives on.
+    /// Leaves the fields of a former hash for later entries to remove, unless the hash with this number lives on.
     fn discard(&mut self, former: Option<Value>, kept: Option<HashId>) {
         if let Some(Value { data: Data::Hash(hash), .. }) = former
             && Some(hash.id) != kept

@@ -201,14 +201,6 @@ impl ReplyBuffer {
         }
     }
 
-    /// Encodes a missing array.
-    pub fn no_array(&mut self) {
-        match self.version {
-            Version::Two => self.line('*', -1),
-            Version::Three => self.null(),
-        }
-    }
-
     /// Encodes a string of bytes or a missing value.
     pub fn value(&mut self, value: Option<&[u8]>) {
         match value {
@@ -273,7 +265,7 @@ mod tests {
             (Version::Three, "_\r\n", "%2\r\n", "=6\r\ntxt:hi\r\n"),
         ] {
             assert_eq!(encoded(version, ReplyBuffer::null), null);
-            assert_eq!(encoded(version, ReplyBuffer::no_array), null.replace("$", "*"));
+            assert_eq!(encoded(version, ReplyBuffer::null_array), null.replace("$", "*"));
             assert_eq!(encoded(version, |r| r.map(2)), map);
             assert_eq!(encoded(version, |r| r.text("hi")), text);
             assert_eq!(encoded(version, |r| r.status("OK")), "+OK\r\n");

@@ -186,7 +186,7 @@ fn readable(reply: &Reply) {
             }
             Reply::Error(message) => replies.error(message),
             Reply::Status(status) => replies.status(status),
-            Reply::NoValues => replies.no_array(),
+            Reply::NoValues => replies.null_array(),
             Reply::Map(pairs) => {
                 replies.map(pairs.len());
                 pairs.iter().flat_map(|(field, value)| [field, value]).for_each(|part| replies.bulk(part));

@@ -3,7 +3,7 @@
 use super::mutation::{By, CONTENT, EXPIRY, Edit, Mutation, VALUE, WRITER};
 use crate::rules::Rule;
 
-/// The wall clock of the machine, in milliseconds since the epoch.
+/// The wall clock of the machine, in nanoseconds, so that every deadline has passed by it.
 macro_rules! own_clock {
     () => {
         "std::time::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_nanos() as u64)"
