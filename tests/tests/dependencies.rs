@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The crates that must work on any runtime.
-const RUNTIME_FREE: [&str; 9] = [
+const RUNTIME_FREE: [&str; 10] = [
     "leasehold-core",
     "leasehold-clock",
+    "leasehold-conformance",
     "leasehold-raft",
     "leasehold-openraft",
     "leasehold-runtime",
@@ -54,6 +55,14 @@ fn no_crate_below_the_server_depends_on_a_runtime() {
 #[test]
 fn the_core_depends_on_nothing() {
     assert_eq!(tree("leasehold-core"), ["leasehold-core"]);
+}
+
+#[test]
+fn the_acceptance_kit_knows_no_engine() {
+    let tree = tree("leasehold-conformance");
+    let engine =
+        tree.iter().find(|name| ["raft", "openraft", "leasehold-raft", "leasehold-openraft"].contains(&&***name));
+    assert_eq!(engine, None, "leasehold-conformance depends on an engine");
 }
 
 #[test]

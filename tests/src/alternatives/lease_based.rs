@@ -5,10 +5,10 @@
 //! Two choices favour it: the disk is as fast as memory and loses nothing, and a timer that fires late counts one tick, unless
 //! the schedule says otherwise. Its random election timeouts are replaced by seeded ones from the same range.
 
-use super::{Answer, ClockFault, Founding, Kind, Links, NotExpressible, ReadId, Subject};
+use leasehold_conformance::subject::{Answer, ClockFault, Founding, Kind, Links, NotExpressible, ReadId, Subject};
 use leasehold_core::{Index, NodeId, Term};
 use leasehold_testing::cluster::{HEARTBEAT, HOLD};
-use leasehold_testing::dice::mix;
+use leasehold_testing::dice::{Dice, mix};
 use protobuf::Message as _;
 use raft::eraftpb::{
     ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState, Entry, EntryType, Message, MessageType,
@@ -37,6 +37,8 @@ pub struct LeaseBased {
     writes: BTreeMap<u64, Write>,
     reads: Vec<Asked>,
     seed: u64,
+    /// Draws the delays of messages that are repeated and reordered.
+    scrambled: Option<Dice>,
 }
 
 struct Node {
@@ -117,6 +119,7 @@ impl LeaseBased {
             writes: BTreeMap::new(),
             reads: Vec::new(),
             seed: founding.seed,
+            scrambled: None,
         };
         for id in founding.voters.iter().chain(founding.learners).copied() {
             let conf = ConfState {
@@ -193,7 +196,14 @@ impl LeaseBased {
             node.campaigns += u64::from(matches!(node.role, StateRole::Candidate | StateRole::PreCandidate));
         }
         let now_holds = node.value;
-        self.wire.extend(messages.into_iter().map(|message| InTransit { at, message }));
+        for message in messages {
+            if let Some(dice) = &mut self.scrambled {
+                self.wire.push_back(InTransit { at: at + dice.millis(0, 60), message: message.clone() });
+                self.wire.push_back(InTransit { at: at + dice.millis(0, 60), message });
+            } else {
+                self.wire.push_back(InTransit { at, message });
+            }
+        }
         for ReadState { index, request_ctx } in reads {
             let number = u64::from_le_bytes(request_ctx.try_into().expect("a context of ours"));
             self.reads[number as usize].state = State::Ready(index);
@@ -321,6 +331,11 @@ impl Subject for LeaseBased {
         self.latency = latency;
     }
 
+    fn scramble(&mut self, on: bool) -> Result<(), NotExpressible> {
+        self.scrambled = on.then(|| Dice::new(self.seed, 1));
+        Ok(())
+    }
+
     fn deliver(&mut self) {
         self.sort_wire();
         for InTransit { message, .. } in std::mem::take(&mut self.held) {
@@ -392,15 +407,21 @@ impl Subject for LeaseBased {
         Ok(())
     }
 
-    fn transfer(&mut self, from: NodeId, to: NodeId) {
+    fn transfer(&mut self, from: NodeId, to: NodeId) -> Result<(), NotExpressible> {
         self.with(from, |raw| raw.transfer_leader(to));
+        Ok(())
     }
 
-    fn campaign(&mut self, id: NodeId) {
+    fn campaign(&mut self, id: NodeId) -> Result<(), NotExpressible> {
         self.with(id, |raw| raw.campaign()).expect("a campaign is not a proposal");
+        Ok(())
     }
 
-    fn change_voters(&mut self, leader: NodeId, voters: &[NodeId]) -> bool {
+    fn change_voters(&mut self, leader: NodeId, voters: &[NodeId]) -> Result<bool, NotExpressible> {
+        if voters.len() == 1 && !voters.contains(&leader) {
+            // `maybe_commit` looks for the progress of the leader itself, which is gone, when that voter answers.
+            return Err(NotExpressible("the crate panics when the only voter answers the leader that was removed"));
+        }
         let now = self.voters(leader);
         let single = |node_id: NodeId, kind: ConfChangeType| {
             let mut single = ConfChangeSingle { node_id, ..ConfChangeSingle::default() };
@@ -413,7 +434,7 @@ impl Subject for LeaseBased {
         let added = added.map(|id| single(*id, ConfChangeType::AddNode));
         let changes: Vec<_> = added.chain(removed).collect();
         let change = ConfChangeV2 { changes: changes.into(), ..ConfChangeV2::default() };
-        self.with(leader, |raw| raw.propose_conf_change(Vec::new(), change)).is_ok()
+        Ok(self.with(leader, |raw| raw.propose_conf_change(Vec::new(), change)).is_ok())
     }
 
     fn voters(&self, id: NodeId) -> Vec<NodeId> {

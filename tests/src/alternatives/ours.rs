@@ -1,11 +1,12 @@
 //! The product as a subject: real replicas with their holders and grantors, on the harness's disks, network and clocks.
 
-use super::{Answer, ClockFault, Founding, Kind, Links, NotExpressible, ReadId, Subject};
 use bytes::Bytes;
+use leasehold_conformance::subject::{Answer, ClockFault, Founding, Kind, Links, NotExpressible, ReadId, Subject};
 use leasehold_core::{Config, Index, NodeId, Options, Read, Term, Ticket};
 use leasehold_raft::Role;
 use leasehold_raft::wire::{Change, Envelope, MessageKind, Step, Transition};
 use leasehold_testing::cluster::{Cluster, HOLD, InTransit, timing};
+use leasehold_testing::dice::Dice;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -16,6 +17,11 @@ pub struct Ours {
     held: Vec<InTransit>,
     /// Nodes whose awake counter stands still.
     stopped: Vec<NodeId>,
+    /// The timing of nodes that have another one than by default. Nodes refuse each other in the handshake of a link.
+    timings: BTreeMap<NodeId, Config>,
+    /// Draws the delays of messages that are repeated and reordered.
+    scrambled: Option<Dice>,
+    seed: u64,
     writes: BTreeMap<u64, Write>,
     reads: Vec<(NodeId, State)>,
 }
@@ -56,6 +62,9 @@ impl Ours {
             links: Links::default(),
             held: Vec::new(),
             stopped: Vec::new(),
+            timings: BTreeMap::new(),
+            scrambled: None,
+            seed: founding.seed,
             writes: BTreeMap::new(),
             reads: Vec::new(),
         }
@@ -68,6 +77,12 @@ impl Ours {
     /// Removes held and lost messages from the wire.
     fn sort_wire(&mut self) {
         let links = &self.links;
+        if !self.timings.is_empty() {
+            let of = |id: NodeId| self.timings.get(&id).copied().unwrap_or_else(timing);
+            let accepts = |at: NodeId, peer: NodeId| of(at).accept_peer(of(peer).timing()).is_ok();
+            let refused = |one: NodeId, other: NodeId| !accepts(one, other) || !accepts(other, one);
+            self.cluster.intercept(|message| refused(message.from, message.to));
+        }
         if !links.held.is_empty() {
             self.held.extend(
                 self.cluster.intercept(|message| links.holds(message.from, message.to, &kinds(&message.envelope))),
@@ -78,6 +93,19 @@ impl Ours {
         }
         if self.cluster.cut != links.cut {
             self.cluster.cut.clone_from(&links.cut);
+        }
+    }
+
+    /// Repeats the messages that were just sent, and delays each copy.
+    fn scramble_wire(&mut self) {
+        let (now, latency) = (self.cluster.now, self.cluster.latency);
+        let Some(dice) = &mut self.scrambled else { return };
+        for message in self.cluster.intercept(|message| message.at == now + latency) {
+            for _ in 0..2 {
+                // A nanosecond more, so that it is not taken for a message that was just sent.
+                let at = message.at + dice.millis(0, 60) + Duration::from_nanos(1);
+                self.cluster.wire.push_back(InTransit { at, ..message.clone() });
+            }
         }
     }
 
@@ -133,6 +161,7 @@ impl Subject for Ours {
         self.sort_wire();
         self.cluster.run(Duration::from_millis(1));
         self.sort_wire();
+        self.scramble_wire();
         for (value, write) in self.writes.iter_mut().rev().take_while(|(_, write)| !write.acknowledged) {
             let command = value.to_string();
             write.acknowledged =
@@ -147,6 +176,11 @@ impl Subject for Ours {
 
     fn set_latency(&mut self, latency: Duration) {
         self.cluster.latency = latency;
+    }
+
+    fn scramble(&mut self, on: bool) -> Result<(), NotExpressible> {
+        self.scrambled = on.then(|| Dice::new(self.seed, 1));
+        Ok(())
     }
 
     fn deliver(&mut self) {
@@ -197,6 +231,11 @@ impl Subject for Ours {
         let hold = HOLD / shortened;
         let heartbeat = usual.heartbeat() / shortened;
         let config = Config::new(Options::new(hold, 1000).with_heartbeat(heartbeat)).expect("it fits together");
+        if shortened > 1 {
+            self.timings.insert(id, config)
+        } else {
+            self.timings.remove(&id)
+        };
         self.cluster.kill(id);
         self.look_after_reads();
         self.cluster.start(id, config);
@@ -221,21 +260,23 @@ impl Subject for Ours {
         Ok(())
     }
 
-    fn transfer(&mut self, from: NodeId, to: NodeId) {
+    fn transfer(&mut self, from: NodeId, to: NodeId) -> Result<(), NotExpressible> {
         self.cluster.with(from, |replica, now| replica.transfer(now, to)).expect("an active voter");
+        Ok(())
     }
 
-    fn campaign(&mut self, id: NodeId) {
+    fn campaign(&mut self, id: NodeId) -> Result<(), NotExpressible> {
         // Refused while the node is held, which is the point.
         let _ = self.cluster.with(id, |replica, now| replica.campaign(now));
+        Ok(())
     }
 
-    fn change_voters(&mut self, leader: NodeId, voters: &[NodeId]) -> bool {
+    fn change_voters(&mut self, leader: NodeId, voters: &[NodeId]) -> Result<bool, NotExpressible> {
         let now = self.voters(leader);
         let removed = now.iter().filter(|id| !voters.contains(id)).map(|id| Step::Remove(*id));
         let added = voters.iter().filter(|id| !now.contains(id)).map(|id| Step::AddVoter(*id));
         let change = Change::new(Transition::Auto, added.chain(removed).collect());
-        self.cluster.change(leader, &change).is_ok()
+        Ok(self.cluster.change(leader, &change).is_ok())
     }
 
     fn voters(&self, id: NodeId) -> Vec<NodeId> {

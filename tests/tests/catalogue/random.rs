@@ -1,10 +1,10 @@
 //! Sequences of faults that a seed determines.
 
 use crate::System;
+use leasehold_conformance::story::{Outcome, Stop, Story, StoryResult};
+use leasehold_conformance::subject::{Founding, Kind};
 use leasehold_core::NodeId;
 use leasehold_testing::dice::Dice;
-use leasehold_tests::alternatives::story::{Outcome, Stop, Story, StoryResult};
-use leasehold_tests::alternatives::{Founding, Kind};
 use std::time::Duration;
 
 /// The faults of a sequence.
@@ -47,8 +47,8 @@ fn faults(story: &mut Story<'_>, mut leader: NodeId, dice: &mut Dice, seen: &mut
             0 | 1 => story.isolate(leader),
             2 => story.cut(one, other),
             3 | 4 => story.heal(),
-            5 if one != leader => story.subject.transfer(leader, one),
-            6 => story.subject.campaign(one),
+            5 if one != leader => story.subject.transfer(leader, one)?,
+            6 => story.subject.campaign(one)?,
             7 => {
                 // A paused process would not end.
                 story.subject.resume(one);

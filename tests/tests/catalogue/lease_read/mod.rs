@@ -9,10 +9,10 @@ mod runtime;
 mod store;
 
 use futures::FutureExt as _;
+use leasehold_conformance::subject::{Answer, ClockFault, Founding, Links, NotExpressible, ReadId, Subject};
 use leasehold_core::{NodeId, Options, Term};
 use leasehold_openraft::{Ground, Lease, LeasedRaft, Record, Recorded};
 use leasehold_testing::cluster::{HEARTBEAT, HOLD};
-use leasehold_tests::alternatives::{Answer, ClockFault, Founding, Links, NotExpressible, ReadId, Subject};
 use network::{Between, Network, Outgoing, Ungated};
 use openraft::async_runtime::{AsyncRuntime as _, WatchReceiver as _};
 use openraft::{Raft, ReadPolicy, ServerState};
@@ -233,6 +233,10 @@ impl Subject for LeaseRead {
         self.network.0.lock().latency = latency;
     }
 
+    fn scramble(&mut self, _: bool) -> Result<(), NotExpressible> {
+        Err(NotExpressible("its network carries requests, each with one answer"))
+    }
+
     fn deliver(&mut self) {
         self.relink();
         self.network.0.lock().deliveries += 1;
@@ -303,22 +307,24 @@ impl Subject for LeaseRead {
         Err(NotExpressible("it compares instants and counts no ticks"))
     }
 
-    fn transfer(&mut self, from: NodeId, to: NodeId) {
+    fn transfer(&mut self, from: NodeId, to: NodeId) -> Result<(), NotExpressible> {
         self.relink();
         let raft = self.node(from).raft;
         self.spawn_at(from, async move { raft.trigger().transfer_leader(to).map(drop).await });
+        Ok(())
     }
 
-    fn campaign(&mut self, id: NodeId) {
+    fn campaign(&mut self, id: NodeId) -> Result<(), NotExpressible> {
         let raft = self.node(id).raft;
         self.spawn_at(id, async move { raft.trigger().elect(false).map(drop).await });
+        Ok(())
     }
 
-    fn change_voters(&mut self, leader: NodeId, voters: &[NodeId]) -> bool {
+    fn change_voters(&mut self, leader: NodeId, voters: &[NodeId]) -> Result<bool, NotExpressible> {
         let raft = self.node(leader).raft;
         let voters: BTreeSet<NodeId> = voters.iter().copied().collect();
         self.spawn_at(leader, async move { raft.change_membership(voters, false).map(drop).await });
-        true
+        Ok(true)
     }
 
     fn voters(&self, id: NodeId) -> Vec<NodeId> {

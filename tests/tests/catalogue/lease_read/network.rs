@@ -3,8 +3,8 @@
 use super::runtime::{ProcessRuntime, within};
 use super::{Config, Node};
 use futures::channel::oneshot;
+use leasehold_conformance::subject::{Kind, Links};
 use leasehold_openraft::{LeasedClient, LeasedFactory, Tag, TaggedNetwork, TaggedNetworkFactory};
-use leasehold_tests::alternatives::{Kind, Links};
 use openraft::alias::{SnapshotOf, VoteOf};
 use openraft::async_runtime::AsyncRuntime as _;
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};

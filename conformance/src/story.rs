@@ -1,6 +1,7 @@
 //! Runs a schedule against one system, and records what was done to it, what it did and what its reads returned.
 
-use super::{Answer, Founding, Kind, NotExpressible, ReadId, Subject};
+use crate::rule::Rule;
+use crate::subject::{Answer, Founding, Kind, NotExpressible, ReadId, Subject};
 use leasehold_core::{NodeId, Term};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,10 +12,12 @@ const PATIENCE: u64 = 300;
 const RECOVERY: u64 = 15_000;
 
 /// A failure, written once for every system.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Schedule {
-    /// Its name, as in `docs/scenarios.md`.
+    /// Its name.
     pub name: &'static str,
+    /// The rule that is broken if a read is stale, or if a request that had to be answered is not.
+    pub rule: Rule,
     /// Its voters.
     pub voters: &'static [NodeId],
     /// Its learners.
@@ -31,6 +34,8 @@ pub type StoryResult = Result<(), Stop>;
 pub enum Stop {
     /// A read returned a value that had been overwritten before the read began.
     Stale,
+    /// A node broke a rule on which others rely.
+    Broken(Rule),
     /// A request that had to be answered was not.
     Unavailable(&'static str),
     /// The system cannot be exposed to this.
@@ -63,8 +68,10 @@ pub enum Verdict {
     Safe(BTreeSet<Outcome>),
     /// A stale read, with the story that led to it.
     Stale(String),
-    /// No stale read, but a request that had to be answered was not.
-    Unavailable(&'static str),
+    /// A node broke this rule on which others rely, with the story that led to it.
+    Broken(Rule, String),
+    /// No stale read, but a request that had to be answered was not: which one, and the story that led to it.
+    Unavailable(&'static str, String),
     /// The system cannot be exposed to this.
     NotExpressible(&'static str),
 }
@@ -80,6 +87,13 @@ impl fmt::Display for Outcome {
     }
 }
 
+impl Verdict {
+    /// Returns whether the schedule was run and nothing was wrong.
+    pub fn is_safe(&self) -> bool {
+        matches!(self, Verdict::Safe(_))
+    }
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -88,30 +102,32 @@ impl fmt::Display for Verdict {
                 write!(f, "safe: {}", outcomes.join(" or "))
             }
             Verdict::Stale(_) => f.write_str("**stale read**"),
-            Verdict::Unavailable(what) => write!(f, "unavailable: {what}"),
+            Verdict::Broken(rule, _) => write!(f, "**broken rule**: {rule}"),
+            Verdict::Unavailable(what, _) => write!(f, "unavailable: {what}"),
             Verdict::NotExpressible(why) => write!(f, "not expressible: {why}"),
         }
     }
 }
 
 impl Schedule {
-    /// Runs the schedule against clusters that differ in their seed and in its start relative to the leader's timers. The worst
-    /// verdict counts.
-    pub fn judge(&self, found: fn(Founding) -> Box<dyn Subject>) -> Verdict {
+    /// Runs the schedule against clusters that differ in their seed and in its start relative to the leader's timers. The
+    /// first that breaks a rule counts, or else the worst verdict.
+    pub fn judge<'c>(&self, seed: u64, found: &dyn Fn(Founding) -> Box<dyn Subject + 'c>) -> Verdict {
         let mut outcomes = BTreeSet::new();
         let mut unavailable = None;
         for phase in 0..PHASES {
-            let founding = Founding { voters: self.voters, learners: self.learners, seed: phase };
-            let mut subject = found(founding);
+            let seed = seed.wrapping_mul(PHASES).wrapping_add(phase);
+            let mut subject = found(Founding { voters: self.voters, learners: self.learners, seed });
             let mut story = Story::of(&mut *subject, phase * 1000 / PHASES);
             match story.tell(self.tell) {
                 Ok(()) => outcomes.extend(story.outcome),
                 Err(Stop::Stale) => return Verdict::Stale(story.text),
-                Err(Stop::Unavailable(what)) => unavailable = unavailable.or(Some(what)),
+                Err(Stop::Broken(rule)) => return Verdict::Broken(rule, story.text),
+                Err(Stop::Unavailable(what)) => unavailable = unavailable.or(Some((what, story.text))),
                 Err(Stop::NotExpressible(why)) => return Verdict::NotExpressible(why),
             }
         }
-        unavailable.map_or(Verdict::Safe(outcomes), Verdict::Unavailable)
+        unavailable.map_or(Verdict::Safe(outcomes), |(what, text)| Verdict::Unavailable(what, text))
     }
 }
 
@@ -130,13 +146,21 @@ pub struct Story<'a> {
     newest: u64,
     led: BTreeMap<NodeId, Term>,
     outcome: Option<Outcome>,
+    /// True once the text says that a rule is broken.
+    is_broken: bool,
+}
+
+impl fmt::Debug for Story<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Story").field("now", &self.now).field("text", &self.text).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Story<'a> {
     /// Returns a story of this cluster. It begins this much later than the first leader is ready.
     pub fn of(subject: &'a mut dyn Subject, phase: u64) -> Story<'a> {
         let (led, text) = (BTreeMap::new(), String::new());
-        Story { subject, phase, now: 0, text, acknowledged: 0, newest: 0, led, outcome: None }
+        Story { subject, phase, now: 0, text, acknowledged: 0, newest: 0, led, outcome: None, is_broken: false }
     }
 
     /// Runs a schedule, and then checks that the cluster recovers once nothing disturbs it.
@@ -145,7 +169,8 @@ impl<'a> Story<'a> {
     /// Those of the schedule, or if the cluster elects no leader or does not recover.
     pub fn tell(&mut self, schedule: impl FnOnce(&mut Story<'a>, NodeId) -> StoryResult) -> StoryResult {
         self.tell_only(schedule)?;
-        self.recover()
+        let recovered = self.recover();
+        self.unbroken(recovered)
     }
 
     /// Runs a schedule without checking recovery.
@@ -154,7 +179,13 @@ impl<'a> Story<'a> {
     /// Those of the schedule, or if the cluster elects no leader.
     pub fn tell_only(&mut self, schedule: impl FnOnce(&mut Story<'a>, NodeId) -> StoryResult) -> StoryResult {
         let leader = self.begin()?;
-        schedule(self, leader)
+        let told = schedule(self, leader);
+        self.unbroken(told)
+    }
+
+    /// A broken rule explains a stale read.
+    fn unbroken(&self, told: StoryResult) -> StoryResult {
+        self.subject.broken().map_or(told, |broken| Err(Stop::Broken(broken.rule)))
     }
 
     /// Returns the result of the last read.
@@ -212,6 +243,10 @@ impl<'a> Story<'a> {
         for _ in 0..millis {
             self.subject.advance();
             self.now += 1;
+            if let Some(broken) = self.subject.broken().filter(|_| !std::mem::replace(&mut self.is_broken, true)) {
+                let line = format!("# BROKEN: {}.\n", broken.what);
+                self.text.push_str(&line);
+            }
             for id in self.subject.nodes() {
                 let leads = self.subject.leads(id).then(|| self.subject.term(id));
                 if leads != self.led.get(&id).copied() {

@@ -1,0 +1,106 @@
+//! The verdicts about an engine, in prose.
+
+use crate::engine::{Engine, Start};
+use crate::rule::Rule;
+use crate::schedules::SCHEDULES;
+use crate::story::{Schedule, Verdict};
+use crate::subject::{Founding, Subject};
+use crate::world::World;
+use std::fmt;
+
+/// The verdicts about an engine. `Display` is the report.
+#[derive(Clone, Debug)]
+#[must_use = "it says whether the engine passed; call assert_passed"]
+pub struct Report {
+    checked: Vec<Checked>,
+}
+
+/// The verdict about an engine under one schedule.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Checked {
+    /// The schedule.
+    pub schedule: &'static Schedule,
+    /// The verdict.
+    pub verdict: Verdict,
+}
+
+/// Runs every schedule against clusters of an engine. `new` starts a process: of a new node, or from the disk that the process
+/// before has left.
+///
+/// The same engine gets the same report, whatever the machine.
+pub fn check<E: Engine>(new: impl Fn(Start<E::Disk>) -> E) -> Report {
+    check_seeded(0, new)
+}
+
+/// Runs every schedule with another seed, which draws other timeouts and delays. [`check`] has the seed 0.
+pub fn check_seeded<E: Engine>(seed: u64, new: impl Fn(Start<E::Disk>) -> E) -> Report {
+    check_subject(seed, |founding| Box::new(World::founded(founding, &new)))
+}
+
+/// Runs every schedule against clusters that have their own network and time.
+pub fn check_subject<'c>(seed: u64, found: impl Fn(Founding) -> Box<dyn Subject + 'c>) -> Report {
+    let judge = |schedule: &'static Schedule| Checked { schedule, verdict: schedule.judge(seed, &found) };
+    Report { checked: SCHEDULES.iter().map(judge).collect() }
+}
+
+impl Checked {
+    /// Returns the rule that is broken, if one is.
+    pub fn broken(&self) -> Option<Rule> {
+        match self.verdict {
+            Verdict::Safe(_) | Verdict::NotExpressible(_) => None,
+            Verdict::Broken(rule, _) => Some(rule),
+            Verdict::Stale(_) | Verdict::Unavailable(..) => Some(self.schedule.rule),
+        }
+    }
+}
+
+impl Report {
+    /// Returns the verdicts, in the order of [`SCHEDULES`].
+    pub fn checked(&self) -> &[Checked] {
+        &self.checked
+    }
+
+    /// Returns the rule to repair first, if one is broken. What breaks one rule often makes later schedules fail too.
+    pub fn broken(&self) -> Option<Rule> {
+        self.checked.iter().find_map(Checked::broken)
+    }
+
+    /// Panics with the report if a rule is broken.
+    ///
+    /// # Panics
+    /// If a rule is broken.
+    pub fn assert_passed(&self) {
+        assert!(self.broken().is_none(), "{self}");
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let failed: Vec<&Checked> = self.checked.iter().filter(|checked| checked.broken().is_some()).collect();
+        let skipped = |checked: &&Checked| matches!(checked.verdict, Verdict::NotExpressible(_));
+        let skipped: Vec<&Checked> = self.checked.iter().filter(skipped).collect();
+        let passed = self.checked.len() - failed.len() - skipped.len();
+        writeln!(f, "{passed} of {} schedules passed, {} failed.", self.checked.len(), failed.len())?;
+        for Checked { schedule, verdict } in &skipped {
+            if let Verdict::NotExpressible(why) = verdict {
+                writeln!(f, "{} was not run: {why}.", schedule.name)?;
+            }
+        }
+        let Some((first, others)) = failed.split_first() else { return Ok(()) };
+        let (rule, text, saw) = match &first.verdict {
+            Verdict::Broken(rule, text) => (*rule, text, "A node broke a promise".to_owned()),
+            Verdict::Stale(text) => (first.schedule.rule, text, "A read was stale".to_owned()),
+            Verdict::Unavailable(what, text) => (first.schedule.rule, text, format!("Progress is missing: {what}")),
+            Verdict::Safe(_) | Verdict::NotExpressible(_) => return Ok(()),
+        };
+        writeln!(f, "\nThe rule that is broken: {}", rule.statement())?;
+        writeln!(f, "What to do: {}", rule.advice())?;
+        writeln!(f, "\n{saw}, in the schedule {}:\n\n{text}", first.schedule.name)?;
+        if !others.is_empty() {
+            let names: Vec<&str> = others.iter().map(|checked| checked.schedule.name).collect();
+            writeln!(f, "These failed too, perhaps for the same reason: {}.", names.join(", "))?;
+        }
+        Ok(())
+    }
+}

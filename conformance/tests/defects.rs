@@ -1,0 +1,79 @@
+//! A small engine passes. Each defect fails, and the report names the rule.
+
+mod small;
+
+use leasehold_conformance::{Report, Rule, check, check_seeded};
+use small::{Defect, Small};
+use std::collections::BTreeSet;
+
+fn with(defect: Option<Defect>) -> Report {
+    check(|start| Small::new(start, defect))
+}
+
+#[test]
+fn a_correct_engine_passes_and_nothing_is_skipped() {
+    let report = with(None);
+    report.assert_passed();
+    assert!(report.checked().iter().all(|checked| checked.verdict.is_safe()), "{report}");
+}
+
+#[test]
+fn a_report_says_what_is_wrong_and_what_to_do() {
+    insta::assert_snapshot!(with(Some(Defect::VotesWhileHeld)).to_string());
+    insta::assert_snapshot!(with(Some(Defect::DropsActions)).to_string());
+}
+
+#[test]
+fn a_correct_engine_passes_with_other_seeds() {
+    for seed in 1..8 {
+        check_seeded(seed, |start| Small::new(start, None)).assert_passed();
+    }
+}
+
+#[test]
+fn a_report_follows_from_its_seed() {
+    let report = || check_seeded(3, |start| Small::new(start, Some(Defect::KeepsAReading))).to_string();
+    assert_eq!(report(), report());
+}
+
+macro_rules! defects {
+    ($($test:ident: $defect:ident => $rule:ident;)*) => {
+        $(#[test] fn $test() {
+            let report = with(Some(Defect::$defect));
+            assert_eq!(report.broken(), Some(Rule::$rule), "{report}");
+        })*
+
+        #[test]
+        fn every_rule_has_a_defect() {
+            let rules: BTreeSet<Rule> = [$(Rule::$rule),*].into();
+            assert_eq!(rules, Rule::ALL.iter().copied().collect());
+        }
+    };
+}
+
+defects! {
+    reads_wait_for_their_index: ReadsBeforeItApplies => ReadIndex;
+    commits_are_reported_first: ReportsCommitsLate => ReadIndex;
+    requests_for_votes_are_gated: VotesWhileHeld => VoteGate;
+    ticks_are_gated: CampaignsByTick => TickGate;
+    commands_are_gated: CampaignsByCommand => CommandGate;
+    orders_to_campaign_are_gated: CampaignsByOrder => TransferGate;
+    answers_to_pre_votes_are_gated: CampaignsByPreVotes => PreVoteGate;
+    holds_survive_a_restart: ForgetsItsHold => RestartHold;
+    readings_are_fresh: KeepsAReading => FreshReading;
+    both_counters_are_read: ReadsOneCounter => BothCounters;
+    a_missing_reading_stays_missing: ReplacesAMissingReading => MissingReading;
+    a_reading_may_go_back: MakesReadingsMonotonic => BackwardReading;
+    step_downs_are_reported_first: ReportsStepDownsLate => StepDownFirst;
+    transfers_are_reported_first: MakesUpReleases => TransferFirst;
+    releases_travel: SendsNoRelease => Release;
+    senders_are_accepted_first: AcknowledgesOldLeaders => AcceptFirst;
+    acknowledgements_are_echoes: TakesAnswersForAcknowledgements => Echo;
+    the_barrier_opens_the_term: HasNoBarrier => Barrier;
+    changes_of_voters_are_reported: ReportsNoVoters => Voters;
+    learners_are_no_voters: ReportsLearners => Voters;
+    a_leader_without_a_quorum_steps_down: LeadsWithoutAQuorum => CheckQuorum;
+    actions_are_taken: DropsActions => Actions;
+    timings_are_compared: AcceptsAnyTiming => Timing;
+    nodes_are_counted: CountsMessages => Repetition;
+}

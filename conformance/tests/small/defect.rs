@@ -1,0 +1,54 @@
+//! What is easy to get wrong.
+
+/// A mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Defect {
+    /// A read by lease does not wait until its index is applied.
+    ReadsBeforeItApplies,
+    /// A commit is reported at the next tick, after writes were acknowledged.
+    ReportsCommitsLate,
+    /// Requests for votes do not pass the grantor.
+    VotesWhileHeld,
+    /// A tick campaigns without asking the grantor.
+    CampaignsByTick,
+    /// A command campaigns without asking the grantor.
+    CampaignsByCommand,
+    /// "Campaign now" does not pass the grantor.
+    CampaignsByOrder,
+    /// Pre-votes are counted without asking the grantor.
+    CampaignsByPreVotes,
+    /// The longest hold is not recorded.
+    ForgetsItsHold,
+    /// Messages and reads are handled with the reading of the last tick.
+    KeepsAReading,
+    /// Both counters are the one that stops during a suspend.
+    ReadsOneCounter,
+    /// A missing reading is replaced by the one before.
+    ReplacesAMissingReading,
+    /// Readings never go back.
+    MakesReadingsMonotonic,
+    /// A step-down is reported when the next leader was not heard for ten ticks.
+    ReportsStepDownsLate,
+    /// A transfer is not reported. Its release is made up.
+    MakesUpReleases,
+    /// No release is sent.
+    SendsNoRelease,
+    /// Rounds of an earlier term are acknowledged.
+    AcknowledgesOldLeaders,
+    /// Every answer acknowledges the newest round.
+    TakesAnswersForAcknowledgements,
+    /// The barrier is what is committed already.
+    HasNoBarrier,
+    /// A change of voters is not reported.
+    ReportsNoVoters,
+    /// Learners are reported as voters.
+    ReportsLearners,
+    /// A leader without a quorum leads on.
+    LeadsWithoutAQuorum,
+    /// Confirmations of quorum reads are dropped.
+    DropsActions,
+    /// The timing of peers is not compared.
+    AcceptsAnyTiming,
+    /// Messages are counted, not nodes.
+    CountsMessages,
+}
