@@ -14,6 +14,8 @@ mod children;
 mod closed_loop;
 mod cluster;
 mod congestion;
+mod effort;
+mod embedding;
 mod etcd;
 mod idle;
 mod interference;
@@ -42,6 +44,8 @@ struct Cli {
 enum Command {
     /// Lease reads and acknowledgements in this process, next to the clock, openraft and the raft crate.
     Reads(Common),
+    /// A read in each way to embed the lease, next to the engine's own lease read, and where that is stale.
+    Embedding(Common),
     /// Reads from three nodes through sockets, next to redis-server and three nodes of etcd.
     Server(Common),
     /// Writes to three nodes, synced on a quorum, next to three nodes of etcd and a redis-server that syncs.
@@ -96,6 +100,7 @@ fn run(command: Command) -> Result<(), String> {
             return Ok(());
         }
         Command::Reads(common) => (reads::run, common),
+        Command::Embedding(common) => (embedding::run, common),
         Command::Server(common) => (server::run, common),
         Command::Writes(common) => (writes::run, common),
         Command::Runtimes(common) => (runtimes::run, common),

@@ -5,14 +5,13 @@
 //! confirm this.
 
 mod acks;
-mod effort;
 mod engine;
 mod instructions;
 mod local;
 mod openraft;
 
+use crate::effort::Effort;
 use crate::report::{Report, Row};
-use effort::Effort;
 use leasehold_clock::SystemClock;
 use std::time::Duration;
 

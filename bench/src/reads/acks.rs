@@ -1,7 +1,7 @@
 //! The work of a leader for an acknowledgement: counting it, and publishing the lease that a quorum grants.
 
-use super::effort::Effort;
 use crate::allocation;
+use crate::effort::Effort;
 use crate::report::{Row, Runs, median};
 use crate::stopwatch::Stopwatch;
 use leasehold_core::{Config, Event, Holder, Instant, LeaseCell, NodeId, Options, Reading, TermRound, Voters};

@@ -1,8 +1,8 @@
 //! The `raft` crate's own `LeaseBased` reads: a leader of three voters on one thread, with no other clients, driven as
 //! the crate's documentation says: `read_index`, then `has_ready`, `ready` and `advance`.
 
-use super::effort::{Effort, in_turns, leased};
 use super::local::reads_a_second;
+use crate::effort::{Effort, in_turns, leased};
 use crate::report::{Row, Runs, Target};
 use crate::stopwatch::nanos_each;
 use leasehold_clock::{Clock, SystemClock};

@@ -5,8 +5,8 @@
 //! cost of the calls alone.
 
 use super::acks::{Waiting, acknowledge};
-use super::effort::leased;
 use crate::children::is_installed;
+use crate::effort::leased;
 use crate::report::Row;
 use clap::ValueEnum;
 use leasehold_core::Instant;

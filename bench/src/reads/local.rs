@@ -1,7 +1,7 @@
 //! The cell next to the clock.
 
-use super::effort::{Effort, in_turns, leased};
 use crate::allocation;
+use crate::effort::{Effort, in_turns, leased};
 use crate::report::{Row, Runs, Target};
 use crate::stopwatch::nanos_each;
 use leasehold_clock::{Clock, SystemClock};

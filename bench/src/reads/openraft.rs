@@ -1,7 +1,7 @@
 //! openraft's lease reads: a cluster of one node, with its log in memory.
 
-use super::effort::{Effort, in_turns, leased};
 use crate::allocation;
+use crate::effort::{Effort, in_turns, leased};
 use crate::report::{Row, Runs, Target, median};
 use crate::stopwatch::Stopwatch;
 use leasehold_clock::{Clock, SystemClock};

@@ -1,26 +1,26 @@
-//! Shared by all measurements of reads.
+//! Shared by the measurements of reads in this process.
 
 use leasehold_core::{Config, Event, Holder, LeaseCell, Options, Reading, Voters};
 use std::time::Duration;
 
 /// The extent of a measurement.
 #[derive(Clone, Copy)]
-pub(super) struct Effort {
+pub(crate) struct Effort {
     /// The number of runs of ours and of the peer, in turns.
-    pub(super) runs: u32,
+    pub(crate) runs: u32,
     /// The duration of one run.
-    pub(super) lasts: Duration,
+    pub(crate) lasts: Duration,
 }
 
 impl Effort {
     /// Returns how many calls of about this many nanoseconds make one run.
-    pub(super) fn calls(self, nanos: f64) -> u32 {
+    pub(crate) fn calls(self, nanos: f64) -> u32 {
         (self.lasts.as_secs_f64() * 1e9 / nanos) as u32
     }
 }
 
 /// Returns a cell with a lease that lasts an hour from now.
-pub(super) fn leased(now: Reading) -> LeaseCell {
+pub(crate) fn leased(now: Reading) -> LeaseCell {
     let hour = Options::new(Duration::from_secs(3600), 1000).with_heartbeat(Duration::from_millis(100));
     let cell = LeaseCell::new();
     let mut holder = Holder::new(1, Config::new(hour).expect("a sound configuration"));
@@ -30,7 +30,7 @@ pub(super) fn leased(now: Reading) -> LeaseCell {
 }
 
 /// Runs both so often, each first in turn.
-pub(super) fn in_turns(runs: u32, mut ours: impl FnMut(), mut theirs: impl FnMut()) {
+pub(crate) fn in_turns(runs: u32, mut ours: impl FnMut(), mut theirs: impl FnMut()) {
     for run in 0..runs {
         if run % 2 == 0 {
             ours();
