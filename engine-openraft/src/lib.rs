@@ -19,6 +19,48 @@
 //! 3. Let the server pass what peers send to the [`LeasedRaft`] of [`Lease::attach`] instead of `Raft`.
 //! 4. Read after [`LeasedRaft::ensure_linearizable`].
 //!
+//! Openraft must be configured for it. A configuration that would make leases unsafe or useless is refused, with the reason:
+//!
+//! ```
+//! use leasehold_core::{Config as Timing, Options};
+//! use leasehold_openraft::{Unsuitable, check};
+//! use std::time::Duration;
+//!
+//! openraft::declare_raft_types!(
+//!     /// Leases need leader ids with one leader in a term.
+//!     Types: D = u64, R = u64, NodeId = u64, Node = (),
+//!         LeaderId = openraft::impls::leader_id_std::LeaderId<Self::Term, Self::NodeId>,
+//! );
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let hold = Duration::from_secs(1);
+//! let timing = Timing::new(Options::new(hold, 1000).with_heartbeat(hold / 10))?;
+//! let mut config = openraft::Config {
+//!     heartbeat_interval: 100, // as that of the lease
+//!     election_timeout_min: 500,
+//!     election_timeout_max: 1000,
+//!     enable_pre_vote: Some(true),
+//!     enable_leader_restore: Some(false),
+//!     quorum_loss_probe_interval: Some(2000), // the hold and the longest election timeout together
+//!     ..Default::default()
+//! };
+//! check::<Types>(1, &config, &timing)?;
+//! config.enable_leader_restore = None; // openraft's default
+//! assert_eq!(check::<Types>(1, &config, &timing), Err(Unsuitable::LeaderRestore));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `examples/three_nodes.rs` is a cluster in one process: the store, the network and the server of any program with openraft,
+//! and the lines that leases add.
+//!
+//! | to | use |
+//! | --- | --- |
+//! | answer a read | [`LeasedRaft::ensure_linearizable`], then the state machine; [`Ground`] says on what ground |
+//! | answer it without waiting, or not at all | [`Lease::try_read`], once the index that it returns is applied |
+//! | keep what a restart must know | [`FileRecord`], on the disk of the log; or a [`Record`] of your own |
+//! | find peers whose acknowledgements do not count | [`Lease::uncovered_peers`] |
+//!
 //! Every node needs leases, and none may be bypassed: a node that votes without asking its lease makes those of others
 //! unsafe. Acknowledgements say how long the node's hold is, and one that does not cover the leader's lease counts for
 //! nothing ([`Lease::uncovered_peers`]). Node numbers and log indexes are openraft's: they start where they like.
