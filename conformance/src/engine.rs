@@ -65,6 +65,15 @@ pub trait Engine {
     /// What survives the process: the log, the vote, the record of the longest hold.
     type Disk;
 
+    /// Returns whether a group may begin with so many voters and learners. By default, it may.
+    ///
+    /// # Errors
+    /// That the engine has no such groups. Schedules that need them are not run.
+    fn supports(voters: usize, learners: usize) -> Result<(), NotExpressible> {
+        let _ = (voters, learners);
+        Ok(())
+    }
+
     /// Returns what a message carries.
     fn contents(message: &Self::Message) -> Contents;
 

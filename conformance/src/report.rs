@@ -4,8 +4,9 @@ use crate::engine::{Engine, Start};
 use crate::rule::Rule;
 use crate::schedules::SCHEDULES;
 use crate::story::{Schedule, Verdict};
-use crate::subject::{Founding, Subject};
+use crate::subject::{Founding, NotExpressible, Subject};
 use crate::world::World;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// The verdicts about an engine. `Display` is the report.
@@ -35,11 +36,17 @@ pub fn check<E: Engine>(new: impl Fn(Start<E::Disk>) -> E) -> Report {
 
 /// Runs every schedule with another seed, which draws other timeouts and delays. [`check`] has the seed 0.
 pub fn check_seeded<E: Engine>(seed: u64, new: impl Fn(Start<E::Disk>) -> E) -> Report {
-    check_subject(seed, |founding| Box::new(World::founded(founding, &new)))
+    check_subject(seed, |founding| {
+        E::supports(founding.voters.len(), founding.learners.len())?;
+        Ok(Box::new(World::founded(founding, &new)))
+    })
 }
 
 /// Runs every schedule against clusters that have their own network and time.
-pub fn check_subject<'c>(seed: u64, found: impl Fn(Founding) -> Box<dyn Subject + 'c>) -> Report {
+pub fn check_subject<'c>(
+    seed: u64,
+    found: impl Fn(Founding) -> Result<Box<dyn Subject + 'c>, NotExpressible>,
+) -> Report {
     let judge = |schedule: &'static Schedule| Checked { schedule, verdict: schedule.judge(seed, &found) };
     Report { checked: SCHEDULES.iter().map(judge).collect() }
 }
@@ -78,14 +85,16 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let failed: Vec<&Checked> = self.checked.iter().filter(|checked| checked.broken().is_some()).collect();
-        let skipped = |checked: &&Checked| matches!(checked.verdict, Verdict::NotExpressible(_));
-        let skipped: Vec<&Checked> = self.checked.iter().filter(skipped).collect();
-        let passed = self.checked.len() - failed.len() - skipped.len();
-        writeln!(f, "{passed} of {} schedules passed, {} failed.", self.checked.len(), failed.len())?;
-        for Checked { schedule, verdict } in &skipped {
+        let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for Checked { schedule, verdict } in &self.checked {
             if let Verdict::NotExpressible(why) = verdict {
-                writeln!(f, "{} was not run: {why}.", schedule.name)?;
+                reasons.entry(why).or_default().push(schedule.name);
             }
+        }
+        let passed = self.checked.iter().filter(|checked| checked.verdict.is_safe()).count();
+        writeln!(f, "{passed} of {} schedules passed, {} failed.", self.checked.len(), failed.len())?;
+        for (why, names) in &reasons {
+            writeln!(f, "Not run, because {why}: {}.", names.join(", "))?;
         }
         let Some((first, others)) = failed.split_first() else { return Ok(()) };
         let (rule, text, saw) = match &first.verdict {

@@ -112,12 +112,20 @@ impl fmt::Display for Verdict {
 impl Schedule {
     /// Runs the schedule against clusters that differ in their seed and in its start relative to the leader's timers. The
     /// first that breaks a rule counts, or else the worst verdict.
-    pub fn judge<'c>(&self, seed: u64, found: &dyn Fn(Founding) -> Box<dyn Subject + 'c>) -> Verdict {
+    pub fn judge<'c>(
+        &self,
+        seed: u64,
+        found: &dyn Fn(Founding) -> Result<Box<dyn Subject + 'c>, NotExpressible>,
+    ) -> Verdict {
         let mut outcomes = BTreeSet::new();
         let mut unavailable = None;
         for phase in 0..PHASES {
             let seed = seed.wrapping_mul(PHASES).wrapping_add(phase);
-            let mut subject = found(Founding { voters: self.voters, learners: self.learners, seed });
+            let founding = Founding { voters: self.voters, learners: self.learners, seed };
+            let mut subject = match found(founding) {
+                Ok(subject) => subject,
+                Err(NotExpressible(why)) => return Verdict::NotExpressible(why),
+            };
             let mut story = Story::of(&mut *subject, phase * 1000 / PHASES);
             match story.tell(self.tell) {
                 Ok(()) => outcomes.extend(story.outcome),
