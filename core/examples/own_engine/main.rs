@@ -1,14 +1,16 @@
 //! Leases for an engine of one's own: three nodes on threads, connected by channels. The leader is cut off, its lease ends,
 //! and another node leads. `cargo run -p leasehold-core --example own_engine`
 //!
-//! The engine is as small as one can be that elects and commits: its log is only a length, and a leader appends at each tick.
+//! `engine.rs` is the engine. It is as small as one can be that elects and commits: its log has no content, and a leader
+//! appends at each tick. This file has what is around it: a clock, threads, links and the record of the hold.
 
-use leasehold_core::{
-    Action, Config, Event, Fresh, Instant, LeaseCell, Member, NodeId, Options, Reading, TermRound, Voters,
-};
+mod engine;
+
+use engine::{Log, Message, Node};
+use leasehold_core::{Action, Config, Fresh, Instant, LeaseCell, Member, NodeId, Options, Reading};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, LazyLock};
 use std::{fs, path::Path, thread, time::Duration};
 
@@ -23,130 +25,22 @@ fn now() -> Reading {
     Some(Instant::from_nanos(nanos, nanos))
 }
 
-enum Message {
-    Frame { round: TermRound, log: u64, commit: u64 },
-    Stored { term: u64, log: u64, echo: Option<TermRound> },
-    RequestVote { term: u64, log: u64 },
-    Vote { term: u64 },
-}
-
-struct Node {
-    id: NodeId,
-    member: Member<Arc<LeaseCell>>,
-    peers: BTreeMap<NodeId, Sender<(NodeId, Message)>>,
-    cut: Arc<AtomicBool>,
-    term: u64,
-    leads: bool,
-    votes: usize,
-    log: u64,
-    commit: u64,
-    silent: u64, // ticks without a frame of a leader
-    acknowledged: Arc<AtomicU64>,
-}
-
-impl Node {
-    fn handle(&mut self, from: NodeId, message: Message) {
-        match message {
-            // While this node is held, its engine must not see the request: even a refusal would raise its term.
-            Message::RequestVote { .. } if !self.member.may_vote(Fresh::new(now()), None) => {}
-            Message::RequestVote { term, log } if term > self.term && log >= self.log => {
-                self.follow(term);
-                self.send(from, Message::Vote { term });
-            }
-            Message::Vote { term } if term == self.term && !self.leads => {
-                self.votes += 1;
-                if self.votes == 2 {
-                    self.lead();
-                }
-            }
-            Message::Frame { round, log, commit } if round.term >= self.term => {
-                self.follow(round.term);
-                (self.log, self.commit, self.silent) = (self.log.max(log), self.commit.max(commit), 0);
-                // The engine has accepted the leader: the hold begins, and then the echo leaves.
-                let echo = self.member.handle_round(Fresh::new(now()), round);
-                self.send(from, Message::Stored { term: round.term, log: self.log, echo });
-            }
-            Message::Stored { term, log, echo } if term == self.term && self.leads => {
-                if let Some(round) = echo {
-                    self.report(Event::Acked { from, round });
-                }
-                // Stored here and there, that is by two of three.
-                if log > self.commit {
-                    self.commit = log;
-                    self.report(Event::Committed(log));
-                    // Only now may the write be acknowledged.
-                    self.acknowledged.fetch_max(log, SeqCst);
-                }
+/// The loop of a node's thread.
+fn run(mut node: Node, inbox: Receiver<(NodeId, Message)>) {
+    let mut due = now().expect("this clock does not fail");
+    while let Some(reading) = now() {
+        match inbox.recv_timeout(reading.time_until(due)) {
+            Ok((from, message)) if !node.cut.load(SeqCst) => node.handle(from, message),
+            Err(RecvTimeoutError::Timeout) => {
+                due = reading.plus(TICK);
+                node.tick();
             }
             _ => {}
         }
-    }
-
-    fn tick(&mut self) {
-        self.member.handle_timeout(Fresh::new(now()));
-        if self.leads && !self.member.holder().hears_quorum(now()) {
-            println!("n{} hears no quorum, and steps down", self.id);
-            self.follow(self.term);
-        }
-        self.silent += 1;
-        if self.leads {
-            self.log += 1;
-            self.replicate();
-        } else if self.silent > 20 * self.id && self.member.may_campaign(Fresh::new(now())) {
-            self.follow(self.term + 1);
-            (self.votes, self.silent) = (1, 0);
-            self.peers.keys().for_each(|to| self.send(*to, Message::RequestVote { term: self.term, log: self.log }));
-        }
-    }
-
-    fn lead(&mut self) {
-        self.leads = true;
-        self.log += 1; // the entry that opens the term: the barrier
-        println!("n{} leads term {}", self.id, self.term);
-        let voters = Voters::simple(&[1, 2, 3]).expect("three voters");
-        self.report(Event::Elected { term: self.term, voters, barrier: self.log, commit: self.commit });
-    }
-
-    /// Follows in a term. A leader that steps down reports it before any message of this step leaves.
-    fn follow(&mut self, term: u64) {
-        if std::mem::take(&mut self.leads) {
-            self.report(Event::Deposed);
-        }
-        self.term = term;
-    }
-
-    fn report(&mut self, event: Event) {
-        self.member.handle_event(Fresh::new(now()), event).expect("the engine reports in order");
-    }
-
-    /// Sends a frame to each peer. Every frame carries the newest round.
-    fn replicate(&mut self) {
-        let Some(round) = self.member.frame_round() else { return };
-        self.peers.keys().for_each(|to| self.send(*to, Message::Frame { round, log: self.log, commit: self.commit }));
-    }
-
-    fn send(&self, to: NodeId, message: Message) {
-        if !self.cut.load(SeqCst) {
-            let _ = self.peers[&to].send((self.id, message));
-        }
-    }
-
-    fn run(mut self, inbox: Receiver<(NodeId, Message)>) {
-        let mut due = now().expect("this clock does not fail");
-        while let Some(reading) = now() {
-            match inbox.recv_timeout(reading.time_until(due)) {
-                Ok((from, message)) if !self.cut.load(SeqCst) => self.handle(from, message),
-                Err(RecvTimeoutError::Timeout) => {
-                    due = reading.plus(TICK);
-                    self.tick();
-                }
-                _ => {}
-            }
-            // After every input. An engine with quorum reads answers those that an action confirms.
-            while let Some(action) = self.member.poll_action() {
-                if let Action::SendRound(_) = action {
-                    self.replicate();
-                }
+        // After every input. An engine with quorum reads answers those that an action confirms.
+        while let Some(action) = node.member.poll_action() {
+            if let Action::SendRound(_) = action {
+                node.replicate();
             }
         }
     }
@@ -175,9 +69,9 @@ fn main() {
         let member = Member::new(id, config, longest, Fresh::new(now()), Arc::new(LeaseCell::new()));
         readers.insert(id, (member.cell().clone(), cut.clone(), 0));
         let peers = links.iter().filter(|(peer, _)| *peer != id).cloned().collect();
-        let (term, leads, votes, log, commit, silent) = (0, false, 0, 0, 0, 0);
-        let node = Node { id, member, peers, cut, term, leads, votes, log, commit, silent, acknowledged };
-        thread::spawn(|| node.run(inbox));
+        let (term, leads, votes, log, commit, silent) = (0, false, 0, Log::default(), 0, 0);
+        let node = Node { id, member, peers, cut, now, term, leads, votes, log, commit, silent, acknowledged };
+        thread::spawn(|| run(node, inbox));
     }
     for step in 0..4000 {
         thread::sleep(Duration::from_millis(1));
