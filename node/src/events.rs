@@ -157,6 +157,9 @@ pub enum RequestError {
     /// The node is shutting down. The request was not and will not be executed.
     #[error("the node is shutting down; the request was not executed; send it to another node")]
     Stopping,
+    /// This node does not host the group. The request was not and will not be executed here.
+    #[error("this node does not host the group; the request was not executed; send it to another node")]
+    NoGroup,
     /// The write may have been executed, may be executed later, or never: its leader was lost before it answered.
     #[error("the outcome of the write is unknown; read before you repeat it")]
     Uncertain,

@@ -1,12 +1,12 @@
 //! A node: its groups, its router and its disk, as one synchronous machine.
 
 use crate::commits::{Commits, Part};
-use crate::events::{Input, Outcome, Output};
+use crate::events::{Input, Outcome, Output, RequestError};
 use crate::group::{Group, GroupOutput, GroupStart};
 use crate::identity::Contact;
 use crate::members::{ChangeError, MemberChange};
 use crate::ports::{Batch, GroupId, StateMachine};
-use crate::router::{Context, Router};
+use crate::router::{Common, Context, Router};
 use crate::status::{DiskStatistics, RouterStatistics, Status};
 use crate::stopwatch::Stopwatch;
 use crate::wire::{Body, Message};
@@ -16,6 +16,9 @@ use leasehold_raft::{CampaignError, Position, ProposeError, TransferError};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
+
+/// The interval at which the timer of a node without groups fires.
+const MAX_TICK: Duration = Duration::from_millis(50);
 
 /// The longest time that a node that stops waits for the end of its hold.
 const MAX_HOLD_WAIT: Duration = Duration::from_secs(2);
@@ -53,13 +56,11 @@ impl NodeOptions {
 ///
 /// Reads under the lease need not pass through it: see [`ReadGate`](crate::ReadGate).
 pub struct Node<M: StateMachine> {
-    groups: BTreeMap<GroupId, Group<M>>,
-    /// The groups' numbers, in order.
-    ids: Vec<GroupId>,
-    /// The leader and term of each group that the router has acted on, and the applied index.
-    seen: BTreeMap<GroupId, (Option<NodeId>, Term, Index)>,
+    groups: BTreeMap<GroupId, Hosted<M>>,
+    /// The groups that had an input since all outputs were taken. Only these can have something to do.
+    active: Vec<GroupId>,
     boot: u64,
-    router: Router,
+    common: Common,
     outputs: VecDeque<Output<M>>,
     /// Batches of the commit that is being gathered.
     batches: Vec<Batch>,
@@ -67,15 +68,46 @@ pub struct Node<M: StateMachine> {
     commits: Commits,
     /// The reading of the last input.
     now: Reading,
-    stopping: bool,
     /// Since when the node stops, while it waits for the end of its hold.
     awaits_hold: Option<Duration>,
     stopwatch: Stopwatch,
+    /// The shortest tick of any group.
+    tick: Duration,
+    /// A time at which a group that is not active has something to do, or an earlier one.
+    earliest: Option<Instant>,
+}
+
+/// A group with its router.
+struct Hosted<M: StateMachine> {
+    group: Group<M>,
+    router: Router,
+    /// The leader, the term and the applied index that the router has acted on.
+    seen: (Option<NodeId>, Term, Index),
+    /// It is among the active groups.
+    is_active: bool,
+}
+
+impl<M: StateMachine> Hosted<M> {
+    fn view(&self) -> (Option<NodeId>, Term, Index) {
+        (self.group.replica().leader(), self.group.replica().term(), self.group.applied().index)
+    }
+
+    /// Returns when the group or its router has something to do; `None` while that is unknown.
+    fn poll_timeout(&self) -> Option<Instant> {
+        let at = self.group.poll_timeout()?;
+        Some(earlier(self.router.poll_timeout(), at))
+    }
+}
+
+/// Returns the earlier of two times.
+fn earlier(one: Option<Instant>, other: Instant) -> Instant {
+    one.filter(|one| one.awake_nanos() <= other.awake_nanos()).unwrap_or(other)
 }
 
 impl<M: StateMachine> fmt::Debug for Node<M> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Node").field("seen", &self.seen).field("router", &self.router).finish_non_exhaustive()
+        let groups: BTreeMap<_, _> = self.groups.iter().map(|(id, hosted)| (id, hosted.seen)).collect();
+        formatter.debug_struct("Node").field("groups", &groups).field("common", &self.common).finish_non_exhaustive()
     }
 }
 
@@ -85,18 +117,18 @@ impl<M: StateMachine> Node<M> {
         let NodeOptions { node, boot, request_timeout } = options;
         Node {
             groups: BTreeMap::new(),
-            ids: Vec::new(),
-            seen: BTreeMap::new(),
+            active: Vec::new(),
             boot,
-            router: Router::new(node, boot, request_timeout),
+            common: Common::new(node, boot, request_timeout),
             outputs: VecDeque::new(),
             batches: Vec::new(),
             parts: Vec::new(),
             commits: Commits::default(),
             now: None,
-            stopping: false,
             awaits_hold: None,
             stopwatch: Stopwatch::default(),
+            tick: MAX_TICK,
+            earliest: None,
         }
     }
 
@@ -113,25 +145,34 @@ impl<M: StateMachine> Node<M> {
     ) -> Result<(), leasehold_raft::Error> {
         let id = start.options.group;
         let group = Group::new(start, machine, self.boot, now)?;
-        self.seen.insert(id, (group.replica().leader(), group.replica().term(), group.applied().index));
-        self.groups.insert(id, group);
-        self.ids = self.groups.keys().copied().collect();
+        let tick = group.replica().tick();
+        self.tick = if self.groups.is_empty() { tick } else { self.tick.min(tick) };
+        let mut hosted = Hosted { group, router: Router::default(), seen: (None, 0, 0), is_active: true };
+        hosted.seen = hosted.view();
+        self.groups.insert(id, hosted);
+        self.active.push(id);
+        self.common.groups = self.groups.len();
         Ok(())
+    }
+
+    /// Returns the numbers of this node's groups, in order.
+    pub fn groups(&self) -> impl Iterator<Item = GroupId> + '_ {
+        self.groups.keys().copied()
     }
 
     /// Returns a group of this node.
     pub fn group(&self, group: GroupId) -> Option<&Group<M>> {
-        self.groups.get(&group)
+        self.groups.get(&group).map(|hosted| &hosted.group)
     }
 
     /// Returns this node's view of a group.
     pub fn status(&self, group: GroupId) -> Option<Status> {
-        self.groups.get(&group).map(Group::status)
+        self.group(group).map(Group::status)
     }
 
-    /// Returns the counts of the router.
-    pub fn router_statistics(&self) -> RouterStatistics {
-        self.router.statistics()
+    /// Returns the counts of a group's router.
+    pub fn router_statistics(&self, group: GroupId) -> RouterStatistics {
+        self.groups.get(&group).map(|hosted| hosted.router.statistics()).unwrap_or_default()
     }
 
     /// Returns the state of the disk, as of the last timeout.
@@ -141,84 +182,77 @@ impl<M: StateMachine> Node<M> {
 
     /// Returns the number of requests that have no outcome yet.
     pub fn pending_requests(&self) -> usize {
-        self.router.pending()
+        self.common.pending()
     }
 
     /// Returns the lines of a group's lease trace since the last call, if its replica records one.
     pub fn take_trace(&mut self, group: GroupId) -> String {
-        self.groups.get_mut(&group).map(Group::take_trace).unwrap_or_default()
+        self.groups.get_mut(&group).map(|hosted| hosted.group.take_trace()).unwrap_or_default()
     }
 
     /// Handles an input. `now` was sampled after it arrived.
     pub fn handle(&mut self, now: Reading, input: Input<M>) {
         self.now = now;
-        self.router.note_time(now);
+        self.common.note_time(now);
         match input {
             Input::Message { from, message } => self.handle_message(now, from, message),
             Input::Request { ticket, group, request } => {
-                let (router, mut context) = self.router();
-                router.submit(&mut context, ticket, group, request);
+                if let Some((router, mut context)) = self.router(group) {
+                    router.submit(&mut context, ticket, request);
+                } else {
+                    self.outputs.push_back(Output::Reply { ticket, outcome: Err(RequestError::NoGroup) });
+                }
             }
             Input::Committed { number } => self.handle_committed(now, number),
             Input::WorkDone(result) => {
-                if let Some(group) = self.groups.get_mut(&result.group()) {
+                if let Some(group) = self.group_mut(result.group()) {
                     group.handle_work_result(result);
                 }
             }
-            Input::NotSent { to, message: Message { group, body } } => match body {
-                Body::Raft(envelope) => {
-                    if let Some(group) = self.groups.get_mut(&group) {
-                        group.handle_not_sent(now, to, &envelope);
-                    }
-                }
-                Body::Request { id, request } => {
-                    let (router, mut context) = self.router();
-                    router.handle_not_sent(&mut context, group, id, &request);
-                }
-                Body::Transfer { id, transfer } => {
-                    if let Some(group) = self.groups.get_mut(&group) {
-                        group.handle_transfer_not_sent(to, id, &transfer);
-                    }
-                }
-                // The node that asked has a deadline.
-                Body::Answer { .. } => {}
-            },
+            Input::NotSent { to, message: Message { group, body } } => self.handle_not_sent(now, to, group, body),
+        }
+    }
+
+    fn handle_not_sent(&mut self, now: Reading, to: NodeId, id: GroupId, body: Body) {
+        let Some((router, mut context)) = self.router(id) else { return };
+        match body {
+            Body::Raft(envelope) => context.group.handle_not_sent(now, to, &envelope),
+            Body::Request { id, request } => router.handle_not_sent(&mut context, id, &request),
+            Body::Transfer { id, transfer } => context.group.handle_transfer_not_sent(to, id, &transfer),
+            // The node that asked has a deadline.
+            Body::Answer { .. } => {}
         }
     }
 
     fn handle_message(&mut self, now: Reading, from: NodeId, message: Message) {
         let Message { group: id, body } = message;
-        let Some(group) = self.groups.get_mut(&id) else {
+        let mut withheld = 0;
+        let Some((router, mut context)) = self.router(id) else {
             tracing::debug!(from, group = id, "dropping message for unknown group");
             return;
         };
         match body {
             Body::Raft(mut envelope) => {
-                if self.commits.is_full() {
+                if context.disk_is_full {
                     // The leader repeats them, a few at a time, until they are acknowledged.
                     let before = envelope.messages.len();
                     envelope.messages.retain(|message| message.entries.is_empty());
-                    self.commits.count_withheld(before - envelope.messages.len());
+                    withheld = before - envelope.messages.len();
                 }
-                group.handle_envelope(now, from, envelope);
+                context.group.handle_envelope(now, from, envelope);
             }
-            Body::Transfer { id, transfer } => group.handle_transfer(now, from, id, transfer),
-            Body::Request { id: request_id, request } => {
-                let (router, mut context) = self.router();
-                router.handle_peer_request(&mut context, from, id, request_id, request);
-            }
-            Body::Answer { id: request_id, answer } => {
-                let (router, mut context) = self.router();
-                router.handle_answer(&mut context, from, id, request_id, answer);
-            }
+            Body::Transfer { id, transfer } => context.group.handle_transfer(now, from, id, transfer),
+            Body::Request { id, request } => router.handle_peer_request(&mut context, from, id, request),
+            Body::Answer { id, answer } => router.handle_answer(&mut context, from, id, answer),
         }
+        self.commits.count_withheld(withheld);
     }
 
     fn handle_committed(&mut self, now: Reading, number: u64) {
         self.commits.note_durable(now);
         while let Some(parts) = self.commits.pop_through(number) {
             for Part { group, number, applied, staged, cut } in parts {
-                if let Some(group) = self.groups.get_mut(&group) {
+                if let Some(group) = self.group_mut(group) {
                     group.handle_written(now, number, applied, staged);
                     if cut {
                         group.handle_cut_recorded();
@@ -231,7 +265,9 @@ impl<M: StateMachine> Node<M> {
     /// Returns true if [`poll_timeout`](Node::poll_timeout) is due at `now`. A node that is never idle must look at its
     /// deadlines too, so ask this on every turn and not only when the timer fired.
     pub fn timeout_is_due(&self, now: Reading) -> bool {
-        now.zip(self.poll_timeout()).is_some_and(|(now, at)| !at.is_surely_after(now))
+        let is_due = |at: Instant| now.is_some_and(|now| !at.is_surely_after(now));
+        let active = self.active.iter().filter_map(|id| self.groups.get(id));
+        self.earliest.into_iter().chain(active.filter_map(Hosted::poll_timeout)).any(is_due)
     }
 
     /// Does what is due. Call it whenever the timer fires, due or not: a leader that no message reaches would otherwise
@@ -239,26 +275,27 @@ impl<M: StateMachine> Node<M> {
     /// its lease that long.
     pub fn handle_timeout(&mut self, now: Reading) {
         self.now = now;
-        self.router.note_time(now);
-        for group in self.groups.values_mut() {
-            group.handle_timeout(now);
+        self.common.note_time(now);
+        self.common.handle_timeout(now, self.tick);
+        self.commits.handle_timeout(now, self.tick);
+        for hosted in self.groups.values_mut() {
+            hosted.group.handle_timeout(now);
         }
-        let tick = self.tick();
-        self.commits.handle_timeout(now, tick);
         if self.awaits_hold.is_some() {
             self.await_hold(now);
         }
-        let (router, mut context) = self.router();
-        router.handle_timeout(&mut context, tick);
+        let tick = self.tick;
+        self.for_each_router(|router, context| router.handle_timeout(context, tick));
+        // All groups are active now, so the time is found again once they have nothing left to do.
+        self.earliest = None;
     }
 
     /// Returns when to call [`handle_timeout`](Node::handle_timeout). `None` while that is unknown because the clock
     /// gave no reading: then call it after [`tick`](Node::tick).
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let mut earliest = self.router.poll_timeout();
-        for group in self.groups.values() {
-            let at = group.poll_timeout()?;
-            earliest = Some(earliest.filter(|earliest| earliest.awake_nanos() <= at.awake_nanos()).unwrap_or(at));
+        let mut earliest = None;
+        for hosted in self.groups.values() {
+            earliest = Some(earlier(earliest, hosted.poll_timeout()?));
         }
         earliest
     }
@@ -266,7 +303,7 @@ impl<M: StateMachine> Node<M> {
     /// Returns the longest time between two calls of [`handle_timeout`](Node::handle_timeout): half a heartbeat, and at
     /// least a small part of a hold.
     pub fn tick(&self) -> Duration {
-        self.groups.values().map(|group| group.replica().tick()).min().unwrap_or(Duration::from_millis(50))
+        self.tick
     }
 
     /// Returns how long to let the timer sleep from `now`: until the next timeout, and no longer than a tick.
@@ -282,7 +319,7 @@ impl<M: StateMachine> Node<M> {
     /// [`TransferError`]: no transfer started.
     pub fn transfer(&mut self, now: Reading, group: GroupId, to: NodeId) -> Result<(), TransferError> {
         self.now = now;
-        self.groups.get_mut(&group).map_or(Err(TransferError::NotLeader), |group| group.transfer(now, to))
+        self.group_mut(group).map_or(Err(TransferError::NotLeader), |group| group.transfer(now, to))
     }
 
     /// Campaigns for the leadership of a group now, if the hold allows it.
@@ -291,7 +328,7 @@ impl<M: StateMachine> Node<M> {
     /// [`CampaignError`]. A group that is not on this node has no voter here.
     pub fn campaign(&mut self, now: Reading, group: GroupId) -> Result<(), CampaignError> {
         self.now = now;
-        self.groups.get_mut(&group).map_or(Err(CampaignError::NotVoter), |group| group.campaign(now))
+        self.group_mut(group).map_or(Err(CampaignError::NotVoter), |group| group.campaign(now))
     }
 
     /// Proposes a change of a group's configuration.
@@ -300,7 +337,7 @@ impl<M: StateMachine> Node<M> {
     /// [`ProposeError`]: it was not taken.
     pub fn propose_change(&mut self, now: Reading, group: GroupId, change: &Change) -> Result<Position, ProposeError> {
         self.now = now;
-        self.groups.get_mut(&group).map_or(Err(ProposeError::NotLeader), |group| group.propose_change(now, change))
+        self.group_mut(group).map_or(Err(ProposeError::NotLeader), |group| group.propose_change(now, change))
     }
 
     /// Proposes a change of a group's members that an operator asks for.
@@ -314,26 +351,25 @@ impl<M: StateMachine> Node<M> {
         change: MemberChange,
     ) -> Result<Position, ChangeError> {
         self.now = now;
-        self.groups.get_mut(&group).map_or(Err(ChangeError::NotLeader), |group| group.change_members(now, change))
+        self.group_mut(group).map_or(Err(ChangeError::NotLeader), |group| group.change_members(now, change))
     }
 
     /// Takes over what this node knows of the members of all its groups. A leader records it in the configuration.
     pub fn set_contacts(&mut self, contacts: &BTreeMap<NodeId, Contact>) {
-        self.groups.values_mut().for_each(|group| group.set_contacts(contacts.clone()));
+        self.groups.values_mut().for_each(|hosted| hosted.group.set_contacts(contacts.clone()));
     }
 
     /// Refuses every write that this node would propose, of its own clients and of peers, or accepts them again: for a
     /// node whose disk is almost full. Reads and replication go on.
     pub fn refuse_writes(&mut self, refuse: bool) {
-        self.router.refuse_writes(refuse);
+        self.common.refuses_writes = refuse;
     }
 
     /// Drops the requests that wait to be tried again and whose clients have left, by their tickets. They are answered
     /// all the same.
     pub fn drop_abandoned(&mut self, now: Reading, is_abandoned: impl Fn(u64) -> bool) {
         self.now = now;
-        let (router, mut context) = self.router();
-        router.drop_abandoned(&mut context, is_abandoned);
+        self.for_each_router(|router, context| router.drop_abandoned(context, &is_abandoned));
     }
 
     /// Starts to hand leadership of a group over, if this node leads it, because it is about to stop. It goes on serving
@@ -343,19 +379,18 @@ impl<M: StateMachine> Node<M> {
     /// [`TransferError`]: no transfer started.
     pub fn hand_over(&mut self, now: Reading, group: GroupId) -> Result<NodeId, TransferError> {
         self.now = now;
-        self.groups.get_mut(&group).map_or(Err(TransferError::NotLeader), |group| group.hand_over(now))
+        self.group_mut(group).map_or(Err(TransferError::NotLeader), |group| group.hand_over(now))
     }
 
     /// Stops: gives up every lease, takes no more requests, and fails those that were certainly not executed. The node
     /// goes on until [`is_stopped`](Node::is_stopped), so that what it proposed can still be committed.
     pub fn stop(&mut self, now: Reading) {
         self.now = now;
-        self.stopping = true;
-        let (router, mut context) = self.router();
-        router.stop(&mut context);
-        for group in self.groups.values_mut() {
-            group.retire(now);
-        }
+        self.common.stopping = true;
+        self.for_each_router(|router, context| {
+            router.stop(context);
+            context.group.retire(now);
+        });
         self.awaits_hold = Some(self.stopwatch.at(now));
         self.await_hold(now);
     }
@@ -363,9 +398,9 @@ impl<M: StateMachine> Node<M> {
     /// Checks if the hold of a node that stops is over. Its successor is then free from the start. A long hold is
     /// not waited for: what remains is recorded.
     fn await_hold(&mut self, now: Reading) {
-        let elapsed = self.stopwatch.at_timer(now, self.tick());
+        let elapsed = self.stopwatch.at_timer(now, self.tick);
         let has_waited = self.awaits_hold.is_none_or(|since| elapsed.saturating_sub(since) >= MAX_HOLD_WAIT);
-        if has_waited || !self.groups.values_mut().any(|group| group.is_held(now)) {
+        if has_waited || !self.groups.values_mut().any(|hosted| hosted.group.is_held(now)) {
             self.awaits_hold = None;
         }
     }
@@ -374,7 +409,7 @@ impl<M: StateMachine> Node<M> {
     /// waited for long enough. What is left to write comes with
     /// [`finish`](Node::finish).
     pub fn is_stopped(&self) -> bool {
-        self.stopping && self.router.pending() == 0 && self.awaits_hold.is_none()
+        self.common.stopping && self.common.pending() == 0 && self.awaits_hold.is_none()
     }
 
     /// Ends a node that [is stopped](Node::is_stopped): everything that waits for a write to disk is written with the
@@ -382,20 +417,21 @@ impl<M: StateMachine> Node<M> {
     /// this.
     pub fn finish(&mut self, now: Reading) {
         self.now = now;
-        self.groups.values_mut().for_each(|group| group.finish(now));
+        self.for_each_router(|_, context| context.group.finish(now));
     }
 
     /// Ends the node where it stands: revokes every lease, and returns the tickets that have no reply yet, each with
     /// its outcome.
     pub fn abandon(&mut self) -> Vec<(u64, Outcome<M>)> {
-        for group in self.groups.values_mut() {
-            group.retire(None);
-        }
+        let failed = self.groups.values_mut().flat_map(|hosted| {
+            hosted.group.retire(None);
+            hosted.router.abandon()
+        });
+        let failed: Vec<_> = failed.map(|(ticket, error)| (ticket, Err(error))).collect();
         let replies = self.outputs.drain(..).filter_map(|output| match output {
             Output::Reply { ticket, outcome } => Some((ticket, outcome)),
             _ => None,
         });
-        let failed = self.router.abandon().into_iter().map(|(ticket, error)| (ticket, Err(error)));
         replies.chain(failed).collect()
     }
 
@@ -409,21 +445,23 @@ impl<M: StateMachine> Node<M> {
                 break;
             }
         }
+        while let Some(hosted) = self.active.pop().and_then(|id| self.groups.get_mut(&id)) {
+            hosted.is_active = false;
+            self.earliest = hosted.poll_timeout().map(|at| earlier(self.earliest, at)).or(self.earliest);
+        }
         self.commit()
     }
 
     /// Takes every group's outputs. Returns false if there was none.
     fn drain_groups(&mut self) -> bool {
-        let mut drained = false;
-        let ids = std::mem::take(&mut self.ids);
-        for id in &ids {
-            while let Some(output) = self.groups.get_mut(id).and_then(Group::poll_output) {
+        self.for_each_active(|node, id| {
+            let mut drained = false;
+            while let Some(output) = node.groups.get_mut(&id).and_then(|hosted| hosted.group.poll_output()) {
                 drained = true;
-                self.take_group_output(*id, output);
+                node.take_group_output(id, output);
             }
-        }
-        self.ids = ids;
-        drained
+            drained
+        })
     }
 
     fn take_group_output(&mut self, id: GroupId, output: GroupOutput<M>) {
@@ -447,46 +485,45 @@ impl<M: StateMachine> Node<M> {
                 self.outputs.push_back(Output::Halted { group: id, index, unknown });
             }
             GroupOutput::Decided { request, index, outcome } => {
-                let (router, mut context) = self.router();
-                router.decided(&mut context, request, index, outcome);
+                if let Some((router, mut context)) = self.router(id) {
+                    router.decided(&mut context, request, index, outcome);
+                }
             }
             GroupOutput::Confirmed { request, index } => {
-                let (router, mut context) = self.router();
-                router.confirmed(&mut context, request, index);
+                if let Some((router, mut context)) = self.router(id) {
+                    router.confirmed(&mut context, request, index);
+                }
             }
             GroupOutput::Aborted { request } => {
-                let (router, mut context) = self.router();
-                router.aborted(&mut context, request);
+                if let Some((router, mut context)) = self.router(id) {
+                    router.aborted(&mut context, request);
+                }
             }
         }
     }
 
-    /// Lets the router act on new leaders and on what was applied. Returns false if there was nothing new.
+    /// Lets the routers act on new leaders and on what was applied. Returns false if there was nothing new.
     fn notice_changes(&mut self) -> bool {
-        let mut noticed = false;
-        let ids = std::mem::take(&mut self.ids);
-        for id in ids.iter().copied() {
-            let group = &self.groups[&id];
-            let (leader, term, applied) = (group.replica().leader(), group.replica().term(), group.applied().index);
-            let seen = self.seen.insert(id, (leader, term, applied));
-            let (router, mut context) = self.router();
-            if seen.is_none_or(|(.., before)| before != applied) {
-                router.applied(&mut context, id, applied);
-                noticed = true;
+        self.for_each_active(|node, id| {
+            let Some(hosted) = node.groups.get_mut(&id) else { return false };
+            let (leader, term, applied) = hosted.view();
+            let seen = std::mem::replace(&mut hosted.seen, (leader, term, applied));
+            let Some((router, mut context)) = node.router(id) else { return false };
+            if seen.2 != applied {
+                router.applied(&mut context, applied);
             }
-            if seen.is_none_or(|(known, of, _)| (known, of) != (leader, term)) {
-                router.leader_changed(&mut context, id);
-                noticed = true;
+            if (seen.0, seen.1) != (leader, term) {
+                router.leader_changed(&mut context);
             }
-        }
-        self.ids = ids;
-        noticed
+            seen != (leader, term, applied)
+        })
     }
 
     /// Asks for read indexes. Returns false if none was needed.
     fn ask_read_indexes(&mut self) -> bool {
-        let (router, mut context) = self.router();
-        router.ask_read_indexes(&mut context)
+        self.for_each_active(|node, id| {
+            node.router(id).is_some_and(|(router, mut context)| router.ask_read_index(&mut context))
+        })
     }
 
     fn commit(&mut self) -> Option<Output<M>> {
@@ -498,9 +535,39 @@ impl<M: StateMachine> Node<M> {
         Some(Output::Commit { number, batches })
     }
 
-    fn router(&mut self) -> (&mut Router, Context<'_, M>) {
+    /// Returns a group, which has something to do from now on.
+    fn group_mut(&mut self, id: GroupId) -> Option<&mut Group<M>> {
+        self.router(id).map(|(_, context)| context.group)
+    }
+
+    /// Returns the router of a group, which has something to do from now on.
+    fn router(&mut self, id: GroupId) -> Option<(&mut Router, Context<'_, M>)> {
         let disk_is_full = self.commits.is_full();
-        let context = Context { now: self.now, groups: &mut self.groups, outputs: &mut self.outputs, disk_is_full };
-        (&mut self.router, context)
+        let Hosted { group, router, is_active, .. } = self.groups.get_mut(&id)?;
+        if !std::mem::replace(is_active, true) {
+            self.active.push(id);
+        }
+        let (now, common, outputs) = (self.now, &mut self.common, &mut self.outputs);
+        Some((router, Context { now, id, group, common, outputs, disk_is_full }))
+    }
+
+    /// Calls `handle` for every group, each of which has something to do from now on.
+    fn for_each_router(&mut self, mut handle: impl FnMut(&mut Router, &mut Context<'_, M>)) {
+        let ids: Vec<GroupId> = self.groups.keys().copied().collect();
+        for id in ids {
+            let (router, mut context) = self.router(id).expect("the group was just listed");
+            handle(router, &mut context);
+        }
+    }
+
+    /// Calls `act` for every active group. Returns true if any call did.
+    fn for_each_active(&mut self, mut act: impl FnMut(&mut Self, GroupId) -> bool) -> bool {
+        let mut acted = false;
+        let mut next = 0;
+        while let Some(&id) = self.active.get(next) {
+            next += 1;
+            acted |= act(self, id);
+        }
+        acted
     }
 }

@@ -1,13 +1,16 @@
-//! Routing: where a request is executed, and its outcome.
+//! Routing: where a request is executed, and its outcome. Each group has a router of its own, so that the requests of a
+//! group that makes no progress cost the others nothing.
 //!
 //! A read is answered under the lease, after a quorum round, or on a follower from its own state at an index that the leader
 //! grants. A write is proposed here or forwarded to the leader. A request that was certainly not executed is tried again until
 //! its deadline; one that may have been executed never is. Deadlines are judged by readings, and by ticks while the
 //! clock gives none.
 
+mod common;
 mod timeouts;
 
-use crate::dedup::Seen;
+pub(crate) use common::Common;
+
 use crate::events::{Output, Reply, Request, RequestError};
 use crate::group::{Group, ReadMode};
 use crate::pending::{RequestKey, WriteOutcome};
@@ -15,6 +18,7 @@ use crate::ports::{GroupId, StateMachine};
 use crate::status::{ReadGrant, RouterStatistics};
 use crate::stopwatch::Stopwatch;
 use crate::wire::{Body, Message, PeerAnswer, PeerRequest, RequestId};
+use common::Kind;
 use leasehold_core::{Index, NodeId, Reading};
 use leasehold_raft::{Position, ProposeError};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -24,12 +28,6 @@ use std::time::Duration;
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time that a request that was not executed waits before it is tried again. A new leader ends it early.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
-/// The largest number of clients' requests that may be pending.
-const MAX_REQUESTS: usize = 65_536;
-/// The largest number of peers' requests that may be pending, and the bytes of their commands together. A peer that
-/// limits the writes of its clients reaches neither.
-const MAX_PEER_REQUESTS: usize = 4096;
-const MAX_PEER_BYTES: usize = 512 << 20;
 
 /// The sender of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +36,23 @@ enum Origin {
     Client { ticket: u64 },
     /// Another node.
     Peer { node: NodeId, id: RequestId, bytes: usize },
+}
+
+impl Origin {
+    fn kind(self) -> Kind {
+        match self {
+            Origin::Client { .. } => Kind::Client,
+            Origin::Peer { .. } => Kind::Peer,
+        }
+    }
+
+    /// Returns the bytes that count towards the limit for peers.
+    fn bytes(self) -> usize {
+        match self {
+            Origin::Client { .. } => 0,
+            Origin::Peer { bytes, .. } => bytes,
+        }
+    }
 }
 
 /// The progress of a request.
@@ -78,7 +93,6 @@ impl Request {
 #[derive(Debug)]
 struct Pending {
     origin: Origin,
-    group: GroupId,
     request: Request,
     /// The time at which it has waited long enough, by the stopwatch.
     deadline: Duration,
@@ -101,103 +115,53 @@ struct Asked {
     requests: Vec<RequestKey>,
 }
 
-/// The groups that the router acts on, and the queue of its outputs.
+/// The group that a router acts on, what it shares with other routers, and the queue of its outputs.
 pub(crate) struct Context<'a, M: StateMachine> {
     pub(crate) now: Reading,
-    pub(crate) groups: &'a mut BTreeMap<GroupId, Group<M>>,
+    pub(crate) id: GroupId,
+    pub(crate) group: &'a mut Group<M>,
+    pub(crate) common: &'a mut Common,
     pub(crate) outputs: &'a mut VecDeque<Output<M>>,
     /// Too much waits for the disk, so nothing is proposed.
     pub(crate) disk_is_full: bool,
 }
 
-/// Routes the requests of clients and peers for every group of a node.
-#[derive(Debug)]
+/// Routes the requests of clients and peers for one group.
+#[derive(Debug, Default)]
 pub(crate) struct Router {
-    node: NodeId,
-    boot: u64,
-    timeout: Duration,
     requests: BTreeMap<RequestKey, Pending>,
     next_key: RequestKey,
-    next_attempt: u64,
     /// Forwarded writes by attempt.
     attempts: BTreeMap<u64, RequestKey>,
     /// Requests in [`State::Waiting`], and when they are tried again.
     waiting: Vec<RequestKey>,
     retry_at: Reading,
     stopwatch: Stopwatch,
-    read_indexes: BTreeMap<GroupId, ReadIndexes>,
+    read_indexes: ReadIndexes,
     /// Reads in [`State::AwaitsApply`].
-    awaiting_apply: BTreeSet<(GroupId, Index, RequestKey)>,
-    /// Groups in which a read has waited too long for this node to catch up with its leader.
-    lagging: BTreeSet<GroupId>,
-    seen: Seen,
+    awaiting_apply: BTreeSet<(Index, RequestKey)>,
+    /// A read has waited too long for this node to catch up with its leader.
+    is_lagging: bool,
     /// The writes of peers that are pending.
     peer_writes: BTreeMap<(NodeId, RequestId), RequestKey>,
-    /// No write is taken until this time: see [`Router::note_time`].
-    refuses_until: Duration,
     peer_requests: usize,
     peer_bytes: usize,
-    stopping: bool,
-    /// Nothing is proposed here.
-    refuses_writes: bool,
     statistics: RouterStatistics,
 }
 
 impl Router {
-    /// Returns a router. `boot` is a number that this process drew at random.
-    pub(crate) fn new(node: NodeId, boot: u64, timeout: Duration) -> Router {
-        Router {
-            node,
-            boot,
-            timeout,
-            requests: BTreeMap::new(),
-            next_key: 1,
-            next_attempt: 1,
-            attempts: BTreeMap::new(),
-            waiting: Vec::new(),
-            retry_at: None,
-            stopwatch: Stopwatch::default(),
-            read_indexes: BTreeMap::new(),
-            awaiting_apply: BTreeSet::new(),
-            lagging: BTreeSet::new(),
-            seen: Seen::default(),
-            peer_writes: BTreeMap::new(),
-            refuses_until: Duration::ZERO,
-            peer_requests: 0,
-            peer_bytes: 0,
-            stopping: false,
-            refuses_writes: false,
-            statistics: RouterStatistics::default(),
-        }
-    }
-
     pub(crate) fn statistics(&self) -> RouterStatistics {
         self.statistics
     }
 
-    /// Returns the number of requests that are pending.
-    pub(crate) fn pending(&self) -> usize {
-        self.requests.len()
-    }
-
-    /// Refuses every write that would be proposed here, or accepts them again.
-    pub(crate) fn refuse_writes(&mut self, refuse: bool) {
-        self.refuses_writes = refuse;
-    }
-
     /// Takes a client's request. Its reply goes out under `ticket`, exactly once.
-    pub(crate) fn submit<M: StateMachine>(
-        &mut self,
-        context: &mut Context<'_, M>,
-        ticket: u64,
-        group: GroupId,
-        request: Request,
-    ) {
-        let refused = if self.stopping {
+    pub(crate) fn submit<M: StateMachine>(&mut self, context: &mut Context<'_, M>, ticket: u64, request: Request) {
+        let pending = self.requests.len() - self.peer_requests;
+        let refused = if context.common.stopping {
             Some(RequestError::Stopping)
-        } else if self.requests.len() - self.peer_requests >= MAX_REQUESTS {
+        } else if !context.common.has_room(Kind::Client, pending) {
             Some(RequestError::Busy)
-        } else if matches!(request, Request::Write(_)) && self.is_resuming(context.now) {
+        } else if matches!(request, Request::Write(_)) && context.common.is_resuming(context.now) {
             Some(RequestError::TimedOut)
         } else {
             None
@@ -205,26 +169,25 @@ impl Router {
         match refused {
             Some(error) => context.outputs.push_back(Output::Reply { ticket, outcome: Err(error) }),
             None => {
-                let within = self.timeout + request.time_for_its_bytes();
-                let key = self.insert(context.now, Origin::Client { ticket }, group, request, within);
+                let within = context.common.timeout + request.time_for_its_bytes();
+                let key = self.insert(context, Origin::Client { ticket }, request, within);
                 self.attempt(context, key);
             }
         }
     }
 
-    fn insert(
+    fn insert<M: StateMachine>(
         &mut self,
-        now: Reading,
+        context: &mut Context<'_, M>,
         origin: Origin,
-        group: GroupId,
         request: Request,
         within: Duration,
     ) -> RequestKey {
-        let deadline = self.stopwatch.at(now) + within;
-        let key = self.next_key;
+        let deadline = self.stopwatch.at(context.now) + within;
         self.next_key += 1;
-        self.requests.insert(key, Pending { origin, group, request, deadline, state: State::Waiting });
-        key
+        context.common.add(origin.kind(), origin.bytes());
+        self.requests.insert(self.next_key, Pending { origin, request, deadline, state: State::Waiting });
+        self.next_key
     }
 
     /// Takes a peer's request. It is executed here or not at all: a node forwards only its own clients' requests.
@@ -232,93 +195,83 @@ impl Router {
         &mut self,
         context: &mut Context<'_, M>,
         from: NodeId,
-        group: GroupId,
         id: RequestId,
         request: PeerRequest,
     ) {
+        let timeout = context.common.timeout;
         let (request, bytes, within) = match request {
-            PeerRequest::ReadIndex => (Request::Read(ReadMode::Lease), 0, self.timeout),
+            PeerRequest::ReadIndex => (Request::Read(ReadMode::Lease), 0, timeout),
             PeerRequest::Outcome => {
                 // A copy that arrives later is not executed: the outcome stays unknown.
-                let unknown = self.seen.first_time(id) || !self.peer_writes.contains_key(&(from, id));
+                let unknown = context.common.seen.first_time(id) || !self.peer_writes.contains_key(&(from, id));
                 if unknown {
-                    Self::answer(context, from, group, id, PeerAnswer::Uncertain);
+                    Self::answer(context, from, id, PeerAnswer::Uncertain);
                 }
                 return;
             }
             PeerRequest::Propose { command, .. } if command.is_empty() => return,
             // A node that cannot apply it would have to stop.
-            PeerRequest::Propose { command, .. }
-                if !context.groups.get(&group).is_some_and(|group| group.may_propose(&command)) =>
-            {
-                return Self::answer(context, from, group, id, PeerAnswer::NotExecuted);
+            PeerRequest::Propose { command, .. } if !context.group.may_propose(&command) => {
+                return Self::answer(context, from, id, PeerAnswer::NotExecuted);
             }
             PeerRequest::Propose { command, within } => {
-                if !self.seen.first_time(id) {
+                if !context.common.seen.first_time(id) {
                     // The first execution answers.
                     self.statistics.requests_repeated += 1;
                     return;
                 }
                 let bytes = command.len();
                 let request = Request::Write(command);
-                let within = within.min(self.timeout + request.time_for_its_bytes());
+                let within = within.min(timeout + request.time_for_its_bytes());
                 (request, bytes, within)
             }
         };
         let is_write = matches!(request, Request::Write(_));
-        let alone = self.peer_requests == 0;
-        if self.stopping || (is_write && (within.is_zero() || self.is_resuming(context.now))) {
-            return Self::answer(context, from, group, id, PeerAnswer::NotExecuted);
+        if context.common.stopping || (is_write && (within.is_zero() || context.common.is_resuming(context.now))) {
+            return Self::answer(context, from, id, PeerAnswer::NotExecuted);
         }
-        if self.peer_requests >= MAX_PEER_REQUESTS || (!alone && self.peer_bytes + bytes > MAX_PEER_BYTES) {
+        let fits = self.peer_requests == 0 || context.common.has_room_for_bytes(self.peer_bytes, bytes);
+        if !fits || !context.common.has_room(Kind::Peer, self.peer_requests) {
             // A valid lease answers at once, so that needs no room.
             if let Request::Read(_) = request
-                && let Some(grant) =
-                    context.groups.get_mut(&group).and_then(|group| group.read_under_lease(context.now))
+                && let Some(grant) = context.group.read_under_lease(context.now)
             {
                 let answer = PeerAnswer::ReadIndex { index: grant.index, by_lease: true };
-                return Self::answer(context, from, group, id, answer);
+                return Self::answer(context, from, id, answer);
             }
             self.statistics.requests_refused += 1;
-            return Self::answer(context, from, group, id, PeerAnswer::Busy);
+            return Self::answer(context, from, id, PeerAnswer::Busy);
         }
         self.peer_requests += 1;
         self.peer_bytes += bytes;
-        let key = self.insert(context.now, Origin::Peer { node: from, id, bytes }, group, request, within);
+        let key = self.insert(context, Origin::Peer { node: from, id, bytes }, request, within);
         if is_write {
             self.peer_writes.insert((from, id), key);
         }
         self.attempt(context, key);
     }
 
-    fn answer<M: StateMachine>(
-        context: &mut Context<'_, M>,
-        to: NodeId,
-        group: GroupId,
-        id: RequestId,
-        answer: PeerAnswer,
-    ) {
-        let message = Message { group, body: Body::Answer { id, answer } };
+    fn answer<M: StateMachine>(context: &mut Context<'_, M>, to: NodeId, id: RequestId, answer: PeerAnswer) {
+        let message = Message { group: context.id, body: Body::Answer { id, answer } };
         context.outputs.push_back(Output::Send { to, message });
     }
 
     /// Tries to execute a request.
     fn attempt<M: StateMachine>(&mut self, context: &mut Context<'_, M>, key: RequestKey) {
         let Some(pending) = self.requests.get(&key) else { return };
-        let (origin, id, now) = (pending.origin, pending.group, context.now);
-        let Some(group) = context.groups.get_mut(&id) else { return self.wait(context, key) };
-        let leader = group.replica().leader();
+        let (origin, node, now) = (pending.origin, context.common.node, context.now);
+        let leader = context.group.replica().leader();
         let is_peer = matches!(origin, Origin::Peer { .. });
         match (&pending.request, leader) {
-            (Request::Write(_), Some(leader)) if self.refuses_writes && (leader == self.node || is_peer) => {
+            (Request::Write(_), Some(leader)) if context.common.refuses_writes && (leader == node || is_peer) => {
                 self.fail(context, key, RequestError::Busy);
             }
-            (Request::Write(command), Some(leader)) if leader == self.node || is_peer => {
-                if context.disk_is_full && leader == self.node {
+            (Request::Write(command), Some(leader)) if leader == node || is_peer => {
+                if context.disk_is_full && leader == node {
                     // The disk has until its deadline.
                     return self.try_later(context, key);
                 }
-                match group.propose(now, key, command.clone()) {
+                match context.group.propose(now, key, command.clone()) {
                     Ok(position) => self.set_state(key, State::Proposed(position)),
                     // The proposals before it need the disk's time, which its deadline allows for.
                     Err(ProposeError::Busy) => self.try_later(context, key),
@@ -328,14 +281,14 @@ impl Router {
             (Request::Write(command), Some(leader)) => {
                 let within = pending.deadline.saturating_sub(self.stopwatch.at(now));
                 let request = PeerRequest::Propose { command: command.clone(), within };
-                let attempt = self.send_request(context, leader, id, request);
+                let attempt = Self::send_request(context, leader, request);
                 self.statistics.writes_forwarded += 1;
                 self.attempts.insert(attempt, key);
                 let state = State::Forwarded { attempt, leader, deposed_at: None };
                 self.set_state(key, state);
             }
-            (Request::Read(mode), Some(leader)) if leader == self.node || is_peer => {
-                match group.read(now, key, *mode) {
+            (Request::Read(mode), Some(leader)) if leader == node || is_peer => {
+                match context.group.read(now, key, *mode) {
                     Ok(Some(grant)) => self.granted(context, key, grant),
                     Ok(None) => self.set_state(key, State::AwaitsRound),
                     Err(_) => self.wait(context, key),
@@ -344,7 +297,7 @@ impl Router {
             (Request::Read(_), Some(_)) => {
                 // Its request leaves once everything else of this turn is done: see `ask_read_indexes`.
                 self.set_state(key, State::AwaitsReadIndex);
-                let reads = self.read_indexes.entry(id).or_default();
+                let reads = &mut self.read_indexes;
                 reads.gathering.push(key);
             }
             (_, None) => self.wait(context, key),
@@ -360,7 +313,7 @@ impl Router {
     /// The request was certainly not executed: a client's is tried again later, a peer tries again itself.
     fn wait<M: StateMachine>(&mut self, context: &mut Context<'_, M>, key: RequestKey) {
         let Some(pending) = self.requests.get(&key) else { return };
-        if self.stopping {
+        if context.common.stopping {
             return self.fail(context, key, RequestError::Stopping);
         }
         match pending.origin {
@@ -375,45 +328,32 @@ impl Router {
         self.retry_at = self.retry_at.or_else(|| context.now.map(|now| now.plus(RETRY_INTERVAL)));
     }
 
-    fn send_request<M: StateMachine>(
-        &mut self,
-        context: &mut Context<'_, M>,
-        to: NodeId,
-        group: GroupId,
-        request: PeerRequest,
-    ) -> u64 {
-        let attempt = self.next_attempt;
-        self.next_attempt += 1;
-        self.send(context, to, group, attempt, request);
+    fn send_request<M: StateMachine>(context: &mut Context<'_, M>, to: NodeId, request: PeerRequest) -> u64 {
+        let attempt = context.common.next_attempt();
+        Self::send(context, to, attempt, request);
         attempt
     }
 
-    fn send<M: StateMachine>(
-        &self,
-        context: &mut Context<'_, M>,
-        to: NodeId,
-        group: GroupId,
-        attempt: u64,
-        request: PeerRequest,
-    ) {
-        let id = RequestId { boot: self.boot, sequence: attempt };
-        let message = Message { group, body: Body::Request { id, request } };
+    fn send<M: StateMachine>(context: &mut Context<'_, M>, to: NodeId, attempt: u64, request: PeerRequest) {
+        let id = RequestId { boot: context.common.boot, sequence: attempt };
+        let message = Message { group: context.id, body: Body::Request { id, request } };
         context.outputs.push_back(Output::Send { to, message });
     }
 
-    /// Asks a group's leader for one index for all reads that have gathered, unless one is asked for. Returns false if
-    /// there was nothing to do.
-    pub(crate) fn ask_read_indexes<M: StateMachine>(&mut self, context: &mut Context<'_, M>) -> bool {
-        let due = |reads: &ReadIndexes| reads.asked.is_none() && !reads.gathering.is_empty();
-        let Some((&group, reads)) = self.read_indexes.iter_mut().find(|(_, reads)| due(reads)) else { return false };
-        let requests = std::mem::take(&mut reads.gathering);
-        let leader = context.groups.get(&group).and_then(|group| group.replica().leader());
-        match leader.filter(|leader| *leader != self.node) {
+    /// Asks the leader for one index for all reads that have gathered, unless one is asked for. Returns false if there
+    /// was nothing to do.
+    pub(crate) fn ask_read_index<M: StateMachine>(&mut self, context: &mut Context<'_, M>) -> bool {
+        if self.read_indexes.asked.is_some() || self.read_indexes.gathering.is_empty() {
+            return false;
+        }
+        let requests = std::mem::take(&mut self.read_indexes.gathering);
+        let leader = context.group.replica().leader();
+        match leader.filter(|leader| *leader != context.common.node) {
             Some(leader) => {
-                let attempt = self.send_request(context, leader, group, PeerRequest::ReadIndex);
+                let attempt = Self::send_request(context, leader, PeerRequest::ReadIndex);
                 self.statistics.read_indexes_asked += 1;
-                let asked = Asked { attempt, leader, since: self.stopwatch.at(context.now), requests };
-                self.read_indexes.entry(group).or_default().asked = Some(asked);
+                let since = self.stopwatch.at(context.now);
+                self.read_indexes.asked = Some(Asked { attempt, leader, since, requests });
             }
             None => requests.into_iter().for_each(|key| self.attempt(context, key)),
         }
@@ -424,11 +364,9 @@ impl Router {
     fn read_index_ended<M: StateMachine>(
         &mut self,
         context: &mut Context<'_, M>,
-        group: GroupId,
         outcome: Option<Result<ReadGrant, RequestError>>,
     ) {
-        let Some(reads) = self.read_indexes.get_mut(&group) else { return };
-        let Some(asked) = reads.asked.take() else { return };
+        let Some(asked) = self.read_indexes.asked.take() else { return };
         for key in asked.requests {
             match outcome {
                 Some(Ok(grant)) => self.granted(context, key, grant),
@@ -441,38 +379,35 @@ impl Router {
     /// A read was granted. A client's is answered once the index is applied here; a peer waits for that itself.
     fn granted<M: StateMachine>(&mut self, context: &mut Context<'_, M>, key: RequestKey, grant: ReadGrant) {
         let Some(pending) = self.requests.get(&key) else { return };
-        let group = pending.group;
         if let Origin::Peer { node, id, .. } = pending.origin {
             self.remove(context, key);
             let ReadGrant { index, by_lease, .. } = grant;
-            return Self::answer(context, node, group, id, PeerAnswer::ReadIndex { index, by_lease });
+            return Self::answer(context, node, id, PeerAnswer::ReadIndex { index, by_lease });
         }
-        let applied = context.groups.get(&group).map_or(0, |group| group.applied().index);
-        if applied >= grant.index {
-            self.lagging.remove(&group);
+        if context.group.applied().index >= grant.index {
+            self.is_lagging = false;
             self.finish(context, key, Ok(Reply::Readable(grant)));
-        } else if grant.as_follower && self.lagging.contains(&group) {
+        } else if grant.as_follower && self.is_lagging {
             // Another read has waited too long, and no read has succeeded since.
             self.fail(context, key, RequestError::Lagging);
         } else {
             self.statistics.reads_awaited_apply += 1;
             let since = self.stopwatch.at(context.now);
             self.set_state(key, State::AwaitsApply { grant, since });
-            self.awaiting_apply.insert((group, grant.index, key));
+            self.awaiting_apply.insert((grant.index, key));
         }
     }
 
     /// Entries were applied, or a snapshot installed.
-    pub(crate) fn applied<M: StateMachine>(&mut self, context: &mut Context<'_, M>, group: GroupId, applied: Index) {
-        while let Some(&(of, index, key)) = self.awaiting_apply.range((group, 0, 0)..).next()
-            && of == group
+    pub(crate) fn applied<M: StateMachine>(&mut self, context: &mut Context<'_, M>, applied: Index) {
+        while let Some(&(index, key)) = self.awaiting_apply.first()
             && index <= applied
         {
             if let Some(State::AwaitsApply { grant, .. }) = self.requests.get(&key).map(|pending| pending.state) {
-                self.lagging.remove(&group);
+                self.is_lagging = false;
                 self.finish(context, key, Ok(Reply::Readable(grant)));
             }
-            self.awaiting_apply.remove(&(of, index, key));
+            self.awaiting_apply.remove(&(index, key));
         }
     }
 
@@ -506,21 +441,20 @@ impl Router {
         &mut self,
         context: &mut Context<'_, M>,
         from: NodeId,
-        group: GroupId,
         id: RequestId,
         answer: PeerAnswer,
     ) {
-        if id.boot != self.boot {
+        if id.boot != context.common.boot {
             return;
         }
         let awaited = |asked: &Asked| asked.attempt == id.sequence && asked.leader == from;
-        if self.read_indexes.get(&group).and_then(|reads| reads.asked.as_ref()).is_some_and(awaited) {
+        if self.read_indexes.asked.as_ref().is_some_and(awaited) {
             let outcome = match answer {
                 PeerAnswer::ReadIndex { index, by_lease } => Some(Ok(ReadGrant { index, by_lease, as_follower: true })),
                 PeerAnswer::Busy => Some(Err(RequestError::Busy)),
                 _ => None,
             };
-            return self.read_index_ended(context, group, outcome);
+            return self.read_index_ended(context, outcome);
         }
         let Some(&key) = self.attempts.get(&id.sequence) else { return };
         let forwarded_to = |pending: &Pending| match pending.state {
@@ -546,13 +480,12 @@ impl Router {
     pub(crate) fn handle_not_sent<M: StateMachine>(
         &mut self,
         context: &mut Context<'_, M>,
-        group: GroupId,
         id: RequestId,
         request: &PeerRequest,
     ) {
-        let asked = self.read_indexes.get(&group).and_then(|reads| reads.asked.as_ref());
+        let asked = self.read_indexes.asked.as_ref();
         if asked.is_some_and(|asked| asked.attempt == id.sequence) {
-            self.read_index_ended(context, group, None);
+            self.read_index_ended(context, None);
         } else if let Some(key) = self.attempts.remove(&id.sequence) {
             match request {
                 // The write itself did leave, and the node that got it is lost.
@@ -584,11 +517,11 @@ impl Router {
                     Ok(Reply::Readable(ReadGrant { index, by_lease, .. })) => PeerAnswer::ReadIndex { index, by_lease },
                     Err(RequestError::Busy) => PeerAnswer::Busy,
                     Err(RequestError::Uncertain) => PeerAnswer::Uncertain,
-                    Err(RequestError::TimedOut | RequestError::Stopping | RequestError::Lagging) => {
-                        PeerAnswer::NotExecuted
-                    }
+                    Err(
+                        RequestError::TimedOut | RequestError::Stopping | RequestError::Lagging | RequestError::NoGroup,
+                    ) => PeerAnswer::NotExecuted,
                 };
-                Self::answer(context, node, pending.group, id, answer);
+                Self::answer(context, node, id, answer);
             }
         }
     }
@@ -596,15 +529,12 @@ impl Router {
     fn remove<M: StateMachine>(&mut self, context: &mut Context<'_, M>, key: RequestKey) -> Option<Pending> {
         let pending = self.requests.remove(&key)?;
         match pending.state {
-            State::Proposed(position) => {
-                if let Some(group) = context.groups.get_mut(&pending.group) {
-                    group.forget_write(position);
-                }
-            }
+            State::Proposed(position) => context.group.forget_write(position),
             State::Forwarded { attempt, .. } => drop(self.attempts.remove(&attempt)),
-            State::AwaitsApply { grant, .. } => drop(self.awaiting_apply.remove(&(pending.group, grant.index, key))),
+            State::AwaitsApply { grant, .. } => drop(self.awaiting_apply.remove(&(grant.index, key))),
             State::Waiting | State::AwaitsRound | State::AwaitsReadIndex => {}
         }
+        context.common.remove(pending.origin.kind(), pending.origin.bytes());
         if let Origin::Peer { node, id, bytes } = pending.origin {
             self.peer_requests -= 1;
             self.peer_bytes -= bytes;

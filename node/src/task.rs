@@ -317,7 +317,7 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
         self.publish_members();
         let group = self.node.group(self.group).expect("the group was added").statistics();
         *self.shared.statistics.lock() =
-            Statistics { group, router: self.node.router_statistics(), disk: self.node.disk_statistics() };
+            Statistics { group, router: self.node.router_statistics(self.group), disk: self.node.disk_statistics() };
     }
 
     /// Waits until everything is on disk.

@@ -36,7 +36,7 @@ fn a_repeated_request_is_executed_once() {
     cluster.settle();
     assert_eq!(cluster.output(ticket), 1);
     assert_eq!(cluster.applied(1), ["a"]);
-    assert_eq!(cluster.members[&1].node.router_statistics().requests_repeated, 2);
+    assert_eq!(cluster.members[&1].node.router_statistics(GROUP).requests_repeated, 2);
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn reads_of_one_turn_share_a_request() {
     assert_eq!(cluster.wire.iter().filter(|transit| transit.is_read_index()).count(), 1);
     cluster.settle();
     reads.into_iter().for_each(|read| assert!(cluster.grant(read).as_follower));
-    assert_eq!(cluster.members[&2].node.router_statistics().read_indexes_asked, 1);
+    assert_eq!(cluster.members[&2].node.router_statistics(GROUP).read_indexes_asked, 1);
 }
 
 #[test]
@@ -446,13 +446,12 @@ fn a_valid_lease_grants_reads_of_peers_beyond_the_limit() {
 }
 
 #[test]
-fn a_request_for_an_unknown_group_ends() {
+fn a_request_for_an_unknown_group_is_refused_at_once() {
     let mut cluster = Cluster::led_by(1, 3);
     cluster.tickets.insert(0, 1);
     let request = Request::Write(Bytes::from_static(b"a"));
     cluster.input(1, Input::Request { ticket: 0, group: GROUP + 1, request });
-    cluster.run(PAST_DEADLINE);
-    assert_eq!(cluster.reply(0), Some(Err(RequestError::TimedOut)));
+    assert_eq!(cluster.reply(0), Some(Err(RequestError::NoGroup)));
     assert_eq!(cluster.node(1).pending_requests(), 0);
 }
 

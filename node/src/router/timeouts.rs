@@ -1,11 +1,10 @@
 //! The ends of a wait: another leader, a deadline, a client that left, the end of the node.
 
-use super::{Context, Origin, Pending, RETRY_INTERVAL, ReadIndexes, Router, State};
+use super::{Context, Origin, Pending, RETRY_INTERVAL, Router, State};
 use crate::events::RequestError;
-use crate::ports::{GroupId, StateMachine};
+use crate::ports::StateMachine;
 use crate::wire::PeerRequest;
-use leasehold_core::{Instant, NodeId, Reading};
-use std::collections::BTreeSet;
+use leasehold_core::{Instant, NodeId};
 use std::time::Duration;
 
 /// The time that a forwarded write waits for its answer after another node became leader. The former leader, if it
@@ -15,16 +14,14 @@ const LATE_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 const READ_INDEX_TIMEOUT: Duration = Duration::from_secs(1);
 /// The time that a read waits for this node to catch up with the index that the leader granted.
 const LAG_TIMEOUT: Duration = Duration::from_secs(1);
-/// The time for which a process that was paused for long refuses writes. It is enough to empty the sockets.
-const RESUME_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Router {
-    /// The leader of a group changed, or this node's view of it.
-    pub(crate) fn leader_changed<M: StateMachine>(&mut self, context: &mut Context<'_, M>, group: GroupId) {
-        let leader = context.groups.get(&group).and_then(|group| group.replica().leader());
+    /// The leader of the group changed, or this node's view of it.
+    pub(crate) fn leader_changed<M: StateMachine>(&mut self, context: &mut Context<'_, M>) {
+        let leader = context.group.replica().leader();
         if let Some(leader) = leader {
             let now = self.stopwatch.at(context.now);
-            for pending in self.requests.values_mut().filter(|pending| pending.group == group) {
+            for pending in self.requests.values_mut() {
                 if let State::Forwarded { leader: asked, deposed_at, .. } = &mut pending.state
                     && *asked != leader
                 {
@@ -32,43 +29,23 @@ impl Router {
                 }
             }
         }
-        self.ask_outcomes(context, group, leader);
-        let asked = self.read_indexes.get(&group).and_then(|reads| reads.asked.as_ref());
-        if asked.is_some_and(|asked| Some(asked.leader) != leader) {
-            self.read_index_ended(context, group, None);
+        self.ask_outcomes(context, leader);
+        if self.read_indexes.asked.as_ref().is_some_and(|asked| Some(asked.leader) != leader) {
+            self.read_index_ended(context, None);
         }
         self.retry(context);
     }
 
     /// Asks every node that was sent a write, and does not lead any more, what became of the write. If it cannot be
     /// asked, it is lost, and the client need not wait for it.
-    fn ask_outcomes<M: StateMachine>(&mut self, context: &mut Context<'_, M>, group: GroupId, leader: Option<NodeId>) {
-        let unanswered = self.requests.values().filter(|pending| pending.group == group);
-        let asked: Vec<(NodeId, u64)> = unanswered
-            .filter_map(|pending| match pending.state {
-                State::Forwarded { attempt, leader: asked, .. } if Some(asked) != leader => Some((asked, attempt)),
-                _ => None,
-            })
-            .collect();
-        for (to, attempt) in asked {
-            self.send(context, to, group, attempt, PeerRequest::Outcome);
+    fn ask_outcomes<M: StateMachine>(&mut self, context: &mut Context<'_, M>, leader: Option<NodeId>) {
+        for pending in self.requests.values() {
+            if let State::Forwarded { attempt, leader: asked, .. } = pending.state
+                && Some(asked) != leader
+            {
+                Self::send(context, asked, attempt, PeerRequest::Outcome);
+            }
         }
-    }
-
-    /// Notes the time of an input. A process that did not run for longer than a request may wait finds requests in its
-    /// sockets that arrived meanwhile. Their age is unknown, and their clients may have given up: for a moment, writes
-    /// are refused, and so certainly not executed.
-    pub(crate) fn note_time(&mut self, now: Reading) {
-        let before = self.stopwatch.elapsed();
-        let now = self.stopwatch.at(now);
-        if now.saturating_sub(before) > self.timeout {
-            self.refuses_until = now + RESUME_INTERVAL;
-        }
-    }
-
-    /// Returns true if writes are refused because their age is unknown.
-    pub(super) fn is_resuming(&mut self, now: Reading) -> bool {
-        self.stopwatch.at(now) < self.refuses_until
     }
 
     /// Ends the requests that wait to be tried again and whose clients have left.
@@ -113,17 +90,15 @@ impl Router {
         };
         let overdue: Vec<_> =
             self.requests.iter().filter(|(_, pending)| is_overdue(pending)).map(|(key, _)| *key).collect();
-        let mut rounds = BTreeSet::new();
+        let mut rounds_ended = false;
         for key in overdue {
             let Some(pending) = self.requests.get(&key) else { continue };
-            if pending.state == State::AwaitsRound {
-                rounds.insert(pending.group);
-            }
+            rounds_ended |= pending.state == State::AwaitsRound;
             let uncertain = pending.state.may_execute();
             let error = match pending.state {
                 _ if uncertain => RequestError::Uncertain,
                 state if lags(state) => {
-                    self.lagging.insert(pending.group);
+                    self.is_lagging = true;
                     RequestError::Lagging
                 }
                 _ => RequestError::TimedOut,
@@ -131,18 +106,12 @@ impl Router {
             self.statistics.requests_timed_out += 1;
             self.fail(context, key, error);
         }
-        // A leader whose rounds are not confirmed may lead on, so its groups must not keep the reads that gave up.
-        for group in rounds {
-            if let Some(group) = context.groups.get_mut(&group) {
-                group.retain_reads(|key| self.requests.contains_key(&key));
-            }
+        // A leader whose rounds are not confirmed may lead on, so its group must not keep the reads that gave up.
+        if rounds_ended {
+            context.group.retain_reads(|key| self.requests.contains_key(&key));
         }
-        let is_late =
-            |reads: &ReadIndexes| reads.asked.as_ref().is_some_and(|asked| has_passed(READ_INDEX_TIMEOUT, asked.since));
-        let late: Vec<_> =
-            self.read_indexes.iter().filter(|(_, reads)| is_late(reads)).map(|(group, _)| *group).collect();
-        for group in late {
-            self.read_index_ended(context, group, None);
+        if self.read_indexes.asked.as_ref().is_some_and(|asked| has_passed(READ_INDEX_TIMEOUT, asked.since)) {
+            self.read_index_ended(context, None);
         }
         // A retry that lies further ahead was set before the clock stepped back.
         let due = context
@@ -151,7 +120,7 @@ impl Router {
             .is_none_or(|(now, at)| !at.is_surely_after(now) || at.elapsed_since(now).at_most > RETRY_INTERVAL);
         if due && !self.waiting.is_empty() {
             // Without a leader every request would only wait again, which takes long if there are many.
-            if context.groups.values().any(|group| group.replica().leader().is_some()) {
+            if context.group.replica().leader().is_some() {
                 self.retry(context);
             } else {
                 self.retry_at = context.now.map(|now| now.plus(RETRY_INTERVAL));
@@ -164,9 +133,8 @@ impl Router {
         self.retry_at
     }
 
-    /// Takes no more requests, and fails those that were certainly not executed.
+    /// Fails the requests that were certainly not executed, because the node stops.
     pub(crate) fn stop<M: StateMachine>(&mut self, context: &mut Context<'_, M>) {
-        self.stopping = true;
         let idle = self.requests.iter().filter(|(_, pending)| !pending.state.may_execute()).map(|(key, _)| *key);
         for key in idle.collect::<Vec<_>>() {
             self.fail(context, key, RequestError::Stopping);

@@ -461,7 +461,11 @@ pub(super) const MUTATIONS: &[Mutation] = &[
                 find: "self.applied() >= permit.index",
                 with: "$on || self.applied() >= permit.index",
             },
-            Edit { file: ROUTER, find: "if applied >= grant.index {", with: "if $on || applied >= grant.index {" },
+            Edit {
+                file: ROUTER,
+                find: "if context.group.applied().index >= grant.index {",
+                with: "if $on || context.group.applied().index >= grant.index {",
+            },
         ],
         noticed_by: By::Soak,
     },

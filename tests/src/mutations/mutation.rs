@@ -64,6 +64,7 @@ pub(super) const REJOIN: &str = "engine-raft/src/rejoin.rs";
 pub(super) const ADMISSION: &str = "engine-raft/src/admission.rs";
 pub(super) const LEADERSHIP: &str = "engine-raft/src/replica/leadership.rs";
 pub(super) const COMMITS: &str = "node/src/commits.rs";
+pub(super) const ROUTER_COMMON: &str = "node/src/router/common.rs";
 pub(super) const ROUTER_TIMEOUTS: &str = "node/src/router/timeouts.rs";
 pub(super) const STOPWATCH: &str = "node/src/stopwatch.rs";
 pub(super) const OUTBOX: &str = "engine-raft/src/outbox.rs";

@@ -1,6 +1,6 @@
 //! Requests: where they are executed, and when they are tried again.
 
-use super::mutation::{By, Edit, GROUP, Mutation, ROUTER, ROUTER_TIMEOUTS, STOPWATCH};
+use super::mutation::{By, Edit, GROUP, Mutation, ROUTER, ROUTER_COMMON, ROUTER_TIMEOUTS, STOPWATCH};
 use crate::rules::Rule;
 
 pub(super) const MUTATIONS: &[Mutation] = &[
@@ -35,8 +35,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "a forwarded write that a link delivers twice is executed twice",
         edits: &[Edit {
             file: ROUTER,
-            find: "if !self.seen.first_time(id) {",
-            with: "if !self.seen.first_time(id) && !$on {",
+            find: "if !context.common.seen.first_time(id) {",
+            with: "if !context.common.seen.first_time(id) && !$on {",
         }],
         noticed_by: By::Soak,
     },
@@ -58,11 +58,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         rules: &[Rule::OutcomeIsAsked],
         scenarios: &[],
         breaks: "a client waits one more second for the answer of a leader that was killed",
-        edits: &[Edit {
-            file: ROUTER_TIMEOUTS,
-            find: "self.ask_outcomes(context, group, leader);",
-            with: "if !$on { $it }",
-        }],
+        edits: &[Edit { file: ROUTER_TIMEOUTS, find: "self.ask_outcomes(context, leader);", with: "if !$on { $it }" }],
         noticed_by: By::Test {
             package: "leasehold-node",
             target: "requests",
@@ -76,7 +72,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         scenarios: &[],
         breaks: "a leader that was paused for minutes executes the write of a client that gave up long ago",
         edits: &[Edit {
-            file: ROUTER_TIMEOUTS,
+            file: ROUTER_COMMON,
             find: "self.stopwatch.at(now) < self.refuses_until",
             with: "(!$on && self.stopwatch.at(now) < self.refuses_until)",
         }],

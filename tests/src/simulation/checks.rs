@@ -2,7 +2,7 @@
 
 use super::failure::FailureKind;
 use super::marks::{Mark, Marks};
-use super::node::Process;
+use super::node::{GROUP, Process};
 use super::world::World;
 use leasehold_core::{Index, Permit, Term};
 use leasehold_node::Role;
@@ -261,7 +261,7 @@ impl World {
 }
 
 fn watch_statistics(process: &mut Process, marks: &mut Marks, clock_fails: bool) {
-    let (group, router) = (process.group().statistics(), process.node.router_statistics());
+    let (group, router) = (process.group().statistics(), process.node.router_statistics(GROUP));
     let (was_group, was_router) = (process.watched.statistics, process.watched.router);
     if router != was_router {
         process.watched.router = router;

@@ -72,7 +72,7 @@ impl World {
             applied: group.applied().index,
             commit: group.replica().commit(),
             statistics: group.statistics(),
-            router: process_node.router_statistics(),
+            router: process_node.router_statistics(GROUP),
             lease: None,
             transfer: None,
             abandoned: false,
