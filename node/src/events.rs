@@ -1,7 +1,7 @@
 //! The inputs and outputs of a node.
 
 use crate::group::ReadMode;
-use crate::ports::{Batch, GroupId, StateMachine, UnknownCommand};
+use crate::ports::{Batch, GroupId, Lane, StateMachine, UnknownCommand};
 use crate::snapshot::{Work, WorkResult};
 use crate::status::ReadGrant;
 use crate::wire::Message;
@@ -12,12 +12,12 @@ use std::fmt;
 /// An input of a node.
 #[non_exhaustive]
 pub enum Input<M: StateMachine> {
-    /// A message from a peer.
-    Message {
+    /// Messages from a peer, which arrived together.
+    Messages {
         /// The peer, as the link authenticated it.
         from: NodeId,
-        /// The message.
-        message: Message,
+        /// The messages.
+        messages: Vec<Message>,
     },
     /// A client's request. The reply goes out under `ticket`, exactly once.
     Request {
@@ -35,23 +35,26 @@ pub enum Input<M: StateMachine> {
     },
     /// Work for another thread is done.
     WorkDone(WorkResult<M>),
-    /// A message was certainly not sent.
+    /// Messages were certainly not sent.
     NotSent {
-        /// The peer it was for.
+        /// The peer they were for.
         to: NodeId,
-        /// The message.
-        message: Message,
+        /// The messages.
+        messages: Vec<Message>,
     },
 }
 
 /// An output of a node. Carry them out in the order in which they come.
 pub enum Output<M: StateMachine> {
-    /// Sends a message. It may be lost. If it certainly was, say so with [`Input::NotSent`].
+    /// Sends messages, which may be lost. If some certainly were, say so with [`Input::NotSent`]. There is one such output
+    /// for each peer and lane until a node has no more outputs.
     Send {
         /// The peer.
         to: NodeId,
-        /// The message.
-        message: Message,
+        /// The lane.
+        lane: Lane,
+        /// The messages of all groups, in order: one at least.
+        messages: Vec<Message>,
     },
     /// Writes batches to disk, in order, as one synced transaction, after all earlier ones. Report it with
     /// [`Input::Committed`]; one report for the last of several commits is enough.
@@ -86,13 +89,13 @@ pub enum Output<M: StateMachine> {
 impl<M: StateMachine> fmt::Debug for Input<M> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Input::Message { from, message } => write!(formatter, "Message {{ from: {from}, {message:?} }}"),
+            Input::Messages { from, messages } => write!(formatter, "Messages {{ from: {from}, {messages:?} }}"),
             Input::Request { ticket, group, request } => {
                 write!(formatter, "Request {{ ticket: {ticket}, group: {group}, {request:?} }}")
             }
             Input::Committed { number } => write!(formatter, "Committed {{ number: {number} }}"),
             Input::WorkDone(result) => write!(formatter, "WorkDone({result:?})"),
-            Input::NotSent { to, message } => write!(formatter, "NotSent {{ to: {to}, {message:?} }}"),
+            Input::NotSent { to, messages } => write!(formatter, "NotSent {{ to: {to}, {messages:?} }}"),
         }
     }
 }
@@ -100,7 +103,9 @@ impl<M: StateMachine> fmt::Debug for Input<M> {
 impl<M: StateMachine> fmt::Debug for Output<M> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Output::Send { to, message } => write!(formatter, "Send {{ to: {to}, {message:?} }}"),
+            Output::Send { to, lane, messages } => {
+                write!(formatter, "Send {{ to: {to}, lane: {lane:?}, {messages:?} }}")
+            }
             Output::Commit { number, batches } => write!(formatter, "Commit {{ number: {number}, {batches:?} }}"),
             Output::Reply { ticket, .. } => write!(formatter, "Reply {{ ticket: {ticket}, .. }}"),
             Output::Work(work) => write!(formatter, "Work({work:?})"),

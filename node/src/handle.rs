@@ -2,6 +2,7 @@
 
 use crate::budget::{Budget, Share};
 use crate::events::{Outcome, Reply, Request, RequestError};
+use crate::frames;
 use crate::group::ReadMode;
 use crate::identity::Contact;
 use crate::members::{ChangeError, MemberChange, Members};
@@ -32,7 +33,7 @@ pub(crate) type Answer<M> = oneshot::Sender<Outcome<M>>;
 
 /// An input on its way to the node's task.
 pub(crate) enum Command<M: StateMachine> {
-    Message { from: NodeId, message: Message, share: Option<Share> },
+    Messages { from: NodeId, messages: Vec<Message>, share: Option<Share> },
     Request { request: Request, answer: Answer<M>, sent: Reading },
     RefuseWrites(bool),
     SetContacts(BTreeMap<NodeId, Contact>),
@@ -84,9 +85,9 @@ impl<M: StateMachine> Receive for Inbox<M> {
     async fn receive(&self, from: NodeId, lane: Lane, payload: &[u8]) -> Result<(), Rejected> {
         // Urgent messages are small, and must not wait behind large ones.
         let share = if lane == Lane::Urgent { None } else { Some(self.bytes.take(payload.len()).await) };
-        let message = Message::decode(payload)?;
+        let messages = frames::decode(payload)?;
         // A node that has stopped needs no messages.
-        let _ = self.sender.send(Command::Message { from, message, share }).await;
+        let _ = self.sender.send(Command::Messages { from, messages, share }).await;
         Ok(())
     }
 }

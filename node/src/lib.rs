@@ -8,6 +8,7 @@
 //! It names no runtime, no file format and no wire transport, and it never waits for the disk, the network or a client.
 
 pub mod chunk;
+pub mod frames;
 pub mod identity;
 pub mod members;
 pub mod ports;
@@ -21,6 +22,7 @@ mod events;
 mod group;
 mod handle;
 mod node;
+mod outputs;
 mod pending;
 mod router;
 mod status;

@@ -5,6 +5,7 @@ use crate::events::{Input, Outcome, Output, RequestError};
 use crate::group::{Group, GroupOutput, GroupStart};
 use crate::identity::Contact;
 use crate::members::{ChangeError, MemberChange};
+use crate::outputs::Outputs;
 use crate::ports::{Batch, GroupId, StateMachine};
 use crate::router::{Common, Context, Router};
 use crate::status::{DiskStatistics, RouterStatistics, Status};
@@ -13,7 +14,7 @@ use crate::wire::{Body, Message};
 use leasehold_core::{Index, Instant, NodeId, Reading, Term};
 use leasehold_raft::wire::Change;
 use leasehold_raft::{CampaignError, Position, ProposeError, TransferError};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -61,7 +62,7 @@ pub struct Node<M: StateMachine> {
     active: Vec<GroupId>,
     boot: u64,
     common: Common,
-    outputs: VecDeque<Output<M>>,
+    outputs: Outputs<M>,
     /// Batches of the commit that is being gathered.
     batches: Vec<Batch>,
     parts: Vec<Part>,
@@ -120,7 +121,7 @@ impl<M: StateMachine> Node<M> {
             active: Vec::new(),
             boot,
             common: Common::new(node, boot, request_timeout),
-            outputs: VecDeque::new(),
+            outputs: Outputs::default(),
             batches: Vec::new(),
             parts: Vec::new(),
             commits: Commits::default(),
@@ -195,12 +196,14 @@ impl<M: StateMachine> Node<M> {
         self.now = now;
         self.common.note_time(now);
         match input {
-            Input::Message { from, message } => self.handle_message(now, from, message),
+            Input::Messages { from, messages } => {
+                messages.into_iter().for_each(|message| self.handle_message(now, from, message));
+            }
             Input::Request { ticket, group, request } => {
                 if let Some((router, mut context)) = self.router(group) {
                     router.submit(&mut context, ticket, request);
                 } else {
-                    self.outputs.push_back(Output::Reply { ticket, outcome: Err(RequestError::NoGroup) });
+                    self.outputs.push(Output::Reply { ticket, outcome: Err(RequestError::NoGroup) });
                 }
             }
             Input::Committed { number } => self.handle_committed(now, number),
@@ -209,12 +212,14 @@ impl<M: StateMachine> Node<M> {
                     group.handle_work_result(result);
                 }
             }
-            Input::NotSent { to, message: Message { group, body } } => self.handle_not_sent(now, to, group, body),
+            Input::NotSent { to, messages } => {
+                messages.into_iter().for_each(|message| self.handle_not_sent(now, to, message));
+            }
         }
     }
 
-    fn handle_not_sent(&mut self, now: Reading, to: NodeId, id: GroupId, body: Body) {
-        let Some((router, mut context)) = self.router(id) else { return };
+    fn handle_not_sent(&mut self, now: Reading, to: NodeId, Message { group, body }: Message) {
+        let Some((router, mut context)) = self.router(group) else { return };
         match body {
             Body::Raft(envelope) => context.group.handle_not_sent(now, to, &envelope),
             Body::Request { id, request } => router.handle_not_sent(&mut context, id, &request),
@@ -428,7 +433,8 @@ impl<M: StateMachine> Node<M> {
             hosted.router.abandon()
         });
         let failed: Vec<_> = failed.map(|(ticket, error)| (ticket, Err(error))).collect();
-        let replies = self.outputs.drain(..).filter_map(|output| match output {
+        let outputs = std::iter::from_fn(|| self.outputs.pop());
+        let replies = outputs.filter_map(|output| match output {
             Output::Reply { ticket, outcome } => Some((ticket, outcome)),
             _ => None,
         });
@@ -438,7 +444,7 @@ impl<M: StateMachine> Node<M> {
     /// Returns the next output; `None` when there is none left.
     pub fn poll_output(&mut self) -> Option<Output<M>> {
         loop {
-            if let Some(output) = self.outputs.pop_front() {
+            if let Some(output) = self.outputs.pop() {
                 return Some(output);
             }
             if !self.drain_groups() && !self.notice_changes() && !self.ask_read_indexes() {
@@ -449,7 +455,7 @@ impl<M: StateMachine> Node<M> {
             hosted.is_active = false;
             self.earliest = hosted.poll_timeout().map(|at| earlier(self.earliest, at)).or(self.earliest);
         }
-        self.commit()
+        self.outputs.pop_frame().or_else(|| self.commit())
     }
 
     /// Takes every group's outputs. Returns false if there was none.
@@ -468,11 +474,11 @@ impl<M: StateMachine> Node<M> {
         match output {
             GroupOutput::Send { to, envelope } => {
                 let message = Message { group: id, body: Body::Raft(envelope) };
-                self.outputs.push_back(Output::Send { to, message });
+                self.outputs.send(to, message);
             }
             GroupOutput::SendTransfer { to, id: transfer_id, transfer } => {
                 let message = Message { group: id, body: Body::Transfer { id: transfer_id, transfer } };
-                self.outputs.push_back(Output::Send { to, message });
+                self.outputs.send(to, message);
             }
             GroupOutput::Write { number, batch, staged } => {
                 let applied = batch.applied.as_ref().map(|applied| applied.index);
@@ -480,9 +486,9 @@ impl<M: StateMachine> Node<M> {
                 self.parts.push(Part { group: id, number, applied, staged, cut });
                 self.batches.push(batch);
             }
-            GroupOutput::Work(work) => self.outputs.push_back(Output::Work(work)),
+            GroupOutput::Work(work) => self.outputs.push(Output::Work(work)),
             GroupOutput::Halted { index, unknown } => {
-                self.outputs.push_back(Output::Halted { group: id, index, unknown });
+                self.outputs.push(Output::Halted { group: id, index, unknown });
             }
             GroupOutput::Decided { request, index, outcome } => {
                 if let Some((router, mut context)) = self.router(id) {

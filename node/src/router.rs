@@ -13,6 +13,7 @@ pub(crate) use common::Common;
 
 use crate::events::{Output, Reply, Request, RequestError};
 use crate::group::{Group, ReadMode};
+use crate::outputs::Outputs;
 use crate::pending::{RequestKey, WriteOutcome};
 use crate::ports::{GroupId, StateMachine};
 use crate::status::{ReadGrant, RouterStatistics};
@@ -21,7 +22,7 @@ use crate::wire::{Body, Message, PeerAnswer, PeerRequest, RequestId};
 use common::Kind;
 use leasehold_core::{Index, NodeId, Reading};
 use leasehold_raft::{Position, ProposeError};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// The time that a request waits for a leader and its outcome, unless the options say otherwise.
@@ -121,7 +122,7 @@ pub(crate) struct Context<'a, M: StateMachine> {
     pub(crate) id: GroupId,
     pub(crate) group: &'a mut Group<M>,
     pub(crate) common: &'a mut Common,
-    pub(crate) outputs: &'a mut VecDeque<Output<M>>,
+    pub(crate) outputs: &'a mut Outputs<M>,
     /// Too much waits for the disk, so nothing is proposed.
     pub(crate) disk_is_full: bool,
 }
@@ -167,7 +168,7 @@ impl Router {
             None
         };
         match refused {
-            Some(error) => context.outputs.push_back(Output::Reply { ticket, outcome: Err(error) }),
+            Some(error) => context.outputs.push(Output::Reply { ticket, outcome: Err(error) }),
             None => {
                 let within = context.common.timeout + request.time_for_its_bytes();
                 let key = self.insert(context, Origin::Client { ticket }, request, within);
@@ -253,7 +254,7 @@ impl Router {
 
     fn answer<M: StateMachine>(context: &mut Context<'_, M>, to: NodeId, id: RequestId, answer: PeerAnswer) {
         let message = Message { group: context.id, body: Body::Answer { id, answer } };
-        context.outputs.push_back(Output::Send { to, message });
+        context.outputs.send(to, message);
     }
 
     /// Tries to execute a request.
@@ -337,7 +338,7 @@ impl Router {
     fn send<M: StateMachine>(context: &mut Context<'_, M>, to: NodeId, attempt: u64, request: PeerRequest) {
         let id = RequestId { boot: context.common.boot, sequence: attempt };
         let message = Message { group: context.id, body: Body::Request { id, request } };
-        context.outputs.push_back(Output::Send { to, message });
+        context.outputs.send(to, message);
     }
 
     /// Asks the leader for one index for all reads that have gathered, unless one is asked for. Returns false if there
@@ -508,7 +509,7 @@ impl Router {
     ) {
         let Some(pending) = self.remove(context, key) else { return };
         match pending.origin {
-            Origin::Client { ticket } => context.outputs.push_back(Output::Reply { ticket, outcome }),
+            Origin::Client { ticket } => context.outputs.push(Output::Reply { ticket, outcome }),
             Origin::Peer { node, id, .. } => {
                 let answer = match outcome {
                     Ok(Reply::Written { index, output }) => {

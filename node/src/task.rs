@@ -1,17 +1,20 @@
 //! The asynchronous shell of a [`Node`]: it moves bytes, timers and reports, and decides nothing.
 
 use crate::events::{Input, Output, RequestError};
+use crate::frames;
 use crate::group::{GroupOptions, GroupStart};
 use crate::handle::{Answer, Command, Handle, Mailbox, Shared, Statistics};
 use crate::node::{Node, NodeOptions};
-use crate::ports::{Disk, GroupId, Links, Recovered, StateMachine};
+use crate::ports::{Disk, GroupId, Lane, Links, Recovered, StateMachine};
 use crate::snapshot::Work;
 use crate::status::Status;
 use crate::threads::{self, Commit, Report, Reporter};
+use crate::wire::Message;
 use async_channel::{Receiver, Sender};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use leasehold_clock::Clock;
+use leasehold_core::NodeId;
 use leasehold_runtime::{Runtime, ThreadPolicy};
 use slab::Slab;
 use std::future::poll_fn;
@@ -20,7 +23,7 @@ use std::task::Poll;
 use std::time::Duration;
 use std::{fmt, io};
 
-/// The largest number of inputs handled before their outputs are carried out.
+/// The largest number of inputs handled before their outputs are carried out. Each message of a frame counts.
 const MAX_INPUTS_PER_TURN: usize = 512;
 
 /// Receives a group's lease trace, some lines at a time. It must not block. Returns false to end the recording.
@@ -104,6 +107,7 @@ where
         request_timeout,
         commits,
         work,
+        handled: 0,
     };
     runtime.spawn(task.run(reports));
     Ok(handle)
@@ -123,6 +127,8 @@ struct Task<R: Runtime, M: StateMachine> {
     request_timeout: Duration,
     commits: Sender<Commit>,
     work: Sender<Work<M>>,
+    /// The number of inputs and messages of this turn.
+    handled: usize,
 }
 
 /// The cause of a turn.
@@ -148,13 +154,14 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
                 command = self.inputs.recv().fuse() => command.map_or(Wake::Abandoned, Wake::Command),
             };
             let timer_fired = matches!(wake, Wake::Timer);
+            self.handled = 0;
             if self.dispatch(wake).is_err() {
                 return;
             }
             // Tasks that are ready now run first, so that their requests share this turn: its frames, its sync, its
             // replies.
             yield_now().await;
-            for _ in 1..MAX_INPUTS_PER_TURN {
+            while self.handled < MAX_INPUTS_PER_TURN {
                 let next = reports.try_recv().map(Wake::Report).or_else(|_| self.inputs.try_recv().map(Wake::Command));
                 let Ok(wake) = next else { break };
                 if self.dispatch(wake).is_err() {
@@ -186,13 +193,15 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
 
     /// Handles one input, with a reading of its own: taken now, it is later than the input's arrival.
     fn dispatch(&mut self, wake: Wake<M>) -> Result<(), Ended> {
+        self.handled += 1;
         let input = match wake {
             Wake::Timer => return Ok(()),
             Wake::Abandoned => return Err(Ended),
-            Wake::Command(Command::Message { from, message, share }) => {
-                // It counted while it waited.
+            Wake::Command(Command::Messages { from, messages, share }) => {
+                // They counted while they waited.
                 drop(share);
-                Input::Message { from, message }
+                self.handled += messages.len();
+                Input::Messages { from, messages }
             }
             Wake::Command(Command::Request { request, answer, sent }) => {
                 // Its client has left, or waited too long.
@@ -247,13 +256,7 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
     fn drain_outputs(&mut self) -> Result<(), Ended> {
         while let Some(output) = self.node.poll_output() {
             match output {
-                Output::Send { to, message } => {
-                    let payload = message.encode();
-                    if payload.is_ok_and(|payload| self.links.send(to, message.lane(), payload).is_ok()) {
-                        continue;
-                    }
-                    self.node.handle(self.clock.now(), Input::NotSent { to, message });
-                }
+                Output::Send { to, lane, messages } => self.send(to, lane, messages),
                 // A thread that ends before this task reports it.
                 Output::Commit { number, batches } => drop(self.commits.try_send(Commit { number, batches })),
                 Output::Work(work) => drop(self.work.try_send(work)),
@@ -273,6 +276,19 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
         }
         self.pass_on_trace();
         Ok(())
+    }
+
+    fn send(&mut self, to: NodeId, lane: Lane, messages: Vec<Message>) {
+        let version = self.links.version(to).unwrap_or(frames::VERSION.into());
+        let payloads = frames::encode(&messages, version);
+        let mut messages = messages.into_iter();
+        for frames::Payload { messages: count, bytes } in payloads {
+            let sent = bytes.is_ok_and(|payload| self.links.send(to, lane, payload).is_ok());
+            let messages: Vec<Message> = messages.by_ref().take(count).collect();
+            if !sent {
+                self.node.handle(self.clock.now(), Input::NotSent { to, messages });
+            }
+        }
     }
 
     /// Passes on the lines of the trace, which are complete once every output was taken.

@@ -1,4 +1,4 @@
-//! Messages between nodes as bytes: the payloads that [`Links`](crate::ports::Links) carry.
+//! Messages between nodes as bytes. [`frames`](crate::frames) makes payloads of them.
 //!
 //! ```text
 //! u8 version | u8 kind | u32 group | body                                            all little-endian
@@ -29,7 +29,7 @@ use std::time::Duration;
 use wincode::config::Configuration;
 use wincode::error::ReadResult;
 
-/// The version of this format.
+/// The version of this format. Frames of several messages have another one.
 pub const VERSION: u8 = 4;
 
 const RAFT: u8 = 0;
@@ -212,7 +212,9 @@ pub enum EncodeError {
 #[non_exhaustive]
 pub enum DecodeError {
     /// Another release encoded it.
-    #[error("a message of format version {version}, not {VERSION}: run the same release on all nodes")]
+    #[error(
+        "a message of format version {version}, which this release does not read: run the same release on all nodes"
+    )]
     OtherVersion {
         /// The version it claims.
         version: u8,
@@ -345,7 +347,13 @@ impl Message {
         if version != VERSION {
             return Err(DecodeError::OtherVersion { version });
         }
-        let Some((&kind, rest)) = rest.split_first() else { return Err(malformed) };
+        Message::decode_body(rest, payload.len())
+    }
+
+    /// Decodes what follows the version. `length` is that of the payload, for errors.
+    pub(crate) fn decode_body(bytes: &[u8], length: usize) -> Result<Message, DecodeError> {
+        let malformed = DecodeError::Malformed { length };
+        let Some((&kind, rest)) = bytes.split_first() else { return Err(malformed) };
         if kind > REQUEST_OUTCOME {
             return Err(DecodeError::UnknownKind { kind });
         }

@@ -69,7 +69,7 @@ fn an_answer_counts_only_from_the_node_that_was_asked() {
         let other_boot = RequestId { boot: id.boot + 1, ..id };
         for (from, id) in [(3, id), (1, other_boot)] {
             let message = Message { group: GROUP, body: Body::Answer { id, answer: answer.clone() } };
-            cluster.input(2, Input::Message { from, message });
+            cluster.input(2, Input::Messages { from, messages: vec![message] });
         }
     }
     assert_eq!((cluster.reply(write), cluster.reply(read)), (None, None));
@@ -343,7 +343,7 @@ fn fill_with_peer_requests(cluster: &mut Cluster) {
         let id = RequestId { boot: 77, sequence };
         let body =
             Body::Request { id, request: PeerRequest::Propose { command: Bytes::from_static(b"x"), within: HOLD } };
-        cluster.input(1, Input::Message { from: 2, message: Message { group: GROUP, body } });
+        cluster.input(1, Input::Messages { from: 2, messages: vec![Message { group: GROUP, body }] });
     }
     cluster.wire.clear();
 }
@@ -546,14 +546,14 @@ fn a_process_that_was_paused_for_long_refuses_writes_of_unknown_age() {
         let request = PeerRequest::Propose { command: Bytes::from_static(b"forwarded"), within: HOLD };
         Body::Request { id: RequestId { boot: 77, sequence }, request }
     };
-    cluster.input(1, Input::Message { from: 2, message: Message { group: GROUP, body: body(1) } });
+    cluster.input(1, Input::Messages { from: 2, messages: vec![Message { group: GROUP, body: body(1) }] });
     let answers = cluster.intercept(InTransit::is_answer);
     let Body::Answer { answer, .. } = &answers[0].message.body else { panic!("an answer") };
     assert_eq!(*answer, PeerAnswer::NotExecuted);
     // A copy of what was refused is not executed either.
     cluster.run(2 * HOLD);
     let leader = cluster.members.keys().copied().find(|id| cluster.leads(*id)).expect("a leader");
-    cluster.input(1, Input::Message { from: 2, message: Message { group: GROUP, body: body(1) } });
+    cluster.input(1, Input::Messages { from: 2, messages: vec![Message { group: GROUP, body: body(1) }] });
     let later = cluster.write(1, "later");
     cluster.run(2 * TICK);
     assert!(cluster.reply(later).is_some_and(|reply| reply.is_ok()));
@@ -565,7 +565,7 @@ fn a_forwarded_write_without_time_left_is_not_executed() {
     let mut cluster = Cluster::led_by(1, 3);
     let request = PeerRequest::Propose { command: Bytes::from_static(b"late"), within: Duration::ZERO };
     let body = Body::Request { id: RequestId { boot: 77, sequence: 1 }, request };
-    cluster.input(1, Input::Message { from: 2, message: Message { group: GROUP, body } });
+    cluster.input(1, Input::Messages { from: 2, messages: vec![Message { group: GROUP, body }] });
     cluster.run(2 * TICK);
     assert_eq!(cluster.applied(1), [""; 0]);
 }

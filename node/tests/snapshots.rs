@@ -333,7 +333,7 @@ fn a_state_that_is_complete_when_its_sender_no_longer_leads_is_installed_all_the
     cluster.held = |transit| transit.from == 2 && transfer(transit).is_some();
     let leader = cluster.elect_other_than(1);
     assert_eq!(cluster.members[&3].node.status(GROUP).unwrap().leader, Some(leader));
-    cluster.input(3, Input::Message { from: 1, message: last.message });
+    cluster.input(3, Input::Messages { from: 1, messages: vec![last.message] });
     cluster.settle();
     assert_eq!(cluster.applied(3).len(), COMMANDS);
     cluster.held = |_| false;
@@ -378,7 +378,7 @@ fn an_offer_or_a_chunk_of_another_than_the_leader_changes_nothing() {
     ] {
         let ignored = statistics(&cluster, 3).transfer_steps_ignored;
         let message = leasehold_node::wire::Message { group: GROUP, body: Body::Transfer { id, transfer: step } };
-        cluster.input(3, Input::Message { from: 2, message });
+        cluster.input(3, Input::Messages { from: 2, messages: vec![message] });
         assert_eq!(statistics(&cluster, 3).transfer_steps_ignored, ignored + 1);
     }
     cluster.settle();
@@ -401,7 +401,7 @@ fn chunks_beyond_the_window_are_not_kept() {
     for number in 0..1000 {
         let transfer = Transfer::Chunk { number, total: None, records: Bytes::from(vec![0; 8]) };
         let message = leasehold_node::wire::Message { group: GROUP, body: Body::Transfer { id, transfer } };
-        cluster.input(3, Input::Message { from: 1, message });
+        cluster.input(3, Input::Messages { from: 1, messages: vec![message] });
     }
     assert!(statistics(&cluster, 3).transfer_steps_ignored >= 990);
     assert_eq!(cluster.members[&3].work.len(), 1, "one chunk is added at a time");

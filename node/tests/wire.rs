@@ -1,6 +1,7 @@
 //! Messages survive their encoding, and no bytes cause harm.
 
 use bytes::Bytes;
+use leasehold_node::frames;
 use leasehold_node::ports::{Lane, Rejected};
 use leasehold_node::wire::{Body, DecodeError, Message, PeerAnswer, PeerRequest, RequestId, Transfer};
 use leasehold_raft::wire::{
@@ -272,4 +273,60 @@ fn many_small_elements_decode_at_every_size() {
             assert!(again.is_ok_and(|again| again == message), "{count} elements");
         }
     }
+}
+
+#[test]
+fn messages_of_a_turn_share_a_payload_with_newer_peers_only() {
+    let messages: Vec<Message> = (0..3).map(|group| Message { group, ..request(PeerRequest::ReadIndex) }).collect();
+    let [frame] = frames::encode(&messages, 5).try_into().expect("one payload");
+    let frame = frame.bytes.expect("it encodes");
+    assert_eq!(frames::decode(&frame), Ok(messages.clone()));
+    assert_eq!((frame[0], frame.len()), (frames::VERSION, 1 + 3 * (4 + FIXED - 1)));
+    for end in 1..frame.len() {
+        // A frame that is cut between two messages of three is a frame of two.
+        let expected = if end == 1 + 2 * (4 + FIXED - 1) { Ok(messages[..2].to_vec()) } else { Err(()) };
+        assert_eq!(frames::decode(&frame[..end]).map_err(drop), expected, "{end}");
+    }
+
+    let payloads = frames::encode(&messages, 4).into_iter().map(|payload| payload.bytes.expect("it encodes"));
+    assert_eq!(payloads.collect::<Vec<_>>(), messages.iter().map(encode).collect::<Vec<_>>());
+    let single = frames::encode(&messages[..1], 5).remove(0).bytes.expect("it encodes");
+    assert_eq!(single, encode(&messages[0]), "a single message is the same in both versions");
+    assert_eq!(frames::decode(&single), Ok(messages[..1].to_vec()));
+}
+
+#[test]
+fn frames_are_bounded_and_large_messages_travel_alone() {
+    let large = request(PeerRequest::Propose { command: vec![7; MIB].into(), within: Duration::ZERO });
+    let small = request(PeerRequest::ReadIndex);
+    let mut messages = vec![small; frames::MAX_MESSAGES + 3];
+    messages.insert(1, large);
+    let payloads = frames::encode(&messages, 5);
+    let counts: Vec<usize> = payloads.iter().map(|payload| payload.messages).collect();
+    assert_eq!(counts, [1, 1, frames::MAX_MESSAGES, 2]);
+    let decoded = payloads
+        .iter()
+        .flat_map(|payload| frames::decode(payload.bytes.as_ref().expect("it encodes")).expect("it decodes"));
+    assert_eq!(decoded.collect::<Vec<_>>(), messages);
+
+    // A peer that puts more into one is refused before they are handled.
+    let one = encode(&messages[0]).slice(1..);
+    let message = [&(one.len() as u32).to_le_bytes(), &one[..]].concat();
+    for (count, is_valid) in [(0, false), (1, false), (2, true), (frames::MAX_MESSAGES, true), (1025, false)] {
+        let frame = [&[frames::VERSION][..], &message.repeat(count)].concat();
+        assert_eq!(frames::decode(&frame).is_ok(), is_valid, "{count}");
+    }
+}
+
+#[test]
+fn a_frame_of_any_bytes_is_decoded_or_refused() {
+    fn holds(bytes: Vec<u8>, lengths: Vec<u32>) -> bool {
+        let mut frame = vec![frames::VERSION];
+        for length in lengths {
+            frame.extend_from_slice(&length.to_le_bytes());
+            frame.extend_from_slice(&bytes);
+        }
+        frames::decode(&frame).map_or(true, |messages| messages.len() >= 2)
+    }
+    QuickCheck::new().quickcheck(holds as fn(Vec<u8>, Vec<u32>) -> bool);
 }

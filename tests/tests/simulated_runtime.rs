@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use leasehold_clock::Clock;
 use leasehold_core::{Index, NodeId};
+use leasehold_node::frames;
 use leasehold_node::ports::{Batch, Disk, Lane, Links, NotSent};
-use leasehold_node::wire::Message;
 use leasehold_node::{Handle, ReadMode, Role, Status};
 use leasehold_runtime::Runtime as _;
 use leasehold_tests::driven::{List, Plan};
@@ -46,7 +46,7 @@ struct Traced<T> {
 
 impl Links for Traced<Arc<Transport<SimulatedRuntime>>> {
     fn send(&self, to: NodeId, lane: Lane, payload: Bytes) -> Result<(), NotSent> {
-        let text = format!("{:?}", Message::decode(&payload).expect("a node sends messages").body);
+        let text = format!("{:?}", frames::decode(&payload).expect("a node sends messages"));
         let outcome = self.inner.send(to, lane, payload);
         self.trace.note(self.node, format!("sends to {to}, {outcome:?}: {text}"));
         outcome

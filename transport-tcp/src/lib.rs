@@ -44,9 +44,9 @@ use handshake::{Identity, draw_nonce};
 use hello::MAX_CLUSTER_BYTES;
 use inbound::Inbound;
 use leasehold_core::{Config, NodeId};
+use leasehold_node::frames;
 use leasehold_node::identity::Introduction;
 use leasehold_node::ports::{Lane, Links, Meet, NotSent, Receive};
-use leasehold_node::wire;
 use leasehold_runtime::Runtime;
 use leasehold_tls::MutualTls;
 use outbound::{LinkError, Outbound};
@@ -95,7 +95,7 @@ impl<L> TransportOptions<L> {
     pub fn new(registrar: Arc<dyn Meet>, cluster: impl Into<String>, config: Config, listener: L) -> Self {
         let node = registrar.introduction().node;
         let (cluster, peers) = (cluster.into(), BTreeMap::new());
-        let versions = Versions::new(wire::VERSION.into(), wire::VERSION.into());
+        let versions = Versions::new(frames::OLDEST_VERSION.into(), frames::VERSION.into());
         Self { node, cluster, registrar, config, versions, security: PeerSecurity::default(), peers, listener }
     }
 }
@@ -272,5 +272,9 @@ impl<R: Runtime> Links for Transport<R> {
             count(counter, 1);
             NotSent
         })
+    }
+
+    fn version(&self, to: NodeId) -> Option<u16> {
+        self.peer_version(to)
     }
 }

@@ -34,6 +34,13 @@ pub trait Links: Send + Sync + 'static {
     /// # Errors
     /// [`NotSent`] if the payload will certainly not arrive. `Ok` guarantees nothing.
     fn send(&self, to: NodeId, lane: Lane, payload: Bytes) -> Result<(), NotSent>;
+
+    /// Returns the version of payloads that the newest link to a peer agreed on. `None`, the default, stands for the
+    /// newest.
+    fn version(&self, to: NodeId) -> Option<u16> {
+        let _ = to;
+        None
+    }
 }
 
 /// The receiver cannot decode a payload. The link closes the connection that carried it and logs the reason.

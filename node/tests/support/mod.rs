@@ -370,13 +370,15 @@ impl Cluster {
     pub(crate) fn drain(&mut self, id: NodeId) {
         while let Some(output) = self.node(id).poll_output() {
             match output {
-                Output::Send { to, message }
+                Output::Send { to, messages, .. }
                     if self.member(id).cannot_send || self.member(id).unreachable.contains(&to) =>
                 {
                     let now = self.reading(id);
-                    self.node(id).handle(now, Input::NotSent { to, message });
+                    self.node(id).handle(now, Input::NotSent { to, messages });
                 }
-                Output::Send { to, message } => self.wire.push_back(InTransit { from: id, to, message }),
+                Output::Send { to, messages, .. } => {
+                    self.wire.extend(messages.into_iter().map(|message| InTransit { from: id, to, message }));
+                }
                 Output::Commit { number, batches } => self.member(id).commits.push_back((number, batches)),
                 Output::Work(work) => self.member(id).work.push_back(work),
                 Output::Halted { index, .. } => {
@@ -400,7 +402,7 @@ impl Cluster {
     pub(crate) fn deliver(&mut self, transit: InTransit) {
         let InTransit { from, to, message } = transit;
         if !self.cut.contains(&(from, to)) && self.members.contains_key(&to) {
-            self.input(to, Input::Message { from, message });
+            self.input(to, Input::Messages { from, messages: vec![message] });
         }
     }
 

@@ -5,9 +5,9 @@ use futures::FutureExt as _;
 use futures::io::{AsyncRead, AsyncWrite};
 use leasehold_core::{Config, NodeId, Options};
 use leasehold_node::chunk;
+use leasehold_node::frames;
 use leasehold_node::identity::Registry;
 use leasehold_node::ports::{Cursor, Lane, MemoryRegistry};
-use leasehold_node::wire::Message;
 use leasehold_tls::Stream;
 use leasehold_transport_tcp::frame::{Frame, FrameBuffer, TooLarge};
 use leasehold_transport_tcp::handshake::{Accepted, Identity};
@@ -60,12 +60,19 @@ fn frames(bytes: &[u8], piece: usize) -> (Vec<Vec<u8>>, Option<TooLarge>) {
     (frames, None)
 }
 
-/// Decodes a message between nodes: it encodes to the same bytes again.
+/// Decodes messages between nodes: they encode to the same bytes again, but for frames that this release would divide.
 pub fn peer_messages(bytes: &[u8]) {
     // A list may claim up to eight times the memory that its elements could take, rounded up to 4 KiB, before they are read.
     // There are four lists, one in the other.
-    match within((64 << 10) + 192 * bytes.len(), || Message::decode(bytes)) {
-        Ok(message) => assert_eq!(message.encode().expect("a decoded message has an encoding"), bytes),
+    match within((64 << 10) + 192 * bytes.len(), || frames::decode(bytes)) {
+        Ok(messages) => {
+            let payloads = frames::encode(&messages, frames::VERSION.into());
+            assert_eq!(payloads.iter().map(|payload| payload.messages).sum::<usize>(), messages.len());
+            let mut payloads =
+                payloads.into_iter().map(|payload| payload.bytes.expect("a decoded message has an encoding"));
+            let first = payloads.next().expect("there is a message");
+            assert!(payloads.next().is_some() || first == bytes);
+        }
         Err(error) => assert!(!error.to_string().contains(char::is_control), "{error}"),
     }
 }

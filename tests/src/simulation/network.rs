@@ -3,6 +3,7 @@
 use super::setup::LinkSetup;
 use super::types::Nanos;
 use leasehold_core::NodeId;
+use leasehold_node::ports::Lane;
 use leasehold_node::wire::{Body, Message};
 use leasehold_raft::wire::MessageKind;
 use leasehold_testing::dice::Dice;
@@ -24,24 +25,26 @@ pub(super) struct InTransit {
     pub to: NodeId,
     /// The boot of the process that was connected when the frame was sent.
     pub to_boot: u32,
-    /// The message.
-    pub message: Message,
+    /// Its messages.
+    pub messages: Vec<Message>,
 }
 
-/// Returns true if the message contains "campaign now".
-pub(super) fn is_campaign_now(message: &Message) -> bool {
-    match &message.body {
-        Body::Raft(envelope) => envelope.messages.iter().any(|message| message.kind == MessageKind::TimeoutNow),
-        _ => false,
-    }
+/// Returns true if a frame contains "campaign now".
+pub(super) fn is_campaign_now(messages: &[Message]) -> bool {
+    has_any(messages, |message| message.kind == MessageKind::TimeoutNow)
 }
 
-/// Returns true if the message replicates entries.
-fn has_entries(message: &Message) -> bool {
-    match &message.body {
-        Body::Raft(envelope) => envelope.messages.iter().any(|message| !message.entries.is_empty()),
-        _ => false,
-    }
+/// Returns true if a frame replicates entries.
+fn has_entries(messages: &[Message]) -> bool {
+    has_any(messages, |message| !message.entries.is_empty())
+}
+
+fn has_any(messages: &[Message], of: impl Fn(&leasehold_raft::wire::Message) -> bool) -> bool {
+    let mut envelopes = messages.iter().filter_map(|message| match &message.body {
+        Body::Raft(envelope) => Some(envelope),
+        _ => None,
+    });
+    envelopes.any(|envelope| envelope.messages.iter().any(&of))
 }
 
 /// One direction between two nodes.
@@ -94,17 +97,24 @@ impl Link {
     }
 
     /// Returns the arrival times of a frame sent now.
-    pub(super) fn send(&mut self, now: Nanos, message: &Message, setup: &LinkSetup, smooth: bool) -> Arrivals {
-        if self.cuts > 0 || (now < self.loses_appends_until && has_entries(message)) {
+    pub(super) fn send(
+        &mut self,
+        now: Nanos,
+        lane: Lane,
+        messages: &[Message],
+        setup: &LinkSetup,
+        smooth: bool,
+    ) -> Arrivals {
+        if self.cuts > 0 || (now < self.loses_appends_until && has_entries(messages)) {
             return Arrivals::default();
         }
-        let first = self.arrival(now, message, setup, smooth);
+        let first = self.arrival(now, lane, setup, smooth);
         let twice = !smooth && first.is_some() && self.dice.chance(setup.duplicate_ppm);
-        let second = if twice { self.arrival(now, message, setup, smooth) } else { None };
+        let second = if twice { self.arrival(now, lane, setup, smooth) } else { None };
         Arrivals { first, second }
     }
 
-    fn arrival(&mut self, now: Nanos, message: &Message, setup: &LinkSetup, smooth: bool) -> Option<Nanos> {
+    fn arrival(&mut self, now: Nanos, lane: Lane, setup: &LinkSetup, smooth: bool) -> Option<Nanos> {
         let mut from = now;
         if now < self.keeps_until {
             if self.kept >= MAX_KEPT_FRAMES {
@@ -128,7 +138,7 @@ impl Link {
             }
         }
         if setup.ordered {
-            let last = &mut self.last[message.lane() as usize];
+            let last = &mut self.last[lane as usize];
             at = at.max(*last);
             *last = at;
         }

@@ -8,7 +8,7 @@ use super::node::{GROUP, Input};
 use super::world::{Event, World};
 use leasehold::keyspace::Keyspace;
 use leasehold_core::{NodeId, Reading};
-use leasehold_node::ports::Batch;
+use leasehold_node::ports::{Batch, Lane};
 use leasehold_node::snapshot::Work;
 use leasehold_node::wire::{Body, Message};
 use leasehold_node::{Output, Role};
@@ -105,11 +105,10 @@ impl World {
         let Some(process) = machine.process.as_mut() else { return };
         process.watched.kept_back = false;
         match input {
-            Input::Node(leasehold_node::Input::Message {
-                from,
-                message: Message { group, body: Body::Raft(envelope) },
-            }) => {
-                self.handle_envelope(node, from, group, envelope, reading);
+            Input::Node(leasehold_node::Input::Messages { from, messages }) => {
+                for message in messages {
+                    self.handle_message(node, from, message, reading);
+                }
             }
             Input::Node(input) => process.node.handle(reading, input),
             Input::Transfer { to } => {
@@ -149,6 +148,17 @@ impl World {
         }
     }
 
+    fn handle_message(&mut self, node: usize, from: NodeId, message: Message, reading: Reading) {
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        let messages = match message {
+            Message { group, body: Body::Raft(envelope) } => {
+                return self.handle_envelope(node, from, group, envelope, reading);
+            }
+            message => vec![message],
+        };
+        process.node.handle(reading, leasehold_node::Input::Messages { from, messages });
+    }
+
     fn handle_envelope(&mut self, node: usize, from: NodeId, group: u32, envelope: Envelope, reading: Reading) {
         let Some(process) = self.nodes[node].process.as_mut() else { return };
         let is_vote = |kind| matches!(kind, MessageKind::RequestVote | MessageKind::RequestPreVote);
@@ -160,7 +170,7 @@ impl World {
         let earlier = envelope.messages.iter().any(|message| message.term != 0 && message.term < term);
         let withheld = process.replica().statistics().votes_withheld;
         let message = Message { group, body: Body::Raft(envelope) };
-        process.node.handle(reading, leasehold_node::Input::Message { from, message });
+        process.node.handle(reading, leasehold_node::Input::Messages { from, messages: vec![message] });
         let replica = process.replica();
         let withheld = replica.statistics().votes_withheld - withheld;
         let follows = replica.role() == Role::Follower && replica.leader() == Some(from);
@@ -205,7 +215,7 @@ impl World {
             self.check_progress(node);
             match output {
                 None => return,
-                Some(Output::Send { to, message }) => self.send(node, to, message),
+                Some(Output::Send { to, lane, messages }) => self.send(node, to, lane, messages),
                 Some(Output::Commit { number, batches }) => self.commit(node, number, batches),
                 Some(Output::Work(work)) => self.work(node, work),
                 Some(Output::Halted { .. }) => unreachable!("every command is known"),
@@ -214,16 +224,18 @@ impl World {
         }
     }
 
-    fn send(&mut self, node: usize, to: NodeId, message: Message) {
-        if let Body::Raft(envelope) = &message.body {
-            self.check_sent(node, to, envelope);
+    fn send(&mut self, node: usize, to: NodeId, lane: Lane, messages: Vec<Message>) {
+        for message in &messages {
+            if let Body::Raft(envelope) = &message.body {
+                self.check_sent(node, to, envelope);
+            }
         }
-        if !self.send_frame(node, to, message.clone()) {
+        if !self.send_frame(node, to, lane, messages.clone()) {
             self.marks.reach(Mark::PeerUnreachable);
             let machine = &mut self.nodes[node];
             let reading = machine.clock.read(self.now);
             if let Some(process) = machine.process.as_mut() {
-                process.node.handle(reading, leasehold_node::Input::NotSent { to, message });
+                process.node.handle(reading, leasehold_node::Input::NotSent { to, messages });
             }
         }
     }

@@ -17,6 +17,7 @@ use leasehold::keyspace::Keyspace;
 use leasehold_core::{Index, NodeId, Term};
 use leasehold_node::Role;
 use leasehold_node::identity::Registry;
+use leasehold_node::ports::Lane;
 use leasehold_node::wire::Message;
 use leasehold_testing::dice::Dice;
 use std::cmp::Reverse;
@@ -361,7 +362,7 @@ impl World {
     }
 
     /// Sends a frame. Returns false if the sender learns that it was not sent.
-    pub(super) fn send_frame(&mut self, node: usize, to: NodeId, message: Message) -> bool {
+    pub(super) fn send_frame(&mut self, node: usize, to: NodeId, lane: Lane, messages: Vec<Message>) -> bool {
         let count = self.nodes.len();
         let target = (to as usize).wrapping_sub(1);
         if target >= count {
@@ -369,34 +370,36 @@ impl World {
         }
         let (from, now) = (node as NodeId + 1, self.now);
         let link = &mut self.links[node * count + target];
-        let mut arrivals = link.send(now, &message, &self.setup.links, self.healed);
+        let mut arrivals = link.send(now, lane, &messages, &self.setup.links, self.healed);
         if let Some((sender, receiver, by, until)) = self.late_campaign
             && (sender, receiver) == (from, to)
             && now < until
-            && is_campaign_now(&message)
+            && is_campaign_now(&messages)
             && let Some(first) = arrivals.first
         {
             arrivals.first = Some(first + by);
         }
         let cut = link.cuts > 0;
         if arrivals.first.is_none() && self.trace.is_some() {
-            let text = format!("{} to n{to} is lost", super::trace::describe(&message.body));
-            self.note(node, "frame", text);
+            for message in &messages {
+                let text = format!("{} to n{to} is lost", super::trace::describe(&message.body));
+                self.note(node, "frame", text);
+            }
         }
         let (from_boot, from_timing, to_boot) =
             (self.nodes[node].boot, self.nodes[node].timing, self.nodes[target].boot);
-        let frame = |message| Box::new(InTransit { from, from_boot, from_timing, to, to_boot, message });
+        let frame = |messages| Box::new(InTransit { from, from_boot, from_timing, to, to_boot, messages });
         if let Some(second) = arrivals.second {
-            self.at(second, Event::Arrival(frame(message.clone())));
+            self.at(second, Event::Arrival(frame(messages.clone())));
         }
         if let Some(first) = arrivals.first {
-            self.at(first, Event::Arrival(frame(message)));
+            self.at(first, Event::Arrival(frame(messages)));
         }
         !(cut && self.setup.links.cuts_are_noticed)
     }
 
     fn handle_arrival(&mut self, frame: InTransit) {
-        let InTransit { from, from_boot, from_timing, to, to_boot, message } = frame;
+        let InTransit { from, from_boot, from_timing, to, to_boot, messages } = frame;
         let (sender, node) = (from as usize - 1, to as usize - 1);
         let outlives = self.setup.links.outlives_processes;
         let of_the_past = self.nodes[sender].boot != from_boot || self.nodes[node].boot != to_boot;
@@ -420,13 +423,15 @@ impl World {
             self.marks.reach(Mark::FrameForAnEarlierProcess);
         }
         if self.tracing() {
-            let text = format!("{} from n{from}", super::trace::describe(&message.body));
-            self.note(node, "frame", text);
+            for message in &messages {
+                let text = format!("{} from n{from}", super::trace::describe(&message.body));
+                self.note(node, "frame", text);
+            }
         }
         if let Some(process) = self.nodes[node].process.as_mut()
             && process.inbox.len() < 4_096
         {
-            process.inbox.push_back(Input::Node(leasehold_node::Input::Message { from, message }));
+            process.inbox.push_back(Input::Node(leasehold_node::Input::Messages { from, messages }));
         }
         if self.setup.loop_delay == 0 || self.healed { self.turn(node) } else { self.wake_task(node) }
     }

@@ -10,6 +10,7 @@ use leasehold::keyspace::{
 };
 use leasehold_core::{Config, Options};
 use leasehold_node::chunk;
+use leasehold_node::frames;
 use leasehold_node::identity::Registry;
 use leasehold_node::ports::{Cursor, Lane, MemoryRegistry, Record, StateMachine as _};
 use leasehold_node::wire::{Body, Message, PeerAnswer, PeerRequest, RequestId, Transfer};
@@ -208,6 +209,13 @@ fn messages_between_nodes() {
     for (name, transfer) in transfers {
         check_message(&format!("message-{name}.hex"), Body::Transfer { id, transfer });
     }
+
+    let several = vec![
+        Message { group: 0x0a0b_0c0d, body: Body::Request { id, request: PeerRequest::ReadIndex } },
+        Message { group: 1, body: Body::Answer { id, answer: PeerAnswer::Busy } },
+    ];
+    let payload = frames::encode(&several, 5).remove(0).bytes.expect("it has an encoding");
+    assert_eq!(frames::decode(&golden("message-several.hex", &payload)), Ok(several));
 }
 
 fn record(key: &'static str, value: &'static str) -> Record {

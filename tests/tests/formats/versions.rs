@@ -25,6 +25,7 @@ fn the_document_states_the_versions_that_are_written() {
     let found = [
         ("backups", u32::from(bytes("backup.hex")[8])),
         ("handshake and frames", u32::from(bytes("handshake-hello.hex")[4])),
+        ("payloads of several messages", u32::from(bytes("message-several.hex")[0])),
         ("messages between nodes", u32::from(bytes("message-append.hex")[0])),
         ("log entries of the server", u32::from(bytes("log-entry.hex")[0])),
         ("data folder", u32::from(from_hex(&identity[..8])[0])),
