@@ -6,7 +6,7 @@ use crate::frames;
 use crate::group::ReadMode;
 use crate::identity::Contact;
 use crate::members::{ChangeError, MemberChange, Members};
-use crate::ports::{Lane, Receive, Rejected, StateMachine};
+use crate::ports::{GroupId, Lane, Receive, Rejected, StateMachine};
 use crate::status::{DiskStatistics, GroupStatistics, ReadGate, ReadGrant, RouterStatistics, Status};
 use crate::wire::Message;
 use async_channel::{Receiver, Sender};
@@ -34,12 +34,12 @@ pub(crate) type Answer<M> = oneshot::Sender<Outcome<M>>;
 /// An input on its way to the node's task.
 pub(crate) enum Command<M: StateMachine> {
     Messages { from: NodeId, messages: Vec<Message>, share: Option<Share> },
-    Request { request: Request, answer: Answer<M>, sent: Reading },
+    Request { group: GroupId, request: Request, answer: Answer<M>, sent: Reading },
     RefuseWrites(bool),
     SetContacts(BTreeMap<NodeId, Contact>),
-    ChangeMembers { change: MemberChange, answer: oneshot::Sender<Result<Position, ChangeError>> },
-    Transfer { to: NodeId, answer: oneshot::Sender<Result<(), TransferError>> },
-    HandOver { answer: oneshot::Sender<Result<NodeId, TransferError>> },
+    ChangeMembers { group: GroupId, change: MemberChange, answer: oneshot::Sender<Result<Position, ChangeError>> },
+    Transfer { group: GroupId, to: NodeId, answer: oneshot::Sender<Result<(), TransferError>> },
+    HandOver { group: GroupId, answer: oneshot::Sender<Result<NodeId, TransferError>> },
     Stop,
 }
 
@@ -92,20 +92,21 @@ impl<M: StateMachine> Receive for Inbox<M> {
     }
 }
 
-/// Counts of a group and of its node's router since the node started.
+/// Counts of a group, of its requests and of its node's disk since the node started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Statistics {
     /// Counts of the group.
     pub group: GroupStatistics,
-    /// Counts of the router.
+    /// Counts of the group's router.
     pub router: RouterStatistics,
     /// The disk.
     pub disk: DiskStatistics,
 }
 
-/// The values that a node's task publishes for every thread.
+/// The values that a node's task publishes for every thread about one group.
 pub(crate) struct Shared {
+    pub(crate) group: GroupId,
     pub(crate) gate: Arc<ReadGate>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) status: Mutex<Status>,
@@ -115,14 +116,22 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(gate: Arc<ReadGate>, clock: Arc<dyn Clock>) -> Shared {
+    pub(crate) fn new(group: GroupId, gate: Arc<ReadGate>, clock: Arc<dyn Clock>) -> Shared {
         Shared {
+            group,
             gate,
             clock,
             status: Mutex::default(),
             status_changed: Event::new(),
             statistics: Mutex::default(),
             members: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn publish_members(&self, members: Members) {
+        let mut published = self.members.lock();
+        if **published != members {
+            *published = Arc::new(members);
         }
     }
 }
@@ -147,6 +156,11 @@ impl<M: StateMachine> fmt::Debug for Handle<M> {
 }
 
 impl<M: StateMachine> Handle<M> {
+    /// Returns the number of the group.
+    pub fn group(&self) -> GroupId {
+        self.shared.group
+    }
+
     /// Returns the published lease and applied index. A read that finds [`ReadGate::try_read`] open needs no other
     /// call.
     pub fn gate(&self) -> &ReadGate {
@@ -209,7 +223,8 @@ impl<M: StateMachine> Handle<M> {
     /// Sends a request. A node that is killed with the request in hand answers nothing: that is `lost`.
     async fn request(&self, request: Request, lost: RequestError) -> Outcome<M> {
         let (answer, outcome) = oneshot::channel();
-        if self.inbox.send(Command::Request { request, answer, sent: self.shared.clock.now() }).await.is_err() {
+        let (group, sent) = (self.shared.group, self.shared.clock.now());
+        if self.inbox.send(Command::Request { group, request, answer, sent }).await.is_err() {
             return Err(RequestError::Stopping);
         }
         outcome.await.unwrap_or(Err(lost))
@@ -221,7 +236,7 @@ impl<M: StateMachine> Handle<M> {
     /// [`TransferError`]: no transfer started. A node that has stopped does not lead.
     pub async fn transfer(&self, to: NodeId) -> Result<(), TransferError> {
         let (answer, outcome) = oneshot::channel();
-        let _ = self.inbox.send(Command::Transfer { to, answer }).await;
+        let _ = self.inbox.send(Command::Transfer { group: self.shared.group, to, answer }).await;
         outcome.await.unwrap_or(Err(TransferError::NotLeader))
     }
 
@@ -231,7 +246,7 @@ impl<M: StateMachine> Handle<M> {
         self.shared.members.lock().clone()
     }
 
-    /// Takes over what this node knows of the members. A leader records it in the configuration.
+    /// Takes over what this node knows of the members, for all its groups. A leader records it in the configuration.
     pub async fn set_contacts(&self, contacts: BTreeMap<NodeId, Contact>) {
         let _ = self.inbox.send(Command::SetContacts(contacts)).await;
     }
@@ -243,7 +258,7 @@ impl<M: StateMachine> Handle<M> {
     /// [`ChangeError`]. Only after [`ChangeError::Uncertain`] may anything have changed.
     pub async fn change_members(&self, change: MemberChange) -> Result<(), ChangeError> {
         let (answer, outcome) = oneshot::channel();
-        let _ = self.inbox.send(Command::ChangeMembers { change, answer }).await;
+        let _ = self.inbox.send(Command::ChangeMembers { group: self.shared.group, change, answer }).await;
         let Position { term, index } = outcome.await.unwrap_or(Err(ChangeError::NotLeader))?;
         let made = |members: &Members| members.membership.changed >= index;
         self.wait_status(|status| made(&self.members()) || status.stopped || status.term != term).await;
@@ -251,7 +266,7 @@ impl<M: StateMachine> Handle<M> {
         if made(&self.members()) && self.status().term == term { Ok(()) } else { Err(ChangeError::Uncertain) }
     }
 
-    /// Has the node refuse every write that it would propose, with [`RequestError::Busy`], or accept them again. Reads
+    /// Has the node refuse every write that it would propose, in any group, with [`RequestError::Busy`], or accept them again. Reads
     /// and replication go on.
     pub async fn refuse_writes(&self, refuse: bool) {
         let _ = self.inbox.send(Command::RefuseWrites(refuse)).await;
@@ -264,13 +279,13 @@ impl<M: StateMachine> Handle<M> {
     /// [`TransferError`]: leadership was not handed over.
     pub async fn hand_over(&self) -> Result<NodeId, TransferError> {
         let (answer, started) = oneshot::channel();
-        let _ = self.inbox.send(Command::HandOver { answer }).await;
+        let _ = self.inbox.send(Command::HandOver { group: self.shared.group, answer }).await;
         let to = started.await.unwrap_or(Err(TransferError::NotLeader))?;
         self.wait_status(|status| status.stopped || (status.role != Role::Leader && status.leader.is_some())).await;
         Ok(to)
     }
 
-    /// Stops the node: it takes no more requests, waits until every pending one has its outcome and everything is on
+    /// Stops the node with all its groups: it takes no more requests, waits until every pending one has its outcome and everything is on
     /// disk, and ends.
     pub async fn stop(&self) {
         let _ = self.inbox.send(Command::Stop).await;

@@ -39,4 +39,4 @@ pub use leasehold_raft::{Role, TransferError};
 pub use node::{Node, NodeOptions};
 pub use router::REQUEST_TIMEOUT;
 pub use status::{DiskStatistics, GroupStatistics, ReadGate, ReadGrant, RouterStatistics, Status};
-pub use task::{Start, StartError, TraceSink, start};
+pub use task::{Start, StartError, StartGroup, TraceSink, start};

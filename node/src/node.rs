@@ -60,6 +60,8 @@ pub struct Node<M: StateMachine> {
     groups: BTreeMap<GroupId, Hosted<M>>,
     /// The groups that had an input since all outputs were taken. Only these can have something to do.
     active: Vec<GroupId>,
+    /// The groups that were active since [`take_changed`](Node::take_changed).
+    changed: Vec<GroupId>,
     boot: u64,
     common: Common,
     outputs: Outputs<M>,
@@ -86,6 +88,8 @@ struct Hosted<M: StateMachine> {
     seen: (Option<NodeId>, Term, Index),
     /// It is among the active groups.
     is_active: bool,
+    /// It is among the changed groups.
+    is_changed: bool,
 }
 
 impl<M: StateMachine> Hosted<M> {
@@ -119,6 +123,7 @@ impl<M: StateMachine> Node<M> {
         Node {
             groups: BTreeMap::new(),
             active: Vec::new(),
+            changed: Vec::new(),
             boot,
             common: Common::new(node, boot, request_timeout),
             outputs: Outputs::default(),
@@ -148,7 +153,8 @@ impl<M: StateMachine> Node<M> {
         let group = Group::new(start, machine, self.boot, now)?;
         let tick = group.replica().tick();
         self.tick = if self.groups.is_empty() { tick } else { self.tick.min(tick) };
-        let mut hosted = Hosted { group, router: Router::default(), seen: (None, 0, 0), is_active: true };
+        let mut hosted =
+            Hosted { group, router: Router::default(), seen: (None, 0, 0), is_active: true, is_changed: false };
         hosted.seen = hosted.view();
         self.groups.insert(id, hosted);
         self.active.push(id);
@@ -179,6 +185,17 @@ impl<M: StateMachine> Node<M> {
     /// Returns the state of the disk, as of the last timeout.
     pub fn disk_statistics(&self) -> DiskStatistics {
         self.commits.statistics()
+    }
+
+    /// Returns the groups whose status may have changed since the last call.
+    pub fn take_changed(&mut self) -> Vec<GroupId> {
+        let changed = std::mem::take(&mut self.changed);
+        for id in &changed {
+            if let Some(hosted) = self.groups.get_mut(id) {
+                hosted.is_changed = false;
+            }
+        }
+        changed
     }
 
     /// Returns the number of requests that have no outcome yet.
@@ -451,8 +468,12 @@ impl<M: StateMachine> Node<M> {
                 break;
             }
         }
-        while let Some(hosted) = self.active.pop().and_then(|id| self.groups.get_mut(&id)) {
+        while let Some(id) = self.active.pop() {
+            let Some(hosted) = self.groups.get_mut(&id) else { continue };
             hosted.is_active = false;
+            if !std::mem::replace(&mut hosted.is_changed, true) {
+                self.changed.push(id);
+            }
             self.earliest = hosted.poll_timeout().map(|at| earlier(self.earliest, at)).or(self.earliest);
         }
         self.outputs.pop_frame().or_else(|| self.commit())

@@ -5,7 +5,7 @@ use crate::frames;
 use crate::group::{GroupOptions, GroupStart};
 use crate::handle::{Answer, Command, Handle, Mailbox, Shared, Statistics};
 use crate::node::{Node, NodeOptions};
-use crate::ports::{Disk, GroupId, Lane, Links, Recovered, StateMachine};
+use crate::ports::{Batch, Disk, GroupId, Lane, Links, Recovered, StateMachine};
 use crate::snapshot::Work;
 use crate::status::Status;
 use crate::threads::{self, Commit, Report, Reporter};
@@ -17,6 +17,7 @@ use leasehold_clock::Clock;
 use leasehold_core::NodeId;
 use leasehold_runtime::{Runtime, ThreadPolicy};
 use slab::Slab;
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -29,27 +30,34 @@ const MAX_INPUTS_PER_TURN: usize = 512;
 /// Receives a group's lease trace, some lines at a time. It must not block. Returns false to end the recording.
 pub type TraceSink = Box<dyn FnMut(String) -> bool + Send>;
 
-/// Everything a node with one group is started with.
+/// Everything a group is started with.
+#[expect(missing_debug_implementations, reason = "it holds trait objects, and is gone once the node runs")]
+pub struct StartGroup<M: StateMachine> {
+    /// The group's options.
+    pub options: GroupOptions,
+    /// The state machine. The recovered records are read into it.
+    pub machine: M,
+    /// The state read from the disk.
+    pub recovered: Recovered<M::State>,
+    /// Receives the trace, if the replica records one.
+    pub trace: Option<TraceSink>,
+}
+
+/// Everything a node is started with.
 #[expect(missing_debug_implementations, reason = "it holds trait objects, and is gone once the node runs")]
 pub struct Start<M: StateMachine, D> {
     /// The node's options.
     pub node: NodeOptions,
-    /// The group's options.
-    pub group: GroupOptions,
-    /// The state machine. The recovered records are read into it.
-    pub machine: M,
-    /// The disk.
+    /// The groups, each with a number of its own.
+    pub groups: Vec<StartGroup<M>>,
+    /// The disk of all groups.
     pub disk: D,
-    /// The state read from the disk.
-    pub recovered: Recovered<M::State>,
     /// The links to peers.
     pub links: Arc<dyn Links>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// The queue of inputs.
     pub mailbox: Mailbox<M>,
-    /// Receives the trace, if the replica records one.
-    pub trace: Option<TraceSink>,
 }
 
 /// A node that could not be started.
@@ -62,27 +70,41 @@ pub enum StartError {
     /// The first write failed, or a thread could not be started.
     #[error("the data folder cannot be written: {0}")]
     Disk(#[from] io::Error),
+    /// Two groups have the same number.
+    #[error("group {0} was given twice: give each group a number of its own")]
+    SameGroup(GroupId),
 }
 
-/// Starts a node in the background and returns a handle to its group.
+/// Starts a node in the background and returns a handle to each of its groups.
 ///
 /// # Errors
 /// [`StartError`]. Nothing runs then.
-pub fn start<R, M, D>(runtime: &R, start: Start<M, D>) -> Result<Handle<M>, StartError>
+pub fn start<R, M, D>(runtime: &R, start: Start<M, D>) -> Result<BTreeMap<GroupId, Handle<M>>, StartError>
 where
     R: Runtime,
     M: StateMachine,
     D: Disk,
 {
-    let Start { node, group, machine, mut disk, recovered, links, clock, mailbox, trace } = start;
-    let id = group.group;
-    let group = GroupStart::new(group, recovered);
-    if let Some(batch) = group.first_batch() {
-        disk.commit(&[batch])?;
+    let Start { node, groups, mut disk, links, clock, mailbox } = start;
+    let mut starting = BTreeMap::new();
+    for StartGroup { options, machine, recovered, trace } in groups {
+        let id = options.group;
+        if starting.insert(id, (GroupStart::new(options, recovered), machine, trace)).is_some() {
+            return Err(StartError::SameGroup(id));
+        }
+    }
+    let first: Vec<Batch> = starting.values().filter_map(|(group, ..)| group.first_batch()).collect();
+    if !first.is_empty() {
+        disk.commit(&first)?;
     }
     let request_timeout = node.request_timeout;
     let mut node = Node::new(node);
-    node.add_group(clock.now(), group, machine)?;
+    let mut published = BTreeMap::new();
+    for (id, (group, machine, trace)) in starting {
+        node.add_group(clock.now(), group, machine)?;
+        let gate = node.group(id).expect("it was added").read_gate().clone();
+        published.insert(id, Published { shared: Arc::new(Shared::new(id, gate, clock.clone())), trace });
+    }
 
     let (commits, commit_queue) = async_channel::unbounded();
     let (work, work_queue) = async_channel::unbounded();
@@ -91,17 +113,14 @@ where
     runtime.spawn_thread(threads::DISK, ThreadPolicy::Batch, threads::commit_all(reporter, disk, commit_queue))?;
     let reporter = Reporter::new(threads::SNAPSHOTS, report);
     runtime.spawn_thread(threads::SNAPSHOTS, ThreadPolicy::Batch, threads::work_all(reporter, work_queue))?;
-    let gate = node.group(id).expect("it was added").read_gate().clone();
-    let shared = Arc::new(Shared::new(gate, clock.clone()));
-    let handle = Handle { inbox: mailbox.sender, shared: shared.clone() };
+    let handle = |group: &Published| Handle { inbox: mailbox.sender.clone(), shared: group.shared.clone() };
+    let handles = published.iter().map(|(id, group)| (*id, handle(group))).collect();
     let task = Task {
         runtime: runtime.clone(),
         clock,
         links,
         node,
-        group: id,
-        trace,
-        shared,
+        published,
         inputs: mailbox.receiver,
         answers: Slab::new(),
         request_timeout,
@@ -110,7 +129,13 @@ where
         handled: 0,
     };
     runtime.spawn(task.run(reports));
-    Ok(handle)
+    Ok(handles)
+}
+
+/// What the task publishes of a group.
+struct Published {
+    shared: Arc<Shared>,
+    trace: Option<TraceSink>,
 }
 
 struct Task<R: Runtime, M: StateMachine> {
@@ -118,9 +143,7 @@ struct Task<R: Runtime, M: StateMachine> {
     clock: Arc<dyn Clock>,
     links: Arc<dyn Links>,
     node: Node<M>,
-    group: GroupId,
-    trace: Option<TraceSink>,
-    shared: Arc<Shared>,
+    published: BTreeMap<GroupId, Published>,
     inputs: Receiver<Command<M>>,
     /// The senders of replies, by ticket.
     answers: Slab<Answer<M>>,
@@ -203,7 +226,7 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
                 self.handled += messages.len();
                 Input::Messages { from, messages }
             }
-            Wake::Command(Command::Request { request, answer, sent }) => {
+            Wake::Command(Command::Request { group, request, answer, sent }) => {
                 // Its client has left, or waited too long.
                 let waited = self.clock.now().zip(sent).map(|(now, sent)| now.elapsed_since(sent).at_most);
                 let limit = self.request_timeout + request.time_for_its_bytes();
@@ -212,14 +235,14 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
                     return Ok(());
                 }
                 let ticket = self.answers.insert(answer) as u64;
-                Input::Request { ticket, group: self.group, request }
+                Input::Request { ticket, group, request }
             }
-            Wake::Command(Command::Transfer { to, answer }) => {
-                let _ = answer.send(self.node.transfer(self.clock.now(), self.group, to));
+            Wake::Command(Command::Transfer { group, to, answer }) => {
+                let _ = answer.send(self.node.transfer(self.clock.now(), group, to));
                 return Ok(());
             }
-            Wake::Command(Command::ChangeMembers { change, answer }) => {
-                let _ = answer.send(self.node.change_members(self.clock.now(), self.group, change));
+            Wake::Command(Command::ChangeMembers { group, change, answer }) => {
+                let _ = answer.send(self.node.change_members(self.clock.now(), group, change));
                 return Ok(());
             }
             Wake::Command(Command::SetContacts(contacts)) => {
@@ -230,8 +253,8 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
                 self.node.refuse_writes(refuse);
                 return Ok(());
             }
-            Wake::Command(Command::HandOver { answer }) => {
-                let _ = answer.send(self.node.hand_over(self.clock.now(), self.group));
+            Wake::Command(Command::HandOver { group, answer }) => {
+                let _ = answer.send(self.node.hand_over(self.clock.now(), group));
                 return Ok(());
             }
             Wake::Command(Command::Stop) => {
@@ -264,8 +287,9 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
                     // The client may have left.
                     let _ = self.answers.remove(ticket as usize).send(outcome);
                 }
-                Output::Halted { index, unknown, .. } => {
+                Output::Halted { group, index, unknown } => {
                     tracing::error!(
+                        group,
                         index,
                         "stopping before a log entry that this release cannot apply: {unknown}; start this node again \
                          with the newer release: it then continues"
@@ -291,49 +315,50 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
         }
     }
 
-    /// Passes on the lines of the trace, which are complete once every output was taken.
+    /// Passes on the lines of the traces, which are complete once every output was taken.
     fn pass_on_trace(&mut self) {
-        if let Some(sink) = &mut self.trace {
-            let lines = self.node.take_trace(self.group);
+        for (id, group) in &mut self.published {
+            let Some(sink) = &mut group.trace else { continue };
+            let lines = self.node.take_trace(*id);
             // A recording with a gap would be of no use, so the first line that is not taken ends it.
             if !lines.is_empty() && !sink(lines) {
-                self.trace = None;
+                group.trace = None;
                 tracing::warn!("the recording could not keep up, and has ended");
             }
         }
     }
 
-    fn publish_status(&self) {
-        let status = self.node.status(self.group).expect("the group was added");
-        let before = std::mem::replace(&mut *self.shared.status.lock(), status);
-        let members_changed = before.members_changed != status.members_changed;
-        if members_changed {
-            self.publish_members();
-            self.shared.status_changed.notify(usize::MAX);
-        }
-        if before.entry_version != status.entry_version {
-            self.shared.status_changed.notify(usize::MAX);
-        }
-        if (before.role, before.term, before.leader) != (status.role, status.term, status.leader) {
-            let Status { role, term, leader, .. } = status;
-            tracing::info!(?role, term, leader, "role or leader changed");
-            self.shared.status_changed.notify(usize::MAX);
-        }
-    }
-
-    fn publish_members(&self) {
-        let members = self.node.group(self.group).expect("the group was added").members();
-        let mut published = self.shared.members.lock();
-        if **published != members {
-            *published = Arc::new(members);
+    /// Publishes the status of the groups that had an input.
+    fn publish_status(&mut self) {
+        for id in self.node.take_changed() {
+            let (Some(group), Some(Published { shared, .. })) = (self.node.group(id), self.published.get(&id)) else {
+                continue;
+            };
+            let status = group.status();
+            let before = std::mem::replace(&mut *shared.status.lock(), status);
+            let members_changed = before.members_changed != status.members_changed;
+            if members_changed {
+                shared.publish_members(group.members());
+            }
+            let changed = (before.role, before.term, before.leader) != (status.role, status.term, status.leader);
+            if changed {
+                let Status { role, term, leader, .. } = status;
+                tracing::info!(group = id, ?role, term, leader, "role or leader changed");
+            }
+            if changed || members_changed || before.entry_version != status.entry_version {
+                shared.status_changed.notify(usize::MAX);
+            }
         }
     }
 
     fn publish_statistics(&self) {
-        self.publish_members();
-        let group = self.node.group(self.group).expect("the group was added").statistics();
-        *self.shared.statistics.lock() =
-            Statistics { group, router: self.node.router_statistics(self.group), disk: self.node.disk_statistics() };
+        let disk = self.node.disk_statistics();
+        for (id, Published { shared, .. }) in &self.published {
+            let Some(group) = self.node.group(*id) else { continue };
+            shared.publish_members(group.members());
+            let router = self.node.router_statistics(*id);
+            *shared.statistics.lock() = Statistics { group: group.statistics(), router, disk };
+        }
     }
 
     /// Waits until everything is on disk.
@@ -368,8 +393,10 @@ impl<R: Runtime, M: StateMachine> Drop for Task<R, M> {
                 let _ = answer.send(Err(RequestError::Stopping));
             }
         }
-        self.shared.status.lock().stopped = true;
-        self.shared.status_changed.notify(usize::MAX);
+        for Published { shared, .. } in self.published.values() {
+            shared.status.lock().stopped = true;
+            shared.status_changed.notify(usize::MAX);
+        }
     }
 }
 

@@ -79,7 +79,7 @@ fn until_half_way(cluster: &mut Cluster) {
             cluster.deliver(transit);
             cluster.settle();
         }
-        let staged = cluster.members[&3].staged.len();
+        let staged = cluster.members[&3].groups[&GROUP].staged.len();
         if staged > COMMANDS / 3 {
             assert!(staged < COMMANDS);
             return;
@@ -108,7 +108,7 @@ fn a_snapshot_arrives_in_chunks_and_is_installed_when_all_are_durable() {
     cluster.member(3).disk_stalled = false;
     cluster.run(4 * TICK);
     assert!(is_equal(&cluster));
-    assert_eq!(cluster.members[&3].staged.len(), 0, "what was staged is installed");
+    assert_eq!(cluster.members[&3].groups[&GROUP].staged.len(), 0, "what was staged is installed");
     let read = cluster.read(3);
     cluster.settle();
     assert!(cluster.grant(read).as_follower);
@@ -241,7 +241,7 @@ fn a_transfer_without_progress_is_given_up_and_tried_again() {
     first.into_iter().for_each(|chunk| cluster.deliver(chunk));
     cluster.settle();
     assert!(statistics(&cluster, 3).transfer_steps_ignored > ignored);
-    assert_eq!(cluster.members[&3].staged.len(), 0);
+    assert_eq!(cluster.members[&3].groups[&GROUP].staged.len(), 0);
     assert!(is_equal(&cluster));
 }
 
@@ -260,7 +260,7 @@ fn chunks_of_two_states_are_never_mixed() {
     }
     cluster.settle();
     assert_eq!(statistics(&cluster, 3).transfer_steps_ignored, ignored + first.len() as u64);
-    assert_eq!(cluster.members[&3].staged.len(), 0, "none of them is staged");
+    assert_eq!(cluster.members[&3].groups[&GROUP].staged.len(), 0, "none of them is staged");
     cluster.held = |_| false;
     cluster.run(10 * HOLD);
     assert!(is_equal(&cluster));
@@ -296,7 +296,7 @@ fn a_follower_that_restarts_in_the_middle_gets_the_same_state_again_from_its_sta
     cluster.held = is_chunk;
     until_half_way(&mut cluster);
     cluster.restart(3);
-    assert_eq!(cluster.members[&3].staged.len(), 0);
+    assert_eq!(cluster.members[&3].groups[&GROUP].staged.len(), 0);
     cluster.held = |_| false;
     cluster.run(4 * HOLD);
     assert!(is_equal(&cluster));
@@ -317,7 +317,7 @@ fn a_new_leader_sends_its_own_state() {
     cluster.heal();
     cluster.run(4 * HOLD);
     assert!(is_equal(&cluster));
-    assert_eq!(cluster.members[&3].staged.len(), 0);
+    assert_eq!(cluster.members[&3].groups[&GROUP].staged.len(), 0);
 }
 
 #[test]
@@ -326,7 +326,7 @@ fn a_state_that_is_complete_when_its_sender_no_longer_leads_is_installed_all_the
     cluster.held = |transit| matches!(transfer(transit), Some(Transfer::Chunk { total: Some(_), .. }));
     cluster.heal();
     cluster.run(HOLD);
-    assert_eq!(cluster.members[&3].staged.len(), COMMANDS - 1);
+    assert_eq!(cluster.members[&3].groups[&GROUP].staged.len(), COMMANDS - 1);
     let last = cluster.intercept(is_chunk).pop().expect("the last chunk");
     cluster.isolate(1);
     // Nothing of the next leader's own transfer arrives.
@@ -353,7 +353,7 @@ fn a_state_with_the_wrong_number_of_records_is_not_installed() {
     cluster.deliver(last);
     cluster.settle();
     assert_eq!(cluster.applied(3), [""; 0]);
-    assert_eq!(cluster.members[&3].staged.len(), 0, "what was staged is dropped");
+    assert_eq!(cluster.members[&3].groups[&GROUP].staged.len(), 0, "what was staged is dropped");
     cluster.held = |_| false;
     cluster.run(8 * HOLD);
     assert!(is_equal(&cluster), "the state is sent again");
@@ -364,7 +364,8 @@ fn an_offer_or_a_chunk_of_another_than_the_leader_changes_nothing() {
     let mut cluster = with_outdated_follower();
     cluster.held = is_chunk;
     until_half_way(&mut cluster);
-    let (term, staged) = (cluster.members[&3].node.status(GROUP).unwrap().term, cluster.members[&3].staged.len());
+    let (term, staged) =
+        (cluster.members[&3].node.status(GROUP).unwrap().term, cluster.members[&3].groups[&GROUP].staged.len());
     let id = RequestId { boot: 9, sequence: 9 };
     let membership = Membership { voters: vec![1, 2, 3], ..Membership::default() };
     let snapshot = Snapshot { index: 1 << 40, term, membership };
@@ -382,7 +383,7 @@ fn an_offer_or_a_chunk_of_another_than_the_leader_changes_nothing() {
         assert_eq!(statistics(&cluster, 3).transfer_steps_ignored, ignored + 1);
     }
     cluster.settle();
-    assert_eq!(cluster.members[&3].staged.len(), staged);
+    assert_eq!(cluster.members[&3].groups[&GROUP].staged.len(), staged);
     cluster.held = |_| false;
     cluster.run(4 * HOLD);
     assert!(is_equal(&cluster));

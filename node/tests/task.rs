@@ -10,7 +10,7 @@ use futures::io::Cursor;
 use leasehold_clock::ManualClock;
 use leasehold_core::{Config, Instant, NodeId, Options as Timing};
 use leasehold_node::ports::{Batch, Disk, Lane, Links, NotSent, Recovered};
-use leasehold_node::{GroupOptions, Handle, NodeOptions, REQUEST_TIMEOUT, RequestError, Start};
+use leasehold_node::{GroupOptions, Handle, NodeOptions, REQUEST_TIMEOUT, RequestError, Start, StartGroup};
 use leasehold_runtime::{Runtime, ThreadPolicy};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -128,12 +128,17 @@ impl Links for Nowhere {
     }
 }
 
-/// A running node that is the only member of its group.
+/// The number of groups on the node.
+const GROUPS: u32 = 3;
+
+/// A running node that is the only member of its groups.
 struct Single {
     runtime: ByHand,
     clock: ManualClock,
     disk_fails: Arc<Mutex<bool>>,
+    /// The handle to the first group.
     handle: Handle<List>,
+    handles: BTreeMap<u32, Handle<List>>,
 }
 
 impl Single {
@@ -143,19 +148,22 @@ impl Single {
         let disk_fails = Arc::default();
         let config = Config::new(Timing::new(HOLD, 1000).with_heartbeat(2 * TICK)).expect("it fits together");
         let (_, mailbox) = leasehold_node::inbox();
+        let group = |group| StartGroup {
+            options: GroupOptions::new(group, leasehold_raft::Options::new(1, config, 7), vec![1]),
+            machine: List::default(),
+            recovered: Recovered::default(),
+            trace: None,
+        };
         let start = Start {
             node: NodeOptions::new(1, 1),
-            group: GroupOptions::new(GROUP, leasehold_raft::Options::new(1, config, 7), vec![1]),
-            machine: List::default(),
+            groups: (0..GROUPS).map(group).collect(),
             disk: Forgetful { fails: Arc::clone(&disk_fails) },
-            recovered: Recovered::default(),
             links: Arc::new(Nowhere),
             clock: Arc::new(clock.clone()),
             mailbox,
-            trace: None,
         };
-        let handle = leasehold_node::start(&runtime, start).expect("it starts");
-        Single { runtime, clock, disk_fails, handle }
+        let handles = leasehold_node::start(&runtime, start).expect("it starts");
+        Single { runtime, clock, disk_fails, handle: handles[&GROUP].clone(), handles }
     }
 
     /// Returns a node that leads.
@@ -204,6 +212,29 @@ fn a_write_is_executed_and_answered() {
         single.runtime.poll("disk");
     }
     assert_eq!(outcome(&mut write), Some(Ok(1)));
+}
+
+#[test]
+fn each_group_has_a_handle_that_executes_and_publishes_on_its_own() {
+    let single = Single::leading();
+    let (last, gate) = (&single.handles[&(GROUPS - 1)], single.handle.gate().applied());
+    let before = last.gate().applied();
+    let handle = last.clone();
+    let mut write: BoxFuture<'static, _> = Box::pin(async move { handle.write(Bytes::from_static(b"a")).await });
+    assert_eq!(outcome(&mut write), None);
+    for _ in 0..3 {
+        single.runtime.poll("");
+        single.runtime.poll("disk");
+    }
+    assert_eq!(outcome(&mut write), Some(Ok(1)));
+    assert_eq!((last.group(), last.gate().applied(), single.handle.gate().applied()), (GROUPS - 1, before + 1, gate));
+    for handle in single.handles.values() {
+        assert_eq!(handle.status().leader, Some(1));
+        assert!(handle.gate().try_read(Some(single.clock.at())).is_some());
+    }
+    single.runtime.kill("");
+    assert!(single.handles.values().all(|handle| handle.status().stopped));
+    assert!(single.handles.values().all(|handle| handle.gate().try_read(Some(single.clock.at())).is_none()));
 }
 
 #[test]

@@ -21,7 +21,7 @@ use leasehold_core::{Config, NodeId};
 use leasehold_node::identity::{Addresses, Numbers};
 use leasehold_node::members::Members;
 use leasehold_node::ports::{GroupId, Recovered, StateMachine as _};
-use leasehold_node::{GroupOptions, Handle, REQUEST_TIMEOUT, ReadMode, Start, Status, TransferError};
+use leasehold_node::{GroupOptions, Handle, REQUEST_TIMEOUT, ReadMode, Start, StartGroup, Status, TransferError};
 use leasehold_runtime::Runtime;
 use leasehold_storage::{Identity, OpenError, Storage, StorageError};
 use leasehold_tls::TlsError;
@@ -250,16 +250,13 @@ impl<R: Runtime> Node<R> {
         let (trace, recorded) = recording.map(Recording::split).unzip();
         let start = Start {
             node: leasehold_node::NodeOptions::new(node, boot),
-            group,
-            machine: keyspace,
+            groups: vec![StartGroup { options: group, machine: keyspace, recovered, trace }],
             disk: storage,
-            recovered,
             links: transport.clone(),
             clock: clock.clone(),
             mailbox,
-            trace,
         };
-        let handle = leasehold_node::start(runtime, start)?;
+        let handle = leasehold_node::start(runtime, start)?.remove(&GROUP).expect("the group was started");
         let space = Space::new(&facts.data_dir, limits.min_free_space);
         if let Err(error) = space::watch(runtime, &space, handle.clone()) {
             tracing::warn!("the free space of the disk is not watched: cannot start a thread: {error}");

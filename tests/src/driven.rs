@@ -5,7 +5,7 @@ use leasehold_clock::Clock;
 use leasehold_core::{Config, Index, NodeId, Options as Timing};
 use leasehold_node::identity::Registry;
 use leasehold_node::ports::{Change, Disk, Links, MemoryRegistry, Record, Recovered, StateMachine, UnknownCommand};
-use leasehold_node::{GroupOptions, Handle, NodeOptions, ReadMode, Start};
+use leasehold_node::{GroupOptions, Handle, NodeOptions, ReadMode, Start, StartGroup};
 use leasehold_runtime::Runtime;
 use leasehold_transport_tcp::{Transport, TransportOptions};
 use std::collections::BTreeMap;
@@ -99,15 +99,12 @@ impl<R: Runtime> Plan<R> {
         let start = Start {
             // A restarted process numbers its requests from the start again, so the process needs a new number.
             node: NodeOptions::new(node, (node << 32) | recovered.hard_state.term),
-            group,
-            machine: List::default(),
+            groups: vec![StartGroup { options: group, machine: List::default(), recovered, trace: None }],
             disk,
-            recovered,
             links: middleware(transport),
             clock,
             mailbox,
-            trace: None,
         };
-        leasehold_node::start(runtime, start).expect("the node starts")
+        leasehold_node::start(runtime, start).expect("the node starts").remove(&0).expect("its group")
     }
 }

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use leasehold_core::{Config, Index, Instant, NodeId, Options as Timing, Reading};
-use leasehold_node::ports::{Batch, Change, Record, Recovered, Stage, StateMachine, UnknownCommand};
+use leasehold_node::ports::{Batch, Change, GroupId, Record, Recovered, Stage, StateMachine, UnknownCommand};
 use leasehold_node::snapshot::Work;
 use leasehold_node::wire::{Body, Message, PeerRequest};
 use leasehold_node::{
@@ -111,15 +111,23 @@ impl InTransit {
     }
 }
 
+/// A group on the disk of a node.
+#[derive(Default)]
+pub(crate) struct Stored {
+    /// The durable state.
+    pub(crate) disk: Recovered,
+    /// The staged records.
+    pub(crate) staged: Vec<Record>,
+}
+
 /// One node, its disk and its clock.
 pub(crate) struct Member {
     pub(crate) node: Node<List>,
     /// Commits that are not durable yet.
     pub(crate) commits: VecDeque<(u64, Vec<Batch>)>,
-    /// The durable state.
-    pub(crate) disk: Recovered,
-    /// The staged records on disk.
-    pub(crate) staged: Vec<Record>,
+    /// The disk.
+    pub(crate) groups: BTreeMap<GroupId, Stored>,
+    /// The options of every group, but for its number.
     options: GroupOptions,
     /// Work that is not done yet.
     pub(crate) work: VecDeque<Work<List>>,
@@ -140,12 +148,11 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    fn new(node: NodeOptions, options: GroupOptions) -> Member {
+    fn new(node: NodeOptions, options: GroupOptions, groups: u32) -> Member {
         Member {
             node: Node::new(node),
             commits: VecDeque::new(),
-            disk: Recovered::default(),
-            staged: Vec::new(),
+            groups: (0..groups).map(|group| (group, Stored::default())).collect(),
             options,
             work: VecDeque::new(),
             clock_failed: false,
@@ -159,18 +166,22 @@ impl Member {
     }
 
     fn start(&mut self, id: NodeId, now: Reading) {
-        let start = GroupStart::new(self.options.clone(), self.disk.clone());
-        if let Some(batch) = start.first_batch() {
-            self.write(batch);
+        for group in self.groups.keys().copied().collect::<Vec<_>>() {
+            let mut options = self.options.clone();
+            options.group = group;
+            let start = GroupStart::new(options, self.groups[&group].disk.clone());
+            if let Some(batch) = start.first_batch() {
+                self.write(batch);
+            }
+            self.node.add_group(now, start, List::default()).unwrap_or_else(|error| panic!("node {id}: {error}"));
         }
-        self.node.add_group(now, start, List::default()).unwrap_or_else(|error| panic!("node {id}: {error}"));
     }
 
     /// Makes a batch durable.
     fn write(&mut self, batch: Batch) {
-        let Batch { hard_state, reset_log, entries, stage, changes, applied, compact_through, longest_hold, .. } =
-            batch;
-        let disk = &mut self.disk;
+        let Batch { group, hard_state, reset_log, entries, stage, changes, applied, compact_through, .. } = batch;
+        let Stored { disk, staged } = self.groups.get_mut(&group).expect("a group of this node");
+        let longest_hold = batch.longest_hold;
         disk.hard_state = hard_state.unwrap_or(disk.hard_state);
         disk.longest_hold = longest_hold.unwrap_or(disk.longest_hold);
         disk.applied = applied.unwrap_or(std::mem::take(&mut disk.applied));
@@ -183,9 +194,9 @@ impl Member {
             disk.entries.extend(entries);
         }
         match stage {
-            Some(Stage::Clear) => self.staged.clear(),
-            Some(Stage::Add(records)) => self.staged.extend(records),
-            Some(Stage::Install) => disk.records = std::mem::take(&mut self.staged),
+            Some(Stage::Clear) => staged.clear(),
+            Some(Stage::Add(records)) => staged.extend(records),
+            Some(Stage::Install) => disk.records = std::mem::take(staged),
             None => {}
         }
         for change in changes {
@@ -214,6 +225,8 @@ pub(crate) struct Cluster {
     pub(crate) replies: BTreeMap<u64, Outcome>,
     /// The tickets of all requests, and the node that each was sent to.
     pub(crate) tickets: BTreeMap<u64, NodeId>,
+    /// The groups that they concern.
+    groups_of: BTreeMap<u64, GroupId>,
     now: Duration,
 }
 
@@ -230,6 +243,15 @@ impl Cluster {
 
     /// Returns a cluster whose nodes and groups have other options.
     pub(crate) fn with_all_options(size: u64, options: impl Fn(&mut NodeOptions, &mut GroupOptions)) -> Cluster {
+        Cluster::with_groups(size, 1, options)
+    }
+
+    /// Returns a cluster whose nodes host several groups, from 0.
+    pub(crate) fn with_groups(
+        size: u64,
+        groups: u32,
+        options: impl Fn(&mut NodeOptions, &mut GroupOptions),
+    ) -> Cluster {
         let now = Duration::from_secs(100);
         let mut cluster = Cluster {
             members: BTreeMap::new(),
@@ -238,6 +260,7 @@ impl Cluster {
             held: |_| false,
             replies: BTreeMap::new(),
             tickets: BTreeMap::new(),
+            groups_of: BTreeMap::new(),
             now,
         };
         for id in 1..=size {
@@ -247,7 +270,7 @@ impl Cluster {
             let mut group = GroupOptions::new(GROUP, leasehold_raft::Options::new(id, config, 7), founders);
             let mut node = NodeOptions::new(id, 1000 + id);
             options(&mut node, &mut group);
-            let mut member = Member::new(node, group);
+            let mut member = Member::new(node, group, groups);
             member.start(id, cluster.instant());
             cluster.members.insert(id, member);
         }
@@ -259,7 +282,7 @@ impl Cluster {
         let mut group = self.members[&1].options.clone();
         group.founders.clear();
         group.replica.id = id;
-        let mut member = Member::new(NodeOptions::new(id, 1000 + id), group);
+        let mut member = Member::new(NodeOptions::new(id, 1000 + id), group, 1);
         member.start(id, self.instant());
         self.members.insert(id, member);
     }
@@ -271,7 +294,7 @@ impl Cluster {
         let member = self.member(id);
         member.commits.clear();
         member.work.clear();
-        member.staged.clear();
+        member.groups.values_mut().for_each(|stored| stored.staged.clear());
         member.node = Node::new(NodeOptions::new(id, boot));
         member.start(id, now);
     }
@@ -312,10 +335,16 @@ impl Cluster {
 
     /// Gives a node a request, without taking its outputs.
     pub(crate) fn submit(&mut self, id: NodeId, request: Request) -> u64 {
+        self.submit_to(id, GROUP, request)
+    }
+
+    /// Gives a node a request for any group, without taking its outputs.
+    pub(crate) fn submit_to(&mut self, id: NodeId, group: GroupId, request: Request) -> u64 {
         let ticket = self.tickets.len() as u64;
         self.tickets.insert(ticket, id);
+        self.groups_of.insert(ticket, group);
         let now = self.reading(id);
-        self.node(id).handle(now, Input::Request { ticket, group: GROUP, request });
+        self.node(id).handle(now, Input::Request { ticket, group, request });
         ticket
     }
 
@@ -358,12 +387,21 @@ impl Cluster {
 
     /// Returns the commands that a node has applied.
     pub(crate) fn applied(&self, id: NodeId) -> Vec<String> {
-        let machine = self.members[&id].node.group(GROUP).expect("the group").machine();
+        self.applied_in(id, GROUP)
+    }
+
+    /// Returns the commands of a group that a node has applied.
+    pub(crate) fn applied_in(&self, id: NodeId, group: GroupId) -> Vec<String> {
+        let machine = self.members[&id].node.group(group).expect("the group").machine();
         machine.records.iter().map(|record| String::from_utf8_lossy(&record.value).into_owned()).collect()
     }
 
     pub(crate) fn leads(&self, id: NodeId) -> bool {
-        self.members[&id].node.status(GROUP).expect("the group").role == Role::Leader
+        self.leads_in(id, GROUP)
+    }
+
+    pub(crate) fn leads_in(&self, id: NodeId, group: GroupId) -> bool {
+        self.members[&id].node.status(group).expect("the group").role == Role::Leader
     }
 
     /// Takes the outputs of a node.
@@ -387,7 +425,8 @@ impl Cluster {
                 }
                 Output::Reply { ticket, outcome } => {
                     if let Ok(Reply::Readable(grant)) = &outcome {
-                        let applied = self.members[&id].node.status(GROUP).expect("the group").applied;
+                        let group = self.groups_of[&ticket];
+                        let applied = self.members[&id].node.status(group).expect("the group").applied;
                         assert!(grant.index <= applied, "a read at {} when {applied} is applied", grant.index);
                     }
                     assert_eq!(self.tickets.get(&ticket), Some(&id), "ticket {ticket} belongs to another node");
@@ -494,11 +533,17 @@ impl Cluster {
     pub(crate) fn elect(&mut self, id: NodeId) {
         self.leap(HOLD + TICK);
         self.settle();
+        self.elect_in(id, GROUP);
+    }
+
+    /// Has a node campaign in a group, and win.
+    #[track_caller]
+    pub(crate) fn elect_in(&mut self, id: NodeId, group: GroupId) {
         let now = self.reading(id);
-        self.node(id).campaign(now, GROUP).expect("nothing holds it");
+        self.node(id).campaign(now, group).expect("nothing holds it");
         self.drain(id);
         self.settle();
-        assert!(self.leads(id), "node {id} did not win");
+        assert!(self.leads_in(id, group), "node {id} did not win");
     }
 
     /// Cuts all links of a node.

@@ -1,0 +1,192 @@
+//! Several groups on each node: they share frames, commits and a timer, and nothing that happens to one of them affects
+//! what another may answer.
+
+mod support;
+
+use bytes::Bytes;
+use leasehold_node::ports::{GroupId, Lane};
+use leasehold_node::wire::{Body, Message, PeerRequest, RequestId};
+use leasehold_node::{Input, Output, ReadMode, Request, RequestError, Role};
+use std::collections::BTreeSet;
+use support::{Cluster, HOLD, InTransit, TICK};
+
+const GROUPS: u32 = 6;
+
+/// A cluster of three nodes, of which each leads every third group.
+fn cluster() -> Cluster {
+    let mut cluster = Cluster::with_groups(3, GROUPS, |_, _| {});
+    cluster.leap(HOLD + TICK);
+    cluster.settle();
+    (0..GROUPS).for_each(|group| cluster.elect_in(leader_of(group), group));
+    cluster.run(2 * TICK);
+    cluster
+}
+
+fn leader_of(group: GroupId) -> u64 {
+    1 + u64::from(group) % 3
+}
+
+fn write(cluster: &mut Cluster, id: u64, group: GroupId, command: &str) -> u64 {
+    let ticket = cluster.submit_to(id, group, Request::Write(Bytes::copy_from_slice(command.as_bytes())));
+    cluster.drain(id);
+    ticket
+}
+
+fn read(cluster: &mut Cluster, id: u64, group: GroupId) -> u64 {
+    let ticket = cluster.submit_to(id, group, Request::Read(ReadMode::Lease));
+    cluster.drain(id);
+    ticket
+}
+
+#[test]
+fn each_group_has_a_leader_and_a_state_of_its_own() {
+    let mut cluster = cluster();
+    let writes: Vec<u64> = (0..GROUPS).map(|group| write(&mut cluster, 2, group, &format!("g{group}"))).collect();
+    cluster.run(2 * TICK);
+    for (group, ticket) in (0..GROUPS).zip(writes) {
+        assert_eq!(cluster.output(ticket), 1, "the first command of group {group}");
+        for id in 1..=3 {
+            assert_eq!(cluster.applied_in(id, group), [format!("g{group}")]);
+            assert_eq!(cluster.leads_in(id, group), leader_of(group) == id);
+        }
+    }
+    assert_eq!(cluster.node(1).groups().collect::<Vec<_>>(), (0..GROUPS).collect::<Vec<_>>());
+}
+
+#[test]
+fn groups_share_a_frame_for_each_peer_and_lane_and_a_commit() {
+    let mut cluster = Cluster::with_groups(3, GROUPS, |_, _| {});
+    cluster.leap(HOLD + TICK);
+    cluster.settle();
+    (0..GROUPS).for_each(|group| cluster.elect_in(1, group));
+    cluster.run(2 * TICK);
+    for group in 0..GROUPS {
+        cluster.submit_to(1, group, Request::Write(Bytes::from_static(b"a")));
+    }
+    cluster.leap(2 * TICK);
+    let now = cluster.reading(1);
+    cluster.node(1).handle_timeout(now);
+    let (mut frames, mut commits) = (BTreeSet::new(), 0);
+    let all: Vec<GroupId> = (0..GROUPS).collect();
+    while let Some(output) = cluster.node(1).poll_output() {
+        match output {
+            Output::Send { to, lane, messages } => {
+                let mut groups: Vec<GroupId> = messages.iter().map(|message| message.group).collect();
+                groups.dedup();
+                assert_eq!(groups, all, "what each group says stays together and in order");
+                assert!(messages.iter().all(|message| message.lane() == lane));
+                assert!(frames.insert((to, lane)), "a second frame to {to}");
+                assert_eq!(commits, 0, "no message waits for the disk");
+            }
+            Output::Commit { batches, .. } => {
+                assert_eq!(batches.iter().map(|batch| batch.group).collect::<BTreeSet<_>>().len(), all.len());
+                commits += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(frames, [2, 3].into_iter().flat_map(|to| [(to, Lane::Urgent), (to, Lane::Append)]).collect());
+    assert_eq!(commits, 1);
+}
+
+#[test]
+fn all_groups_recover_from_the_disk_and_are_held() {
+    let mut cluster = cluster();
+    for group in 0..GROUPS {
+        write(&mut cluster, 1, group, &format!("g{group}"));
+    }
+    cluster.run(2 * TICK);
+    cluster.restart(1);
+    for group in 0..GROUPS {
+        assert_eq!(cluster.applied_in(1, group), [format!("g{group}")]);
+        let now = cluster.reading(1);
+        assert!(cluster.node(1).campaign(now, group).is_err(), "group {group} is held");
+    }
+    cluster.run(4 * HOLD);
+    for group in 0..GROUPS {
+        let leader = (1..=3).find(|id| cluster.leads_in(*id, group)).expect("a leader");
+        let ticket = read(&mut cluster, leader, group);
+        assert!(cluster.grant(ticket).by_lease, "group {group}");
+    }
+}
+
+#[test]
+fn a_group_without_a_quorum_costs_the_others_neither_lease_nor_writes() {
+    let mut cluster = cluster();
+    // Group 3 has the same leader as group 0.
+    cluster.held = |transit| transit.message.group == 3;
+    for round in 0..60 {
+        cluster.run(TICK);
+        let mut lost = Vec::new();
+        for id in 1..=3 {
+            lost.push(write(&mut cluster, id, 3, "lost"));
+        }
+        for group in (0..GROUPS).filter(|group| *group != 3) {
+            let (leader, applied) = (leader_of(group), cluster.applied_in(1, group).len() as u64);
+            assert!(cluster.leads_in(leader, group), "group {group} kept its leader");
+            let (ticket, written) = (read(&mut cluster, leader, group), write(&mut cluster, leader, group, "kept"));
+            assert!(cluster.grant(ticket).by_lease, "group {group} in round {round}");
+            cluster.settle();
+            assert_eq!(cluster.output(written), applied + 1);
+        }
+    }
+    let ticket = read(&mut cluster, 1, 3);
+    assert_eq!(cluster.reply(ticket), None, "group 3 has no lease");
+    assert!((1..=3).all(|id| cluster.members[&id].node.status(3).expect("the group").role != Role::Leader));
+
+    cluster.held = |_| false;
+    cluster.run(6 * HOLD);
+    let leader = (1..=3).find(|id| cluster.leads_in(*id, 3)).expect("group 3 has a leader again");
+    let ticket = write(&mut cluster, leader, 3, "back");
+    cluster.run(TICK);
+    assert!(cluster.output(ticket) > 0);
+}
+
+#[test]
+fn a_flood_in_one_group_leaves_room_for_the_requests_of_the_others() {
+    let mut cluster = cluster();
+    // Nothing of group 3 is answered.
+    cluster.held = |transit| transit.message.group == 3;
+    let mut busy = 0;
+    for _ in 0..50_000 {
+        let ticket = write(&mut cluster, 2, 3, "flood");
+        busy += u32::from(cluster.reply(ticket) == Some(Err(RequestError::Busy)));
+    }
+    assert_eq!(busy, 50_000 - 65_536 / 2);
+    // Nor is what a peer asks of it.
+    for sequence in 0..4_096 {
+        let request = PeerRequest::Propose { command: Bytes::from_static(b"flood"), within: HOLD };
+        let body = Body::Request { id: RequestId { boot: 77, sequence }, request };
+        cluster.input(1, Input::Messages { from: 2, messages: vec![Message { group: 3, body }] });
+    }
+    let refused = cluster.node(1).router_statistics(3).requests_refused;
+    assert_eq!(refused, 4_096 / 2);
+    // Node 1 leads group 0. A write that node 2 forwards to it counts among those of peers.
+    let (own, forwarded) = (write(&mut cluster, 1, 0, "own"), write(&mut cluster, 2, 0, "forwarded"));
+    cluster.settle();
+    assert_eq!((cluster.output(own), cluster.output(forwarded)), (1, 2));
+    assert!(cluster.wire.iter().all(|transit| transit.message.group == 3));
+}
+
+#[test]
+fn only_groups_with_an_input_are_looked_at() {
+    let mut cluster = cluster();
+    cluster.node(1).take_changed();
+    let ticket = read(&mut cluster, 1, 0);
+    assert!(cluster.grant(ticket).by_lease);
+    assert_eq!(cluster.node(1).take_changed(), [0]);
+    assert_eq!(cluster.node(1).take_changed(), []);
+    cluster.fire_timer(1);
+    assert_eq!(cluster.node(1).take_changed().into_iter().collect::<BTreeSet<_>>().len(), GROUPS as usize);
+}
+
+#[test]
+fn a_frame_may_be_lost_as_a_whole() {
+    let mut cluster = cluster();
+    cluster.member(1).cannot_send = true;
+    let writes: Vec<u64> = (0..GROUPS).map(|group| write(&mut cluster, 1, group, "a")).collect();
+    assert_eq!(cluster.intercept(|transit: &InTransit| transit.from == 1).len(), 0);
+    cluster.member(1).cannot_send = false;
+    cluster.run(4 * TICK);
+    assert!(writes.iter().all(|ticket| cluster.output(*ticket) == 1));
+}
