@@ -2,32 +2,43 @@
 
 use super::failure::FailureKind;
 use super::marks::{Mark, Marks};
-use super::node::{GROUP, Process};
+use super::node::Process;
+use super::types::Nanos;
 use super::world::World;
 use leasehold_core::{Index, Permit, Term};
 use leasehold_node::Role;
-use leasehold_node::ports::{Cursor, Record, State as _, StateMachine as _};
+use leasehold_node::ports::{Cursor, GroupId, Record, State as _, StateMachine as _};
 use leasehold_raft::wire::Payload;
 
 impl World {
     /// Compares the entries a node has applied since the previous call with those that every other node applied at the
     /// same indexes.
     pub(super) fn check_progress(&mut self, node: usize) {
+        for group in 0..self.groups.len() {
+            self.focus_on(group);
+            self.check_progress_of_group(node);
+        }
+    }
+
+    fn check_progress_of_group(&mut self, node: usize) {
         loop {
             let Some(process) = self.nodes[node].process.as_mut() else { return };
             let (applied, commit, term) = (process.applied(), process.replica().commit(), process.replica().term());
             // The node's configuration may have changed.
-            process.watched.kept_back &=
-                (process.watched.applied, process.watched.commit, process.watched.term) == (applied, commit, term);
-            process.watched.commit = commit;
-            if process.watched.applied >= applied {
+            process.hosted_mut().watched.kept_back &= (
+                process.hosted_mut().watched.applied,
+                process.hosted_mut().watched.commit,
+                process.hosted_mut().watched.term,
+            ) == (applied, commit, term);
+            process.hosted_mut().watched.commit = commit;
+            if process.hosted_mut().watched.applied >= applied {
                 return;
             }
-            process.watched.applied += 1;
+            process.hosted_mut().watched.applied += 1;
             // Entries covered by a snapshot are no longer in the log. The snapshot is compared as a whole.
-            let Some(entry) = process.replica().committed_entry(process.watched.applied) else { continue };
+            let Some(entry) = process.replica().committed_entry(process.hosted().watched.applied) else { continue };
             self.marks.reach_often(Mark::MembershipChanged, u64::from(matches!(entry.payload, Payload::Change(_))));
-            if let Err(what) = self.agreed.entry(&entry) {
+            if let Err(what) = self.groups[self.focus].agreed.entry(&entry) {
                 self.fail(FailureKind::LogsDiverged, format!("n{}: {what}", node + 1));
             }
         }
@@ -35,7 +46,7 @@ impl World {
 
     /// Checks a snapshot that a node installed.
     pub(super) fn check_snapshot(&mut self, node: usize, index: Index, term: Term) {
-        let known = self.agreed.term_of(index);
+        let known = self.groups[self.focus].agreed.term_of(index);
         if index > 1 && known != Some(term) {
             let what = format!(
                 "n{} installs a snapshot through entry {index} of term {term}, but its term is {known:?}",
@@ -59,16 +70,16 @@ impl World {
 
     /// Checks an election: once a term is won, no earlier lease may be valid on any node.
     fn check_election(&mut self, node: usize, term: Term) {
-        if let Err(other) = self.agreed.leader(term, node as leasehold_core::NodeId + 1) {
+        if let Err(other) = self.groups[self.focus].agreed.leader(term, node as leasehold_core::NodeId + 1) {
             let what = format!("n{} and n{other} both lead in term {term}", node + 1);
             self.fail(FailureKind::TwoLeadersInATerm, what);
         }
-        self.elected = self.elected.max(term);
+        self.groups[self.focus].elected = self.groups[self.focus].elected.max(term);
         self.elections += 1;
         for other in 0..self.nodes.len() {
             let reading = self.nodes[other].clock.peek(self.now);
             let Some(process) = &self.nodes[other].process else { continue };
-            if let Some(permit) = process.gate.lease().try_read(reading)
+            if let Some(permit) = process.hosted().gate.lease().try_read(reading)
                 && permit.term < term
             {
                 let what = format!(
@@ -94,13 +105,20 @@ impl World {
 
     /// Examines a process after a turn.
     pub(super) fn watch(&mut self, node: usize) {
+        for group in 0..self.groups.len() {
+            self.focus_on(group);
+            self.watch_group(node);
+        }
+    }
+
+    fn watch_group(&mut self, node: usize) {
         let now = self.now;
         let reading = self.nodes[node].clock.peek(now);
         let Some(process) = self.nodes[node].process.as_mut() else { return };
         let (role, term) = (process.replica().role(), process.replica().term());
         let removed = !process.replica().membership().voters.contains(&(node as leasehold_core::NodeId + 1))
             && process.group().applied().membership.voters_outgoing.is_empty();
-        let watched = &mut process.watched;
+        let watched = &mut process.hosted_mut().watched;
         let (was, was_term) = (watched.role, watched.term);
         (watched.role, watched.term) = (role, term);
         let leading = role == Role::Leader;
@@ -122,17 +140,17 @@ impl World {
             self.watch_lease(node);
         }
         let process = self.nodes[node].process.as_mut().expect("checked above");
-        if let Some((to, since)) = process.watched.transfer {
+        if let Some((to, since)) = process.hosted_mut().watched.transfer {
             if process.replica().leader() == Some(to) {
-                process.watched.transfer = None;
+                process.hosted_mut().watched.transfer = None;
                 self.marks.reach(Mark::TransferCompleted);
             } else if leading && term == since && process.replica().holder().poll_timeout().is_some() {
                 // A holder with a deadline opens rounds again, so the transfer was abandoned.
-                process.watched.transfer = None;
-                process.watched.abandoned = true;
+                process.hosted_mut().watched.transfer = None;
+                process.hosted_mut().watched.abandoned = true;
                 self.marks.reach(Mark::TransferAbandoned);
             } else if term > since + 1 {
-                process.watched.transfer = None;
+                process.hosted_mut().watched.transfer = None;
             }
         }
         if was != role || was_term != term {
@@ -147,6 +165,7 @@ impl World {
                         Some(leader) => format!("follows n{leader} in term {term}"),
                     },
                 };
+                let text = self.of_group(text);
                 self.note(node, "engine", text);
             }
             if won {
@@ -160,16 +179,17 @@ impl World {
         let super::node::Node { clock, process, .. } = &mut self.nodes[node];
         let reading = clock.peek(now);
         let Some(process) = process.as_mut() else { return };
-        let valid = process.gate.lease().try_read(reading).is_some();
-        let watched = &mut process.watched;
+        let valid = process.hosted().gate.lease().try_read(reading).is_some();
+        let was_valid = process.hosted().watched.lease.is_some();
         if !valid {
-            if watched.lease.take().is_some() && process.replica().holder().lease_until().is_some() && reading.is_some()
-            {
+            process.hosted_mut().watched.lease = None;
+            if was_valid && process.replica().holder().lease_until().is_some() && reading.is_some() {
                 self.marks.reach(Mark::LeaseExpiredWhileLeading);
             }
             return;
         }
-        if let (None, Some(reading)) = (watched.lease, reading) {
+        if let (false, Some(reading)) = (was_valid, reading) {
+            let watched = &mut process.hosted_mut().watched;
             watched.lease = Some(reading);
             let abandoned = std::mem::take(&mut watched.abandoned);
             let voided = std::mem::take(&mut watched.voided);
@@ -183,7 +203,7 @@ impl World {
         if membership.voters.len() == 1 {
             self.marks.reach(Mark::LedAlone);
         }
-        if let Some(started) = process.watched.started
+        if let Some(started) = process.hosted_mut().watched.started
             && clock.counters_differ_since(now, started, 1_000_000)
         {
             self.marks.reach(Mark::LeaseOnWildClock);
@@ -193,6 +213,13 @@ impl World {
     /// Checks, after faults have healed, that there is a leader, that its lease is valid, and that it has answered
     /// reads.
     pub(super) fn check_liveness(&mut self) {
+        for group in 0..self.groups.len() {
+            self.focus_on(group);
+            self.check_liveness_of_group();
+        }
+    }
+
+    fn check_liveness_of_group(&mut self) {
         let now = self.now;
         let leader = self.leader();
         let Some(leader) = leader else {
@@ -200,7 +227,7 @@ impl World {
         };
         let reading = self.nodes[leader].clock.peek(now);
         let process = self.nodes[leader].process.as_ref().expect("a leader runs");
-        if process.gate.lease().try_read(reading).is_none() {
+        if process.hosted().gate.lease().try_read(reading).is_none() {
             let what = format!("n{} leads long after everything healed, but its lease is not valid", leader + 1);
             return self.fail(FailureKind::Liveness, what);
         }
@@ -220,10 +247,15 @@ impl World {
             let what = format!("n{} has not caught up since its log was cut, long after everything healed", outside.id);
             return self.fail(FailureKind::Liveness, what);
         }
-        if self.last_lease_read + 6 * self.setup.longest_hold() < now {
+        if self.groups[self.focus].last_lease_read + self.quiet_time() < now {
             let what = format!("n{} has a lease, but answered no read under it for six holds", leader + 1);
             self.fail(FailureKind::Liveness, what);
         }
+    }
+
+    /// Returns the longest time without a read of a group. Clients divide their requests among the groups.
+    fn quiet_time(&self) -> Nanos {
+        6 * self.setup.longest_hold() * self.groups.len() as Nanos
     }
 
     /// Checks, after clients have stopped for a while, that nothing is pending and that all data agrees.
@@ -235,7 +267,15 @@ impl World {
         if pending.sum::<usize>() > 0 {
             return self.fail(FailureKind::Liveness, "a request is still pending".to_owned());
         }
-        let last = self.agreed.last();
+        for group in 0..self.groups.len() {
+            self.focus_on(group);
+            self.check_data();
+        }
+    }
+
+    /// Checks that all nodes that have applied everything hold the same data.
+    fn check_data(&mut self) {
+        let last = self.groups[self.focus].agreed.last();
         let mut first: Option<(usize, Vec<Record>)> = None;
         for node in 0..self.nodes.len() {
             let Some(process) = &self.nodes[node].process else { continue };
@@ -261,17 +301,17 @@ impl World {
 }
 
 fn watch_statistics(process: &mut Process, marks: &mut Marks, clock_fails: bool) {
-    let (group, router) = (process.group().statistics(), process.node.router_statistics(GROUP));
-    let (was_group, was_router) = (process.watched.statistics, process.watched.router);
+    let (group, router) = (process.group().statistics(), process.node.router_statistics(process.focus as GroupId));
+    let (was_group, was_router) = (process.hosted().watched.statistics, process.hosted().watched.router);
     if router != was_router {
-        process.watched.router = router;
+        process.hosted_mut().watched.router = router;
         marks.reach_often(Mark::RequestRepeated, router.requests_repeated - was_router.requests_repeated);
         marks.reach_often(Mark::WaitedForApply, router.reads_awaited_apply - was_router.reads_awaited_apply);
     }
     if group == was_group {
         return watch_echoes(process, marks, clock_fails);
     }
-    process.watched.statistics = group;
+    process.hosted_mut().watched.statistics = group;
     marks.reach_often(Mark::WritePlaceTaken, group.writes_displaced - was_group.writes_displaced);
     marks.reach_often(Mark::TransferResumed, group.transfers_resumed - was_group.transfers_resumed);
     let ignored = group.transfer_steps_ignored - was_group.transfer_steps_ignored;
@@ -304,7 +344,7 @@ fn watch_statistics(process: &mut Process, marks: &mut Marks, clock_fails: bool)
         let backward = holder.backward_readings - was_holder.backward_readings;
         if backward > 0 && process.replica().holder().term().is_some() {
             marks.reach_often(Mark::BackwardReadingVoided, backward);
-            process.watched.voided = true;
+            process.hosted_mut().watched.voided = true;
         }
     }
     watch_echoes(process, marks, clock_fails);
@@ -319,7 +359,7 @@ fn watch_echoes(process: &Process, marks: &mut Marks, clock_fails: bool) {
 
 fn watch_cut(process: &mut Process, marks: &mut Marks) {
     let cut = process.replica().log_may_be_cut();
-    if std::mem::replace(&mut process.watched.cut, cut) && !cut {
+    if std::mem::replace(&mut process.hosted_mut().watched.cut, cut) && !cut {
         marks.reach(Mark::CutLogIsWhole);
     }
 }

@@ -44,6 +44,8 @@ pub(super) struct Client {
 pub(super) struct Operation {
     pub id: OperationId,
     pub key: u32,
+    /// The group that has the key.
+    pub group: usize,
     pub call: Call,
     /// For sets: the lifetime of the value in milliseconds, if it has one, and its death.
     pub lifetime: Option<(u64, OperationId)>,

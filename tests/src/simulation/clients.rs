@@ -3,7 +3,7 @@
 use super::client::{Ending, Operation, OperationRef, Step};
 use super::failure::FailureKind;
 use super::marks::Mark;
-use super::node::{GROUP, Input};
+use super::node::Input;
 use super::setup::{MILLI, SECOND};
 use super::types::Nanos;
 use super::world::{Event, World};
@@ -11,7 +11,7 @@ use crate::linearizability::{Answer, Call};
 use bytes::Bytes;
 use leasehold::keyspace::{Entry, Keyspace, NewExpiry, Outcome, ReadCommand, Reply, SetCommand, When, WriteCommand};
 use leasehold_core::{Reading, Term};
-use leasehold_node::ports::StateMachine;
+use leasehold_node::ports::{GroupId, StateMachine};
 use leasehold_node::{ReadMode, Request, RequestError};
 
 /// The maximum time that a node takes for a request, as in the product.
@@ -46,13 +46,18 @@ impl World {
         let reference = OperationRef { client: at as u16, number: client.number };
         let node = if client.dice.chance(600_000) { client.favourite } else { client.home };
         let node = if client.dice.chance(80_000) { client.dice.below(self.nodes.len() as u64) as usize } else { node };
-        // After faults have healed, client 0 always asks the leader.
-        let leader = self.leader().filter(|_| self.healed && at == 0);
-        let node = leader.unwrap_or(node);
         self.invoked += 1;
         let epoch = self.invoked / OPERATIONS_PER_KEY;
         let client = &mut self.clients[at];
-        let key = (epoch * load.keys + client.dice.below(load.keys)) as u32;
+        let key = epoch * load.keys + client.dice.below(load.keys);
+        let groups = self.groups.len() as u64;
+        let group = if groups > 1 { self.group_dice.below(groups) } else { 0 };
+        let key = (key * groups + group) as u32;
+        self.focus_on(group as usize);
+        // After faults have healed, client 0 always asks the leader.
+        let leader = self.leader().filter(|_| self.healed && at == 0);
+        let node = leader.unwrap_or(node);
+        let client = &mut self.clients[at];
         let call = if client.dice.chance(load.writes_ppm) {
             match client.dice.below(10) {
                 0..6 => Call::Set(self.invoked << 20),
@@ -77,16 +82,18 @@ impl World {
             (lifetime, self.history.invoke(at as u32, key, Call::Delete, earliest))
         });
         self.marks.reach_often(Mark::WallClockStepped, u64::from(self.walls.step_one()));
-        self.tick();
+        (0..self.groups.len()).for_each(|group| self.tick(group));
+        self.focus_on(group as usize);
         let client = &mut self.clients[at];
         client.active = Some(Operation {
             id,
             key,
+            group: group as usize,
             call,
             lifetime,
             node,
             boot: self.nodes[node].boot,
-            floor: self.seen_index,
+            floor: self.groups[self.focus].seen_index,
             deadline: now + MAX_REQUEST_TIMEOUT.min(load.patience) + CLIENT_PATIENCE,
             steps: 0,
             only_quorum,
@@ -112,18 +119,19 @@ impl World {
     }
 
     /// Has the leader propose an empty entry if a key's deadline has come, as `server/src/expirer.rs` does.
-    fn tick(&mut self) {
-        let (last, number) = self.ticked;
+    fn tick(&mut self, group: usize) {
+        self.focus_on(group);
+        let (last, number) = self.groups[self.focus].ticked;
         let Some(leader) = self.leader().filter(|_| self.now >= last + MIN_TICK_INTERVAL) else { return };
         let wall = self.walls.read(leader);
         let process = self.nodes[leader].process.as_ref().expect("the leader runs");
-        if process.view.next_tick(wall).is_some_and(|left| left.is_zero()) {
+        if process.hosted().view.next_tick(wall).is_some_and(|left| left.is_zero()) {
             self.marks.reach(Mark::KeyDied);
-            self.ticked = (self.now, number + 1);
+            self.groups[self.focus].ticked = (self.now, number + 1);
             // No client waits for the reply.
             let ticket = OperationRef { client: u16::MAX, number }.ticket();
             let request = Request::Write(Entry::encode(&[], true, &[]));
-            let input = leasehold_node::Input::Request { ticket, group: GROUP, request };
+            let input = leasehold_node::Input::Request { ticket, group: group as GroupId, request };
             self.queue_input(leader, Input::Node(input));
         }
     }
@@ -160,7 +168,8 @@ impl World {
     pub(super) fn take_step(&mut self, reference: OperationRef, steps: u32, step: Step) {
         let now = self.now;
         let Some(operation) = self.operation(reference).filter(|operation| operation.steps == steps) else { return };
-        let (node, call) = (operation.node, operation.call);
+        let (node, call, group) = (operation.node, operation.call, operation.group);
+        self.focus_on(group);
         if !self.nodes[node].readers_run(now) {
             let resumes = self.nodes[node].paused_until + self.draw_resume_delay();
             return self.at(resumes, Event::Step(reference, steps, step));
@@ -181,7 +190,7 @@ impl World {
             }
             (Step::Sample, _) => {
                 let sample = self.nodes[node].clock.read(now);
-                self.step_or_wait(reference, Step::Check(sample, self.elected));
+                self.step_or_wait(reference, Step::Check(sample, self.groups[self.focus].elected));
             }
             (Step::Check(sample, elected), _) => self.check_lease(reference, sample, elected),
             (Step::View, _) => self.view(reference),
@@ -193,17 +202,17 @@ impl World {
         let Some(operation) = self.operation(reference) else { return };
         let (node, waited) = (operation.node, operation.steps > 2);
         let process = self.nodes[node].process.as_mut().expect("operations end with their process");
-        match process.gate.try_read(sample) {
+        match process.hosted().gate.try_read(sample) {
             Some(permit) => {
                 self.check_permit(node, permit, elected);
                 self.operation(reference).expect("checked above").permit = Some(permit.term);
                 self.step_or_wait(reference, Step::View);
             }
             None => {
-                let status = process.node.status(GROUP).expect("every node hosts the group");
+                let status = process.group().status();
                 let leads = status.role == leasehold_node::Role::Leader;
                 if leads && sample.is_some() {
-                    let deposed = self.elected > status.term;
+                    let deposed = self.groups[self.focus].elected > status.term;
                     let resumed = std::mem::take(&mut self.nodes[node].paused_with_lease);
                     self.marks.reach_often(Mark::OldLeaderRefusedRead, u64::from(deposed));
                     self.marks.reach_often(Mark::ResumedReaderRefused, u64::from(resumed));
@@ -216,8 +225,8 @@ impl World {
 
     fn request(&mut self, reference: OperationRef, request: Request) {
         let Some(operation) = self.operation(reference) else { return };
-        let node = operation.node;
-        let input = leasehold_node::Input::Request { ticket: reference.ticket(), group: GROUP, request };
+        let (node, group) = (operation.node, operation.group as GroupId);
+        let input = leasehold_node::Input::Request { ticket: reference.ticket(), group, request };
         self.queue_input(node, Input::Node(input));
     }
 
@@ -226,9 +235,9 @@ impl World {
         let (node, key, permit) = (operation.node, operation.key, operation.permit);
         let process = self.nodes[node].process.as_mut().expect("operations end with their process");
         let mut replies = Vec::with_capacity(1);
-        process.view.read(&[ReadCommand::Get(key_bytes(key))], &mut replies);
+        process.hosted().view.read(&[ReadCommand::Get(key_bytes(key))], &mut replies);
         let index = process.applied();
-        let status = process.node.status(GROUP).expect("every node hosts the group");
+        let status = process.group().status();
         if permit.is_some_and(|term| term != status.term || status.role != leasehold_node::Role::Leader) {
             self.marks.reach(Mark::AnsweredAfterDeposition);
         }
@@ -306,6 +315,8 @@ impl World {
         let now = self.now;
         let client = &mut self.clients[reference.client as usize];
         let Some(operation) = client.active.take() else { return };
+        self.focus_on(operation.group);
+        let client = &mut self.clients[reference.client as usize];
         let reads = operation.call == Call::Get;
         if let Ending::Done(answer, index) = ending {
             // An answer also names the current leader.
@@ -336,7 +347,7 @@ impl World {
                 Some(grant) if !grant.by_lease => counts.quorum_reads += 1,
                 _ => {
                     counts.lease_reads += 1;
-                    self.last_lease_read = now;
+                    self.groups[self.focus].last_lease_read = now;
                 }
             }
             if index < operation.floor + u64::from(!reads) {
@@ -348,7 +359,7 @@ impl World {
                 );
                 self.fail(FailureKind::StaleRead, what);
             }
-            self.seen_index = self.seen_index.max(index);
+            self.groups[self.focus].seen_index = self.groups[self.focus].seen_index.max(index);
         } else {
             let unknown = matches!(ending, Ending::Unknown) && !reads;
             if unknown {

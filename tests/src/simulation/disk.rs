@@ -2,7 +2,7 @@
 
 use leasehold_core::NodeId;
 use leasehold_node::identity::Registry;
-use leasehold_node::ports::{Batch, Change, Disk as _, Record, Recovered, Stage};
+use leasehold_node::ports::{Batch, Change, Disk as _, GroupId, Record, Recovered, Stage};
 use leasehold_raft::wire::Payload;
 use leasehold_storage::{Identity, Storage};
 use std::collections::{BTreeMap, VecDeque};
@@ -40,7 +40,7 @@ pub(super) struct Disk {
     /// Set if the next commit fails.
     pub fails: bool,
     /// What the disk held before each of the last transactions; empty unless it may lose its end.
-    earlier: Option<VecDeque<Memory>>,
+    earlier: Option<VecDeque<Vec<Memory>>>,
     /// True while no sync finishes.
     pub hangs: bool,
     /// A sync would have finished while the disk hung.
@@ -57,22 +57,25 @@ struct Folder {
 /// The contents of a folder.
 #[derive(Clone)]
 pub(super) struct Contents {
-    memory: Memory,
+    /// By group.
+    memory: Vec<Memory>,
     /// The folder's identity.
     pub registry: Registry,
 }
 
 impl Contents {
     /// Returns the contents of a new folder.
-    pub(super) fn new(registry: Registry) -> Contents {
-        Contents { memory: Memory::default(), registry }
+    pub(super) fn new(registry: Registry, groups: usize) -> Contents {
+        Contents { memory: vec![Memory::default(); groups], registry }
     }
 
-    /// Returns true if the node may have been the only voter, or may find that it was by applying its log.
+    /// Returns true if the node may have been the only voter of a group, or may find that it was by applying its log.
     pub(super) fn may_be_sole_voter(&self) -> bool {
-        let Recovered { applied, entries, .. } = &self.memory.holds;
-        let changes = entries.iter().any(|entry| matches!(entry.payload, Payload::Change(_)));
-        changes || applied.membership.voters.len() < 2 || !applied.membership.voters_outgoing.is_empty()
+        self.memory.iter().any(|memory| {
+            let Recovered { applied, entries, .. } = &memory.holds;
+            let changes = entries.iter().any(|entry| matches!(entry.payload, Payload::Change(_)));
+            changes || applied.membership.voters.len() < 2 || !applied.membership.voters_outgoing.is_empty()
+        })
     }
 }
 
@@ -86,10 +89,10 @@ struct Memory {
 
 impl Disk {
     /// Creates an empty disk in memory, and also in a data folder if a path is given.
-    pub(super) fn new(registry: Registry, folder: Option<&Path>, may_lose_its_end: bool) -> Disk {
+    pub(super) fn new(registry: Registry, groups: usize, folder: Option<&Path>, may_lose_its_end: bool) -> Disk {
         let node = registry.node;
         Disk {
-            contents: Contents::new(registry),
+            contents: Contents::new(registry, groups),
             copy: None,
             own: None,
             folder: folder.map(|path| Folder { path: path.to_path_buf(), node, open: None }),
@@ -112,15 +115,16 @@ impl Disk {
             return false;
         };
         earlier.clear();
-        let longest_hold = self.contents.memory.holds.longest_hold;
-        self.contents.memory = memory;
-        (self.contents.memory.holds.longest_hold, self.contents.memory.holds.log_may_be_cut) = (longest_hold, true);
+        let before = std::mem::replace(&mut self.contents.memory, memory);
+        for (memory, before) in self.contents.memory.iter_mut().zip(before) {
+            (memory.holds.longest_hold, memory.holds.log_may_be_cut) = (before.holds.longest_hold, true);
+        }
         true
     }
 
-    /// Returns the durable state, without its records.
-    pub(super) fn durable(&self) -> &Recovered {
-        &self.contents.memory.holds
+    /// Returns the durable state of a group, without its records.
+    pub(super) fn durable(&self, group: usize) -> &Recovered {
+        &self.contents.memory[group].holds
     }
 
     /// Returns the folder's identity.
@@ -162,31 +166,36 @@ impl Disk {
         }
     }
 
-    /// Returns the state that a process starting now recovers.
+    /// Returns the states that a process starting now recovers, by group.
     ///
     /// # Errors
     /// If a data folder holds something other than what was committed to it.
-    pub(super) fn recover(&mut self) -> Result<Recovered, String> {
-        self.contents.memory.staged.clear();
-        let record = |(key, value): (&bytes::Bytes, &bytes::Bytes)| Record { key: key.clone(), value: value.clone() };
-        let memory = &self.contents.memory;
-        let records = memory.records.iter().map(record).collect();
-        let expected = Recovered { records, ..memory.holds.clone() };
+    pub(super) fn recover(&mut self) -> Result<Vec<Recovered>, String> {
         if let Some(Folder { path, node, open }) = &mut self.folder {
             let founders = [*node].into();
             let identity = Identity { cluster: "simulated".to_owned(), node: *node, founders };
-            let storage = Storage::open(path, identity).map_err(|error| error.to_string())?;
-            let recovered = open.insert(storage).recover(0).map_err(|error| error.to_string())?;
-            if recovered != expected {
-                return Err(format!("the data folder holds {recovered:?}, but {expected:?} was committed"));
-            }
+            *open = Some(Storage::open(path, identity).map_err(|error| error.to_string())?);
         }
-        Ok(expected)
+        let record = |(key, value): (&bytes::Bytes, &bytes::Bytes)| Record { key: key.clone(), value: value.clone() };
+        let mut all = Vec::new();
+        for (group, memory) in self.contents.memory.iter_mut().enumerate() {
+            memory.staged.clear();
+            let records = memory.records.iter().map(record).collect();
+            let expected = Recovered { records, ..memory.holds.clone() };
+            if let Some(Folder { open: Some(storage), .. }) = &mut self.folder {
+                let recovered = storage.recover(group as GroupId).map_err(|error| error.to_string())?;
+                if recovered != expected {
+                    return Err(format!("the data folder holds {recovered:?}, but {expected:?} was committed"));
+                }
+            }
+            all.push(expected);
+        }
+        Ok(all)
     }
 
     /// Returns true if records are staged.
     pub(super) fn has_staged(&self) -> bool {
-        !self.contents.memory.staged.is_empty()
+        self.contents.memory.iter().any(|memory| !memory.staged.is_empty())
     }
 
     /// Queues a write. Returns true if a sync has to be started.
@@ -232,13 +241,14 @@ impl Disk {
         if let Some(Folder { open: Some(storage), .. }) = &mut self.folder {
             storage.commit(&batches).map_err(|error| format!("the data folder refused a commit: {error}"))?;
         }
-        if let Some(earlier) = self.earlier.as_mut().filter(|_| self.contents.memory.holds.applied.index > 0) {
+        let is_founded = self.contents.memory.iter().all(|memory| memory.holds.applied.index > 0);
+        if let Some(earlier) = self.earlier.as_mut().filter(|_| is_founded) {
             if earlier.len() == MAX_EARLIER {
                 earlier.pop_front();
             }
             earlier.push_back(self.contents.memory.clone());
         }
-        batches.into_iter().try_for_each(|batch| self.contents.memory.write(batch))
+        batches.into_iter().try_for_each(|batch| self.contents.memory[batch.group as usize].write(batch))
     }
 
     /// Crashes the process. The sync in progress becomes durable entirely or not at all. Returns the number of lost

@@ -8,6 +8,8 @@ use super::node::Input;
 use super::types::Nanos;
 use super::world::{Ending, Event, World};
 use leasehold_core::NodeId;
+use leasehold_node::ports::GroupId;
+use leasehold_raft::Replica;
 use leasehold_raft::wire::{Change, Membership, Step, Transition};
 use leasehold_testing::dice::Dice;
 
@@ -131,7 +133,7 @@ impl World {
             Fault::Transfer { to, hitch } => self.transfer(to as usize, hitch),
             Fault::Campaign { target } => {
                 let node = self.resolve(target);
-                self.queue_input(node, Input::Campaign);
+                self.queue_input(node, Input::Campaign { group: self.focus });
             }
             Fault::Reconfigure { to } => self.reconfigure(to),
             Fault::Burst { target, times } => {
@@ -163,7 +165,11 @@ impl World {
     fn cut_log(&mut self, node: usize, down: Nanos, commits: usize) {
         let is_cut = |at: &super::node::Node| {
             let process = at.process.as_ref();
-            at.disk.durable().log_may_be_cut || process.is_some_and(|process| process.replica().log_may_be_cut())
+            let cut = |group: usize| {
+                let replica = process.and_then(|process| Some(process.node.group(group as GroupId)?.replica()));
+                at.disk.durable(group).log_may_be_cut || replica.is_some_and(Replica::log_may_be_cut)
+            };
+            (0..self.groups.len()).any(cut)
         };
         // No leader knows a spare node, so none could admit it.
         if node as u64 >= self.setup.founders || self.nodes.iter().any(is_cut) {
@@ -247,7 +253,7 @@ impl World {
         let reading = self.nodes[node].clock.peek(self.now);
         let machine = &mut self.nodes[node];
         let Some(process) = &machine.process else { return };
-        machine.paused_with_lease |= process.gate.lease().try_read(reading).is_some();
+        machine.paused_with_lease |= process.has_lease(reading);
         machine.paused_until = machine.paused_until.max(until);
         let after = self.draw_resume_delay();
         self.at(until + after, Event::Resume { node: node as u8 });
@@ -298,7 +304,7 @@ impl World {
 
     /// Makes the leader transfer leadership.
     pub(super) fn transfer(&mut self, to: usize, hitch: Hitch) {
-        let (now, Some(leader)) = (self.now, self.leader()) else { return };
+        let (now, group, Some(leader)) = (self.now, self.focus, self.leader()) else { return };
         let target = if to == leader { (to + 1) % self.nodes.len() } else { to };
         let (from, to) = (leader as NodeId + 1, target as NodeId + 1);
         match hitch {
@@ -307,7 +313,7 @@ impl World {
             }
             Hitch::None | Hitch::LeaderIsCutOff(_) | Hitch::CalledBack(_) => self.late_campaign = None,
         }
-        self.queue_input(leader, Input::Transfer { to });
+        self.queue_input(leader, Input::Transfer { group, to });
         if self.nodes[leader].task_runs(now) {
             self.turn(leader);
         }
@@ -316,7 +322,7 @@ impl World {
                 // The leader's frames are already in transit.
                 self.isolate(leader, Way::Both, Frames::Kept, lasts);
                 if matches!(hitch, Hitch::CalledBack(_)) {
-                    self.queue_input(leader, Input::Transfer { to: from });
+                    self.queue_input(leader, Input::Transfer { group, to: from });
                 }
             }
             Hitch::CampaignNowIsLateAndAlone(by) => {
@@ -349,7 +355,7 @@ impl World {
         if self.tracing() {
             self.note(leader, "operator", format!("proposes {change:?}"));
         }
-        self.queue_input(leader, Input::Reconfigure { change });
+        self.queue_input(leader, Input::Reconfigure { group: self.focus, change });
         if let Shape::Exchanged(unheard) = to {
             // The replaced voters receive the change itself, but never learn that it was committed.
             self.turn(leader);

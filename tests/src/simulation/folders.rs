@@ -39,7 +39,8 @@ impl World {
     pub(super) fn empty_folder(&self, node: usize) -> Contents {
         let machine = &self.nodes[node];
         let incarnation = (u64::from(machine.boot) << 8) | machine.id;
-        Contents::new(Registry::new(machine.id, incarnation, 1..=self.nodes.len() as NodeId))
+        let registry = Registry::new(machine.id, incarnation, 1..=self.nodes.len() as NodeId);
+        Contents::new(registry, self.groups.len())
     }
 
     /// Returns true if a frame passes: the processes at both ends have shaken hands, which they do now if they have not

@@ -15,7 +15,12 @@
 //! which decides whether it is on and how severe it is. Removing one kind therefore disturbs the others as little as
 //! possible, which shrinking relies on (`shrink.rs`).
 //!
+//! In a quarter of the seeds, every node hosts two to eight groups. Clients divide their requests among them. A fault of
+//! leadership or membership hits one group, and every other fault all of them.
+//!
 //! # Checks
+//!
+//! Each group has its own oracle.
 //!
 //! * At every election: no cell on any node grants a read under a lease of an earlier term. At every permit: no later
 //!   term had been won when its reading was taken.
@@ -31,8 +36,8 @@
 //! * At the end: the clients' history is checked by [`linearizability`](crate::linearizability). All nodes hold the
 //!   same data.
 //! * After all faults have healed, within a bound: there is a leader, its lease is valid, it answered reads, and no
-//!   request is pending. Then, in the calm cluster, leadership is transferred with the old leader's vote and without
-//!   it, each time within a hold; and an isolated leader steps down (`calm.rs`).
+//!   request is pending. Then, in one group of the calm cluster, leadership is transferred with the old leader's vote and
+//!   without it, each time within a hold; and an isolated leader steps down (`calm.rs`).
 //!
 //! # Not covered
 //!

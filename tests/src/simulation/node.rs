@@ -12,9 +12,6 @@ use leasehold_raft::wire::Change;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// The group that every node hosts.
-pub(super) const GROUP: GroupId = 0;
-
 /// A machine and its node.
 pub(super) struct Node {
     /// Its number.
@@ -39,6 +36,13 @@ pub(super) struct Node {
     pub starts_at: Option<Nanos>,
     /// The process is being stopped in an orderly way: the time after which it starts again, and its next timing.
     pub stops: Option<(Nanos, Option<u8>)>,
+    /// What it promised, by group.
+    pub promises: Vec<Promises>,
+}
+
+/// What a node promised in one group.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Promises {
     /// The hold it promised, in true time: an oracle that is independent of its clock.
     pub promise: Option<Promise>,
     /// The newest round it echoed, with the boot of the process that echoed it.
@@ -75,15 +79,15 @@ pub(super) enum Input {
     /// An input of the node itself.
     Node(leasehold_node::Input<Keyspace>),
     /// An operator transfers leadership.
-    Transfer { to: NodeId },
+    Transfer { group: usize, to: NodeId },
     /// An operator makes this node campaign.
-    Campaign,
+    Campaign { group: usize },
     /// An operator stops this node: it hands leadership over first.
     HandOver,
     /// The second step of the stop.
     Stop,
     /// An operator changes the configuration.
-    Reconfigure { change: Change },
+    Reconfigure { group: usize, change: Change },
     /// A stalled timer fires many times at once.
     Burst { times: u8 },
 }
@@ -92,10 +96,10 @@ pub(super) enum Input {
 pub(super) struct Process {
     /// The node under test.
     pub node: leasehold_node::Node<Keyspace>,
-    /// The published lease and applied index, as client threads see them.
-    pub gate: Arc<ReadGate>,
-    /// The state, as client threads see it.
-    pub view: View,
+    /// Its groups.
+    pub groups: Vec<Hosted>,
+    /// The group that the world looks at.
+    pub focus: usize,
     /// Inputs queued for the node.
     pub inbox: VecDeque<Input>,
     /// Reports from the disk and the snapshot thread. They are handled first.
@@ -104,7 +108,15 @@ pub(super) struct Process {
     pub timer_fired: bool,
     /// A turn of the node's task is due.
     pub turn_is_due: bool,
-    /// The state of the process when it was last examined.
+}
+
+/// A group of a process.
+pub(super) struct Hosted {
+    /// The published lease and applied index, as client threads see them.
+    pub gate: Arc<ReadGate>,
+    /// The state, as client threads see it.
+    pub view: View,
+    /// The state of the group when it was last examined.
     pub watched: Watched,
 }
 
@@ -140,9 +152,24 @@ pub(super) struct Watched {
 }
 
 impl Process {
-    /// Returns the group.
+    /// Returns the group that the world looks at.
     pub(super) fn group(&self) -> &Group<Keyspace> {
-        self.node.group(GROUP).expect("every node hosts the group")
+        self.node.group(self.focus as GroupId).expect("every node hosts every group")
+    }
+
+    /// Returns what the simulator knows of that group.
+    pub(super) fn hosted(&self) -> &Hosted {
+        &self.groups[self.focus]
+    }
+
+    /// Returns what the simulator knows of that group.
+    pub(super) fn hosted_mut(&mut self) -> &mut Hosted {
+        &mut self.groups[self.focus]
+    }
+
+    /// Returns true if the lease of any group is valid.
+    pub(super) fn has_lease(&self, reading: Reading) -> bool {
+        self.groups.iter().any(|group| group.gate.lease().try_read(reading).is_some())
     }
 
     /// Returns the replica.

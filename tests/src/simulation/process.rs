@@ -2,12 +2,12 @@
 
 use super::failure::FailureKind;
 use super::marks::Mark;
-use super::node::{GROUP, Process, Watched};
+use super::node::{Hosted, Process, Watched};
 use super::setup::SECOND;
 use super::types::Nanos;
 use super::world::World;
 use leasehold::keyspace::Keyspace;
-use leasehold_node::ports::StateMachine as _;
+use leasehold_node::ports::{GroupId, StateMachine as _};
 use leasehold_node::{GroupOptions, GroupStart, NodeOptions, Role};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -32,65 +32,72 @@ impl World {
             Ok(recovered) => recovered,
             Err(what) => return self.fail(FailureKind::DiskOutOfOrder, format!("n{}: {what}", node + 1)),
         };
-        let stopped_orderly = recovered.orderly_stop;
-        let (is_new, longer_hold) = (recovered.applied.index == 0, recovered.longest_hold > config.hold());
-        let seed = self.seed ^ (u64::from(machine.boot) << 40);
-        let mut replica = leasehold_raft::Options::new(machine.id, config, seed);
-        replica.record = tracing;
-        let mut options = GroupOptions::new(GROUP, replica, (1..=self.setup.founders).collect());
-        options.max_log_entries = self.setup.log_entries;
-        options.max_log_bytes = u64::MAX;
-        options.max_kept_log_entries = self.setup.kept_log_entries;
-        options.max_kept_log_bytes = u64::MAX;
-        options.max_chunk_bytes = self.setup.chunk_bytes;
-        options.unnoted_version = Keyspace::NEWEST_VERSION;
-        let keyspace = Keyspace::new("simulated", wall);
-        let recovered = match recovered.into_state(keyspace.empty_state()) {
-            Ok(recovered) => recovered,
-            Err(error) => return self.fail(FailureKind::DiskOutOfOrder, format!("n{}: {error}", node + 1)),
-        };
-        let group = GroupStart::new(options, recovered);
-        if let Some(batch) = group.first_batch()
-            && let Err(what) = machine.disk.commit(vec![batch])
-        {
-            return self.fail(FailureKind::DiskOutOfOrder, what);
-        }
+        let stopped_orderly = recovered[0].orderly_stop;
+        let (is_new, longer_hold) = (recovered[0].applied.index == 0, recovered[0].longest_hold > config.hold());
         // Unique among the processes of all nodes.
         let mut options = NodeOptions::new(machine.id, (machine.id << 32) | u64::from(machine.boot));
         options.request_timeout = Duration::from_nanos(self.setup.load.patience.min(5 * SECOND));
         let mut process_node = leasehold_node::Node::new(options);
-        let view = keyspace.view();
-        let reading = machine.clock.read(now);
-        if let Err(error) = process_node.add_group(reading, group, keyspace) {
-            let what = format!("n{} cannot start from its disk: {error}", node + 1);
+        let mut starting = Vec::new();
+        for (group, recovered) in recovered.into_iter().enumerate() {
+            let seed = self.seed ^ (u64::from(machine.boot) << 40) ^ ((group as u64) << 56);
+            let mut replica = leasehold_raft::Options::new(machine.id, config, seed);
+            replica.record = tracing;
+            let mut options = GroupOptions::new(group as GroupId, replica, (1..=self.setup.founders).collect());
+            options.max_log_entries = self.setup.log_entries;
+            options.max_log_bytes = u64::MAX;
+            options.max_kept_log_entries = self.setup.kept_log_entries;
+            options.max_kept_log_bytes = u64::MAX;
+            options.max_chunk_bytes = self.setup.chunk_bytes;
+            options.unnoted_version = Keyspace::NEWEST_VERSION;
+            let keyspace = Keyspace::new("simulated", wall.clone());
+            let recovered = match recovered.into_state(keyspace.empty_state()) {
+                Ok(recovered) => recovered,
+                Err(error) => return self.fail(FailureKind::DiskOutOfOrder, format!("n{}: {error}", node + 1)),
+            };
+            starting.push((GroupStart::new(options, recovered), keyspace));
+        }
+        let first: Vec<_> = starting.iter().filter_map(|(group, _)| group.first_batch()).collect();
+        if !first.is_empty()
+            && let Err(what) = machine.disk.commit(first)
+        {
             return self.fail(FailureKind::DiskOutOfOrder, what);
         }
-        let group = process_node.group(GROUP).expect("just added");
-        let watched = Watched {
-            role: Role::Follower,
-            term: group.replica().term(),
-            applied: group.applied().index,
-            commit: group.replica().commit(),
-            statistics: group.statistics(),
-            router: process_node.router_statistics(GROUP),
-            lease: None,
-            transfer: None,
-            abandoned: false,
-            started: reading,
-            voided: false,
-            kept_back: false,
-            cut: group.replica().log_may_be_cut(),
-        };
-        let (gate, tick) = (group.read_gate().clone(), process_node.tick());
+        let reading = machine.clock.read(now);
+        let mut groups = Vec::new();
+        for (id, (group, keyspace)) in (0..).zip(starting) {
+            let view = keyspace.view();
+            if let Err(error) = process_node.add_group(reading, group, keyspace) {
+                let what = format!("n{} cannot start from its disk: {error}", node + 1);
+                return self.fail(FailureKind::DiskOutOfOrder, what);
+            }
+            let group = process_node.group(id).expect("just added");
+            let watched = Watched {
+                role: Role::Follower,
+                term: group.replica().term(),
+                applied: group.applied().index,
+                commit: group.replica().commit(),
+                statistics: group.statistics(),
+                router: process_node.router_statistics(id),
+                lease: None,
+                transfer: None,
+                abandoned: false,
+                started: reading,
+                voided: false,
+                kept_back: false,
+                cut: group.replica().log_may_be_cut(),
+            };
+            groups.push(Hosted { gate: group.read_gate().clone(), view, watched });
+        }
+        let tick = process_node.tick();
         let process = Process {
             node: process_node,
-            gate,
-            view,
+            groups,
+            focus: self.focus,
             inbox: VecDeque::new(),
             reports: VecDeque::new(),
             timer_fired: false,
             turn_is_due: false,
-            watched,
         };
         let boot = machine.boot;
         machine.process = Some(process);
@@ -119,9 +126,12 @@ impl World {
             if let Err(what) = self.nodes[node].disk.finish_all() {
                 return self.fail(FailureKind::DiskOutOfOrder, what);
             }
-            // A release lifts a promise for good.
-            if self.nodes[node].promise.is_some() && self.binding_promise(node).is_none() {
-                self.nodes[node].promise = None;
+            for group in 0..self.groups.len() {
+                self.focus_on(group);
+                // A release lifts a promise for good.
+                if self.binding_promise(node).is_none() {
+                    self.nodes[node].promises[group].promise = None;
+                }
             }
         }
         self.kill(node, "has stopped");
@@ -135,7 +145,11 @@ impl World {
     /// Crashes a process.
     pub(super) fn kill(&mut self, node: usize, why: &str) {
         let Some(process) = &self.nodes[node].process else { return };
-        let led = (process.replica().role() == Role::Leader).then(|| process.replica().term());
+        let replicas = (0..self.groups.len()).filter_map(|group| {
+            let replica = process.node.group(group as GroupId)?.replica();
+            (replica.role() == Role::Leader).then(|| (group, replica.term()))
+        });
+        let led: Vec<_> = replicas.collect();
         if self.tracing() {
             self.note(node, "process", why.to_owned());
             self.note_lease(node);
@@ -158,10 +172,10 @@ impl World {
         if self.copies && self.nodes[node].disk.older_copy().is_none_or(|_| self.dice.chance(400_000)) {
             self.nodes[node].disk.copy();
         }
-        if let Some(term) = led
-            && term > self.nodes[node].disk.durable().hard_state.term
-        {
-            self.agreed.clear_leader(term);
+        for (group, term) in led {
+            if term > self.nodes[node].disk.durable(group).hard_state.term {
+                self.groups[group].agreed.clear_leader(term);
+            }
         }
     }
 }

@@ -22,15 +22,15 @@ impl World {
         let Some(echoed) = machine.process.as_ref().and_then(|process| process.replica().grantor().newest()) else {
             return;
         };
-        let (boot, earlier) = (machine.boot, machine.promise);
+        let (boot, promises) = (machine.boot, &mut machine.promises[self.focus]);
         // An echo counts even if the grantor no longer reports it as its newest.
-        if machine.echoed >= Some((boot, echoed)) {
+        if promises.echoed >= Some((boot, echoed)) {
             return;
         }
-        machine.echoed = Some((boot, echoed));
+        promises.echoed = Some((boot, echoed));
         // A later promise replaces one that ends earlier. A promise by an earlier process may end later than this one.
-        if earlier.is_none_or(|earlier| earlier.until <= until) {
-            machine.promise = Some(Promise { echoed, boot, until });
+        if promises.promise.is_none_or(|earlier| earlier.until <= until) {
+            promises.promise = Some(Promise { echoed, boot, until });
         }
     }
 
@@ -38,19 +38,21 @@ impl World {
     /// repetitions of them. It covers nothing that was promised before a restart.
     pub(super) fn note_release(&mut self, node: usize, (term, round): (Term, Round)) {
         let machine = &mut self.nodes[node];
-        let through = TermRound { term, round };
-        let known = machine.released.filter(|(boot, known)| *boot == machine.boot && *known >= through);
-        machine.released = known.or(Some((machine.boot, through)));
+        let (boot, through) = (machine.boot, TermRound { term, round });
+        let released = &mut machine.promises[self.focus].released;
+        let known = released.filter(|(of, known)| *of == boot && *known >= through);
+        *released = known.or(Some((boot, through)));
     }
 
     /// Returns the promise that forbids a node to help elect another leader, if there is one.
     pub(super) fn binding_promise(&self, node: usize) -> Option<Promise> {
         let machine = &self.nodes[node];
+        let promises = machine.promises[self.focus];
         let released = |promise: &Promise| {
-            let of_this_process = machine.released.filter(|(boot, _)| *boot == promise.boot && *boot == machine.boot);
+            let of_this_process = promises.released.filter(|(boot, _)| *boot == promise.boot && *boot == machine.boot);
             of_this_process.is_some_and(|(_, through)| promise.echoed <= through)
         };
-        let in_time = machine.promise.filter(|promise| self.now < promise.until && self.clocks == Clocks::Within);
+        let in_time = promises.promise.filter(|promise| self.now < promise.until && self.clocks == Clocks::Within);
         in_time.filter(|promise| !released(promise))
     }
 
@@ -78,8 +80,8 @@ impl World {
         let later = |(due, next): (Instant, Instant)| next != due && !next.is_before_on_either_counter(due);
         let ticked = reading.is_none() || due.zip(next).is_some_and(later);
         let kept_back = replica.statistics().campaigns_withheld > withheld;
-        let forgotten = process.watched.kept_back && ticked && !kept_back && replica.role() == Role::Follower;
-        process.watched.kept_back = kept_back || (process.watched.kept_back && !ticked);
+        let forgotten = process.hosted().watched.kept_back && ticked && !kept_back && replica.role() == Role::Follower;
+        process.hosted_mut().watched.kept_back = kept_back || (process.hosted_mut().watched.kept_back && !ticked);
         if forgotten {
             let what = format!("n{} does not campaign after the end of the hold that withheld its campaign", node + 1);
             self.fail(FailureKind::Liveness, what);
@@ -91,7 +93,7 @@ impl World {
         let machine = &self.nodes[node];
         let Some(process) = &machine.process else { return };
         let replica = process.replica();
-        let permit = process.gate.lease().try_read(machine.clock.peek(self.now));
+        let permit = process.hosted().gate.lease().try_read(machine.clock.peek(self.now));
         // "Campaign now" may be sent after its transfer was abandoned, but then the lease rests on rounds later than
         // the release.
         let hands_over = envelope.messages.iter().any(|message| message.kind == MessageKind::TimeoutNow)
@@ -106,7 +108,7 @@ impl World {
             );
             return self.fail(FailureKind::LeaseOutlivedLeadership, what);
         }
-        let durable = machine.disk.durable();
+        let durable = machine.disk.durable(self.focus);
         let hold = self.setup.timings[machine.timing as usize].hold();
         if envelope.ack.is_some() && durable.longest_hold < hold {
             let what = format!(

@@ -132,6 +132,8 @@ pub struct Setup {
     pub founders: u64,
     /// The number of further nodes that can become members.
     pub spares: u64,
+    /// The number of groups on each node.
+    pub groups: usize,
     /// The timings that processes may be started with. All start with the first and end with the last.
     pub timings: Vec<Config>,
     /// The clocks' drift.
@@ -222,6 +224,7 @@ impl Setup {
         Setup {
             founders,
             spares,
+            groups: groups(seed),
             timings,
             drift_ppm,
             clocks,
@@ -263,6 +266,12 @@ impl Setup {
     pub fn heartbeat(&self) -> Nanos {
         self.timings[0].heartbeat().as_nanos() as Nanos
     }
+}
+
+/// Draws the number of groups: several in a quarter of the seeds.
+fn groups(seed: u64) -> usize {
+    let mut dice = Dice::new(seed, 6);
+    if dice.chance(250_000) { dice.between(2, 8) as usize } else { 1 }
 }
 
 /// Draws a rate error. It is often as large as permitted.

@@ -10,7 +10,8 @@
 
 use super::types::Nanos;
 use leasehold_core::NodeId;
-use leasehold_node::wire::{Body, PeerRequest, Transfer};
+use leasehold_node::ports::GroupId;
+use leasehold_node::wire::{self, Body, PeerRequest, Transfer};
 use leasehold_raft::wire::{Message, MessageKind};
 use std::fmt::Write as _;
 
@@ -22,18 +23,24 @@ pub(super) fn line(trace: &mut String, now: Nanos, node: Option<NodeId>, what: &
 }
 
 /// Adds a line that a replica recorded. The line already names its node.
-pub(super) fn lease_line(trace: &mut String, now: Nanos, node: NodeId, recorded: &str) {
+pub(super) fn lease_line(trace: &mut String, now: Nanos, node: NodeId, group: GroupId, recorded: &str) {
     let recorded = recorded.trim_start();
     let named = format!("  n{node} ");
     let text = match recorded.split_once(&named) {
         Some((time, rest)) => format!("{rest}   at {time}"),
         None => recorded.to_owned(),
     };
-    line(trace, now, Some(node), "lease", &text);
+    let what = if group == 0 { "lease".to_owned() } else { format!("lease{group}") };
+    line(trace, now, Some(node), &what, &text);
 }
 
 /// Describes a frame briefly. Its round and echo are in the lines about the lease.
-pub(super) fn describe(body: &Body) -> String {
+pub(super) fn describe(message: &wire::Message) -> String {
+    let text = describe_body(&message.body);
+    if message.group == 0 { text } else { format!("g{}: {text}", message.group) }
+}
+
+fn describe_body(body: &Body) -> String {
     let envelope = match body {
         Body::Raft(envelope) => envelope,
         Body::Request { id, request: PeerRequest::ReadIndex } => {

@@ -4,11 +4,11 @@
 use super::client::OperationRef;
 use super::disk::Write;
 use super::marks::Mark;
-use super::node::{GROUP, Input};
+use super::node::Input;
 use super::world::{Event, World};
 use leasehold::keyspace::Keyspace;
 use leasehold_core::{NodeId, Reading};
-use leasehold_node::ports::{Batch, Lane};
+use leasehold_node::ports::{Batch, GroupId, Lane};
 use leasehold_node::snapshot::Work;
 use leasehold_node::wire::{Body, Message};
 use leasehold_node::{Output, Role};
@@ -100,10 +100,14 @@ impl World {
     /// Passes one input to the node, with a reading of its own.
     fn dispatch(&mut self, node: usize, input: Input) {
         let now = self.now;
+        if let Input::Transfer { group, .. } | Input::Campaign { group } | Input::Reconfigure { group, .. } = &input {
+            self.focus_on(*group);
+        }
+        let group = self.focus as GroupId;
         let machine = &mut self.nodes[node];
         let reading = machine.clock.read(now);
         let Some(process) = machine.process.as_mut() else { return };
-        process.watched.kept_back = false;
+        process.groups.iter_mut().for_each(|group| group.watched.kept_back = false);
         match input {
             Input::Node(leasehold_node::Input::Messages { from, messages }) => {
                 for message in messages {
@@ -111,27 +115,28 @@ impl World {
                 }
             }
             Input::Node(input) => process.node.handle(reading, input),
-            Input::Transfer { to } => {
+            Input::Transfer { to, .. } => {
                 let before = process.replica().holder().release();
-                let started = process.node.transfer(reading, GROUP, to);
+                let started = process.node.transfer(reading, group, to);
                 self.marks.reach_often(Mark::TransferRefused, u64::from(started.is_err()));
                 let release = process.replica().holder().release();
                 if release.is_some() && release != before {
-                    process.watched.transfer = Some((to, process.replica().term()));
+                    process.hosted_mut().watched.transfer = Some((to, process.replica().term()));
                 }
             }
-            Input::Campaign => {
-                if process.node.campaign(reading, GROUP).is_err() {
+            Input::Campaign { .. } => {
+                if process.node.campaign(reading, group).is_err() {
                     self.marks.reach(Mark::OperatorCampaignRefused);
                 }
             }
             Input::HandOver => {
-                let handed_over = process.node.hand_over(reading, GROUP).is_ok();
-                self.marks.reach_often(Mark::HandedOverToStop, u64::from(handed_over));
+                let groups = 0..process.groups.len() as GroupId;
+                let handed_over = groups.filter(|group| process.node.hand_over(reading, *group).is_ok()).count();
+                self.marks.reach_often(Mark::HandedOverToStop, handed_over as u64);
             }
             Input::Stop => process.node.stop(reading),
-            Input::Reconfigure { change } => {
-                let proposed = process.node.propose_change(reading, GROUP, &change);
+            Input::Reconfigure { change, .. } => {
+                let proposed = process.node.propose_change(reading, group, &change);
                 if matches!(proposed, Err(ProposeError::Busy)) {
                     self.marks.reach(Mark::MembershipChangeRefused);
                 }
@@ -149,6 +154,7 @@ impl World {
     }
 
     fn handle_message(&mut self, node: usize, from: NodeId, message: Message, reading: Reading) {
+        self.focus_on(message.group as usize);
         let Some(process) = self.nodes[node].process.as_mut() else { return };
         let messages = match message {
             Message { group, body: Body::Raft(envelope) } => {
@@ -200,10 +206,16 @@ impl World {
         let reading = machine.clock.read(self.now);
         let Some(process) = machine.process.as_mut() else { return };
         if timer_fired || process.node.timeout_is_due(reading) {
-            let next = process.replica().poll_timeout();
-            let withheld = process.replica().statistics().campaigns_withheld;
+            let groups = 0..process.groups.len() as GroupId;
+            let replicas = groups.filter_map(|group| Some(process.node.group(group)?.replica()));
+            let before = replicas
+                .map(|replica| (replica.poll_timeout().map(|(at, _)| at), replica.statistics().campaigns_withheld));
+            let before: Vec<_> = before.collect();
             process.node.handle_timeout(reading);
-            self.check_kept_back(node, reading, next.map(|(at, _)| at), withheld);
+            for (group, (next, withheld)) in before.into_iter().enumerate() {
+                self.focus_on(group);
+                self.check_kept_back(node, reading, next, withheld);
+            }
         }
     }
 
@@ -227,6 +239,7 @@ impl World {
     fn send(&mut self, node: usize, to: NodeId, lane: Lane, messages: Vec<Message>) {
         for message in &messages {
             if let Body::Raft(envelope) = &message.body {
+                self.focus_on(message.group as usize);
                 self.check_sent(node, to, envelope);
             }
         }
@@ -245,6 +258,7 @@ impl World {
             self.marks.reach_often(Mark::LongestHoldLowered, u64::from(batch.longest_hold.is_some()));
             self.marks.reach_often(Mark::LogCompacted, u64::from(batch.compact_through.is_some()));
             if let Some(applied) = batch.applied.as_ref().filter(|_| batch.reset_log) {
+                self.focus_on(batch.group as usize);
                 self.check_snapshot(node, applied.index, applied.term);
                 self.marks.reach(Mark::SnapshotInstalled);
             }

@@ -7,7 +7,7 @@ use super::failure::{Agreed, FailureKind};
 use super::fault::{Fault, Planned};
 use super::marks::{Mark, Marks};
 use super::network::{InTransit, Link, is_campaign_now};
-use super::node::{GROUP, Input, Node};
+use super::node::{Input, Node, Promises};
 use super::outcome::{Failure, Operations, Options};
 use super::setup::{SECOND, Setup};
 use super::types::{Clocks, Nanos};
@@ -17,7 +17,7 @@ use leasehold::keyspace::Keyspace;
 use leasehold_core::{Index, NodeId, Term};
 use leasehold_node::Role;
 use leasehold_node::identity::Registry;
-use leasehold_node::ports::Lane;
+use leasehold_node::ports::{GroupId, Lane};
 use leasehold_node::wire::Message;
 use leasehold_testing::dice::Dice;
 use std::cmp::Reverse;
@@ -90,6 +90,26 @@ pub(super) enum Ending {
     Displaced { node: u8 },
 }
 
+/// What is known of a group.
+pub(super) struct Oracle {
+    /// The time of the last entry that was proposed because of a deadline, and the number of them.
+    pub ticked: (Nanos, u32),
+    /// That on which all nodes must agree.
+    pub agreed: Agreed,
+    /// The newest index that any answer has reflected.
+    pub seen_index: Index,
+    /// The newest term won.
+    pub elected: Term,
+    /// The time of the last read that a lease permitted.
+    pub last_lease_read: Nanos,
+}
+
+impl Default for Oracle {
+    fn default() -> Oracle {
+        Oracle { ticked: (0, 0), agreed: Agreed::default(), seen_index: 1, elected: 0, last_lease_read: 0 }
+    }
+}
+
 /// The complete state of a run.
 pub(super) struct World {
     /// Virtual nanoseconds since the start.
@@ -116,14 +136,12 @@ pub(super) struct World {
     pub(super) elections: u64,
     pub(super) history: History,
     pub(super) walls: Walls,
-    /// The time of the last entry that was proposed because of a deadline, and the number of them.
-    pub(super) ticked: (Nanos, u32),
-    pub(super) agreed: Agreed,
-    /// The newest index that any answer has reflected.
-    pub(super) seen_index: Index,
-    /// The newest term won.
-    pub(super) elected: Term,
-    pub(super) last_lease_read: Nanos,
+    /// What is known of each group.
+    pub(super) groups: Vec<Oracle>,
+    /// The group that checks, faults and clients look at: see [`World::focus_on`].
+    pub(super) focus: usize,
+    /// Draws the groups of clients' requests.
+    pub(super) group_dice: Dice,
     pub(super) invoked: u64,
     pub(super) rush_until: Nanos,
     pub(super) silence_until: Nanos,
@@ -157,6 +175,7 @@ impl World {
                 clock: Clock::new(dice, clock.wild, clock.rate_ppm, clock.flaky_ppm),
                 disk: Disk::new(
                     Registry::new(id, id, 1..=count as NodeId),
+                    setup.groups,
                     folder.as_ref().map(|folder| folder.path().join(format!("n{id}"))).as_deref(),
                     setup.cut_logs,
                 ),
@@ -168,9 +187,7 @@ impl World {
                 paused_with_lease: false,
                 starts_at: None,
                 stops: None,
-                promise: None,
-                echoed: None,
-                released: None,
+                promises: vec![Promises::default(); setup.groups],
             }
         };
         let link = |at: usize| Link::new(Dice::new(seed, 2_000 + at as u64));
@@ -196,11 +213,9 @@ impl World {
             elections: 0,
             history: History::new(),
             walls: Walls::new(seed, count),
-            ticked: (0, 0),
-            agreed: Agreed::default(),
-            seen_index: 1,
-            elected: 0,
-            last_lease_read: 0,
+            groups: (0..setup.groups).map(|_| Oracle::default()).collect(),
+            focus: 0,
+            group_dice: Dice::new(seed, 7),
             invoked: 0,
             rush_until: 0,
             silence_until: 0,
@@ -263,11 +278,12 @@ impl World {
     /// Handles the next event. Returns false if there is none.
     fn next(&mut self) -> bool {
         let queued = self.queue.peek().map(|Reverse((at, _))| *at);
-        if let Some(Planned { at, fault, .. }) = self.plan.get(self.done).copied()
+        if let Some(Planned { at, fault, number }) = self.plan.get(self.done).copied()
             && queued.is_none_or(|queued| at <= queued)
         {
             self.set_now(at);
             self.done += 1;
+            self.focus_on(number % self.groups.len());
             self.inject(fault);
             return true;
         }
@@ -350,10 +366,16 @@ impl World {
                 self.clients_stopped = true;
                 self.check_liveness();
             }
-            Event::HandOver { alone } => self.hand_over(alone),
-            Event::HandedOver { to, alone } => self.check_handed_over(to as usize, alone),
-            Event::CutOff => self.cut_off(),
-            Event::SteppedDown { node, term } => self.check_stepped_down(node as usize, term),
+            Event::HandOver { .. } | Event::HandedOver { .. } | Event::CutOff | Event::SteppedDown { .. } => {
+                // One group is enough: the others have other seeds.
+                self.focus_on(self.seed as usize % self.groups.len());
+                match event {
+                    Event::HandOver { alone } => self.hand_over(alone),
+                    Event::HandedOver { to, alone } => self.check_handed_over(to as usize, alone),
+                    Event::SteppedDown { node, term } => self.check_stepped_down(node as usize, term),
+                    _ => self.cut_off(),
+                }
+            }
             Event::End => {
                 self.check_end();
                 self.ended = true;
@@ -382,7 +404,7 @@ impl World {
         let cut = link.cuts > 0;
         if arrivals.first.is_none() && self.trace.is_some() {
             for message in &messages {
-                let text = format!("{} to n{to} is lost", super::trace::describe(&message.body));
+                let text = format!("{} to n{to} is lost", super::trace::describe(message));
                 self.note(node, "frame", text);
             }
         }
@@ -424,7 +446,7 @@ impl World {
         }
         if self.tracing() {
             for message in &messages {
-                let text = format!("{} from n{from}", super::trace::describe(&message.body));
+                let text = format!("{} from n{from}", super::trace::describe(message));
                 self.note(node, "frame", text);
             }
         }
@@ -469,7 +491,7 @@ impl World {
         let reading = machine.clock.peek(now);
         let Some(process) = machine.process.as_mut() else { return };
         if machine.paused_with_lease {
-            machine.paused_with_lease = process.gate.lease().try_read(reading).is_none();
+            machine.paused_with_lease = !process.has_lease(reading);
             self.marks.reach_often(Mark::PausedLeaderLostLease, u64::from(machine.paused_with_lease));
         }
         if self.nodes[node].task_runs(now) {
@@ -484,6 +506,17 @@ impl World {
         if self.dice.chance(500_000) { 0 } else { self.dice.below(heartbeat / 20) }
     }
 
+    /// Has checks, faults and clients look at a group.
+    pub(super) fn focus_on(&mut self, group: usize) {
+        self.focus = group;
+        self.nodes.iter_mut().flat_map(|node| &mut node.process).for_each(|process| process.focus = group);
+    }
+
+    /// Adds the number of the group that is looked at to a line of the trace.
+    pub(super) fn of_group(&self, text: String) -> String {
+        if self.groups.len() > 1 { format!("g{}: {text}", self.focus) } else { text }
+    }
+
     /// Returns the node that leads in the newest term, if any.
     pub(super) fn leader(&self) -> Option<usize> {
         let running =
@@ -495,6 +528,7 @@ impl World {
     /// Records a violated rule, which ends the run.
     pub(super) fn fail(&mut self, kind: FailureKind, what: String) {
         if self.failure.is_none() {
+            let what = self.of_group(what);
             if self.trace.is_some() {
                 (0..self.nodes.len()).for_each(|node| self.note_lease(node));
                 self.note_all("broken", format!("{}: {what}", kind.name()));
@@ -528,8 +562,10 @@ impl World {
     pub(super) fn note_lease(&mut self, node: usize) {
         let now = self.now;
         if let (Some(trace), Some(process)) = (&mut self.trace, self.nodes[node].process.as_mut()) {
-            for recorded in process.node.take_trace(GROUP).lines() {
-                super::trace::lease_line(trace, now, node as NodeId + 1, recorded);
+            for group in 0..process.groups.len() as GroupId {
+                for recorded in process.node.take_trace(group).lines() {
+                    super::trace::lease_line(trace, now, node as NodeId + 1, group, recorded);
+                }
             }
         }
     }
