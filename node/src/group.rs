@@ -22,6 +22,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The bytes by which an entry counts beyond its command.
+const ENTRY_BYTES: usize = 64;
 /// Changes of records that wait for a write to disk to join, in bytes, before they are written without one.
 const MAX_UNWRITTEN_BYTES: usize = 4 << 20;
 
@@ -65,6 +67,8 @@ pub struct GroupOptions {
     pub max_kept_log_bytes: u64,
     /// The largest size of a chunk of a snapshot with more than one record.
     pub max_chunk_bytes: usize,
+    /// The bytes of committed entries after which the node turns to its other groups before it applies more.
+    pub max_apply_bytes: usize,
 }
 
 impl GroupOptions {
@@ -82,6 +86,7 @@ impl GroupOptions {
             max_kept_log_entries: 2 << 20,
             max_kept_log_bytes: 1 << 30,
             max_chunk_bytes: 512 << 10,
+            max_apply_bytes: 256 << 10,
         }
     }
 }
@@ -179,6 +184,10 @@ pub struct Group<M: StateMachine> {
     gate: Arc<ReadGate>,
     /// The hold to record once the longer one of an earlier process has run out.
     lower_hold_to: Option<Duration>,
+    /// Committed entries that are not applied yet.
+    to_apply: VecDeque<Committed>,
+    /// The bytes of those that were applied in this turn.
+    applied_bytes: usize,
     /// Waits for the next write to disk.
     unwritten: Batch,
     /// True once a command could not be applied.
@@ -252,6 +261,8 @@ impl<M: StateMachine> Group<M> {
             applied,
             gate,
             lower_hold_to: (longest_hold > hold).then_some(hold),
+            to_apply: VecDeque::new(),
+            applied_bytes: 0,
             unwritten: Batch { group: options.group, ..Batch::default() },
             halted: false,
             unwritten_bytes: 0,
@@ -478,6 +489,7 @@ impl<M: StateMachine> Group<M> {
     pub(crate) fn poll_output(&mut self) -> Option<GroupOutput<M>> {
         if self.outputs.is_empty() {
             self.drain_replica();
+            self.apply();
             let idle = Batch { group: self.options.group, ..Batch::default() };
             if (std::mem::take(&mut self.flush) && self.unwritten != idle) || self.unwritten_bytes > MAX_UNWRITTEN_BYTES
             {
@@ -493,7 +505,10 @@ impl<M: StateMachine> Group<M> {
             match output {
                 ReplicaOutput::Send { to, envelope } => self.outputs.push_back(GroupOutput::Send { to, envelope }),
                 ReplicaOutput::Persist(persist) => self.persist(persist),
-                ReplicaOutput::Apply(committed) => self.apply(committed),
+                ReplicaOutput::Apply(committed) => {
+                    self.to_apply.extend(committed);
+                    self.apply();
+                }
                 ReplicaOutput::ReadsConfirmed { through } => {
                     while let Some((index, request)) = self.reads.next_confirmed(through, self.replica.term()) {
                         self.statistics.quorum_reads_confirmed += 1;
@@ -541,6 +556,8 @@ impl<M: StateMachine> Group<M> {
     /// Replaces the state and the log by a leader's snapshot.
     fn install(&mut self, snapshot: Snapshot) {
         let state = self.transfers.complete.take().expect("the engine installs only a snapshot that is complete");
+        // It covers every committed entry.
+        self.to_apply.clear();
         self.applied = Applied { index: snapshot.index, term: snapshot.term, membership: snapshot.membership };
         self.entry_version = entry_version(&self.applied.membership, self.options.unnoted_version);
         self.unwritten.reset_log = true;
@@ -557,14 +574,24 @@ impl<M: StateMachine> Group<M> {
         self.gate.publish_applied(self.applied.index);
     }
 
-    fn apply(&mut self, committed: Vec<Committed>) {
-        for Committed { position, effect } in committed {
-            if self.halted {
-                break;
-            }
+    /// Ends a turn. Returns true if committed entries are left to apply.
+    pub(crate) fn end_turn(&mut self) -> bool {
+        self.applied_bytes = 0;
+        !self.halted && !self.to_apply.is_empty()
+    }
+
+    /// Applies committed entries, as many as a turn may.
+    fn apply(&mut self) {
+        let before = self.applied.index;
+        while !self.halted
+            && self.applied_bytes < self.options.max_apply_bytes
+            && let Some(Committed { position, effect }) = self.to_apply.pop_front()
+        {
+            self.applied_bytes += ENTRY_BYTES;
             let before = self.unwritten.changes.len();
             let output = match effect {
                 Effect::Command(command) => {
+                    self.applied_bytes += command.len();
                     match self.machine.apply(position.index, &command, &mut self.unwritten.changes) {
                         Ok(output) => Some(output),
                         Err(unknown) => {
@@ -593,7 +620,9 @@ impl<M: StateMachine> Group<M> {
                 self.outputs.push_back(GroupOutput::Decided { request, index: position.index, outcome });
             }
         }
-        self.unwritten.applied = Some(self.applied.clone());
+        if self.applied.index > before {
+            self.unwritten.applied = Some(self.applied.clone());
+        }
     }
 
     /// Removes superseded changes once the others may be outweighed. Otherwise, entries that each change the same large

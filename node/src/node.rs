@@ -48,7 +48,8 @@ impl NodeOptions {
 ///
 /// To drive it: give it one input or several, each with a reading sampled after that input arrived; call
 /// [`handle_timeout`](Node::handle_timeout) when it is due; then take [`poll_output`](Node::poll_output) until it
-/// returns `None`, and carry out each output.
+/// returns `None`, and carry out each output. That was a turn. If it [has a backlog](Node::has_backlog) then,
+/// [`resume`](Node::resume) it in the next one.
 ///
 /// * *Inputs* are [`handle`](Node::handle), [`handle_timeout`](Node::handle_timeout), and the commands
 ///   [`transfer`](Node::transfer), [`campaign`](Node::campaign), [`propose_change`](Node::propose_change),
@@ -60,6 +61,8 @@ pub struct Node<M: StateMachine> {
     groups: BTreeMap<GroupId, Hosted<M>>,
     /// The groups that had an input since all outputs were taken. Only these can have something to do.
     active: Vec<GroupId>,
+    /// The groups that have more to do than they could in their last turn.
+    backlog: Vec<GroupId>,
     /// The groups that were active since [`take_changed`](Node::take_changed).
     changed: Vec<GroupId>,
     boot: u64,
@@ -123,6 +126,7 @@ impl<M: StateMachine> Node<M> {
         Node {
             groups: BTreeMap::new(),
             active: Vec::new(),
+            backlog: Vec::new(),
             changed: Vec::new(),
             boot,
             common: Common::new(node, boot, request_timeout),
@@ -312,6 +316,20 @@ impl<M: StateMachine> Node<M> {
         self.earliest = None;
     }
 
+    /// Returns true if groups have entries to apply that they could not apply in their last turn: the others come first.
+    /// Call [`resume`](Node::resume) soon.
+    pub fn has_backlog(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
+    /// Begins another turn of the groups that have a backlog.
+    pub fn resume(&mut self, now: Reading) {
+        self.now = now;
+        while let Some(id) = self.backlog.pop() {
+            self.router(id);
+        }
+    }
+
     /// Returns when to call [`handle_timeout`](Node::handle_timeout). `None` while that is unknown because the clock
     /// gave no reading: then call it after [`tick`](Node::tick).
     pub fn poll_timeout(&self) -> Option<Instant> {
@@ -471,6 +489,9 @@ impl<M: StateMachine> Node<M> {
         while let Some(id) = self.active.pop() {
             let Some(hosted) = self.groups.get_mut(&id) else { continue };
             hosted.is_active = false;
+            if hosted.group.end_turn() {
+                self.backlog.push(id);
+            }
             if !std::mem::replace(&mut hosted.is_changed, true) {
                 self.changed.push(id);
             }

@@ -159,6 +159,8 @@ enum Wake<M: StateMachine> {
     Command(Command<M>),
     Report(Report<M>),
     Timer,
+    /// Groups have work left from the last turn.
+    Backlog,
     /// Every handle and inbox is gone.
     Abandoned,
 }
@@ -175,6 +177,7 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
                 () = (&mut timer).fuse() => Wake::Timer,
                 report = reports.recv().fuse() => report.map_or(Wake::Abandoned, Wake::Report),
                 command = self.inputs.recv().fuse() => command.map_or(Wake::Abandoned, Wake::Command),
+                () = ready_if(self.node.has_backlog()).fuse() => Wake::Backlog,
             };
             let timer_fired = matches!(wake, Wake::Timer);
             self.handled = 0;
@@ -199,6 +202,9 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
             if timer_fired || self.node.timeout_is_due(now) {
                 self.node.handle_timeout(now);
             }
+            if self.node.has_backlog() {
+                self.node.resume(now);
+            }
             if self.drain_outputs().is_err() {
                 return;
             }
@@ -218,7 +224,7 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
     fn dispatch(&mut self, wake: Wake<M>) -> Result<(), Ended> {
         self.handled += 1;
         let input = match wake {
-            Wake::Timer => return Ok(()),
+            Wake::Timer | Wake::Backlog => return Ok(()),
             Wake::Abandoned => return Err(Ended),
             Wake::Command(Command::Messages { from, messages, share }) => {
                 // They counted while they waited.
@@ -403,6 +409,13 @@ impl<R: Runtime, M: StateMachine> Drop for Task<R, M> {
 impl<R: Runtime, M: StateMachine> fmt::Debug for Task<R, M> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Task").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+/// Waits for ever, unless `ready`.
+async fn ready_if(ready: bool) {
+    if !ready {
+        std::future::pending().await
     }
 }
 

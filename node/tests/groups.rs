@@ -190,3 +190,74 @@ fn a_frame_may_be_lost_as_a_whole() {
     cluster.run(4 * TICK);
     assert!(writes.iter().all(|ticket| cluster.output(*ticket) == 1));
 }
+
+#[test]
+fn a_group_with_much_to_apply_lets_the_others_go_first() {
+    let mut cluster = Cluster::with_groups(3, GROUPS, |_, group| group.max_apply_bytes = 1_000);
+    cluster.leap(HOLD + TICK);
+    cluster.settle();
+    (0..GROUPS).for_each(|group| cluster.elect_in(1, group));
+    cluster.run(2 * TICK);
+    let command = || Request::Write(vec![b'x'; 500].into());
+    let many: Vec<u64> = (0..40).map(|_| cluster.submit_to(1, 0, command())).collect();
+    cluster.drain_turn(1);
+    cluster.held = |transit| transit.to == 1;
+    cluster.settle();
+    // The acknowledgements arrive at once, and so does a request of another group.
+    for transit in cluster.intercept(|transit| transit.to == 1) {
+        let now = cluster.reading(1);
+        let messages = vec![transit.message];
+        cluster.node(1).handle(now, Input::Messages { from: transit.from, messages });
+    }
+    let other = cluster.submit_to(1, 1, command());
+    let mut turns = 0;
+    cluster.drain_turn(1);
+    while cluster.node(1).has_backlog() {
+        turns += 1;
+        assert_eq!(cluster.applied_in(1, 0).len(), 2 * turns, "two entries fit into a turn");
+        let ticket = cluster.submit_to(1, 2, Request::Read(ReadMode::Lease));
+        let now = cluster.reading(1);
+        cluster.node(1).resume(now);
+        cluster.drain_turn(1);
+        assert!(cluster.grant(ticket).by_lease, "another group is served in every turn");
+    }
+    assert_eq!(turns, 19);
+    assert!(many.iter().zip(1..).all(|(ticket, number)| cluster.output(*ticket) == number));
+    cluster.held = |_| false;
+    cluster.run(2 * TICK);
+    assert_eq!(cluster.output(other), 1);
+}
+
+#[test]
+fn a_snapshot_replaces_what_is_left_to_apply() {
+    let mut cluster = Cluster::with_groups(3, 1, |_, group| {
+        group.max_apply_bytes = 1;
+        (group.max_log_entries, group.max_kept_log_entries) = (8, 8);
+    });
+    cluster.elect(1);
+    cluster.run(2 * TICK);
+    // Node 3 learns that much is committed, and applies one entry of it.
+    cluster.held = |transit| transit.to == 3;
+    for _ in 0..6 {
+        cluster.write(1, "early");
+    }
+    cluster.run(4 * TICK);
+    let mut frames = cluster.intercept(|transit| transit.to == 3 && transit.is_raft());
+    frames.retain(|transit| !transit.message.lane().eq(&Lane::Urgent));
+    for transit in frames {
+        let now = cluster.reading(3);
+        cluster.node(3).handle(now, Input::Messages { from: transit.from, messages: vec![transit.message] });
+    }
+    cluster.drain_turn(3);
+    cluster.sync(3);
+    for _ in 0..40 {
+        cluster.write(1, "late");
+        cluster.settle();
+    }
+    cluster.wire.clear();
+    cluster.held = |_| false;
+    cluster.run(8 * HOLD);
+    assert_eq!(cluster.applied_in(3, 0), cluster.applied_in(1, 0));
+    assert_eq!(cluster.applied_in(3, 0).len(), 46);
+    assert!(cluster.members[&3].node.group(0).expect("the group").statistics().snapshots_installed > 0);
+}

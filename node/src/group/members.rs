@@ -85,10 +85,15 @@ impl<M: StateMachine> Group<M> {
             }
         };
         // The engine would put an empty entry in the place of a change that it cannot take now.
-        if !self.replica.can_change() {
+        if !self.can_change() {
             return Err(ChangeError::Busy);
         }
         Ok(self.replica.propose_change(now, &change)?)
+    }
+
+    /// Returns true if a change can be proposed, and the present members are known.
+    fn can_change(&self) -> bool {
+        self.replica.can_change() && self.to_apply.is_empty()
     }
 
     /// Checks that a quorum is left without `node`. If it leads, it hands leadership over first.
@@ -125,7 +130,7 @@ impl<M: StateMachine> Group<M> {
     /// have caught up.
     pub(super) fn tend_members(&mut self, now: Reading) {
         self.give_way_pause = self.give_way_pause.saturating_sub(1);
-        if !self.replica.can_change() {
+        if !self.can_change() {
             return;
         }
         let membership = &self.applied.membership;

@@ -22,7 +22,8 @@ impl<M: StateMachine> Group<M> {
             // The engine asks again after this node was elected again. The transfer goes on.
             return;
         }
-        if self.transfers.sending.len() >= MAX_SENDING {
+        // The engine assumes that the state has every entry that it has handed out.
+        if self.transfers.sending.len() >= MAX_SENDING || !self.to_apply.is_empty() {
             return self.transfers.refused.push(to);
         }
         let id = self.transfers.next_id();

@@ -404,8 +404,18 @@ impl Cluster {
         self.members[&id].node.status(group).expect("the group").role == Role::Leader
     }
 
-    /// Takes the outputs of a node.
+    /// Takes the outputs of a node, turn after turn.
     pub(crate) fn drain(&mut self, id: NodeId) {
+        self.drain_turn(id);
+        while self.node(id).has_backlog() {
+            let now = self.reading(id);
+            self.node(id).resume(now);
+            self.drain_turn(id);
+        }
+    }
+
+    /// Takes the outputs of one turn.
+    pub(crate) fn drain_turn(&mut self, id: NodeId) {
         while let Some(output) = self.node(id).poll_output() {
             match output {
                 Output::Send { to, messages, .. }

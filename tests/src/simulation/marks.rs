@@ -122,6 +122,8 @@ marks! {
     AnsweredAfterDeposition = "permitted read answered after deposition",
     /// A reader waited for an index that was committed but not applied.
     WaitedForApply = "read waited for apply",
+    /// A group applied as much as it may in a turn, and more was left.
+    ApplyingWaited = "entries waited for the next turn",
     /// Two nodes were leaders, in different terms.
     TwoLeaders = "two nodes led at once, in different terms",
     /// A deposed leader refused a lease read while another node led.

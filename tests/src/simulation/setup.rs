@@ -158,6 +158,8 @@ pub struct Setup {
     pub kept_log_entries: usize,
     /// The largest size of a chunk of a snapshot with more than one record.
     pub chunk_bytes: usize,
+    /// The bytes of entries that a group applies in a turn.
+    pub apply_bytes: usize,
     /// Disks are also real data folders.
     pub real_disks: bool,
     /// Disks may lose the end of what they acknowledged, one at a time, and the voters do not change.
@@ -240,6 +242,7 @@ impl Setup {
             log_entries,
             kept_log_entries: log_entries * transfers.of_any_size(1, 32) as usize,
             chunk_bytes: transfers.of_any_size(1, 400) as usize,
+            apply_bytes: apply_bytes(seed),
             real_disks,
             cut_logs: founders >= 3 && !real_disks && Dice::new(seed, 4).chance(200_000),
             faults_for: hold * dice.of_any_size(40, 320),
@@ -272,6 +275,12 @@ impl Setup {
 fn groups(seed: u64) -> usize {
     let mut dice = Dice::new(seed, 6);
     if dice.chance(250_000) { dice.between(2, 8) as usize } else { 1 }
+}
+
+/// Draws the bytes of entries that a group applies in a turn: so few in some seeds that it is one entry.
+fn apply_bytes(seed: u64) -> usize {
+    let mut dice = Dice::new(seed, 8);
+    if dice.chance(200_000) { dice.of_any_size(1, 1_000) as usize } else { 256 << 10 }
 }
 
 /// Draws a rate error. It is often as large as permitted.

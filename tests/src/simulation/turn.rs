@@ -67,6 +67,11 @@ impl World {
             self.dispatch(node, input);
         }
         self.handle_timeout(node, timer_fired);
+        let machine = &mut self.nodes[node];
+        if let Some(process) = machine.process.as_mut().filter(|process| process.node.has_backlog()) {
+            process.node.resume(machine.clock.read(now));
+            self.marks.reach(Mark::ApplyingWaited);
+        }
         self.drain_outputs(node);
         if timer_fired {
             let machine = &mut self.nodes[node];
@@ -84,7 +89,7 @@ impl World {
             return self.end_orderly(node, stops);
         }
         if let Some(process) = self.nodes[node].process.as_ref()
-            && !(process.inbox.is_empty() && process.reports.is_empty())
+            && (process.node.has_backlog() || !(process.inbox.is_empty() && process.reports.is_empty()))
         {
             self.wake_task(node);
         }
