@@ -278,6 +278,11 @@ impl<M: StateMachine> Group<M> {
         })
     }
 
+    /// Returns the number of the group.
+    pub fn id(&self) -> GroupId {
+        self.options.group
+    }
+
     /// Returns the replica.
     pub fn replica(&self) -> &Replica {
         &self.replica

@@ -6,7 +6,9 @@ use crate::frames;
 use crate::group::ReadMode;
 use crate::identity::Contact;
 use crate::members::{ChangeError, MemberChange, Members};
+use crate::node::AddGroupError;
 use crate::ports::{GroupId, Lane, Receive, Rejected, StateMachine};
+use crate::setup::StartGroup;
 use crate::status::{DiskStatistics, GroupStatistics, ReadGate, ReadGrant, RouterStatistics, Status};
 use crate::wire::Message;
 use async_channel::{Receiver, Sender};
@@ -39,6 +41,7 @@ pub(crate) enum Command<M: StateMachine> {
     SetContacts(BTreeMap<NodeId, Contact>),
     ChangeMembers { group: GroupId, change: MemberChange, answer: oneshot::Sender<Result<Position, ChangeError>> },
     Transfer { group: GroupId, to: NodeId, answer: oneshot::Sender<Result<(), TransferError>> },
+    CreateGroup { group: Box<StartGroup<M>>, answer: oneshot::Sender<Result<Arc<Shared>, AddGroupError>> },
     HandOver { group: GroupId, answer: oneshot::Sender<Result<NodeId, TransferError>> },
     Stop,
 }
@@ -141,11 +144,15 @@ impl Shared {
 pub struct Handle<M: StateMachine> {
     pub(crate) inbox: Sender<Command<M>>,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) directory: Directory,
 }
+
+/// The groups of a running node.
+pub(crate) type Directory = Arc<Mutex<BTreeMap<GroupId, Arc<Shared>>>>;
 
 impl<M: StateMachine> Clone for Handle<M> {
     fn clone(&self) -> Self {
-        Self { inbox: self.inbox.clone(), shared: self.shared.clone() }
+        Self { inbox: self.inbox.clone(), shared: self.shared.clone(), directory: self.directory.clone() }
     }
 }
 
@@ -159,6 +166,29 @@ impl<M: StateMachine> Handle<M> {
     /// Returns the number of the group.
     pub fn group(&self) -> GroupId {
         self.shared.group
+    }
+
+    /// Returns the numbers of the node's groups, in order.
+    pub fn groups(&self) -> Vec<GroupId> {
+        self.directory.lock().keys().copied().collect()
+    }
+
+    /// Returns a handle to another group of the node.
+    pub fn to_group(&self, group: GroupId) -> Option<Handle<M>> {
+        let shared = self.directory.lock().get(&group).cloned()?;
+        Some(Handle { shared, ..self.clone() })
+    }
+
+    /// Creates a group on the node. Returns a handle to it once it takes part: what it starts with is durable then. It
+    /// takes no note of what its peers sent before.
+    ///
+    /// # Errors
+    /// [`AddGroupError`].
+    pub async fn create_group(&self, group: StartGroup<M>) -> Result<Handle<M>, AddGroupError> {
+        let (answer, created) = oneshot::channel();
+        let _ = self.inbox.send(Command::CreateGroup { group: Box::new(group), answer }).await;
+        let shared = created.await.unwrap_or(Err(AddGroupError::Stopping))?;
+        Ok(Handle { shared, ..self.clone() })
     }
 
     /// Returns the published lease and applied index. A read that finds [`ReadGate::try_read`] open needs no other

@@ -1,8 +1,12 @@
-//! A node: its groups, its router and its disk, as one synchronous machine.
+//! A node: its groups, their routers and its disk, as one synchronous machine.
+
+mod groups;
+
+pub use groups::AddGroupError;
 
 use crate::commits::{Commits, Part};
 use crate::events::{Input, Outcome, Output, RequestError};
-use crate::group::{Group, GroupOutput, GroupStart};
+use crate::group::{Group, GroupOutput};
 use crate::identity::Contact;
 use crate::members::{ChangeError, MemberChange};
 use crate::outputs::Outputs;
@@ -59,6 +63,8 @@ impl NodeOptions {
 /// Reads under the lease need not pass through it: see [`ReadGate`](crate::ReadGate).
 pub struct Node<M: StateMachine> {
     groups: BTreeMap<GroupId, Hosted<M>>,
+    /// The groups whose first batch is not durable yet.
+    founding: BTreeMap<GroupId, Group<M>>,
     /// The groups that had an input since all outputs were taken. Only these can have something to do.
     active: Vec<GroupId>,
     /// The groups that have more to do than they could in their last turn.
@@ -125,6 +131,7 @@ impl<M: StateMachine> Node<M> {
         let NodeOptions { node, boot, request_timeout } = options;
         Node {
             groups: BTreeMap::new(),
+            founding: BTreeMap::new(),
             active: Vec::new(),
             backlog: Vec::new(),
             changed: Vec::new(),
@@ -140,30 +147,6 @@ impl<M: StateMachine> Node<M> {
             tick: MAX_TICK,
             earliest: None,
         }
-    }
-
-    /// Adds a group whose [`first_batch`](GroupStart::first_batch) is durable. Reading the recovered state into
-    /// `machine` may take time.
-    ///
-    /// # Errors
-    /// [`leasehold_raft::Error`], when the recovered state or the options make no replica.
-    pub fn add_group(
-        &mut self,
-        now: Reading,
-        start: GroupStart<M::State>,
-        machine: M,
-    ) -> Result<(), leasehold_raft::Error> {
-        let id = start.options.group;
-        let group = Group::new(start, machine, self.boot, now)?;
-        let tick = group.replica().tick();
-        self.tick = if self.groups.is_empty() { tick } else { self.tick.min(tick) };
-        let mut hosted =
-            Hosted { group, router: Router::default(), seen: (None, 0, 0), is_active: true, is_changed: false };
-        hosted.seen = hosted.view();
-        self.groups.insert(id, hosted);
-        self.active.push(id);
-        self.common.groups = self.groups.len();
-        Ok(())
     }
 
     /// Returns the numbers of this node's groups, in order.
@@ -278,6 +261,9 @@ impl<M: StateMachine> Node<M> {
         self.commits.note_durable(now);
         while let Some(parts) = self.commits.pop_through(number) {
             for Part { group, number, applied, staged, cut } in parts {
+                if let Some(founded) = self.founding.remove(&group) {
+                    self.host(founded);
+                }
                 if let Some(group) = self.group_mut(group) {
                     group.handle_written(now, number, applied, staged);
                     if cut {

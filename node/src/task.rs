@@ -2,20 +2,23 @@
 
 use crate::events::{Input, Output, RequestError};
 use crate::frames;
-use crate::group::{GroupOptions, GroupStart};
-use crate::handle::{Answer, Command, Handle, Mailbox, Shared, Statistics};
-use crate::node::{Node, NodeOptions};
-use crate::ports::{Batch, Disk, GroupId, Lane, Links, Recovered, StateMachine};
+use crate::group::GroupStart;
+use crate::handle::{Answer, Command, Directory, Handle, Mailbox, Shared, Statistics};
+use crate::node::{AddGroupError, Node, NodeOptions};
+use crate::ports::{Batch, Disk, GroupId, Lane, Links, StateMachine};
+use crate::setup::{StartGroup, TraceSink};
 use crate::snapshot::Work;
 use crate::status::Status;
 use crate::threads::{self, Commit, Report, Reporter};
 use crate::wire::Message;
 use async_channel::{Receiver, Sender};
 use futures::FutureExt as _;
+use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use leasehold_clock::Clock;
 use leasehold_core::NodeId;
 use leasehold_runtime::{Runtime, ThreadPolicy};
+use parking_lot::Mutex;
 use slab::Slab;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -26,22 +29,6 @@ use std::{fmt, io};
 
 /// The largest number of inputs handled before their outputs are carried out. Each message of a frame counts.
 const MAX_INPUTS_PER_TURN: usize = 512;
-
-/// Receives a group's lease trace, some lines at a time. It must not block. Returns false to end the recording.
-pub type TraceSink = Box<dyn FnMut(String) -> bool + Send>;
-
-/// Everything a group is started with.
-#[expect(missing_debug_implementations, reason = "it holds trait objects, and is gone once the node runs")]
-pub struct StartGroup<M: StateMachine> {
-    /// The group's options.
-    pub options: GroupOptions,
-    /// The state machine. The recovered records are read into it.
-    pub machine: M,
-    /// The state read from the disk.
-    pub recovered: Recovered<M::State>,
-    /// Receives the trace, if the replica records one.
-    pub trace: Option<TraceSink>,
-}
 
 /// Everything a node is started with.
 #[expect(missing_debug_implementations, reason = "it holds trait objects, and is gone once the node runs")]
@@ -64,15 +51,12 @@ pub struct Start<M: StateMachine, D> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The recovered state, or the options, make no replica.
+    /// A group cannot be hosted.
     #[error(transparent)]
-    Replica(#[from] leasehold_raft::Error),
+    Group(#[from] AddGroupError),
     /// The first write failed, or a thread could not be started.
     #[error("the data folder cannot be written: {0}")]
     Disk(#[from] io::Error),
-    /// Two groups have the same number.
-    #[error("group {0} was given twice: give each group a number of its own")]
-    SameGroup(GroupId),
 }
 
 /// Starts a node in the background and returns a handle to each of its groups.
@@ -90,7 +74,7 @@ where
     for StartGroup { options, machine, recovered, trace } in groups {
         let id = options.group;
         if starting.insert(id, (GroupStart::new(options, recovered), machine, trace)).is_some() {
-            return Err(StartError::SameGroup(id));
+            return Err(AddGroupError::SameGroup(id).into());
         }
     }
     let first: Vec<Batch> = starting.values().filter_map(|(group, ..)| group.first_batch()).collect();
@@ -113,7 +97,13 @@ where
     runtime.spawn_thread(threads::DISK, ThreadPolicy::Batch, threads::commit_all(reporter, disk, commit_queue))?;
     let reporter = Reporter::new(threads::SNAPSHOTS, report);
     runtime.spawn_thread(threads::SNAPSHOTS, ThreadPolicy::Batch, threads::work_all(reporter, work_queue))?;
-    let handle = |group: &Published| Handle { inbox: mailbox.sender.clone(), shared: group.shared.clone() };
+    let shared = published.iter().map(|(id, group): (&GroupId, &Published)| (*id, group.shared.clone()));
+    let directory: Directory = Arc::new(Mutex::new(shared.collect()));
+    let handle = |group: &Published| Handle {
+        inbox: mailbox.sender.clone(),
+        shared: group.shared.clone(),
+        directory: directory.clone(),
+    };
     let handles = published.iter().map(|(id, group)| (*id, handle(group))).collect();
     let task = Task {
         runtime: runtime.clone(),
@@ -121,6 +111,8 @@ where
         links,
         node,
         published,
+        directory,
+        creating: BTreeMap::new(),
         inputs: mailbox.receiver,
         answers: Slab::new(),
         request_timeout,
@@ -130,6 +122,12 @@ where
     };
     runtime.spawn(task.run(reports));
     Ok(handles)
+}
+
+/// A group that is created while the node runs.
+struct Creating {
+    trace: Option<TraceSink>,
+    answer: oneshot::Sender<Result<Arc<Shared>, AddGroupError>>,
 }
 
 /// What the task publishes of a group.
@@ -144,6 +142,10 @@ struct Task<R: Runtime, M: StateMachine> {
     links: Arc<dyn Links>,
     node: Node<M>,
     published: BTreeMap<GroupId, Published>,
+    /// What handles find groups by.
+    directory: Directory,
+    /// The groups whose first batch is not durable yet.
+    creating: BTreeMap<GroupId, Creating>,
     inputs: Receiver<Command<M>>,
     /// The senders of replies, by ticket.
     answers: Slab<Answer<M>>,
@@ -213,6 +215,7 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
                 self.publish_statistics();
                 timer = self.runtime.sleep(self.node.until_timeout(now)).boxed();
             }
+            self.publish_created();
             self.publish_status();
             if self.node.is_stopped() {
                 return self.finish(&reports).await;
@@ -261,6 +264,10 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
             }
             Wake::Command(Command::HandOver { group, answer }) => {
                 let _ = answer.send(self.node.hand_over(self.clock.now(), group));
+                return Ok(());
+            }
+            Wake::Command(Command::CreateGroup { group, answer }) => {
+                self.create_group(*group, answer);
                 return Ok(());
             }
             Wake::Command(Command::Stop) => {
@@ -331,6 +338,27 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
                 group.trace = None;
                 tracing::warn!("the recording could not keep up, and has ended");
             }
+        }
+    }
+
+    fn create_group(&mut self, group: StartGroup<M>, answer: oneshot::Sender<Result<Arc<Shared>, AddGroupError>>) {
+        let StartGroup { options, machine, recovered, trace } = group;
+        let id = options.group;
+        match self.node.create_group(self.clock.now(), GroupStart::new(options, recovered), machine) {
+            Ok(()) => drop(self.creating.insert(id, Creating { trace, answer })),
+            Err(error) => drop(answer.send(Err(error))),
+        }
+    }
+
+    /// Publishes the groups that are hosted now.
+    fn publish_created(&mut self) {
+        let node = &self.node;
+        for (id, Creating { trace, answer }) in self.creating.extract_if(.., |id, _| node.group(*id).is_some()) {
+            let gate = node.group(id).expect("it was just found").read_gate().clone();
+            let shared = Arc::new(Shared::new(id, gate, self.clock.clone()));
+            self.published.insert(id, Published { shared: shared.clone(), trace });
+            self.directory.lock().insert(id, shared.clone());
+            let _ = answer.send(Ok(shared));
         }
     }
 

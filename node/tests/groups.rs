@@ -261,3 +261,26 @@ fn a_snapshot_replaces_what_is_left_to_apply() {
     assert_eq!(cluster.applied_in(3, 0).len(), 46);
     assert!(cluster.members[&3].node.group(0).expect("the group").statistics().snapshots_installed > 0);
 }
+
+#[test]
+fn a_group_created_on_running_nodes_takes_part_once_it_is_durable() {
+    const NEW: GroupId = 9;
+    let mut cluster = cluster();
+    (1..=3).for_each(|id| cluster.create_group(id, NEW));
+    assert!(cluster.node(1).group(NEW).is_none(), "its first batch is not durable");
+    let ticket = read(&mut cluster, 1, NEW);
+    assert_eq!(cluster.reply(ticket), Some(Err(RequestError::NoGroup)));
+    cluster.settle();
+    assert_eq!(cluster.node(1).groups().last(), Some(NEW));
+    for group in 0..GROUPS {
+        let ticket = read(&mut cluster, leader_of(group), group);
+        assert!(cluster.grant(ticket).by_lease, "the others are not held");
+    }
+    cluster.run(3 * HOLD);
+    let ticket = write(&mut cluster, 2, NEW, "new");
+    cluster.run(2 * TICK);
+    assert_eq!(cluster.output(ticket), 1);
+    cluster.restart(2);
+    cluster.run(TICK);
+    assert_eq!(cluster.applied_in(2, NEW), ["new"], "it is recovered with the others");
+}

@@ -10,7 +10,9 @@ use futures::io::Cursor;
 use leasehold_clock::ManualClock;
 use leasehold_core::{Config, Instant, NodeId, Options as Timing};
 use leasehold_node::ports::{Batch, Disk, Lane, Links, NotSent, Recovered};
-use leasehold_node::{GroupOptions, Handle, NodeOptions, REQUEST_TIMEOUT, RequestError, Start, StartGroup};
+use leasehold_node::{
+    AddGroupError, GroupOptions, Handle, NodeOptions, REQUEST_TIMEOUT, RequestError, Start, StartGroup,
+};
 use leasehold_runtime::{Runtime, ThreadPolicy};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -235,6 +237,47 @@ fn each_group_has_a_handle_that_executes_and_publishes_on_its_own() {
     single.runtime.kill("");
     assert!(single.handles.values().all(|handle| handle.status().stopped));
     assert!(single.handles.values().all(|handle| handle.gate().try_read(Some(single.clock.at())).is_none()));
+}
+
+#[test]
+fn a_group_is_created_while_the_node_runs() {
+    let single = Single::leading();
+    assert_eq!(single.handle.groups(), [0, 1, 2]);
+    let handle = single.handle.clone();
+    let config = Config::new(Timing::new(HOLD, 1000).with_heartbeat(2 * TICK)).expect("it fits together");
+    let create = move |group| {
+        let handle = handle.clone();
+        let options = GroupOptions::new(group, leasehold_raft::Options::new(1, config, 7), vec![1]);
+        let (machine, recovered) = (List::default(), Recovered::default());
+        async move { handle.create_group(StartGroup { options, machine, recovered, trace: None }).await }
+    };
+    let mut again: BoxFuture<'static, _> = Box::pin(create(2));
+    let mut new: BoxFuture<'static, _> = Box::pin(create(7));
+    assert!(again.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    assert!(new.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    single.runtime.poll("");
+    let refused = again.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(refused, Poll::Ready(Err(AddGroupError::SameGroup(2)))));
+    assert!(new.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending(), "it is not durable");
+    single.runtime.poll("disk");
+    single.runtime.poll("");
+    let Poll::Ready(Ok(handle)) = new.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
+        panic!("it was created")
+    };
+    assert_eq!((handle.group(), single.handle.groups()), (7, vec![0, 1, 2, 7]));
+    for _ in 0..100 {
+        single.tick();
+        single.runtime.poll("disk");
+    }
+    let same = single.handle.to_group(7).expect("it is listed");
+    let mut write: BoxFuture<'static, _> = Box::pin(async move { same.write(Bytes::from_static(b"a")).await });
+    assert_eq!(outcome(&mut write), None);
+    for _ in 0..3 {
+        single.runtime.poll("");
+        single.runtime.poll("disk");
+    }
+    assert_eq!(outcome(&mut write), Some(Ok(1)));
+    assert_eq!(handle.status().leader, Some(1));
 }
 
 #[test]

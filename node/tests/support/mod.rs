@@ -287,6 +287,18 @@ impl Cluster {
         self.members.insert(id, member);
     }
 
+    /// Creates a group on a node that runs, with all nodes as its founders.
+    pub(crate) fn create_group(&mut self, id: NodeId, group: GroupId) {
+        let now = self.reading(id);
+        let member = self.member(id);
+        let mut options = member.options.clone();
+        options.group = group;
+        let disk = &member.groups.entry(group).or_default().disk;
+        let start = GroupStart::new(options, disk.clone());
+        member.node.create_group(now, start, List::default()).expect("a new group");
+        self.drain(id);
+    }
+
     /// Restarts the process of a node. What is not durable is lost.
     pub(crate) fn restart(&mut self, id: NodeId) {
         let now = self.reading(id);

@@ -1,0 +1,79 @@
+//! The groups that a node hosts: those that it starts with, and those that are added while it runs.
+
+use super::{Hosted, Node};
+use crate::commits::Part;
+use crate::group::{Group, GroupStart};
+use crate::ports::{GroupId, StateMachine};
+use crate::router::Router;
+use leasehold_core::Reading;
+
+/// A group that a node cannot host.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AddGroupError {
+    /// The node has a group with this number.
+    #[error("group {0} is on this node already: give each group a number of its own")]
+    SameGroup(GroupId),
+    /// The recovered state, or the options, make no replica.
+    #[error(transparent)]
+    Replica(#[from] leasehold_raft::Error),
+    /// The node stops, or has stopped.
+    #[error("the node is shutting down, so it takes no further group")]
+    Stopping,
+}
+
+impl<M: StateMachine> Node<M> {
+    /// Adds a group whose [`first_batch`](GroupStart::first_batch) is durable. Reading the recovered state into
+    /// `machine` may take time.
+    ///
+    /// # Errors
+    /// [`AddGroupError`]: nothing has changed.
+    pub fn add_group(&mut self, now: Reading, start: GroupStart<M::State>, machine: M) -> Result<(), AddGroupError> {
+        let group = self.make_group(now, start, machine)?;
+        self.host(group);
+        Ok(())
+    }
+
+    /// Creates a group on a node that runs. It takes part, and [`group`](Node::group) returns it, once its
+    /// [`first_batch`](GroupStart::first_batch) is durable: the batch comes with the next outputs.
+    ///
+    /// # Errors
+    /// [`AddGroupError`]: nothing has changed.
+    pub fn create_group(&mut self, now: Reading, start: GroupStart<M::State>, machine: M) -> Result<(), AddGroupError> {
+        self.now = now;
+        let first = start.first_batch();
+        let group = self.make_group(now, start, machine)?;
+        match first {
+            None => self.host(group),
+            Some(batch) => {
+                let id = batch.group;
+                self.parts.push(Part { group: id, number: 0, applied: None, staged: None, cut: false });
+                self.batches.push(batch);
+                self.founding.insert(id, group);
+            }
+        }
+        Ok(())
+    }
+
+    fn make_group(&self, now: Reading, start: GroupStart<M::State>, machine: M) -> Result<Group<M>, AddGroupError> {
+        let id = start.options.group;
+        if self.groups.contains_key(&id) || self.founding.contains_key(&id) {
+            return Err(AddGroupError::SameGroup(id));
+        }
+        if self.common.stopping {
+            return Err(AddGroupError::Stopping);
+        }
+        Ok(Group::new(start, machine, self.boot, now)?)
+    }
+
+    pub(super) fn host(&mut self, group: Group<M>) {
+        let (id, tick) = (group.id(), group.replica().tick());
+        self.tick = if self.groups.is_empty() { tick } else { self.tick.min(tick) };
+        let mut hosted =
+            Hosted { group, router: Router::default(), seen: (None, 0, 0), is_active: true, is_changed: false };
+        hosted.seen = hosted.view();
+        self.groups.insert(id, hosted);
+        self.active.push(id);
+        self.common.groups = self.groups.len();
+    }
+}
