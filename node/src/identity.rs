@@ -387,16 +387,18 @@ impl Registry {
     /// Returns the present description of each member: what it announced itself, or else what the roster says. A member
     /// of which nothing is known is left out.
     pub fn contacts(&self) -> BTreeMap<NodeId, Contact> {
-        let contact = |member: NodeId| {
-            if member == self.node {
-                return Some(self.introduction().contact());
-            }
-            let met = self.peers.get(&member).map(Met::contact);
-            let listed = self.roster.members.get(&member).cloned();
-            // Both may be known, and the newer one counts.
-            met.into_iter().chain(listed).max_by_key(|contact| contact.starts)
-        };
-        self.members().0.into_iter().filter_map(|member| Some((member, contact(member)?))).collect()
+        self.members().0.into_iter().filter_map(|member| Some((member, self.contact(member)?))).collect()
+    }
+
+    /// Returns the present description of a member, if something is known of it.
+    pub fn contact(&self, member: NodeId) -> Option<Contact> {
+        if member == self.node {
+            return Some(self.introduction().contact());
+        }
+        let met = self.peers.get(&member).map(Met::contact);
+        let listed = self.roster.members.get(&member).cloned();
+        // Both may be known, and the newer one counts.
+        met.into_iter().chain(listed).max_by_key(|contact| contact.starts)
     }
 
     /// Takes over a newer roster. One without this node is not taken over: until a peer has said that this node was

@@ -21,6 +21,7 @@ mod session;
 mod short_reads;
 mod startup;
 mod status;
+mod topology;
 mod transaction;
 mod transactions;
 mod watched;

@@ -2,6 +2,7 @@
 
 mod bits;
 mod client;
+mod cluster;
 mod config;
 mod connection;
 mod describe;
@@ -21,10 +22,10 @@ mod table;
 mod transactions;
 
 pub(crate) use details::CATEGORIES;
-pub use kinds::{Command, Credentials, Fixed, LocalCommand};
+pub use kinds::{Command, Credentials, Fixed, LocalCommand, SlotSearch};
 pub(crate) use parse::{shown, wrong_arity};
 pub use subcommands::{
-    ClientCommand, ClientFilter, ConfigCommand, DescribeCommand, ListFilter, ReplyMode, SlowlogCommand,
+    ClientCommand, ClientFilter, ClusterCommand, ConfigCommand, DescribeCommand, ListFilter, ReplyMode, SlowlogCommand,
 };
 pub use table::Spec;
 
@@ -41,6 +42,7 @@ static GROUPS: &[&[Spec]] = &[
     keys::COMMANDS,
     transactions::COMMANDS,
     connection::COMMANDS,
+    cluster::COMMANDS,
     server::COMMANDS,
     monitoring::COMMANDS,
     refused::COMMANDS,
@@ -50,6 +52,7 @@ static GROUPS: &[&[Spec]] = &[
 static CONTAINERS: &[(&str, &[Spec])] = &[
     ("acl", refused::ACL),
     ("client", client::CLIENT),
+    ("cluster", cluster::CLUSTER_COMMANDS),
     ("command", describe::COMMAND),
     ("config", config::CONFIG),
     ("function", refused::FUNCTION),

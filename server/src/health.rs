@@ -56,6 +56,8 @@ pub(crate) struct Health(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     time: Duration,
+    /// Since when no leader is known.
+    leaderless: Option<Duration>,
     led: Option<Led>,
     last_lost: Option<String>,
     /// The leases that ran out while this node led.
@@ -141,10 +143,11 @@ impl Health {
     pub(crate) fn observe(&self, seen: &Observation<'_>) -> Vec<Line> {
         let mut state = self.0.lock();
         state.time += seen.elapsed;
+        let time = state.time;
+        state.leaderless = seen.status.leader.is_none().then(|| state.leaderless.unwrap_or(time));
         let mut lines = Vec::new();
         state.observe_lease(seen, &mut lines);
         state.observe_members(seen, &mut lines);
-        let time = state.time;
         if let Some(uncertain) = state.uncertain.grown(seen.uncertain, time, COUNT_INTERVAL) {
             lines.push(Line::Warn(format!(
                 "the outcome of {uncertain} writes is unknown (-UNCERTAIN), {} since the start: their leader was lost \
@@ -160,6 +163,12 @@ impl Health {
             )));
         }
         lines
+    }
+
+    /// Returns how long no leader has been known.
+    pub(crate) fn leaderless_for(&self) -> Duration {
+        let state = self.0.lock();
+        state.leaderless.map_or(Duration::ZERO, |since| state.time.saturating_sub(since))
     }
 
     /// Returns the reason why this node lost its lease or its leadership last.

@@ -31,6 +31,7 @@ mod process;
 mod recording;
 mod registrar;
 mod runtime_choice;
+mod slots;
 mod space;
 mod status;
 mod timeout;

@@ -5,7 +5,7 @@ use async_channel::{Receiver, Sender};
 use async_trait::async_trait;
 use event_listener::{Event, EventListener};
 use leasehold_core::NodeId;
-use leasehold_node::identity::{Addresses, Introduction, Meeting, Refusal, Registry, Roster};
+use leasehold_node::identity::{Addresses, Contact, Introduction, Meeting, Refusal, Registry, Roster};
 use leasehold_node::ports::{Meet, MeetError};
 use leasehold_runtime::{Runtime, ThreadPolicy};
 use leasehold_storage::{RegistryFile, Storage};
@@ -123,6 +123,11 @@ impl Registrar {
     /// Returns the registry.
     pub(crate) fn registry(&self) -> Registry {
         self.state.lock().registry.clone()
+    }
+
+    /// Returns the present description of a member, if something is known of it.
+    pub(crate) fn contact(&self, member: NodeId) -> Option<Contact> {
+        self.state.lock().registry.contact(member)
     }
 
     /// Returns a listener that is notified when anything in the registry changes.

@@ -201,7 +201,6 @@ fn what_a_node_does_not_have_is_answered_as_by_a_redis_without_it<R: Runtime>() 
         ("CLIENT TRACKING off", "+OK\r\n"),
         ("WAIT 0 0", ":0\r\n"),
         ("SWAPDB 0 0", "+OK\r\n"),
-        ("CLUSTER INFO", "-ERR This instance has cluster support disabled\r\n"),
     ] {
         assert_eq!(ask(&node, line), reply, "{line}");
     }

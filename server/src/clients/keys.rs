@@ -1,8 +1,11 @@
-//! `KEYS`: executed on one background thread for the whole node, so that it delays neither the node nor other clients.
+//! `KEYS` and the searches for keys of a slot: executed on one background thread for the whole node, so that they delay
+//! neither the node nor other clients.
 
+use crate::command::SlotSearch;
 use crate::glob::Pattern;
 use crate::keyspace::View;
 use crate::resp::{ReplyBuffer, Version};
+use crate::slots::slot_of;
 use async_channel::{Receiver, Sender};
 use bytes::{Bytes, BytesMut};
 use futures::channel::oneshot;
@@ -10,12 +13,21 @@ use leasehold_runtime::{Runtime, ThreadPolicy};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// The most `KEYS` commands of a node that wait, run, or have a reply that its client has not taken yet.
+/// The most of these commands of a node that wait, run, or have a reply that its client has not taken yet.
 const MAX_PENDING: usize = 32;
-/// The bytes of replies that clients have not taken yet, beyond which no further `KEYS` is executed.
+/// The bytes of replies that clients have not taken yet, beyond which no further command is executed.
 const MAX_PENDING_BYTES: usize = 256 << 20;
 
-/// The thread, which starts with the first `KEYS`.
+/// The keys to find.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    /// Those that match a pattern.
+    Matching(Bytes),
+    /// Those in a slot, or their number.
+    InSlot(SlotSearch),
+}
+
+/// The thread, which starts with the first of these commands.
 #[derive(Debug, Default)]
 pub(super) struct KeysThread {
     /// `None` inside if the system gave no thread.
@@ -27,27 +39,27 @@ pub(super) struct KeysThread {
 #[derive(Debug)]
 struct Job {
     view: View,
-    pattern: Bytes,
+    wanted: Wanted,
     version: Version,
     reply: oneshot::Sender<Found>,
     pending: Pending,
     bytes: Arc<AtomicUsize>,
 }
 
-/// The reply to a `KEYS`. It counts as pending until it is dropped.
+/// What was found. It counts as pending until it is dropped.
 #[derive(Debug)]
 pub(super) struct Found {
     /// The number of keys.
     pub(super) count: usize,
-    /// The keys, encoded as so many elements of an array.
-    pub(super) encoded: BytesMut,
+    /// The keys, encoded as so many elements of an array; `None` if only their number is wanted.
+    pub(super) encoded: Option<BytesMut>,
     _pending: Pending,
     bytes: Arc<AtomicUsize>,
 }
 
 impl Drop for Found {
     fn drop(&mut self) {
-        self.bytes.fetch_sub(self.encoded.len(), Ordering::Relaxed);
+        self.bytes.fetch_sub(self.encoded.as_ref().map_or(0, BytesMut::len), Ordering::Relaxed);
     }
 }
 
@@ -69,7 +81,7 @@ impl Drop for Pending {
 }
 
 impl KeysThread {
-    /// Finds the keys that match a pattern, in the state at some moment between this call and its end.
+    /// Finds keys in the state at some moment between this call and its end.
     ///
     /// # Errors
     /// The reply to the client if too many of these commands are pending.
@@ -77,20 +89,20 @@ impl KeysThread {
         &self,
         runtime: &R,
         view: &View,
-        pattern: Bytes,
+        wanted: Wanted,
         version: Version,
     ) -> Result<Found, String> {
         let pending = Pending::reserve(&self.pending).ok_or_else(busy)?;
         let jobs = self.jobs.get_or_init(|| start(runtime)).as_ref().ok_or_else(busy)?;
         let (reply, found) = oneshot::channel();
         let bytes = self.bytes.clone();
-        jobs.try_send(Job { view: view.clone(), pattern, version, reply, pending, bytes }).map_err(|_| busy())?;
+        jobs.try_send(Job { view: view.clone(), wanted, version, reply, pending, bytes }).map_err(|_| busy())?;
         found.await.map_err(|_| busy())
     }
 }
 
 fn busy() -> String {
-    "BUSY too many KEYS commands are pending on this node; nothing was done; try again later".to_owned()
+    "BUSY too many commands such as KEYS are pending on this node; nothing was done; try again later".to_owned()
 }
 
 fn start<R: Runtime>(runtime: &R) -> Option<Sender<Job>> {
@@ -115,19 +127,28 @@ async fn work(jobs: Receiver<Job>) {
 
 impl Job {
     fn run(self) {
-        let Job { view, pattern, version, reply, pending, bytes } = self;
-        let pattern = Pattern::new(&pattern);
+        let Job { view, wanted, version, reply, pending, bytes } = self;
         let state = view.snapshot();
-        let mut encoded = ReplyBuffer::default();
+        let (mut encoded, mut count) = (ReplyBuffer::default(), 0);
         encoded.set_version(version);
-        let mut count = 0;
-        for key in state.content().matching(&pattern) {
+        let mut add = |key: &Bytes| {
             encoded.bulk(key);
             count += 1;
+        };
+        let is_counted = matches!(wanted, Wanted::InSlot(SlotSearch { most: None, .. }));
+        match wanted {
+            Wanted::Matching(pattern) => state.content().matching(&Pattern::new(&pattern)).for_each(&mut add),
+            Wanted::InSlot(SlotSearch { slot, most }) => {
+                let found = state.content().keys().filter(|key| slot_of(key) == slot);
+                match most {
+                    Some(most) => found.take(most).for_each(&mut add),
+                    None => count = found.count(),
+                }
+            }
         }
         drop(state);
-        let encoded = encoded.into_bytes();
-        bytes.fetch_add(encoded.len(), Ordering::Relaxed);
+        let encoded = (!is_counted).then(|| encoded.into_bytes());
+        bytes.fetch_add(encoded.as_ref().map_or(0, BytesMut::len), Ordering::Relaxed);
         let _ = reply.send(Found { count, encoded, _pending: pending, bytes });
     }
 }
@@ -144,9 +165,9 @@ mod tests {
             let ((sender, jobs), (reply, found)) = (async_channel::unbounded(), oneshot::channel());
             let pending = Pending::reserve(&Arc::default()).expect("room");
             let bytes = Arc::new(AtomicUsize::new(untaken));
-            let (view, pattern, version) =
-                (Keyspace::new("test", WallClock::new(|| 0)).view(), Bytes::from_static(b"*"), Version::Two);
-            sender.try_send(Job { view, pattern, version, reply, pending, bytes }).expect("room");
+            let view = Keyspace::new("test", WallClock::new(|| 0)).view();
+            let wanted = Wanted::Matching(Bytes::from_static(b"*"));
+            sender.try_send(Job { view, wanted, version: Version::Two, reply, pending, bytes }).expect("room");
             drop(sender);
             assert_eq!(work(jobs).now_or_never(), Some(()));
             assert_eq!(found.now_or_never().map(|found| found.is_ok()), Some(runs));

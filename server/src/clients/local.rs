@@ -1,6 +1,7 @@
 //! Commands about a connection or its node.
 
 mod client;
+mod cluster;
 mod config;
 mod describe;
 mod server;
@@ -61,6 +62,7 @@ impl<'a, R: Runtime> Connection<'a, R> {
             LocalCommand::Ping(Some(message)) | LocalCommand::Echo(message) => out.bulk(message),
             LocalCommand::Hello { version, name, .. } => self.hello(*version, name.as_ref(), out),
             LocalCommand::Client(command) => return client::execute(clients, &self.peer, command, out),
+            LocalCommand::Cluster(command) => cluster::execute(clients, *command, out),
             LocalCommand::Describe(command) => describe::execute(command, out),
             LocalCommand::Config(command) => config::execute(clients, command, out),
             LocalCommand::Slowlog(command) => server::slowlog(clients, *command, out),

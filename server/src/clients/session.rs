@@ -3,6 +3,7 @@
 //! A session shares its thread with other sessions, and on some runtimes with everything else. So it yields after a
 //! bounded amount of work, even if its client never pauses.
 
+use super::keys::Wanted;
 use super::local::Connection;
 use super::pause::{MAX_TURN, yield_now};
 use super::registry::Flow;
@@ -265,7 +266,11 @@ impl<'a, R: Runtime> Session<'a, R> {
             let is_single = self.out.skips();
             match command {
                 Command::Read(ReadCommand::Keys(pattern)) => {
-                    self.find_keys(pattern).await?;
+                    self.find_keys(Wanted::Matching(pattern)).await?;
+                    now = None;
+                }
+                Command::SearchSlot(search) => {
+                    self.find_keys(Wanted::InSlot(search)).await?;
                     now = None;
                 }
                 Command::Backup => {
@@ -402,21 +407,24 @@ impl<'a, R: Runtime> Session<'a, R> {
         Ok(())
     }
 
-    /// Executes `KEYS`.
-    async fn find_keys(&mut self, pattern: Bytes) -> io::Result<()> {
+    /// Executes `KEYS`, or a search for the keys of a slot.
+    async fn find_keys(&mut self, wanted: Wanted) -> io::Result<()> {
         if !self.may_read().await {
             return Ok(());
         }
         let (clients, version) = (self.clients, self.out.version());
-        let found = clients.keys.find(clients.runtime(), clients.view(), pattern, version);
+        let found = clients.keys.find(clients.runtime(), clients.view(), wanted, version);
         match self.flush_during(found).await? {
             Err(error) => self.out.error(&error),
             Ok(_) if self.out.is_muted() => {}
-            Ok(found) => {
-                self.out.array(found.count);
-                self.flush().await?;
-                self.wire.write_all(&found.encoded).await?;
-            }
+            Ok(found) => match &found.encoded {
+                None => self.out.integer(i64::try_from(found.count).unwrap_or(i64::MAX)),
+                Some(encoded) => {
+                    self.out.array(found.count);
+                    self.flush().await?;
+                    self.wire.write_all(encoded).await?;
+                }
+            },
         }
         Ok(())
     }

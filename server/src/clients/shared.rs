@@ -179,10 +179,8 @@ impl<R: Runtime> Clients<R> {
     }
 
     /// Returns the host and the port at which clients reach a node, if this node knows.
-    pub(crate) fn client_address(&self, node: NodeId) -> Option<(String, String)> {
-        let contacts = self.executor.registrar().registry().contacts();
-        let (host, port) = contacts.get(&node)?.addresses.clients.rsplit_once(':')?;
-        Some((host.to_owned(), port.to_owned()))
+    pub(crate) fn client_address(&self, node: NodeId) -> Option<(String, u16)> {
+        host_and_port(&self.executor.registrar().contact(node)?.addresses.clients)
     }
 
     /// Returns how much longer this node's lease is valid, or `None` if it has none.
@@ -384,6 +382,13 @@ impl<R: Runtime> Clients<R> {
             disconnected.await;
         }
     }
+}
+
+/// Returns the parts of an address; an IPv6 host without its brackets, as Redis prints it.
+pub(super) fn host_and_port(address: &str) -> Option<(String, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    Some((bare.unwrap_or(host).to_owned(), port.parse().ok()?))
 }
 
 /// Logs that a client sent an HTTP request.

@@ -1,6 +1,6 @@
 //! Transactions: commands after `MULTI` are queued, and `EXEC` executes them as one log entry.
 
-use crate::command::{Command, LocalCommand};
+use crate::command::{Command, LocalCommand, SlotSearch};
 use crate::keyspace::{MAX_ENTRY_KEYS, ReadCommand, WriteCommand};
 use crate::resp::MAX_COMMAND;
 
@@ -89,8 +89,9 @@ impl Transaction {
             Command::Watch(_) => wrong("ERR WATCH inside MULTI is not allowed"),
             Command::AbortWatch(error) => self.abort(error),
             // Every node would have to match every key before it applies the next entry.
-            Command::Read(ReadCommand::Keys(_)) => {
-                self.abort("ERR KEYS takes too long for a transaction; send it before MULTI or after EXEC".to_owned())
+            Command::Read(ReadCommand::Keys(_)) => self.abort_too_slow("KEYS"),
+            Command::SearchSlot(SlotSearch { most, .. }) => {
+                self.abort_too_slow(if most.is_some() { "GETKEYSINSLOT" } else { "COUNTKEYSINSLOT" })
             }
             Command::Backup | Command::Administer(_) => {
                 self.abort("ERR Command not allowed inside a transaction".to_owned())
@@ -153,6 +154,10 @@ impl Transaction {
             queue.locals.push((queue.len(), command));
         }
         Action::Queued
+    }
+
+    fn abort_too_slow(&mut self, name: &str) -> Action {
+        self.abort(format!("ERR {name} takes too long for a transaction; send it before MULTI or after EXEC"))
     }
 
     fn abort_too_large(&mut self) -> Action {

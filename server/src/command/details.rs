@@ -148,6 +148,8 @@ pub(crate) static CATEGORIES: [&str; 21] = [
 
 /// The commands that Redis counts among the dangerous ones although they are not for administrators.
 const DANGEROUS: [&str; 6] = ["flushall", "flushdb", "info", "keys", "lastsave", "role"];
+/// The commands that Redis counts among those about connections, and documents elsewhere.
+const ALSO_CONNECTION: [&str; 4] = ["asking", "readonly", "readwrite", "wait"];
 /// The commands about keys that Redis documents with those about the server.
 const ABOUT_KEYS: [&str; 4] = ["dbsize", "flushall", "flushdb", "swapdb"];
 
@@ -183,7 +185,9 @@ impl Spec {
             "fast" => has("fast"),
             "slow" => !has("fast"),
             "connection" => {
-                self.group == "connection" || self.name == "wait" || self.name.split('|').next() == Some("command")
+                self.group == "connection"
+                    || ALSO_CONNECTION.contains(&self.name)
+                    || self.name.split('|').next() == Some("command")
             }
             "transaction" => self.group == "transactions",
             group => self.group == group,

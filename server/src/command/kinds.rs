@@ -1,6 +1,6 @@
 //! The commands of a connection.
 
-use super::subcommands::{ClientCommand, ConfigCommand, DescribeCommand, SlowlogCommand};
+use super::subcommands::{ClientCommand, ClusterCommand, ConfigCommand, DescribeCommand, SlowlogCommand};
 use crate::keyspace::{ReadCommand, WriteCommand};
 use crate::resp::Version;
 use bytes::Bytes;
@@ -15,6 +15,8 @@ pub enum Command {
     Write(WriteCommand),
     /// Concerns this connection or this node.
     Local(LocalCommand),
+    /// `CLUSTER COUNTKEYSINSLOT` and `CLUSTER GETKEYSINSLOT`: looks at every key.
+    SearchSlot(SlotSearch),
     /// `LEASEHOLD.BACKUP`: streams the whole state.
     Backup,
     /// `LEASEHOLD` and its subcommand: administers the cluster.
@@ -32,6 +34,15 @@ pub enum Command {
     /// A `WATCH` that is refused, and the error to reply with. The next `EXEC` executes nothing: its client may have sent
     /// it already.
     AbortWatch(String),
+}
+
+/// A search for the keys of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotSearch {
+    /// The slot.
+    pub slot: u16,
+    /// The most keys to return; `None` to return only their number.
+    pub most: Option<usize>,
 }
 
 /// A user and a password.
@@ -71,6 +82,8 @@ pub enum LocalCommand {
     Reset,
     /// `CLIENT` and its subcommand.
     Client(ClientCommand),
+    /// `CLUSTER` and its subcommand.
+    Cluster(ClusterCommand),
     /// `COMMAND` and its subcommand.
     Describe(DescribeCommand),
     /// `CONFIG` and its subcommand.

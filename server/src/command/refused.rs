@@ -6,7 +6,6 @@ use super::parse::{NO_DATABASE, Parsed, integer, local, rejected, shown, word, w
 use super::table::{GENERIC, SERVER, Spec};
 use crate::resp::{Arguments, parse_integer};
 
-const NO_CLUSTER: &str = "ERR This instance has cluster support disabled";
 const NO_DEBUG: &str = "ERR DEBUG command not allowed. It is for tests of Redis itself.";
 const NO_MODULES: &str = "ERR MODULE command not allowed. There are no modules here.";
 const NO_SAVE: &str = "ERR there is nothing to save: every write is on the disks of a majority before it is acknowledged; \
@@ -24,10 +23,8 @@ const HELP: &[&str] = &["loading", "stale"];
 
 pub(super) static COMMANDS: &[Spec] = &[
     SERVER.container("acl", &[], "Describes the user of this connection."),
-    SERVER.spec("asking", 1, &["fast"], "Refused: there are no slots.", |_| Err(NO_CLUSTER.to_owned())),
     SERVER.spec("bgrewriteaof", 1, ADMIN, "Refused: every write is on disk.", |_| Err(NO_SAVE.to_owned())),
     SERVER.spec("bgsave", -1, ADMIN, "Refused: every write is on disk.", |_| Err(NO_SAVE.to_owned())),
-    SERVER.spec("cluster", -2, &["stale"], "Refused: there are no slots.", |_| Err(NO_CLUSTER.to_owned())),
     SERVER.spec("debug", -2, ANYTIME, "Refused.", |_| Err(NO_DEBUG.to_owned())),
     SERVER.container("function", &[], "Describes functions, of which there are none."),
     SERVER.spec("lastsave", 1, &["loading", "stale", "fast"], "Refused: every write is on disk.", |_| {
@@ -36,12 +33,6 @@ pub(super) static COMMANDS: &[Spec] = &[
     SERVER.spec("lolwut", -1, &["readonly", "fast"], "Returns a picture.", |_| local(LocalCommand::Lolwut)),
     SERVER.container("module", &[], "Lists modules, of which there are none."),
     GENERIC.spec("move", 3, &["write", "fast"], "Refused: there is one database.", parse_move),
-    SERVER.spec("readonly", 1, &["loading", "stale", "fast"], "Refused: there are no slots.", |_| {
-        Err(NO_CLUSTER.to_owned())
-    }),
-    SERVER.spec("readwrite", 1, &["loading", "stale", "fast"], "Refused: there are no slots.", |_| {
-        Err(NO_CLUSTER.to_owned())
-    }),
     SERVER.spec("replicaof", 3, &["admin", "noscript", "stale"], "Refused: use `leasehold ctl`.", no_replicas),
     SERVER.spec("save", 1, ADMIN, "Refused: every write is on disk.", |_| Ok(rejected(NO_SAVE.to_owned()))),
     SERVER.container("script", &[], "Describes scripts, of which there are none."),

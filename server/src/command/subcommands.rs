@@ -60,6 +60,21 @@ pub struct ClientFilter {
     pub no_connection: bool,
 }
 
+/// A subcommand of `CLUSTER`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClusterCommand {
+    /// Returns the name of this node.
+    MyId,
+    /// Returns whether all slots are served, and some counts.
+    Info,
+    /// Returns the nodes of each range of slots.
+    Slots,
+    /// Returns the same as maps.
+    Shards,
+    /// Returns the same as text.
+    Nodes,
+}
+
 /// A subcommand of `CONFIG`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigCommand {

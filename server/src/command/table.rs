@@ -74,6 +74,7 @@ impl Group {
 }
 
 pub(super) const BITMAP: Group = Group { name: "bitmap", keys: ONE };
+pub(super) const CLUSTER: Group = Group { name: "cluster", keys: NONE };
 pub(super) const CONNECTION: Group = Group { name: "connection", keys: NONE };
 pub(super) const GENERIC: Group = Group { name: "generic", keys: ONE };
 pub(super) const HASH: Group = Group { name: "hash", keys: ONE };

@@ -146,7 +146,6 @@ fn incorrect_commands_get_the_errors_that_redis_gives() {
         ("FUNCTION LIST WITHCODE x", "ERR Unknown argument x"),
         ("FUNCTION LIST LIBRARYNAME", "ERR library name argument was not given"),
         ("SCRIPT FLUSH x", "ERR SCRIPT FLUSH only support SYNC|ASYNC option"),
-        ("CLUSTER INFO", "ERR This instance has cluster support disabled"),
     ] {
         assert_eq!(error(line), said, "{line}");
     }

@@ -82,7 +82,11 @@ impl Content {
 
     /// Returns the keys that match a pattern.
     pub(crate) fn matching(&self, pattern: &Pattern) -> impl Iterator<Item = &Bytes> {
-        let live = self.map.iter().filter(|(_, value)| value.is_live(self.log_time));
-        live.map(|(key, _)| key).filter(|key| pattern.matches(key))
+        self.keys().filter(|key| pattern.matches(key))
+    }
+
+    /// Returns the keys that are not dead.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Bytes> {
+        self.map.iter().filter(|(_, value)| value.is_live(self.log_time)).map(|(key, _)| key)
     }
 }

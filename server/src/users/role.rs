@@ -49,7 +49,7 @@ impl Access {
     /// Returns the kind of a command. Every command is listed, so that a new one has to be decided here.
     pub(crate) fn of(command: &Command) -> Access {
         match command {
-            Command::Read(_) | Command::Watch(_) => Access::Read,
+            Command::Read(_) | Command::Watch(_) | Command::SearchSlot(_) => Access::Read,
             Command::Write(_) => Access::Write,
             Command::Backup | Command::Administer(_) => Access::Admin,
             // The commands of a transaction are checked one by one.
@@ -71,7 +71,7 @@ impl Access {
                 ClientCommand::List(_) | ClientCommand::KillAddress(_) | ClientCommand::Kill { .. },
             ) => Access::Admin,
             LocalCommand::MemoryUsage(_) => Access::Read,
-            // INFO checks each section.
+            // INFO checks each section. Every client of a cluster needs the addresses of its nodes.
             LocalCommand::Info(_)
             | LocalCommand::Ping(_)
             | LocalCommand::Echo(_)
@@ -79,6 +79,7 @@ impl Access {
             | LocalCommand::Hello { .. }
             | LocalCommand::Reset
             | LocalCommand::Client(_)
+            | LocalCommand::Cluster(_)
             | LocalCommand::Describe(_)
             | LocalCommand::Time
             | LocalCommand::Wait

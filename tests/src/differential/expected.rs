@@ -36,12 +36,6 @@ static EXPECTED: &[Expected] = &[
     expected("the error names what is missing", "", "", "ERR unknown command"),
     expected("DEBUG is for tests of Redis", "debug", "ERR DEBUG command not allowed", "ERR DEBUG command not allowed"),
     expected("there is nothing to save", "", "", "ERR there is nothing to save"),
-    expected(
-        "every subcommand of CLUSTER is refused alike",
-        "cluster",
-        "",
-        "ERR This instance has cluster support disabled",
-    ),
     expected("a node is stopped by a signal", "shutdown", "", "ERR SHUTDOWN is not supported"),
     expected("members are changed by `leasehold ctl`", "", "", "ERR members are not changed by this command"),
     expected("the slow log has at most 10,000 entries", "config", "ERR CONFIG SET failed", "ERR CONFIG SET failed"),
@@ -56,8 +50,6 @@ static EXPECTED: &[Expected] = &[
     expected("errors of arguments come before those of keys", "hscan", "", "ERR "),
     expected("errors of arguments come before those of keys", "getex", "", "ERR "),
     expected("errors of arguments come before those of users", "client", "ERR No such user", "ERR "),
-    expected("every subcommand of CLUSTER is refused alike", "cluster", "ERR unknown subcommand", ""),
-    expected("every subcommand of CLUSTER is refused alike", "cluster", "ERR wrong number of arguments", ""),
     expected("a command may have been introduced after Redis 7.0", "client", "ERR unknown subcommand", ""),
 ];
 

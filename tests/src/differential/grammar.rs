@@ -151,8 +151,6 @@ static TABLE: &[&str] = &[
     "SCRIPT FLUSH flush-option*",
     "SCRIPT EXISTS value+",
     "MODULE LIST",
-    "CLUSTER INFO",
-    "READONLY",
     "INFO section",
     "RESET",
 ];

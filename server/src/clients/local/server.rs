@@ -75,7 +75,7 @@ pub(super) fn replicas<R: Runtime>(clients: &Clients<R>) -> i64 {
 /// Executes `ROLE`.
 pub(super) fn role<R: Runtime>(clients: &Clients<R>, out: &mut ReplyBuffer) {
     let (status, members) = (clients.status(), clients.executor.handle().members());
-    let address_of = |node| clients.client_address(node).unwrap_or_else(|| (String::new(), "0".to_owned()));
+    let address_of = |node| clients.client_address(node).unwrap_or_default();
     if status.role == Role::Leader {
         out.array(3);
         out.bulk("master");
@@ -85,7 +85,7 @@ pub(super) fn role<R: Runtime>(clients: &Clients<R>, out: &mut ReplyBuffer) {
             let (host, port) = address_of(*node);
             out.array(3);
             out.bulk(host);
-            out.bulk(port);
+            out.bulk(port.to_string());
             out.bulk(progress.stored.to_string());
         }
         return;
@@ -94,7 +94,7 @@ pub(super) fn role<R: Runtime>(clients: &Clients<R>, out: &mut ReplyBuffer) {
     out.array(5);
     out.bulk("slave");
     out.bulk(host);
-    out.integer(port.parse().unwrap_or(0));
+    out.integer(port.into());
     out.bulk(if status.leader.is_some() { "connected" } else { "connect" });
     out.integer(number(status.applied));
 }

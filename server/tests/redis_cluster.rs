@@ -1,0 +1,88 @@
+//! The commands of Redis Cluster on one node.
+
+#[macro_use]
+mod support;
+#[path = "support/served.rs"]
+#[allow(dead_code, reason = "these tests need no requests of many words")]
+mod served;
+
+use leasehold::{ClientOptions, Limits};
+use leasehold_runtime::Runtime;
+use leasehold_runtime_smol::SmolRuntime;
+use leasehold_runtime_tokio::TokioRuntime;
+use served::{Served, exchange, serve};
+
+on_every_runtime!(the_keys_of_a_slot_are_counted_and_returned, a_node_describes_itself_as_the_master_of_all_slots,);
+
+fn node<R: Runtime>() -> Served<R> {
+    serve(Limits::default(), ClientOptions::default())
+}
+
+/// Sends lines, ends the connection with `QUIT`, and returns the replies.
+fn ask<R: Runtime>(node: &Served<R>, lines: &str) -> String {
+    let replies = exchange(node.address(), format!("{lines}\r\nQUIT\r\n").as_bytes());
+    replies.strip_suffix("+OK\r\n").expect("the reply to QUIT").to_owned()
+}
+
+fn the_keys_of_a_slot_are_counted_and_returned<R: Runtime>() {
+    let node = node::<R>();
+    assert_eq!(ask(&node, "MSET {foo}1 a {foo}2 b foo c bar d dead e\r\nPEXPIRE dead -1"), "+OK\r\n:1\r\n");
+    for (line, reply) in [
+        ("KEYSLOT foo", ":12182\r\n"),
+        ("KEYSLOT x{foo}y", ":12182\r\n"),
+        ("COUNTKEYSINSLOT 12182", ":3\r\n"),
+        ("COUNTKEYSINSLOT 0", ":0\r\n"),
+        ("GETKEYSINSLOT 12182 0", "*0\r\n"),
+        ("GETKEYSINSLOT 5061 9", "*1\r\n$3\r\nbar\r\n"),
+        ("COUNTKEYSINSLOT 16384", "-ERR Invalid slot\r\n"),
+        ("COUNTKEYSINSLOT x", "-ERR value is not an integer or out of range\r\n"),
+        ("GETKEYSINSLOT -1 1", "-ERR Invalid slot or number of keys\r\n"),
+        ("GETKEYSINSLOT 1 -1", "-ERR Invalid slot or number of keys\r\n"),
+        ("KEYSLOT", "-ERR wrong number of arguments for 'cluster|keyslot' command\r\n"),
+        ("NOSUCH", "-ERR unknown subcommand 'NOSUCH'. Try CLUSTER HELP.\r\n"),
+        ("FAILOVER", "-ERR nodes and slots are not changed by this command; use `leasehold ctl`\r\n"),
+    ] {
+        assert_eq!(ask(&node, &format!("CLUSTER {line}")), reply, "{line}");
+    }
+    let two = ask(&node, "CLUSTER GETKEYSINSLOT 12182 2");
+    assert!(two.starts_with("*2\r\n") && two.matches("foo").count() == 2, "{two}");
+    let aborted = ask(&node, "MULTI\r\nCLUSTER KEYSLOT foo\r\nCLUSTER COUNTKEYSINSLOT 1\r\nEXEC");
+    assert!(aborted.contains("+QUEUED\r\n-ERR COUNTKEYSINSLOT takes too long"), "{aborted}");
+    assert!(aborted.ends_with("-EXECABORT Transaction discarded because of previous errors.\r\n"), "{aborted}");
+}
+
+fn a_node_describes_itself_as_the_master_of_all_slots<R: Runtime>() {
+    let node = node::<R>();
+    assert_eq!(ask(&node, "READONLY\r\nREADWRITE\r\nASKING"), "+OK\r\n+OK\r\n+OK\r\n");
+    let port = node.address().port();
+    let name = ask(&node, "CLUSTER MYID");
+    let name = name.strip_prefix("$40\r\n").and_then(|name| name.strip_suffix("\r\n")).expect("40 digits");
+    assert!(name.starts_with("00000001") && name.bytes().all(|digit| digit.is_ascii_hexdigit()), "{name}");
+    let slots = |metadata: &str| {
+        format!("*1\r\n*3\r\n:0\r\n:16383\r\n*4\r\n$9\r\n127.0.0.1\r\n:{port}\r\n$40\r\n{name}\r\n{metadata}0\r\n")
+    };
+    assert_eq!(ask(&node, "CLUSTER SLOTS"), slots("*"));
+    assert!(ask(&node, "HELLO 3\r\nCLUSTER SLOTS").ends_with(&slots("%")), "metadata is a map in RESP3");
+    let shards = ask(&node, "CLUSTER SHARDS");
+    assert!(
+        shards.starts_with(&format!(
+            "*1\r\n*4\r\n$5\r\nslots\r\n*2\r\n:0\r\n:16383\r\n$5\r\nnodes\r\n*1\r\n*14\r\n$2\r\nid\r\n$40\r\n{name}\r\n\
+             $4\r\nport\r\n:{port}\r\n$2\r\nip\r\n$9\r\n127.0.0.1\r\n$8\r\nendpoint\r\n$9\r\n127.0.0.1\r\n$4\r\nrole\r\n\
+             $6\r\nmaster\r\n$18\r\nreplication-offset\r\n:"
+        )),
+        "{shards}"
+    );
+    assert!(shards.ends_with("\r\n$6\r\nhealth\r\n$6\r\nonline\r\n"), "{shards}");
+    let nodes = ask(&node, "CLUSTER NODES");
+    let line = nodes.lines().nth(1).expect("a line for the node");
+    let fields: Vec<_> = line.split(' ').collect();
+    let [own, address, "myself,master", "-", "0", "0", _, "connected", "0-16383"] = fields[..] else {
+        panic!("{line}")
+    };
+    assert_eq!(own, name);
+    assert!(address.starts_with(&format!("127.0.0.1:{port}@")), "{address}");
+    let info = ask(&node, "CLUSTER INFO");
+    for field in ["cluster_state:ok", "cluster_slots_ok:16384", "cluster_known_nodes:1", "cluster_size:1"] {
+        assert!(info.contains(&format!("{field}\r\n")), "{field} in {info}");
+    }
+}
