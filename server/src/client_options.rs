@@ -12,4 +12,7 @@ pub struct ClientOptions {
     /// The certificate of the client port. With an authority, clients must present certificates too. Without files,
     /// connections are not encrypted.
     pub tls: Option<TlsFiles>,
+    /// Clients that send a command about keys to a node that does not lead are sent to the leader, as in Redis Cluster.
+    /// Otherwise the node executes the command through the leader.
+    pub redirect: bool,
 }

@@ -16,6 +16,7 @@ mod long_reads;
 mod pause;
 mod registry;
 mod rights;
+mod routes;
 mod runs;
 mod session;
 mod short_reads;

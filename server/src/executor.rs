@@ -58,6 +58,7 @@ pub(crate) struct Parts<R> {
     pub(crate) handle: Handle<Keyspace>,
     pub(crate) view: View,
     pub(crate) registrar: Arc<Registrar>,
+    pub(crate) redirects: bool,
 }
 
 /// Executes commands for every connection of a node.
@@ -170,10 +171,14 @@ impl<R: Runtime> Executor<R> {
     /// Returns the error that a client sees.
     fn text(&self, error: RequestError) -> String {
         match error {
-            RequestError::TimedOut => match self.parts.registrar.takes_no_part() {
-                Some(reason) => format!("TRYAGAIN this node {reason}"),
-                None => text(error),
-            },
+            RequestError::TimedOut => {
+                // Clients of Redis Cluster repeat both, and look for the nodes again after the first.
+                let code = if self.parts.redirects { "CLUSTERDOWN" } else { "TRYAGAIN" };
+                match self.parts.registrar.takes_no_part() {
+                    Some(reason) => format!("{code} this node {reason}"),
+                    None => format!("{code} no leader answered within {} s; try again", REQUEST_TIMEOUT.as_secs()),
+                }
+            }
             error => text(error),
         }
     }

@@ -11,6 +11,7 @@ use crate::limits::Limits;
 use crate::members::Follow;
 use crate::recording::Recording;
 use crate::registrar::Registrar;
+use crate::slots::SlotTable;
 use crate::space::{self, Space};
 use crate::timeout::within;
 use crate::users::{Users, UsersError};
@@ -213,6 +214,8 @@ impl<R: Runtime> Node<R> {
             started: clock.now(),
             timing,
             quorum_reads: reads == ReadMode::Quorum,
+            slots: SlotTable::SINGLE,
+            redirects: clients.redirect,
         };
         let (inbox, mailbox) = leasehold_node::inbox();
         let announced = announced(announce, own, peer_address, client_address);
@@ -272,7 +275,8 @@ impl<R: Runtime> Node<R> {
         runtime.spawn(follow.run());
         let expirer = Expirer { runtime: runtime.clone(), handle: handle.clone(), view: view.clone() };
         runtime.spawn(expirer.run());
-        let parts = Parts { runtime: runtime.clone(), node, clock, handle, view, registrar };
+        let redirects = facts.redirects;
+        let parts = Parts { runtime: runtime.clone(), node, clock, handle, view, registrar, redirects };
         let executor = Arc::new(Executor::new(parts));
         let clients = Arc::new(Clients::new(executor, transport, facts, limits, users, encryption, space));
         runtime.spawn(watch(runtime.clone(), Arc::downgrade(&clients)));

@@ -12,7 +12,11 @@ use leasehold_runtime_smol::SmolRuntime;
 use leasehold_runtime_tokio::TokioRuntime;
 use served::{Served, exchange, serve};
 
-on_every_runtime!(the_keys_of_a_slot_are_counted_and_returned, a_node_describes_itself_as_the_master_of_all_slots,);
+on_every_runtime!(
+    the_keys_of_a_slot_are_counted_and_returned,
+    a_node_describes_itself_as_the_master_of_all_slots,
+    a_node_that_redirects_says_so_and_executes_every_command_while_it_leads,
+);
 
 fn node<R: Runtime>() -> Served<R> {
     serve(Limits::default(), ClientOptions::default())
@@ -84,5 +88,20 @@ fn a_node_describes_itself_as_the_master_of_all_slots<R: Runtime>() {
     let info = ask(&node, "CLUSTER INFO");
     for field in ["cluster_state:ok", "cluster_slots_ok:16384", "cluster_known_nodes:1", "cluster_size:1"] {
         assert!(info.contains(&format!("{field}\r\n")), "{field} in {info}");
+    }
+}
+
+fn a_node_that_redirects_says_so_and_executes_every_command_while_it_leads<R: Runtime>() {
+    let mut options = ClientOptions::default();
+    options.redirect = true;
+    for (node, enabled, mode) in [(node::<R>(), 0, "standalone"), (serve(Limits::default(), options), 1, "cluster")] {
+        assert!(ask(&node, "INFO cluster").contains(&format!("cluster_enabled:{enabled}\r\n")));
+        assert!(ask(&node, "INFO server").contains(&format!("redis_mode:{mode}\r\n")));
+        let hello = ask(&node, "HELLO 2");
+        assert!(hello.contains(&format!("$4\r\nmode\r\n${}\r\n{mode}\r\n", mode.len())), "{hello}");
+        // The keys are in several slots of the same group.
+        let replies =
+            ask(&node, "WATCH foo bar\r\nMULTI\r\nMSET foo 1 bar 2\r\nRENAME foo baz\r\nEXEC\r\nMGET bar baz");
+        assert_eq!(replies, "+OK\r\n+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n+OK\r\n*2\r\n$1\r\n2\r\n$1\r\n1\r\n");
     }
 }

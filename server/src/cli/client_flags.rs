@@ -29,6 +29,10 @@ pub(super) struct ClientFlags {
     /// Demand of each client a certificate that this authority has signed, in PEM form.
     #[arg(long, value_name = "FILE")]
     client_tls_ca: Option<PathBuf>,
+    /// Act as a node of a Redis Cluster: if another node leads, answer commands about keys with MOVED and its address. Only
+    /// clients of Redis Cluster follow that. Without it, every node executes every command.
+    #[arg(long)]
+    redirect: bool,
     /// The most clients that may be connected at once from one address, or from one network of 64 bits of IPv6; 0 for no
     /// limit.
     #[arg(long, value_name = "N", default_value = "0", value_parser = parse_number)]
@@ -87,7 +91,7 @@ impl ClientFlags {
             }
             _ => return Err(BadClientFlags::HalfTls),
         };
-        let options = ClientOptions { users: self.users, tls };
+        let options = ClientOptions { users: self.users, tls, redirect: self.redirect };
         let demands_certificates = options.tls.as_ref().is_some_and(|files| files.authority.is_some());
         if options.users.is_none() && !demands_certificates && !is_loopback(listen) {
             if !insecure {

@@ -89,7 +89,11 @@ impl<'a, R: Runtime> Connection<'a, R> {
             LocalCommand::Fixed(reply) => server::fixed(*reply, out),
             LocalCommand::Wrong(error) | LocalCommand::Rejected(error) => out.error(error),
             // The session executes these.
-            LocalCommand::Auth(_) | LocalCommand::Reset | LocalCommand::Unwatch | LocalCommand::MemoryUsage(_) => {}
+            LocalCommand::Auth(_)
+            | LocalCommand::Reset
+            | LocalCommand::ReadHere(_)
+            | LocalCommand::Unwatch
+            | LocalCommand::MemoryUsage(_) => {}
         }
         Flow::Continue
     }
@@ -111,7 +115,7 @@ impl<'a, R: Runtime> Connection<'a, R> {
         out.bulk("id");
         out.integer(client::number(self.peer.id));
         let role = if self.clients.status().role == Role::Leader { "master" } else { "replica" };
-        for (field, value) in [("mode", "standalone"), ("role", role)] {
+        for (field, value) in [("mode", self.clients.mode()), ("role", role)] {
             out.bulk(field);
             out.bulk(value);
         }

@@ -45,8 +45,13 @@ impl<R: Runtime> Session<'_, R> {
                 self.wire.set_before_login(!self.rights.are_granted());
                 self.connection.reset();
                 self.watched = Watched::default();
+                self.reads_here = false;
                 self.out.reset();
                 self.out.status("RESET");
+            }
+            LocalCommand::ReadHere(reads_here) => {
+                self.reads_here = *reads_here;
+                self.out.status("OK");
             }
             LocalCommand::Unwatch => {
                 self.watched = Watched::default();

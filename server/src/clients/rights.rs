@@ -126,10 +126,16 @@ fn forbidden(arguments: &Arguments<'_>) -> String {
     format!("NOPERM this user has no permissions to run the '{name}' command")
 }
 
-/// Returns whether the commands after an action may need other rights than those before it.
-pub(super) fn changes_rights(action: &Action) -> bool {
+/// Returns whether the commands after an action may be judged differently from those before it.
+pub(super) fn changes_judgment(action: &Action) -> bool {
     let changes = |command: &LocalCommand| {
-        matches!(command, LocalCommand::Auth(_) | LocalCommand::Reset | LocalCommand::Hello { login: Some(_), .. })
+        matches!(
+            command,
+            LocalCommand::Auth(_)
+                | LocalCommand::Reset
+                | LocalCommand::Hello { login: Some(_), .. }
+                | LocalCommand::ReadHere(_)
+        )
     };
     match action {
         Action::Execute(Command::Local(command)) => changes(command),

@@ -7,7 +7,8 @@ use super::keys::Wanted;
 use super::local::Connection;
 use super::pause::{MAX_TURN, yield_now};
 use super::registry::Flow;
-use super::rights::{Rights, changes_rights};
+use super::rights::{Rights, changes_judgment};
+use super::routes::Routes;
 use super::runs::{MAX_SHORT_KEYS, Mix, gather_reads, gather_run};
 use super::shared::Clients;
 use super::short_reads::{MAX_COPIED_BYTES, MAX_LOCKED_COST, Rest, read_short};
@@ -19,6 +20,7 @@ use crate::command::{Command, LocalCommand};
 use crate::executor::{NotReadable, STOPPING};
 use crate::keyspace::{FieldsRead, HashRead, ReadCommand, Reply, WriteCommand};
 use crate::resp::{ProtocolError, ReplyBuffer, Request, RequestReader, Version};
+use crate::slots::Place;
 use crate::timeout::within;
 use bytes::Bytes;
 use event_listener::EventListener;
@@ -60,6 +62,8 @@ pub(super) struct Session<'a, R: Runtime> {
     pub(super) transaction: Transaction,
     /// The keys that must not change before `EXEC`.
     pub(super) watched: Watched,
+    /// `READONLY`: this node answers reads, even if others are redirected.
+    pub(super) reads_here: bool,
     batch: Vec<Action>,
     /// Commands of the batch that are executed together.
     pub(super) reads: Vec<ReadCommand>,
@@ -91,6 +95,7 @@ impl<'a, R: Runtime> Session<'a, R> {
             rights,
             transaction: Transaction::default(),
             watched: Watched::default(),
+            reads_here: false,
             batch: Vec::new(),
             reads: Vec::new(),
             run: Vec::new(),
@@ -171,22 +176,29 @@ impl<'a, R: Runtime> Session<'a, R> {
     /// Takes the complete requests that were received, as far as there is memory for their commands.
     async fn take_requests(&mut self) -> Result<(), ProtocolError> {
         self.batch.clear();
+        let mut routes = Routes::new(self.clients);
         while let Some(request) = self.wire.next()? {
-            let (command, size) = match request {
+            let (command, size, place) = match request {
                 Request::Command(arguments) => {
                     let (known, command) = Command::recognize(&arguments);
                     self.counted.add(known, &arguments);
                     match self.rights.refusal(known, &command, &arguments) {
-                        None => (command, arguments.bytes()),
+                        None => {
+                            let is_queued = self.transaction.is_open();
+                            match routes.place(known, &command, &arguments, self.reads_here, is_queued) {
+                                Ok(place) => (command, arguments.bytes(), place),
+                                Err(error) => (Command::refused(arguments.peek(0), error), 0, Place::Anywhere),
+                            }
+                        }
                         Some(error) => {
                             self.clients.note_refused(self.rights.are_granted());
-                            (Command::Local(LocalCommand::Rejected(error)), 0)
+                            (Command::Local(LocalCommand::Rejected(error)), 0, Place::Anywhere)
                         }
                     }
                 }
                 Request::Refused { name, reason } => {
                     self.clients.too_long.add(1);
-                    (Command::refused(&name, reason), 0)
+                    (Command::refused(&name, reason), 0, Place::Anywhere)
                 }
             };
             let command = match command {
@@ -198,13 +210,13 @@ impl<'a, R: Runtime> Session<'a, R> {
             };
             // A write that is queued is refused at once if there is no room. The commands before it may make some.
             let awaits_room = command == Command::Multi && !self.batch.is_empty() && self.clients.is_short();
-            let mut action = self.transaction.next(command, size);
+            let mut action = self.transaction.next(command, size, place);
             if let Some(error) = self.rights.refusal_of_transaction(&action) {
                 self.clients.note_refused(true);
                 action = Action::Abort(error);
             }
-            // The commands after it are checked with the new rights.
-            let is_last = changes_rights(&action) || awaits_room;
+            // The commands after it are judged once it is executed.
+            let is_last = changes_judgment(&action) || awaits_room;
             self.batch.push(action);
             if is_last || (!self.rights.are_granted() && self.batch.len() >= COMMANDS_BEFORE_LOGIN) {
                 break;

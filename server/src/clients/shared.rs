@@ -14,6 +14,7 @@ use crate::executor::{Executor, NotReadable};
 use crate::health::Health;
 use crate::keyspace::{Outcome, View, Watched, WriteCommand};
 use crate::limits::Limits;
+use crate::slots::SlotTable;
 use crate::space::Space;
 use crate::users::Users;
 use bytes::Bytes;
@@ -59,6 +60,9 @@ pub(crate) struct NodeFacts {
     pub(crate) timing: Config,
     /// Every read asks a quorum.
     pub(crate) quorum_reads: bool,
+    pub(crate) slots: SlotTable,
+    /// Clients are sent to the node that leads.
+    pub(crate) redirects: bool,
 }
 
 /// The state that every connection of a node shares.

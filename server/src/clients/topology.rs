@@ -83,6 +83,11 @@ impl<R: Runtime> Clients<R> {
         leader.is_some_and(|leader| leader == self.node() || self.transport.peer_up(leader))
     }
 
+    /// Returns the mode that clients see: whether the node redirects them.
+    pub(crate) fn mode(&self) -> &'static str {
+        if self.facts.redirects { "cluster" } else { "standalone" }
+    }
+
     /// Returns this node's name for clients of Redis Cluster.
     pub(super) fn name(&self) -> String {
         name_of(self.executor.registrar().registry().cluster, self.node())

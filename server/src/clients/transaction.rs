@@ -3,6 +3,7 @@
 use crate::command::{Command, LocalCommand, SlotSearch};
 use crate::keyspace::{MAX_ENTRY_KEYS, ReadCommand, WriteCommand};
 use crate::resp::MAX_COMMAND;
+use crate::slots::Place;
 
 /// The most bytes of commands in one log entry, unless one command has more.
 pub(super) const MAX_ENTRY_BYTES: usize = MAX_COMMAND;
@@ -29,6 +30,8 @@ pub(super) struct Queue {
     pub(super) commands: Vec<WriteCommand>,
     /// Those that are executed by the session when their replies are due, with their places among all commands.
     pub(super) locals: Vec<(usize, LocalCommand)>,
+    /// The place of the keys of all of them.
+    pub(super) place: Place,
     keys: usize,
     bytes: usize,
 }
@@ -63,8 +66,8 @@ pub(super) enum Action {
 }
 
 impl Transaction {
-    /// Takes the connection's next command, whose request had `size` bytes.
-    pub(super) fn next(&mut self, command: Command, size: usize) -> Action {
+    /// Takes the connection's next command, whose request had `size` bytes, and whose keys are in `place`.
+    pub(super) fn next(&mut self, command: Command, size: usize, place: Place) -> Action {
         match command {
             Command::Multi => self.multi(),
             Command::Exec => match std::mem::take(self) {
@@ -97,9 +100,9 @@ impl Transaction {
                 self.abort("ERR Command not allowed inside a transaction".to_owned())
             }
             Command::Local(LocalCommand::Rejected(error)) => self.abort(error),
-            Command::Read(command) => self.queue(WriteCommand::Read(command), size),
-            Command::Write(command) => self.queue(command, size),
-            Command::Local(command) => self.queue_local(command, size),
+            Command::Read(command) => self.queue(WriteCommand::Read(command), size, place),
+            Command::Write(command) => self.queue(command, size, place),
+            Command::Local(command) => self.queue_local(command, size, place),
         }
     }
 
@@ -135,22 +138,24 @@ impl Transaction {
         Action::Execute(Command::Local(LocalCommand::Status("OK")))
     }
 
-    fn queue(&mut self, command: WriteCommand, size: usize) -> Action {
+    fn queue(&mut self, command: WriteCommand, size: usize, place: Place) -> Action {
         if let Transaction::Open(queue) = self {
             // The command keeps the memory of its whole request.
             if !queue.reserve(command.keys(), command.bytes().max(size)) {
                 return self.abort_too_large();
             }
+            queue.place = queue.place.and(place);
             queue.commands.push(command);
         }
         Action::Queued
     }
 
-    fn queue_local(&mut self, command: LocalCommand, size: usize) -> Action {
+    fn queue_local(&mut self, command: LocalCommand, size: usize, place: Place) -> Action {
         if let Transaction::Open(queue) = self {
             if !queue.reserve(1, size) {
                 return self.abort_too_large();
             }
+            queue.place = queue.place.and(place);
             queue.locals.push((queue.len(), command));
         }
         Action::Queued

@@ -36,14 +36,14 @@ fn error(action: Action) -> String {
 /// Passes commands to a new transaction, and returns what became of the last one.
 fn last(commands: impl IntoIterator<Item = Command>) -> Action {
     let mut transaction = Transaction::default();
-    let action = commands.into_iter().map(|command| transaction.next(command, SIZE)).last();
+    let action = commands.into_iter().map(|command| transaction.next(command, SIZE, Place::Anywhere)).last();
     action.expect("there are commands")
 }
 
 #[test]
 fn commands_wait_for_exec_between_multi_and_exec_and_nowhere_else() {
     let mut transaction = Transaction::default();
-    let mut next = |command| transaction.next(command, SIZE);
+    let mut next = |command| transaction.next(command, SIZE, Place::Anywhere);
     assert_eq!(next(get()), Action::Execute(get()));
     assert_eq!(next(Command::Multi), ok());
     let wrong = LocalCommand::Wrong("ERR syntax error".to_owned());
@@ -81,7 +81,7 @@ fn a_command_that_cannot_be_queued_aborts_the_transaction_until_it_ends() {
     let keys = Command::Read(ReadCommand::Keys(Bytes::from_static(b"*")));
     for command in [rejected(), keys, Command::Backup, Command::Administer(Vec::new())] {
         let mut transaction = Transaction::default();
-        let mut next = |command| transaction.next(command, SIZE);
+        let mut next = |command| transaction.next(command, SIZE, Place::Anywhere);
         next(Command::Multi);
         next(append(1));
         assert!(error(next(command)).starts_with("ERR "));
@@ -107,8 +107,8 @@ fn discard_and_reset_drop_what_was_queued_and_what_was_wrong() {
 fn the_memory_of_a_queued_command_is_that_of_its_request_at_least() {
     for command in [Command::Local(ping()), append(0), append(MAX_BULK)] {
         let mut transaction = Transaction::default();
-        transaction.next(Command::Multi, SIZE);
-        transaction.next(command, MAX_BULK);
+        transaction.next(Command::Multi, SIZE, Place::Anywhere);
+        transaction.next(command, MAX_BULK, Place::Anywhere);
         assert!((MAX_BULK..MAX_BULK + 1000).contains(&transaction.bytes()));
     }
 }
@@ -117,9 +117,9 @@ fn the_memory_of_a_queued_command_is_that_of_its_request_at_least() {
 fn a_transaction_is_no_larger_than_an_entry() {
     let fits_with = |size: usize, commands: Vec<Command>| {
         let (count, mut transaction) = (commands.len(), Transaction::default());
-        transaction.next(Command::Multi, SIZE);
-        commands.into_iter().for_each(|command| drop(transaction.next(command, size)));
-        match transaction.next(Command::Exec, SIZE) {
+        transaction.next(Command::Multi, SIZE, Place::Anywhere);
+        commands.into_iter().for_each(|command| drop(transaction.next(command, size, Place::Anywhere)));
+        match transaction.next(Command::Exec, SIZE, Place::Anywhere) {
             Action::Exec(queue) => queue.len() == count,
             aborted => error(aborted).is_empty(),
         }
@@ -136,4 +136,24 @@ fn a_transaction_is_no_larger_than_an_entry() {
     let mget = |keys| Command::Read(ReadCommand::Mget(vec![Bytes::new(); keys]));
     assert!(fits(vec![mget(MAX_ENTRY_KEYS - 1), append(0)]));
     assert!(!fits(vec![mget(MAX_ENTRY_KEYS), append(0)]));
+}
+
+#[test]
+fn a_transaction_is_where_the_keys_of_all_its_commands_are() {
+    let (here, there) = (Place::In { slot: 1, group: 0 }, Place::In { slot: 9, group: 1 });
+    let place = |places: &[Place]| {
+        let mut transaction = Transaction::default();
+        transaction.next(Command::Multi, SIZE, Place::Anywhere);
+        for place in places {
+            assert_eq!(transaction.next(get(), SIZE, *place), Action::Queued);
+            assert_eq!(transaction.next(Command::Local(ping()), SIZE, Place::Anywhere), Action::Queued);
+        }
+        match transaction.next(Command::Exec, SIZE, Place::Anywhere) {
+            Action::Exec(queue) => queue.place,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(place(&[]), Place::Anywhere);
+    assert_eq!(place(&[here, here]), here);
+    assert_eq!(place(&[here, there]), Place::Apart);
 }

@@ -1,6 +1,7 @@
 //! Executing transactions, and the other commands that are log entries.
 
 use super::registry::Flow;
+use super::routes::Routes;
 use super::runs::Portion;
 use super::session::{LOCAL_WORK, Session};
 use super::transaction::{ABORTED, Queue, discarded_because_of};
@@ -54,6 +55,13 @@ impl<R: Runtime> Session<'_, R> {
         let watched = mem::take(&mut self.watched);
         if watched.failed {
             self.out.error(ABORTED);
+            return Ok(Flow::Continue);
+        }
+        let only_reads = queue.commands.iter().all(|command| matches!(command, WriteCommand::Read(_)));
+        let watched_keys = watched.keys.iter().map(|(key, _)| &key[..]);
+        let place = queue.place.and(self.clients.facts.slots.place_of(watched_keys));
+        if let Some(error) = Routes::new(self.clients).refusal(place, self.reads_here && only_reads) {
+            self.out.error(&error);
             return Ok(Flow::Continue);
         }
         if let Some(error) = self.clients.refusal_of_any(&queue.commands) {

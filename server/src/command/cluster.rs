@@ -16,10 +16,14 @@ const READ: &[&str] = &["stale"];
 const QUICK: &[&str] = &["loading", "stale", "fast"];
 
 pub(super) static COMMANDS: &[Spec] = &[
-    CLUSTER.spec("asking", 1, &["fast"], "Accepted without effect: slots do not move.", accept),
+    CLUSTER.spec("asking", 1, &["fast"], "Accepted without effect: slots do not move.", |_| {
+        local(LocalCommand::Status("OK"))
+    }),
     CLUSTER.container("cluster", &[], "Describes the nodes as those of a Redis Cluster."),
-    CLUSTER.spec("readonly", 1, QUICK, "Accepted without effect: every node answers reads.", accept),
-    CLUSTER.spec("readwrite", 1, QUICK, "Accepted without effect: every node answers reads.", accept),
+    CLUSTER.spec("readonly", 1, QUICK, "Lets this node answer reads even if another one leads.", |_| {
+        local(LocalCommand::ReadHere(true))
+    }),
+    CLUSTER.spec("readwrite", 1, QUICK, "Takes READONLY back.", |_| local(LocalCommand::ReadHere(false))),
 ];
 
 pub(super) static CLUSTER_COMMANDS: &[Spec] = &[
@@ -64,10 +68,6 @@ pub(super) static CLUSTER_COMMANDS: &[Spec] = &[
 
 fn describe(command: ClusterCommand) -> Parsed {
     local(LocalCommand::Cluster(command))
-}
-
-fn accept(_: &Arguments<'_>) -> Parsed {
-    local(LocalCommand::Status("OK"))
 }
 
 fn refuse(_: &Arguments<'_>) -> Parsed {

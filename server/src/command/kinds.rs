@@ -78,6 +78,8 @@ pub enum LocalCommand {
         /// The name, if any.
         name: Option<Bytes>,
     },
+    /// `READONLY` and `READWRITE`: says whether this node answers reads even if another one leads.
+    ReadHere(bool),
     /// `RESET`: makes the connection like a new one.
     Reset,
     /// `CLIENT` and its subcommand.

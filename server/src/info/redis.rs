@@ -17,7 +17,7 @@ pub(super) fn server<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     fields.add("server_name", "leasehold");
     fields.add("leasehold_version", env!("CARGO_PKG_VERSION"));
     fields.add("redis_version", REDIS_VERSION);
-    fields.add("redis_mode", "standalone");
+    fields.add("redis_mode", clients.mode());
     fields.add("os", std::env::consts::OS);
     fields.add("arch_bits", usize::BITS);
     fields.add("runtime", R::NAME);
@@ -107,8 +107,8 @@ pub(super) fn errors<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     }
 }
 
-pub(super) fn cluster<R: Runtime>(_: &Clients<R>, fields: &mut Fields) {
-    fields.add("cluster_enabled", 0);
+pub(super) fn cluster<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
+    fields.add("cluster_enabled", u8::from(clients.facts.redirects));
 }
 
 pub(super) fn keyspace<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {

@@ -77,6 +77,7 @@ impl Access {
             | LocalCommand::Echo(_)
             | LocalCommand::Auth(_)
             | LocalCommand::Hello { .. }
+            | LocalCommand::ReadHere(_)
             | LocalCommand::Reset
             | LocalCommand::Client(_)
             | LocalCommand::Cluster(_)

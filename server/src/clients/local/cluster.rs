@@ -17,9 +17,9 @@ pub(super) fn execute<R: Runtime>(clients: &Clients<R>, command: ClusterCommand,
     match command {
         ClusterCommand::MyId => out.bulk(clients.name()),
         ClusterCommand::Info => out.text(&info(clients)),
-        ClusterCommand::Nodes => out.text(&nodes(&clients.topology(), clients.node())),
-        ClusterCommand::Slots => slots(&clients.topology(), out),
-        ClusterCommand::Shards => shards(&clients.topology(), clients.encryption.is_used(), out),
+        ClusterCommand::Nodes => out.text(&nodes(&clients.topology(), clients.node(), clients.facts.slots)),
+        ClusterCommand::Slots => slots(&clients.topology(), clients.facts.slots, out),
+        ClusterCommand::Shards => shards(clients, &clients.topology(), out),
     }
 }
 
@@ -48,7 +48,7 @@ fn info<R: Runtime>(clients: &Clients<R>) -> String {
 
 /// Returns a line for each node: its name, address, flags and master, the times of two messages, which are not recorded, its
 /// epoch, the state of the link to it, and its slots.
-fn nodes(topology: &Topology, own: NodeId) -> String {
+fn nodes(topology: &Topology, own: NodeId, table: SlotTable) -> String {
     let mut text = String::new();
     let master_name = topology.nodes.iter().find(|node| topology.master == Some(node.node)).map(|node| &*node.name);
     for node in &topology.nodes {
@@ -71,7 +71,7 @@ fn nodes(topology: &Topology, own: NodeId) -> String {
         let (name, peer_port, flags, term) = (&node.name, node.peer_port, flags.join(","), topology.term);
         let _ = write!(text, "{name} {host}:{port}@{peer_port} {flags} {master} 0 0 {term} {link}");
         if is_master {
-            for range in SlotTable::SINGLE.ranges() {
+            for range in table.ranges() {
                 let _ = write!(text, " {}-{}", range.start(), range.end());
             }
         }
@@ -87,11 +87,11 @@ fn reachable(topology: &Topology) -> Vec<(&Described, &(String, u16))> {
     nodes
 }
 
-fn slots(topology: &Topology, out: &mut ReplyBuffer) {
+fn slots(topology: &Topology, table: SlotTable, out: &mut ReplyBuffer) {
     // A node that is down is no help to a client that looks for one, as in Redis.
     let nodes: Vec<_> = reachable(topology).into_iter().filter(|(node, _)| node.is_up).collect();
     let is_served = nodes.first().is_some_and(|(node, _)| topology.master == Some(node.node));
-    let ranges: Vec<_> = SlotTable::SINGLE.ranges().filter(|_| is_served).collect();
+    let ranges: Vec<_> = table.ranges().filter(|_| is_served).collect();
     out.array(ranges.len());
     for range in ranges {
         out.array(2 + nodes.len());
@@ -108,12 +108,12 @@ fn slots(topology: &Topology, out: &mut ReplyBuffer) {
     }
 }
 
-fn shards(topology: &Topology, is_encrypted: bool, out: &mut ReplyBuffer) {
+fn shards<R: Runtime>(clients: &Clients<R>, topology: &Topology, out: &mut ReplyBuffer) {
     let nodes = reachable(topology);
     out.array(1);
     out.map(2);
     out.bulk("slots");
-    let ranges: Vec<_> = SlotTable::SINGLE.ranges().filter(|_| topology.master.is_some()).collect();
+    let ranges: Vec<_> = clients.facts.slots.ranges().filter(|_| topology.master.is_some()).collect();
     out.array(2 * ranges.len());
     for range in ranges {
         out.integer((*range.start()).into());
@@ -125,7 +125,7 @@ fn shards(topology: &Topology, is_encrypted: bool, out: &mut ReplyBuffer) {
         out.map(7);
         out.bulk("id");
         out.bulk(&node.name);
-        out.bulk(if is_encrypted { "tls-port" } else { "port" });
+        out.bulk(if clients.encryption.is_used() { "tls-port" } else { "port" });
         out.integer((*port).into());
         let role = if topology.master == Some(node.node) { "master" } else { "replica" };
         for (field, value) in [("ip", &**host), ("endpoint", host), ("role", role)] {
