@@ -73,6 +73,11 @@ impl LeaseCell {
         (!left.is_zero()).then_some(left)
     }
 
+    /// Returns the end of the published lease, which may have passed, for display; `None` if there is no lease.
+    pub fn until(&self) -> Option<Instant> {
+        self.load().map(|published| published.until).filter(|until| *until != Instant::from_nanos(0, 0))
+    }
+
     #[inline]
     fn load(&self) -> Option<Published> {
         for _ in 0..MAX_ATTEMPTS {

@@ -16,7 +16,7 @@ mod voters;
 pub use cell::{LeaseCell, Permit};
 pub use config::{Config, ConfigError, LeaseTiming, NotCovered, Options};
 pub use grantor::Grantor;
-pub use holder::{Action, Event, Holder, Misuse, Read, ReadError, Statistics, Ticket};
+pub use holder::{Action, Event, Holder, Misuse, NoLease, Read, ReadError, Statistics, Ticket};
 pub use ids::{Index, NodeId, Release, Round, Term, TermRound};
 pub use member::{Fresh, Member};
 pub use tag::{NotATag, Tag};

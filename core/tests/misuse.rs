@@ -1,7 +1,9 @@
 //! Events in unusual states. One that a correct engine cannot report returns an error and changes nothing.
 #![cfg(not(loom))]
 
-use leasehold_core::{Action, Config, Event, Holder, Instant, LeaseCell, Misuse, Options, Reading, TermRound, Voters};
+use leasehold_core::{
+    Action, Config, Event, Holder, Instant, LeaseCell, Misuse, NoLease, Options, Reading, TermRound, Voters,
+};
 use std::time::Duration;
 
 fn at(millis: u64) -> Reading {
@@ -45,6 +47,32 @@ fn a_node_that_is_elected_while_suspended_has_no_lease_until_it_is_resumed() {
     assert_eq!(cell.try_read(at(200)), None);
     assert_eq!(holder.handle_event(at(200), Event::Resumed, &cell), Ok(()));
     assert!(cell.try_read(at(300)).is_some(), "one voter is a quorum");
+}
+
+#[test]
+fn a_holder_names_the_reason_for_which_it_has_no_lease() {
+    let cell = LeaseCell::new();
+    let mut holder = holder();
+    assert_eq!(holder.lease(), Err(NoLease::NotLeader));
+    let voters = Voters::simple(&[1, 2, 3]).expect("three voters");
+    let steps = [
+        (at(0), Event::Elected { term: 7, voters, barrier: 5, commit: 4 }, Err(NoLease::Barrier)),
+        (at(1), Event::Committed(5), Err(NoLease::NoQuorum)),
+        (at(2), Event::Acked { from: 2, round: TermRound { term: 7, round: 1 } }, Ok(())),
+        (at(3), Event::Suspended, Err(NoLease::Suspended)),
+        (at(4), Event::Resumed, Ok(())),
+        (at(5), Event::TransferStarted, Err(NoLease::Released)),
+        (at(6), Event::TransferEnded, Err(NoLease::Released)),
+        (at(7), Event::Acked { from: 3, round: TermRound { term: 7, round: 3 } }, Ok(())),
+        (at(2), Event::Committed(6), Err(NoLease::NoAnchor)),
+        (at(9), Event::Deposed, Err(NoLease::NotLeader)),
+    ];
+    for (now, event, expected) in steps {
+        holder.handle_event(now, event, &cell).expect("a correct engine");
+        assert_eq!(holder.lease().map(drop), expected, "after {event:?}");
+        assert_eq!(cell.until(), holder.lease_until(), "after {event:?}");
+    }
+    assert_eq!(holder.statistics().releases, 1);
 }
 
 #[test]

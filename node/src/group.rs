@@ -314,6 +314,7 @@ impl<M: StateMachine> Group<M> {
             members_changed: self.settled.changed,
             entry_version: self.entry_version,
             log_may_be_cut: self.replica.log_may_be_cut(),
+            no_lease: self.replica.holder().lease().err(),
             stopped: false,
         }
     }

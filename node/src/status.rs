@@ -1,6 +1,6 @@
 //! The status and the counts that a node publishes, and the gate for reads.
 
-use leasehold_core::{Index, LeaseCell, NodeId, Permit, Reading, Term};
+use leasehold_core::{Index, LeaseCell, NoLease, NodeId, Permit, Reading, Term};
 use leasehold_raft::Role;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +26,8 @@ pub struct Status {
     pub entry_version: u32,
     /// The log may lack entries that this node acknowledged, so it takes no part in elections until it has caught up.
     pub log_may_be_cut: bool,
+    /// The reason why it holds no lease; `None` if it has one, whose end may have passed.
+    pub no_lease: Option<NoLease>,
     /// The node has stopped; it never starts again.
     pub stopped: bool,
 }
@@ -41,6 +43,7 @@ impl Default for Status {
             members_changed: 0,
             entry_version: 1,
             log_may_be_cut: false,
+            no_lease: Some(NoLease::NotLeader),
             stopped: false,
         }
     }

@@ -92,6 +92,25 @@ pub enum ReadError {
     NotLeader,
 }
 
+/// The reason why a node holds no lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum NoLease {
+    /// It does not lead.
+    NotLeader,
+    /// A suspension has not ended.
+    Suspended,
+    /// The entry that opens its term is not known to be committed yet.
+    Barrier,
+    /// It released its rounds for a transfer of leadership, and no quorum has acknowledged a newer one.
+    Released,
+    /// No quorum has acknowledged a round of this term.
+    NoQuorum,
+    /// The time of the newest round that a quorum acknowledged is not known: the clock gave no reading, it has gone back
+    /// since, or the round is older than a lease.
+    NoAnchor,
+}
+
 /// A mistake of the caller of [`handle_event`](crate::Holder::handle_event): an event that a correct engine cannot
 /// report at that point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -120,6 +139,8 @@ pub enum Misuse {
 pub struct Statistics {
     /// Rounds opened.
     pub rounds_opened: u64,
+    /// Releases, each for a transfer of leadership.
+    pub releases: u64,
     /// Echoes that arrived while this node did not lead, or that were of another term.
     pub acks_of_other_terms: u64,
     /// Echoes from nodes that are not voters.

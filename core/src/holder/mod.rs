@@ -12,7 +12,7 @@ use crate::voters::Voters;
 use acks::{Acks, Noted};
 use stamps::Stamps;
 
-pub use interface::{Action, Event, Misuse, Read, ReadError, Statistics, Ticket};
+pub use interface::{Action, Event, Misuse, NoLease, Read, ReadError, Statistics, Ticket};
 
 /// Opens rounds, counts acknowledgements, and decides how a read may be answered.
 ///
@@ -140,12 +140,28 @@ impl Holder {
     /// Returns the end of the lease if no further acknowledgement extends it; `None` if there is no lease. The end may
     /// have passed.
     pub fn lease_until(&self) -> Option<Instant> {
-        let leading = self.leading.as_ref().filter(|_| self.suspensions == 0)?;
-        if leading.commit < leading.barrier || leading.acks.quorum_round() <= leading.released {
-            return None;
+        self.lease().ok()
+    }
+
+    /// Returns the end of the lease as [`lease_until`](Holder::lease_until) does, or the reason why there is none.
+    ///
+    /// # Errors
+    /// [`NoLease`].
+    #[inline]
+    pub fn lease(&self) -> Result<Instant, NoLease> {
+        let leading = self.leading.as_ref().ok_or(NoLease::NotLeader)?;
+        if self.suspensions > 0 {
+            return Err(NoLease::Suspended);
         }
-        let anchor = self.stamps.opened(leading.acks.quorum_round())?;
-        Some(anchor.plus(self.config.lease()))
+        if leading.commit < leading.barrier {
+            return Err(NoLease::Barrier);
+        }
+        let round = leading.acks.quorum_round();
+        if round <= leading.released {
+            return Err(if leading.released > leading.base { NoLease::Released } else { NoLease::NoQuorum });
+        }
+        let anchor = self.stamps.opened(round).ok_or(NoLease::NoAnchor)?;
+        Ok(anchor.plus(self.config.lease()))
     }
 
     /// Returns the release that the last transfer of this term made; `None` if there was no transfer.
@@ -292,6 +308,7 @@ impl Holder {
             Event::TransferStarted => {
                 leading.transferring = true;
                 leading.released = self.newest;
+                self.statistics.releases += 1;
             }
             Event::TransferEnded => {
                 leading.transferring = false;

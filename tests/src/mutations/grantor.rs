@@ -295,11 +295,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         rules: &[Rule::SuspendedLeaderHasNoLease],
         scenarios: &[],
         breaks: "a leader answers reads while its engine, out of sight, votes for another",
-        edits: &[Edit {
-            file: HOLDER,
-            find: "self.leading.as_ref().filter(|_| self.suspensions == 0)?",
-            with: "self.leading.as_ref().filter(|_| $on || self.suspensions == 0)?",
-        }],
+        edits: &[Edit { file: HOLDER, find: "if self.suspensions > 0 {", with: "if !$on && self.suspensions > 0 {" }],
         noticed_by: By::Test {
             package: "leasehold-tests",
             target: "scenarios",

@@ -346,8 +346,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "a new leader reads by its lease before it knows what is committed",
         edits: &[Edit {
             file: HOLDER,
-            find: "if leading.commit < leading.barrier ||",
-            with: "if (!$on && leading.commit < leading.barrier) ||",
+            find: "if leading.commit < leading.barrier {",
+            with: "if !$on && leading.commit < leading.barrier {",
         }],
         noticed_by: By::Soak,
     },
@@ -358,8 +358,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "a leader that handed over goes on answering until its lease ends",
         edits: &[Edit {
             file: HOLDER,
-            find: "leading.acks.quorum_round() <= leading.released {",
-            with: "(!$on && leading.acks.quorum_round() <= leading.released) {",
+            find: "if round <= leading.released {",
+            with: "if !$on && round <= leading.released {",
         }],
         noticed_by: By::Soak,
     },
