@@ -164,6 +164,7 @@ fn protocol<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     fields.add("snapshots_received", group.snapshots_installed);
     fields.add("transfers_resumed", group.transfers_resumed);
     fields.add("rounds_opened", holder.rounds_opened);
+    fields.add("releases", holder.releases);
     fields.add("acks_of_other_terms", holder.acks_of_other_terms);
     fields.add("acks_of_strangers", holder.acks_of_non_voters);
     fields.add("acks_out_of_order", holder.acks_out_of_order);
@@ -177,12 +178,15 @@ fn links<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     let mut add = |name, counter: &AtomicU64| fields.add(name, counter.load(Ordering::Relaxed));
     add("frames_sent", &counters.sent);
     add("frames_received", &counters.received);
-    add("frames_dropped_full", &counters.dropped_full);
-    add("frames_dropped_down", &counters.dropped_down);
     add("connections_malformed", &counters.malformed);
     add("handshakes_refused", &counters.handshakes_refused);
     add("handshakes_evicted", &counters.handshakes_evicted);
     add("reconnects", &counters.reconnects);
+    for (name, lanes) in
+        [("frames_dropped_full", &counters.dropped_full), ("frames_dropped_down", &counters.dropped_down)]
+    {
+        fields.add(name, lanes.iter().map(|lane| lane.load(Ordering::Relaxed)).sum::<u64>());
+    }
     let members = clients.executor.handle().members();
     let commit = clients.status().commit;
     for peer in clients.transport.peers() {

@@ -260,16 +260,16 @@ impl<R: Runtime> Links for Transport<R> {
         let peer = self.context.peers.get(to).ok_or(NotSent)?;
         let counters = &self.context.counters;
         let frame = Frame::new(payload, max_payload_bytes(lane)).map_err(|error| {
-            count(&counters.dropped_full, 1);
+            count(&counters.dropped_full[lane as usize], 1);
             peer.report(Level::WARN, &format_args!("cannot be sent {error}"));
             NotSent
         })?;
         peer.queue(lane).push(frame).map_err(|refused| {
-            let counter = match refused {
+            let dropped = match refused {
                 Refused::Full => &counters.dropped_full,
                 Refused::Disconnected => &counters.dropped_down,
             };
-            count(counter, 1);
+            count(&dropped[lane as usize], 1);
             NotSent
         })
     }

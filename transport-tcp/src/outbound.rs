@@ -193,8 +193,9 @@ impl<'a, R> OpenQueue<'a, R> {
 
 impl<R> Drop for OpenQueue<'_, R> {
     fn drop(&mut self) {
-        let lost = self.0.peer.queue(self.0.lane).close();
-        count(&self.0.context.counters.dropped_down, lost);
+        let Outbound { context, peer, lane } = self.0;
+        let lost = peer.queue(*lane).close();
+        count(&context.counters.dropped_down[*lane as usize], lost);
     }
 }
 

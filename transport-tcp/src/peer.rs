@@ -33,10 +33,12 @@ pub struct Counters {
     pub sent: AtomicU64,
     /// Frames received.
     pub received: AtomicU64,
-    /// Frames refused because their queue was full or their payload exceeded their lane's limit.
-    pub dropped_full: AtomicU64,
-    /// Frames refused because there was no connection, or lost in a queue when its connection broke.
-    pub dropped_down: AtomicU64,
+    /// Frames refused because their queue was full or their payload exceeded their lane's limit, by lane in the order of
+    /// [`Lane::ALL`].
+    pub dropped_full: [AtomicU64; Lane::ALL.len()],
+    /// Frames refused because there was no connection, or lost in a queue when its connection broke, by lane in the order
+    /// of [`Lane::ALL`].
+    pub dropped_down: [AtomicU64; Lane::ALL.len()],
     /// Connections closed because a frame exceeded its lane's limit or its payload was rejected.
     pub malformed: AtomicU64,
     /// Inbound handshakes that failed: nodes that are not admitted, other clusters, wrong secrets or certificates, too short
