@@ -3,8 +3,9 @@
 //! The requests of a pipeline that arrive together are executed together. They are counted together too, and each takes an
 //! equal share of their time. So a request costs a few additions and no lock.
 
-use crate::command::{Known, all};
+use crate::command::{Known, Spec, all};
 use crate::counters::Counter;
+use crate::latency::{Histogram, Times};
 use crate::resp::Arguments;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
@@ -27,6 +28,7 @@ const RATE_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Activity {
     commands: Box<[CommandCount]>,
+    families: Vec<(Family, Histogram)>,
     errors: Mutex<BTreeMap<String, u64>>,
     pub(crate) connections: Counter,
     rate: Mutex<Rate>,
@@ -37,6 +39,25 @@ pub(crate) struct Activity {
 struct CommandCount {
     calls: AtomicU64,
     nanos: AtomicU64,
+    /// The place of its family.
+    family: usize,
+}
+
+/// Commands whose times are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Family {
+    /// The group in which Redis documents them.
+    pub(crate) group: &'static str,
+    /// `read`, `write` or `other`.
+    pub(crate) kind: &'static str,
+}
+
+impl Family {
+    fn of(spec: &Spec) -> Family {
+        let has = |flag| spec.flags.contains(&flag);
+        let kind = if has("write") { "write" } else { ["other", "read"][usize::from(has("readonly"))] };
+        Family { group: spec.group, kind }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -121,8 +142,19 @@ impl Batch {
 
 impl Default for Activity {
     fn default() -> Activity {
+        let mut families: Vec<(Family, Histogram)> = Vec::new();
+        let mut place = |wanted: Family| {
+            let known = families.iter().position(|(family, _)| *family == wanted);
+            known.unwrap_or_else(|| {
+                families.push((wanted, Histogram::default()));
+                families.len() - 1
+            })
+        };
+        let commands = all().map(|spec| CommandCount { family: place(Family::of(spec)), ..CommandCount::default() });
+        let commands = commands.collect();
         Activity {
-            commands: all().map(|_| CommandCount::default()).collect(),
+            commands,
+            families,
             errors: Mutex::default(),
             connections: Counter::default(),
             rate: Mutex::default(),
@@ -144,6 +176,7 @@ impl Activity {
             if let Some(command) = self.commands.get(usize::from(*number)) {
                 command.calls.fetch_add(u64::from(*count), Ordering::Relaxed);
                 command.nanos.fetch_add(nanos(each).saturating_mul(u64::from(*count)), Ordering::Relaxed);
+                self.families[command.family].1.add(each, u64::from(*count));
             }
         }
         if self.slowlog.is_slow(each) {
@@ -179,8 +212,14 @@ impl Activity {
         counted.filter(|(_, calls, _)| *calls > 0)
     }
 
+    /// Returns the times of the commands by family.
+    pub(crate) fn by_family(&self) -> impl Iterator<Item = (Family, Times)> {
+        self.families.iter().map(|(family, histogram)| (*family, histogram.times()))
+    }
+
     /// Sets the counts to zero.
     pub(crate) fn reset(&self) {
+        self.families.iter().for_each(|(_, histogram)| histogram.reset());
         for command in &self.commands {
             command.calls.store(0, Ordering::Relaxed);
             command.nanos.store(0, Ordering::Relaxed);
@@ -319,10 +358,14 @@ mod tests {
         let counted: Vec<_> = activity.by_command().collect();
         assert_eq!(counted, [("get", 3, Duration::from_micros(6)), ("set", 1, Duration::from_micros(2))]);
         assert_eq!(activity.processed(), 4);
+        let families = activity.by_family().filter(|(_, times)| times.count() > 0);
+        let families: Vec<_> = families.map(|(family, times)| (family.group, family.kind, times.count())).collect();
+        assert_eq!(families, [("string", "read", 3), ("string", "write", 1)]);
         activity.count(&mut batch, Duration::from_micros(8), client);
         assert_eq!(activity.processed(), 4, "it is empty");
         activity.reset();
         assert_eq!(activity.by_command().count(), 0);
+        assert!(activity.by_family().all(|(_, times)| times.count() == 0));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Counters of a node.
 
+use leasehold_core::NoLease;
+use leasehold_node::RequestError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The numbers of commands by how they were answered, since the process started.
@@ -27,6 +29,124 @@ pub struct Counters {
     pub writes_uncertain: Counter,
     /// Writes that were not executed, mostly because there was no leader in time.
     pub writes_failed: Counter,
+    /// Reads that this node could not answer at once, by their reasons in the order of [`Miss::ALL`].
+    pub(crate) misses: [Counter; Miss::ALL.len()],
+    /// The reads in `reads_failed`, by their reasons in the order of [`Failure::ALL`].
+    pub(crate) read_failures: [Counter; Failure::ALL.len()],
+    /// The writes in `writes_failed`, likewise.
+    pub(crate) write_failures: [Counter; Failure::ALL.len()],
+}
+
+impl Counters {
+    /// Counts reads that this node could not answer at once.
+    pub(crate) fn miss(&self, reason: Miss, reads: usize) {
+        self.misses[reason as usize].add(reads);
+    }
+
+    /// Counts reads and writes that failed.
+    pub(crate) fn fail(&self, reason: Failure, reads: usize, writes: usize) {
+        self.reads_failed.add(reads);
+        self.read_failures[reason as usize].add(reads);
+        self.writes_failed.add(writes);
+        self.write_failures[reason as usize].add(writes);
+    }
+}
+
+/// The reason why a node cannot answer a read at once, under its own lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Miss {
+    /// Another node leads, or none.
+    NotLeader,
+    /// The node runs with `--reads quorum`.
+    QuorumMode,
+    /// The clock gives no reading.
+    NoClock,
+    /// The entry that opens the leader's term is not committed yet.
+    Barrier,
+    /// The leader released its rounds, to hand leadership over.
+    Released,
+    /// No quorum has acknowledged a round of this term.
+    NoQuorum,
+    /// The time of the round that a quorum acknowledged is not known.
+    NoAnchor,
+    /// The lease has run out.
+    Expired,
+    /// The lease is valid, and what is committed is not applied yet.
+    NotApplied,
+}
+
+impl Miss {
+    /// The reasons, with the names that metrics have for them.
+    pub(crate) const ALL: [(Miss, &'static str); 9] = [
+        (Miss::NotLeader, "not_leader"),
+        (Miss::QuorumMode, "quorum_mode"),
+        (Miss::NoClock, "no_clock"),
+        (Miss::Barrier, "barrier"),
+        (Miss::Released, "released"),
+        (Miss::NoQuorum, "no_quorum"),
+        (Miss::NoAnchor, "no_anchor"),
+        (Miss::Expired, "expired"),
+        (Miss::NotApplied, "not_applied"),
+    ];
+}
+
+impl From<NoLease> for Miss {
+    fn from(reason: NoLease) -> Miss {
+        match reason {
+            NoLease::NotLeader => Miss::NotLeader,
+            NoLease::Barrier => Miss::Barrier,
+            NoLease::Released => Miss::Released,
+            NoLease::NoAnchor => Miss::NoAnchor,
+            _ => Miss::NoQuorum,
+        }
+    }
+}
+
+/// The reason why a read or a write failed. None was executed, except perhaps one whose outcome is uncertain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// No leader answered in time.
+    NoLeader,
+    /// Too much was pending, or the leader's disk is almost full.
+    Busy,
+    /// This node stops.
+    Stopping,
+    /// The cluster has removed this node, or refuses it.
+    NoMember,
+    /// A member runs a release that does not know the command.
+    OlderMember,
+    /// The node lags behind its leader, and the leader could not execute the read either.
+    Lagging,
+    /// A watched key had changed.
+    Conflict,
+    /// The leader of the entry with it was lost.
+    Uncertain,
+}
+
+impl Failure {
+    /// The reasons, with the names that metrics have for them.
+    pub(crate) const ALL: [(Failure, &'static str); 8] = [
+        (Failure::NoLeader, "no_leader"),
+        (Failure::Busy, "busy"),
+        (Failure::Stopping, "stopping"),
+        (Failure::NoMember, "no_member"),
+        (Failure::OlderMember, "older_member"),
+        (Failure::Lagging, "lagging"),
+        (Failure::Conflict, "conflict"),
+        (Failure::Uncertain, "uncertain"),
+    ];
+}
+
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Failure {
+        match error {
+            RequestError::Busy => Failure::Busy,
+            RequestError::Stopping => Failure::Stopping,
+            RequestError::Lagging => Failure::Lagging,
+            RequestError::Uncertain => Failure::Uncertain,
+            _ => Failure::NoLeader,
+        }
+    }
 }
 
 /// A number that only grows.
@@ -42,5 +162,26 @@ impl Counter {
     /// Returns the number.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_is_counted_under_its_own_name() {
+        for (place, (reason, _)) in Miss::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, place);
+        }
+        for (place, (reason, _)) in Failure::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, place);
+        }
+        let counters = Counters::default();
+        counters.miss(Miss::Expired, 3);
+        counters.fail(Failure::Busy, 2, 1);
+        assert_eq!(counters.misses.iter().map(Counter::get).collect::<Vec<_>>(), [0, 0, 0, 0, 0, 0, 0, 3, 0]);
+        assert_eq!((counters.reads_failed.get(), counters.read_failures[1].get()), (2, 2));
+        assert_eq!((counters.writes_failed.get(), counters.write_failures[1].get()), (1, 1));
     }
 }

@@ -53,8 +53,8 @@ pub struct DemoArguments {
     /// The folder for the nodes' data, which is kept. By default a temporary folder, which is removed at the end.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// The first node's port for clients. The next node's port is one higher, and a node's port for peers is 100
-    /// higher. By default 7001; ports in use are replaced by free ones.
+    /// The first node's port for clients. The next node's port is one higher, a node's port for peers is 100 higher, and
+    /// that for its metrics 200 higher. By default 7001; ports in use are replaced by free ones.
     #[arg(long, value_name = "P")]
     base_port: Option<u16>,
     /// Loads the cluster for this long, kills the leader half way, and prints a summary. The exit code is 1 if a read
@@ -114,8 +114,10 @@ fn demo<R: Kill>(arguments: DemoArguments) -> Result<bool, DemoError> {
         folder.path().display(),
         folder.fate()
     ));
-    for Place { node, client_port, peer_port } in &places {
-        screen.line(format_args!("    n{node}   clients {HOST}:{client_port}   peers {HOST}:{peer_port}"));
+    for Place { node, client_port, peer_port, metrics_port } in &places {
+        screen.line(format_args!(
+            "    n{node}   clients {HOST}:{client_port}   peers {HOST}:{peer_port}   http://{HOST}:{metrics_port}/metrics"
+        ));
     }
     let started = now();
     let cluster = Cluster::<R>::start(folder.path(), &places)?;

@@ -29,6 +29,12 @@ pub(crate) fn limit() -> Option<usize> {
     None
 }
 
+/// Returns how many files this process has open, where the system tells.
+pub(crate) fn open() -> Option<usize> {
+    // Without the one that lists them.
+    std::fs::read_dir("/proc/self/fd").ok().map(|descriptors| descriptors.count().saturating_sub(1))
+}
+
 /// Returns how many clients a node with this many peers may have: `wanted`, or fewer if the limit of open files is low.
 /// Under a limit that is too low even for the reserve, clients get a quarter.
 pub(crate) fn max_clients(wanted: usize, peers: usize, limit: Option<usize>) -> usize {
@@ -58,5 +64,7 @@ mod tests {
             assert_eq!(limit.current, limit.maximum);
         }
         assert!(limit().is_none_or(|limit| limit > 0));
+        #[cfg(target_os = "linux")]
+        assert!(open().is_some_and(|open| open > 0), "the standard streams are open");
     }
 }

@@ -1,13 +1,14 @@
 //! Executes a client's commands: reads under the lease at once, everything else through the node.
 
-use crate::counters::Counters;
+use crate::counters::{Counters, Failure, Miss};
 use crate::keyspace::{ENTRY_VERSION, Entry, Keyspace, Outcome, ReadCommand, Reply, View, Watched, WriteCommand};
+use crate::latency::Timer;
 use crate::registrar::{Registrar, Unfounded};
 use crate::timeout::within;
 use bytes::Bytes;
 use leasehold_clock::Clock;
 use leasehold_core::{NodeId, Reading};
-use leasehold_node::{Budget, Handle, REQUEST_TIMEOUT, ReadGrant, RequestError};
+use leasehold_node::{Budget, Handle, REQUEST_TIMEOUT, ReadGrant, ReadMode, RequestError, Role};
 use leasehold_runtime::Runtime;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,6 +60,12 @@ pub(crate) struct Parts<R> {
     pub(crate) view: View,
     pub(crate) registrar: Arc<Registrar>,
     pub(crate) redirects: bool,
+    /// The way in which reads are made linearizable.
+    pub(crate) reads: ReadMode,
+    /// Measures the commits of the disk.
+    pub(crate) commits: Timer,
+    /// Measures the entries that are applied.
+    pub(crate) applies: Timer,
 }
 
 /// Executes commands for every connection of a node.
@@ -94,6 +101,16 @@ impl<R: Runtime> Executor<R> {
         self.writes.used()
     }
 
+    /// Returns the timers of the commits and of the entries that are applied.
+    pub(crate) fn timers(&self) -> (&Timer, &Timer) {
+        (&self.parts.commits, &self.parts.applies)
+    }
+
+    /// Returns the clock.
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.parts.clock
+    }
+
     pub(crate) fn registrar(&self) -> &Registrar {
         &self.parts.registrar
     }
@@ -109,8 +126,24 @@ impl<R: Runtime> Executor<R> {
         let permitted = self.parts.handle.gate().try_read(now).is_some();
         if permitted {
             self.counters.reads_lease.add(reads);
+        } else if reads > 0 {
+            self.counters.miss(self.why_no_permit(now), reads);
         }
         permitted
+    }
+
+    /// Returns the reason why the view may not answer reads at once.
+    #[cold]
+    fn why_no_permit(&self, now: Reading) -> Miss {
+        let (status, lease) = (self.parts.handle.status(), self.parts.handle.gate().lease());
+        match status.no_lease {
+            _ if status.role != Role::Leader => Miss::NotLeader,
+            _ if self.parts.reads == ReadMode::Quorum => Miss::QuorumMode,
+            _ if now.is_none() => Miss::NoClock,
+            Some(reason) => reason.into(),
+            None if lease.remaining(now).is_some() => Miss::NotApplied,
+            None => Miss::Expired,
+        }
     }
 
     /// Waits until the view may answer reads.
@@ -119,7 +152,7 @@ impl<R: Runtime> Executor<R> {
     /// [`NotReadable`].
     pub(crate) async fn read(&self, reads: usize) -> Result<(), NotReadable> {
         if let Some(refused) = self.refused() {
-            self.counters.reads_failed.add(reads);
+            self.counters.fail(Failure::NoMember, reads, 0);
             return Err(NotReadable::Failed(refused));
         }
         match self.parts.handle.read().await {
@@ -129,7 +162,7 @@ impl<R: Runtime> Executor<R> {
             }
             Err(RequestError::Lagging) => Err(NotReadable::Lagging),
             Err(error) => {
-                self.counters.reads_failed.add(reads);
+                self.counters.fail(error.into(), reads, 0);
                 Err(NotReadable::Failed(self.text(error)))
             }
         }
@@ -141,7 +174,8 @@ impl<R: Runtime> Executor<R> {
     /// The reply to each of them.
     pub(crate) async fn read_at_leader(&self, reads: &[ReadCommand]) -> Result<Vec<Reply>, String> {
         let commands: Vec<_> = reads.iter().cloned().map(WriteCommand::Read).collect();
-        let entry = self.encode(&[], true, &commands).await?;
+        let entry = self.encode(&[], true, &commands).await;
+        let entry = entry.inspect_err(|_| self.counters.fail(Failure::OlderMember, reads.len(), 0))?;
         match self.parts.handle.write(entry).await {
             Ok(Outcome::Replies(replies)) if replies.len() == reads.len() => {
                 self.counters.reads_quorum.add(reads.len());
@@ -150,8 +184,9 @@ impl<R: Runtime> Executor<R> {
                 Ok(replies.into_iter().map(reply_to_read).collect())
             }
             outcome => {
-                self.counters.reads_failed.add(reads.len());
-                Err(match not_read(outcome.err()) {
+                let error = not_read(outcome.err());
+                self.counters.fail(error.map_or(Failure::Lagging, Failure::from), reads.len(), 0);
+                Err(match error {
                     Some(error) => self.text(error),
                     None => NotReadable::Lagging.into_reply(),
                 })
@@ -244,12 +279,12 @@ impl<R: Runtime> Executor<R> {
             return Ok(Outcome::Replies(Vec::new()));
         }
         if let Some(refused) = self.refused() {
-            self.count_failed(commands);
+            self.count_failed(Failure::NoMember, commands);
             return Err(refused);
         }
         let encode = async || {
             let encoded = self.encode(watched, whole, commands).await;
-            encoded.inspect_err(|_| self.count_failed(commands))
+            encoded.inspect_err(|_| self.count_failed(Failure::OlderMember, commands))
         };
         // While a member runs an older release, this may wait for it. The room is taken afterwards: others need it too.
         // Otherwise it does not wait, and the entry takes memory only once there is room.
@@ -261,7 +296,7 @@ impl<R: Runtime> Executor<R> {
             share => share,
         };
         let Some(_share) = share else {
-            self.count_failed(commands);
+            self.count_failed(Failure::Busy, commands);
             return Err(text(RequestError::Busy));
         };
         let entry = match early {
@@ -285,20 +320,20 @@ impl<R: Runtime> Executor<R> {
                 self.counters.reads_logged.add(reads);
                 self.counters.writes_acknowledged.add(writes);
             }
-            Ok(Outcome::Conflict) => self.counters.writes_failed.add(count_kinds(commands).1),
+            Ok(Outcome::Conflict) => self.counters.fail(Failure::Conflict, 0, count_kinds(commands).1),
             Err(RequestError::Uncertain) => {
                 let (reads, writes) = count_kinds(commands);
-                self.counters.reads_failed.add(reads);
+                self.counters.fail(Failure::Uncertain, reads, 0);
                 self.counters.writes_uncertain.add(writes);
             }
-            Err(_) => self.count_failed(commands),
+            Err(error) => self.count_failed((*error).into(), commands),
         }
         outcome.map_err(|error| self.text(error))
     }
-    fn count_failed(&self, commands: &[WriteCommand]) {
+
+    fn count_failed(&self, reason: Failure, commands: &[WriteCommand]) {
         let (reads, writes) = count_kinds(commands);
-        self.counters.reads_failed.add(reads);
-        self.counters.writes_failed.add(writes);
+        self.counters.fail(reason, reads, writes);
     }
 }
 

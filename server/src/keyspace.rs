@@ -42,6 +42,7 @@ pub use view::View;
 pub(crate) use view::count;
 pub use wall::WallClock;
 
+use crate::latency::Timer;
 use bytes::Bytes;
 use deadlines::Deadlines;
 use garbage::Garbage;
@@ -58,6 +59,7 @@ pub struct Keyspace {
     seed: Seed,
     deadlines: Deadlines,
     garbage: Garbage,
+    timer: Option<Timer>,
 }
 
 impl Keyspace {
@@ -65,7 +67,13 @@ impl Keyspace {
     /// that of `wall`.
     pub fn new(cluster: &str, wall: WallClock) -> Keyspace {
         let seed = Seed::of_cluster(cluster);
-        Keyspace { view: View::new(seed, wall), seed, deadlines: Deadlines::default(), garbage: Garbage::default() }
+        let (view, deadlines, garbage) = (View::new(seed, wall), Deadlines::default(), Garbage::default());
+        Keyspace { view, seed, deadlines, garbage, timer: None }
+    }
+
+    /// Has a timer measure each entry that is applied.
+    pub(crate) fn timed_by(self, timer: Timer) -> Keyspace {
+        Keyspace { timer: Some(timer), ..self }
     }
 
     /// Returns a view for readers.
@@ -110,6 +118,7 @@ impl ports::StateMachine for Keyspace {
         let Some(entry) = Entry::decode(command) else { return Ok(Outcome::Replies(Vec::new())) };
         // The lock is held for the whole entry, so that readers see all of it or none.
         let Keyspace { view, deadlines, garbage, .. } = self;
+        let began = self.timer.as_ref().and_then(Timer::begin);
         let outcome = view.change(|content, reclaimer| {
             let parts = Parts { content, deadlines, garbage, reclaimer };
             let mut writer = Writer::new(parts, index, &entry, version);
@@ -118,6 +127,9 @@ impl ports::StateMachine for Keyspace {
             outcome
         });
         self.publish();
+        if let Some(timer) = &self.timer {
+            timer.end(began);
+        }
         Ok(outcome)
     }
 

@@ -7,8 +7,10 @@ use crate::descriptors;
 use crate::executor::{Executor, Parts};
 use crate::expirer::Expirer;
 use crate::keyspace::{ENTRY_VERSION, Keyspace, WallClock};
+use crate::latency::{TimedDisk, Timer};
 use crate::limits::Limits;
 use crate::members::Follow;
+use crate::monitor;
 use crate::recording::Recording;
 use crate::registrar::Registrar;
 use crate::slots::SlotTable;
@@ -68,6 +70,9 @@ pub struct NodeOptions {
     pub peer_listen: String,
     /// The address on which this node listens for clients; port 0 selects a free one.
     pub client_listen: String,
+    /// The address on which this node serves its metrics, if any; port 0 selects a free one. Anyone who reaches it may
+    /// read them.
+    pub metrics_listen: Option<String>,
     /// The folder for this node's data.
     pub data_dir: PathBuf,
     /// Hold, lease, drift and heartbeat.
@@ -97,7 +102,7 @@ pub enum StartError {
     /// This node cannot listen on an address.
     #[error("cannot listen for {whom} on {address}: {source}; {}", advice(source))]
     Listen {
-        /// `clients` or `peers`.
+        /// `clients`, `peers` or `metrics`.
         whom: &'static str,
         /// The address.
         address: String,
@@ -123,6 +128,9 @@ pub enum StartError {
         "cannot keep the node's identity: {0}; raise the limit of this user's processes, or free space on the disk"
     )]
     Thread(#[source] io::Error),
+    /// The thread for metrics cannot be started.
+    #[error("cannot serve metrics: {0}; raise the limit of this user's processes")]
+    Metrics(#[source] io::Error),
     /// The data folder cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -141,6 +149,7 @@ pub enum StartError {
 pub struct Node<R: Runtime> {
     clients: Arc<Clients<R>>,
     peer_address: SocketAddr,
+    metrics_address: Option<SocketAddr>,
     /// Closes when the recording is complete.
     recorded: Option<Receiver<()>>,
 }
@@ -161,6 +170,7 @@ impl<R: Runtime> Node<R> {
             announce,
             peer_listen,
             client_listen,
+            metrics_listen,
             data_dir,
             timing,
             reads,
@@ -187,12 +197,18 @@ impl<R: Runtime> Node<R> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new()?);
         let (client_listener, client_address) = listen(runtime, "clients", client_listen).await?;
         let (peer_listener, peer_address) = listen(runtime, "peers", peer_listen).await?;
+        let metrics = match metrics_listen {
+            Some(address) => Some(listen(runtime, "metrics", address).await?),
+            None => None,
+        };
+        let (metrics_listener, metrics_address) = metrics.unzip();
         let has_users = users.is_some();
         let startup = Startup::new(runtime, client_listener, clock.clone(), &limits, encryption.clone(), has_users);
         let founders = if given.contains(&node) { given.clone() } else { BTreeSet::new() };
         let identity = Identity { cluster: cluster.clone(), node, founders };
         let storage = Storage::open(&data_dir, identity)?;
-        let keyspace = Keyspace::new(&cluster, WallClock::system());
+        let (commits, applies) = (Timer::new(clock.clone()), Timer::new(clock.clone()));
+        let keyspace = Keyspace::new(&cluster, WallClock::system()).timed_by(applies.clone());
         let view = keyspace.view();
         let mut recovered = storage.recover_as(GROUP, keyspace.empty_state())?;
         startup.enter("is starting to serve");
@@ -254,7 +270,7 @@ impl<R: Runtime> Node<R> {
         let start = Start {
             node: leasehold_node::NodeOptions::new(node, boot),
             groups: vec![StartGroup { options: group, machine: keyspace, recovered, trace }],
-            disk: storage,
+            disk: TimedDisk { disk: storage, timer: commits.clone() },
             links: transport.clone(),
             clock: clock.clone(),
             mailbox,
@@ -276,12 +292,26 @@ impl<R: Runtime> Node<R> {
         let expirer = Expirer { runtime: runtime.clone(), handle: handle.clone(), view: view.clone() };
         runtime.spawn(expirer.run());
         let redirects = facts.redirects;
-        let parts = Parts { runtime: runtime.clone(), node, clock, handle, view, registrar, redirects };
+        let parts = Parts {
+            runtime: runtime.clone(),
+            node,
+            clock,
+            handle,
+            view,
+            registrar,
+            redirects,
+            reads,
+            commits,
+            applies,
+        };
         let executor = Arc::new(Executor::new(parts));
         let clients = Arc::new(Clients::new(executor, transport, facts, limits, users, encryption, space));
         runtime.spawn(watch(runtime.clone(), Arc::downgrade(&clients)));
+        if let Some(listener) = metrics_listener {
+            monitor::serve(listener, &clients).map_err(StartError::Metrics)?;
+        }
         startup.serve(clients.clone());
-        Ok(Node { clients, peer_address, recorded })
+        Ok(Node { clients, peer_address, metrics_address, recorded })
     }
 
     /// Returns the address at which it serves clients.
@@ -292,6 +322,11 @@ impl<R: Runtime> Node<R> {
     /// Returns the address on which it listens for other nodes.
     pub fn peer_address(&self) -> SocketAddr {
         self.peer_address
+    }
+
+    /// Returns the address on which it serves its metrics, if it does.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
     }
 
     /// Returns its view of the cluster.

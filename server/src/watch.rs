@@ -32,6 +32,7 @@ pub(crate) async fn watch<R: Runtime>(runtime: R, clients: Weak<Clients<R>>) {
             given_up: statistics.group.replica.leaderships_given_up,
         };
         clients.activity.observe(clients.uptime());
+        clients.history.observe(&status);
         for line in clients.health.observe(&observation) {
             match line {
                 Line::Info(line) => tracing::info!("{line}"),

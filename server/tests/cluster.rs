@@ -99,6 +99,7 @@ fn cluster<R: Kill>(size: u64, reads: ReadMode) -> Vec<Member<R>> {
                 data_dir: folder.path().join("data"),
                 timing: timing(),
                 reads,
+                metrics_listen: None,
                 record: Some(folder.path().join("lease.trace")),
                 accept_data_loss: false,
                 limits: Limits::default(),

@@ -72,6 +72,10 @@ pub(crate) struct ServeArguments {
     /// The address on which this node listens for clients: HOST:PORT.
     #[arg(long, value_name = "ADDR")]
     client_listen: String,
+    /// The address on which this node serves its metrics over HTTP, at /metrics: HOST:PORT. Anyone who reaches it may read
+    /// them. By default they are not served.
+    #[arg(long, value_name = "ADDR")]
+    metrics_listen: Option<String>,
     /// The folder for this node's data. Created if missing.
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
@@ -181,7 +185,11 @@ impl ServeArguments {
     fn options(self) -> Result<NodeOptions, BadFlags> {
         let peers = parse_peers(&self.peers)?;
         let listens = [("--peer-listen", &self.peer_listen), ("--client-listen", &self.client_listen)];
-        let announced = [("--announce", &self.announce), ("--announce-client", &self.announce_client)];
+        let announced = [
+            ("--announce", &self.announce),
+            ("--announce-client", &self.announce_client),
+            ("--metrics-listen", &self.metrics_listen),
+        ];
         let announced = announced.into_iter().filter_map(|(flag, value)| Some((flag, value.as_ref()?)));
         for (flag, value) in listens.into_iter().chain(announced) {
             if !is_address(value) || value.len() > MAX_ADDRESS_BYTES {
@@ -226,6 +234,7 @@ impl ServeArguments {
             },
             peer_listen: self.peer_listen,
             client_listen: self.client_listen,
+            metrics_listen: self.metrics_listen,
             data_dir: self.data_dir,
             timing,
             limits,
@@ -472,6 +481,7 @@ mod tests {
             (&["--peers", "1=::1:7001"], "is not of the form"),
             (&["--peers", ""], "is not of the form"),
             (&["--peers", "0=a:1,1=b:1"], "--peers cannot found a cluster"),
+            (&["--metrics-listen", "9100"], "--metrics-listen \"9100\" is not of the form HOST:PORT"),
             (&["--client-listen", "7001"], "--client-listen \"7001\" is not of the form HOST:PORT"),
             (&["--client-tls-cert", "c"], "--client-tls-cert and --client-tls-key belong together"),
             (&["--client-tls-key", "k"], "--client-tls-cert and --client-tls-key belong together"),

@@ -12,6 +12,7 @@ use crate::activity::Activity;
 use crate::counters::{Counter, Counters};
 use crate::executor::{Executor, NotReadable};
 use crate::health::Health;
+use crate::history::History;
 use crate::keyspace::{Outcome, View, Watched, WriteCommand};
 use crate::limits::Limits;
 use crate::slots::SlotTable;
@@ -77,6 +78,7 @@ pub(crate) struct Clients<R: Runtime> {
     pub(crate) memory: Memory,
     pub(crate) space: Arc<Space>,
     pub(crate) health: Health,
+    pub(crate) history: History,
     pub(crate) activity: Activity,
     /// Forty hexadecimal digits that are different for each start.
     pub(crate) run_id: String,
@@ -137,6 +139,7 @@ impl<R: Runtime> Clients<R> {
             encryption,
             space,
             health: Health::default(),
+            history: History::default(),
             activity: Activity::default(),
             run_id: (0..40).filter_map(|_| char::from_digit(fastrand::u32(..16), 16)).collect(),
             registry: Registry::default(),
@@ -366,13 +369,13 @@ impl<R: Runtime> Clients<R> {
         self.close.notify(usize::MAX);
     }
 
-    pub(super) fn is_closing(&self) -> bool {
+    pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::SeqCst)
     }
 
     /// Returns a listener that fires on [`close`](Self::close). Create it before calling
     /// [`is_closing`](Self::is_closing), so that no call of `close` is missed.
-    pub(super) fn listen_for_close(&self) -> EventListener {
+    pub(crate) fn listen_for_close(&self) -> EventListener {
         self.close.listen()
     }
 

@@ -119,6 +119,7 @@ impl<R: Kill> Cluster<R> {
                 announce: leasehold_node::identity::Addresses::default(),
                 peer_listen: address(place.peer_port),
                 client_listen: address(place.client_port),
+                metrics_listen: Some(address(place.metrics_port)),
                 data_dir: data_dir(folder, node),
                 timing,
                 reads: ReadMode::Lease,

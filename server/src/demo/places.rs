@@ -11,6 +11,10 @@ pub(super) const HOST: &str = "127.0.0.1";
 const BASE_PORT: u16 = 7001;
 /// The difference between a node's port for peers and its port for clients.
 const PEER_PORT_OFFSET: u16 = 100;
+/// The difference between a node's port for metrics and its port for clients.
+const METRICS_PORT_OFFSET: u16 = 200;
+/// The highest default port of the first node, so that all ports exist.
+const MAX_BASE_PORT: u16 = u16::MAX - METRICS_PORT_OFFSET - 100;
 
 /// The ports of one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,15 +22,13 @@ pub(super) struct Place {
     pub(super) node: NodeId,
     pub(super) client_port: u16,
     pub(super) peer_port: u16,
+    pub(super) metrics_port: u16,
 }
 
 /// The reason why ports or folders cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PlaceError {
-    #[error(
-        "--base-port {0} leaves no room for the nodes' ports; choose one from 1 to {most}",
-        most = u16::MAX - 2 * PEER_PORT_OFFSET
-    )]
+    #[error("--base-port {0} leaves no room for the nodes' ports; choose one from 1 to {MAX_BASE_PORT}")]
     OutOfRange(u16),
     #[error("port {port} of {HOST} cannot be used: {source}; choose another --base-port, or omit it to use free ports")]
     Taken { port: u16, source: io::Error },
@@ -41,11 +43,11 @@ pub(super) enum PlaceError {
     OtherDemo { folder: PathBuf },
 }
 
-/// Chooses ports for nodes 1 to `nodes`: from `base` on for clients, [`PEER_PORT_OFFSET`] higher for peers. Without a
-/// requested base, replaces a port in use by a free one.
+/// Chooses ports for nodes 1 to `nodes`: from `base` on for clients, [`PEER_PORT_OFFSET`] higher for peers, and
+/// [`METRICS_PORT_OFFSET`] higher for metrics. Without a requested base, replaces a port in use by a free one.
 pub(super) fn choose_ports(nodes: u16, base: Option<u16>) -> Result<Vec<Place>, PlaceError> {
     let first = base.unwrap_or(BASE_PORT);
-    if first == 0 || first > u16::MAX - 2 * PEER_PORT_OFFSET {
+    if first == 0 || first > MAX_BASE_PORT {
         return Err(PlaceError::OutOfRange(first));
     }
     // All stay bound until all are chosen, so that none is chosen twice.
@@ -61,8 +63,12 @@ pub(super) fn choose_ports(nodes: u16, base: Option<u16>) -> Result<Vec<Place>, 
         Ok(port)
     };
     let place = |number: u16| {
-        let client_port = choose(first + number)?;
-        Ok(Place { node: NodeId::from(number) + 1, client_port, peer_port: choose(first + PEER_PORT_OFFSET + number)? })
+        Ok(Place {
+            node: NodeId::from(number) + 1,
+            client_port: choose(first + number)?,
+            peer_port: choose(first + PEER_PORT_OFFSET + number)?,
+            metrics_port: choose(first + METRICS_PORT_OFFSET + number)?,
+        })
     };
     (0..nodes).map(place).collect()
 }
@@ -117,20 +123,21 @@ mod tests {
     #[test]
     fn a_port_in_use_is_replaced_unless_it_was_requested() {
         let holder = TcpListener::bind((HOST, 0)).expect("a free port");
-        let taken = holder.local_addr().expect("it has an address").port().min(u16::MAX - 2 * PEER_PORT_OFFSET);
+        let taken = holder.local_addr().expect("it has an address").port().min(MAX_BASE_PORT);
         assert!(matches!(choose_ports(1, Some(taken)), Err(PlaceError::Taken { port, .. }) if port == taken));
         let _default = TcpListener::bind((HOST, BASE_PORT));
         let places = choose_ports(3, None).expect("free ports");
         assert_ne!(places[0].client_port, BASE_PORT);
-        let mut ports: Vec<_> = places.iter().flat_map(|place| [place.client_port, place.peer_port]).collect();
+        let mut ports: Vec<_> =
+            places.iter().flat_map(|place| [place.client_port, place.peer_port, place.metrics_port]).collect();
         ports.sort_unstable();
         ports.dedup();
-        assert_eq!(ports.len(), 6);
+        assert_eq!(ports.len(), 9);
     }
 
     #[test]
     fn a_base_port_without_room_is_refused() {
-        for base in [0, u16::MAX, u16::MAX - PEER_PORT_OFFSET] {
+        for base in [0, u16::MAX, u16::MAX - PEER_PORT_OFFSET, MAX_BASE_PORT + 1] {
             assert!(matches!(choose_ports(3, Some(base)), Err(PlaceError::OutOfRange(_))));
         }
     }

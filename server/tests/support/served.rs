@@ -42,6 +42,7 @@ pub(crate) fn options(folder: &Path, client_listen: String) -> NodeOptions {
         data_dir: folder.join("data"),
         timing: Config::new(timing).expect("a valid configuration"),
         reads: ReadMode::Lease,
+        metrics_listen: None,
         record: None,
         accept_data_loss: false,
         clients: ClientOptions::default(),
@@ -53,9 +54,14 @@ pub(crate) fn options(folder: &Path, client_listen: String) -> NodeOptions {
 
 /// Starts a cluster of one node and waits until it leads.
 pub(crate) fn serve<R: Runtime>(limits: Limits, clients: ClientOptions) -> Served<R> {
+    serve_as(|options| NodeOptions { limits, clients, ..options })
+}
+
+/// Starts a cluster of one node with changed options and waits until it leads.
+pub(crate) fn serve_as<R: Runtime>(change: impl FnOnce(NodeOptions) -> NodeOptions) -> Served<R> {
     let folder = tempfile::tempdir().expect("a folder");
     let runtime = R::start("node", 2).expect("a runtime");
-    let options = NodeOptions { limits, clients, ..options(folder.path(), "127.0.0.1:0".to_owned()) };
+    let options = change(options(folder.path(), "127.0.0.1:0".to_owned()));
     let node = runtime.block_on(Node::start(&runtime, options)).expect("the node starts");
     runtime.block_on(node.handle().wait_status(|status| status.role == Role::Leader));
     Served { node, _runtime: runtime, _folder: folder }

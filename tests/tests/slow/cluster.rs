@@ -79,6 +79,7 @@ impl<R: Timed> Cluster<R> {
                     data_dir: folder.path().to_path_buf(),
                     timing: timing(),
                     reads: ReadMode::Lease,
+                    metrics_listen: None,
                     record: None,
                     accept_data_loss: false,
                     limits: Limits::default(),
