@@ -10,10 +10,13 @@ use leasehold::{ClientOptions, Limits, NodeOptions};
 use leasehold_runtime::Runtime;
 use leasehold_runtime_smol::SmolRuntime;
 use leasehold_runtime_tokio::TokioRuntime;
+use serde_json::{Value, json};
 use served::{Served, command, connect, exchange, info_as, serve, serve_as};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -167,4 +170,95 @@ fn hostile_clients_of_the_port_are_refused_and_others_are_served<R: Runtime>() {
 
 fn a_node_serves_no_metrics_unless_it_is_asked_to<R: Runtime>() {
     assert_eq!(serve::<R>(Limits::default(), ClientOptions::default()).node.metrics_address(), None);
+}
+
+/// Returns a file of the documentation for operators.
+fn document(name: &str) -> (PathBuf, String) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    (path, text)
+}
+
+/// Returns the names of metrics in a text.
+fn named(text: &str) -> BTreeSet<String> {
+    let is_part = |character: char| character.is_ascii_alphanumeric() || character == '_';
+    let words = text.split(|character| !is_part(character));
+    words.filter(|word| word.starts_with("leasehold_")).map(str::to_owned).collect()
+}
+
+/// Returns every query of a dashboard.
+fn queries(dashboard: &Value) -> Vec<String> {
+    match dashboard {
+        Value::Object(fields) => {
+            let own = fields.get("expr").and_then(Value::as_str).map(str::to_owned);
+            own.into_iter().chain(fields.values().flat_map(queries)).collect()
+        }
+        Value::Array(values) => values.iter().flat_map(queries).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Lets promtool check rules, where it is installed.
+fn check_rules_with_promtool(path: &Path) {
+    match Command::new("promtool").args(["check", "rules"]).arg(path).output() {
+        Err(error) => println!("promtool is not installed: {error}"),
+        Ok(checked) => {
+            let found = [checked.stdout, checked.stderr].concat();
+            assert!(checked.status.success(), "{}", String::from_utf8_lossy(&found));
+        }
+    }
+}
+
+/// Checks that every metric in a text exists, with the labels that it is asked for there.
+fn check_names(text: &str, samples: &BTreeMap<String, f64>, types: &BTreeMap<String, String>) {
+    for name in named(text) {
+        let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
+        let is_histogram = types.get(base).is_some_and(|kind| kind == "histogram");
+        assert!(types.contains_key(&name) || is_histogram, "there is no metric {name}");
+        for (at, _) in text.match_indices(&format!("{name}{{")) {
+            let labels = text[at..].split(['{', '}']).nth(1).unwrap_or_default();
+            for label in labels.split(',').filter(|label| !label.starts_with("job")) {
+                // What is counted has this value, or may have: `{reason!="conflict"}`.
+                let label = label.replace("!=", "=").replace("\\\"", "\"");
+                let has = |sample: &String| sample.starts_with(&format!("{name}{{")) && sample.contains(&label);
+                assert!(samples.keys().any(has), "no sample of {name} has {label}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_dashboard_the_alerts_and_the_documentation_name_the_metrics_that_exist() {
+    let (served, address) = start::<TokioRuntime>();
+    exchange(
+        served.address(),
+        &[command(&[b"SET", b"a", b"1"]), command(&[b"GET", b"a"]), command(&[b"QUIT"])].concat(),
+    );
+    let (samples, types) = parse(&get(address, "/metrics").1);
+
+    let (alerts, text) = document("monitoring/alerts.yml");
+    check_names(&text, &samples, &types);
+    check_rules_with_promtool(&alerts);
+
+    let (_, text) = document("monitoring/dashboard.json");
+    let queries = queries(&serde_json::from_str(&text).expect("JSON"));
+    assert!(queries.len() > 20, "{} queries", queries.len());
+    check_names(&queries.join("\n"), &samples, &types);
+    // They are checked as rules that record them.
+    let rules = queries.iter().enumerate().map(|(number, query)| {
+        let query = query.replace("$__rate_interval", "1m").replace("$job", "leasehold");
+        json!({ "record": format!("query:{number}"), "expr": query })
+    });
+    let rules = json!({ "groups": [{ "name": "dashboard", "rules": rules.collect::<Vec<_>>() }] });
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("dashboard.yml");
+    fs::write(&path, rules.to_string()).expect("it is written");
+    check_rules_with_promtool(&path);
+
+    let (_, text) = document("operations.md");
+    let described = named(&text);
+    let missing: Vec<_> = types.keys().filter(|name| !described.contains(*name)).collect();
+    assert!(missing.is_empty(), "docs/operations.md lacks {missing:?}");
+    let unknown: Vec<_> = described.iter().filter(|name| !types.contains_key(*name)).collect();
+    assert!(unknown.is_empty(), "docs/operations.md names {unknown:?}, which do not exist");
 }

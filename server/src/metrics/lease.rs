@@ -130,7 +130,7 @@ fn protocol<R: Runtime>(clients: &Clients<R>, out: &mut Families<'_>) -> fmt::Re
     out.counter("rounds_opened", "Rounds that this node opened as a leader", holder.rounds_opened)?;
     out.counter("releases", "Releases of all rounds, each to hand leadership over", holder.releases)?;
     out.counters(
-        "quorum_rounds",
+        "quorum_reads",
         "Reads that waited for a quorum round: confirmed by it, or aborted with the leadership",
         "outcome",
         [("confirmed", group.quorum_reads_confirmed), ("aborted", group.quorum_reads_aborted)],
