@@ -99,7 +99,7 @@ pub fn client_commands(bytes: &[u8]) {
                     let is_short = arguments.len() <= 4 && arguments.iter().all(|argument| argument.len() <= 1024);
                     assert!(is_short, "{} arguments", arguments.len());
                 }
-                Command::Local(_) | Command::Backup => {}
+                Command::Local(_) | Command::Backup | Command::SearchSlot(_) => {}
                 Command::Multi | Command::Exec | Command::Discard | Command::Watch(_) => {}
             },
         }
