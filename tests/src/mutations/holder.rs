@@ -165,8 +165,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "rounds without acknowledgements keep the lease valid",
         edits: &[Edit {
             file: HOLDER,
-            find: "self.stamps.opened(leading.acks.quorum_round())?",
-            with: "self.stamps.opened(if $on { self.newest } else { leading.acks.quorum_round() })?",
+            find: "self.stamps.opened(round).ok_or(",
+            with: "self.stamps.opened(if $on { self.newest } else { round }).ok_or(",
         }],
         noticed_by: By::Soak,
     },
@@ -370,8 +370,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "a leader trusts its lease until the engine deposes it",
         edits: &[Edit {
             file: HOLDER,
-            find: "Some(anchor.plus(self.config.lease()))",
-            with: "Some(anchor.plus(self.config.lease() * if $on { 1000 } else { 1 }))",
+            find: "Ok(anchor.plus(self.config.lease()))",
+            with: "Ok(anchor.plus(self.config.lease() * if $on { 1000 } else { 1 }))",
         }],
         noticed_by: By::Soak,
     },
