@@ -481,6 +481,16 @@ impl<M: StateMachine> Group<M> {
         self.flush = true;
     }
 
+    /// Gives up the lease and everything under way, and [finishes](Group::finish). The states go out as work.
+    pub(crate) fn close(&mut self, now: Reading) {
+        self.retire(now);
+        self.close_transfers(now);
+        self.finish(now);
+        let empty = self.machine.empty_state();
+        let state = self.machine.replace(empty);
+        self.outputs.push_back(GroupOutput::Work(Work::Drop(Arc::new(state))));
+    }
+
     /// Returns true if this node, which stops, is held at `now` or cannot know.
     pub(crate) fn is_held(&mut self, now: Reading) -> bool {
         self.replica.leave(now) != Some(Duration::ZERO)

@@ -42,6 +42,7 @@ pub(crate) enum Command<M: StateMachine> {
     ChangeMembers { group: GroupId, change: MemberChange, answer: oneshot::Sender<Result<Position, ChangeError>> },
     Transfer { group: GroupId, to: NodeId, answer: oneshot::Sender<Result<(), TransferError>> },
     CreateGroup { group: Box<StartGroup<M>>, answer: oneshot::Sender<Result<Arc<Shared>, AddGroupError>> },
+    RemoveGroup { group: GroupId, answer: oneshot::Sender<bool> },
     HandOver { group: GroupId, answer: oneshot::Sender<Result<NodeId, TransferError>> },
     Stop,
 }
@@ -189,6 +190,14 @@ impl<M: StateMachine> Handle<M> {
         let _ = self.inbox.send(Command::CreateGroup { group: Box::new(group), answer }).await;
         let shared = created.await.unwrap_or(Err(AddGroupError::Stopping))?;
         Ok(Handle { shared, ..self.clone() })
+    }
+
+    /// Removes the group from the node. Its data stays on the disk, and its peers are not informed. Returns false if the
+    /// node does not host it any more.
+    pub async fn remove_group(&self) -> bool {
+        let (answer, removed) = oneshot::channel();
+        let _ = self.inbox.send(Command::RemoveGroup { group: self.shared.group, answer }).await;
+        removed.await.unwrap_or(false)
     }
 
     /// Returns the published lease and applied index. A read that finds [`ReadGate::try_read`] open needs no other

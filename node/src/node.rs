@@ -18,7 +18,7 @@ use crate::wire::{Body, Message};
 use leasehold_core::{Index, Instant, NodeId, Reading, Term};
 use leasehold_raft::wire::Change;
 use leasehold_raft::{CampaignError, Position, ProposeError, TransferError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -65,6 +65,7 @@ pub struct Node<M: StateMachine> {
     groups: BTreeMap<GroupId, Hosted<M>>,
     /// The groups whose first batch is not durable yet.
     founding: BTreeMap<GroupId, Group<M>>,
+    removed: BTreeSet<GroupId>,
     /// The groups that had an input since all outputs were taken. Only these can have something to do.
     active: Vec<GroupId>,
     /// The groups that have more to do than they could in their last turn.
@@ -132,6 +133,7 @@ impl<M: StateMachine> Node<M> {
         Node {
             groups: BTreeMap::new(),
             founding: BTreeMap::new(),
+            removed: BTreeSet::new(),
             active: Vec::new(),
             backlog: Vec::new(),
             changed: Vec::new(),
@@ -488,14 +490,16 @@ impl<M: StateMachine> Node<M> {
 
     /// Takes every group's outputs. Returns false if there was none.
     fn drain_groups(&mut self) -> bool {
-        self.for_each_active(|node, id| {
-            let mut drained = false;
-            while let Some(output) = node.groups.get_mut(&id).and_then(|hosted| hosted.group.poll_output()) {
-                drained = true;
-                node.take_group_output(id, output);
-            }
-            drained
-        })
+        self.for_each_active(Node::drain_group)
+    }
+
+    fn drain_group(&mut self, id: GroupId) -> bool {
+        let mut drained = false;
+        while let Some(output) = self.groups.get_mut(&id).and_then(|hosted| hosted.group.poll_output()) {
+            drained = true;
+            self.take_group_output(id, output);
+        }
+        drained
     }
 
     fn take_group_output(&mut self, id: GroupId, output: GroupOutput<M>) {

@@ -28,7 +28,7 @@ pub struct Status {
     pub log_may_be_cut: bool,
     /// The reason why it holds no lease; `None` if it has one, whose end may have passed.
     pub no_lease: Option<NoLease>,
-    /// The node has stopped; it never starts again.
+    /// The node has stopped, or does not host the group any more; neither changes again.
     pub stopped: bool,
 }
 

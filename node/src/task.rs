@@ -136,6 +136,14 @@ struct Published {
     trace: Option<TraceSink>,
 }
 
+impl Published {
+    /// Publishes that the group has ended here.
+    fn end(&self) {
+        self.shared.status.lock().stopped = true;
+        self.shared.status_changed.notify(usize::MAX);
+    }
+}
+
 struct Task<R: Runtime, M: StateMachine> {
     runtime: R,
     clock: Arc<dyn Clock>,
@@ -268,6 +276,13 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
             }
             Wake::Command(Command::CreateGroup { group, answer }) => {
                 self.create_group(*group, answer);
+                return Ok(());
+            }
+            Wake::Command(Command::RemoveGroup { group, answer }) => {
+                let removed = self.node.remove_group(self.clock.now(), group);
+                self.directory.lock().remove(&group);
+                self.published.remove(&group).iter().for_each(Published::end);
+                let _ = answer.send(removed);
                 return Ok(());
             }
             Wake::Command(Command::Stop) => {
@@ -427,10 +442,7 @@ impl<R: Runtime, M: StateMachine> Drop for Task<R, M> {
                 let _ = answer.send(Err(RequestError::Stopping));
             }
         }
-        for Published { shared, .. } in self.published.values() {
-            shared.status.lock().stopped = true;
-            shared.status_changed.notify(usize::MAX);
-        }
+        self.published.values().for_each(Published::end);
     }
 }
 

@@ -284,3 +284,41 @@ fn a_group_created_on_running_nodes_takes_part_once_it_is_durable() {
     cluster.run(TICK);
     assert_eq!(cluster.applied_in(2, NEW), ["new"], "it is recovered with the others");
 }
+
+#[test]
+fn a_removed_group_ends_here_and_goes_on_elsewhere() {
+    let mut cluster = cluster();
+    let gate = cluster.node(1).group(3).expect("the group").read_gate().clone();
+    let now = cluster.reading(1);
+    assert!(gate.try_read(now).is_some());
+    cluster.held = |transit| transit.message.group == 3;
+    let proposed = write(&mut cluster, 1, 3, "proposed");
+    let forwarded = write(&mut cluster, 2, 3, "forwarded");
+    let quorum = cluster.submit_to(1, 3, Request::Read(ReadMode::Quorum));
+    cluster.drain(1);
+    assert!(cluster.node(1).remove_group(now, 3) && !cluster.node(1).remove_group(now, 3));
+    assert!(gate.try_read(now).is_none(), "the lease is given up at once");
+    cluster.drain(1);
+    assert_eq!(cluster.reply(proposed), Some(Err(RequestError::Uncertain)));
+    assert_eq!(cluster.reply(quorum), Some(Err(RequestError::NoGroup)));
+    assert_eq!((cluster.node(1).pending_requests(), cluster.node(1).groups().count()), (0, GROUPS as usize - 1));
+    let refused = write(&mut cluster, 1, 3, "refused");
+    assert_eq!(cluster.reply(refused), Some(Err(RequestError::NoGroup)));
+
+    cluster.held = |_| false;
+    cluster.run(6 * HOLD);
+    let leader = (2..=3).find(|id| cluster.leads_in(*id, 3)).expect("the others elect a leader");
+    let ticket = write(&mut cluster, leader, 3, "later");
+    cluster.run(2 * TICK);
+    assert!(cluster.output(ticket) > 0 && cluster.reply(forwarded).is_some());
+    for group in (0..GROUPS).filter(|group| *group != 3) {
+        let ticket = read(&mut cluster, leader_of(group), group);
+        assert!(cluster.grant(ticket).by_lease, "group {group}");
+    }
+    // A later process hosts it again, with what it promised.
+    cluster.restart(1);
+    let now = cluster.reading(1);
+    assert!(cluster.node(1).campaign(now, 3).is_err());
+    cluster.run(2 * HOLD);
+    assert_eq!(cluster.applied_in(1, 3), cluster.applied_in(leader, 3));
+}

@@ -278,6 +278,13 @@ fn a_group_is_created_while_the_node_runs() {
     }
     assert_eq!(outcome(&mut write), Some(Ok(1)));
     assert_eq!(handle.status().leader, Some(1));
+
+    let mut removed: BoxFuture<'static, _> = Box::pin(async move { handle.remove_group().await });
+    assert_eq!(outcome(&mut removed), None);
+    single.runtime.poll("");
+    assert_eq!(outcome(&mut removed), Some(true));
+    assert_eq!(single.handle.groups(), [0, 1, 2]);
+    assert!(single.handle.to_group(7).is_none() && !single.handle.status().stopped);
 }
 
 #[test]

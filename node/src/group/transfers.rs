@@ -117,6 +117,14 @@ impl<M: StateMachine> Group<M> {
         }
     }
 
+    /// Gives up all transfers.
+    pub(super) fn close_transfers(&mut self, now: Reading) {
+        for to in self.transfers.sending.keys().copied().collect::<Vec<_>>() {
+            self.end_sending(now, to, SnapshotOutcome::Failed);
+        }
+        self.discard_receiving();
+    }
+
     fn handle_offer(&mut self, from: NodeId, id: RequestId, offer: Transfer) {
         let Transfer::Offer { term, stored, sent, snapshot } = offer else { return };
         let follows = self.replica.role() == Role::Follower && self.replica.leader() == Some(from);

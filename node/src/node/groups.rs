@@ -17,6 +17,9 @@ pub enum AddGroupError {
     /// The recovered state, or the options, make no replica.
     #[error(transparent)]
     Replica(#[from] leasehold_raft::Error),
+    /// The group was removed from this node since it started.
+    #[error("group {0} was removed from this node: restart the node before it hosts the group again")]
+    Removed(GroupId),
     /// The node stops, or has stopped.
     #[error("the node is shutting down, so it takes no further group")]
     Stopping,
@@ -55,6 +58,22 @@ impl<M: StateMachine> Node<M> {
         Ok(())
     }
 
+    /// Removes a group: it gives up its lease, its requests end, and what peers send to it is dropped from now on. Its
+    /// promises still bind, so what it wrote stays on the disk, and a later process that hosts it recovers it. Returns false
+    /// if the node does not host it.
+    pub fn remove_group(&mut self, now: Reading, id: GroupId) -> bool {
+        self.now = now;
+        let Some((router, mut context)) = self.router(id) else { return false };
+        router.close(&mut context);
+        context.group.close(now);
+        self.drain_group(id);
+        self.groups.remove(&id);
+        self.removed.insert(id);
+        self.active.retain(|active| *active != id);
+        self.common.groups = self.groups.len();
+        true
+    }
+
     fn make_group(&self, now: Reading, start: GroupStart<M::State>, machine: M) -> Result<Group<M>, AddGroupError> {
         let id = start.options.group;
         if self.groups.contains_key(&id) || self.founding.contains_key(&id) {
@@ -62,6 +81,10 @@ impl<M: StateMachine> Node<M> {
         }
         if self.common.stopping {
             return Err(AddGroupError::Stopping);
+        }
+        // Reports of the disk and of other work may still be on their way, and would be taken for those of the new one.
+        if self.removed.contains(&id) {
+            return Err(AddGroupError::Removed(id));
         }
         Ok(Group::new(start, machine, self.boot, now)?)
     }

@@ -141,6 +141,18 @@ impl Router {
         }
     }
 
+    /// Ends every request, because this node does not host the group any more.
+    pub(crate) fn close<M: StateMachine>(&mut self, context: &mut Context<'_, M>) {
+        let error = |pending: &Pending| match pending.state.may_execute() {
+            true => RequestError::Uncertain,
+            false => RequestError::NoGroup,
+        };
+        let ended: Vec<_> = self.requests.iter().map(|(key, pending)| (*key, error(pending))).collect();
+        for (key, error) in ended {
+            self.fail(context, key, error);
+        }
+    }
+
     /// Returns every client's ticket that still waits, with the error to reply: the node ends now.
     pub(crate) fn abandon(&mut self) -> Vec<(u64, RequestError)> {
         let requests = std::mem::take(&mut self.requests);
