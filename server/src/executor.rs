@@ -207,12 +207,10 @@ impl<R: Runtime> Executor<R> {
     fn text(&self, error: RequestError) -> String {
         match error {
             RequestError::TimedOut => {
-                // Clients of Redis Cluster repeat both, and look for the nodes again after the first.
-                let code = if self.parts.redirects { "CLUSTERDOWN" } else { "TRYAGAIN" };
-                match self.parts.registrar.takes_no_part() {
-                    Some(reason) => format!("{code} this node {reason}"),
-                    None => format!("{code} no leader answered within {} s; try again", REQUEST_TIMEOUT.as_secs()),
-                }
+                let reason = self.parts.registrar.takes_no_part();
+                let reply = reason.map_or_else(|| text(error), |reason| format!("TRYAGAIN this node {reason}"));
+                // Clients of Redis Cluster repeat both, and look for the nodes again after the second.
+                if self.parts.redirects { reply.replacen("TRYAGAIN", "CLUSTERDOWN", 1) } else { reply }
             }
             error => text(error),
         }
