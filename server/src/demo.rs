@@ -61,6 +61,9 @@ pub struct DemoArguments {
     /// was stale or a write was lost.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: Option<u64>,
+    /// Lets the nodes act as those of a Redis Cluster, which send clients to the leader: see `leasehold serve --redirect`.
+    #[arg(long)]
+    redirect: bool,
     /// Prints the summary as one JSON object, and everything else to standard error.
     #[arg(long, requires = "seconds")]
     json: bool,
@@ -102,7 +105,7 @@ pub fn run(arguments: DemoArguments) -> ExitCode {
 
 /// Returns whether the cluster kept its guarantees.
 fn demo<R: Kill>(arguments: DemoArguments) -> Result<bool, DemoError> {
-    let DemoArguments { nodes, runtime: _, data_dir, base_port, seconds, json } = arguments;
+    let DemoArguments { nodes, runtime: _, data_dir, base_port, seconds, redirect, json } = arguments;
     let interrupted = interrupts().map_err(DemoError::Signals)?;
     let mut screen = Screen::new(json);
     let folder = Folder::choose(nodes, data_dir)?;
@@ -120,9 +123,17 @@ fn demo<R: Kill>(arguments: DemoArguments) -> Result<bool, DemoError> {
         ));
     }
     let started = now();
-    let cluster = Cluster::<R>::start(folder.path(), &places)?;
-    let mut show =
-        Show { screen, cluster, started, shown: started, counted: Totals::default(), leader: None, interrupted };
+    let cluster = Cluster::<R>::start(folder.path(), &places, redirect)?;
+    let mut show = Show {
+        screen,
+        cluster,
+        redirect,
+        started,
+        shown: started,
+        counted: Totals::default(),
+        leader: None,
+        interrupted,
+    };
     let sound = match show.await_leader(&places)? {
         false => true,
         true => match seconds {
@@ -161,6 +172,7 @@ fn interrupts() -> io::Result<Arc<AtomicBool>> {
 struct Show<R: Kill> {
     screen: Screen,
     cluster: Cluster<R>,
+    redirect: bool,
     started: Instant,
     /// The time of the last line, and the totals at that time.
     shown: Instant,
@@ -181,7 +193,8 @@ impl<R: Kill> Show<R> {
             let leadership = self.cluster.leadership();
             let holder = leadership.holder().and_then(|leader| places.iter().find(|place| place.node == leader));
             if let Some(leader) = holder {
-                self.screen.introduce(places, *leader, leadership.term, self.started.elapsed());
+                let elected_after = self.started.elapsed();
+                self.screen.introduce(places, *leader, self.redirect, leadership.term, elected_after);
                 self.leader = Some(leader.node);
                 self.started = now();
                 self.shown = self.started;

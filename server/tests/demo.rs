@@ -5,9 +5,19 @@ use std::process::Command;
 
 #[test]
 fn the_demo_survives_its_leader_and_no_thread_of_the_killed_node_panics() {
+    survives_its_leader(&[]);
+}
+
+#[test]
+fn the_demo_survives_its_leader_as_a_redis_cluster() {
+    survives_its_leader(&["--redirect"]);
+}
+
+fn survives_its_leader(flags: &[&str]) {
     let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
     let demo = Command::new(env!("CARGO_BIN_EXE_leasehold"))
         .args(["demo", "--seconds", "6", "--base-port", &port.to_string()])
+        .args(flags)
         .output()
         .expect("the binary runs");
     let (shown, logged) = (String::from_utf8_lossy(&demo.stdout), String::from_utf8_lossy(&demo.stderr));

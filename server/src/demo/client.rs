@@ -8,9 +8,13 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+/// The most redirections of a command: while the leader changes, two nodes may name each other.
+const MAX_REDIRECTIONS: usize = 5;
 /// The longest time for a reply. A node replies within 5 s, at least with an error.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 const RECEIVE_BYTES: usize = 4 << 10;
+/// The codes of the errors after which nothing was executed.
+const NOT_EXECUTED: [&str; 4] = ["TRYAGAIN", "CLUSTERDOWN", "BUSY", "LOADING"];
 
 pub(super) struct RespClient {
     stream: TcpStream,
@@ -50,16 +54,32 @@ impl RespClient {
     }
 
     fn call<T>(&mut self, arguments: &[&[u8]], want: impl FnOnce(BytesFrame) -> Option<T>) -> Result<T, Failure> {
-        match self.request(arguments) {
-            Err(_) => Err(Failure::Disconnected),
-            Ok(BytesFrame::Error(text))
-                if ["TRYAGAIN", "BUSY", "LOADING"].iter().any(|code| text.starts_with(code)) =>
-            {
-                Err(Failure::NotExecuted)
-            }
-            Ok(frame) => want(frame).ok_or(Failure::Uncertain),
+        let mut redirections = 0;
+        loop {
+            return match self.request(arguments) {
+                Err(_) => Err(Failure::Disconnected),
+                Ok(BytesFrame::Error(text)) if let Some(address) = redirection(&text) => {
+                    redirections += 1;
+                    match RespClient::connect(address) {
+                        Ok(other) if redirections <= MAX_REDIRECTIONS => {
+                            *self = other;
+                            continue;
+                        }
+                        _ => Err(Failure::NotExecuted),
+                    }
+                }
+                Ok(BytesFrame::Error(text)) if NOT_EXECUTED.iter().any(|code| text.starts_with(code)) => {
+                    Err(Failure::NotExecuted)
+                }
+                Ok(frame) => want(frame).ok_or(Failure::Uncertain),
+            };
         }
     }
+}
+
+/// Returns the address of the node that the client is sent to.
+fn redirection(error: &str) -> Option<SocketAddr> {
+    error.strip_prefix("MOVED ")?.split(' ').nth(1)?.parse().ok()
 }
 
 impl Store for RespClient {
@@ -112,5 +132,23 @@ mod tests {
         assert_eq!(client.set("k", 1), Ok(()));
         assert_eq!(client.set("k", 2), Err(Failure::Uncertain));
         assert_eq!(client.set("k", 3), Err(Failure::Disconnected));
+    }
+
+    #[test]
+    fn follows_redirections_and_gives_up_where_they_lead_in_a_circle_or_nowhere() {
+        let moved = |to: SocketAddr| &*Box::leak(format!("-MOVED 1 {to}\r\n").into_boxed_str());
+        let answers = |answers: Vec<&'static str>| &*Box::leak(answers.into_boxed_slice());
+        let leader = server(&["+OK\r\n", "+OK\r\n"]);
+        let mut client = RespClient::connect(server(answers(vec![moved(leader)]))).expect("it listens");
+        assert_eq!(client.set("k", 1), Ok(()));
+        assert_eq!(client.set("k", 1), Ok(()), "it stays at the leader");
+        let dead = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+        let mut client = RespClient::connect(server(answers(vec![moved(dead), "+OK\r\n"]))).expect("it listens");
+        assert_eq!(client.set("k", 1), Err(Failure::NotExecuted));
+        assert_eq!(client.set("k", 1), Ok(()), "it stays where it was");
+        let last = server(&["+OK\r\n"]);
+        let first = (0..=MAX_REDIRECTIONS).fold(last, |next, _| server(answers(vec![moved(next)])));
+        let mut client = RespClient::connect(first).expect("it listens");
+        assert_eq!(client.set("k", 1), Err(Failure::NotExecuted));
     }
 }

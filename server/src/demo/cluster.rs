@@ -103,7 +103,7 @@ impl Totals {
 }
 
 impl<R: Kill> Cluster<R> {
-    pub(super) fn start(folder: &Path, places: &[Place]) -> Result<Cluster<R>, ClusterError> {
+    pub(super) fn start(folder: &Path, places: &[Place], redirect: bool) -> Result<Cluster<R>, ClusterError> {
         let timing = Config::new(Options::new(Duration::from_secs(1), 1_000)).expect("a valid configuration");
         let peers: BTreeMap<_, _> = places.iter().map(|place| (place.node, address(place.peer_port))).collect();
         let mut cluster = Cluster { members: BTreeMap::new() };
@@ -126,7 +126,7 @@ impl<R: Kill> Cluster<R> {
                 record: None,
                 accept_data_loss: false,
                 limits: Limits::default(),
-                clients: ClientOptions::default(),
+                clients: ClientOptions { redirect, ..ClientOptions::default() },
                 stopped_for: None,
                 peer_security: PeerSecurity::default(),
             };

@@ -28,7 +28,7 @@ impl Screen {
         let _ = self.out.flush();
     }
 
-    pub(super) fn introduce(&mut self, places: &[Place], leader: Place, term: u64, after: Duration) {
+    pub(super) fn introduce(&mut self, places: &[Place], leader: Place, redirect: bool, term: u64, after: Duration) {
         let other = places.iter().find(|place| place.node != leader.node).unwrap_or(&leader).client_port;
         let port = leader.client_port;
         self.line(format_args!(
@@ -38,7 +38,13 @@ impl Screen {
         ));
         self.line("");
         self.line(format_args!("    redis-cli -p {port} set greeting hello"));
-        self.line(format_args!("    redis-cli -p {other} get greeting       any node executes any command"));
+        if redirect {
+            self.line(format_args!(
+                "    redis-cli -c -p {other} get greeting    this node sends clients to the leader"
+            ));
+        } else {
+            self.line(format_args!("    redis-cli -p {other} get greeting       any node executes any command"));
+        }
         self.line(format_args!("    redis-cli -p {port} info lease"));
         self.line("");
         self.line("redis-cli is in the package redis-tools. Ctrl-C ends the demo.");
