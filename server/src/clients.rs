@@ -31,6 +31,7 @@ mod wire;
 pub(crate) use encryption::Encryption;
 pub(crate) use shared::{Clients, NodeFacts};
 pub(crate) use startup::Startup;
+pub(crate) use status::describe;
 
 use crate::resp::RequestReader;
 use encryption::Arrived;

@@ -119,7 +119,7 @@ fn demo<R: Kill>(arguments: DemoArguments) -> Result<bool, DemoError> {
     ));
     for Place { node, client_port, peer_port, metrics_port } in &places {
         screen.line(format_args!(
-            "    n{node}   clients {HOST}:{client_port}   peers {HOST}:{peer_port}   http://{HOST}:{metrics_port}/metrics"
+            "    n{node}   clients {HOST}:{client_port}   peers {HOST}:{peer_port}   http://{HOST}:{metrics_port}/"
         ));
     }
     let started = now();

@@ -93,6 +93,32 @@ impl Times {
     pub(crate) fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
+
+    /// Adds what another histogram has counted.
+    pub(crate) fn add(&mut self, other: &Times) {
+        self.buckets.iter_mut().zip(other.buckets).for_each(|(sum, more)| *sum += more);
+        self.sum = self.sum.saturating_add(other.sum);
+    }
+
+    /// Returns what was counted since `earlier`.
+    pub(crate) fn since(&self, earlier: &Times) -> Times {
+        let mut since = *self;
+        since.buckets.iter_mut().zip(earlier.buckets).for_each(|(now, then)| *now = now.saturating_sub(then));
+        since.sum = self.sum.saturating_sub(earlier.sum);
+        since
+    }
+
+    /// Returns the upper bound of the bucket with the event that `share` of all events are not slower than; `None` if
+    /// nothing was counted. In the bucket without a bound, it is the highest bound.
+    pub(crate) fn quantile(&self, share: f64) -> Option<Duration> {
+        let rank = (self.count() as f64 * share).ceil().max(1.0);
+        let mut seen = 0;
+        let bucket = self.buckets.iter().position(|count| {
+            seen += count;
+            seen as f64 >= rank
+        });
+        bucket.map(|bucket| BOUNDS[bucket.min(BOUNDS.len() - 1)])
+    }
 }
 
 /// Measures the time of each piece of work.
@@ -171,6 +197,24 @@ mod tests {
     }
 
     #[test]
+    fn a_quantile_is_the_bound_below_which_that_share_of_the_events_is() {
+        let histogram = Histogram::default();
+        histogram.add(Duration::from_micros(2), 98);
+        let before = histogram.times();
+        histogram.add(Duration::from_micros(700), 1);
+        histogram.add(Duration::from_secs(60), 1);
+        let times = histogram.times();
+        let micros = |share| times.quantile(share).map(|time| time.as_nanos() as f64 / 1000.0);
+        assert_eq!((micros(0.5), micros(0.98), micros(0.99)), (Some(2.5), Some(2.5), Some(1000.0)));
+        assert_eq!(times.quantile(1.0), Some(Duration::from_secs(10)));
+        assert_eq!(times.since(&before).quantile(0.5), Some(Duration::from_millis(1)));
+        assert_eq!(times.since(&times).quantile(0.5), None);
+        let mut both = before;
+        both.add(&times);
+        assert_eq!(both.count(), 198);
+    }
+
+    #[test]
     fn a_commit_is_measured_and_one_without_readings_is_not() {
         struct Slow(Arc<ManualClock>);
         impl Disk for Slow {
@@ -182,8 +226,7 @@ mod tests {
         let clock = Arc::new(ManualClock::new(Instant::from_nanos(5, 5)));
         let mut disk = TimedDisk { disk: Slow(clock.clone()), timer: Timer::new(clock.clone()) };
         disk.commit(&[]).expect("it is written");
-        let times = disk.timer.times();
-        assert_eq!((times.count(), times.sum), (1, Duration::from_millis(3)));
+        assert_eq!(disk.timer.times().quantile(0.5), Some(Duration::from_millis(5)));
         clock.fail();
         disk.commit(&[]).expect("it is written");
         assert_eq!(disk.timer.times().count(), 1);

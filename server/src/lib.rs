@@ -32,6 +32,7 @@ mod metrics;
 mod monitor;
 mod node;
 mod origin;
+mod page;
 mod process;
 mod recording;
 mod registrar;

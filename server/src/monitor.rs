@@ -1,12 +1,12 @@
-//! The port for operators: metrics for a scraper, over HTTP.
+//! The port for operators: a status page, and metrics for a scraper, over HTTP.
 //!
 //! What is asked for is made on a thread of its own, so that it delays no client: reading the state of the process can
 //! take milliseconds.
 
 use crate::clients::Clients;
 use crate::http::{self, Request, Response};
-use crate::metrics;
 use crate::timeout::within;
+use crate::{metrics, page};
 use async_channel::{Receiver, Sender};
 use futures::channel::oneshot;
 use futures::future::{Either, select};
@@ -31,7 +31,7 @@ struct Job {
     response: oneshot::Sender<Response>,
 }
 
-/// Serves a node's metrics until its clients are closed.
+/// Serves a node's page and its metrics until its clients are closed.
 ///
 /// # Errors
 /// As the system reports them: no thread could be created.
@@ -56,7 +56,10 @@ async fn respond_to_all<R: Runtime>(clients: Weak<Clients<R>>, queue: Receiver<J
 fn respond<R: Runtime>(clients: &Arc<Clients<R>>, path: &str) -> Response {
     match path {
         "/metrics" => Response::ok(metrics::CONTENT_TYPE, metrics::render(clients)),
-        _ => Response::line("404 Not Found", "there is /metrics"),
+        "/" => Response::ok(page::CONTENT_TYPE, page::render(clients)),
+        "/page.css" => Response::ok("text/css; charset=utf-8", page::STYLE),
+        "/page.js" => Response::ok("text/javascript; charset=utf-8", page::SCRIPT),
+        _ => Response::line("404 Not Found", "there are / and /metrics"),
     }
 }
 

@@ -70,8 +70,8 @@ pub struct NodeOptions {
     pub peer_listen: String,
     /// The address on which this node listens for clients; port 0 selects a free one.
     pub client_listen: String,
-    /// The address on which this node serves its metrics, if any; port 0 selects a free one. Anyone who reaches it may
-    /// read them.
+    /// The address on which this node serves its status page and its metrics, if any; port 0 selects a free one. Anyone
+    /// who reaches it may read them.
     pub metrics_listen: Option<String>,
     /// The folder for this node's data.
     pub data_dir: PathBuf,
@@ -324,7 +324,7 @@ impl<R: Runtime> Node<R> {
         self.peer_address
     }
 
-    /// Returns the address on which it serves its metrics, if it does.
+    /// Returns the address on which it serves its status page and its metrics, if it does.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics_address
     }

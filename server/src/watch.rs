@@ -2,6 +2,8 @@
 
 use crate::clients::Clients;
 use crate::health::{Line, Observation};
+use crate::history::{Reads, Sample};
+use crate::latency::Times;
 use leasehold_runtime::Runtime;
 use std::sync::Weak;
 use std::time::Duration;
@@ -33,16 +35,42 @@ pub(crate) async fn watch<R: Runtime>(runtime: R, clients: Weak<Clients<R>>) {
         };
         clients.activity.observe(clients.uptime());
         clients.history.observe(&status);
+        clients.history.sample(clients.uptime(), || sample(&clients));
         for line in clients.health.observe(&observation) {
-            match line {
+            match &line {
                 Line::Info(line) => tracing::info!("{line}"),
                 Line::Warn(line) => tracing::warn!("{line}"),
             }
+            clients.history.add(line);
         }
         if status.stopped {
             return;
         }
         drop(clients);
         runtime.sleep(interval).await;
+    }
+}
+
+/// Returns what a node has counted.
+fn sample<R: Runtime>(clients: &Clients<R>) -> Sample {
+    let (counters, (commits, applies)) = (clients.counters(), clients.executor.timers());
+    let times_of = |kind: &str| {
+        let mut times = Times::default();
+        clients.activity.by_family().filter(|(family, _)| family.kind == kind).for_each(|(_, more)| times.add(&more));
+        times
+    };
+    Sample {
+        at: Duration::ZERO,
+        reads: Reads {
+            lease: counters.reads_lease.get(),
+            quorum: counters.reads_quorum.get(),
+            logged: counters.reads_logged.get(),
+        },
+        writes: counters.writes_acknowledged.get(),
+        failed: counters.reads_failed.get() + counters.writes_failed.get() + counters.writes_uncertain.get(),
+        read_times: times_of("read"),
+        write_times: times_of("write"),
+        commit_times: commits.times(),
+        apply_times: applies.times(),
     }
 }

@@ -72,8 +72,8 @@ pub(crate) struct ServeArguments {
     /// The address on which this node listens for clients: HOST:PORT.
     #[arg(long, value_name = "ADDR")]
     client_listen: String,
-    /// The address on which this node serves its metrics over HTTP, at /metrics: HOST:PORT. Anyone who reaches it may read
-    /// them. By default they are not served.
+    /// The address on which this node serves a status page over HTTP, and its metrics at /metrics: HOST:PORT. Anyone who
+    /// reaches it may read them. By default they are not served.
     #[arg(long, value_name = "ADDR")]
     metrics_listen: Option<String>,
     /// The folder for this node's data. Created if missing.
@@ -358,6 +358,9 @@ fn serve<R: Runtime>(options: NodeOptions, threads: NonZeroUsize) -> ExitCode {
         let mut out = io::stdout();
         let _ = writeln!(out, "{banner} serves clients at {address} with its data in {folder}");
         let _ = writeln!(out, "try: redis-cli{tls} -h {} -p {}", address.ip(), address.port());
+        if let Some(address) = node.metrics_address() {
+            let _ = writeln!(out, "status page: http://{address}/");
+        }
         let (stop, removed, stopped) = (pin!(signals.stop.recv()), pin!(node.removed()), pin!(node.stopped()));
         let mut ended = select(stop, select(removed, stopped));
         let ended = loop {

@@ -17,7 +17,7 @@ use std::time::Duration;
 const MAX_DISK_SILENCE: Duration = Duration::from_secs(1);
 
 /// Returns the status of a node.
-pub(super) fn describe<R: Runtime>(clients: &Clients<R>) -> NodeStatus {
+pub(crate) fn describe<R: Runtime>(clients: &Clients<R>) -> NodeStatus {
     let (status, members) = (clients.status(), clients.executor.handle().members());
     let registry = clients.executor.registrar().registry();
     let now = clients.now();

@@ -1,7 +1,7 @@
 //! The output of the demo: an introduction, a table with a line per second, and a summary.
 
 use super::cluster::{Leadership, Totals};
-use super::places::Place;
+use super::places::{HOST, Place};
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::Duration;
@@ -46,6 +46,7 @@ impl Screen {
             self.line(format_args!("    redis-cli -p {other} get greeting       any node executes any command"));
         }
         self.line(format_args!("    redis-cli -p {port} info lease"));
+        self.line(format_args!("    http://{HOST}:{}/ in a browser, for its status", leader.metrics_port));
         self.line("");
         self.line("redis-cli is in the package redis-tools. Ctrl-C ends the demo.");
         self.line("");
