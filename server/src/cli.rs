@@ -14,7 +14,7 @@ mod settings;
 mod trace;
 
 use crate::demo::{self, DemoArguments};
-use crate::logging;
+use crate::logging::{self, LogFormat};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use exit::{BAD_FLAGS, fail};
 use std::process::ExitCode;
@@ -67,7 +67,8 @@ fn run(cli: Cli) -> ExitCode {
         Command::HashPassword(_) | Command::Man(_) | Command::Completions(_) => "off",
         Command::Backup(_) | Command::Restore(_) | Command::Ctl(_) => "warn",
     };
-    logging::start(default);
+    let format = if let Command::Serve(arguments) = &cli.command { arguments.log_format } else { LogFormat::Text };
+    logging::start(default, format);
     match cli.command {
         Command::Serve(arguments) => serve::run(*arguments),
         Command::Demo(arguments) => demo::run(arguments),

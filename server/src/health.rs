@@ -235,6 +235,9 @@ impl State {
                 let time = self.time.saturating_sub(since).as_millis();
                 lines.push(Line::Info(format!("this leader's lease is valid again after about {time} ms")));
             }
+            if !led.had_lease {
+                lines.push(Line::Info(format!("this node leads in term {term} and may answer reads")));
+            }
             (led.had_lease, led.is_logged) = (true, false);
         } else if led.had_lease {
             match led.without {
@@ -333,11 +336,13 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_lease_is_logged_once_with_the_voters_that_were_not_heard() {
+    fn a_lease_that_is_gained_or_lost_is_logged_once_with_the_voters_that_were_not_heard() {
         let (health, all, none) =
             (Health::default(), members(&[(2, true), (3, true)]), members(&[(2, false), (3, false)]));
         assert_eq!(health.observe(&seen(leading(2), &all, false)), [], "a new leader has none yet");
-        assert_eq!(health.observe(&seen(leading(2), &all, true)), []);
+        let gained = Line::Info("this node leads in term 2 and may answer reads".to_owned());
+        assert_eq!(health.observe(&seen(leading(2), &all, true)), [gained]);
+        assert_eq!(health.observe(&seen(leading(2), &all, true)), [], "it is logged once");
         assert_eq!(health.observe(&seen(leading(2), &all, false)), []);
         let Line::Warn(line) = &health.observe(&seen(leading(2), &none, false))[0] else { panic!("a warning") };
         assert!(line.starts_with("this leader's lease has run out: voters 2, 3 did not answer in time"), "{line}");
@@ -397,7 +402,7 @@ mod tests {
             status.commit = poll * 100;
             logged += health.observe(&seen(status, &members, true)).len();
         }
-        assert_eq!(logged, 1, "a change that is stuck");
+        assert_eq!(logged, 2, "a new leader, and a change that is stuck");
         assert!(health.joint_is_stuck() && health.lag_grows(2) && !health.joins_slowly(4));
         members.membership.voters_outgoing.clear();
         health.observe(&seen(leading(2), &members, true));

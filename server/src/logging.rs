@@ -1,22 +1,36 @@
 //! The log of a process, whose filter can be changed while it runs.
 
+use clap::ValueEnum;
+use std::io::stderr;
 use std::sync::OnceLock;
 use tracing_subscriber::Registry;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
+/// The form of the lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Text for people.
+    #[default]
+    Text,
+    /// One JSON object for each line, with `timestamp`, `level`, `target`, `message` and further fields.
+    Json,
+}
+
 /// Logs to the standard error: what `RUST_LOG` lets through, or else the default.
-pub(crate) fn start(default: &str) {
+pub(crate) fn start(default: &str, format: LogFormat) {
     // Not `EnvFilter`: filters by span and field would build a second copy of the regex engine.
     let chosen = std::env::var("RUST_LOG").ok().and_then(|targets| targets.parse().ok());
     let filter: Targets = chosen.unwrap_or_else(|| default.parse().expect("the default filter is valid"));
     let (filter, handle) = reload::Layer::new(filter);
-    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    tracing_subscriber::registry().with(filter).with(log).init();
+    let text = (format == LogFormat::Text).then(|| layer().with_writer(stderr));
+    let json = (format == LogFormat::Json).then(|| layer().json().flatten_event(true).with_writer(stderr));
+    tracing_subscriber::registry().with(filter).with(text).with(json).init();
     let _ = FILTER.set(handle);
 }
 

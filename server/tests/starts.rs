@@ -66,6 +66,28 @@ fn a_configuration_file_alone_starts_a_node_and_a_signal_reloads_its_users() {
     assert_eq!(process.0.try_wait().expect("a process"), None);
 }
 
+#[test]
+fn each_line_of_a_log_in_json_is_an_object_and_one_says_that_reads_are_answered() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let peer = format!("127.0.0.1:{}", free_port());
+    let mut process = leasehold();
+    process.args(["serve", "--id", "1", "--log-format", "json", "--hold-ms", "300", "--heartbeat-ms", "30"]);
+    process.args(["--peers", &format!("1={peer}"), "--peer-listen", &peer, "--client-listen", "127.0.0.1:0"]);
+    process.arg("--data-dir").arg(folder.path().join("data")).env("RUST_LOG", "info");
+    let mut process = Process(process.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("a process"));
+    for line in BufReader::new(process.0.stderr.take().expect("piped")).lines() {
+        let line = line.expect("text");
+        let object: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        let field = |name: &str| object[name].as_str().unwrap_or_else(|| panic!("no {name} in {line}"));
+        assert!(!field("timestamp").is_empty() && !field("target").is_empty() && !field("level").is_empty());
+        let message = field("message");
+        if message.starts_with("this node leads in term ") && message.ends_with(" and may answer reads") {
+            return;
+        }
+    }
+    panic!("the node ended before it led");
+}
+
 /// Runs a command that fails and returns its exit code and its last line of errors.
 fn fails(flags: &[&str]) -> (Option<i32>, String) {
     let output = leasehold().args(flags).env("RUST_LOG", "off").output().expect("a process");

@@ -4,6 +4,7 @@ use super::client_flags::{BadClientFlags, ClientFlags};
 use super::exit::{BAD_FLAGS, FAILED, REMOVED, fail};
 use super::security::{self, BadSecurity, SecurityArguments};
 use crate::limits::parse_bytes;
+use crate::logging::LogFormat;
 use crate::runtime_choice::RuntimeChoice;
 use crate::timeout::within;
 use crate::{Limits, Node, NodeOptions, descriptors};
@@ -85,6 +86,9 @@ pub(crate) struct ServeArguments {
     /// The asynchronous runtime.
     #[arg(long, value_enum, default_value_t = RuntimeChoice::Tokio)]
     runtime: RuntimeChoice,
+    /// The form of the log's lines on the standard error.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(super) log_format: LogFormat,
     /// Threads for clients, peers and the replica. By default one fewer than the number of processors, and at least
     /// one, because the disk's thread and the kernel need processor time too.
     #[arg(long, value_name = "N", value_parser = parse_threads)]
