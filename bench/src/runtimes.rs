@@ -1,8 +1,10 @@
-//! The same workload on each runtime, in alternating order.
+//! The same workload on each runtime, in alternating order, and the cost of the trait through which they are used.
+
+mod echo;
 
 use crate::cluster::Cluster;
 use crate::redis_benchmark::{self, Shape};
-use crate::report::{Report, Runs};
+use crate::report::{Report, Row, Runs};
 use std::collections::BTreeMap;
 
 const RUNTIMES: [&str; 2] = ["tokio", "smol"];
@@ -39,13 +41,18 @@ pub(crate) fn run(quick: bool) -> Result<Report, String> {
             note("resident, largest node, MiB", resident);
         }
     }
-    let rows = found.iter().map(|(name, runs)| runs.row(*name, "", None));
+    let mut rows: Vec<Row> = found.iter().map(|(name, runs)| runs.row(*name, "", None)).collect();
+    rows.extend(echo::rows(quick)?);
     Ok(Report {
         title: format!("Three nodes on each runtime, medians of {rounds} runs in alternating order"),
         ours: RUNTIMES[0],
         peer: RUNTIMES[1],
-        rows: rows.collect(),
-        notes: vec!["Clients and servers share this machine's cores.".to_owned()],
+        rows,
+        notes: vec![
+            "Clients and servers share this machine's cores. The rows of echoes are of one process, whose clients' processor \
+             time is not counted; there, compare the two ways of one runtime."
+                .to_owned(),
+        ],
     })
 }
 
