@@ -33,6 +33,11 @@ macro_rules! rules {
 }
 
 rules! {
+    /// A leader renews its lease.
+    Renewal:
+        "A leader that hears from the others answers by its lease, also when nothing is written.",
+        "Send frame_round with each frame, report Acked for each echo, call handle_timeout at the heartbeat interval, and \
+         try the cell first for a read.";
     /// A read waits for the index of its permit.
     ReadIndex:
         "A read by lease returns every write that was acknowledged before it began.",

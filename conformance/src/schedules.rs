@@ -36,6 +36,7 @@ macro_rules! schedules {
 
 schedules! {
     THREE, NONE => messages::read_at_once: ReadIndex;
+    THREE, NONE => messages::idle_leader: Renewal;
     THREE, NONE => elections::voter_is_asked: VoteGate;
     THREE, NONE => elections::restart_forgets_promise: RestartHold;
     THREE, NONE => messages::no_commit_in_term: Barrier;

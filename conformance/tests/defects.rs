@@ -73,6 +73,7 @@ defects! {
     changes_of_voters_are_reported: ReportsNoVoters => Voters;
     learners_are_no_voters: ReportsLearners => Voters;
     a_leader_without_a_quorum_steps_down: LeadsWithoutAQuorum => CheckQuorum;
+    reads_use_the_lease: ReadsByQuorum => Renewal;
     actions_are_taken: DropsActions => Actions;
     timings_are_compared: AcceptsAnyTiming => Timing;
     nodes_are_counted: CountsMessages => Repetition;

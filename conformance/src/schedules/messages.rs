@@ -1,7 +1,7 @@
 //! Messages that are late, and reads with what they must return.
 
 use crate::schedules::times::{AN_ELECTION, CHECKED, RIPE, others};
-use crate::story::{Stop, Story, StoryResult};
+use crate::story::{Outcome, Stop, Story, StoryResult};
 use crate::subject::Kind;
 use leasehold_core::NodeId;
 use std::time::Duration;
@@ -122,6 +122,13 @@ pub(crate) fn slow_quorum_read(story: &mut Story<'_>, a: NodeId) -> StoryResult 
     let answered = story.must_answer(a, 2000, "no reads on slow links");
     story.subject.set_latency(Duration::from_millis(1));
     answered
+}
+
+pub(crate) fn idle_leader(story: &mut Story<'_>, a: NodeId) -> StoryResult {
+    story.says("Nothing is written for three seconds. The leader must answer by its lease.");
+    story.run(3000);
+    story.must_answer(a, 300, "no read from an idle leader")?;
+    if story.outcome() == Some(Outcome::ByLease) { Ok(()) } else { Err(Stop::Unavailable("no read by lease")) }
 }
 
 pub(crate) fn read_at_once(story: &mut Story<'_>, a: NodeId) -> StoryResult {

@@ -45,6 +45,8 @@ pub(crate) enum Defect {
     ReportsLearners,
     /// A leader without a quorum leads on.
     LeadsWithoutAQuorum,
+    /// Every read takes a quorum round.
+    ReadsByQuorum,
     /// Confirmations of quorum reads are dropped.
     DropsActions,
     /// The timing of peers is not compared.

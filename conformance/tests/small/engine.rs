@@ -117,6 +117,7 @@ impl Engine for Small {
     fn read(&mut self, now: Reading, read: ReadId) {
         let now = self.reading(now, false);
         let needs = match self.member.cell().try_read(now) {
+            _ if self.has(ReadsByQuorum) => self.member.quorum_read(Fresh::new(now)).ok().map(Needs::Confirmed),
             Some(permit) => Some(Needs::Applied(permit.index, Answer::ByLease)),
             None => match self.member.read(Fresh::new(now)) {
                 Ok(Read::Lease(permit)) => Some(Needs::Applied(permit.index, Answer::ByLease)),
