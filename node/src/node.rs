@@ -55,9 +55,10 @@ impl NodeOptions {
 /// returns `None`, and carry out each output. That was a turn. If it [has a backlog](Node::has_backlog) then,
 /// [`resume`](Node::resume) it in the next one.
 ///
-/// * *Inputs* are [`handle`](Node::handle), [`handle_timeout`](Node::handle_timeout), and the commands
-///   [`transfer`](Node::transfer), [`campaign`](Node::campaign), [`propose_change`](Node::propose_change),
-///   [`change_members`](Node::change_members), [`set_contacts`](Node::set_contacts), [`refuse_writes`](Node::refuse_writes) and [`stop`](Node::stop).
+/// * *Inputs* are [`handle`](Node::handle), [`handle_timeout`](Node::handle_timeout), [`resume`](Node::resume), and the
+///   commands [`create_group`](Node::create_group), [`remove_group`](Node::remove_group), [`transfer`](Node::transfer),
+///   [`campaign`](Node::campaign), [`propose_change`](Node::propose_change), [`change_members`](Node::change_members),
+///   [`set_contacts`](Node::set_contacts), [`refuse_writes`](Node::refuse_writes) and [`stop`](Node::stop).
 /// * *Outputs* are [`poll_output`](Node::poll_output) and [`poll_timeout`](Node::poll_timeout).
 ///
 /// Reads under the lease need not pass through it: see [`ReadGate`](crate::ReadGate).

@@ -13,6 +13,5 @@ pub use links::{Lane, Links, NotSent, Receive, Rejected};
 pub use machine::{Cursor, InvalidRecord, State, StateMachine, UnknownCommand};
 pub use meet::{Meet, MeetError, MemoryRegistry};
 
-/// Identifies a replicated group on a node. There is one group today, number 0; messages and storage keys carry the
-/// number.
+/// Identifies a replicated group, on all nodes that host it. Messages and storage keys carry the number.
 pub type GroupId = u32;
