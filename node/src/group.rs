@@ -67,8 +67,6 @@ pub struct GroupOptions {
     pub max_kept_log_bytes: u64,
     /// The largest size of a chunk of a snapshot with more than one record.
     pub max_chunk_bytes: usize,
-    /// The bytes of committed entries after which the node turns to its other groups before it applies more.
-    pub max_apply_bytes: usize,
 }
 
 impl GroupOptions {
@@ -86,7 +84,6 @@ impl GroupOptions {
             max_kept_log_entries: 2 << 20,
             max_kept_log_bytes: 1 << 30,
             max_chunk_bytes: 512 << 10,
-            max_apply_bytes: 256 << 10,
         }
     }
 }
@@ -153,6 +150,23 @@ fn initial_state<S>(recovered: &mut Recovered<S>, founders: Vec<NodeId>) -> (Per
     (state, recovered.applied.clone())
 }
 
+/// The bytes of entries and of their changes that may be applied in the rest of a turn. The last entry may exceed them.
+#[derive(Debug, Default)]
+pub(crate) struct ApplyBudget {
+    /// By all groups.
+    pub(crate) left: usize,
+    /// By one group in the whole turn.
+    pub(crate) share: usize,
+}
+
+impl ApplyBudget {
+    /// Returns the budget of a turn in which so many groups are known to have more to apply than they could.
+    pub(crate) fn new(max: usize, groups: usize) -> ApplyBudget {
+        let left = max.max(1);
+        ApplyBudget { left, share: (left / groups.max(1)).max(1) }
+    }
+}
+
 /// An output of one group.
 pub(crate) enum GroupOutput<M: StateMachine> {
     /// Sends an envelope to a peer's replica.
@@ -186,7 +200,7 @@ pub struct Group<M: StateMachine> {
     lower_hold_to: Option<Duration>,
     /// Committed entries that are not applied yet.
     to_apply: VecDeque<Committed>,
-    /// The bytes of those that were applied in this turn.
+    /// The bytes that were applied in this turn.
     applied_bytes: usize,
     /// Waits for the next write to disk.
     unwritten: Batch,
@@ -476,7 +490,7 @@ impl<M: StateMachine> Group<M> {
     /// handed to this group after this.
     pub(crate) fn finish(&mut self, now: Reading) {
         // What else the replica has to write comes before.
-        self.drain_replica();
+        self.drain_replica(&mut ApplyBudget::default());
         self.unwritten.orderly_stop = self.replica.leave(now).map(Some);
         self.flush = true;
     }
@@ -501,11 +515,11 @@ impl<M: StateMachine> Group<M> {
         self.replica.hand_over(now)
     }
 
-    /// Returns the next output; `None` when there is none left.
-    pub(crate) fn poll_output(&mut self) -> Option<GroupOutput<M>> {
+    /// Returns the next output; `None` when there is none left. It applies entries within what is left of the turn.
+    pub(crate) fn poll_output(&mut self, budget: &mut ApplyBudget) -> Option<GroupOutput<M>> {
         if self.outputs.is_empty() {
-            self.drain_replica();
-            self.apply();
+            self.drain_replica(budget);
+            self.apply(budget);
             let idle = Batch { group: self.options.group, ..Batch::default() };
             if (std::mem::take(&mut self.flush) && self.unwritten != idle) || self.unwritten_bytes > MAX_UNWRITTEN_BYTES
             {
@@ -516,14 +530,14 @@ impl<M: StateMachine> Group<M> {
     }
 
     /// Does everything the replica wants done.
-    fn drain_replica(&mut self) {
+    fn drain_replica(&mut self, budget: &mut ApplyBudget) {
         while let Some(output) = self.replica.poll_output() {
             match output {
                 ReplicaOutput::Send { to, envelope } => self.outputs.push_back(GroupOutput::Send { to, envelope }),
                 ReplicaOutput::Persist(persist) => self.persist(persist),
                 ReplicaOutput::Apply(committed) => {
                     self.to_apply.extend(committed);
-                    self.apply();
+                    self.apply(budget);
                 }
                 ReplicaOutput::ReadsConfirmed { through } => {
                     while let Some((index, request)) = self.reads.next_confirmed(through, self.replica.term()) {
@@ -590,24 +604,25 @@ impl<M: StateMachine> Group<M> {
         self.gate.publish_applied(self.applied.index);
     }
 
-    /// Ends a turn. Returns true if committed entries are left to apply.
-    pub(crate) fn end_turn(&mut self) -> bool {
-        self.applied_bytes = 0;
-        !self.halted && !self.to_apply.is_empty()
+    /// Ends a turn. Returns the bytes that were applied in it, if committed entries are left to apply.
+    pub(crate) fn end_turn(&mut self) -> Option<usize> {
+        let applied = std::mem::take(&mut self.applied_bytes);
+        (!self.halted && !self.to_apply.is_empty()).then_some(applied)
     }
 
-    /// Applies committed entries, as many as a turn may.
-    fn apply(&mut self) {
+    /// Applies committed entries, as many as the turn allows.
+    fn apply(&mut self, budget: &mut ApplyBudget) {
         let before = self.applied.index;
         while !self.halted
-            && self.applied_bytes < self.options.max_apply_bytes
+            && budget.left > 0
+            && self.applied_bytes < budget.share
             && let Some(Committed { position, effect }) = self.to_apply.pop_front()
         {
-            self.applied_bytes += ENTRY_BYTES;
+            let mut bytes = ENTRY_BYTES;
             let before = self.unwritten.changes.len();
             let output = match effect {
                 Effect::Command(command) => {
-                    self.applied_bytes += command.len();
+                    bytes += command.len();
                     match self.machine.apply(position.index, &command, &mut self.unwritten.changes) {
                         Ok(output) => Some(output),
                         Err(unknown) => {
@@ -625,7 +640,10 @@ impl<M: StateMachine> Group<M> {
                     None
                 }
             };
-            self.unwritten_bytes += size_of_changes(&self.unwritten.changes[before..]);
+            let changed = size_of_changes(&self.unwritten.changes[before..]);
+            self.unwritten_bytes += changed;
+            self.applied_bytes += bytes + changed;
+            budget.left = budget.left.saturating_sub(bytes + changed);
             self.merge_changes();
             self.applied.index = position.index;
             self.applied.term = position.term;

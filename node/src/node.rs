@@ -6,7 +6,7 @@ pub use groups::AddGroupError;
 
 use crate::commits::{Commits, Part};
 use crate::events::{Input, Outcome, Output, RequestError};
-use crate::group::{Group, GroupOutput};
+use crate::group::{ApplyBudget, Group, GroupOutput};
 use crate::identity::Contact;
 use crate::members::{ChangeError, MemberChange};
 use crate::outputs::Outputs;
@@ -38,12 +38,15 @@ pub struct NodeOptions {
     pub boot: u64,
     /// The time after which a pending request of a client fails.
     pub request_timeout: Duration,
+    /// The bytes of committed entries, and of what they change, that all groups together apply in a turn, in about equal
+    /// parts. The node then turns to its timer and to further inputs before it applies more.
+    pub max_apply_bytes: usize,
 }
 
 impl NodeOptions {
     /// Returns options with the default [`REQUEST_TIMEOUT`](crate::REQUEST_TIMEOUT).
     pub fn new(node: NodeId, boot: u64) -> NodeOptions {
-        NodeOptions { node, boot, request_timeout: crate::REQUEST_TIMEOUT }
+        NodeOptions { node, boot, request_timeout: crate::REQUEST_TIMEOUT, max_apply_bytes: 256 << 10 }
     }
 }
 
@@ -69,8 +72,10 @@ pub struct Node<M: StateMachine> {
     removed: BTreeSet<GroupId>,
     /// The groups that had an input since all outputs were taken. Only these can have something to do.
     active: Vec<GroupId>,
-    /// The groups that have more to do than they could in their last turn.
+    /// The groups that have more to apply than they could in their last turn, in the order in which they go on.
     backlog: Vec<GroupId>,
+    max_apply_bytes: usize,
+    apply_budget: ApplyBudget,
     /// The groups that were active since [`take_changed`](Node::take_changed).
     changed: Vec<GroupId>,
     boot: u64,
@@ -101,6 +106,8 @@ struct Hosted<M: StateMachine> {
     is_active: bool,
     /// It is among the changed groups.
     is_changed: bool,
+    /// It is in the backlog.
+    is_behind: bool,
 }
 
 impl<M: StateMachine> Hosted<M> {
@@ -130,13 +137,15 @@ impl<M: StateMachine> fmt::Debug for Node<M> {
 impl<M: StateMachine> Node<M> {
     /// Returns a node without groups.
     pub fn new(options: NodeOptions) -> Node<M> {
-        let NodeOptions { node, boot, request_timeout } = options;
+        let NodeOptions { node, boot, request_timeout, max_apply_bytes } = options;
         Node {
             groups: BTreeMap::new(),
             founding: BTreeMap::new(),
             removed: BTreeSet::new(),
             active: Vec::new(),
             backlog: Vec::new(),
+            max_apply_bytes,
+            apply_budget: ApplyBudget::new(max_apply_bytes, 0),
             changed: Vec::new(),
             boot,
             common: Common::new(node, boot, request_timeout),
@@ -226,12 +235,15 @@ impl<M: StateMachine> Node<M> {
     }
 
     fn handle_not_sent(&mut self, now: Reading, to: NodeId, Message { group, body }: Message) {
+        // The node that asked has a deadline.
+        if let Body::Answer { .. } = body {
+            return;
+        }
         let Some((router, mut context)) = self.router(group) else { return };
         match body {
             Body::Raft(envelope) => context.group.handle_not_sent(now, to, &envelope),
             Body::Request { id, request } => router.handle_not_sent(&mut context, id, &request),
             Body::Transfer { id, transfer } => context.group.handle_transfer_not_sent(to, id, &transfer),
-            // The node that asked has a deadline.
             Body::Answer { .. } => {}
         }
     }
@@ -311,12 +323,20 @@ impl<M: StateMachine> Node<M> {
         !self.backlog.is_empty()
     }
 
-    /// Begins another turn of the groups that have a backlog.
+    /// Begins another turn of the groups that have a backlog. Call it at most once in a turn.
     pub fn resume(&mut self, now: Reading) {
         self.now = now;
-        while let Some(id) = self.backlog.pop() {
-            self.router(id);
+        self.apply_budget = ApplyBudget::new(self.max_apply_bytes, self.backlog.len());
+        // They come before those that had an input, which could otherwise take the whole turn each time.
+        let groups = &mut self.groups;
+        self.active.retain(|id| groups.get(id).is_some_and(|hosted| !hosted.is_behind));
+        for id in &self.backlog {
+            if let Some(hosted) = groups.get_mut(id) {
+                (hosted.is_active, hosted.is_behind) = (true, false);
+            }
         }
+        self.backlog.append(&mut self.active);
+        std::mem::swap(&mut self.backlog, &mut self.active);
     }
 
     /// Returns when to call [`handle_timeout`](Node::handle_timeout). `None` while that is unknown because the clock
@@ -475,16 +495,24 @@ impl<M: StateMachine> Node<M> {
                 break;
             }
         }
-        while let Some(id) = self.active.pop() {
+        let mut have_applied = Vec::new();
+        for id in self.active.drain(..) {
             let Some(hosted) = self.groups.get_mut(&id) else { continue };
             hosted.is_active = false;
-            if hosted.group.end_turn() {
-                self.backlog.push(id);
+            if let Some(applied) = hosted.group.end_turn()
+                && !std::mem::replace(&mut hosted.is_behind, true)
+            {
+                // Those that found nothing left of the turn go first in the next one.
+                if applied > 0 { &mut have_applied } else { &mut self.backlog }.push(id);
             }
             if !std::mem::replace(&mut hosted.is_changed, true) {
                 self.changed.push(id);
             }
             self.earliest = hosted.poll_timeout().map(|at| earlier(self.earliest, at)).or(self.earliest);
+        }
+        self.backlog.append(&mut have_applied);
+        if self.backlog.is_empty() {
+            self.apply_budget = ApplyBudget::new(self.max_apply_bytes, 0);
         }
         self.outputs.pop_frame().or_else(|| self.commit())
     }
@@ -496,11 +524,15 @@ impl<M: StateMachine> Node<M> {
 
     fn drain_group(&mut self, id: GroupId) -> bool {
         let mut drained = false;
-        while let Some(output) = self.groups.get_mut(&id).and_then(|hosted| hosted.group.poll_output()) {
+        while let Some(output) = self.poll_group(id) {
             drained = true;
             self.take_group_output(id, output);
         }
         drained
+    }
+
+    fn poll_group(&mut self, id: GroupId) -> Option<GroupOutput<M>> {
+        self.groups.get_mut(&id)?.group.poll_output(&mut self.apply_budget)
     }
 
     fn take_group_output(&mut self, id: GroupId, output: GroupOutput<M>) {

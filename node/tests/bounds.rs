@@ -89,7 +89,10 @@ fn entries_that_change_one_large_value_hold_few_copies_of_it() {
     let mut now = Duration::from_secs(100);
     let at = |now: Duration| -> Reading { Some(Instant::from_nanos(now.as_nanos() as u64, now.as_nanos() as u64)) };
     let group = GroupOptions::new(0, leasehold_raft::Options::new(1, config, 7), vec![1]);
-    let mut node = Node::new(NodeOptions::new(1, 1));
+    let mut options = NodeOptions::new(1, 1);
+    // All are applied in one turn.
+    options.max_apply_bytes = usize::MAX;
+    let mut node = Node::new(options);
     node.add_group(at(now), GroupStart::new(group, Recovered::default()), Large).expect("a new group");
     while node.status(0).expect("the group").role != Role::Leader {
         now += TICK;

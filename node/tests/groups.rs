@@ -193,7 +193,7 @@ fn a_frame_may_be_lost_as_a_whole() {
 
 #[test]
 fn a_group_with_much_to_apply_lets_the_others_go_first() {
-    let mut cluster = Cluster::with_groups(3, GROUPS, |_, group| group.max_apply_bytes = 1_000);
+    let mut cluster = Cluster::with_groups(3, GROUPS, |node, _| node.max_apply_bytes = 2_000);
     cluster.leap(HOLD + TICK);
     cluster.settle();
     (0..GROUPS).for_each(|group| cluster.elect_in(1, group));
@@ -229,9 +229,52 @@ fn a_group_with_much_to_apply_lets_the_others_go_first() {
 }
 
 #[test]
+fn all_groups_together_apply_what_fits_into_a_turn() {
+    const WRITES: usize = 5;
+    // An entry counts with its command and its change.
+    let mut cluster = Cluster::with_groups(3, GROUPS, |node, _| node.max_apply_bytes = 2_000);
+    cluster.leap(HOLD + TICK);
+    cluster.settle();
+    (0..GROUPS).for_each(|group| cluster.elect_in(1, group));
+    cluster.run(2 * TICK);
+    for group in 0..GROUPS {
+        for _ in 0..WRITES {
+            cluster.submit_to(2, group, Request::Write(vec![b'x'; 500].into()));
+        }
+    }
+    cluster.drain(2);
+    cluster.held = |transit| transit.to == 1 && transit.is_raft();
+    cluster.settle();
+    // Node 2 is gone, so every answer to it is refused.
+    cluster.member(1).unreachable.insert(2);
+    for transit in cluster.intercept(|transit| transit.to == 1) {
+        let now = cluster.reading(1);
+        cluster.node(1).handle(now, Input::Messages { from: transit.from, messages: vec![transit.message] });
+    }
+    let applied = |cluster: &Cluster| (0..GROUPS).map(|group| cluster.applied_in(1, group).len()).collect::<Vec<_>>();
+    let mut turns = 0;
+    loop {
+        let before: usize = applied(&cluster).iter().sum();
+        cluster.drain_turn(1);
+        let after = applied(&cluster);
+        assert!(after.iter().sum::<usize>() <= before + 2, "a turn applied more than two entries");
+        let (least, most) = (after.iter().min(), after.iter().max());
+        assert!(most <= least.map(|least| least + 2).as_ref(), "the groups take turns: {after:?}");
+        if !cluster.node(1).has_backlog() {
+            break;
+        }
+        turns += 1;
+        let now = cluster.reading(1);
+        cluster.node(1).resume(now);
+    }
+    assert_eq!(applied(&cluster), [WRITES; GROUPS as usize]);
+    assert!(turns >= GROUPS as usize * WRITES / 2 - 1);
+}
+
+#[test]
 fn a_snapshot_replaces_what_is_left_to_apply() {
-    let mut cluster = Cluster::with_groups(3, 1, |_, group| {
-        group.max_apply_bytes = 1;
+    let mut cluster = Cluster::with_groups(3, 1, |node, group| {
+        node.max_apply_bytes = 1;
         (group.max_log_entries, group.max_kept_log_entries) = (8, 8);
     });
     cluster.elect(1);

@@ -1,6 +1,6 @@
 //! Snapshots for followers, and snapshots from a leader; and how far the log is kept for them.
 
-use super::{Group, GroupOutput};
+use super::{ApplyBudget, Group, GroupOutput};
 use crate::ports::{Applied, Batch, Record, Stage, StateMachine};
 use crate::snapshot::{Work, WorkResult};
 use crate::transfer::{Arrival, Follower, Receiving, Sending, Step, idle_timeout};
@@ -212,7 +212,7 @@ impl<M: StateMachine> Group<M> {
             }
         }
         self.transfers.complete = receiving.into_state();
-        self.drain_replica();
+        self.drain_replica(&mut ApplyBudget::default());
         match self.transfers.complete.take() {
             None => {
                 self.statistics.snapshots_installed += 1;

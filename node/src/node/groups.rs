@@ -70,6 +70,7 @@ impl<M: StateMachine> Node<M> {
         self.groups.remove(&id);
         self.removed.insert(id);
         self.active.retain(|active| *active != id);
+        self.backlog.retain(|behind| *behind != id);
         self.common.groups = self.groups.len();
         true
     }
@@ -92,8 +93,14 @@ impl<M: StateMachine> Node<M> {
     pub(super) fn host(&mut self, group: Group<M>) {
         let (id, tick) = (group.id(), group.replica().tick());
         self.tick = if self.groups.is_empty() { tick } else { self.tick.min(tick) };
-        let mut hosted =
-            Hosted { group, router: Router::default(), seen: (None, 0, 0), is_active: true, is_changed: false };
+        let mut hosted = Hosted {
+            group,
+            router: Router::default(),
+            seen: (None, 0, 0),
+            is_active: true,
+            is_changed: false,
+            is_behind: false,
+        };
         hosted.seen = hosted.view();
         self.groups.insert(id, hosted);
         self.active.push(id);

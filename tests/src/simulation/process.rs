@@ -37,6 +37,7 @@ impl World {
         // Unique among the processes of all nodes.
         let mut options = NodeOptions::new(machine.id, (machine.id << 32) | u64::from(machine.boot));
         options.request_timeout = Duration::from_nanos(self.setup.load.patience.min(5 * SECOND));
+        options.max_apply_bytes = self.setup.apply_bytes;
         let mut process_node = leasehold_node::Node::new(options);
         let mut starting = Vec::new();
         for (group, recovered) in recovered.into_iter().enumerate() {
@@ -49,7 +50,6 @@ impl World {
             options.max_kept_log_entries = self.setup.kept_log_entries;
             options.max_kept_log_bytes = u64::MAX;
             options.max_chunk_bytes = self.setup.chunk_bytes;
-            options.max_apply_bytes = self.setup.apply_bytes;
             options.unnoted_version = Keyspace::NEWEST_VERSION;
             let keyspace = Keyspace::new("simulated", wall.clone());
             let recovered = match recovered.into_state(keyspace.empty_state()) {

@@ -158,7 +158,7 @@ pub struct Setup {
     pub kept_log_entries: usize,
     /// The largest size of a chunk of a snapshot with more than one record.
     pub chunk_bytes: usize,
-    /// The bytes of entries that a group applies in a turn.
+    /// The bytes of entries and of their changes that a node applies in a turn.
     pub apply_bytes: usize,
     /// Disks are also real data folders.
     pub real_disks: bool,
