@@ -200,6 +200,7 @@ pub struct Group<M: StateMachine> {
     lower_hold_to: Option<Duration>,
     /// Committed entries that are not applied yet.
     to_apply: VecDeque<Committed>,
+    unapplied_bytes: usize,
     /// The bytes that were applied in this turn.
     applied_bytes: usize,
     /// Waits for the next write to disk.
@@ -276,6 +277,7 @@ impl<M: StateMachine> Group<M> {
             gate,
             lower_hold_to: (longest_hold > hold).then_some(hold),
             to_apply: VecDeque::new(),
+            unapplied_bytes: 0,
             applied_bytes: 0,
             unwritten: Batch { group: options.group, ..Batch::default() },
             halted: false,
@@ -342,6 +344,11 @@ impl<M: StateMachine> Group<M> {
             held_for: self.replica.held_for(),
             ..self.statistics
         }
+    }
+
+    /// Returns the bytes of the committed entries that are left to apply.
+    pub(crate) fn unapplied_bytes(&self) -> usize {
+        self.unapplied_bytes
     }
 
     pub(crate) fn take_trace(&mut self) -> String {
@@ -536,6 +543,7 @@ impl<M: StateMachine> Group<M> {
                 ReplicaOutput::Send { to, envelope } => self.outputs.push_back(GroupOutput::Send { to, envelope }),
                 ReplicaOutput::Persist(persist) => self.persist(persist),
                 ReplicaOutput::Apply(committed) => {
+                    self.unapplied_bytes += committed.iter().map(bytes_of).sum::<usize>();
                     self.to_apply.extend(committed);
                     self.apply(budget);
                 }
@@ -588,6 +596,7 @@ impl<M: StateMachine> Group<M> {
         let state = self.transfers.complete.take().expect("the engine installs only a snapshot that is complete");
         // It covers every committed entry.
         self.to_apply.clear();
+        self.unapplied_bytes = 0;
         self.applied = Applied { index: snapshot.index, term: snapshot.term, membership: snapshot.membership };
         self.entry_version = entry_version(&self.applied.membership, self.options.unnoted_version);
         self.unwritten.reset_log = true;
@@ -616,13 +625,14 @@ impl<M: StateMachine> Group<M> {
         while !self.halted
             && budget.left > 0
             && self.applied_bytes < budget.share
-            && let Some(Committed { position, effect }) = self.to_apply.pop_front()
+            && let Some(committed) = self.to_apply.pop_front()
         {
-            let mut bytes = ENTRY_BYTES;
+            let bytes = bytes_of(&committed);
+            self.unapplied_bytes -= bytes;
+            let Committed { position, effect } = committed;
             let before = self.unwritten.changes.len();
             let output = match effect {
                 Effect::Command(command) => {
-                    bytes += command.len();
                     match self.machine.apply(position.index, &command, &mut self.unwritten.changes) {
                         Ok(output) => Some(output),
                         Err(unknown) => {
@@ -695,6 +705,14 @@ impl<M: StateMachine> Group<M> {
         if let Some(term) = self.replica.compact(index) {
             self.unwritten.compact_through = Some((index, term));
         }
+    }
+}
+
+/// Returns about how much memory an entry takes.
+fn bytes_of(committed: &Committed) -> usize {
+    match &committed.effect {
+        Effect::Command(command) => ENTRY_BYTES + command.len(),
+        Effect::Nothing | Effect::Membership(_) => ENTRY_BYTES,
     }
 }
 

@@ -108,6 +108,8 @@ struct Hosted<M: StateMachine> {
     is_changed: bool,
     /// It is in the backlog.
     is_behind: bool,
+    /// The bytes that it had to apply when it was last looked at.
+    unapplied: usize,
 }
 
 impl<M: StateMachine> Hosted<M> {
@@ -257,7 +259,7 @@ impl<M: StateMachine> Node<M> {
         };
         match body {
             Body::Raft(mut envelope) => {
-                if context.disk_is_full {
+                if context.is_overloaded {
                     // The leader repeats them, a few at a time, until they are acknowledged.
                     let before = envelope.messages.len();
                     envelope.messages.retain(|message| message.entries.is_empty());
@@ -532,7 +534,10 @@ impl<M: StateMachine> Node<M> {
     }
 
     fn poll_group(&mut self, id: GroupId) -> Option<GroupOutput<M>> {
-        self.groups.get_mut(&id)?.group.poll_output(&mut self.apply_budget)
+        let Hosted { group, unapplied, .. } = self.groups.get_mut(&id)?;
+        let output = group.poll_output(&mut self.apply_budget);
+        self.common.note_unapplied(unapplied, group.unapplied_bytes());
+        output
     }
 
     fn take_group_output(&mut self, id: GroupId, output: GroupOutput<M>) {
@@ -613,13 +618,13 @@ impl<M: StateMachine> Node<M> {
 
     /// Returns the router of a group, which has something to do from now on.
     fn router(&mut self, id: GroupId) -> Option<(&mut Router, Context<'_, M>)> {
-        let disk_is_full = self.commits.is_full();
         let Hosted { group, router, is_active, .. } = self.groups.get_mut(&id)?;
         if !std::mem::replace(is_active, true) {
             self.active.push(id);
         }
+        let is_overloaded = self.commits.is_full() || self.common.is_behind(group.unapplied_bytes());
         let (now, common, outputs) = (self.now, &mut self.common, &mut self.outputs);
-        Some((router, Context { now, id, group, common, outputs, disk_is_full }))
+        Some((router, Context { now, id, group, common, outputs, is_overloaded }))
     }
 
     /// Calls `handle` for every group, each of which has something to do from now on.

@@ -123,8 +123,8 @@ pub(crate) struct Context<'a, M: StateMachine> {
     pub(crate) group: &'a mut Group<M>,
     pub(crate) common: &'a mut Common,
     pub(crate) outputs: &'a mut Outputs<M>,
-    /// Too much waits for the disk, so nothing is proposed.
-    pub(crate) disk_is_full: bool,
+    /// Too much waits for the disk, or to be applied, so the group takes no entries.
+    pub(crate) is_overloaded: bool,
 }
 
 /// Routes the requests of clients and peers for one group.
@@ -268,8 +268,8 @@ impl Router {
                 self.fail(context, key, RequestError::Busy);
             }
             (Request::Write(command), Some(leader)) if leader == node || is_peer => {
-                if context.disk_is_full && leader == node {
-                    // The disk has until its deadline.
+                if context.is_overloaded && leader == node {
+                    // The load has until its deadline to pass.
                     return self.try_later(context, key);
                 }
                 match context.group.propose(now, key, command.clone()) {

@@ -108,7 +108,8 @@ pub struct DiskStatistics {
     pub silent_for: Duration,
     /// About the bytes of the writes that are not durable yet.
     pub pending_bytes: usize,
-    /// Appends of a leader that were withheld because too much was pending. The leader repeats them.
+    /// Appends of a leader that were withheld because too much was pending, or waited to be applied. The leader repeats
+    /// them.
     pub appends_withheld: u64,
 }
 

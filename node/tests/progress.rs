@@ -5,7 +5,7 @@ mod support;
 use bytes::Bytes;
 use leasehold_core::NodeId;
 use leasehold_node::wire::Body;
-use leasehold_node::{RequestError, Role, TransferError};
+use leasehold_node::{Request, RequestError, Role, TransferError};
 use leasehold_raft::wire::MessageKind;
 use std::time::Duration;
 use support::{Cluster, GROUP, HOLD, InTransit, TICK};
@@ -139,6 +139,47 @@ fn a_leader_gives_up_without_a_clock_too() {
     assert!(cluster.leads(1));
     cluster.run(HOLD + 4 * TICK);
     assert!(!cluster.leads(1));
+}
+
+/// Commits more at once than a node applies in a turn, and gives it no further one.
+fn leave_backlog(cluster: &mut Cluster, id: u64) {
+    cluster.member(id).applying_stalled = true;
+    for _ in 0..4 {
+        cluster.submit(1, Request::Write(vec![7; MIB].into()));
+    }
+    cluster.drain(1);
+    cluster.settle();
+    assert!(cluster.node(id).has_backlog());
+}
+
+#[test]
+fn a_follower_that_applies_slowly_takes_a_bounded_number_of_entries() {
+    let mut cluster = Cluster::with_options(3, |group| group.max_log_bytes = u64::MAX);
+    cluster.elect(1);
+    cluster.run(2 * TICK);
+    leave_backlog(&mut cluster, 3);
+    let tickets = write_large(&mut cluster);
+    assert!(tickets.iter().all(|ticket| cluster.reply(*ticket).is_some_and(|reply| reply.is_ok())));
+    let log_size = |cluster: &Cluster| cluster.members[&3].node.group(GROUP).expect("the group").replica().log_size().1;
+    assert!(log_size(&cluster) < 80 * MIB as u64, "the log has {} bytes", log_size(&cluster));
+    assert!(cluster.members[&3].node.disk_statistics().appends_withheld > 0);
+    cluster.member(3).applying_stalled = false;
+    cluster.run(4 * HOLD);
+    assert_eq!(cluster.applied(3).len(), tickets.len() + 4, "it has caught up");
+}
+
+#[test]
+fn a_leader_that_applies_slowly_proposes_a_bounded_number_of_entries() {
+    let mut cluster = Cluster::with_options(1, |group| group.max_log_bytes = u64::MAX);
+    cluster.elect(1);
+    cluster.run(2 * TICK);
+    leave_backlog(&mut cluster, 1);
+    let tickets = write_large(&mut cluster);
+    let size = cluster.members[&1].node.group(GROUP).expect("the group").replica().log_size().1;
+    assert!(size < 80 * MIB as u64, "the log has {size} bytes");
+    cluster.member(1).applying_stalled = false;
+    cluster.run(4 * TICK);
+    assert!(tickets.iter().all(|ticket| cluster.reply(*ticket).is_some_and(|reply| reply.is_ok())));
 }
 
 /// Sends node 1 more writes than may wait for a disk, and returns their tickets.

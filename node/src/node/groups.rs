@@ -67,7 +67,9 @@ impl<M: StateMachine> Node<M> {
         router.close(&mut context);
         context.group.close(now);
         self.drain_group(id);
-        self.groups.remove(&id);
+        if let Some(mut hosted) = self.groups.remove(&id) {
+            self.common.note_unapplied(&mut hosted.unapplied, 0);
+        }
         self.removed.insert(id);
         self.active.retain(|active| *active != id);
         self.backlog.retain(|behind| *behind != id);
@@ -100,6 +102,7 @@ impl<M: StateMachine> Node<M> {
             is_active: true,
             is_changed: false,
             is_behind: false,
+            unapplied: 0,
         };
         hosted.seen = hosted.view();
         self.groups.insert(id, hosted);

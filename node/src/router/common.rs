@@ -12,6 +12,8 @@ const MAX_REQUESTS: usize = 65_536;
 /// limits the writes of its clients reaches neither.
 const MAX_PEER_REQUESTS: usize = 4096;
 const MAX_PEER_BYTES: usize = 512 << 20;
+/// The bytes of committed entries that may wait to be applied. A group with its part of them takes no more entries.
+const MAX_UNAPPLIED_BYTES: usize = 64 << 20;
 /// The time for which a process that was paused for long refuses writes. It is enough to empty the sockets.
 const RESUME_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -42,6 +44,7 @@ pub(crate) struct Common {
     client_requests: usize,
     peer_requests: usize,
     peer_bytes: usize,
+    unapplied_bytes: usize,
     stopwatch: Stopwatch,
     /// No write is taken until this time: see [`Common::note_time`].
     refuses_until: Duration,
@@ -61,6 +64,7 @@ impl Common {
             client_requests: 0,
             peer_requests: 0,
             peer_bytes: 0,
+            unapplied_bytes: 0,
             stopwatch: Stopwatch::default(),
             refuses_until: Duration::ZERO,
         }
@@ -89,6 +93,16 @@ impl Common {
     /// Returns true if a group may take a peer's request of so many bytes.
     pub(super) fn has_room_for_bytes(&self, pending: usize, bytes: usize) -> bool {
         pending.saturating_add(bytes) <= share(MAX_PEER_BYTES, self.groups, self.peer_bytes)
+    }
+
+    /// Returns true if a group has so many bytes to apply that it may take no more entries.
+    pub(crate) fn is_behind(&self, unapplied: usize) -> bool {
+        unapplied > 0 && unapplied >= share(MAX_UNAPPLIED_BYTES, self.groups, self.unapplied_bytes)
+    }
+
+    /// Notes how many bytes a group has to apply, in place of those that were noted before.
+    pub(crate) fn note_unapplied(&mut self, noted: &mut usize, unapplied: usize) {
+        self.unapplied_bytes = self.unapplied_bytes - std::mem::replace(noted, unapplied) + unapplied;
     }
 
     pub(super) fn add(&mut self, kind: Kind, bytes: usize) {

@@ -139,6 +139,8 @@ pub(crate) struct Member {
     pub(crate) disk_stalled: bool,
     /// True while no work is done.
     pub(crate) work_stalled: bool,
+    /// True while it gets no turn to apply what a first one left.
+    pub(crate) applying_stalled: bool,
     /// True while no message of its can be sent.
     pub(crate) cannot_send: bool,
     /// The position of a command that it cannot apply.
@@ -159,6 +161,7 @@ impl Member {
             clock_behind: 0,
             disk_stalled: false,
             work_stalled: false,
+            applying_stalled: false,
             cannot_send: false,
             halted: None,
             unreachable: BTreeSet::new(),
@@ -419,7 +422,7 @@ impl Cluster {
     /// Takes the outputs of a node, turn after turn.
     pub(crate) fn drain(&mut self, id: NodeId) {
         self.drain_turn(id);
-        while self.node(id).has_backlog() {
+        while self.node(id).has_backlog() && !self.member(id).applying_stalled {
             let now = self.reading(id);
             self.node(id).resume(now);
             self.drain_turn(id);
