@@ -183,6 +183,9 @@ impl<M: StateMachine> Handle<M> {
     /// Creates a group on the node. Returns a handle to it once it takes part: what it starts with is durable then. It
     /// takes no note of what its peers sent before.
     ///
+    /// Only a group that was never on the disk of this node can be created. Give [`start`](crate::start) every other one,
+    /// with what the disk recovers: a disk refuses to found it again, and the node then stops.
+    ///
     /// # Errors
     /// [`AddGroupError`].
     pub async fn create_group(&self, group: StartGroup<M>) -> Result<Handle<M>, AddGroupError> {

@@ -164,6 +164,15 @@ struct GroupWriter<'w> {
 impl GroupWriter<'_> {
     fn write(&mut self, batch: &Batch, superseded: usize) -> Result<(), Fault> {
         if let Some(hard_state) = &batch.hard_state {
+            if hard_state.term < self.group.term {
+                let Group { term, .. } = self.group;
+                return Err(Fault::Refused(format!(
+                    "group {} has seen term {term} and would forget its votes and its log if it began again in term {}; \
+                     start the node with what it recovers of this group",
+                    self.id, hard_state.term
+                )));
+            }
+            self.group.term = hard_state.term;
             self.put_meta(HARD_STATE, hard_state)?;
         }
         if batch.reset_log {

@@ -169,7 +169,9 @@ pub enum StorageError {
         detail: String,
     },
     /// A batch would have damaged the folder. None of it was written.
-    #[error("a batch was refused: {detail}; this is a bug in Leasehold, please report it")]
+    #[error(
+        "a batch was refused: {detail}; this is a bug in Leasehold, or in the program that embeds it; please report it"
+    )]
     Refused {
         /// The fault in it.
         detail: String,

@@ -2,19 +2,21 @@
 
 use crate::error::Fault;
 use crate::tables::{
-    APPLIED, COMPACTED, GENERATION, Table, generation_keys, generation_of, index_of, log_key, meta, numbered_keys,
-    prefix, record, starting_with,
+    APPLIED, COMPACTED, GENERATION, HARD_STATE, Table, generation_keys, generation_of, index_of, log_key, meta,
+    numbered_keys, prefix, record, starting_with,
 };
 use bytes::Bytes;
 use fjall::Keyspace;
 use leasehold_core::{Index, Term};
 use leasehold_node::ports::GroupId;
-use leasehold_raft::wire::Membership;
+use leasehold_raft::wire::{HardState, Membership};
 use std::collections::{HashMap, VecDeque};
 use std::ops::{Range, RangeInclusive};
 
 /// A group as stored, including the commit in progress.
 pub(crate) struct Group {
+    /// The newest term that it has seen.
+    pub(crate) term: Term,
     /// The last index that the log no longer contains.
     pub(crate) compacted: Index,
     /// The log's last index; `compacted` if the log is empty.
@@ -47,7 +49,9 @@ impl Group {
     pub(crate) fn load(keyspace: &Keyspace, group: GroupId) -> Result<Group, Fault> {
         let (compacted, _): (Index, Term) = meta(keyspace, group, COMPACTED)?.unwrap_or_default();
         let applied: Option<(Index, Term, Membership)> = meta(keyspace, group, APPLIED)?;
+        let hard_state: Option<HardState> = meta(keyspace, group, HARD_STATE)?;
         let mut loaded = Group {
+            term: hard_state.map_or(0, |hard_state| hard_state.term),
             compacted,
             last: compacted,
             applied: applied.map_or(0, |(index, ..)| index),

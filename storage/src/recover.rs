@@ -3,16 +3,26 @@
 use crate::error::{Fault, StorageError, reading};
 use crate::folder::Storage;
 use crate::tables::{
-    APPLIED, At, COMPACTED, GENERATION, HARD_STATE, LOG_MAY_BE_CUT, LONGEST_HOLD, ORDERLY_STOP, decode,
-    generation_keys, index_of, log_key, meta, record,
+    APPLIED, At, COMPACTED, GENERATION, HARD_STATE, LOG_MAY_BE_CUT, LONGEST_HOLD, ORDERLY_STOP, Table, decode,
+    generation_keys, index_of, log_key, meta, prefix, record, starting_with,
 };
 use fjall::Keyspace;
 use leasehold_core::{Index, Term};
 use leasehold_node::ports::{Applied, GroupId, Record, Recovered, State};
 use leasehold_raft::wire::{Entry, HardState, Membership};
+use std::ops::Range;
 use std::time::Duration;
 
 impl Storage {
+    /// Returns the groups that have anything in the folder, in order. A node must be started with each of them, or never
+    /// host it again.
+    ///
+    /// # Errors
+    /// As [`recover_as`](Storage::recover_as).
+    pub fn groups(&self) -> Result<Vec<GroupId>, StorageError> {
+        reading(|| group_numbers(&self.keyspace)).map_err(|fault| fault.in_folder(&self.path))
+    }
+
     /// Returns the state of `group` after the last durable commit, with its records in the order of their keys; the
     /// default for a group never written.
     ///
@@ -78,6 +88,21 @@ impl Storage {
             Recovered { hard_state, compacted, entries, applied, records, longest_hold, log_may_be_cut, orderly_stop };
         Ok((recovered, count))
     }
+}
+
+/// Finds the groups by the keys of their single values, of which each has some from its first batch on.
+fn group_numbers(keyspace: &Keyspace) -> Result<Vec<GroupId>, Fault> {
+    let mut groups = Vec::new();
+    let Range { mut start, end } = starting_with(vec![Table::Meta as u8]);
+    while let Some(stored) = keyspace.range(start..end.clone()).next() {
+        let key = stored.key()?;
+        let number = key.get(1..).and_then(<[u8]>::first_chunk);
+        let group = number.copied().map(GroupId::from_be_bytes);
+        let group = group.ok_or_else(|| Fault::Damaged("a key of table meta has no group".to_owned()))?;
+        groups.push(group);
+        start = starting_with(prefix(Table::Meta, group)).end;
+    }
+    Ok(groups)
 }
 
 fn read_entries(keyspace: &Keyspace, group: GroupId, compacted: (Index, Term)) -> Result<Vec<Entry>, Fault> {

@@ -137,6 +137,7 @@ fn groups_in_one_folder_are_independent() {
     let groups = [0, 1, 255, 256, u32::MAX];
     let of = |group| Batch { group, longest_hold: Some(Duration::from_secs(1)), ..a_log_of_ten() };
     storage.commit(&groups.map(of)).expect("committed");
+    assert_eq!(storage.groups().expect("readable"), groups);
     let unchanged = storage.recover(0).expect("readable");
 
     // Every kind of removal, in one group after the other: the others keep their content.
@@ -218,6 +219,35 @@ fn a_crash_between_commits_leaves_exactly_the_last_one() {
     for (expected, copy) in copies {
         assert_eq!(open(copy.path()).recover(0).expect("readable"), expected);
     }
+}
+
+#[test]
+fn refuses_to_found_a_group_again_that_has_voted() {
+    let dir = folder();
+    let mut storage = open(dir.path());
+    let founding = |group| Batch {
+        group,
+        hard_state: hard_state(1, 1),
+        reset_log: true,
+        applied: applied(1, 1),
+        longest_hold: Some(Duration::from_secs(1)),
+        ..Batch::default()
+    };
+    storage.commit(&[founding(7)]).expect("committed");
+    storage.commit(&[Batch { group: 7, hard_state: hard_state(3, 1), ..Batch::default() }]).expect("committed");
+    for restarted in [false, true] {
+        if restarted {
+            drop(storage);
+            storage = open(dir.path());
+        }
+        let before = storage.recover(7).expect("readable");
+        let error = storage.commit(&[founding(7)]).expect_err("it has voted");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        assert_eq!(storage.recover(7).expect("readable"), before);
+        assert_eq!(storage.groups().expect("readable"), [7]);
+    }
+    storage.commit(&[founding(8)]).expect("another group");
+    assert_eq!(storage.groups().expect("readable"), [7, 8]);
 }
 
 #[test]
