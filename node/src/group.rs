@@ -118,13 +118,15 @@ impl<S> GroupStart<S> {
         let accepts_loss = self.recovered.log_may_be_cut && !self.state.may_be_cut;
         // A later process must not find it: this one is about to make promises.
         let stopped_orderly = self.recovered.orderly_stop.is_some();
+        // Nothing of a new group was cut off when the folder lost something.
+        let is_whole = accepts_loss || (self.recovered.applied.index == 0 && !self.state.may_be_cut);
         (is_new || records_hold || accepts_loss || stopped_orderly).then(|| Batch {
             group: self.options.group,
             hard_state: is_new.then_some(self.state.hard_state),
             reset_log: is_new,
             applied: is_new.then(|| self.applied.clone()),
             longest_hold: Some(self.longest_hold),
-            log_may_be_cut: accepts_loss.then_some(false),
+            log_may_be_cut: is_whole.then_some(false),
             orderly_stop: stopped_orderly.then_some(None),
             ..Batch::default()
         })

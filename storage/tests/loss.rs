@@ -2,10 +2,13 @@
 
 mod support;
 
-use leasehold_node::ports::{Batch, Disk, Recovered};
+use leasehold_core::{Config, Options as Timing};
+use leasehold_node::ports::{Batch, Disk, Record, Recovered};
+use leasehold_node::{GroupOptions, GroupStart};
 use leasehold_storage::{OpenError, Storage};
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use support::*;
 use tempfile::TempDir;
 use xxhash_rust::xxh3::xxh3_64;
@@ -337,4 +340,27 @@ fn a_new_journal_is_recorded_before_a_commit_in_it_is_acknowledged() {
     fs::remove_file(second).expect("removed");
     let changes = vec![put("key", "")];
     storage.commit(&[Batch { changes, ..Batch::default() }]).expect_err("the current journal was removed");
+}
+
+#[test]
+fn a_group_that_is_created_after_a_loss_is_whole() {
+    let stopped = Stopped::new();
+    let copy = stopped.copy();
+    cut(&journal(copy.path()), stopped.ends[4]);
+    let mut storage = Storage::open(copy.path(), identity()).expect("the node's own folder");
+    assert!(storage.recover(0).expect("readable").log_may_be_cut);
+    let config = Config::new(Timing::new(Duration::from_secs(1), 1000)).expect("it fits together");
+    let first = |group, founders: &[u64], recovered: Recovered| {
+        let options = GroupOptions::new(group, leasehold_raft::Options::new(3, config, 7), founders.to_vec());
+        GroupStart::<Vec<Record>>::new(options, recovered).first_batch().expect("a new group")
+    };
+    let created = first(7, &[1, 2, 3], Recovered::default());
+    let joined = first(8, &[], Recovered::default());
+    // The loss may have taken everything of this one.
+    let found = first(9, &[1, 2, 3], storage.recover(9).expect("readable"));
+    storage.commit(&[created, joined, found]).expect("committed");
+    drop(storage);
+    let storage = Storage::open(copy.path(), identity()).expect("the node's own folder");
+    let cut = |group| storage.recover(group).expect("readable").log_may_be_cut;
+    assert_eq!([0, 7, 8, 9].map(cut), [true, false, false, true]);
 }
