@@ -70,6 +70,8 @@ pub struct Node<M: StateMachine> {
     /// The groups whose first batch is not durable yet.
     founding: BTreeMap<GroupId, Group<M>>,
     removed: BTreeSet<GroupId>,
+    /// What this node knows of the members, for groups that are added later too.
+    contacts: BTreeMap<NodeId, Contact>,
     /// The groups that had an input since all outputs were taken. Only these can have something to do.
     active: Vec<GroupId>,
     /// The groups that have more to apply than they could in their last turn, in the order in which they go on.
@@ -144,6 +146,7 @@ impl<M: StateMachine> Node<M> {
             groups: BTreeMap::new(),
             founding: BTreeMap::new(),
             removed: BTreeSet::new(),
+            contacts: BTreeMap::new(),
             active: Vec::new(),
             backlog: Vec::new(),
             max_apply_bytes,
@@ -405,8 +408,9 @@ impl<M: StateMachine> Node<M> {
         self.group_mut(group).map_or(Err(ChangeError::NotLeader), |group| group.change_members(now, change))
     }
 
-    /// Takes over what this node knows of the members of all its groups. A leader records it in the configuration.
+    /// Takes over what this node knows of the members of all its groups, also of later ones. A leader records it in the configuration.
     pub fn set_contacts(&mut self, contacts: &BTreeMap<NodeId, Contact>) {
+        self.contacts.clone_from(contacts);
         self.groups.values_mut().for_each(|hosted| hosted.group.set_contacts(contacts.clone()));
     }
 

@@ -300,3 +300,19 @@ fn an_older_description_does_not_replace_a_newer_one() {
     cluster.run(3 * TICK);
     assert_eq!(members(&cluster, 1).membership.changed, changed, "another start alone is not recorded");
 }
+
+#[test]
+fn a_group_that_is_created_later_knows_what_the_node_knows_of_its_members() {
+    const NEW: u32 = 9;
+    let mut cluster = Cluster::new(3);
+    for id in 1..=3 {
+        cluster.node(id).set_contacts(&contacts(1..=3, 2));
+        cluster.create_group(id, NEW);
+    }
+    cluster.settle();
+    cluster.leap(2 * HOLD);
+    cluster.elect_in(1, NEW);
+    cluster.run(4 * TICK);
+    assert_eq!(cluster.node(1).group(NEW).expect("the group").members().member(3).contact, contact(3, 2));
+    assert_eq!(cluster.node(1).status(NEW).expect("the group").entry_version, 2);
+}

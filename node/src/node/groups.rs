@@ -92,7 +92,8 @@ impl<M: StateMachine> Node<M> {
         Ok(Group::new(start, machine, self.boot, now)?)
     }
 
-    pub(super) fn host(&mut self, group: Group<M>) {
+    pub(super) fn host(&mut self, mut group: Group<M>) {
+        group.set_contacts(self.contacts.clone());
         let (id, tick) = (group.id(), group.replica().tick());
         self.tick = if self.groups.is_empty() { tick } else { self.tick.min(tick) };
         let mut hosted = Hosted {
