@@ -231,7 +231,7 @@ impl Router {
         if context.common.stopping || (is_write && (within.is_zero() || context.common.is_resuming(context.now))) {
             return Self::answer(context, from, id, PeerAnswer::NotExecuted);
         }
-        let fits = self.peer_requests == 0 || context.common.has_room_for_bytes(self.peer_bytes, bytes);
+        let fits = context.common.has_room_for_bytes(self.peer_bytes, bytes);
         if !fits || !context.common.has_room(Kind::Peer, self.peer_requests) {
             // A valid lease answers at once, so that needs no room.
             if let Request::Read(_) = request

@@ -169,6 +169,21 @@ fn a_flood_in_one_group_leaves_room_for_the_requests_of_the_others() {
 }
 
 #[test]
+fn only_one_command_of_a_peer_may_exceed_its_limit_in_all_groups_together() {
+    const BYTES: usize = 300 << 20;
+    let mut cluster = cluster();
+    cluster.held = |_| true;
+    // Node 1 leads both groups. They share the zeros, which no link could.
+    let command = Bytes::from(vec![0; BYTES]);
+    for (group, refused) in [(0, 0), (3, 1)] {
+        let request = PeerRequest::Propose { command: command.clone(), within: HOLD };
+        let body = Body::Request { id: RequestId { boot: 77, sequence: u64::from(group) }, request };
+        cluster.input(1, Input::Messages { from: 2, messages: vec![Message { group, body }] });
+        assert_eq!(cluster.node(1).router_statistics(group).requests_refused, refused, "in group {group}");
+    }
+}
+
+#[test]
 fn only_groups_with_an_input_are_looked_at() {
     let mut cluster = cluster();
     cluster.node(1).take_changed();

@@ -90,9 +90,9 @@ impl Common {
         pending < share(max, self.groups, all)
     }
 
-    /// Returns true if a group may take a peer's request of so many bytes.
+    /// Returns true if a group may take a peer's request of so many bytes. The only one may have any size.
     pub(super) fn has_room_for_bytes(&self, pending: usize, bytes: usize) -> bool {
-        pending.saturating_add(bytes) <= share(MAX_PEER_BYTES, self.groups, self.peer_bytes)
+        self.peer_requests == 0 || pending.saturating_add(bytes) <= share(MAX_PEER_BYTES, self.groups, self.peer_bytes)
     }
 
     /// Returns true if a group has so many bytes to apply that it may take no more entries.
