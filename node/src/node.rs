@@ -442,6 +442,8 @@ impl<M: StateMachine> Node<M> {
     pub fn stop(&mut self, now: Reading) {
         self.now = now;
         self.common.stopping = true;
+        // They have promised nothing yet. A group hosted from now on would have a hold to wait for.
+        self.founding.clear();
         self.for_each_router(|router, context| {
             router.stop(context);
             context.group.retire(now);

@@ -287,6 +287,7 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
             }
             Wake::Command(Command::Stop) => {
                 self.node.stop(self.clock.now());
+                self.creating.clear();
                 return Ok(());
             }
             Wake::Report(Report::Committed(Ok(number))) => Input::Committed { number },

@@ -344,6 +344,20 @@ fn a_group_created_on_running_nodes_takes_part_once_it_is_durable() {
 }
 
 #[test]
+fn a_group_that_is_not_durable_yet_does_not_take_part_in_a_node_that_stops() {
+    const NEW: GroupId = 9;
+    let mut cluster = cluster();
+    cluster.create_group(1, NEW);
+    cluster.leap(2 * HOLD);
+    let now = cluster.reading(1);
+    cluster.node(1).stop(now);
+    cluster.sync(1);
+    assert!(cluster.node(1).group(NEW).is_none());
+    cluster.fire_timer(1);
+    assert!(cluster.node(1).is_stopped(), "a new group would be held");
+}
+
+#[test]
 fn a_removed_group_ends_here_and_goes_on_elsewhere() {
     let mut cluster = cluster();
     let gate = cluster.node(1).group(3).expect("the group").read_gate().clone();
