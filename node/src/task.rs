@@ -351,7 +351,8 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
             let lines = self.node.take_trace(*id);
             // A recording with a gap would be of no use, so the first line that is not taken ends it.
             if !lines.is_empty() && !sink(lines) {
-                group.trace = None;
+                // The replica goes on recording.
+                *sink = Box::new(|_| true);
                 tracing::warn!("the recording could not keep up, and has ended");
             }
         }
