@@ -94,6 +94,8 @@ pub struct Node<M: StateMachine> {
     stopwatch: Stopwatch,
     /// The shortest tick of any group.
     tick: Duration,
+    /// The time of the last tick.
+    ticked_at: Reading,
     /// A time at which a group that is not active has something to do, or an earlier one.
     earliest: Option<Instant>,
 }
@@ -162,6 +164,7 @@ impl<M: StateMachine> Node<M> {
             awaits_hold: None,
             stopwatch: Stopwatch::default(),
             tick: MAX_TICK,
+            ticked_at: None,
             earliest: None,
         }
     }
@@ -302,24 +305,46 @@ impl<M: StateMachine> Node<M> {
         self.earliest.into_iter().chain(active.filter_map(Hosted::poll_timeout)).any(is_due)
     }
 
-    /// Does what is due. Call it whenever the timer fires, due or not: a leader that no message reaches would otherwise
-    /// not learn that its clock went back until the clock shows again what it had shown before, and readers would trust
-    /// its lease that long.
+    /// Does what is due: in the groups for which something is, and once per [`tick`](Node::tick) in all. Call it
+    /// whenever the timer fires, due or not: a leader that no message reaches would otherwise not learn that its clock
+    /// went back until the clock shows again what it had shown before, and readers would trust its lease that long.
     pub fn handle_timeout(&mut self, now: Reading) {
+        let all = self.tick_is_due(now);
+        if all {
+            self.ticked_at = now;
+        }
         self.now = now;
         self.common.note_time(now);
         self.common.handle_timeout(now, self.tick);
         self.commits.handle_timeout(now, self.tick);
-        for hosted in self.groups.values_mut() {
-            hosted.group.handle_timeout(now);
+        // That of a group that becomes active is found again once it has nothing left to do.
+        self.earliest = None;
+        let mut due = Vec::new();
+        for (id, hosted) in &mut self.groups {
+            match hosted.poll_timeout().filter(|at| !all && now.is_some_and(|now| at.is_surely_after(now))) {
+                Some(at) => self.earliest = Some(earlier(self.earliest, at)),
+                None => {
+                    hosted.group.handle_timeout(now);
+                    due.push(*id);
+                }
+            }
         }
         if self.awaits_hold.is_some() {
             self.await_hold(now);
         }
         let tick = self.tick;
-        self.for_each_router(|router, context| router.handle_timeout(context, tick));
-        // All groups are active now, so the time is found again once they have nothing left to do.
-        self.earliest = None;
+        for id in due {
+            if let Some((router, mut context)) = self.router(id) {
+                router.handle_timeout(&mut context, tick);
+            }
+        }
+    }
+
+    /// Returns true if a tick has passed since the last one, or if the clock fails or went back.
+    fn tick_is_due(&self, now: Reading) -> bool {
+        let Some((now, ticked_at)) = now.zip(self.ticked_at) else { return true };
+        self.now.is_none_or(|before| now.is_before_on_either_counter(before))
+            || now.elapsed_since(ticked_at).at_most >= self.tick
     }
 
     /// Returns true if groups have entries to apply that they could not apply in their last turn: the others come first.
@@ -362,7 +387,8 @@ impl<M: StateMachine> Node<M> {
 
     /// Returns how long to let the timer sleep from `now`: until the next timeout, and no longer than a tick.
     pub fn until_timeout(&self, now: Reading) -> Duration {
-        let longest = self.tick();
+        let ticked = now.zip(self.ticked_at).map(|(now, at)| now.elapsed_since(at).at_least);
+        let longest = self.tick.saturating_sub(ticked.unwrap_or_default());
         let until = |(now, at): (Instant, Instant)| at.elapsed_since(now).at_least.min(longest);
         now.zip(self.poll_timeout()).map_or(longest, until)
     }
