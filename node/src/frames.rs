@@ -84,6 +84,21 @@ impl Joined {
     }
 }
 
+/// Returns about how many bytes of memory the messages of a payload take once they are decoded. It does not decode them.
+pub(crate) fn decoded_bytes(payload: &[u8]) -> usize {
+    let mut messages = 1;
+    if let Some((&VERSION, mut rest)) = payload.split_first() {
+        while messages <= MAX_MESSAGES
+            && let Some((length, after)) = rest.split_first_chunk()
+            && let Some((_, after)) = after.split_at_checked(u32::from_le_bytes(*length) as usize)
+        {
+            messages += 1;
+            rest = after;
+        }
+    }
+    payload.len() + messages * size_of::<Message>()
+}
+
 /// Decodes a payload of any version. Commands and outputs are copied out of it.
 ///
 /// # Errors

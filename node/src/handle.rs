@@ -30,12 +30,15 @@ const MAX_INBOX: usize = 4_096;
 /// The bytes of appends, snapshots and requests from peers that wait for the node. Links wait with further ones.
 const MAX_INBOX_BYTES: usize = 128 << 20;
 
+/// The bytes of urgent messages that wait for the node. They do not wait behind larger ones.
+const MAX_URGENT_BYTES: usize = 16 << 20;
+
 /// The sender of a reply to one request.
 pub(crate) type Answer<M> = oneshot::Sender<Outcome<M>>;
 
 /// An input on its way to the node's task.
 pub(crate) enum Command<M: StateMachine> {
-    Messages { from: NodeId, messages: Vec<Message>, share: Option<Share> },
+    Messages { from: NodeId, messages: Vec<Message>, share: Share },
     Request { group: GroupId, request: Request, answer: Answer<M>, sent: Reading },
     RefuseWrites(bool),
     SetContacts(BTreeMap<NodeId, Contact>),
@@ -51,13 +54,15 @@ pub(crate) enum Command<M: StateMachine> {
 /// Links can be started before the node.
 pub fn inbox<M: StateMachine>() -> (Inbox<M>, Mailbox<M>) {
     let (sender, receiver) = async_channel::bounded(MAX_INBOX);
-    (Inbox { sender: sender.clone(), bytes: Budget::new(MAX_INBOX_BYTES) }, Mailbox { sender, receiver })
+    let (bytes, urgent_bytes) = (Budget::new(MAX_INBOX_BYTES), Budget::new(MAX_URGENT_BYTES));
+    (Inbox { sender: sender.clone(), bytes, urgent_bytes }, Mailbox { sender, receiver })
 }
 
 /// The receiver of what peers send. Clones share it.
 pub struct Inbox<M: StateMachine> {
     sender: Sender<Command<M>>,
     bytes: Arc<Budget>,
+    urgent_bytes: Arc<Budget>,
 }
 
 /// The node's end of an [`Inbox`].
@@ -68,7 +73,7 @@ pub struct Mailbox<M: StateMachine> {
 
 impl<M: StateMachine> Clone for Inbox<M> {
     fn clone(&self) -> Self {
-        Inbox { sender: self.sender.clone(), bytes: self.bytes.clone() }
+        Inbox { sender: self.sender.clone(), bytes: self.bytes.clone(), urgent_bytes: self.urgent_bytes.clone() }
     }
 }
 
@@ -87,8 +92,8 @@ impl<M: StateMachine> fmt::Debug for Mailbox<M> {
 #[async_trait]
 impl<M: StateMachine> Receive for Inbox<M> {
     async fn receive(&self, from: NodeId, lane: Lane, payload: &[u8]) -> Result<(), Rejected> {
-        // Urgent messages are small, and must not wait behind large ones.
-        let share = if lane == Lane::Urgent { None } else { Some(self.bytes.take(payload.len()).await) };
+        let budget = if lane == Lane::Urgent { &self.urgent_bytes } else { &self.bytes };
+        let share = budget.take(frames::decoded_bytes(payload)).await;
         let messages = frames::decode(payload)?;
         // A node that has stopped needs no messages.
         let _ = self.sender.send(Command::Messages { from, messages, share }).await;

@@ -7,7 +7,7 @@ use leasehold_node::ports::{
     Change, Cursor, InvalidRecord, Lane, Receive as _, Record, Recovered, State, StateMachine, UnknownCommand,
 };
 use leasehold_node::wire::{Body, Message, PeerRequest, RequestId};
-use leasehold_node::{GroupOptions, GroupStart, Input, Node, NodeOptions, Output, Request, Role, inbox};
+use leasehold_node::{GroupOptions, GroupStart, Input, Node, NodeOptions, Output, Request, Role, frames, inbox};
 use std::time::Duration;
 
 const TICK: Duration = Duration::from_millis(50);
@@ -128,4 +128,24 @@ fn links_wait_with_large_messages_while_others_wait_for_the_node_but_not_with_ur
     assert_eq!(inbox.receive(2, Lane::Request, &large).now_or_never(), None);
     assert_eq!(inbox.receive(2, Lane::Urgent, &urgent).now_or_never(), Some(Ok(())));
     drop(mailbox);
+}
+
+#[test]
+fn messages_that_wait_for_the_node_count_with_the_memory_that_they_take() {
+    let read = Body::Request { id: RequestId { boot: 1, sequence: 1 }, request: PeerRequest::ReadIndex };
+    let round = Body::Raft(Default::default());
+    for (lane, body, max) in [(Lane::Request, read, 128 << 20), (Lane::Urgent, round, 16 << 20)] {
+        let (inbox, mailbox) = inbox::<Large>();
+        let messages = vec![Message { group: 0, body }; 1_024];
+        let memory = size_of::<Message>() * messages.len();
+        let payloads = frames::encode(&messages, frames::VERSION.into());
+        assert_eq!(payloads.len(), 1);
+        let payload = payloads[0].bytes.as_ref().expect("it has an encoding");
+        let mut taken = 0;
+        while inbox.receive(2, lane, payload).now_or_never() == Some(Ok(())) {
+            taken += 1;
+        }
+        assert!(taken > 10 && taken * memory <= max, "{taken} frames of {memory} bytes");
+        drop(mailbox);
+    }
 }

@@ -321,7 +321,8 @@ fn a_snapshot_replaces_what_is_left_to_apply() {
     }
     cluster.wire.clear();
     cluster.held = |_| false;
-    let installed = |cluster: &Cluster| cluster.members[&3].node.group(0).expect("the group").statistics().snapshots_installed;
+    let installed =
+        |cluster: &Cluster| cluster.members[&3].node.group(0).expect("the group").statistics().snapshots_installed;
     while installed(&cluster) == 0 {
         assert!(cluster.node(3).has_backlog() && cluster.applied_in(3, 0).len() < 6, "it has entries left to apply");
         cluster.run(TICK);
