@@ -112,6 +112,8 @@ struct Hosted<M: StateMachine> {
     is_changed: bool,
     /// It is in the backlog.
     is_behind: bool,
+    /// The time since its last tick, while the clock fails.
+    since_tick: Option<Duration>,
     /// The bytes that it had to apply when it was last looked at.
     unapplied: usize,
 }
@@ -119,6 +121,14 @@ struct Hosted<M: StateMachine> {
 impl<M: StateMachine> Hosted<M> {
     fn view(&self) -> (Option<NodeId>, Term, Index) {
         (self.group.replica().leader(), self.group.replica().term(), self.group.applied().index)
+    }
+
+    /// Returns false if the clock fails and the group's own tick has not passed, at a tick of the node.
+    fn may_tick(&mut self, now: Reading, tick: Duration) -> bool {
+        let elapsed = self.since_tick.map(|since| since + tick);
+        let may = now.is_some() || elapsed.is_none_or(|elapsed| elapsed >= self.group.replica().tick());
+        self.since_tick = if now.is_some() { None } else { elapsed.filter(|_| !may).or(Some(Duration::ZERO)) };
+        may
     }
 
     /// Returns when the group or its router has something to do; `None` while that is unknown.
@@ -321,6 +331,9 @@ impl<M: StateMachine> Node<M> {
         self.earliest = None;
         let mut due = Vec::new();
         for (id, hosted) in &mut self.groups {
+            if !hosted.may_tick(now, self.tick) {
+                continue;
+            }
             match hosted.poll_timeout().filter(|at| !all && now.is_some_and(|now| at.is_surely_after(now))) {
                 Some(at) => self.earliest = Some(earlier(self.earliest, at)),
                 None => {
@@ -332,9 +345,9 @@ impl<M: StateMachine> Node<M> {
         if self.awaits_hold.is_some() {
             self.await_hold(now);
         }
-        let tick = self.tick;
         for id in due {
             if let Some((router, mut context)) = self.router(id) {
+                let tick = context.group.replica().tick();
                 router.handle_timeout(&mut context, tick);
             }
         }

@@ -4,6 +4,7 @@
 mod support;
 
 use bytes::Bytes;
+use leasehold_core::{Config, Options as Timing};
 use leasehold_node::ports::{GroupId, Lane};
 use leasehold_node::wire::{Body, Message, PeerRequest, RequestId};
 use leasehold_node::{Input, Output, ReadMode, Request, RequestError, Role};
@@ -368,6 +369,28 @@ fn a_group_that_is_not_durable_yet_does_not_take_part_in_a_node_that_stops() {
     assert!(cluster.node(1).group(NEW).is_none());
     cluster.fire_timer(1);
     assert!(cluster.node(1).is_stopped(), "a new group would be held");
+}
+
+#[test]
+fn a_group_with_a_long_heartbeat_counts_its_own_ticks_while_the_clock_fails() {
+    const SLOW: GroupId = 9;
+    let mut cluster = cluster();
+    let timing = Timing::new(10 * HOLD, 1000).with_heartbeat(20 * TICK);
+    for id in 1..=3 {
+        cluster.member(id).options.replica.config = Config::new(timing).expect("it fits together");
+        cluster.create_group(id, SLOW);
+    }
+    cluster.settle();
+    cluster.leap(11 * HOLD);
+    cluster.elect_in(1, SLOW);
+    cluster.elect_in(1, 0);
+    cluster.member(1).clock_failed = true;
+    cluster.held = |transit| transit.to == 1;
+    cluster.run(3 * HOLD);
+    assert!(!cluster.leads_in(1, 0), "it has heard no voter for longer than its hold");
+    assert!(cluster.leads_in(1, SLOW), "it need not have heard a voter yet");
+    cluster.run(10 * HOLD);
+    assert!(!cluster.leads_in(1, SLOW));
 }
 
 #[test]

@@ -103,6 +103,7 @@ impl<M: StateMachine> Node<M> {
             is_active: true,
             is_changed: false,
             is_behind: false,
+            since_tick: None,
             unapplied: 0,
         };
         hosted.seen = hosted.view();

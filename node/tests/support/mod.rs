@@ -128,7 +128,7 @@ pub(crate) struct Member {
     /// The disk.
     pub(crate) groups: BTreeMap<GroupId, Stored>,
     /// The options of every group, but for its number.
-    options: GroupOptions,
+    pub(crate) options: GroupOptions,
     /// Work that is not done yet.
     pub(crate) work: VecDeque<Work<List>>,
     /// True while its clock gives no readings.
