@@ -98,7 +98,7 @@ impl fmt::Display for Report {
         }
         let Some((first, others)) = failed.split_first() else { return Ok(()) };
         let (rule, text, saw) = match &first.verdict {
-            Verdict::Broken(rule, text) => (*rule, text, "A node broke a promise".to_owned()),
+            Verdict::Broken(rule, text) => (*rule, text, "A node broke it".to_owned()),
             Verdict::Stale(text) => (first.schedule.rule, text, "A read was stale".to_owned()),
             Verdict::Unavailable(what, text) => (first.schedule.rule, text, format!("Progress is missing: {what}")),
             Verdict::Safe(_) | Verdict::NotExpressible(_) => return Ok(()),

@@ -119,6 +119,10 @@ rules! {
     Actions:
         "Reads go on through quorum rounds while there is no lease.",
         "Call poll_action after each input until it returns None, and answer the reads that it confirms or aborts.";
+    /// A quorum read waits for its round.
+    QuorumRound:
+        "A read without a lease is answered when a quorum has acknowledged a round that was opened after the read arrived.",
+        "Answer at Confirmed through ticket.round or a later round, once ticket.index is applied.";
     /// The timing of peers is compared.
     Timing:
         "An acknowledgement counts only if the hold of its sender covers this node's lease.",

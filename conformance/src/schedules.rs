@@ -37,6 +37,7 @@ macro_rules! schedules {
 schedules! {
     THREE, NONE => messages::read_at_once: ReadIndex;
     THREE, NONE => messages::idle_leader: Renewal;
+    THREE, NONE => clocks::clock_fails_at_the_leader: MissingReading;
     THREE, NONE => elections::voter_is_asked: VoteGate;
     THREE, NONE => elections::restart_forgets_promise: RestartHold;
     THREE, NONE => messages::no_commit_in_term: Barrier;
@@ -49,6 +50,7 @@ schedules! {
     THREE, NONE => elections::check_quorum_is_no_lease: FreshReading;
     THREE, NONE => messages::delayed_response: Echo;
     THREE, NONE => messages::answers_to_older_rounds: Echo;
+    THREE, NONE => clocks::read_after_the_round: MissingReading;
     THREE, NONE => clocks::paused_leader_with_buffered_ack: FreshReading;
     THREE, NONE => clocks::paused_voter: FreshReading;
     THREE, NONE => clocks::suspended_leader: BothCounters;
@@ -63,7 +65,6 @@ schedules! {
     THREE, LEARNERS => members::learner_acks: Voters;
     THREE, LEARNERS => members::new_voters: Voters;
     THREE, NONE => clocks::clock_fails: Actions;
-    THREE, NONE => clocks::clock_fails_at_the_leader: MissingReading;
     THREE, NONE => messages::slow_quorum_read: Actions;
     THREE, NONE => clocks::clock_steps_back: BackwardReading;
     THREE, NONE => clocks::grantor_clock_glitch: BackwardReading;

@@ -374,9 +374,18 @@ impl<'a> Story<'a> {
     /// # Errors
     /// [`Stop::Stale`].
     pub fn asks(&mut self, id: NodeId, patience: u64) -> StoryResult {
+        self.asks_before(id, patience, |_| ())
+    }
+
+    /// Lets a client read at a node. `next` happens after the node got the request, and before time passes.
+    ///
+    /// # Errors
+    /// [`Stop::Stale`].
+    pub fn asks_before(&mut self, id: NodeId, patience: u64, next: impl FnOnce(&mut Story<'a>)) -> StoryResult {
         let current = self.acknowledged;
         let read: ReadId = self.subject.ask(id);
         self.notes(id, "is asked for the value");
+        next(self);
         let mut waited = 0;
         let (outcome, value, how) = loop {
             match self.subject.answer(read) {

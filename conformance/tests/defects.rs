@@ -75,6 +75,8 @@ defects! {
     a_leader_without_a_quorum_steps_down: LeadsWithoutAQuorum => CheckQuorum;
     reads_use_the_lease: ReadsByQuorum => Renewal;
     actions_are_taken: DropsActions => Actions;
+    quorum_reads_await_their_round: TakesAnyConfirmation => QuorumRound;
+    quorum_reads_await_a_quorum: AwaitsNoConfirmation => QuorumRound;
     timings_are_compared: AcceptsAnyTiming => Timing;
     nodes_are_counted: CountsMessages => Repetition;
 }

@@ -1,7 +1,8 @@
 //! Clocks that fail, step or stand still, and processes that do not run.
 
+use crate::rule::Rule;
 use crate::schedules::times::{AN_ELECTION, CHECKED, JUMP, RIPE, WITHIN_THE_LEASE, others};
-use crate::story::{Story, StoryResult};
+use crate::story::{Outcome, Stop, Story, StoryResult};
 use crate::subject::{ClockFault, Kind};
 use leasehold_core::NodeId;
 
@@ -117,7 +118,35 @@ pub(crate) fn clock_fails_at_the_leader(story: &mut Story<'_>, a: NodeId) -> Sto
     story.isolate(a);
     story.subject.disturb(a, ClockFault::Fails)?;
     story.others_write(a, AN_ELECTION);
-    story.asks(a, 50)?;
+    let asked = story.asks(a, 50);
+    by_quorum_round(story, asked)?;
     story.subject.disturb(a, ClockFault::Works)?;
     Ok(())
+}
+
+pub(crate) fn read_after_the_round(story: &mut Story<'_>, a: NodeId) -> StoryResult {
+    let [b, c] = others(a);
+    story.says(
+        "The answers of both followers are delayed. The leader is cut off, and its clock gives no readings any more.",
+    );
+    story
+        .says("Others write something. The leader is asked, and then the answers arrive, which were sent long before.");
+    story.hold(b, a, Kind::Answer);
+    story.hold(c, a, Kind::Answer);
+    story.run(150);
+    story.isolate(a);
+    story.subject.disturb(a, ClockFault::Fails)?;
+    story.others_write(a, AN_ELECTION);
+    let asked = story.asks_before(a, 50, Story::deliver);
+    by_quorum_round(story, asked)?;
+    story.subject.disturb(a, ClockFault::Works)?;
+    Ok(())
+}
+
+/// A read that needed no lease was stale because of its quorum round.
+fn by_quorum_round(story: &mut Story<'_>, asked: StoryResult) -> StoryResult {
+    match (asked, story.outcome()) {
+        (Err(Stop::Stale), Some(Outcome::ByQuorum)) => Err(Stop::Broken(Rule::QuorumRound)),
+        (asked, _) => asked,
+    }
 }

@@ -49,6 +49,10 @@ pub(crate) enum Defect {
     ReadsByQuorum,
     /// Confirmations of quorum reads are dropped.
     DropsActions,
+    /// A confirmation of any round answers all quorum reads.
+    TakesAnyConfirmation,
+    /// Quorum reads are answered at once.
+    AwaitsNoConfirmation,
     /// The timing of peers is not compared.
     AcceptsAnyTiming,
     /// Messages are counted, not nodes.

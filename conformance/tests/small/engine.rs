@@ -121,6 +121,9 @@ impl Engine for Small {
             Some(permit) => Some(Needs::Applied(permit.index, Answer::ByLease)),
             None => match self.member.read(Fresh::new(now)) {
                 Ok(Read::Lease(permit)) => Some(Needs::Applied(permit.index, Answer::ByLease)),
+                Ok(Read::Quorum(ticket)) if self.has(AwaitsNoConfirmation) => {
+                    Some(Needs::Applied(ticket.index, Answer::ByQuorum))
+                }
                 Ok(Read::Quorum(ticket)) => Some(Needs::Confirmed(ticket)),
                 Err(_) => None,
             },

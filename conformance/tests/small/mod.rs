@@ -147,7 +147,7 @@ impl Small {
             Some(MakesReadingsMonotonic) => now.zip(last).map(|(now, last)| now.max_each(last)).or(now),
             _ => now,
         };
-        self.last_reading = now.or(last);
+        self.last_reading = if self.has(KeepsAReading) { now } else { now.or(last) };
         now
     }
 
@@ -438,14 +438,14 @@ impl Small {
     /// Takes the actions, and answers the reads that can be answered. Called after each input.
     fn finish(&mut self) {
         while let Some(action) = self.member.poll_action() {
-            let dropped = self.has(DropsActions);
+            let (dropped, any) = (self.has(DropsActions), self.has(TakesAnyConfirmation));
             match action {
                 Action::SendRound(_) if self.leads => self.replicate(),
                 Action::SendRound(_) => {}
                 Action::Confirmed { through } => {
                     for (_, needs) in self.reads.iter_mut().filter(|_| !dropped) {
                         if let Needs::Confirmed(ticket) = *needs
-                            && ticket.round <= through
+                            && (ticket.round <= through || any)
                         {
                             *needs = Needs::Applied(ticket.index, Answer::ByQuorum);
                         }
