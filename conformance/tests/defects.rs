@@ -12,9 +12,7 @@ fn with(defect: Option<Defect>) -> Report {
 
 #[test]
 fn a_correct_engine_passes_and_nothing_is_skipped() {
-    let report = with(None);
-    report.assert_passed();
-    assert!(report.checked().iter().all(|checked| checked.verdict.is_safe()), "{report}");
+    with(None).assert_passed();
 }
 
 #[test]

@@ -211,7 +211,16 @@ impl Engine for Own {
 
 #[test]
 fn the_engine_of_the_example_passes() {
+    insta::assert_snapshot!(check(Own::new).to_string());
+}
+
+#[test]
+fn a_schedule_that_is_not_run_must_be_named() {
     let report = check(Own::new);
-    report.assert_passed();
-    insta::assert_snapshot!(report.to_string());
+    let skipped = report.checked().iter().filter(|checked| !checked.verdict.is_safe());
+    let skipped: Vec<&str> = skipped.map(|checked| checked.schedule.name).collect();
+    report.assert_passed_except(&skipped);
+    let one_less = std::panic::catch_unwind(|| report.assert_passed_except(&skipped[1..]));
+    let text = *one_less.expect_err("a schedule was not run").downcast::<String>().expect("a report");
+    assert!(text.ends_with(&format!("assert_passed_except: {}", skipped[0])), "{text}");
 }
