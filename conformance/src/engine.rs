@@ -104,7 +104,7 @@ pub trait Engine {
     /// Returns the newest term that this node knows.
     fn term(&self) -> Term;
 
-    /// Returns the voters that this node knows to be committed; empty during a joint configuration.
+    /// Returns the voters that this node knows to be committed, in any order; empty during a joint configuration.
     fn voters(&self) -> Vec<NodeId>;
 
     /// Hands leadership over.

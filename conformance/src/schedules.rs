@@ -76,4 +76,5 @@ schedules! {
     THREE, NONE => transfers::hidden_transfer: TransferFirst;
     FOUR, NONE => elections::leader_without_quorum: CheckQuorum;
     FIVE, NONE => messages::repeated_and_reordered: Repetition;
+    THREE, LEARNERS => members::unfinished_change: Voters;
 }

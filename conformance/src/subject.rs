@@ -164,7 +164,7 @@ pub trait Subject {
     /// # Errors
     /// If the voters of the system are fixed.
     fn change_voters(&mut self, leader: NodeId, voters: &[NodeId]) -> Result<bool, NotExpressible>;
-    /// Returns the voters that a node knows to be committed; empty during a joint configuration.
+    /// Returns the voters that a node knows to be committed, in any order; empty during a joint configuration.
     fn voters(&self, id: NodeId) -> Vec<NodeId>;
     /// Proposes a value that was not proposed before. Returns whether the node accepted it.
     fn write(&mut self, id: NodeId, value: u64) -> bool;

@@ -69,6 +69,8 @@ defects! {
     acknowledgements_are_echoes: TakesAnswersForAcknowledgements => Echo;
     the_barrier_opens_the_term: HasNoBarrier => Barrier;
     changes_of_voters_are_reported: ReportsNoVoters => Voters;
+    changes_of_voters_are_reported_step_by_step: ReportsVotersEarly => Voters;
+    changes_of_voters_happen: ForgetsChanges => Voters;
     learners_are_no_voters: ReportsLearners => Voters;
     a_leader_without_a_quorum_steps_down: LeadsWithoutAQuorum => CheckQuorum;
     reads_use_the_lease: ReadsByQuorum => Renewal;

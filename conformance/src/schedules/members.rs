@@ -4,18 +4,24 @@ use crate::schedules::times::{AN_ELECTION, CHECKED, RIPE, WITHIN_THE_LEASE, othe
 use crate::story::{Stop, Story, StoryResult};
 use leasehold_core::NodeId;
 
+/// Begins to change the voters.
+fn begin_change(story: &mut Story<'_>, leader: NodeId, voters: &[NodeId]) -> StoryResult {
+    let accepted = story.subject.change_voters(leader, voters)?;
+    if accepted { Ok(()) } else { Err(Stop::Unavailable("the change of voters was not accepted")) }
+}
+
 /// Changes the voters, and waits until that is committed.
 fn change_voters(story: &mut Story<'_>, leader: NodeId, voters: &[NodeId]) -> StoryResult {
-    if !story.subject.change_voters(leader, voters)? {
-        return Err(Stop::Unavailable("the change was not taken"));
-    }
+    begin_change(story, leader, voters)?;
     for _ in 0..500 {
-        if story.subject.voters(leader) == voters {
-            break;
+        let mut current = story.subject.voters(leader);
+        current.sort_unstable();
+        if current == voters {
+            return Ok(());
         }
         story.run(1);
     }
-    Ok(())
+    Err(Stop::Unavailable("the change of voters was not completed"))
 }
 
 pub(crate) fn leader_removes_itself(story: &mut Story<'_>, a: NodeId) -> StoryResult {
@@ -49,6 +55,22 @@ pub(crate) fn one_other_voter(story: &mut Story<'_>, a: NodeId) -> StoryResult {
     story.isolate(a);
     story.others_write(a, WITHIN_THE_LEASE);
     story.ask(a)?;
+    story.others_write(a, AN_ELECTION);
+    story.ask(a)
+}
+
+pub(crate) fn unfinished_change(story: &mut Story<'_>, a: NodeId) -> StoryResult {
+    let [b, c] = others(a);
+    story.says(&format!(
+        "The leader begins to make two learners voters, and reaches only those from now on. n{b} and n{c} know of no"
+    ));
+    story.says("change, so they are a quorum. The leader is asked when one of them has written.");
+    begin_change(story, a, &[1, 2, 3, 4, 5])?;
+    for old in [b, c] {
+        for new in [a, 4, 5] {
+            story.cut(old, new);
+        }
+    }
     story.others_write(a, AN_ELECTION);
     story.ask(a)
 }

@@ -41,6 +41,10 @@ pub(crate) enum Defect {
     HasNoBarrier,
     /// A change of voters is not reported.
     ReportsNoVoters,
+    /// A change of voters is reported as if it were complete when it begins.
+    ReportsVotersEarly,
+    /// A change of voters is accepted and forgotten.
+    ForgetsChanges,
     /// Learners are reported as voters.
     ReportsLearners,
     /// A leader without a quorum leads on.

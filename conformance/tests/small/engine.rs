@@ -178,7 +178,7 @@ impl Engine for Small {
 
     fn change_voters(&mut self, now: Reading, voters: &[NodeId]) -> Result<bool, NotExpressible> {
         let now = self.reading(now, false);
-        if self.leads {
+        if self.leads && !self.has(ForgetsChanges) {
             self.wanted = Some(voters.to_vec());
             self.change_on(now);
             self.finish();
