@@ -14,7 +14,7 @@ pub struct Start<D> {
     pub voters: Vec<NodeId>,
     /// The learners that belong to the group from its beginning.
     pub learners: Vec<NodeId>,
-    /// The timing of the lease. An election timeout is as long as the hold, or longer.
+    /// The timing of the lease. An election timeout is at least the hold and at most twice as long.
     pub config: Config,
     /// The interval of [`Engine::tick`]: half a heartbeat interval.
     pub tick: Duration,

@@ -38,6 +38,10 @@ rules! {
         "A leader that hears from the others answers by its lease, also when nothing is written.",
         "Send frame_round with each frame, report Acked for each echo, call handle_timeout at the heartbeat interval, and \
          try the cell first for a read.";
+    /// Elections are neither too early nor too late.
+    ElectionTimeout:
+        "A follower campaigns when it has not heard from a leader for one to two holds.",
+        "Draw election timeouts between Config::hold and twice that. With longer ones the schedules that need a rival are empty.";
     /// A read waits for the index of its permit.
     ReadIndex:
         "A read by lease returns every write that was acknowledged before it began.",

@@ -37,6 +37,7 @@ macro_rules! schedules {
 schedules! {
     THREE, NONE => messages::read_at_once: ReadIndex;
     THREE, NONE => messages::idle_leader: Renewal;
+    THREE, NONE => elections::election_in_time: ElectionTimeout;
     THREE, NONE => clocks::clock_fails_at_the_leader: MissingReading;
     THREE, NONE => elections::voter_is_asked: VoteGate;
     THREE, NONE => elections::restart_forgets_promise: RestartHold;

@@ -51,6 +51,7 @@ macro_rules! defects {
 
 defects! {
     reads_wait_for_their_index: ReadsBeforeItApplies => ReadIndex;
+    elections_are_in_time: CampaignsLate => ElectionTimeout;
     commits_are_reported_first: ReportsCommitsLate => ReadIndex;
     requests_for_votes_are_gated: VotesWhileHeld => VoteGate;
     ticks_are_gated: CampaignsByTick => TickGate;

@@ -1,9 +1,28 @@
 //! Votes, campaigns and restarts.
 
-use crate::schedules::times::{AN_ELECTION, RIPE, WITHIN_THE_LEASE, others};
+use crate::schedules::times::{AN_ELECTION, LONGEST_ELECTION, RIPE, WITHIN_THE_LEASE, others};
 use crate::story::{Stop, Story, StoryResult};
 use crate::subject::Kind;
 use leasehold_core::NodeId;
+
+pub(crate) fn election_in_time(story: &mut Story<'_>, mut leader: NodeId) -> StoryResult {
+    story.says(
+        "The leader is cut off. Another node must lead when the longest election timeout has passed, in one of three",
+    );
+    story.says("attempts: votes may be split.");
+    for _ in 0..3 {
+        story.isolate(leader);
+        let new = story.until_leader(|id| id != leader, LONGEST_ELECTION);
+        if let Some(new) = new {
+            story.run(20);
+            return story.must_answer(new, 300, "no read from the new leader");
+        }
+        story.heal();
+        leader = story.until_leader(|_| true, AN_ELECTION).ok_or(Stop::Unavailable("no leader after the repair"))?;
+        story.run(500);
+    }
+    Err(Stop::Unavailable("no other leader within two holds"))
+}
 
 pub(crate) fn restart_forgets_promise(story: &mut Story<'_>, a: NodeId) -> StoryResult {
     let [b, c] = others(a);

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub(crate) const RIPE: u64 = 2500;
 /// Shorter than any lease that was just renewed, in milliseconds.
 pub(crate) const WITHIN_THE_LEASE: u64 = 850;
+/// The longest election timeout, and time for a late tick and an election, in milliseconds.
+pub(crate) const LONGEST_ELECTION: u64 = 2300;
 /// Long enough for an election by timeout, in milliseconds.
 pub(crate) const AN_ELECTION: u64 = 5000;
 /// Longer than an isolated leader leads on if its engine checks for a quorum once in an election timeout of a second. A later

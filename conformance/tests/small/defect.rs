@@ -5,6 +5,8 @@
 pub(crate) enum Defect {
     /// A read by lease does not wait until its index is applied.
     ReadsBeforeItApplies,
+    /// Election timeouts are three times as long.
+    CampaignsLate,
     /// A commit is reported at the next tick, after writes were acknowledged.
     ReportsCommitsLate,
     /// Requests for votes do not pass the grantor.

@@ -178,7 +178,8 @@ impl Small {
 
     fn wait_for_a_leader(&mut self) {
         self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        self.patience = self.silent + ELECTION_TICKS + (self.seed >> 33) % ELECTION_TICKS;
+        let timeout = ELECTION_TICKS + (self.seed >> 33) % ELECTION_TICKS;
+        self.patience = self.silent + if self.has(CampaignsLate) { 3 * timeout } else { timeout };
     }
 
     fn has_quorum(&self, nodes: &[NodeId]) -> bool {

@@ -91,10 +91,11 @@ impl Node {
             self.follow(self.term);
         }
         self.silent += 1;
+        // A hold has 20 ticks. An election timeout has more, less than twice as many, and another number on each node.
         if self.leads {
             self.log.length += 1;
             self.replicate();
-        } else if self.silent > 20 * self.id && self.member.may_campaign(self.fresh()) {
+        } else if self.silent > 22 + 3 * self.id && self.member.may_campaign(self.fresh()) {
             self.follow(self.term + 1);
             (self.votes, self.silent) = (1, 0);
             self.peers.keys().for_each(|to| self.send(*to, Message::RequestVote { term: self.term, log: self.log }));
