@@ -45,7 +45,8 @@ pub enum Output<M> {
 /// The content of a message, as far as the kit must know it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
-    /// The kind of the engine's own message, if there is one.
+    /// The kind of the engine's own message, if there is one. Schedules hold and lose messages by it. One that holds a kind
+    /// which no node has sent counts as not run.
     pub kind: Option<Kind>,
     /// The lease's part. With `Tag::default()` the kit cannot see which promise a node breaks: it then notices stale reads
     /// only.
@@ -107,7 +108,7 @@ pub trait Engine {
     /// Returns the voters that this node knows to be committed, in any order; empty during a joint configuration.
     fn voters(&self) -> Vec<NodeId>;
 
-    /// Hands leadership over.
+    /// Hands leadership over. It is `Ok` also if the engine refuses: the schedule goes on.
     ///
     /// # Errors
     /// By default, that the engine cannot.
@@ -116,7 +117,7 @@ pub trait Engine {
         Err(NotExpressible("the engine hands no leadership over"))
     }
 
-    /// Campaigns because an operator wants it.
+    /// Campaigns because an operator wants it. It is `Ok` also if the engine refuses: the schedule goes on.
     ///
     /// # Errors
     /// By default, that the engine has no such command.

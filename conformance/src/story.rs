@@ -118,7 +118,7 @@ impl Schedule {
         found: &dyn Fn(Founding) -> Result<Box<dyn Subject + 'c>, NotExpressible>,
     ) -> Verdict {
         let mut outcomes = BTreeSet::new();
-        let mut unavailable = None;
+        let (mut unavailable, mut not_run) = (None, None);
         for phase in 0..PHASES {
             let seed = seed.wrapping_mul(PHASES).wrapping_add(phase);
             let founding = Founding { voters: self.voters, learners: self.learners, seed };
@@ -132,10 +132,14 @@ impl Schedule {
                 Err(Stop::Stale) => return Verdict::Stale(story.text),
                 Err(Stop::Broken(rule)) => return Verdict::Broken(rule, story.text),
                 Err(Stop::Unavailable(what)) => unavailable = unavailable.or(Some((what, story.text))),
-                Err(Stop::NotExpressible(why)) => return Verdict::NotExpressible(why),
+                Err(Stop::NotExpressible(why)) => not_run = not_run.or(Some(why)),
             }
         }
-        unavailable.map_or(Verdict::Safe(outcomes), |(what, text)| Verdict::Unavailable(what, text))
+        match (unavailable, not_run) {
+            (Some((what, text)), _) => Verdict::Unavailable(what, text),
+            (None, Some(why)) => Verdict::NotExpressible(why),
+            (None, None) => Verdict::Safe(outcomes),
+        }
     }
 }
 
@@ -184,11 +188,21 @@ impl<'a> Story<'a> {
     /// Runs a schedule without checking recovery.
     ///
     /// # Errors
-    /// Those of the schedule, or if the cluster elects no leader.
+    /// Those of the schedule, or if the cluster elects no leader, or if it sends no message of a kind that was held.
     pub fn tell_only(&mut self, schedule: impl FnOnce(&mut Story<'a>, NodeId) -> StoryResult) -> StoryResult {
         let leader = self.begin()?;
         let told = schedule(self, leader);
-        self.unbroken(told)
+        self.unbroken(told)?;
+        match self.subject.unseen() {
+            Some(kind) => Err(Stop::NotExpressible(match kind {
+                Kind::Lead => "no message was seen that Engine::contents calls Lead",
+                Kind::Answer => "no message was seen that Engine::contents calls Answer",
+                Kind::AskVote => "no message was seen that Engine::contents calls AskVote",
+                Kind::Vote => "no message was seen that Engine::contents calls Vote",
+                Kind::CampaignNow => "no message was seen that Engine::contents calls CampaignNow",
+            })),
+            None => Ok(()),
+        }
     }
 
     /// A broken rule explains a stale read.

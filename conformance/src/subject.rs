@@ -121,6 +121,10 @@ pub trait Subject {
     fn broken(&self) -> Option<&Broken> {
         None
     }
+    /// Returns a kind of message that a schedule relied on and that no node has sent, if the system knows.
+    fn unseen(&self) -> Option<Kind> {
+        None
+    }
     /// Delivers all held messages at once, also through links that were cut after they were sent.
     fn deliver(&mut self);
     /// Returns all nodes.

@@ -26,6 +26,9 @@ pub(crate) struct World<'a, E: Engine> {
     scrambled: bool,
     random: SplitMix64,
     links: Links,
+    /// The kinds of messages that were held, and those that were sent.
+    wanted: BTreeSet<Kind>,
+    seen: BTreeSet<Kind>,
     /// Directions between nodes that refuse each other.
     refused: BTreeSet<(NodeId, NodeId)>,
     wire: Vec<InTransit<E::Message>>,
@@ -104,6 +107,9 @@ impl<'a, E: Engine> World<'a, E> {
             scrambled: false,
             random: SplitMix64::seed_from_u64(founding.seed),
             links: Links::default(),
+            // Every leader of several voters was elected, and its frames were answered.
+            wanted: [Kind::Lead, Kind::Answer, Kind::AskVote, Kind::Vote].into(),
+            seen: BTreeSet::new(),
             refused: BTreeSet::new(),
             wire: Vec::new(),
             held: Vec::new(),
@@ -189,6 +195,7 @@ impl<'a, E: Engine> World<'a, E> {
             match output {
                 Output::Send { to, message } => {
                     let contents = E::contents(&message);
+                    self.seen.extend(kinds(contents));
                     campaigned |= contents.kind == Some(Kind::AskVote) && input != Input::Request;
                     if let Some(ack) = contents.tag.ack {
                         let now = self.now;
@@ -224,6 +231,7 @@ impl<'a, E: Engine> World<'a, E> {
             return;
         }
         let links = &self.links;
+        self.wanted.extend(links.held.iter().map(|(_, _, kind)| *kind));
         let (held, on): (Vec<_>, Vec<_>) = std::mem::take(&mut self.wire)
             .into_iter()
             .partition(|message| links.holds(message.from, message.to, &kinds(E::contents(&message.message))));
@@ -314,6 +322,10 @@ impl<E: Engine> Subject for World<'_, E> {
 
     fn broken(&self) -> Option<&Broken> {
         self.broken.as_ref()
+    }
+
+    fn unseen(&self) -> Option<Kind> {
+        self.wanted.difference(&self.seen).next().copied()
     }
 
     fn deliver(&mut self) {

@@ -2,7 +2,7 @@
 
 mod small;
 
-use leasehold_conformance::{Report, Rule, check, check_seeded};
+use leasehold_conformance::{Report, Rule, SCHEDULES, check, check_seeded};
 use small::{Defect, Small};
 use std::collections::BTreeSet;
 
@@ -32,6 +32,19 @@ fn a_correct_engine_passes_with_other_seeds() {
 fn a_report_follows_from_its_seed() {
     let report = || check_seeded(3, |start| Small::new(start, Some(Defect::KeepsAReading))).to_string();
     assert_eq!(report(), report());
+}
+
+#[test]
+fn a_schedule_is_not_run_if_nothing_has_the_kind_that_it_holds() {
+    let not_run = |defect| {
+        let report = with(Some(defect));
+        assert_eq!(report.broken(), None, "{report}");
+        let not_run = report.checked().iter().filter(|checked| !checked.verdict.is_safe());
+        not_run.map(|checked| checked.schedule.name).collect::<Vec<_>>()
+    };
+    assert_eq!(not_run(Defect::NamesNoKinds).len(), SCHEDULES.len());
+    let transfers = ["delayed_campaign_now", "transfer_in_flight", "two_transfers", "hidden_transfer"];
+    assert_eq!(not_run(Defect::NamesNoOrders), transfers);
 }
 
 macro_rules! defects {

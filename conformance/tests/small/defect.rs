@@ -5,6 +5,10 @@
 pub(crate) enum Defect {
     /// A read by lease does not wait until its index is applied.
     ReadsBeforeItApplies,
+    /// No message has a kind.
+    NamesNoKinds,
+    /// Orders to campaign have no kind.
+    NamesNoOrders,
     /// Election timeouts are three times as long.
     CampaignsLate,
     /// A commit is reported at the next tick, after writes were acknowledged.

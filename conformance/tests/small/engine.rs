@@ -17,7 +17,7 @@ impl Engine for Small {
             Body::Vote { .. } => Kind::Vote,
             Body::CampaignNow => Kind::CampaignNow,
         };
-        Contents { kind: Some(kind), tag: message.tag }
+        Contents { kind: Some(kind).filter(|_| !message.has_no_kind), tag: message.tag }
     }
 
     fn kill(self) -> Disk {
@@ -136,7 +136,12 @@ impl Engine for Small {
     }
 
     fn poll_output(&mut self) -> Option<Output<Message>> {
-        self.outputs.pop_front()
+        let mut output = self.outputs.pop_front();
+        if let Some(Output::Send { message, .. }) = &mut output {
+            let is_order = matches!(message.body, Body::CampaignNow);
+            message.has_no_kind = self.has(NamesNoKinds) || is_order && self.has(NamesNoOrders);
+        }
+        output
     }
 
     fn leads(&self) -> bool {

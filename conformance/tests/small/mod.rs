@@ -46,6 +46,8 @@ pub(crate) struct Message {
     term: Term,
     body: Body,
     tag: Tag,
+    /// True if the kit does not get to know the kind of the message.
+    has_no_kind: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -91,6 +93,12 @@ pub(crate) struct Small {
     last_reading: Reading,
     deposed_late: bool,
     seed: u64,
+}
+
+impl Message {
+    fn new(term: Term, body: Body, tag: Tag) -> Message {
+        Message { term, body, tag, has_no_kind: false }
+    }
 }
 
 impl Small {
@@ -235,8 +243,8 @@ impl Small {
     fn request_votes(&mut self, pre: bool) {
         let release = self.member.release_to_show().filter(|_| !self.has(SendsNoRelease));
         let term = self.disk.term + u64::from(pre);
-        let message =
-            Message { term, body: Body::AskVote { pre, last: self.last() }, tag: Tag { release, ..Tag::default() } };
+        let body = Body::AskVote { pre, last: self.last() };
+        let message = Message::new(term, body, Tag { release, ..Tag::default() });
         for to in self.others.clone() {
             self.outputs.push_back(Output::Send { to, message: message.clone() });
         }
@@ -283,7 +291,7 @@ impl Small {
             let before = (self.disk.log[*next as usize - 2].term, next - 1);
             let entries = self.disk.log[*next as usize - 1..].to_vec();
             let body = Body::Append { before, entries, commit: self.commit };
-            self.outputs.push_back(Output::Send { to: *to, message: Message { term: self.disk.term, body, tag } });
+            self.outputs.push_back(Output::Send { to: *to, message: Message::new(self.disk.term, body, tag) });
         }
     }
 
@@ -348,12 +356,11 @@ impl Small {
             _ => self.member.holder().release(),
         };
         let tag = Tag { release, ..Tag::default() };
-        self.outputs
-            .push_back(Output::Send { to, message: Message { term: self.disk.term, body: Body::CampaignNow, tag } });
+        self.outputs.push_back(Output::Send { to, message: Message::new(self.disk.term, Body::CampaignNow, tag) });
     }
 
     fn handle_append(&mut self, now: Reading, from: NodeId, message: Message) {
-        let Message { term, body, tag } = message;
+        let Message { term, body, tag, .. } = message;
         let Body::Append { before, entries, commit } = body else { return };
         let old = term < self.disk.term;
         let mut answer = Body::Appended { stored: false, last: self.last().1.min(before.1 - 1) };
@@ -376,7 +383,7 @@ impl Small {
         let round = tag.round.filter(|round| accepted && round.term == term);
         let ack = round.and_then(|round| self.member.handle_round(Fresh::new(now), round));
         let term = if accepted { term } else { self.disk.term };
-        let message = Message { term, body: answer, tag: Tag { ack, ..Tag::default() } };
+        let message = Message::new(term, answer, Tag { ack, ..Tag::default() });
         self.outputs.push_back(Output::Send { to: from, message });
     }
 
@@ -417,7 +424,7 @@ impl Small {
         };
         if current && last >= self.last() {
             self.disk.voted |= !pre;
-            let message = Message { term, body: Body::Vote { pre }, tag: Tag::default() };
+            let message = Message::new(term, Body::Vote { pre }, Tag::default());
             self.outputs.push_back(Output::Send { to: from, message });
         }
     }
