@@ -81,12 +81,12 @@ impl<C: Deref<Target = LeaseCell>> Member<C> {
         &self.cell
     }
 
-    /// Handles one event. A commit on a node that does not lead is ignored.
+    /// Handles one event. A commit or a change of voters on a node that does not lead is ignored.
     ///
     /// # Errors
     /// [`Misuse`] if a correct engine cannot report this event now. Nothing has changed then.
     pub fn handle_event(&mut self, now: Fresh, event: Event) -> Result<(), Misuse> {
-        if matches!(event, Event::Committed(_)) && self.holder.term().is_none() {
+        if matches!(event, Event::Committed(_) | Event::VotersChanged(_)) && self.holder.term().is_none() {
             return Ok(());
         }
         self.holder.handle_event(now.0, event, &self.cell)

@@ -2,7 +2,8 @@
 #![cfg(not(loom))]
 
 use leasehold_core::{
-    Action, Config, Event, Holder, Instant, LeaseCell, Misuse, NoLease, Options, Reading, TermRound, Voters,
+    Action, Config, Event, Fresh, Holder, Instant, LeaseCell, Member, Misuse, NoLease, Options, Reading, TermRound,
+    Voters,
 };
 use std::time::Duration;
 
@@ -32,6 +33,18 @@ fn rejects_what_only_a_leader_reports_and_changes_nothing() {
         let before = holder.clone();
         assert_eq!(holder.handle_event(at(5), event, &cell), Err(misuse));
         assert_eq!(holder, before, "{event:?} changed the holder");
+    }
+}
+
+#[test]
+fn a_member_ignores_commits_and_configurations_while_it_does_not_lead() {
+    let config = Config::new(Options::new(Duration::from_secs(1), 0)).expect("a consistent configuration");
+    let cell = LeaseCell::new();
+    let mut member = Member::new(1, config, Duration::ZERO, Fresh::new(at(1)), &cell);
+    for event in [Event::Committed(1), Event::VotersChanged(Voters::simple(&[1, 2]).expect("two voters"))] {
+        let before = member.holder().clone();
+        assert_eq!(member.handle_event(Fresh::new(at(5)), event), Ok(()));
+        assert_eq!(*member.holder(), before, "{event:?} changed the holder");
     }
 }
 
