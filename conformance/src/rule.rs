@@ -46,6 +46,10 @@ rules! {
     ReadIndex:
         "A read by lease returns every write that was acknowledged before it began.",
         "Answer once permit.index is applied, and report Committed before a write is acknowledged.";
+    /// A read returns what is committed.
+    Committed:
+        "A read returns only what is committed.",
+        "Answer from a state to which entries are applied when they are committed, and not when they are appended.";
     /// A request for a vote passes the grantor first.
     VoteGate:
         "While a node is held, its engine sees no request for a vote or a pre-vote.",

@@ -43,6 +43,7 @@ schedules! {
     THREE, NONE => elections::restart_forgets_promise: RestartHold;
     THREE, NONE => messages::no_commit_in_term: Barrier;
     THREE, NONE => messages::lagging_follower: Barrier;
+    THREE, NONE => messages::uncommitted_write: Committed;
     THREE, NONE => transfers::delayed_campaign_now: TransferGate;
     THREE, NONE => transfers::transfer_in_flight: TransferFirst;
     THREE, NONE => elections::tick_burst_voter: VoteGate;

@@ -32,7 +32,7 @@ pub type StoryResult = Result<(), Stop>;
 /// The reason why a schedule stopped before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// A read returned a value that had been overwritten before the read began.
+    /// A read returned an older value than one that had been acknowledged or read before the read began.
     Stale,
     /// A node broke a rule on which others rely.
     Broken(Rule),
@@ -155,6 +155,8 @@ pub struct Story<'a> {
     text: String,
     /// The newest acknowledged value.
     acknowledged: u64,
+    /// The newest value that was read.
+    seen: u64,
     newest: u64,
     led: BTreeMap<NodeId, Term>,
     outcome: Option<Outcome>,
@@ -172,7 +174,18 @@ impl<'a> Story<'a> {
     /// Returns a story of this cluster. It begins this much later than the first leader is ready.
     pub fn of(subject: &'a mut dyn Subject, phase: u64) -> Story<'a> {
         let (led, text) = (BTreeMap::new(), String::new());
-        Story { subject, phase, now: 0, text, acknowledged: 0, newest: 0, led, outcome: None, is_broken: false }
+        Story {
+            subject,
+            phase,
+            now: 0,
+            text,
+            acknowledged: 0,
+            seen: 0,
+            newest: 0,
+            led,
+            outcome: None,
+            is_broken: false,
+        }
     }
 
     /// Runs a schedule, and then checks that the cluster recovers once nothing disturbs it.
@@ -396,7 +409,7 @@ impl<'a> Story<'a> {
     /// # Errors
     /// [`Stop::Stale`].
     pub fn asks_before(&mut self, id: NodeId, patience: u64, next: impl FnOnce(&mut Story<'a>)) -> StoryResult {
-        let current = self.acknowledged;
+        let current = self.acknowledged.max(self.seen);
         let read: ReadId = self.subject.ask(id);
         self.notes(id, "is asked for the value");
         next(self);
@@ -422,9 +435,11 @@ impl<'a> Story<'a> {
         self.notes(id, &format!("answers {value}, {how}"));
         self.outcome = Some(outcome);
         if value < current {
-            self.says(&format!("STALE: {current} had been acknowledged before the client asked."));
+            let how = if current > self.acknowledged { "read" } else { "acknowledged" };
+            self.says(&format!("STALE: {current} had been {how} before the client asked."));
             return Err(Stop::Stale);
         }
+        self.seen = self.seen.max(value);
         Ok(())
     }
 

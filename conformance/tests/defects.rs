@@ -64,6 +64,7 @@ macro_rules! defects {
 
 defects! {
     reads_wait_for_their_index: ReadsBeforeItApplies => ReadIndex;
+    reads_return_what_is_committed: AppliesEarly => Committed;
     elections_are_in_time: CampaignsLate => ElectionTimeout;
     commits_are_reported_first: ReportsCommitsLate => ReadIndex;
     requests_for_votes_are_gated: VotesWhileHeld => VoteGate;

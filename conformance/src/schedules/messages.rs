@@ -143,6 +143,18 @@ pub(crate) fn read_at_once(story: &mut Story<'_>, a: NodeId) -> StoryResult {
     Ok(())
 }
 
+pub(crate) fn uncommitted_write(story: &mut Story<'_>, a: NodeId) -> StoryResult {
+    story.says("The leader is cut off, and asked to write and to read. The next leader is asked before anything else is written:");
+    story.says("a value that was read must not be lost.");
+    story.isolate(a);
+    story.writes(a);
+    story.ask(a)?;
+    let new =
+        story.until_leader(|id| id != a, AN_ELECTION).ok_or(Stop::Unavailable("two of three elected no leader"))?;
+    story.run(50);
+    story.ask(new)
+}
+
 pub(crate) fn late_frame(story: &mut Story<'_>, a: NodeId) -> StoryResult {
     let [b, c] = others(a);
     story.says(&format!(

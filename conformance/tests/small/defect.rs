@@ -11,6 +11,8 @@ pub(crate) enum Defect {
     NamesNoOrders,
     /// Election timeouts are three times as long.
     CampaignsLate,
+    /// Entries are applied when they are appended.
+    AppliesEarly,
     /// A commit is reported at the next tick, after writes were acknowledged.
     ReportsCommitsLate,
     /// Requests for votes do not pass the grantor.

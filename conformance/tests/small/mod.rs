@@ -177,7 +177,8 @@ impl Small {
     }
 
     fn value(&self) -> u64 {
-        let values = self.disk.log[..self.applied as usize].iter().rev().find_map(|entry| match entry.content {
+        let applied = if self.has(AppliesEarly) { self.last().1 } else { self.applied };
+        let values = self.disk.log[..applied as usize].iter().rev().find_map(|entry| match entry.content {
             Content::Value(value) => Some(value),
             _ => None,
         });
