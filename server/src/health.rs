@@ -29,6 +29,8 @@ pub(crate) struct Observation<'a> {
     pub(crate) elapsed: Duration,
     pub(crate) node: NodeId,
     pub(crate) status: Status,
+    /// This node leads, or is connected to the leader.
+    pub(crate) has_leader: bool,
     pub(crate) members: &'a Members,
     /// A lease is valid.
     pub(crate) leased: bool,
@@ -56,7 +58,7 @@ pub(crate) struct Health(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     time: Duration,
-    /// Since when no leader is known.
+    /// Since when this node has had no leader.
     leaderless: Option<Duration>,
     led: Option<Led>,
     last_lost: Option<String>,
@@ -144,7 +146,7 @@ impl Health {
         let mut state = self.0.lock();
         state.time += seen.elapsed;
         let time = state.time;
-        state.leaderless = seen.status.leader.is_none().then(|| state.leaderless.unwrap_or(time));
+        state.leaderless = (!seen.has_leader).then(|| state.leaderless.unwrap_or(time));
         let mut lines = Vec::new();
         state.observe_lease(seen, &mut lines);
         state.observe_members(seen, &mut lines);
@@ -165,7 +167,7 @@ impl Health {
         lines
     }
 
-    /// Returns how long no leader has been known.
+    /// Returns how long this node has had no leader.
     pub(crate) fn leaderless_for(&self) -> Duration {
         let state = self.0.lock();
         state.leaderless.map_or(Duration::ZERO, |since| state.time.saturating_sub(since))
@@ -326,6 +328,7 @@ mod tests {
             elapsed: POLL,
             node: 1,
             status,
+            has_leader: status.leader.is_some(),
             members,
             leased,
             has_reading: true,
@@ -373,6 +376,17 @@ mod tests {
             assert_eq!(health.last_lost(), Some(expected));
             assert_eq!(health.observe(&seen(after, &Members::default(), false)), []);
         }
+    }
+
+    #[test]
+    fn a_leader_that_is_known_but_not_connected_counts_as_none() {
+        let (health, members, mut status) = (Health::default(), Members::default(), Status::default());
+        status.leader = Some(2);
+        let observe = |has_leader| health.observe(&Observation { has_leader, ..seen(status, &members, false) });
+        (0..51).for_each(|_| drop(observe(false)));
+        assert_eq!(health.leaderless_for(), 50 * POLL);
+        observe(true);
+        assert_eq!(health.leaderless_for(), Duration::ZERO);
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub(crate) async fn watch<R: Runtime>(runtime: R, clients: Weak<Clients<R>>) {
             elapsed: elapsed.unwrap_or(interval),
             node: clients.node(),
             status,
+            has_leader: clients.reachable_leader(&status).is_some(),
             members: &members,
             leased: clients.facts.quorum_reads || clients.lease_remaining().is_some(),
             has_reading: now.is_some(),

@@ -63,7 +63,7 @@ impl<'a, R: Runtime> Routes<'a, R> {
     fn elsewhere(&mut self) -> Option<&str> {
         let clients = self.clients;
         let look = || {
-            let (_, (host, port)) = clients.facts.redirects.then(|| clients.other_leader()).flatten()?;
+            let (host, port) = clients.facts.redirects.then(|| clients.other_leader()).flatten()?;
             Some(format!("{host}:{port}"))
         };
         self.elsewhere.get_or_insert_with(look).as_deref()

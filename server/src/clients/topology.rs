@@ -2,7 +2,7 @@
 
 use super::shared::{Clients, host_and_port};
 use leasehold_core::{Index, NodeId, Term};
-use leasehold_node::{REQUEST_TIMEOUT, Role};
+use leasehold_node::{REQUEST_TIMEOUT, Status};
 use leasehold_runtime::Runtime;
 use std::collections::BTreeSet;
 
@@ -31,14 +31,17 @@ pub(super) struct Described {
 }
 
 impl<R: Runtime> Clients<R> {
-    /// Returns the leader and its address for clients, if it is another node, connected to this one. Otherwise this node
-    /// serves clients as well as any: it leads, or it waits for a leader on behalf of its clients.
-    pub(super) fn other_leader(&self) -> Option<(NodeId, (String, u16))> {
-        let status = self.status();
-        let leader = status.leader.filter(|leader| status.role != Role::Leader && *leader != self.node())?;
-        // A leader that has just died is known for some time after its connections have ended.
-        let is_up = self.transport.peer_up(leader);
-        Some((leader, self.client_address(leader).filter(|_| is_up)?))
+    /// Returns the leader, if it is this node or connected to it. One that has just died is known for some time after its
+    /// connections have ended, and by a node that is cut off for ever.
+    pub(crate) fn reachable_leader(&self, status: &Status) -> Option<NodeId> {
+        status.leader.filter(|leader| *leader == self.node() || self.transport.peer_up(*leader))
+    }
+
+    /// Returns the leader's address for clients, if it is another node, connected to this one. Otherwise this node serves
+    /// clients as well as any: it leads, or it waits for a leader on behalf of its clients.
+    pub(super) fn other_leader(&self) -> Option<(String, u16)> {
+        let leader = self.reachable_leader(&self.status())?;
+        if leader == self.node() { None } else { self.client_address(leader) }
     }
 
     /// Returns the nodes and their parts.
@@ -48,9 +51,10 @@ impl<R: Runtime> Clients<R> {
         let registrar = self.executor.registrar();
         let registry = registrar.registry();
         let contacts = registry.contacts();
-        let numbers: BTreeSet<NodeId> = registry.members().iter().chain([own]).collect();
+        let addresses_of = |node| contacts.get(&node).map(|contact| &contact.addresses);
+        let address_of = |node| host_and_port(&addresses_of(node)?.clients);
+        let leader = self.reachable_leader(&status);
         let describe = |node| {
-            let addresses = contacts.get(&node).map(|contact| &contact.addresses);
             let stored = match node {
                 _ if node == own => Some(status.applied),
                 _ if status.leader == Some(node) => Some(status.commit),
@@ -59,28 +63,21 @@ impl<R: Runtime> Clients<R> {
             Described {
                 node,
                 name: name_of(registry.cluster, node),
-                address: addresses.and_then(|addresses| host_and_port(&addresses.clients)),
-                peer_port: addresses.and_then(|addresses| host_and_port(&addresses.peers)).map_or(0, |(_, port)| port),
-                is_up: node == own || self.transport.peer_up(node),
+                address: address_of(node),
+                peer_port: addresses_of(node)
+                    .and_then(|addresses| host_and_port(&addresses.peers))
+                    .map_or(0, |(_, port)| port),
+                is_up: node == own || leader == Some(node) || self.transport.peer_up(node),
                 stored: stored.unwrap_or(0),
             }
         };
-        let master = match self.other_leader() {
-            Some((leader, _)) => Some(leader),
-            // Clients that find no node for a slot fail at once, so this node offers itself while a leader is elected. One
-            // that has been cut off for longer must not keep the clients that another node could serve.
-            None => {
-                let may_serve = registrar.takes_no_part().is_none() && self.health.leaderless_for() <= REQUEST_TIMEOUT;
-                may_serve.then_some(own)
-            }
-        };
+        // Clients that find no node for a slot fail at once, so this node offers itself while a leader is elected. One that
+        // has been cut off for longer must not keep the clients that another node could serve.
+        let may_serve = || registrar.takes_no_part().is_none() && self.health.leaderless_for() <= REQUEST_TIMEOUT;
+        let leads = leader.filter(|leader| *leader == own || address_of(*leader).is_some());
+        let master = leads.or_else(|| may_serve().then_some(own));
+        let numbers: BTreeSet<NodeId> = registry.members().iter().chain([own]).collect();
         Topology { term: status.term, master, nodes: numbers.into_iter().map(describe).collect() }
-    }
-
-    /// Returns whether a leader serves the keys, as far as this node knows.
-    pub(super) fn has_leader(&self) -> bool {
-        let leader = self.status().leader;
-        leader.is_some_and(|leader| leader == self.node() || self.transport.peer_up(leader))
     }
 
     /// Returns the mode that clients see: whether the node redirects them.

@@ -25,7 +25,7 @@ pub(super) fn execute<R: Runtime>(clients: &Clients<R>, command: ClusterCommand,
 
 fn info<R: Runtime>(clients: &Clients<R>) -> String {
     let (topology, counters) = (clients.topology(), clients.transport.counters());
-    let serves = clients.has_leader();
+    let serves = clients.reachable_leader(&clients.status()).is_some();
     let served = if serves { SLOTS } else { 0 };
     let mut text = format!("cluster_state:{}\r\n", if serves { "ok" } else { "fail" });
     for (name, value) in [
