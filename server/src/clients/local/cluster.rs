@@ -18,8 +18,10 @@ pub(super) fn execute<R: Runtime>(clients: &Clients<R>, command: ClusterCommand,
         ClusterCommand::MyId => out.bulk(clients.name()),
         ClusterCommand::Info => out.text(&info(clients)),
         ClusterCommand::Nodes => out.text(&nodes(&clients.topology(), clients.node(), clients.facts.slots)),
-        ClusterCommand::Slots => slots(&clients.topology(), clients.facts.slots, out),
-        ClusterCommand::Shards => shards(clients, &clients.topology(), out),
+        ClusterCommand::Slots => {
+            slots(&clients.topology(), clients.facts.slots, out).unwrap_or_else(|error| out.error(error));
+        }
+        ClusterCommand::Shards => shards(clients, &clients.topology(), out).unwrap_or_else(|error| out.error(error)),
     }
 }
 
@@ -81,17 +83,22 @@ fn nodes(topology: &Topology, own: NodeId, table: SlotTable) -> String {
 }
 
 /// Returns the nodes with an address, the master first.
-fn reachable(topology: &Topology) -> Vec<(&Described, &(String, u16))> {
+///
+/// # Errors
+/// The reply: there is no master. A reply without one would make clients forget every node, and after an error they ask
+/// another one.
+fn reachable(topology: &Topology) -> Result<Vec<(&Described, &(String, u16))>, &'static str> {
     let mut nodes: Vec<_> = topology.nodes.iter().filter_map(|node| Some((node, node.address.as_ref()?))).collect();
     nodes.sort_by_key(|(node, _)| topology.master != Some(node.node));
-    nodes
+    let is_served = nodes.first().is_some_and(|(node, _)| topology.master == Some(node.node));
+    if is_served { Ok(nodes) } else { Err("CLUSTERDOWN this node has no leader; ask another node") }
 }
 
-fn slots(topology: &Topology, table: SlotTable, out: &mut ReplyBuffer) {
+fn slots(topology: &Topology, table: SlotTable, out: &mut ReplyBuffer) -> Result<(), &'static str> {
+    let mut nodes = reachable(topology)?;
     // A node that is down is no help to a client that looks for one, as in Redis.
-    let nodes: Vec<_> = reachable(topology).into_iter().filter(|(node, _)| node.is_up).collect();
-    let is_served = nodes.first().is_some_and(|(node, _)| topology.master == Some(node.node));
-    let ranges: Vec<_> = table.ranges().filter(|_| is_served).collect();
+    nodes.retain(|(node, _)| node.is_up);
+    let ranges: Vec<_> = table.ranges().collect();
     out.array(ranges.len());
     for range in ranges {
         out.array(2 + nodes.len());
@@ -106,14 +113,15 @@ fn slots(topology: &Topology, table: SlotTable, out: &mut ReplyBuffer) {
             out.map(0);
         }
     }
+    Ok(())
 }
 
-fn shards<R: Runtime>(clients: &Clients<R>, topology: &Topology, out: &mut ReplyBuffer) {
-    let nodes = reachable(topology);
+fn shards<R: Runtime>(clients: &Clients<R>, topology: &Topology, out: &mut ReplyBuffer) -> Result<(), &'static str> {
+    let nodes = reachable(topology)?;
     out.array(1);
     out.map(2);
     out.bulk("slots");
-    let ranges: Vec<_> = clients.facts.slots.ranges().filter(|_| topology.master.is_some()).collect();
+    let ranges: Vec<_> = clients.facts.slots.ranges().collect();
     out.array(2 * ranges.len());
     for range in ranges {
         out.integer((*range.start()).into());
@@ -136,5 +144,31 @@ fn shards<R: Runtime>(clients: &Clients<R>, topology: &Topology, out: &mut Reply
         out.integer(number(node.stored));
         out.bulk("health");
         out.bulk(if node.is_up { "online" } else { "fail" });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_master_that_has_an_address_the_reply_is_an_error() {
+        let described = |node| Described {
+            node,
+            name: node.to_string(),
+            address: (node != 3).then(|| ("127.0.0.1".to_owned(), 1)),
+            peer_port: 2,
+            is_up: true,
+            stored: 0,
+        };
+        let first = |master| {
+            let topology = Topology { term: 1, master, nodes: vec![described(1), described(2), described(3)] };
+            reachable(&topology).map(|nodes| nodes[0].0.node)
+        };
+        assert_eq!(first(Some(2)), Ok(2));
+        for master in [None, Some(3)] {
+            assert!(first(master).is_err_and(|error| error.starts_with("CLUSTERDOWN ")), "{master:?}");
+        }
     }
 }
