@@ -1,20 +1,22 @@
 //! Three nodes in one process, with real sockets and real folders, as clients see them.
 
+#[path = "support/members.rs"]
+mod members;
+#[path = "support/served.rs"]
+#[allow(dead_code, reason = "these tests start clusters of several nodes")]
+mod served;
 #[macro_use]
 mod support;
 
-use leasehold::{ClientOptions, Limits, Node, NodeOptions};
-use leasehold_core::{Config, Options};
-use leasehold_node::{ReadMode, Role};
-use leasehold_runtime::Runtime;
+use leasehold::NodeOptions;
+use leasehold_node::ReadMode;
 use leasehold_runtime_smol::SmolRuntime;
 use leasehold_runtime_tokio::TokioRuntime;
-use std::collections::BTreeMap;
+use members::{Kill, Member};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 
 on_every_runtime!(
     a_recorded_run_replays_to_the_identical_trace,
@@ -30,92 +32,14 @@ on_every_runtime!(
     clients_that_never_pause_do_not_delay_others,
 );
 
-/// A runtime whose tasks can be stopped as if their process was killed.
-trait Kill: Runtime {
-    /// Stops every task.
-    fn kill(&self);
-}
-
-impl Kill for TokioRuntime {
-    fn kill(&self) {
-        TokioRuntime::kill(self);
-    }
-}
-
-impl Kill for SmolRuntime {
-    fn kill(&self) {
-        SmolRuntime::kill(self);
-    }
-}
-
-struct Member<R: Kill> {
-    runtime: R,
-    node: Node<R>,
-    folder: TempDir,
-}
-
-impl<R: Kill> Member<R> {
-    /// Sends bytes on a new connection and returns all replies until the node closes it.
-    fn exchange(&self, request: &[u8]) -> String {
-        let mut stream = TcpStream::connect(self.node.client_address()).expect("the node listens");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout is set");
-        stream.write_all(request).expect("the request is sent");
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).expect("the node answers and closes");
-        String::from_utf8_lossy(&answer).into_owned()
-    }
-}
-
 #[expect(clippy::disallowed_methods, reason = "this measures latencies of clients")]
 fn now() -> Instant {
     Instant::now()
 }
 
-fn timing() -> Config {
-    let (hold, heartbeat) = (Duration::from_millis(300), Duration::from_millis(30));
-    Config::new(Options::new(hold, 1000).with_heartbeat(heartbeat)).expect("a valid configuration")
-}
-
 /// Starts a cluster, waits for a leader and returns its nodes, the leader first.
 fn cluster<R: Kill>(size: u64, reads: ReadMode) -> Vec<Member<R>> {
-    // Ports that were free a moment ago.
-    let reserved: Vec<_> = (0..size).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
-    let peers: BTreeMap<u64, String> =
-        (1..).zip(&reserved).map(|(id, port)| (id, port.local_addr().expect("a bound port").to_string())).collect();
-    drop(reserved);
-    let mut members: Vec<_> = peers
-        .iter()
-        .map(|(id, address)| {
-            let folder = tempfile::tempdir().expect("a folder");
-            let runtime = R::start("node", 2).expect("a runtime");
-            let options = NodeOptions {
-                node: *id,
-                cluster: "test".to_owned(),
-                peers: peers.clone(),
-                pin_peers: false,
-                announce: leasehold_node::identity::Addresses::default(),
-                peer_listen: address.clone(),
-                client_listen: "127.0.0.1:0".to_owned(),
-                data_dir: folder.path().join("data"),
-                timing: timing(),
-                reads,
-                metrics_listen: None,
-                record: Some(folder.path().join("lease.trace")),
-                accept_data_loss: false,
-                limits: Limits::default(),
-                clients: ClientOptions::default(),
-                stopped_for: None,
-                peer_security: leasehold::PeerSecurity::default(),
-            };
-            let node = runtime.block_on(Node::start(&runtime, options)).expect("the node starts");
-            Member { runtime, node, folder }
-        })
-        .collect();
-    for member in &members {
-        member.runtime.block_on(member.node.handle().wait_status(|status| status.leader.is_some()));
-    }
-    members.sort_by_key(|member| member.node.status().role != Role::Leader);
-    members
+    members::start(size, |options| NodeOptions { reads, ..options })
 }
 
 fn any_node_executes_any_command_and_reads_see_every_write_before_them<R: Kill>() {

@@ -1,21 +1,30 @@
-//! The commands of Redis Cluster on one node.
+//! The commands of Redis Cluster, and nodes that redirect clients to the leader.
 
+#[path = "support/members.rs"]
+#[allow(dead_code, reason = "these tests need no recordings")]
+mod members;
 #[macro_use]
 mod support;
 #[path = "support/served.rs"]
 #[allow(dead_code, reason = "these tests need no requests of many words")]
 mod served;
 
-use leasehold::{ClientOptions, Limits};
+use leasehold::{ClientOptions, Limits, NodeOptions};
 use leasehold_runtime::Runtime;
 use leasehold_runtime_smol::SmolRuntime;
 use leasehold_runtime_tokio::TokioRuntime;
-use served::{Served, exchange, serve};
+use members::{Kill, Member};
+use served::{Served, connect, exchange, serve};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::SocketAddr;
+use std::time::Duration;
 
 on_every_runtime!(
     the_keys_of_a_slot_are_counted_and_returned,
     a_node_describes_itself_as_the_master_of_all_slots,
     a_node_that_redirects_says_so_and_executes_every_command_while_it_leads,
+    a_node_that_does_not_lead_sends_commands_about_keys_to_the_leader,
+    without_a_leader_a_node_names_no_master_and_clients_look_for_another_node,
 );
 
 fn node<R: Runtime>() -> Served<R> {
@@ -103,5 +112,91 @@ fn a_node_that_redirects_says_so_and_executes_every_command_while_it_leads<R: Ru
         let replies =
             ask(&node, "WATCH foo bar\r\nMULTI\r\nMSET foo 1 bar 2\r\nRENAME foo baz\r\nEXEC\r\nMGET bar baz");
         assert_eq!(replies, "+OK\r\n+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n+OK\r\n*2\r\n$1\r\n2\r\n$1\r\n1\r\n");
+    }
+}
+
+/// The end of an aborted transaction.
+const ABORTED: &str = "-EXECABORT Transaction discarded because of previous errors.\r\n";
+
+fn cluster<R: Kill>() -> Vec<Member<R>> {
+    let mut clients = ClientOptions::default();
+    clients.redirect = true;
+    members::start(3, |options| NodeOptions { clients: clients.clone(), ..options })
+}
+
+/// Sends a line to a node until the reply is accepted, and returns it.
+fn ask_until<R: Kill>(member: &Member<R>, line: &str, accept: impl Fn(&str) -> bool) -> String {
+    for _ in 0..2_000 {
+        let reply = member.exchange(format!("{line}\r\nQUIT\r\n").as_bytes());
+        if accept(&reply) {
+            return reply;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("no reply to {line} was accepted")
+}
+
+/// Returns the start of a reply to `CLUSTER SLOTS` in which a node is the master.
+fn led_by(master: SocketAddr) -> String {
+    format!("*1\r\n*5\r\n:0\r\n:16383\r\n*4\r\n$9\r\n127.0.0.1\r\n:{}\r\n", master.port())
+}
+
+fn a_node_that_does_not_lead_sends_commands_about_keys_to_the_leader<R: Kill>() {
+    let members = cluster::<R>();
+    let (leader, follower) = (&members[0], &members[1]);
+    let master = leader.node.client_address();
+    for member in &members {
+        // A node that has just met the leader may not be connected to it yet.
+        ask_until(member, "CLUSTER SLOTS", |reply| reply.starts_with(&led_by(master)));
+    }
+    assert_eq!(leader.exchange(b"SET foo v\r\nQUIT\r\n"), "+OK\r\n+OK\r\n");
+    let moved = format!("-MOVED 12182 {master}\r\n");
+    for (lines, replies) in [
+        ("SET foo 1\r\nGET foo", format!("{moved}{moved}")),
+        ("READONLY\r\nGET foo\r\nSET foo 1", format!("+OK\r\n$1\r\nv\r\n{moved}")),
+        ("READONLY\r\nREADWRITE\r\nGET foo", format!("+OK\r\n+OK\r\n{moved}")),
+        ("MULTI\r\nSET foo 1\r\nEXEC", format!("+OK\r\n{moved}{ABORTED}")),
+        ("WATCH foo\r\nMULTI\r\nEXEC", format!("{moved}+OK\r\n{ABORTED}")),
+        ("DBSIZE\r\nFLUSHALL\r\nDBSIZE", ":1\r\n+OK\r\n:0\r\n".to_owned()),
+    ] {
+        assert_eq!(
+            follower.exchange(format!("{lines}\r\nQUIT\r\n").as_bytes()),
+            format!("{replies}+OK\r\n"),
+            "{lines}"
+        );
+    }
+    // Another node leads when a transaction that was queued at this one is executed.
+    let mut client = BufReader::new(connect(master));
+    let mut ask = |request: &str, replies: usize| {
+        client.get_mut().write_all(request.as_bytes()).expect("the request is sent");
+        let mut read = String::new();
+        for _ in 0..replies {
+            client.read_line(&mut read).expect("a reply");
+        }
+        read
+    };
+    assert_eq!(ask("MULTI\r\nSET foo 1\r\n", 2), "+OK\r\n+QUEUED\r\n");
+    leader.runtime.block_on(leader.node.handle().hand_over()).expect("another node takes over");
+    ask_until(leader, "CLUSTER SLOTS", |reply| reply.starts_with('*') && !reply.starts_with(&led_by(master)));
+    let others: Vec<_> = members[1..].iter().map(|member| member.node.client_address()).collect();
+    let reply = ask("EXEC\r\n", 1);
+    assert!(others.iter().any(|other| reply == format!("-MOVED 12182 {other}\r\n")), "{reply}");
+}
+
+fn without_a_leader_a_node_names_no_master_and_clients_look_for_another_node<R: Kill>() {
+    let mut members = cluster::<R>();
+    let killed = members.remove(0);
+    killed.runtime.kill();
+    let killed = killed.node.client_address();
+    for member in &members {
+        let master = |reply: &str| reply.starts_with("*1\r\n") && !reply.contains(&format!(":{}\r\n", killed.port()));
+        ask_until(member, "CLUSTER SLOTS", master);
+    }
+    let last = members.pop().expect("three nodes were started");
+    members[0].runtime.kill();
+    let reply = ask_until(&last, "GET foo", |reply| !reply.starts_with("-MOVED "));
+    assert!(reply.starts_with("-CLUSTERDOWN no leader answered within 5 s"), "{reply}");
+    for line in ["CLUSTER SLOTS", "CLUSTER SHARDS"] {
+        ask_until(&last, line, |reply| reply.starts_with("-CLUSTERDOWN "));
     }
 }
