@@ -26,11 +26,25 @@ const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
 const OLDER_MEMBER: &str = "TRYAGAIN a member of this cluster runs an older release, or is not known yet, so this command was not executed; \
                             upgrade every node, then try again";
 
-/// The reply to a command that a stopping node refuses.
-pub(crate) const STOPPING: &str = "TRYAGAIN this node is shutting down; send the command to another node";
+/// The reply to a write for which there is no room.
+const BUSY: &str = "BUSY too many commands are pending, or the leader's disk is almost full; this one was not executed; \
+                    try again later";
 
-/// The reply to a command that a removed node refuses.
-const REMOVED: &str = "TRYAGAIN this node was removed from its cluster; send the command to another node";
+/// The reply to a write whose outcome is not known.
+const UNCERTAIN: &str = "UNCERTAIN the write may or may not have been executed: its leader was lost before it answered; \
+                         read before you repeat it";
+
+/// The reason why a stopping node refuses a command.
+pub(crate) const STOPPING: &str = "this node is shutting down; send the command to another node";
+
+/// The reason why a removed node refuses a command.
+const REMOVED: &str = "this node was removed from its cluster; send the command to another node";
+
+/// Returns the reply to a command that another node may execute. Clients of Redis Cluster look for the nodes again after
+/// `CLUSTERDOWN`; after `TRYAGAIN` most of them repeat the command at the same node.
+pub(crate) fn elsewhere(redirects: bool, reason: &str) -> String {
+    format!("{} {reason}", if redirects { "CLUSTERDOWN" } else { "TRYAGAIN" })
+}
 
 /// The reason why the view may not answer a read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,9 +57,9 @@ pub(crate) enum NotReadable {
 
 impl NotReadable {
     /// Returns the reply to a read that cannot be executed at the leader.
-    pub(crate) fn into_reply(self) -> String {
+    pub(crate) fn into_reply(self, redirects: bool) -> String {
         match self {
-            NotReadable::Lagging => "TRYAGAIN this node lags behind its leader; read at another node".to_owned(),
+            NotReadable::Lagging => elsewhere(redirects, "this node lags behind its leader; read at another node"),
             NotReadable::Failed(reply) => reply,
         }
     }
@@ -181,14 +195,14 @@ impl<R: Runtime> Executor<R> {
                 self.counters.reads_quorum.add(reads.len());
                 self.counters.reads_forwarded.add(reads.len());
                 self.counters.reads_follower.add(reads.len());
-                Ok(replies.into_iter().map(reply_to_read).collect())
+                Ok(replies.into_iter().map(|reply| reply_to_read(reply, self.parts.redirects)).collect())
             }
             outcome => {
                 let error = not_read(outcome.err());
                 self.counters.fail(error.map_or(Failure::Lagging, Failure::from), reads.len(), 0);
                 Err(match error {
                     Some(error) => self.text(error),
-                    None => NotReadable::Lagging.into_reply(),
+                    None => NotReadable::Lagging.into_reply(self.parts.redirects),
                 })
             }
         }
@@ -197,23 +211,24 @@ impl<R: Runtime> Executor<R> {
     /// Returns the reply to every command of a node that its cluster refuses or has removed: it will find no leader.
     fn refused(&self) -> Option<String> {
         if self.parts.registrar.removed().is_some() {
-            return Some(REMOVED.to_owned());
+            return Some(elsewhere(self.parts.redirects, REMOVED));
         }
         let reason = self.parts.registrar.unfounded().filter(|reason| matches!(reason, Unfounded::Refused(..)))?;
-        Some(format!("TRYAGAIN this node {reason}; send the command to another node"))
+        Some(elsewhere(self.parts.redirects, &format!("this node {reason}; send the command to another node")))
     }
 
     /// Returns the error that a client sees.
     fn text(&self, error: RequestError) -> String {
-        match error {
-            RequestError::TimedOut => {
-                let reason = self.parts.registrar.takes_no_part();
-                let reply = reason.map_or_else(|| text(error), |reason| format!("TRYAGAIN this node {reason}"));
-                // Clients of Redis Cluster repeat both, and look for the nodes again after the second.
-                if self.parts.redirects { reply.replacen("TRYAGAIN", "CLUSTERDOWN", 1) } else { reply }
-            }
-            error => text(error),
-        }
+        let reason = match error {
+            RequestError::Busy => return BUSY.to_owned(),
+            RequestError::Uncertain => return UNCERTAIN.to_owned(),
+            RequestError::Stopping => STOPPING.to_owned(),
+            _ => match self.parts.registrar.takes_no_part() {
+                Some(reason) => format!("this node {reason}"),
+                None => format!("no leader answered within {} s; try again", REQUEST_TIMEOUT.as_secs()),
+            },
+        };
+        elsewhere(self.parts.redirects, &reason)
     }
 
     fn count(&self, grant: ReadGrant, commands: usize) {
@@ -257,8 +272,8 @@ impl<R: Runtime> Executor<R> {
         // From the first entry of version 2 on, indexes are recorded.
         let entry = self.encode(&[(Bytes::new(), 0)], true, &[]).await?;
         self.parts.handle.write(entry).await.map_err(|error| self.text(error))?;
-        self.read(1).await.map_err(NotReadable::into_reply)?;
-        self.parts.view.watch(keys).ok_or_else(|| NotReadable::Lagging.into_reply())
+        self.read(1).await.map_err(|error| error.into_reply(self.parts.redirects))?;
+        self.parts.view.watch(keys).ok_or_else(|| NotReadable::Lagging.into_reply(self.parts.redirects))
     }
 
     /// Executes commands as one log entry, wherever the leader is. With `whole`, there is a reply for each command.
@@ -295,7 +310,7 @@ impl<R: Runtime> Executor<R> {
         };
         let Some(_share) = share else {
             self.count_failed(Failure::Busy, commands);
-            return Err(text(RequestError::Busy));
+            return Err(BUSY.to_owned());
         };
         let entry = match early {
             Some(entry) => entry,
@@ -343,8 +358,8 @@ fn count_kinds(commands: &[WriteCommand]) -> (usize, usize) {
 
 /// Returns the reply to a read that was executed as a log entry. Replies that are together too long for an entry are not
 /// too long for a client, so another node can answer the read.
-fn reply_to_read(reply: Reply) -> Reply {
-    if reply.is_too_long() { Reply::Error(NotReadable::Lagging.into_reply()) } else { reply }
+fn reply_to_read(reply: Reply, redirects: bool) -> Reply {
+    if reply.is_too_long() { Reply::Error(NotReadable::Lagging.into_reply(redirects)) } else { reply }
 }
 
 /// Returns the error of a read that the leader did not execute as a log entry, or `None` if another node can answer the
@@ -352,24 +367,6 @@ fn reply_to_read(reply: Reply) -> Reply {
 /// nothing.
 fn not_read(error: Option<RequestError>) -> Option<RequestError> {
     error.filter(|error| matches!(error, RequestError::TimedOut | RequestError::Stopping))
-}
-
-/// Returns the error that a client sees.
-fn text(error: RequestError) -> String {
-    match error {
-        RequestError::Stopping => STOPPING.to_owned(),
-        RequestError::Busy => {
-            "BUSY too many commands are pending, or the leader's disk is almost full; this one was not executed; try \
-             again later"
-                .to_owned()
-        }
-        RequestError::Uncertain => {
-            "UNCERTAIN the write may or may not have been executed: its leader was lost before it answered; read \
-             before you repeat it"
-                .to_owned()
-        }
-        _ => format!("TRYAGAIN no leader answered within {} s; try again", REQUEST_TIMEOUT.as_secs()),
-    }
 }
 
 #[cfg(test)]
@@ -381,7 +378,6 @@ mod tests {
 
     #[test]
     fn a_read_whose_reply_is_too_long_for_an_entry_is_sent_to_another_node() {
-        let lagging = Reply::Error(NotReadable::Lagging.into_reply());
         let mut keyspace = Keyspace::new("test", WallClock::new(|| 0));
         let key = || Bytes::from_static(b"k");
         let set = WriteCommand::Set(SetCommand::new(key(), vec![0; MAX_BULK].into()));
@@ -389,9 +385,13 @@ mod tests {
         let wrong = WriteCommand::Read(ReadCommand::Hash(HashRead { key: key(), what: FieldsRead::Length }));
         let entry = Entry::encode(&[], true, &[set, read(), read(), wrong, read(), read()]);
         let Ok(Outcome::Replies(mut replies)) = keyspace.apply(1, &entry, &mut Vec::new()) else { panic!("an entry") };
-        assert_eq!(replies.pop().map(reply_to_read), Some(lagging));
+        let too_long = replies.pop().expect("the last reply");
+        for (redirects, code) in [(false, "TRYAGAIN"), (true, "CLUSTERDOWN")] {
+            let lagging = format!("{code} this node lags behind its leader; read at another node");
+            assert_eq!(reply_to_read(too_long.clone(), redirects), Reply::Error(lagging));
+        }
         for reply in replies {
-            assert_eq!(reply_to_read(reply.clone()), reply, "it fits, or is an error of the client");
+            assert_eq!(reply_to_read(reply.clone(), false), reply, "it fits, or is an error of the client");
         }
     }
 

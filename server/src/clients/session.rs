@@ -17,7 +17,7 @@ use super::watched::Watched;
 use super::wire::{FLUSH_BYTES, Received, Wire, hold};
 use crate::activity::Batch;
 use crate::command::{Command, LocalCommand};
-use crate::executor::{NotReadable, STOPPING};
+use crate::executor::{NotReadable, STOPPING, elsewhere};
 use crate::keyspace::{FieldsRead, HashRead, ReadCommand, Reply, WriteCommand};
 use crate::resp::{ProtocolError, ReplyBuffer, Request, RequestReader, Version};
 use crate::slots::Place;
@@ -154,6 +154,7 @@ impl<'a, R: Runtime> Session<'a, R> {
         let clients = self.clients;
         // The node has announced its end, and does not do so again.
         let mut close = clients.listen_for_close();
+        let refusal = elsewhere(clients.facts.redirects, STOPPING);
         let refuse = async {
             loop {
                 match self.wire.receive(&mut close, 0).await? {
@@ -162,7 +163,7 @@ impl<'a, R: Runtime> Session<'a, R> {
                     Received::Bytes { .. } => {}
                 }
                 let broken = self.take_requests().await.is_err();
-                self.batch.drain(..).for_each(|_| self.out.error(STOPPING));
+                self.batch.drain(..).for_each(|_| self.out.error(&refusal));
                 self.flush().await?;
                 if broken {
                     break;
@@ -449,7 +450,7 @@ impl<'a, R: Runtime> Session<'a, R> {
         let outcome = self.clients.read(1).await;
         let readable = outcome.is_ok();
         if let Err(error) = outcome {
-            self.out.error(&error.into_reply());
+            self.out.error(&error.into_reply(self.clients.facts.redirects));
         }
         readable
     }

@@ -241,7 +241,7 @@ impl Changes<'_> {
         let (code, text) = error.split_once(' ').unwrap_or((&error, ""));
         match code {
             "NOTLEADER" => Attempt::Elsewhere(leader_address(text)),
-            "TRYAGAIN" | "BUSY" | "LOADING" => Attempt::Later(text.to_owned()),
+            "TRYAGAIN" | "CLUSTERDOWN" | "BUSY" | "LOADING" => Attempt::Later(text.to_owned()),
             "UNCERTAIN" => Attempt::Unknown(text.to_owned()),
             "ERR" => Attempt::Refused(text.to_owned()),
             _ => Attempt::Refused(error.clone()),
