@@ -48,7 +48,11 @@ fn lease<R: Runtime>(clients: &Clients<R>, out: &mut Families<'_>) -> fmt::Resul
         reasons.map(|(reason, name)| (name, f64::from(u8::from(missing == Some(reason))))),
     )?;
     out.flag("leader", "1 while this node leads", status.role == Role::Leader)?;
-    out.gauge("leader_node", "The number of the node that leads, as far as known; 0 for none", number(status.leader))?;
+    out.gauge(
+        "leader_node",
+        "The number of the leader: this node, or one that it is connected to; 0 for none",
+        number(clients.reachable_leader(&status)),
+    )?;
     out.gauge("term", "The newest term that this node knows", status.term as f64)?;
     out.counter(
         "leader_changes",
