@@ -1,8 +1,10 @@
 //! File descriptors: the journal, the tables and the peers must never lack one because clients took them all.
 
+use crate::monitor::MAX_CONNECTIONS;
+
 /// The descriptors that a node needs besides its clients: at most 64 handshakes of peers, the tables and the journals of
-/// the disk, and what the runtime needs.
-const RESERVED: usize = 64 + 96 + 32;
+/// the disk, what the runtime needs, and the port for metrics.
+const RESERVED: usize = 64 + 96 + 32 + MAX_CONNECTIONS + 1;
 /// The descriptors of one peer: three connections each way, and a new one before an old one is closed.
 const RESERVED_PER_PEER: usize = 8;
 
@@ -50,7 +52,7 @@ mod tests {
     fn clients_leave_descriptors_for_the_disk_and_for_peers() {
         assert_eq!(max_clients(10_000, 2, None), 10_000);
         assert_eq!(max_clients(10_000, 2, Some(1 << 20)), 10_000);
-        assert_eq!(max_clients(10_000, 2, Some(1024)), 1024 - 208);
+        assert_eq!(max_clients(10_000, 2, Some(1024)), 1024 - 241);
         assert_eq!(max_clients(10, 2, Some(1024)), 10);
         assert_eq!(max_clients(10_000, 2, Some(200)), 50);
     }

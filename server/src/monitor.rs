@@ -17,7 +17,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// The most connections at once. Further ones are closed.
-const MAX_CONNECTIONS: usize = 32;
+pub(crate) const MAX_CONNECTIONS: usize = 32;
 /// The most time for a request to arrive; the limit for clients may be shorter.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time for a response to be made and taken.
@@ -47,7 +47,10 @@ pub(crate) fn serve<R: Runtime>(listener: R::Listener, clients: &Arc<Clients<R>>
 async fn respond_to_all<R: Runtime>(clients: Weak<Clients<R>>, queue: Receiver<Job>) {
     while let Ok(Job { path, response }) = queue.recv().await {
         let Some(clients) = clients.upgrade() else { return };
-        // The client may have left.
+        if response.is_canceled() {
+            continue;
+        }
+        // The client may leave meanwhile.
         let _ = response.send(respond(&clients, &path));
     }
 }
