@@ -307,11 +307,15 @@ impl<R: Runtime> Node<R> {
         let executor = Arc::new(Executor::new(parts));
         let clients = Arc::new(Clients::new(executor, transport, facts, limits, users, encryption, space));
         runtime.spawn(watch(runtime.clone(), Arc::downgrade(&clients)));
-        if let Some(listener) = metrics_listener {
-            monitor::serve(listener, &clients).map_err(StartError::Metrics)?;
+        let node = Node { clients, peer_address, metrics_address, recorded };
+        if let Some(listener) = metrics_listener
+            && let Err(error) = monitor::serve(listener, &node.clients)
+        {
+            node.stop().await;
+            return Err(StartError::Metrics(error));
         }
-        startup.serve(clients.clone());
-        Ok(Node { clients, peer_address, metrics_address, recorded })
+        startup.serve(node.clients.clone());
+        Ok(node)
     }
 
     /// Returns the address at which it serves clients.
