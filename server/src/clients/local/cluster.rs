@@ -82,12 +82,15 @@ fn nodes(topology: &Topology, own: NodeId, table: SlotTable) -> String {
     text
 }
 
+/// A node, and the address that clients use.
+type Reachable<'a> = (&'a Described, &'a (String, u16));
+
 /// Returns the nodes with an address, the master first.
 ///
 /// # Errors
 /// The reply: there is no master. A reply without one would make clients forget every node, and after an error they ask
 /// another one.
-fn reachable(topology: &Topology) -> Result<Vec<(&Described, &(String, u16))>, &'static str> {
+fn reachable(topology: &Topology) -> Result<Vec<Reachable<'_>>, &'static str> {
     let mut nodes: Vec<_> = topology.nodes.iter().filter_map(|node| Some((node, node.address.as_ref()?))).collect();
     nodes.sort_by_key(|(node, _)| topology.master != Some(node.node));
     let is_served = nodes.first().is_some_and(|(node, _)| topology.master == Some(node.node));
