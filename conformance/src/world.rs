@@ -12,6 +12,10 @@ use std::time::Duration;
 const HOLD: Duration = Duration::from_millis(1000);
 const HEARTBEAT: Duration = Duration::from_millis(100);
 const MILLISECOND: Duration = Duration::from_millis(1);
+/// The most messages on their way. More come only from messages that are answered by two.
+const MAX_ON_WIRE: usize = 100_000;
+/// The most outputs of one input.
+const MAX_OUTPUTS: usize = 100_000;
 /// The longest additional delay of a message on a network that reorders, in milliseconds.
 const MAX_SCRAMBLED_DELAY: u64 = 60;
 
@@ -191,7 +195,10 @@ impl<'a, E: Engine> World<'a, E> {
     /// Executes outputs. Returns whether a request for a vote was among them.
     fn drain(&mut self, id: NodeId, input: Input) -> bool {
         let mut campaigned = false;
+        let mut count = 0;
         while let Some(output) = self.node(id).engine.as_mut().and_then(E::poll_output) {
+            count += 1;
+            assert!(count <= MAX_OUTPUTS, "n{id} has more than {MAX_OUTPUTS} outputs: poll_output must return None");
             match output {
                 Output::Send { to, message } => {
                     let contents = E::contents(&message);
@@ -223,6 +230,8 @@ impl<'a, E: Engine> World<'a, E> {
         } else {
             self.wire.push(message);
         }
+        let count = self.wire.len();
+        assert!(count <= MAX_ON_WIRE, "{count} messages are on their way: repeated ones must not be answered by more");
     }
 
     /// Removes held messages from the wire.

@@ -35,6 +35,18 @@ fn a_report_follows_from_its_seed() {
 }
 
 #[test]
+#[should_panic(expected = "poll_output must return None")]
+fn outputs_without_end_are_reported() {
+    let _ = with(Some(Defect::RepeatsAnOutput));
+}
+
+#[test]
+#[should_panic(expected = "messages are on their way")]
+fn messages_without_bound_are_reported() {
+    let _ = with(Some(Defect::AnswersTwice));
+}
+
+#[test]
 fn a_schedule_is_not_run_if_nothing_has_the_kind_that_it_holds() {
     let not_run = |defect| {
         let report = with(Some(defect));

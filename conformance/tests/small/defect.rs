@@ -9,6 +9,10 @@ pub(crate) enum Defect {
     NamesNoKinds,
     /// Orders to campaign have no kind.
     NamesNoOrders,
+    /// The outputs never end.
+    RepeatsAnOutput,
+    /// Two frames follow each answer.
+    AnswersTwice,
     /// Election timeouts are three times as long.
     CampaignsLate,
     /// Entries are applied when they are appended.

@@ -53,6 +53,9 @@ impl Engine for Small {
             Body::Append { .. } => self.handle_append(now, from, message),
             Body::Appended { stored, last } if self.leads && message.term == self.disk.term => {
                 self.handle_answer(now, from, tag, stored, last);
+                for _ in 0..2 * u8::from(self.has(AnswersTwice)) {
+                    self.replicate();
+                }
             }
             Body::Appended { .. } => {}
             Body::AskVote { pre, last } => self.handle_request(now, from, message.term, pre, last),
@@ -136,6 +139,9 @@ impl Engine for Small {
     }
 
     fn poll_output(&mut self) -> Option<Output<Message>> {
+        if self.has(RepeatsAnOutput) {
+            return Some(Output::Acknowledge(0));
+        }
         let mut output = self.outputs.pop_front();
         if let Some(Output::Send { message, .. }) = &mut output {
             let is_order = matches!(message.body, Body::CampaignNow);
