@@ -80,6 +80,7 @@ impl State {
         }
         if seen.leads && self.leads().is_none() && seen.term >= self.floor && seen.term > self.led {
             self.led = seen.term;
+            self.uncovered.clear();
             self.commit = self.commit.max(seen.committed);
             if self.framed.0 < seen.term || self.framed.1.index <= seen.voters.index {
                 self.framed = (seen.term, seen.voters);
