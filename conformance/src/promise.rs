@@ -57,8 +57,11 @@ impl Promises {
         if kind == Some(Kind::CampaignNow) {
             self.kept = self.kept.into_iter().chain([release]).max_by_key(|release| release.through);
         }
-        if self.newest.is_some_and(|promise| promise.through <= release.through && promise.process == self.process) {
-            self.newest = None;
+        let process = self.process;
+        let covered = |promise: &&mut Promise| promise.through <= release.through && promise.process == process;
+        if let Some(promise) = self.newest.as_mut().filter(covered) {
+            // The round stays the newest: to repeat its acknowledgement is no new promise.
+            promise.ends = Duration::ZERO;
         }
     }
 
@@ -106,5 +109,23 @@ impl Promises {
         let what =
             format!("n{id} had acknowledged round {round} of term {term}; {what} term {after}, {left}ms too early");
         Some(Broken { rule, what })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repeated_acknowledgement_of_a_released_round_is_no_promise() {
+        let (now, hold, round) = (Duration::from_secs(1), Duration::from_secs(1), TermRound { term: 1, round: 1 });
+        let mut promises = Promises::default();
+        promises.see_round(now, round, false);
+        promises.acknowledge(now, round, hold);
+        let judge = |promises: &Promises| promises.judge(now, 1, Input::Message(Some(Kind::AskVote)), false, [1, 2]);
+        assert_eq!(judge(&promises).map(|broken| broken.rule), Some(Rule::VoteGate));
+        promises.see_release(Release { through: round }, Some(Kind::AskVote));
+        promises.acknowledge(now, round, hold);
+        assert_eq!(judge(&promises), None);
     }
 }
