@@ -38,7 +38,13 @@ type Changes = BTreeMap<Slice, Option<Slice>>;
 impl Storage {
     fn write(&mut self, batches: &[Batch]) -> Result<(), Fault> {
         let number = self.newest_file.newest().commit + 1;
-        let mut writer = Writer { number, keyspace: &self.keyspace, groups: &mut self.groups, changes: Changes::new() };
+        let mut writer = Writer {
+            number,
+            keyspace: &self.keyspace,
+            groups: &mut self.groups,
+            removal_ended: &mut self.removal_ended,
+            changes: Changes::new(),
+        };
         let superseded = superseded(batches);
         let outcome =
             batches.iter().zip(superseded).try_for_each(|(batch, skip)| writer.write(batch, skip)).map(|()| {
@@ -98,6 +104,8 @@ struct Writer<'s> {
     number: u64,
     keyspace: &'s Keyspace,
     groups: &'s mut BTreeMap<GroupId, Group>,
+    /// The group in which the last commit stopped removing.
+    removal_ended: &'s mut GroupId,
     changes: Changes,
 }
 
@@ -119,7 +127,14 @@ impl Writer<'_> {
         if self.changes.is_empty() {
             return Ok(());
         }
-        for (&id, group) in self.groups.iter_mut() {
+        let mut bytes = 0;
+        // Each commit begins with the next group, so that none waits for another with much to remove.
+        let first = self.removal_ended.wrapping_add(1);
+        let ids: Vec<GroupId> =
+            self.groups.range(first..).chain(self.groups.range(..first)).map(|(id, _)| *id).collect();
+        for id in ids {
+            let Some(group) = self.groups.get_mut(&id).filter(|_| left > 0) else { break };
+            *self.removal_ended = id;
             while left > 0
                 && let Some((first, last)) = group.stale.pop_front().map(RangeInclusive::into_inner)
             {
@@ -130,7 +145,6 @@ impl Writer<'_> {
                     group.stale.push_front(through + 1..=last);
                 }
             }
-            let mut bytes = 0;
             while left > 0
                 && bytes < MAX_REMOVED_BYTES
                 && let Some(mut keys) = group.dropped.pop_front()
@@ -391,6 +405,25 @@ mod tests {
             }
             assert_eq!(stored_records(&storage), 1, "{what}");
             assert_eq!(storage.recover(0).expect("readable").records, [record(1)]);
+        }
+    }
+
+    #[test]
+    fn groups_with_records_to_remove_take_turns() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let identity = Identity { cluster: "orchard".into(), node: 3, founders: [3].into() };
+        let mut storage = Storage::open(folder.path(), identity).expect("a new folder");
+        let batch = |group, changes| Batch { group, changes, ..Batch::default() };
+        let put = |number| Change::Put(record(number));
+        let many = |group| batch(group, (0..6 * MAX_EXTRA_REMOVALS).map(put).collect());
+        storage.commit(&[many(0), many(7)]).expect("committed");
+        storage.commit(&[batch(0, vec![Change::Clear]), batch(7, vec![Change::Clear])]).expect("committed");
+        for _ in 0..4 {
+            storage.commit(&[batch(3, vec![put(1)])]).expect("committed");
+        }
+        for group in [0, 7] {
+            let left = storage.keyspace.prefix(prefix(Table::State, group)).count();
+            assert!((1..5 * MAX_EXTRA_REMOVALS).contains(&left), "group {group} has {left}");
         }
     }
 
