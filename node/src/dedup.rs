@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The largest number of requesting processes remembered: every peer's present one, and some that restarted.
 const MAX_PROCESSES: usize = 64;
-/// The largest number of requests remembered of each: eight times as many as a node executes for its peers at once.
+/// The largest number of requests remembered of each: four times as many as a node executes for its peers at once.
 const MAX_SEQUENCES: usize = 32_768;
 
 /// The requests that peers have sent.

@@ -47,7 +47,7 @@ pub enum Input<M: StateMachine> {
 /// An output of a node. Carry them out in the order in which they come.
 pub enum Output<M: StateMachine> {
     /// Sends messages, which may be lost. If some certainly were, say so with [`Input::NotSent`]. There is one such output
-    /// for each peer and lane until a node has no more outputs.
+    /// for each peer and lane until the next input.
     Send {
         /// The peer.
         to: NodeId,
@@ -74,8 +74,8 @@ pub enum Output<M: StateMachine> {
     /// Work that takes time in proportion to the state. Run it on another thread, and report the result, if it has one,
     /// with [`Input::WorkDone`].
     Work(Work<M>),
-    /// The log has a command that only a newer release knows. [Abandon](crate::Node::abandon) the node: it applies
-    /// nothing any more. A newer release continues from the same disk.
+    /// The log of a group has a command that only a newer release knows. The group applies nothing any more.
+    /// [Abandon](crate::Node::abandon) the node, with its other groups. A newer release continues from the same disk.
     Halted {
         /// The group.
         group: GroupId,

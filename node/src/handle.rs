@@ -313,8 +313,8 @@ impl<M: StateMachine> Handle<M> {
         if made(&self.members()) && self.status().term == term { Ok(()) } else { Err(ChangeError::Uncertain) }
     }
 
-    /// Has the node refuse every write that it would propose, in any group, with [`RequestError::Busy`], or accept them again. Reads
-    /// and replication go on.
+    /// Has the node refuse every write that it would propose, in any group, with [`RequestError::Busy`], or accept them
+    /// again. Reads and replication go on.
     pub async fn refuse_writes(&self, refuse: bool) {
         let _ = self.inbox.send(Command::RefuseWrites(refuse)).await;
     }
@@ -332,8 +332,8 @@ impl<M: StateMachine> Handle<M> {
         Ok(to)
     }
 
-    /// Stops the node with all its groups: it takes no more requests, waits until every pending one has its outcome and everything is on
-    /// disk, and ends.
+    /// Stops the node with all its groups: it takes no more requests, waits until every pending one has its outcome and
+    /// everything is on disk, and ends.
     pub async fn stop(&self) {
         let _ = self.inbox.send(Command::Stop).await;
         self.wait_status(|status| status.stopped).await;

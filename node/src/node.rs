@@ -58,10 +58,12 @@ impl NodeOptions {
 /// returns `None`, and carry out each output. That was a turn. If it [has a backlog](Node::has_backlog) then,
 /// [`resume`](Node::resume) it in the next one.
 ///
-/// * *Inputs* are [`handle`](Node::handle), [`handle_timeout`](Node::handle_timeout), [`resume`](Node::resume), and the
-///   commands [`create_group`](Node::create_group), [`remove_group`](Node::remove_group), [`transfer`](Node::transfer),
-///   [`campaign`](Node::campaign), [`propose_change`](Node::propose_change), [`change_members`](Node::change_members),
-///   [`set_contacts`](Node::set_contacts), [`refuse_writes`](Node::refuse_writes) and [`stop`](Node::stop).
+/// * *Inputs* are [`handle`](Node::handle), [`handle_timeout`](Node::handle_timeout), and the commands
+///   [`transfer`](Node::transfer), [`campaign`](Node::campaign), [`propose_change`](Node::propose_change),
+///   [`change_members`](Node::change_members), [`set_contacts`](Node::set_contacts),
+///   [`refuse_writes`](Node::refuse_writes), [`drop_abandoned`](Node::drop_abandoned),
+///   [`create_group`](Node::create_group), [`remove_group`](Node::remove_group), [`hand_over`](Node::hand_over) and
+///   [`stop`](Node::stop).
 /// * *Outputs* are [`poll_output`](Node::poll_output) and [`poll_timeout`](Node::poll_timeout).
 ///
 /// Reads under the lease need not pass through it: see [`ReadGate`](crate::ReadGate).
@@ -447,7 +449,8 @@ impl<M: StateMachine> Node<M> {
         self.group_mut(group).map_or(Err(ChangeError::NotLeader), |group| group.change_members(now, change))
     }
 
-    /// Takes over what this node knows of the members of all its groups, also of later ones. A leader records it in the configuration.
+    /// Takes over what this node knows of the members of all its groups, also of later ones. A leader records it in the
+    /// configuration.
     pub fn set_contacts(&mut self, contacts: &BTreeMap<NodeId, Contact>) {
         self.contacts.clone_from(contacts);
         self.groups.values_mut().for_each(|hosted| hosted.group.set_contacts(contacts.clone()));
