@@ -65,6 +65,15 @@ impl NotReadable {
     }
 }
 
+/// A permission to answer reads from the view.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Permit {
+    /// This node's lease.
+    Lease,
+    /// An index that the leader granted, and the reason why this node could not answer at once.
+    Granted(ReadGrant, Miss),
+}
+
 /// The parts that an executor is made of.
 pub(crate) struct Parts<R> {
     pub(crate) runtime: R,
@@ -134,16 +143,13 @@ impl<R: Runtime> Executor<R> {
         self.parts.clock.now()
     }
 
-    /// Returns true if the view may answer reads at once: the lease is valid at `now`, and everything known to be
-    /// committed is applied. `now` was sampled after the reads arrived, and the caller has not waited since.
-    pub(crate) fn try_read(&self, now: Reading, reads: usize) -> bool {
-        let permitted = self.parts.handle.gate().try_read(now).is_some();
-        if permitted {
-            self.counters.reads_lease.add(reads);
-        } else if reads > 0 {
-            self.counters.miss(self.why_no_permit(now), reads);
-        }
-        permitted
+    /// Returns a permission to answer reads at once: the lease is valid at `now`, and everything known to be committed is
+    /// applied. `now` was sampled after the reads arrived, and the caller has not waited since.
+    ///
+    /// # Errors
+    /// The reason why there is none.
+    pub(crate) fn try_read(&self, now: Reading) -> Result<Permit, Miss> {
+        self.parts.handle.gate().try_read(now).map_or_else(|| Err(self.why_no_permit(now)), |_| Ok(Permit::Lease))
     }
 
     /// Returns the reason why the view may not answer reads at once.
@@ -160,20 +166,22 @@ impl<R: Runtime> Executor<R> {
         }
     }
 
-    /// Waits until the view may answer reads.
+    /// Waits until the view may answer reads, which it could not at once.
     ///
     /// # Errors
     /// [`NotReadable`].
-    pub(crate) async fn read(&self, reads: usize) -> Result<(), NotReadable> {
+    pub(crate) async fn read(&self, reads: usize, miss: Miss) -> Result<Permit, NotReadable> {
+        let granted = self.grant(reads).await.inspect_err(|_| self.counters.miss(miss, reads));
+        granted.map(|grant| Permit::Granted(grant, miss))
+    }
+
+    async fn grant(&self, reads: usize) -> Result<ReadGrant, NotReadable> {
         if let Some(refused) = self.refused() {
             self.counters.fail(Failure::NoMember, reads, 0);
             return Err(NotReadable::Failed(refused));
         }
         match self.parts.handle.read().await {
-            Ok(grant) => {
-                self.count(grant, reads);
-                Ok(())
-            }
+            Ok(grant) => Ok(grant),
             Err(RequestError::Lagging) => Err(NotReadable::Lagging),
             Err(error) => {
                 self.counters.fail(error.into(), reads, 0);
@@ -231,13 +239,20 @@ impl<R: Runtime> Executor<R> {
         elsewhere(self.parts.redirects, &reason)
     }
 
-    fn count(&self, grant: ReadGrant, commands: usize) {
-        let ReadGrant { by_lease, as_follower, .. } = grant;
+    /// Counts reads that were answered.
+    pub(crate) fn count(&self, permit: Permit, reads: usize) {
+        let (by_lease, as_follower) = match permit {
+            Permit::Lease => (true, false),
+            Permit::Granted(ReadGrant { by_lease, as_follower, .. }, miss) => {
+                self.counters.miss(miss, reads);
+                (by_lease, as_follower)
+            }
+        };
         let counter = if by_lease { &self.counters.reads_lease } else { &self.counters.reads_quorum };
-        counter.add(commands);
+        counter.add(reads);
         if as_follower {
-            self.counters.reads_forwarded.add(commands);
-            self.counters.reads_follower.add(commands);
+            self.counters.reads_forwarded.add(reads);
+            self.counters.reads_follower.add(reads);
         }
     }
 
@@ -272,7 +287,7 @@ impl<R: Runtime> Executor<R> {
         // From the first entry of version 2 on, indexes are recorded.
         let entry = self.encode(&[(Bytes::new(), 0)], true, &[]).await?;
         self.parts.handle.write(entry).await.map_err(|error| self.text(error))?;
-        self.read(1).await.map_err(|error| error.into_reply(self.parts.redirects))?;
+        self.grant(1).await.map_err(|error| error.into_reply(self.parts.redirects))?;
         self.parts.view.watch(keys).ok_or_else(|| NotReadable::Lagging.into_reply(self.parts.redirects))
     }
 

@@ -168,6 +168,11 @@ fn without_leases_every_read_needs_a_quorum_round<R: Kill>() {
         let counters = member.node.counters();
         assert_eq!((counters.reads_lease.get(), counters.reads_quorum.get()), (0, 1));
     }
+    // A read that gets an error ends a batch, so each of these waits for a round of its own. Each counts once.
+    assert_eq!(members[0].exchange(b"HSET h f v\r\nQUIT\r\n"), ":1\r\n+OK\r\n");
+    let replies = members[0].exchange(&[&b"GET h\r\n".repeat(8)[..], b"QUIT\r\n"].concat());
+    assert_eq!(replies.matches("-WRONGTYPE ").count(), 8, "{replies}");
+    assert_eq!(members[0].node.counters().reads_quorum.get(), 9);
 }
 
 fn a_new_leader_has_every_write_that_the_killed_one_acknowledged<R: Kill>() {

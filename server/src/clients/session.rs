@@ -370,32 +370,35 @@ impl<'a, R: Runtime> Session<'a, R> {
     /// Executes the collected reads.
     pub(super) async fn read(&mut self, now: &mut Option<Reading>) -> io::Result<()> {
         let reads = mem::take(&mut self.reads);
-        let (mut done, mut uncounted) = (0, reads.len());
+        let (mut done, executor) = (0, &*self.clients.executor);
         while done < reads.len() {
             let reading = *now.get_or_insert_with(|| self.clients.now());
-            let counted = mem::take(&mut uncounted);
-            if !self.clients.try_read(reading, counted) {
-                *now = None;
-                let clients = self.clients;
-                match self.flush_during(clients.read(counted.max(1))).await? {
-                    Ok(()) => {}
-                    Err(NotReadable::Lagging) => {
-                        match self.clients.executor.read_at_leader(&reads[done..]).await {
-                            Ok(replies) => self.reply_all(replies).await?,
-                            Err(error) => (done..reads.len()).for_each(|_| self.out.error(&error)),
+            let permit = match executor.try_read(reading) {
+                Ok(permit) => permit,
+                Err(miss) => {
+                    *now = None;
+                    match self.flush_during(executor.read(reads.len() - done, miss)).await? {
+                        Ok(permit) => permit,
+                        Err(NotReadable::Lagging) => {
+                            match executor.read_at_leader(&reads[done..]).await {
+                                Ok(replies) => self.reply_all(replies).await?,
+                                Err(error) => (done..reads.len()).for_each(|_| self.out.error(&error)),
+                            }
+                            break;
                         }
-                        break;
-                    }
-                    Err(NotReadable::Failed(error)) => {
-                        (done..reads.len()).for_each(|_| self.out.error(&error));
-                        break;
+                        Err(NotReadable::Failed(error)) => {
+                            (done..reads.len()).for_each(|_| self.out.error(&error));
+                            break;
+                        }
                     }
                 }
-            }
+            };
             let (out, view) = (&mut self.out, self.clients.view());
             let wall = || view.wall_clock().now();
             let short = view.with(|content| read_short(content, &reads[done..], wall, out));
             done += short.executed;
+            // The others need another permission if this session waits before they are executed.
+            executor.count(permit, short.executed + usize::from(matches!(short.rest, Rest::Long)));
             self.work += short.work();
             match short.rest {
                 Rest::None => {}
@@ -444,15 +447,21 @@ impl<'a, R: Runtime> Session<'a, R> {
 
     /// Waits until the view may answer one read. Returns `false`, and has replied, if it may not.
     pub(super) async fn may_read(&mut self) -> bool {
-        if self.clients.try_read(self.clients.now(), 1) {
-            return true;
+        let executor = &self.clients.executor;
+        let permit = match executor.try_read(self.clients.now()) {
+            Ok(permit) => Ok(permit),
+            Err(miss) => executor.read(1, miss).await,
+        };
+        match permit {
+            Ok(permit) => {
+                executor.count(permit, 1);
+                true
+            }
+            Err(error) => {
+                self.out.error(&error.into_reply(self.clients.facts.redirects));
+                false
+            }
         }
-        let outcome = self.clients.read(1).await;
-        let readable = outcome.is_ok();
-        if let Err(error) = outcome {
-            self.out.error(&error.into_reply(self.clients.facts.redirects));
-        }
-        readable
     }
 
     pub(super) async fn reply_all(&mut self, replies: Vec<Reply>) -> io::Result<()> {

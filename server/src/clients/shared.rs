@@ -10,7 +10,7 @@ use super::registry::Registry;
 use super::runs::Mix;
 use crate::activity::Activity;
 use crate::counters::{Counter, Counters};
-use crate::executor::{Executor, NotReadable};
+use crate::executor::Executor;
 use crate::health::Health;
 use crate::history::History;
 use crate::keyspace::{Outcome, View, Watched, WriteCommand};
@@ -228,19 +228,6 @@ impl<R: Runtime> Clients<R> {
     /// Returns the keys and values of this node.
     pub(crate) fn view(&self) -> &View {
         self.executor.view()
-    }
-
-    /// Returns whether the view may answer `reads` reads at once, under the lease. The reads arrived before `now`.
-    pub(super) fn try_read(&self, now: Reading, reads: usize) -> bool {
-        self.executor.try_read(now, reads)
-    }
-
-    /// Waits until the view may answer `reads` reads.
-    ///
-    /// # Errors
-    /// [`NotReadable`], if that takes too long or cannot be.
-    pub(super) async fn read(&self, reads: usize) -> Result<(), NotReadable> {
-        self.executor.read(reads).await
     }
 
     /// Executes commands in order, as one log entry: all of them if `whole`, else at least one. If a watched key has
