@@ -117,6 +117,8 @@ pub(crate) enum Failure {
     OlderMember,
     /// The node lags behind its leader, and the leader could not execute the read either.
     Lagging,
+    /// The disk of this node is almost full, or there is more in memory than is permitted.
+    NoRoom,
     /// A watched key had changed.
     Conflict,
     /// The leader of the entry with it was lost.
@@ -125,13 +127,14 @@ pub(crate) enum Failure {
 
 impl Failure {
     /// The reasons, with the names that metrics have for them.
-    pub(crate) const ALL: [(Failure, &'static str); 8] = [
+    pub(crate) const ALL: [(Failure, &'static str); 9] = [
         (Failure::NoLeader, "no_leader"),
         (Failure::Busy, "busy"),
         (Failure::Stopping, "stopping"),
         (Failure::NoMember, "no_member"),
         (Failure::OlderMember, "older_member"),
         (Failure::Lagging, "lagging"),
+        (Failure::NoRoom, "no_room"),
         (Failure::Conflict, "conflict"),
         (Failure::Uncertain, "uncertain"),
     ];

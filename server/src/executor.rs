@@ -359,7 +359,8 @@ impl<R: Runtime> Executor<R> {
         outcome.map_err(|error| self.text(error))
     }
 
-    fn count_failed(&self, reason: Failure, commands: &[WriteCommand]) {
+    /// Counts commands that failed.
+    pub(crate) fn count_failed(&self, reason: Failure, commands: &[WriteCommand]) {
         let (reads, writes) = count_kinds(commands);
         self.counters.fail(reason, reads, writes);
     }

@@ -294,6 +294,7 @@ fn without_memory_only_writes_that_need_it_are_refused<R: Runtime>() {
     let aborted = "-EXECABORT Transaction discarded because of previous errors.\r\n";
     let transaction = format!("+OK\r\n+QUEUED\r\n{refused}{aborted}+OK\r\n+QUEUED\r\n*1\r\n:{MIB}\r\n");
     assert_eq!(answer, format!("{writes}{transaction}:1\r\n+OK\r\n+OK\r\n"));
+    assert_eq!(info(node.address(), "writes_failed"), 5, "the refused ones");
     // They arrive together, so FLUSHALL is not executed yet when SET is read.
     assert_eq!(exchange(node.address(), &[&set[..], b"QUIT\r\n"].concat()), "+OK\r\n+OK\r\n");
     let answer = exchange(node.address(), b"FLUSHALL\r\nMULTI\r\nSET a 1\r\nEXEC\r\nQUIT\r\n");
@@ -316,6 +317,7 @@ fn writes_are_refused_while_the_disk_is_almost_full_and_reads_go_on<R: Runtime>(
     assert_eq!(refused.len(), 5, "{answer}");
     assert!(answer.starts_with("$-1\r\n-BUSY ") && answer.ends_with(":0\r\n+OK\r\n"), "{answer}");
     assert_eq!(info(node.address(), "disk_refuses_writes"), 1);
+    assert_eq!((info(node.address(), "writes_failed"), info(node.address(), "reads_failed")), (3, 1));
     assert!(info(node.address(), "disk_free") > 0);
 }
 

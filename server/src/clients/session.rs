@@ -17,6 +17,7 @@ use super::watched::Watched;
 use super::wire::{FLUSH_BYTES, Received, Wire, hold};
 use crate::activity::Batch;
 use crate::command::{Command, LocalCommand};
+use crate::counters::Failure;
 use crate::executor::{NotReadable, STOPPING, elsewhere};
 use crate::keyspace::{FieldsRead, HashRead, ReadCommand, Reply, WriteCommand};
 use crate::resp::{ProtocolError, ReplyBuffer, Request, RequestReader, Version};
@@ -205,7 +206,10 @@ impl<'a, R: Runtime> Session<'a, R> {
             let command = match command {
                 Command::Write(write) if self.transaction.is_open() => match self.clients.refusal(&write) {
                     None => Command::Write(write),
-                    Some(error) => Command::Local(LocalCommand::Rejected(error.to_owned())),
+                    Some(error) => {
+                        self.clients.executor.count_failed(Failure::NoRoom, &[write]);
+                        Command::Local(LocalCommand::Rejected(error.to_owned()))
+                    }
                 },
                 command => command,
             };
@@ -323,7 +327,10 @@ impl<'a, R: Runtime> Session<'a, R> {
                     self.work += gather_reads(&mut self.reads, command, &mut batch, budget);
                     self.read(&mut now).await?;
                 }
-                Command::Write(command) if let Some(error) = self.clients.refusal(&command) => self.out.error(error),
+                Command::Write(command) if let Some(error) = self.clients.refusal(&command) => {
+                    self.clients.executor.count_failed(Failure::NoRoom, &[command]);
+                    self.out.error(error);
+                }
                 Command::Write(command) => {
                     let clients = self.clients;
                     let is_alone = is_single || batch.as_slice().is_empty();

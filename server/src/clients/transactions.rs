@@ -5,6 +5,7 @@ use super::routes::Routes;
 use super::runs::Portion;
 use super::session::{LOCAL_WORK, Session};
 use super::transaction::{ABORTED, Queue, discarded_because_of};
+use crate::counters::Failure;
 use crate::keyspace::{Outcome, Reply, WriteCommand};
 use crate::timeout::within;
 use bytes::Bytes;
@@ -65,6 +66,7 @@ impl<R: Runtime> Session<'_, R> {
             return Ok(Flow::Continue);
         }
         if let Some(error) = self.clients.refusal_of_any(&queue.commands) {
+            self.clients.executor.count_failed(Failure::NoRoom, &queue.commands);
             self.out.error(&discarded_because_of(error));
             return Ok(Flow::Continue);
         }
