@@ -43,8 +43,6 @@ pub struct GroupOptions {
     pub max_kept_log_bytes: u64,
     /// The largest size of a chunk of a snapshot with more than one record.
     pub max_chunk_bytes: usize,
-    /// The bytes of committed entries after which the node turns to its other groups before it applies more.
-    pub max_apply_bytes: usize,
 }
 
 impl GroupOptions {
@@ -62,7 +60,6 @@ impl GroupOptions {
             max_kept_log_entries: 2 << 20,
             max_kept_log_bytes: 1 << 30,
             max_chunk_bytes: 512 << 10,
-            max_apply_bytes: 256 << 10,
         }
     }
 }
