@@ -95,7 +95,7 @@ impl Node {
         if self.leads {
             self.log.length += 1;
             self.replicate();
-        } else if self.silent > 22 + 3 * self.id && self.member.may_campaign(self.fresh()) {
+        } else if self.silent > 20 + 6 * self.id && self.member.may_campaign(self.fresh()) {
             self.follow(self.term + 1);
             (self.votes, self.silent) = (1, 0);
             self.peers.keys().for_each(|to| self.send(*to, Message::RequestVote { term: self.term, log: self.log }));
