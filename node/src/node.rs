@@ -98,6 +98,9 @@ pub struct Node<M: StateMachine> {
     tick: Duration,
     /// The time of the last tick.
     ticked_at: Reading,
+    /// The newest reading that was not missing, and true if it was before an earlier one since the last tick.
+    latest: Reading,
+    went_back: bool,
     /// A time at which a group that is not active has something to do, or an earlier one.
     earliest: Option<Instant>,
 }
@@ -177,6 +180,8 @@ impl<M: StateMachine> Node<M> {
             stopwatch: Stopwatch::default(),
             tick: MAX_TICK,
             ticked_at: None,
+            latest: None,
+            went_back: false,
             earliest: None,
         }
     }
@@ -229,7 +234,7 @@ impl<M: StateMachine> Node<M> {
 
     /// Handles an input. `now` was sampled after it arrived.
     pub fn handle(&mut self, now: Reading, input: Input<M>) {
-        self.now = now;
+        self.set_now(now);
         self.common.note_time(now);
         match input {
             Input::Messages { from, messages } => {
@@ -321,11 +326,11 @@ impl<M: StateMachine> Node<M> {
     /// whenever the timer fires, due or not: a leader that no message reaches would otherwise not learn that its clock
     /// went back until the clock shows again what it had shown before, and readers would trust its lease that long.
     pub fn handle_timeout(&mut self, now: Reading) {
+        self.set_now(now);
         let all = self.tick_is_due(now);
         if all {
-            self.ticked_at = now;
+            (self.ticked_at, self.went_back) = (now, false);
         }
-        self.now = now;
         self.common.note_time(now);
         self.common.handle_timeout(now, self.tick);
         self.commits.handle_timeout(now, self.tick);
@@ -355,13 +360,6 @@ impl<M: StateMachine> Node<M> {
         }
     }
 
-    /// Returns true if a tick has passed since the last one, or if the clock fails or went back.
-    fn tick_is_due(&self, now: Reading) -> bool {
-        let Some((now, ticked_at)) = now.zip(self.ticked_at) else { return true };
-        self.now.is_none_or(|before| now.is_before_on_either_counter(before))
-            || now.elapsed_since(ticked_at).at_most >= self.tick
-    }
-
     /// Returns true if groups have entries to apply that they could not apply in their last turn: the others come first.
     /// Call [`resume`](Node::resume) soon.
     pub fn has_backlog(&self) -> bool {
@@ -370,7 +368,7 @@ impl<M: StateMachine> Node<M> {
 
     /// Begins another turn of the groups that have a backlog. Call it at most once in a turn.
     pub fn resume(&mut self, now: Reading) {
-        self.now = now;
+        self.set_now(now);
         self.apply_budget = ApplyBudget::new(self.max_apply_bytes, self.backlog.len());
         // They come before those that had an input, which could otherwise take the whole turn each time.
         let groups = &mut self.groups;
@@ -413,7 +411,7 @@ impl<M: StateMachine> Node<M> {
     /// # Errors
     /// [`TransferError`]: no transfer started.
     pub fn transfer(&mut self, now: Reading, group: GroupId, to: NodeId) -> Result<(), TransferError> {
-        self.now = now;
+        self.set_now(now);
         self.group_mut(group).map_or(Err(TransferError::NotLeader), |group| group.transfer(now, to))
     }
 
@@ -422,7 +420,7 @@ impl<M: StateMachine> Node<M> {
     /// # Errors
     /// [`CampaignError`]. A group that is not on this node has no voter here.
     pub fn campaign(&mut self, now: Reading, group: GroupId) -> Result<(), CampaignError> {
-        self.now = now;
+        self.set_now(now);
         self.group_mut(group).map_or(Err(CampaignError::NotVoter), |group| group.campaign(now))
     }
 
@@ -431,7 +429,7 @@ impl<M: StateMachine> Node<M> {
     /// # Errors
     /// [`ProposeError`]: it was not taken.
     pub fn propose_change(&mut self, now: Reading, group: GroupId, change: &Change) -> Result<Position, ProposeError> {
-        self.now = now;
+        self.set_now(now);
         self.group_mut(group).map_or(Err(ProposeError::NotLeader), |group| group.propose_change(now, change))
     }
 
@@ -445,7 +443,7 @@ impl<M: StateMachine> Node<M> {
         group: GroupId,
         change: MemberChange,
     ) -> Result<Position, ChangeError> {
-        self.now = now;
+        self.set_now(now);
         self.group_mut(group).map_or(Err(ChangeError::NotLeader), |group| group.change_members(now, change))
     }
 
@@ -465,7 +463,7 @@ impl<M: StateMachine> Node<M> {
     /// Drops the requests that wait to be tried again and whose clients have left, by their tickets. They are answered
     /// all the same.
     pub fn drop_abandoned(&mut self, now: Reading, is_abandoned: impl Fn(u64) -> bool) {
-        self.now = now;
+        self.set_now(now);
         self.for_each_router(|router, context| router.drop_abandoned(context, &is_abandoned));
     }
 
@@ -475,14 +473,14 @@ impl<M: StateMachine> Node<M> {
     /// # Errors
     /// [`TransferError`]: no transfer started.
     pub fn hand_over(&mut self, now: Reading, group: GroupId) -> Result<NodeId, TransferError> {
-        self.now = now;
+        self.set_now(now);
         self.group_mut(group).map_or(Err(TransferError::NotLeader), |group| group.hand_over(now))
     }
 
     /// Stops: gives up every lease, takes no more requests, and fails those that were certainly not executed. The node
     /// goes on until [`is_stopped`](Node::is_stopped), so that what it proposed can still be committed.
     pub fn stop(&mut self, now: Reading) {
-        self.now = now;
+        self.set_now(now);
         self.common.stopping = true;
         // They have promised nothing yet. A group hosted from now on would have a hold to wait for.
         self.founding.clear();
@@ -515,7 +513,7 @@ impl<M: StateMachine> Node<M> {
     /// next outputs, and with it how much longer its promises bind. The node must get no input and send nothing after
     /// this.
     pub fn finish(&mut self, now: Reading) {
-        self.now = now;
+        self.set_now(now);
         self.for_each_router(|_, context| context.group.finish(now));
     }
 

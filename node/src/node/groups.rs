@@ -26,6 +26,21 @@ pub enum AddGroupError {
 }
 
 impl<M: StateMachine> Node<M> {
+    /// Takes the reading of an input. Most inputs show it to one group or to none, and a reading that went back concerns
+    /// all of them.
+    pub(super) fn set_now(&mut self, now: Reading) {
+        let stepped = now.zip(self.latest).is_some_and(|(now, latest)| now.is_before_on_either_counter(latest));
+        self.went_back |= stepped;
+        self.latest = now.or(self.latest);
+        self.now = now;
+    }
+
+    /// Returns true if a tick has passed since the last one, or if the clock fails or went back.
+    pub(super) fn tick_is_due(&self, now: Reading) -> bool {
+        let Some((now, ticked_at)) = now.zip(self.ticked_at) else { return true };
+        self.went_back || now.elapsed_since(ticked_at).at_most >= self.tick
+    }
+
     /// Adds a group whose [`first_batch`](GroupStart::first_batch) is durable. Reading the recovered state into
     /// `machine` may take time.
     ///
@@ -43,7 +58,7 @@ impl<M: StateMachine> Node<M> {
     /// # Errors
     /// [`AddGroupError`]: nothing has changed.
     pub fn create_group(&mut self, now: Reading, start: GroupStart<M::State>, machine: M) -> Result<(), AddGroupError> {
-        self.now = now;
+        self.set_now(now);
         let first = start.first_batch();
         let group = self.make_group(now, start, machine)?;
         match first {
@@ -62,7 +77,7 @@ impl<M: StateMachine> Node<M> {
     /// promises still bind, so what it wrote stays on the disk, and a later process that hosts it recovers it. Returns false
     /// if the node does not host it.
     pub fn remove_group(&mut self, now: Reading, id: GroupId) -> bool {
-        self.now = now;
+        self.set_now(now);
         let Some((router, mut context)) = self.router(id) else { return false };
         router.close(&mut context);
         context.group.close(now);
