@@ -1,10 +1,10 @@
 //! File descriptors: the journal, the tables and the peers must never lack one because clients took them all.
 
-use crate::monitor::MAX_CONNECTIONS;
-
+/// The most connections to the port for metrics at once. Further ones are closed.
+pub(crate) const MONITOR_CONNECTIONS: usize = 32;
 /// The descriptors that a node needs besides its clients: at most 64 handshakes of peers, the tables and the journals of
 /// the disk, what the runtime needs, and the port for metrics.
-const RESERVED: usize = 64 + 96 + 32 + MAX_CONNECTIONS + 1;
+const RESERVED: usize = 64 + 96 + 32 + MONITOR_CONNECTIONS + 1;
 /// The descriptors of one peer: three connections each way, and a new one before an old one is closed.
 const RESERVED_PER_PEER: usize = 8;
 

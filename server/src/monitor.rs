@@ -4,6 +4,7 @@
 //! take milliseconds.
 
 use crate::clients::Clients;
+use crate::descriptors::MONITOR_CONNECTIONS;
 use crate::http::{self, Request, Response};
 use crate::timeout::within;
 use crate::{metrics, page};
@@ -16,8 +17,6 @@ use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// The most connections at once. Further ones are closed.
-pub(crate) const MAX_CONNECTIONS: usize = 32;
 /// The most time for a request to arrive; the limit for clients may be shorter.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time for a response to be made and taken.
@@ -36,7 +35,7 @@ struct Job {
 /// # Errors
 /// As the system reports them: no thread could be created.
 pub(crate) fn serve<R: Runtime>(listener: R::Listener, clients: &Arc<Clients<R>>) -> io::Result<()> {
-    let (jobs, queue) = async_channel::bounded(MAX_CONNECTIONS);
+    let (jobs, queue) = async_channel::bounded(MONITOR_CONNECTIONS);
     let runtime = clients.runtime();
     runtime.spawn_thread("metrics", ThreadPolicy::Batch, respond_to_all(Arc::downgrade(clients), queue))?;
     runtime.spawn(accept(listener, clients.clone(), jobs));
@@ -80,7 +79,7 @@ async fn accept<R: Runtime>(listener: R::Listener, clients: Arc<Clients<R>>, job
             }
         };
         match accepted {
-            Ok((stream, _)) if Arc::strong_count(&places) <= MAX_CONNECTIONS => {
+            Ok((stream, _)) if Arc::strong_count(&places) <= MONITOR_CONNECTIONS => {
                 let (place, runtime, jobs) = (places.clone(), runtime.clone(), jobs.clone());
                 clients.runtime().spawn(async move {
                     // A client that fails, or is too slow, needs no response.
