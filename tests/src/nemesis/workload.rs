@@ -23,8 +23,10 @@ const MAX_UNKNOWN_PER_KEY: usize = 12;
 const REPLY_TIMEOUT: Duration = Duration::from_secs(1);
 /// The pause before a client retries a node that could not serve it.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
-/// The share of the sets, in percent, whose value dies after some time, and the longest of those times in milliseconds.
-const SHARE_OF_MORTAL: u64 = 25;
+/// The place whose values die after some time. The checker takes a lost value for a dead one there.
+const MORTAL_SLOT: usize = 0;
+/// The share of the sets there, in percent, whose value dies, and the longest time until then in milliseconds.
+const SHARE_OF_MORTAL: u64 = 50;
 const MAX_LIFE: u64 = 400;
 /// The client number of the nemesis itself.
 const NEMESIS: u32 = 0;
@@ -332,7 +334,8 @@ impl Client {
             };
             let slot = self.dice.below(KEYS as u64) as usize;
             let call = self.choose();
-            let is_mortal = matches!(call, Call::Set(_)) && self.dice.below(100) < SHARE_OF_MORTAL;
+            let is_mortal =
+                slot == MORTAL_SLOT && matches!(call, Call::Set(_)) && self.dice.below(100) < SHARE_OF_MORTAL;
             let life = is_mortal.then(|| self.dice.millis(1, MAX_LIFE));
             let pending = self.shared.begin(self.number, slot, call);
             let death = life.map(|_| self.shared.begin_death(self.number, &pending));
