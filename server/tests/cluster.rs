@@ -3,7 +3,6 @@
 #[path = "support/members.rs"]
 mod members;
 #[path = "support/served.rs"]
-#[allow(dead_code, reason = "these tests start clusters of several nodes")]
 mod served;
 #[macro_use]
 mod support;

@@ -1,7 +1,6 @@
 //! A node that starts answers its clients before it serves them.
 
 #[path = "support/served.rs"]
-#[allow(dead_code, reason = "these tests start their nodes themselves")]
 mod served;
 #[macro_use]
 mod support;

@@ -1,7 +1,6 @@
 //! The session of `docs/locks.md`, on a cluster of one node.
 
 #[path = "support/served.rs"]
-#[expect(dead_code, reason = "other tests use the rest")]
 mod served;
 
 use leasehold::{ClientOptions, Limits};

@@ -3,7 +3,6 @@
 #[macro_use]
 mod support;
 #[path = "support/served.rs"]
-#[allow(dead_code, reason = "these tests need no requests of many words")]
 mod served;
 
 use leasehold::{ClientOptions, Limits};

@@ -1,12 +1,10 @@
 //! The commands of Redis Cluster, and nodes that redirect clients to the leader.
 
 #[path = "support/members.rs"]
-#[allow(dead_code, reason = "these tests need no recordings")]
 mod members;
 #[macro_use]
 mod support;
 #[path = "support/served.rs"]
-#[allow(dead_code, reason = "these tests need no requests of many words")]
 mod served;
 
 use leasehold::{ClientOptions, Limits, NodeOptions};

@@ -1,4 +1,5 @@
 //! A cluster of several nodes in this process.
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 use crate::served::{exchange, options};
 use leasehold::{Node, NodeOptions};

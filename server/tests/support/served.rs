@@ -1,4 +1,5 @@
 //! A cluster of one node in this process, and clients that speak to it.
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 use leasehold::{ClientOptions, Limits, Node, NodeOptions};
 use leasehold_core::{Config, Options};
