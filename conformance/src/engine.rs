@@ -22,7 +22,7 @@ pub struct Start<D> {
     pub seed: u64,
     /// The reading at the start.
     pub now: Reading,
-    /// What the process before left on its disk; `None` at the first start.
+    /// The disk that the former process left behind; `None` at the first start.
     pub disk: Option<D>,
 }
 
@@ -63,7 +63,7 @@ pub struct Contents {
 pub trait Engine {
     /// A message between two nodes.
     type Message: Clone;
-    /// What survives the process: the log, the vote, the record of the longest hold.
+    /// The state that survives the process: the log, the vote, the record of the longest hold.
     type Disk;
 
     /// Returns whether a group may begin with so many voters and learners. By default, it may.

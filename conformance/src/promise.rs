@@ -1,4 +1,4 @@
-//! What a node promised by its acknowledgements, and which input made it break that.
+//! Tracks the promises that nodes make by their acknowledgements, and finds the input after which one is broken.
 
 use crate::rule::Rule;
 use crate::subject::{Broken, Kind};

@@ -95,7 +95,7 @@ impl Links {
 pub struct Broken {
     /// The rule.
     pub rule: Rule,
-    /// What the node did.
+    /// The act that broke it, for the report.
     pub what: String,
 }
 

@@ -16,7 +16,7 @@ const THREADS: usize = 2;
 const CLIENTS: usize = 8;
 const MESSAGE_BYTES: usize = 64;
 
-/// What is measured, the first of each pair on tokio and the second on smol.
+/// The ways to serve an echo, in pairs: the first of each runs on tokio, the second on smol.
 const WAYS: [(&str, [Way; 2]); 2] =
     [("plain runtime", [plain_tokio, plain_smol]), ("through the trait", [on_tokio, on_smol])];
 

@@ -1,4 +1,4 @@
-//! What is easy to get wrong.
+//! Mistakes that engines with leases easily make.
 
 /// A mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
