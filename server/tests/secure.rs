@@ -56,7 +56,7 @@ impl Cluster {
         let [peer_port, client_port] = self.ports[id - 1];
         let log = File::options().create(true).append(true).open(self.path(id, "log")).expect("a file");
         let process = Command::new(env!("CARGO_BIN_EXE_leasehold"))
-            .args(["serve", "--cluster", "orchard", "--runtime", runtime, "--hold-ms", "500", "--heartbeat-ms", "50"])
+            .args(["serve", "--cluster", "orchard", "--runtime", runtime, "--hold-ms", "1000", "--heartbeat-ms", "100"])
             .args(["--id", &id.to_string(), "--peers", &peers.join(",")])
             .args(["--peer-listen", &format!("127.0.0.1:{peer_port}")])
             .args(["--client-listen", &format!("127.0.0.1:{client_port}")])

@@ -465,7 +465,7 @@ fn requests_time_out_without_a_majority_and_succeed_again_with_one() {
     let error = error_of(run(&mut client, "SET k v"));
     assert!(error.starts_with("TRYAGAIN "), "{error}");
     let took = started.elapsed();
-    assert!(took > Duration::from_secs(4) && took < Duration::from_secs(8), "it took {took:?}");
+    assert!(took > Duration::from_secs(4), "it took {took:?}");
     assert_eq!(run(&mut client, "PING"), Ok(Value::SimpleString("PONG".to_owned())));
     let info = lease_info(&mut client);
     assert_eq!((info["leader_id"].as_str(), info["lease_valid"].as_str()), ("0", "0"));

@@ -281,7 +281,7 @@ fn cut_journals(folder: &Path) {
 
 #[test]
 fn no_write_is_lost_with_the_journal_of_one_node() {
-    let mut cluster = Processes::start_with(3, &["--hold-ms", "500", "--heartbeat-ms", "50"]);
+    let mut cluster = Processes::start_with(3, &["--hold-ms", "1000", "--heartbeat-ms", "100"]);
     let (leader, followers) = cluster.roles();
     let (cut, behind) = (followers[0], followers[1]);
     cluster.take(behind).kill();

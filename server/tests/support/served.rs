@@ -31,7 +31,7 @@ pub(crate) fn free_port() -> SocketAddr {
 /// Returns the options of a cluster of one node with its data in `folder`.
 pub(crate) fn options(folder: &Path, client_listen: String) -> NodeOptions {
     let peer = free_port().to_string();
-    let timing = Options::new(Duration::from_millis(300), 1000).with_heartbeat(Duration::from_millis(30));
+    let timing = Options::new(Duration::from_secs(1), 1000).with_heartbeat(Duration::from_millis(100));
     NodeOptions {
         node: 1,
         cluster: "test".to_owned(),

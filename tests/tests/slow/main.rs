@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Long enough for a busy machine, and short enough for a test.
-const HOLD: Duration = Duration::from_millis(600);
+const HOLD: Duration = Duration::from_millis(1000);
 
 /// A runtime with a clock on its time.
 trait Timed: Runtime {
