@@ -93,8 +93,9 @@ fn a_voter_whose_folder_was_removed_takes_no_part_and_no_write_is_lost() {
     let theirs = format!("start it with node {wiped}'s own folder");
     for (node, text) in [(wiped, own), (down, theirs)] {
         let of_them = errors(&cluster, node).into_iter().filter(|line| line.contains(&text)).count();
-        // Once for the connections that it dials and once for those it accepts, for each peer.
-        assert!((1..=4).contains(&of_them), "node {node} logged {text:?} {of_them} times");
+        // Once for the connections that it dials, once for those it accepts, and perhaps once for those it accepted while it
+        // had no peers yet, for each peer. Without the limit there is one for every attempt.
+        assert!((1..=6).contains(&of_them), "node {node} logged {text:?} {of_them} times");
     }
 }
 
