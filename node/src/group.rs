@@ -1,15 +1,17 @@
 //! One replicated group on a node: its replica, its state machine, and what waits for either.
 
+mod applying;
 mod members;
 mod options;
 mod transfers;
 
 pub use options::{GroupOptions, ReadMode};
 
+use crate::apply::{ApplyBudget, bytes_of};
 use crate::identity::Contact;
 use crate::members::entry_version;
 use crate::pending::{PendingReads, PendingWrites, RequestKey, WriteOutcome};
-use crate::ports::{self, Applied, Batch, GroupId, Recovered, Stage, StateMachine, UnknownCommand};
+use crate::ports::{Applied, Batch, GroupId, Preparer, Recovered, Stage, StateMachine, UnknownCommand};
 use crate::snapshot::Work;
 use crate::status::{GroupStatistics, ReadGate, ReadGrant, Status};
 use crate::transfer::Transfers;
@@ -25,8 +27,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The bytes by which an entry counts beyond its command.
-const ENTRY_BYTES: usize = 64;
 /// Changes of records that wait for a write to disk to join, in bytes, before they are written without one.
 const MAX_UNWRITTEN_BYTES: usize = 4 << 20;
 
@@ -94,23 +94,6 @@ fn initial_state<S>(recovered: &mut Recovered<S>, founders: Vec<NodeId>) -> (Per
     (state, recovered.applied.clone())
 }
 
-/// The bytes of entries and of their changes that may be applied in the rest of a turn. The last entry may exceed them.
-#[derive(Debug, Default)]
-pub(crate) struct ApplyBudget {
-    /// By all groups.
-    pub(crate) left: usize,
-    /// By one group in the whole turn.
-    pub(crate) share: usize,
-}
-
-impl ApplyBudget {
-    /// Returns the budget of a turn in which so many groups are known to have more to apply than they could.
-    pub(crate) fn new(max: usize, groups: usize) -> ApplyBudget {
-        let left = max.max(1);
-        ApplyBudget { left, share: (left / groups.max(1)).max(1) }
-    }
-}
-
 /// An output of one group.
 pub(crate) enum GroupOutput<M: StateMachine> {
     /// Sends an envelope to a peer's replica.
@@ -135,16 +118,22 @@ pub(crate) enum GroupOutput<M: StateMachine> {
 pub struct Group<M: StateMachine> {
     options: GroupOptions,
     replica: Replica,
-    machine: M,
+    /// `None` while it applies entries on a thread of its own.
+    machine: Option<M>,
+    prepare: Preparer,
     applied: Applied,
     /// The applied position that is on disk.
     durable_applied: Index,
     gate: Arc<ReadGate>,
     /// The hold to record once the longer one of an earlier process has run out.
     lower_hold_to: Option<Duration>,
-    /// Committed entries that are not applied yet.
+    /// Since when the state machine applies entries on a thread of its own, or leadership was last handed over for that.
+    applying_since: Duration,
+    /// Committed entries that are not applied yet, but for those that a thread applies.
     to_apply: VecDeque<Committed>,
     unapplied_bytes: usize,
+    /// The changes of the members among them, and among those that a thread applies.
+    unapplied_changes: usize,
     /// The bytes that were applied in this turn.
     applied_bytes: usize,
     /// Waits for the next write to disk.
@@ -212,7 +201,8 @@ impl<M: StateMachine> Group<M> {
         drop(machine.replace(recovered.records));
         Ok(Group {
             replica,
-            machine,
+            prepare: machine.preparer(),
+            machine: Some(machine),
             durable_applied: applied.index,
             entry_version: entry_version(&applied.membership, options.unnoted_version),
             settled: applied.membership.clone(),
@@ -220,8 +210,10 @@ impl<M: StateMachine> Group<M> {
             applied,
             gate,
             lower_hold_to: (longest_hold > hold).then_some(hold),
+            applying_since: Duration::ZERO,
             to_apply: VecDeque::new(),
             unapplied_bytes: 0,
+            unapplied_changes: 0,
             applied_bytes: 0,
             unwritten: Batch { group: options.group, ..Batch::default() },
             halted: false,
@@ -248,9 +240,9 @@ impl<M: StateMachine> Group<M> {
         &self.replica
     }
 
-    /// Returns the state machine.
-    pub fn machine(&self) -> &M {
-        &self.machine
+    /// Returns the state machine; `None` while it applies entries on a thread of its own.
+    pub fn machine(&self) -> Option<&M> {
+        self.machine.as_ref()
     }
 
     /// Returns the position up to which the state machine includes the log.
@@ -347,6 +339,7 @@ impl<M: StateMachine> Group<M> {
         self.replica.handle_timeout(now);
         self.time_transfers(now);
         self.tend_members(now);
+        self.time_apply(now);
         if self.replica.statistics().leaderships_given_up > given_up {
             tracing::warn!(
                 term,
@@ -376,7 +369,7 @@ impl<M: StateMachine> Group<M> {
         if !self.may_propose(&command) {
             return Err(ProposeError::Busy);
         }
-        let position = self.replica.propose(now, self.machine.prepare(command))?;
+        let position = self.replica.propose(now, (self.prepare)(command))?;
         self.writes.insert(position, request);
         Ok(position)
     }
@@ -451,9 +444,12 @@ impl<M: StateMachine> Group<M> {
         self.retire(now);
         self.close_transfers(now);
         self.finish(now);
-        let empty = self.machine.empty_state();
-        let state = self.machine.replace(empty);
-        self.outputs.push_back(GroupOutput::Work(Work::Drop(Arc::new(state))));
+        // That of a machine that applies now follows once it is back.
+        if let Some(machine) = &mut self.machine {
+            let empty = machine.empty_state();
+            let state = machine.replace(empty);
+            self.outputs.push_back(GroupOutput::Work(Work::Drop(Arc::new(state))));
+        }
     }
 
     /// Returns true if this node, which stops, is held at `now` or cannot know.
@@ -488,6 +484,8 @@ impl<M: StateMachine> Group<M> {
                 ReplicaOutput::Persist(persist) => self.persist(persist),
                 ReplicaOutput::Apply(committed) => {
                     self.unapplied_bytes += committed.iter().map(bytes_of).sum::<usize>();
+                    let is_change = |committed: &&Committed| matches!(committed.effect, Effect::Membership(_));
+                    self.unapplied_changes += committed.iter().filter(is_change).count();
                     self.to_apply.extend(committed);
                     self.apply(budget);
                 }
@@ -540,7 +538,7 @@ impl<M: StateMachine> Group<M> {
         let state = self.transfers.complete.take().expect("the engine installs only a snapshot that is complete");
         // It covers every committed entry.
         self.to_apply.clear();
-        self.unapplied_bytes = 0;
+        (self.unapplied_bytes, self.unapplied_changes) = (0, 0);
         self.applied = Applied { index: snapshot.index, term: snapshot.term, membership: snapshot.membership };
         self.entry_version = entry_version(&self.applied.membership, self.options.unnoted_version);
         self.unwritten.reset_log = true;
@@ -548,79 +546,14 @@ impl<M: StateMachine> Group<M> {
         self.unwritten.stage = Some(Stage::Install);
         self.unwritten.changes.clear();
         self.unwritten.applied = Some(self.applied.clone());
-        let former = self.machine.replace(state);
+        let machine = self.machine.as_mut().expect("no state is installed while entries are applied");
+        let former = machine.replace(state);
         self.outputs.push_back(GroupOutput::Work(Work::Drop(Arc::new(former))));
         for request in self.writes.covered_by_snapshot(snapshot.index) {
             let outcome = WriteOutcome::Unknown;
             self.outputs.push_back(GroupOutput::Decided { request, index: snapshot.index, outcome });
         }
         self.gate.publish_applied(self.applied.index);
-    }
-
-    /// Ends a turn. Returns the bytes that were applied in it, if committed entries are left to apply.
-    pub(crate) fn end_turn(&mut self) -> Option<usize> {
-        let applied = std::mem::take(&mut self.applied_bytes);
-        (!self.halted && !self.to_apply.is_empty()).then_some(applied)
-    }
-
-    /// Applies committed entries, as many as the turn allows.
-    fn apply(&mut self, budget: &mut ApplyBudget) {
-        let before = self.applied.index;
-        while !self.halted
-            && budget.left > 0
-            && self.applied_bytes < budget.share
-            && let Some(committed) = self.to_apply.pop_front()
-        {
-            let bytes = bytes_of(&committed);
-            self.unapplied_bytes -= bytes;
-            let Committed { position, effect } = committed;
-            let before = self.unwritten.changes.len();
-            let output = match effect {
-                Effect::Command(command) => {
-                    match self.machine.apply(position.index, &command, &mut self.unwritten.changes) {
-                        Ok(output) => Some(output),
-                        Err(unknown) => {
-                            self.halted = true;
-                            self.outputs.push_back(GroupOutput::Halted { index: position.index, unknown });
-                            break;
-                        }
-                    }
-                }
-                Effect::Nothing => None,
-                Effect::Membership(membership) => {
-                    self.entry_version = entry_version(&membership, self.options.unnoted_version);
-                    self.applied.membership = membership;
-                    self.flush = true;
-                    None
-                }
-            };
-            let changed = size_of_changes(&self.unwritten.changes[before..]);
-            self.unwritten_bytes += changed;
-            self.applied_bytes += bytes + changed;
-            budget.left = budget.left.saturating_sub(bytes + changed);
-            self.merge_changes();
-            self.applied.index = position.index;
-            self.applied.term = position.term;
-            // Readers may see the effect before its writer is answered, never the reverse.
-            self.gate.publish_applied(position.index);
-            for (request, outcome) in self.writes.applied(position, output) {
-                self.statistics.writes_displaced += u64::from(matches!(outcome, WriteOutcome::Displaced));
-                self.outputs.push_back(GroupOutput::Decided { request, index: position.index, outcome });
-            }
-        }
-        if self.applied.index > before {
-            self.unwritten.applied = Some(self.applied.clone());
-        }
-    }
-
-    /// Removes superseded changes once the others may be outweighed. Otherwise, entries that each change the same large
-    /// value would hold as many copies of it.
-    fn merge_changes(&mut self) {
-        if self.unwritten_bytes > MAX_UNWRITTEN_BYTES.max(2 * self.unwritten_bytes_merged) {
-            ports::remove_superseded(&mut self.unwritten.changes);
-            self.unwritten_bytes = size_of_changes(&self.unwritten.changes);
-            self.unwritten_bytes_merged = self.unwritten_bytes;
-        }
     }
 
     /// Sends everything unwritten to the disk.
@@ -650,16 +583,4 @@ impl<M: StateMachine> Group<M> {
             self.unwritten.compact_through = Some((index, term));
         }
     }
-}
-
-/// Returns about how much memory an entry takes.
-fn bytes_of(committed: &Committed) -> usize {
-    match &committed.effect {
-        Effect::Command(command) => ENTRY_BYTES + command.len(),
-        Effect::Nothing | Effect::Membership(_) => ENTRY_BYTES,
-    }
-}
-
-fn size_of_changes(changes: &[ports::Change]) -> usize {
-    changes.iter().map(ports::Change::bytes).sum()
 }

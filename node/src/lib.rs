@@ -15,6 +15,7 @@ pub mod ports;
 pub mod snapshot;
 pub mod wire;
 
+mod apply;
 mod budget;
 mod commits;
 mod dedup;

@@ -5,14 +5,16 @@ mod turn;
 
 pub use groups::AddGroupError;
 
+use crate::apply::ApplyBudget;
 use crate::commits::{Commits, Part};
 use crate::events::{Input, Outcome, Output, RequestError};
-use crate::group::{ApplyBudget, Group};
+use crate::group::Group;
 use crate::identity::Contact;
 use crate::members::{ChangeError, MemberChange};
 use crate::outputs::Outputs;
 use crate::ports::{Batch, GroupId, StateMachine};
 use crate::router::{Common, Router};
+use crate::snapshot::Work;
 use crate::status::{DiskStatistics, RouterStatistics, Status};
 use crate::stopwatch::Stopwatch;
 use crate::wire::{Body, Message};
@@ -21,6 +23,7 @@ use leasehold_raft::wire::Change;
 use leasehold_raft::{CampaignError, Position, ProposeError, TransferError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The interval at which the timer of a node without groups fires.
@@ -252,6 +255,8 @@ impl<M: StateMachine> Node<M> {
             Input::WorkDone(result) => {
                 if let Some(group) = self.group_mut(result.group()) {
                     group.handle_work_result(result);
+                } else if let Some(state) = result.into_state() {
+                    self.outputs.push(Output::Work(Work::Drop(Arc::new(state))));
                 }
             }
             Input::NotSent { to, messages } => {

@@ -1,5 +1,6 @@
-//! Work that takes time in proportion to the state, or to a part of it, done on a thread of its own.
+//! Work that takes time in proportion to the state, or to a part of it, or that may block: done on another thread.
 
+use crate::apply::Applying;
 use crate::chunk::{self, Chunk};
 use crate::ports::{Cursor, GroupId, Record, State as _, StateMachine};
 use crate::wire::RequestId;
@@ -40,6 +41,9 @@ pub enum Work<M: StateMachine> {
     },
     /// Drops a state.
     Drop(Arc<M::State>),
+    /// Applies entries of a group that [applies on a thread of its own](crate::GroupOptions::applies_on_thread). It may
+    /// take any time, and nothing else of the node waits for it.
+    Apply(Box<Applying<M>>),
 }
 
 /// The result of [`Work::run`].
@@ -68,6 +72,8 @@ pub enum WorkResult<M: StateMachine> {
         /// The records of the chunk; `None` if they cannot be decoded.
         records: Option<Vec<Record>>,
     },
+    /// Entries were applied.
+    Applied(Box<Applying<M>>),
 }
 
 impl<M: StateMachine> Work<M> {
@@ -85,14 +91,29 @@ impl<M: StateMachine> Work<M> {
                 Some(WorkResult::Added { group, id, state, records })
             }
             Work::Drop(_) => None,
+            Work::Apply(mut applying) => {
+                applying.run();
+                Some(WorkResult::Applied(applying))
+            }
         }
     }
 }
 
 impl<M: StateMachine> WorkResult<M> {
     pub(crate) fn group(&self) -> GroupId {
-        let (WorkResult::Read { group, .. } | WorkResult::Added { group, .. }) = self;
-        *group
+        match self {
+            WorkResult::Read { group, .. } | WorkResult::Added { group, .. } => *group,
+            WorkResult::Applied(applying) => applying.group(),
+        }
+    }
+
+    /// Returns the state in it, of a group that has ended meanwhile.
+    pub(crate) fn into_state(self) -> Option<M::State> {
+        match self {
+            WorkResult::Read { .. } => None,
+            WorkResult::Added { state, .. } => Some(state),
+            WorkResult::Applied(applying) => Some(applying.into_state()),
+        }
     }
 }
 
@@ -102,6 +123,7 @@ impl<M: StateMachine> fmt::Debug for Work<M> {
             Work::Read { .. } => "Read",
             Work::Add { .. } => "Add",
             Work::Drop(_) => "Drop",
+            Work::Apply(_) => "Apply",
         })
     }
 }
@@ -111,6 +133,7 @@ impl<M: StateMachine> fmt::Debug for WorkResult<M> {
         formatter.write_str(match self {
             WorkResult::Read { .. } => "Read",
             WorkResult::Added { .. } => "Added",
+            WorkResult::Applied(_) => "Applied",
         })
     }
 }

@@ -7,9 +7,8 @@ use crate::handle::{Answer, Command, Directory, Handle, Mailbox, Shared, Statist
 use crate::node::{AddGroupError, Node, NodeOptions};
 use crate::ports::{Batch, Disk, GroupId, Lane, Links, StateMachine};
 use crate::setup::{StartGroup, TraceSink};
-use crate::snapshot::Work;
 use crate::status::Status;
-use crate::threads::{self, Commit, Report, Reporter};
+use crate::threads::{self, Commit, Report, Thread, Workers};
 use crate::wire::Message;
 use async_channel::{Receiver, Sender};
 use futures::FutureExt as _;
@@ -17,7 +16,7 @@ use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use leasehold_clock::Clock;
 use leasehold_core::NodeId;
-use leasehold_runtime::{Runtime, ThreadPolicy};
+use leasehold_runtime::Runtime;
 use parking_lot::Mutex;
 use slab::Slab;
 use std::collections::BTreeMap;
@@ -91,12 +90,9 @@ where
     }
 
     let (commits, commit_queue) = async_channel::unbounded();
-    let (work, work_queue) = async_channel::unbounded();
     let (report, reports) = async_channel::unbounded();
-    let reporter = Reporter::new(threads::DISK, report.clone());
-    runtime.spawn_thread(threads::DISK, ThreadPolicy::Batch, threads::commit_all(reporter, disk, commit_queue))?;
-    let reporter = Reporter::new(threads::SNAPSHOTS, report);
-    runtime.spawn_thread(threads::SNAPSHOTS, ThreadPolicy::Batch, threads::work_all(reporter, work_queue))?;
+    Thread::Disk.start(runtime, &report, |reporter| threads::commit_all(reporter, disk, commit_queue))?;
+    let workers = Workers::start(runtime.clone(), report)?;
     let shared = published.iter().map(|(id, group): (&GroupId, &Published)| (*id, group.shared.clone()));
     let directory: Directory = Arc::new(Mutex::new(shared.collect()));
     let handle = |group: &Published| Handle {
@@ -117,7 +113,7 @@ where
         answers: Slab::new(),
         request_timeout,
         commits,
-        work,
+        workers,
         handled: 0,
     };
     runtime.spawn(task.run(reports));
@@ -159,7 +155,7 @@ struct Task<R: Runtime, M: StateMachine> {
     answers: Slab<Answer<M>>,
     request_timeout: Duration,
     commits: Sender<Commit>,
-    work: Sender<Work<M>>,
+    workers: Workers<R, M>,
     /// The number of inputs and messages of this turn.
     handled: usize,
 }
@@ -281,6 +277,7 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
             Wake::Command(Command::RemoveGroup { group, answer }) => {
                 let removed = self.node.remove_group(self.clock.now(), group);
                 self.directory.lock().remove(&group);
+                self.workers.end_applier(group);
                 self.published.remove(&group).iter().for_each(Published::end);
                 let _ = answer.send(removed);
                 return Ok(());
@@ -296,8 +293,10 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
                 return Err(Ended);
             }
             Wake::Report(Report::Work(result)) => Input::WorkDone(result),
+            // A group that was removed needs its thread no more.
+            Wake::Report(Report::Ended(Thread::Apply(group))) if self.node.group(group).is_none() => return Ok(()),
             Wake::Report(Report::Ended(thread)) => {
-                tracing::error!(thread, "a thread of this node ended, so the node stops");
+                tracing::error!(?thread, "a thread of this node ended, so the node stops");
                 return Err(Ended);
             }
         };
@@ -311,7 +310,7 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
                 Output::Send { to, lane, messages } => self.send(to, lane, messages),
                 // A thread that ends before this task reports it.
                 Output::Commit { number, batches } => drop(self.commits.try_send(Commit { number, batches })),
-                Output::Work(work) => drop(self.work.try_send(work)),
+                Output::Work(work) => self.workers.pass(work),
                 Output::Reply { ticket, outcome } => {
                     // The client may have left.
                     let _ = self.answers.remove(ticket as usize).send(outcome);
@@ -419,12 +418,12 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
             return;
         }
         self.commits.close();
-        self.work.close();
+        self.workers.close();
         while let Ok(report) = reports.recv().await {
             match report {
                 Report::Committed(Err(error)) => tracing::error!("the last write failed: {error}"),
                 // The other thread may still have much to do, and none of it matters now.
-                Report::Ended(threads::DISK) => break,
+                Report::Ended(Thread::Disk) => break,
                 Report::Committed(Ok(_)) | Report::Work(_) | Report::Ended(_) => {}
             }
         }

@@ -99,8 +99,9 @@ impl ports::StateMachine for Keyspace {
         Entry::version(command)
     }
 
-    fn prepare(&self, command: Bytes) -> Bytes {
-        Entry::stamp(command, self.view.wall_clock().now())
+    fn preparer(&self) -> ports::Preparer {
+        let wall = self.view.wall_clock().clone();
+        Box::new(move |command| Entry::stamp(command, wall.now()))
     }
 
     fn apply(

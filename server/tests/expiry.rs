@@ -28,7 +28,7 @@ impl Leader {
     /// Executes commands in an entry that is proposed when the wall clock shows `time`.
     fn at(&mut self, time: u64, commands: &[WriteCommand]) -> Vec<Reply> {
         self.wall.store(time, Ordering::Relaxed);
-        let entry = self.keyspace.prepare(Entry::encode(&[], true, commands));
+        let entry = self.keyspace.preparer()(Entry::encode(&[], true, commands));
         self.index += 1;
         match self.keyspace.apply(self.index, &entry, &mut Vec::new()) {
             Ok(Outcome::Replies(replies)) => replies,

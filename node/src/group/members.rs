@@ -93,7 +93,7 @@ impl<M: StateMachine> Group<M> {
 
     /// Returns true if a change can be proposed, and the present members are known.
     fn can_change(&self) -> bool {
-        self.replica.can_change() && self.to_apply.is_empty()
+        self.replica.can_change() && self.unapplied_changes == 0
     }
 
     /// Checks that a quorum is left without `node`. If it leads, it hands leadership over first.
@@ -119,7 +119,7 @@ impl<M: StateMachine> Group<M> {
         Ok(())
     }
 
-    fn give_way(&mut self, now: Reading) -> Result<(), ChangeError> {
+    pub(super) fn give_way(&mut self, now: Reading) -> Result<(), ChangeError> {
         match self.replica.give_way(now) {
             Ok(_) | Err(TransferError::NotLeader) => Ok(()),
             Err(error) => Err(ChangeError::NoSuccessor(error)),

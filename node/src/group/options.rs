@@ -43,6 +43,9 @@ pub struct GroupOptions {
     pub max_kept_log_bytes: u64,
     /// The largest size of a chunk of a snapshot with more than one record.
     pub max_chunk_bytes: usize,
+    /// True if entries are applied on a thread of the group's own instead of in the node's task. It costs each write two
+    /// changes of threads. A state machine whose `apply` hangs then stops the reads and writes of its own group only.
+    pub applies_on_thread: bool,
 }
 
 impl GroupOptions {
@@ -60,6 +63,7 @@ impl GroupOptions {
             max_kept_log_entries: 2 << 20,
             max_kept_log_bytes: 1 << 30,
             max_chunk_bytes: 512 << 10,
+            applies_on_thread: false,
         }
     }
 }

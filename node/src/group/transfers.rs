@@ -1,6 +1,7 @@
 //! Snapshots for followers, and snapshots from a leader; and how far the log is kept for them.
 
-use super::{ApplyBudget, Group, GroupOutput};
+use super::{Group, GroupOutput};
+use crate::apply::ApplyBudget;
 use crate::ports::{Applied, Batch, Record, Stage, StateMachine};
 use crate::snapshot::{Work, WorkResult};
 use crate::transfer::{Arrival, Follower, Receiving, Sending, Step, idle_timeout};
@@ -23,13 +24,14 @@ impl<M: StateMachine> Group<M> {
             return;
         }
         // The engine assumes that the state has every entry that it has handed out.
-        if self.transfers.sending.len() >= MAX_SENDING || !self.to_apply.is_empty() {
+        let Some(machine) = &self.machine else { return self.transfers.deferred.push((to, index)) };
+        if self.transfers.sending.len() >= MAX_SENDING || self.applied.index < index {
             return self.transfers.refused.push(to);
         }
         let id = self.transfers.next_id();
         let Applied { index: applied, term, membership } = self.applied.clone();
         let snapshot = Snapshot { index: applied, term, membership };
-        let sending = Sending::new(id, Arc::new(self.machine.state()), snapshot, index, hold, now);
+        let sending = Sending::new(id, Arc::new(machine.state()), snapshot, index, hold, now);
         tracing::info!(
             follower = to,
             index = applied,
@@ -38,6 +40,17 @@ impl<M: StateMachine> Group<M> {
         self.send_transfer(to, id, sending.offer(self.replica.term()));
         self.transfers.sending.insert(to, sending);
         self.statistics.snapshots_sent += 1;
+    }
+
+    /// Starts the transfers that wait for the state machine.
+    pub(super) fn start_deferred_transfers(&mut self) {
+        for (to, index) in std::mem::take(&mut self.transfers.deferred) {
+            if self.applied.index < index {
+                self.transfers.deferred.push((to, index));
+            } else {
+                self.start_transfer(to, index);
+            }
+        }
     }
 
     /// Handles a step of a transfer.
@@ -96,6 +109,7 @@ impl<M: StateMachine> Group<M> {
                 self.pump_sending(to);
             }
             WorkResult::Added { id, state, records, .. } => self.handle_added(id, state, records),
+            WorkResult::Applied(applying) => self.handle_applied(*applying),
         }
     }
 
@@ -143,9 +157,11 @@ impl<M: StateMachine> Group<M> {
             Some(receiving) => receiving.lacking(sent),
             None if stored > 0 => Transfer::Unknown,
             None => {
+                // The leader offers it again.
+                let Some(empty) = self.machine.as_ref().map(StateMachine::empty_state) else { return };
                 self.discard_receiving();
                 tracing::info!(leader = from, index = snapshot.index, "receiving a snapshot from the leader");
-                let receiving = Receiving::new(from, id, snapshot, self.machine.empty_state(), self.transfers.now);
+                let receiving = Receiving::new(from, id, snapshot, empty, self.transfers.now);
                 self.transfers.receiving.insert(receiving).lacking(sent)
             }
         };
@@ -199,6 +215,10 @@ impl<M: StateMachine> Group<M> {
 
     /// Installs the state that arrived, if it is complete and this node follows a leader.
     fn install_if_complete(&mut self, now: Reading) {
+        // Entries that are being applied come before it.
+        if self.machine.is_none() {
+            return;
+        }
         let Some(receiving) = self.transfers.receiving.take_if(|receiving| receiving.is_complete()) else { return };
         let (from, id, snapshot, records) =
             (receiving.from, receiving.id, receiving.snapshot.clone(), receiving.records());
@@ -246,6 +266,9 @@ impl<M: StateMachine> Group<M> {
         self.note_followers(at);
         for to in std::mem::take(&mut self.transfers.refused) {
             self.replica.handle_snapshot_ended(now, to, SnapshotOutcome::Failed);
+        }
+        if self.replica.role() != Role::Leader {
+            self.transfers.deferred.clear();
         }
         self.give_up_outdated_transfers(now);
         let (term, hold) = (self.replica.term(), self.replica.config().hold());

@@ -1,9 +1,10 @@
 //! A turn's outputs: what the groups want done, until nothing is left, and then one frame for each peer and one commit.
 
 use super::{Hosted, Node, earlier};
+use crate::apply::ApplyBudget;
 use crate::commits::Part;
 use crate::events::Output;
-use crate::group::{ApplyBudget, Group, GroupOutput};
+use crate::group::{Group, GroupOutput};
 use crate::ports::{GroupId, StateMachine};
 use crate::router::{Context, Router};
 use crate::wire::{Body, Message};

@@ -26,12 +26,16 @@ pub struct InvalidRecord {
 /// A position among the records of a state. [`State::records`] gives it its meaning; the first is the default.
 pub type Cursor = (u64, u64);
 
+/// Completes a command before it is proposed.
+pub type Preparer = Box<dyn Fn(Bytes) -> Bytes + Send>;
+
 /// A deterministic state machine whose state is a set of records. The same commands in the same order give the same
 /// records and outputs on every node.
 ///
 /// It runs in the node's task, which shares its thread with other tasks. Each method must take time in proportion to
 /// its arguments, not to the size of the state. Work that grows with the state goes through [`State`], on another
-/// thread.
+/// thread. A machine whose [`apply`](Self::apply) may wait, for a disk or for another process, is given
+/// [a thread of its own](crate::GroupOptions::applies_on_thread).
 pub trait StateMachine: Send + 'static {
     /// The result of a command, for the client that proposed it.
     type Output: Send + 'static;
@@ -45,10 +49,11 @@ pub trait StateMachine: Send + 'static {
     /// asked often, so it must not depend on the rest of the content.
     fn version(command: &Bytes) -> u32;
 
-    /// Completes a command that this node, as the leader, is about to propose. A machine adds here what only a leader
-    /// may decide, such as the time, so that every node applies the same command.
-    fn prepare(&self, command: Bytes) -> Bytes {
-        command
+    /// Returns a function that completes a command which this node, as the leader, is about to propose. It adds what only
+    /// a leader may decide, such as the time, so that every node applies the same command. It is called while the
+    /// machine applies other commands, too.
+    fn preparer(&self) -> Preparer {
+        Box::new(|command| command)
     }
 
     /// Applies one committed command and appends the resulting changes of the records to `changes`. A command that is

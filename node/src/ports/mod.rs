@@ -10,7 +10,7 @@ mod meet;
 pub(crate) use disk::remove_superseded;
 pub use disk::{Applied, Batch, Change, Disk, Record, Recovered, Stage};
 pub use links::{Lane, Links, NotSent, Receive, Rejected};
-pub use machine::{Cursor, InvalidRecord, State, StateMachine, UnknownCommand};
+pub use machine::{Cursor, InvalidRecord, Preparer, State, StateMachine, UnknownCommand};
 pub use meet::{Meet, MeetError, MemoryRegistry};
 
 /// Identifies a replicated group, on all nodes that host it. Messages and storage keys carry the number.

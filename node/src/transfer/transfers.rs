@@ -26,6 +26,8 @@ pub(crate) struct Transfers<S> {
     pub(crate) sending: BTreeMap<NodeId, Sending<S>>,
     /// Followers that need a state while enough are being sent. The engine asks again after the next tick.
     pub(crate) refused: Vec<NodeId>,
+    /// Followers that need a state, and the index that it must have, while the state machine applies entries.
+    pub(crate) deferred: Vec<(NodeId, Index)>,
     pub(crate) receiving: Option<Receiving<S>>,
     /// A state that is complete, while the engine decides about it.
     pub(crate) complete: Option<S>,
@@ -42,6 +44,7 @@ impl<S> Transfers<S> {
             now: Duration::ZERO,
             sending: BTreeMap::new(),
             refused: Vec::new(),
+            deferred: Vec::new(),
             receiving: None,
             complete: None,
             followers: BTreeMap::new(),

@@ -139,6 +139,8 @@ pub(crate) struct Member {
     pub(crate) disk_stalled: bool,
     /// True while no work is done.
     pub(crate) work_stalled: bool,
+    /// The groups whose state machines hang in a thread of their own.
+    pub(crate) hung: BTreeSet<GroupId>,
     /// True while it gets no turn to apply what a first one left.
     pub(crate) applying_stalled: bool,
     /// True while no message of its can be sent.
@@ -161,6 +163,7 @@ impl Member {
             clock_behind: 0,
             disk_stalled: false,
             work_stalled: false,
+            hung: BTreeSet::new(),
             applying_stalled: false,
             cannot_send: false,
             halted: None,
@@ -407,7 +410,7 @@ impl Cluster {
 
     /// Returns the commands of a group that a node has applied.
     pub(crate) fn applied_in(&self, id: NodeId, group: GroupId) -> Vec<String> {
-        let machine = self.members[&id].node.group(group).expect("the group").machine();
+        let machine = self.members[&id].node.group(group).expect("the group").machine().expect("it is back");
         machine.records.iter().map(|record| String::from_utf8_lossy(&record.value).into_owned()).collect()
     }
 
@@ -484,7 +487,10 @@ impl Cluster {
 
     /// Does one piece of a node's work.
     pub(crate) fn work(&mut self, id: NodeId) -> bool {
-        let Some(work) = self.member(id).work.pop_front() else { return false };
+        let Member { work, hung, .. } = self.member(id);
+        let hangs = |work: &Work<List>| matches!(work, Work::Apply(applying) if hung.contains(&applying.group()));
+        let next = work.iter().position(|work| !hangs(work));
+        let Some(work) = next.and_then(|next| work.remove(next)) else { return false };
         if let Some(result) = work.run() {
             self.input(id, Input::WorkDone(result));
         }

@@ -1,6 +1,6 @@
 //! Requests: where they are executed, and when they are tried again.
 
-use super::mutation::{By, Edit, GROUP, Mutation, ROUTER, ROUTER_COMMON, ROUTER_TIMEOUTS, STOPWATCH};
+use super::mutation::{APPLY, By, Edit, Mutation, ROUTER, ROUTER_COMMON, ROUTER_TIMEOUTS, STOPWATCH};
 use crate::rules::Rule;
 
 pub(super) const MUTATIONS: &[Mutation] = &[
@@ -45,7 +45,11 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         rules: &[Rule::UnknownCommandStopsTheNode],
         scenarios: &[],
         breaks: "a node skips a command that the others execute, and its state differs for ever",
-        edits: &[Edit { file: GROUP, find: "self.halted = true;", with: "if $on { continue; } $it" }],
+        edits: &[Edit {
+            file: APPLY,
+            find: "self.unknown = Some((position.index, unknown));",
+            with: "if $on { continue; } $it",
+        }],
         noticed_by: By::Test {
             package: "leasehold-node",
             target: "requests",

@@ -282,7 +282,7 @@ impl World {
             if process.applied() != last {
                 continue;
             }
-            let state = process.group().machine().state();
+            let Some(state) = process.group().machine().map(|machine| machine.state()) else { continue };
             let mut records: Vec<Record> = state.records(Cursor::default()).map(|(record, _)| record).collect();
             records.sort_by(|one, other| one.key.cmp(&other.key));
             match &first {

@@ -50,6 +50,7 @@ impl World {
             options.max_kept_log_entries = self.setup.kept_log_entries;
             options.max_kept_log_bytes = u64::MAX;
             options.max_chunk_bytes = self.setup.chunk_bytes;
+            options.applies_on_thread = self.setup.applies_on_thread;
             options.unnoted_version = Keyspace::NEWEST_VERSION;
             let keyspace = Keyspace::new("simulated", wall.clone());
             let recovered = match recovered.into_state(keyspace.empty_state()) {

@@ -160,6 +160,8 @@ pub struct Setup {
     pub chunk_bytes: usize,
     /// The bytes of entries and of their changes that a node applies in a turn.
     pub apply_bytes: usize,
+    /// State machines apply on threads of their own.
+    pub applies_on_thread: bool,
     /// Disks are also real data folders.
     pub real_disks: bool,
     /// Disks may lose the end of what they acknowledged, one at a time, and the voters do not change.
@@ -245,6 +247,7 @@ impl Setup {
             kept_log_entries: log_entries * transfers.of_any_size(1, 32) as usize,
             chunk_bytes: transfers.of_any_size(1, 400) as usize,
             apply_bytes: apply_bytes(seed),
+            applies_on_thread: Dice::new(seed, 9).chance(300_000),
             real_disks,
             cut_logs: founders >= 3 && !real_disks && Dice::new(seed, 4).chance(200_000),
             faults_for: hold * dice.of_any_size(40, 320),

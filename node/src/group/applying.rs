@@ -1,0 +1,114 @@
+//! Applying what is committed, within the budget of a turn.
+
+use super::{Group, GroupOutput, MAX_UNWRITTEN_BYTES};
+use crate::apply::{AppliedEntry, ApplyBudget, Applying, size_of_changes};
+use crate::members::entry_version;
+use crate::pending::WriteOutcome;
+use crate::ports::{self, StateMachine};
+use crate::snapshot::Work;
+use leasehold_core::Reading;
+use leasehold_raft::Role;
+
+/// The holds after which a leader whose state machine finishes nothing hands leadership over.
+const MAX_APPLY_HOLDS: u32 = 3;
+
+impl<M: StateMachine> Group<M> {
+    /// Ends a turn. Returns the bytes that were applied in it, if committed entries are left to apply.
+    pub(crate) fn end_turn(&mut self) -> Option<usize> {
+        let applied = std::mem::take(&mut self.applied_bytes);
+        (!self.halted && self.machine.is_some() && !self.to_apply.is_empty()).then_some(applied)
+    }
+
+    /// Applies committed entries, as many as the turn allows. A group that applies on a thread of its own takes none of
+    /// the turn's time, but makes the changes of one turn at a time, too.
+    pub(super) fn apply(&mut self, budget: &mut ApplyBudget) {
+        let room = budget.left.min(budget.share.saturating_sub(self.applied_bytes));
+        if self.halted || room == 0 || self.to_apply.is_empty() {
+            return;
+        }
+        let Some(machine) = self.machine.take() else { return };
+        let entries = std::mem::take(&mut self.to_apply);
+        if self.options.applies_on_thread {
+            self.applying_since = self.transfers.now;
+            let applying = Applying::new(self.options.group, machine, entries, Vec::new(), room);
+            return self.outputs.push_back(GroupOutput::Work(Work::Apply(Box::new(applying))));
+        }
+        let changes = std::mem::take(&mut self.unwritten.changes);
+        let mut applying = Applying::new(self.options.group, machine, entries, changes, room);
+        applying.run();
+        let bytes = applying.entry_bytes + applying.changed_bytes;
+        self.applied_bytes += bytes;
+        budget.left = budget.left.saturating_sub(bytes);
+        self.handle_applied(applying);
+    }
+
+    /// Takes back the state machine, with what it applied.
+    pub(crate) fn handle_applied(&mut self, applying: Applying<M>) {
+        let Applying { machine, mut entries, applied, mut changes, changed_bytes, entry_bytes, unknown, .. } = applying;
+        self.machine = Some(machine);
+        entries.append(&mut self.to_apply);
+        self.to_apply = entries;
+        self.unapplied_bytes -= entry_bytes;
+        self.unwritten.changes.append(&mut changes);
+        self.unwritten_bytes += changed_bytes;
+        self.merge_changes();
+        let has_applied = !applied.is_empty();
+        if let Some(last) = applied.last() {
+            (self.applied.index, self.applied.term) = (last.position.index, last.position.term);
+            // Readers may see the effect before its writer is answered, never the reverse.
+            self.gate.publish_applied(self.applied.index);
+        }
+        for AppliedEntry { position, output, membership } in applied {
+            if let Some(membership) = membership {
+                self.entry_version = entry_version(&membership, self.options.unnoted_version);
+                self.applied.membership = membership;
+                self.unapplied_changes -= 1;
+                self.flush = true;
+            }
+            for (request, outcome) in self.writes.applied(position, output) {
+                self.statistics.writes_displaced += u64::from(matches!(outcome, WriteOutcome::Displaced));
+                self.outputs.push_back(GroupOutput::Decided { request, index: position.index, outcome });
+            }
+        }
+        if has_applied {
+            self.unwritten.applied = Some(self.applied.clone());
+        }
+        if let Some((index, unknown)) = unknown {
+            self.halted = true;
+            self.outputs.push_back(GroupOutput::Halted { index, unknown });
+        }
+        self.start_deferred_transfers();
+    }
+
+    /// Removes superseded changes once the others may be outweighed. Otherwise, entries that each change the same large
+    /// value would hold as many copies of it.
+    fn merge_changes(&mut self) {
+        if self.unwritten_bytes > MAX_UNWRITTEN_BYTES.max(2 * self.unwritten_bytes_merged) {
+            ports::remove_superseded(&mut self.unwritten.changes);
+            self.unwritten_bytes = size_of_changes(&self.unwritten.changes);
+            self.unwritten_bytes_merged = self.unwritten_bytes;
+        }
+    }
+
+    /// Hands leadership over if entries have been applied for long: another node may be quicker. The lease stays valid
+    /// until then, but reads wait for what is committed.
+    pub(super) fn time_apply(&mut self, now: Reading) {
+        let patience = MAX_APPLY_HOLDS * self.replica.config().hold();
+        if self.machine.is_some()
+            || self.replica.role() != Role::Leader
+            || self.transfers.now.saturating_sub(self.applying_since) < patience
+        {
+            return;
+        }
+        self.applying_since = self.transfers.now;
+        if self.give_way(now).is_ok() {
+            tracing::warn!(
+                group = self.options.group,
+                applied = self.applied.index,
+                "the state machine of this group has not finished an entry for {} ms, so leadership is handed over; check \
+                 what it waits for",
+                patience.as_millis()
+            );
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Groups that apply entries on a thread of their own: one that hangs affects no other.
+
+mod support;
+
+use bytes::Bytes;
+use leasehold_node::ports::GroupId;
+use leasehold_node::{Input, ReadMode, Request, RequestError};
+use support::{Cluster, HOLD, TICK};
+
+const GROUPS: u32 = 4;
+/// The group that hangs. Node 1 leads it, and group 0.
+const HUNG: GroupId = 3;
+
+/// A cluster of three nodes, of which each leads every third group.
+fn cluster() -> Cluster {
+    let mut cluster = Cluster::with_groups(3, GROUPS, |_, group| {
+        group.applies_on_thread = true;
+        (group.max_log_entries, group.max_kept_log_entries) = (16, 16);
+    });
+    cluster.leap(HOLD + TICK);
+    cluster.settle();
+    (0..GROUPS).for_each(|group| cluster.elect_in(leader_of(group), group));
+    cluster.run(2 * TICK);
+    cluster
+}
+
+fn leader_of(group: GroupId) -> u64 {
+    1 + u64::from(group) % 3
+}
+
+fn write(cluster: &mut Cluster, id: u64, group: GroupId, command: &'static str) -> u64 {
+    let ticket = cluster.submit_to(id, group, Request::Write(Bytes::from_static(command.as_bytes())));
+    cluster.drain(id);
+    ticket
+}
+
+fn read(cluster: &mut Cluster, id: u64, group: GroupId) -> u64 {
+    let ticket = cluster.submit_to(id, group, Request::Read(ReadMode::Lease));
+    cluster.drain(id);
+    ticket
+}
+
+#[test]
+fn a_state_machine_that_hangs_costs_the_other_groups_neither_lease_nor_writes() {
+    let mut cluster = cluster();
+    cluster.member(1).hung.insert(HUNG);
+    let stuck = write(&mut cluster, 1, HUNG, "stuck");
+    cluster.settle();
+    let late = read(&mut cluster, 1, HUNG);
+    for round in 1..=40 {
+        cluster.run(TICK);
+        for group in 0..HUNG {
+            let leader = leader_of(group);
+            let (granted, written) = (read(&mut cluster, leader, group), write(&mut cluster, leader, group, "kept"));
+            assert!(cluster.grant(granted).by_lease, "group {group} in round {round}");
+            cluster.settle();
+            assert_eq!(cluster.output(written), round, "group {group}");
+            assert!(!cluster.node(1).has_backlog(), "the node waits for the group without work");
+        }
+    }
+    assert_eq!((cluster.reply(stuck), cluster.reply(late)), (None, None), "it shows nothing that is not applied");
+    let now = cluster.reading(1);
+    let gate = cluster.node(1).group(HUNG).expect("the group").read_gate().clone();
+    assert!(gate.lease().try_read(now).is_some() && gate.try_read(now).is_none());
+
+    cluster.member(1).hung.clear();
+    cluster.run(TICK);
+    assert_eq!(cluster.output(stuck), 1);
+    assert!(cluster.grant(late).index > 0);
+    for id in 1..=3 {
+        assert_eq!(cluster.applied_in(id, HUNG), ["stuck"]);
+    }
+}
+
+#[test]
+fn a_leader_whose_state_machine_hangs_hands_over_and_catches_up_later() {
+    let mut cluster = cluster();
+    cluster.member(1).hung.insert(HUNG);
+    let stuck = write(&mut cluster, 1, HUNG, "stuck");
+    cluster.run(2 * HOLD);
+    assert!(cluster.leads_in(1, HUNG));
+    cluster.run(HOLD + 4 * TICK);
+    let next = (2..=3).find(|id| cluster.leads_in(*id, HUNG)).expect("another node leads");
+    assert!(cluster.leads_in(1, 0), "the other group of the same leader stays");
+    let written = write(&mut cluster, next, HUNG, "next");
+    cluster.settle();
+    assert_eq!(cluster.output(written), 2);
+    cluster.run(3 * HOLD);
+    assert_eq!(cluster.reply(stuck), Some(Err(RequestError::Uncertain)), "it has waited too long");
+    cluster.member(1).hung.clear();
+    cluster.run(TICK);
+    assert_eq!(cluster.applied_in(1, HUNG), ["stuck", "next"]);
+}
+
+#[test]
+fn entries_that_arrive_while_others_are_applied_follow_in_order_and_in_portions() {
+    let mut cluster = Cluster::with_all_options(1, |node, group| {
+        node.max_apply_bytes = 2_000;
+        group.applies_on_thread = true;
+    });
+    cluster.elect(1);
+    cluster.member(1).work_stalled = true;
+    let tickets: Vec<u64> = (0..6)
+        .map(|_| {
+            let ticket = cluster.submit(1, Request::Write(vec![b'x'; 500].into()));
+            cluster.drain(1);
+            cluster.settle();
+            ticket
+        })
+        .collect();
+    let mut answered = Vec::new();
+    while cluster.work(1) {
+        answered.push(tickets.iter().filter(|ticket| cluster.reply(**ticket).is_some()).count());
+    }
+    assert_eq!(answered.last(), Some(&6));
+    assert!(answered.windows(2).all(|pair| pair[0] < pair[1] && pair[1] <= pair[0] + 2), "{answered:?}");
+    assert!(tickets.iter().zip(1..).all(|(ticket, number)| cluster.output(*ticket) == number));
+}
+
+#[test]
+fn a_snapshot_is_sent_and_installed_once_the_state_machine_is_back() {
+    let mut cluster = cluster();
+    let fill = |cluster: &mut Cluster| {
+        for _ in 0..40 {
+            let leader = (1..=2).find(|id| cluster.leads_in(*id, HUNG)).expect("a leader");
+            write(cluster, leader, HUNG, "a");
+            cluster.settle();
+        }
+    };
+    cluster.isolate(3);
+    fill(&mut cluster);
+    // The leader's state machine is busy when the follower turns out to need a snapshot.
+    cluster.member(1).hung.insert(HUNG);
+    write(&mut cluster, 1, HUNG, "a");
+    cluster.settle();
+    cluster.heal();
+    cluster.run(HOLD);
+    let sent = |cluster: &Cluster| cluster.members[&1].node.group(HUNG).expect("the group").statistics().snapshots_sent;
+    assert_eq!((sent(&cluster), cluster.applied_in(3, HUNG).len()), (0, 0));
+    cluster.member(1).hung.clear();
+    cluster.run(HOLD);
+    assert_eq!(sent(&cluster), 1);
+    assert_eq!(cluster.applied_in(3, HUNG).len(), 41);
+
+    // A follower's state machine is busy while it gets one.
+    cluster.member(3).hung.insert(HUNG);
+    write(&mut cluster, 1, HUNG, "a");
+    cluster.settle();
+    cluster.isolate(3);
+    fill(&mut cluster);
+    cluster.heal();
+    cluster.run(2 * HOLD);
+    let installed =
+        |cluster: &Cluster| cluster.members[&3].node.group(HUNG).expect("the group").statistics().snapshots_installed;
+    assert_eq!(installed(&cluster), 1);
+    cluster.member(3).hung.clear();
+    cluster.run(2 * HOLD);
+    assert_eq!(installed(&cluster), 2);
+    assert_eq!(cluster.applied_in(3, HUNG).len(), 82);
+}
+
+#[test]
+fn a_group_can_be_removed_while_its_state_machine_hangs() {
+    let mut cluster = cluster();
+    cluster.member(1).hung.insert(HUNG);
+    let stuck = write(&mut cluster, 1, HUNG, "stuck");
+    cluster.settle();
+    let now = cluster.reading(1);
+    assert!(cluster.node(1).remove_group(now, HUNG));
+    cluster.drain(1);
+    assert_eq!(cluster.reply(stuck), Some(Err(RequestError::Uncertain)));
+    cluster.member(1).hung.clear();
+    cluster.run(TICK);
+    assert!(cluster.members[&1].work.is_empty(), "its state was dropped");
+    cluster.input(1, Input::NotSent { to: 2, messages: Vec::new() });
+    let ticket = read(&mut cluster, 1, 0);
+    assert!(cluster.grant(ticket).by_lease);
+}
