@@ -74,8 +74,8 @@ pub enum Output<M: StateMachine> {
     /// Work that takes time in proportion to the state. Run it on another thread, and report the result, if it has one,
     /// with [`Input::WorkDone`].
     Work(Work<M>),
-    /// The log of a group has a command that only a newer release knows. The group applies nothing any more.
-    /// [Abandon](crate::Node::abandon) the node, with its other groups. A newer release continues from the same disk.
+    /// The log of a group has a command that only a newer release knows. The group has ended on this node: it gives up its
+    /// lease, and its requests are answered. The other groups go on. A newer release continues from the same disk.
     Halted {
         /// The group.
         group: GroupId,
@@ -165,6 +165,13 @@ pub enum RequestError {
     /// This node does not host the group. The request was not and will not be executed here.
     #[error("this node does not host the group; the request was not executed; send it to another node")]
     NoGroup,
+    /// The group has stopped on this node: its log has a command that only a newer release knows, or its state machine
+    /// failed. The request was not and will not be executed here.
+    #[error(
+        "the group has stopped on this node, for the reason in its log; the request was not executed; send it to another \
+         node"
+    )]
+    Halted,
     /// The write may have been executed, may be executed later, or never: its leader was lost before it answered.
     #[error("the outcome of the write is unknown; read before you repeat it")]
     Uncertain,

@@ -21,7 +21,7 @@ use crate::wire::{Body, Message};
 use leasehold_core::{Index, Instant, NodeId, Reading, Term};
 use leasehold_raft::wire::Change;
 use leasehold_raft::{CampaignError, Position, ProposeError, TransferError};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,8 +66,8 @@ impl NodeOptions {
 ///   [`transfer`](Node::transfer), [`campaign`](Node::campaign), [`propose_change`](Node::propose_change),
 ///   [`change_members`](Node::change_members), [`set_contacts`](Node::set_contacts),
 ///   [`refuse_writes`](Node::refuse_writes), [`drop_abandoned`](Node::drop_abandoned),
-///   [`create_group`](Node::create_group), [`remove_group`](Node::remove_group), [`hand_over`](Node::hand_over) and
-///   [`stop`](Node::stop).
+///   [`create_group`](Node::create_group), [`remove_group`](Node::remove_group), [`fail_group`](Node::fail_group),
+///   [`hand_over`](Node::hand_over) and [`stop`](Node::stop).
 /// * *Outputs* are [`poll_output`](Node::poll_output) and [`poll_timeout`](Node::poll_timeout).
 ///
 /// Reads under the lease need not pass through it: see [`ReadGate`](crate::ReadGate).
@@ -75,7 +75,8 @@ pub struct Node<M: StateMachine> {
     groups: BTreeMap<GroupId, Hosted<M>>,
     /// The groups whose first batch is not durable yet.
     founding: BTreeMap<GroupId, Group<M>>,
-    removed: BTreeSet<GroupId>,
+    /// The groups that were removed or failed, with the answer to requests.
+    ended: BTreeMap<GroupId, RequestError>,
     /// What this node knows of the members, for groups that are added later too.
     contacts: BTreeMap<NodeId, Contact>,
     /// The groups that had an input since all outputs were taken. Only these can have something to do.
@@ -166,7 +167,7 @@ impl<M: StateMachine> Node<M> {
         Node {
             groups: BTreeMap::new(),
             founding: BTreeMap::new(),
-            removed: BTreeSet::new(),
+            ended: BTreeMap::new(),
             contacts: BTreeMap::new(),
             active: Vec::new(),
             backlog: Vec::new(),
@@ -248,7 +249,8 @@ impl<M: StateMachine> Node<M> {
                 if let Some((router, mut context)) = self.router(group) {
                     router.submit(&mut context, ticket, request);
                 } else {
-                    self.outputs.push(Output::Reply { ticket, outcome: Err(RequestError::NoGroup) });
+                    let error = self.ended.get(&group).copied().unwrap_or(RequestError::NoGroup);
+                    self.outputs.push(Output::Reply { ticket, outcome: Err(error) });
                 }
             }
             Input::Committed { number } => self.handle_committed(now, number),

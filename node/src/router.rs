@@ -519,7 +519,11 @@ impl Router {
                     Err(RequestError::Busy) => PeerAnswer::Busy,
                     Err(RequestError::Uncertain) => PeerAnswer::Uncertain,
                     Err(
-                        RequestError::TimedOut | RequestError::Stopping | RequestError::Lagging | RequestError::NoGroup,
+                        RequestError::TimedOut
+                        | RequestError::Stopping
+                        | RequestError::Lagging
+                        | RequestError::NoGroup
+                        | RequestError::Halted,
                     ) => PeerAnswer::NotExecuted,
                 };
                 Self::answer(context, node, id, answer);

@@ -293,8 +293,14 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
                 return Err(Ended);
             }
             Wake::Report(Report::Work(result)) => Input::WorkDone(result),
-            // A group that was removed needs its thread no more.
-            Wake::Report(Report::Ended(Thread::Apply(group))) if self.node.group(group).is_none() => return Ok(()),
+            Wake::Report(Report::Ended(Thread::Apply(group))) => {
+                // A group that was removed needs its thread no more.
+                if !self.node.fail_group(self.clock.now(), group) {
+                    return Ok(());
+                }
+                tracing::error!(group, "the thread that applies the entries of this group ended, so the group stops");
+                return self.note_halted(group);
+            }
             Wake::Report(Report::Ended(thread)) => {
                 tracing::error!(?thread, "a thread of this node ended, so the node stops");
                 return Err(Ended);
@@ -319,15 +325,23 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
                     tracing::error!(
                         group,
                         index,
-                        "stopping before a log entry that this release cannot apply: {unknown}; start this node again \
-                         with the newer release: it then continues"
+                        "this group stops before a log entry that this release cannot apply: {unknown}; start this node \
+                         again with the newer release: the group then continues"
                     );
-                    return Err(Ended);
+                    self.note_halted(group)?;
                 }
             }
         }
         self.pass_on_trace();
         Ok(())
+    }
+
+    /// Publishes that a group has stopped, and that it stays where its handles find it. A node without any group left
+    /// ends.
+    fn note_halted(&mut self, group: GroupId) -> Result<(), Ended> {
+        self.workers.end_applier(group);
+        self.published.remove(&group).iter().for_each(Published::end);
+        if self.node.groups().next().is_none() { Err(Ended) } else { Ok(()) }
     }
 
     fn send(&mut self, to: NodeId, lane: Lane, messages: Vec<Message>) {

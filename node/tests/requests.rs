@@ -413,14 +413,53 @@ fn a_node_stops_before_a_command_that_only_a_newer_release_knows() {
     let (newer, after) = (cluster.write(1, UNKNOWN), cluster.write(1, "b"));
     cluster.settle();
     cluster.run(TICK);
-    assert_eq!((cluster.output(before), cluster.reply(newer), cluster.reply(after)), (1, None, None));
-    for id in 1..=3 {
-        let applied = cluster.members[&id].node.status(GROUP).expect("the group").applied;
-        assert_eq!((cluster.applied(id), cluster.members[&id].halted), (vec!["a".to_owned()], Some(applied + 1)));
+    assert_eq!(cluster.output(before), 1);
+    for ticket in [newer, after] {
+        assert_eq!(cluster.reply(ticket), Some(Err(RequestError::Uncertain)));
     }
-    for (ticket, outcome) in cluster.node(1).abandon() {
-        assert!([newer, after].contains(&ticket));
-        assert_eq!(outcome, Err(RequestError::Uncertain));
+    // The next leader stops too.
+    cluster.run(6 * HOLD);
+    let mut stopped = Vec::new();
+    for (id, member) in &cluster.members {
+        let disk = &member.groups[&GROUP].disk;
+        assert_eq!(disk.records.len(), 1, "node {id}");
+        assert_eq!(member.node.group(GROUP).is_none(), member.halted.is_some());
+        stopped.extend(member.halted.map(|at| (*id, at - disk.applied.index)));
+    }
+    assert!(stopped.len() >= 2 && stopped.iter().all(|(_, next)| *next == 1), "{stopped:?}");
+    let refused = cluster.read(1);
+    assert_eq!(cluster.reply(refused), Some(Err(RequestError::Halted)));
+}
+
+#[test]
+fn a_group_that_stops_before_an_unknown_command_costs_the_others_nothing() {
+    for applies_on_thread in [false, true] {
+        let mut cluster = Cluster::with_groups(3, 3, |_, group| group.applies_on_thread = applies_on_thread);
+        cluster.leap(HOLD + TICK);
+        cluster.settle();
+        (0..3).for_each(|group| cluster.elect_in(1, group));
+        cluster.run(2 * TICK);
+        let lost = cluster.submit_to(1, 1, Request::Write(UNKNOWN.into()));
+        cluster.drain(1);
+        cluster.settle();
+        cluster.run(TICK);
+        assert_eq!(cluster.reply(lost), Some(Err(RequestError::Uncertain)));
+        for group in [0, 2] {
+            let (read, write) = (Request::Read(ReadMode::Lease), Request::Write(Bytes::from_static(b"a")));
+            let (read, write) = (cluster.submit_to(1, group, read), cluster.submit_to(2, group, write));
+            cluster.drain(1);
+            cluster.drain(2);
+            cluster.run(TICK);
+            assert!(cluster.grant(read).by_lease);
+            assert_eq!(cluster.output(write), 1);
+        }
+        let refused = cluster.submit_to(2, 1, Request::Read(ReadMode::Lease));
+        cluster.drain(2);
+        assert_eq!(cluster.reply(refused), Some(Err(RequestError::Halted)));
+        assert_eq!(cluster.node(1).groups().collect::<Vec<_>>(), [0, 2]);
+        // A release that knows the command would go on from here.
+        cluster.restart(1);
+        assert_eq!(cluster.node(1).groups().collect::<Vec<_>>(), [0, 1, 2]);
     }
 }
 

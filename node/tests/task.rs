@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use futures::io::Cursor;
 use leasehold_clock::ManualClock;
 use leasehold_core::{Config, Instant, NodeId, Options as Timing};
-use leasehold_node::ports::{Batch, Disk, Lane, Links, NotSent, Recovered};
+use leasehold_node::ports::{Batch, Disk, GroupId, Lane, Links, NotSent, Recovered};
 use leasehold_node::{
     AddGroupError, GroupOptions, Handle, NodeOptions, REQUEST_TIMEOUT, RequestError, Start, StartGroup,
 };
@@ -191,11 +191,16 @@ impl Single {
     }
 
     fn write_command(&self, command: impl Into<Bytes>) -> BoxFuture<'static, Result<u64, RequestError>> {
-        let (handle, command) = (self.handle.clone(), command.into());
-        let mut write: BoxFuture<'static, _> = Box::pin(async move { handle.write(command).await });
-        assert_eq!(outcome(&mut write), None);
-        write
+        write_to(&self.handle, command)
     }
+}
+
+/// Sends a write to a group, and returns its outcome when it is there.
+fn write_to(handle: &Handle<List>, command: impl Into<Bytes>) -> BoxFuture<'static, Result<u64, RequestError>> {
+    let (handle, command) = (handle.clone(), command.into());
+    let mut write: BoxFuture<'static, _> = Box::pin(async move { handle.write(command).await });
+    assert_eq!(outcome(&mut write), None);
+    write
 }
 
 fn outcome<T>(future: &mut BoxFuture<'static, T>) -> Option<T> {
@@ -346,15 +351,73 @@ fn a_node_ends_when_its_disk_fails() {
 }
 
 #[test]
-fn a_node_ends_before_a_command_that_only_a_newer_release_knows() {
+fn a_group_stops_before_a_command_that_only_a_newer_release_knows_and_its_node_with_the_last_one() {
     let single = Single::leading();
-    let mut write = single.write_command(UNKNOWN);
+    for (stopped, handle) in (1..).zip(single.handles.values()) {
+        let gate = handle.gate();
+        assert!(gate.try_read(Some(single.clock.at())).is_some());
+        let mut lost = write_to(handle, UNKNOWN);
+        for name in ["", "disk", ""] {
+            single.runtime.poll(name);
+        }
+        assert_eq!(outcome(&mut lost), Some(Err(RequestError::Uncertain)));
+        assert!(handle.status().stopped && gate.try_read(Some(single.clock.at())).is_none());
+        assert_eq!(single.runtime.is_running(""), stopped < GROUPS);
+        if stopped < GROUPS {
+            let mut refused = write_to(handle, "a");
+            single.runtime.poll("");
+            assert_eq!(outcome(&mut refused), Some(Err(RequestError::Halted)));
+        }
+    }
+}
+
+#[test]
+fn a_group_with_a_thread_of_its_own_stops_when_the_thread_ends_and_the_others_go_on() {
+    const NEW: GroupId = 7;
+    let single = Single::leading();
+    let config = Config::new(Timing::new(HOLD, 1000).with_heartbeat(2 * TICK)).expect("it fits together");
+    let mut options = GroupOptions::new(NEW, leasehold_raft::Options::new(1, config, 7), vec![1]);
+    options.applies_on_thread = true;
+    let (machine, recovered) = (List::default(), Recovered::default());
+    let handle = single.handle.clone();
+    let mut created: BoxFuture<'static, _> =
+        Box::pin(async move { handle.create_group(StartGroup { options, machine, recovered, trace: None }).await });
+    let created = loop {
+        if let Some(created) = outcome(&mut created) {
+            break created.expect("a new group");
+        }
+        single.runtime.poll("");
+        single.runtime.poll("disk");
+    };
+    let work = || {
+        for name in ["", "disk", "", "apply", ""] {
+            single.runtime.poll(name);
+        }
+    };
+    while created.gate().try_read(Some(single.clock.at())).is_none() {
+        single.tick();
+        work();
+    }
+    let mut written = write_to(&created, "a");
+    work();
+    assert_eq!(outcome(&mut written), Some(Ok(1)));
+
+    // The machine hangs, and then panics.
+    let mut lost = write_to(&created, "b");
+    single.runtime.poll("");
+    single.runtime.poll("disk");
+    single.tick();
+    assert!(created.gate().lease().try_read(Some(single.clock.at())).is_some());
+    assert!(created.gate().try_read(Some(single.clock.at())).is_none(), "what is committed is not applied");
+    let mut other = single.write();
     for name in ["", "disk", ""] {
         single.runtime.poll(name);
     }
-    assert!(!single.runtime.is_running("") && single.handle.status().stopped);
-    assert_eq!(outcome(&mut write), Some(Err(RequestError::Uncertain)));
-    assert!(single.handle.gate().try_read(Some(single.clock.at())).is_none());
+    assert_eq!(outcome(&mut other), Some(Ok(1)));
+    single.runtime.kill("apply");
+    single.runtime.poll("");
+    assert_eq!(outcome(&mut lost), Some(Err(RequestError::Uncertain)));
+    assert!(created.status().stopped && !single.handle.status().stopped);
 }
 
 #[test]

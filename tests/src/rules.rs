@@ -123,7 +123,7 @@ rules! {
         "**A follower read uses an index that was requested after the read arrived.**";
     UncertainWriteIsNotRetried: "Requests", "**Perhaps executed: never try again.**";
     RepeatedRequestIsExecutedOnce: "Requests", "the leader executes the first copy and ignores the others";
-    UnknownCommandStopsTheNode: "Requests", "**A node stops before a command that it does not know.**";
+    UnknownCommandStopsTheGroup: "Requests", "**A group stops before a command that its node does not know.**";
     OutcomeIsAsked: "Requests", "**That node is asked what became of the write.**";
     LateWritesAreRefused: "Requests", "it refuses all writes for one second";
     DeadlinesPassWithoutAClock: "Requests", "the ticks of the timer count instead";

@@ -2,6 +2,7 @@
 
 use super::{Hosted, Node};
 use crate::commits::Part;
+use crate::events::RequestError;
 use crate::group::{Group, GroupStart};
 use crate::ports::{GroupId, StateMachine};
 use crate::router::Router;
@@ -17,9 +18,9 @@ pub enum AddGroupError {
     /// The recovered state, or the options, make no replica.
     #[error(transparent)]
     Replica(#[from] leasehold_raft::Error),
-    /// The group was removed from this node since it started.
-    #[error("group {0} was removed from this node: restart the node before it hosts the group again")]
-    Removed(GroupId),
+    /// The group ended on this node since it started.
+    #[error("group {0} ended on this node: restart the node before it hosts the group again")]
+    Ended(GroupId),
     /// The node stops, or has stopped.
     #[error("the node is shutting down, so it takes no further group")]
     Stopping,
@@ -78,14 +79,26 @@ impl<M: StateMachine> Node<M> {
     /// if the node does not host it.
     pub fn remove_group(&mut self, now: Reading, id: GroupId) -> bool {
         self.set_now(now);
+        self.end_group(id, RequestError::NoGroup)
+    }
+
+    /// Ends a group whose state machine is lost, as [`remove_group`](Node::remove_group) does.
+    pub fn fail_group(&mut self, now: Reading, id: GroupId) -> bool {
+        self.set_now(now);
+        self.end_group(id, RequestError::Halted)
+    }
+
+    /// Ends a group. `error` is the answer to its requests that were not executed.
+    pub(super) fn end_group(&mut self, id: GroupId, error: RequestError) -> bool {
+        let now = self.now;
         let Some((router, mut context)) = self.router(id) else { return false };
-        router.close(&mut context);
+        router.close(&mut context, error);
         context.group.close(now);
         self.drain_group(id);
         if let Some(mut hosted) = self.groups.remove(&id) {
             self.common.note_unapplied(&mut hosted.unapplied, 0);
         }
-        self.removed.insert(id);
+        self.ended.insert(id, error);
         self.active.retain(|active| *active != id);
         self.backlog.retain(|behind| *behind != id);
         self.common.groups = self.groups.len();
@@ -101,8 +114,8 @@ impl<M: StateMachine> Node<M> {
             return Err(AddGroupError::Stopping);
         }
         // Reports of the disk and of other work may still be on their way, and would be taken for those of the new one.
-        if self.removed.contains(&id) {
-            return Err(AddGroupError::Removed(id));
+        if self.ended.contains_key(&id) {
+            return Err(AddGroupError::Ended(id));
         }
         Ok(Group::new(start, machine, self.boot, now)?)
     }

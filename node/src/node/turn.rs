@@ -3,7 +3,7 @@
 use super::{Hosted, Node, earlier};
 use crate::apply::ApplyBudget;
 use crate::commits::Part;
-use crate::events::Output;
+use crate::events::{Output, RequestError};
 use crate::group::{Group, GroupOutput};
 use crate::ports::{GroupId, StateMachine};
 use crate::router::{Context, Router};
@@ -82,6 +82,7 @@ impl<M: StateMachine> Node<M> {
             GroupOutput::Work(work) => self.outputs.push(Output::Work(work)),
             GroupOutput::Halted { index, unknown } => {
                 self.outputs.push(Output::Halted { group: id, index, unknown });
+                self.end_group(id, RequestError::Halted);
             }
             GroupOutput::Decided { request, index, outcome } => {
                 if let Some((router, mut context)) = self.router(id) {

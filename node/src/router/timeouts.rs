@@ -141,11 +141,12 @@ impl Router {
         }
     }
 
-    /// Ends every request, because this node does not host the group any more.
-    pub(crate) fn close<M: StateMachine>(&mut self, context: &mut Context<'_, M>) {
+    /// Ends every request, because this node does not host the group any more. `not_executed` is the answer to those that were
+    /// not executed.
+    pub(crate) fn close<M: StateMachine>(&mut self, context: &mut Context<'_, M>, not_executed: RequestError) {
         let error = |pending: &Pending| match pending.state.may_execute() {
             true => RequestError::Uncertain,
-            false => RequestError::NoGroup,
+            false => not_executed,
         };
         let ended: Vec<_> = self.requests.iter().map(|(key, pending)| (*key, error(pending))).collect();
         for (key, error) in ended {

@@ -42,7 +42,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "an-unknown-command-is-skipped",
-        rules: &[Rule::UnknownCommandStopsTheNode],
+        rules: &[Rule::UnknownCommandStopsTheGroup],
         scenarios: &[],
         breaks: "a node skips a command that the others execute, and its state differs for ever",
         edits: &[Edit {
