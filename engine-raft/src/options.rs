@@ -30,8 +30,9 @@ pub struct Options {
     /// True if the inputs of the holder and the grantor are recorded for
     /// [`Replica::take_trace`](crate::Replica::take_trace). Off by default.
     pub record: bool,
-    /// The time for which the process before this one was still held when it stopped in an orderly way, if it did. The
-    /// record of it must be removed durably before the first input.
+    /// The time for which the replica is held from its first reading, if that is known: the process before this one recorded
+    /// it when it stopped in an orderly way, or this process has run for a part of its restart hold. A record must be
+    /// removed durably before the first input.
     pub remaining_hold: Option<Duration>,
 }
 

@@ -52,6 +52,17 @@ impl<S> GroupStart<S> {
         GroupStart { options, recovered, state, applied, longest_hold }
     }
 
+    /// Returns the longest hold that an earlier process may have promised in this group, or that this one will promise.
+    pub(crate) fn longest_hold(&self) -> Duration {
+        self.longest_hold
+    }
+
+    /// Shortens the time for which the group is held from its start.
+    pub(crate) fn limit_hold(&mut self, limit: Duration) {
+        let remaining = &mut self.options.replica.remaining_hold;
+        *remaining = Some(remaining.map_or(limit, |remaining| remaining.min(limit)));
+    }
+
     /// Returns what must be durable before the first message leaves: the beginning of a new log, the longest hold that an
     /// acknowledgement may promise, and the removal of the record of an orderly stop.
     pub fn first_batch(&self) -> Option<Batch> {

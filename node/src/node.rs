@@ -103,6 +103,9 @@ pub struct Node<M: StateMachine> {
     tick: Duration,
     /// The time of the last tick.
     ticked_at: Reading,
+    /// The first reading of this process, and the longest hold that a process before it may have promised in any group.
+    started: Reading,
+    longest_hold: Duration,
     /// The newest reading that was not missing, and true if it was before an earlier one since the last tick.
     latest: Reading,
     went_back: bool,
@@ -185,6 +188,8 @@ impl<M: StateMachine> Node<M> {
             stopwatch: Stopwatch::default(),
             tick: MAX_TICK,
             ticked_at: None,
+            started: None,
+            longest_hold: Duration::ZERO,
             latest: None,
             went_back: false,
             earliest: None,
@@ -490,7 +495,7 @@ impl<M: StateMachine> Node<M> {
     pub fn stop(&mut self, now: Reading) {
         self.set_now(now);
         self.common.stopping = true;
-        // They have promised nothing yet. A group hosted from now on would have a hold to wait for.
+        // They have promised nothing yet, and take no part any more.
         self.founding.clear();
         self.for_each_router(|router, context| {
             router.stop(context);

@@ -147,6 +147,7 @@ rules! {
     LongestHoldIsRecorded: "Grantor 3",
         "It is held, from its first reading, for the longest hold it ever echoed under, or for the configured hold if that is longer. It records that hold on disk before the first such echo",
         off: "the restart hold is as long as the new configuration says";
+    RestartHoldIsTheNodes: "Grantor 3", "a group that is created later is held for the rest of it";
     RestartHoldEndsOnlyByTime: "Grantor 3", "Only time ends this hold.",
         off: "a release that covers the newest ack also ends the restart hold";
     NoReadingKeepsTheHold: "Grantor 4", "Without a reading, the node stays held.";

@@ -7,6 +7,7 @@ use crate::group::{Group, GroupStart};
 use crate::ports::{GroupId, StateMachine};
 use crate::router::Router;
 use leasehold_core::Reading;
+use std::time::Duration;
 
 /// A group that a node cannot host.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,7 @@ impl<M: StateMachine> Node<M> {
         let stepped = now.zip(self.latest).is_some_and(|(now, latest)| now.is_before_on_either_counter(latest));
         self.went_back |= stepped;
         self.latest = now.or(self.latest);
+        self.started = self.started.or(now);
         self.now = now;
     }
 
@@ -48,18 +50,37 @@ impl<M: StateMachine> Node<M> {
     /// # Errors
     /// [`AddGroupError`]: nothing has changed.
     pub fn add_group(&mut self, now: Reading, start: GroupStart<M::State>, machine: M) -> Result<(), AddGroupError> {
+        self.set_now(now);
+        let longest_hold = start.longest_hold();
         let group = self.make_group(now, start, machine)?;
+        self.longest_hold = self.longest_hold.max(longest_hold);
         self.host(group);
         Ok(())
     }
 
-    /// Creates a group on a node that runs. It takes part, and [`group`](Node::group) returns it, once its
+    /// Returns how much longer a group that starts now is held: the process before this one ended before this one took its
+    /// first reading. `None` without a reading.
+    fn remaining_hold(&self, now: Reading, longest_hold: Duration) -> Option<Duration> {
+        let end = self.started?.plus(self.longest_hold.max(longest_hold));
+        Some(end.elapsed_since(now?).at_most)
+    }
+
+    /// Creates a group on a node that runs. It is held for what remains of the hold with which the process started, and no
+    /// longer: what an earlier process promised binds no longer than that. It takes part, and [`group`](Node::group) returns it, once its
     /// [`first_batch`](GroupStart::first_batch) is durable: the batch comes with the next outputs.
     ///
     /// # Errors
     /// [`AddGroupError`]: nothing has changed.
-    pub fn create_group(&mut self, now: Reading, start: GroupStart<M::State>, machine: M) -> Result<(), AddGroupError> {
+    pub fn create_group(
+        &mut self,
+        now: Reading,
+        mut start: GroupStart<M::State>,
+        machine: M,
+    ) -> Result<(), AddGroupError> {
         self.set_now(now);
+        if let Some(remaining) = self.remaining_hold(now, start.longest_hold()) {
+            start.limit_hold(remaining);
+        }
         let first = start.first_batch();
         let group = self.make_group(now, start, machine)?;
         match first {

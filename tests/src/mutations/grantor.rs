@@ -1,6 +1,6 @@
 //! The grantor, and handing leadership over.
 
-use super::mutation::{By, Edit, GRANTOR, GROUP, HOLDER, LEASE, Mutation, OUTBOX, REPLICA, REPLICA_TICKS};
+use super::mutation::{By, Edit, GRANTOR, GROUP, HOLDER, LEASE, Mutation, NODE_GROUPS, OUTBOX, REPLICA, REPLICA_TICKS};
 use crate::rules::Rule;
 
 pub(super) const MUTATIONS: &[Mutation] = &[
@@ -157,6 +157,23 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             with: "$it let longest_hold = if $on { Duration::ZERO } else { longest_hold };",
         }],
         noticed_by: By::Soak,
+    },
+    Mutation {
+        name: "a-group-that-is-created-later-is-not-held",
+        rules: &[Rule::RestartHoldIsTheNodes],
+        scenarios: &[],
+        breaks: "a group that an earlier process hosted elects before a promise of that process has ended",
+        edits: &[Edit {
+            file: NODE_GROUPS,
+            find: "Some(end.elapsed_since(now?).at_most)",
+            with: "if $on { return Some(Duration::ZERO); } $it",
+        }],
+        noticed_by: By::Test {
+            package: "leasehold-node",
+            target: "groups",
+            name: "a_group_that_is_created_later_is_held_for_the_rest_of_the_nodes_restart_hold",
+            why: "no group of the simulator is created on a node that hosted it before",
+        },
     },
     Mutation {
         name: "the-longest-hold-is-not-written-first",

@@ -75,6 +75,7 @@ pub(super) const IDENTITY: &str = "node/src/identity.rs";
 pub(super) const REGISTRAR: &str = "server/src/registrar.rs";
 pub(super) const NODE: &str = "node/src/node.rs";
 pub(super) const APPLY: &str = "node/src/apply.rs";
+pub(super) const NODE_GROUPS: &str = "node/src/node/groups.rs";
 pub(super) const GROUP: &str = "node/src/group.rs";
 pub(super) const GROUP_MEMBERS: &str = "node/src/group/members.rs";
 pub(super) const ROUTER: &str = "node/src/router.rs";
