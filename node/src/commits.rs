@@ -27,6 +27,8 @@ pub(crate) struct Part {
     pub(crate) staged: Option<(RequestId, u64)>,
     /// The mark in it that the log may be cut.
     pub(crate) cut: bool,
+    /// It removes the group.
+    pub(crate) removes: bool,
 }
 
 #[derive(Debug)]

@@ -21,7 +21,7 @@ use crate::wire::{Body, Message};
 use leasehold_core::{Index, Instant, NodeId, Reading, Term};
 use leasehold_raft::wire::Change;
 use leasehold_raft::{CampaignError, Position, ProposeError, TransferError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,6 +77,8 @@ pub struct Node<M: StateMachine> {
     founding: BTreeMap<GroupId, Group<M>>,
     /// The groups that were removed or failed, with the answer to requests.
     ended: BTreeMap<GroupId, RequestError>,
+    /// The groups whose removal is not durable yet.
+    removing: BTreeSet<GroupId>,
     /// What this node knows of the members, for groups that are added later too.
     contacts: BTreeMap<NodeId, Contact>,
     /// The groups that had an input since all outputs were taken. Only these can have something to do.
@@ -171,6 +173,7 @@ impl<M: StateMachine> Node<M> {
             groups: BTreeMap::new(),
             founding: BTreeMap::new(),
             ended: BTreeMap::new(),
+            removing: BTreeSet::new(),
             contacts: BTreeMap::new(),
             active: Vec::new(),
             backlog: Vec::new(),
@@ -313,7 +316,10 @@ impl<M: StateMachine> Node<M> {
     fn handle_committed(&mut self, now: Reading, number: u64) {
         self.commits.note_durable(now);
         while let Some(parts) = self.commits.pop_through(number) {
-            for Part { group, number, applied, staged, cut } in parts {
+            for Part { group, number, applied, staged, cut, removes } in parts {
+                if removes {
+                    self.removing.remove(&group);
+                }
                 if let Some(founded) = self.founding.remove(&group) {
                     self.host(founded);
                 }

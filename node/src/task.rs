@@ -36,6 +36,8 @@ pub struct Start<M: StateMachine, D> {
     pub node: NodeOptions,
     /// The groups, each with a number of its own.
     pub groups: Vec<StartGroup<M>>,
+    /// The groups that were removed from the disk. They are never hosted again.
+    pub removed: Vec<GroupId>,
     /// The disk of all groups.
     pub disk: D,
     /// The links to peers.
@@ -68,7 +70,7 @@ where
     M: StateMachine,
     D: Disk,
 {
-    let Start { node, groups, mut disk, links, clock, mailbox } = start;
+    let Start { node, groups, removed, mut disk, links, clock, mailbox } = start;
     let mut starting = BTreeMap::new();
     for StartGroup { options, machine, recovered, trace } in groups {
         let id = options.group;
@@ -82,6 +84,7 @@ where
     }
     let request_timeout = node.request_timeout;
     let mut node = Node::new(node);
+    node.note_removed(removed);
     let mut published = BTreeMap::new();
     for (id, (group, machine, trace)) in starting {
         node.add_group(clock.now(), group, machine)?;
@@ -109,6 +112,7 @@ where
         published,
         directory,
         creating: BTreeMap::new(),
+        removing: BTreeMap::new(),
         inputs: mailbox.receiver,
         answers: Slab::new(),
         request_timeout,
@@ -150,6 +154,8 @@ struct Task<R: Runtime, M: StateMachine> {
     directory: Directory,
     /// The groups whose first batch is not durable yet.
     creating: BTreeMap<GroupId, Creating>,
+    /// The groups whose removal is not durable yet.
+    removing: BTreeMap<GroupId, oneshot::Sender<bool>>,
     inputs: Receiver<Command<M>>,
     /// The senders of replies, by ticket.
     answers: Slab<Answer<M>>,
@@ -275,11 +281,14 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
                 return Ok(());
             }
             Wake::Command(Command::RemoveGroup { group, answer }) => {
-                let removed = self.node.remove_group(self.clock.now(), group);
-                self.directory.lock().remove(&group);
-                self.workers.end_applier(group);
-                self.published.remove(&group).iter().for_each(Published::end);
-                let _ = answer.send(removed);
+                if self.node.remove_group(self.clock.now(), group) {
+                    self.directory.lock().remove(&group);
+                    self.workers.end_applier(group);
+                    self.published.remove(&group).iter().for_each(Published::end);
+                    self.removing.insert(group, answer);
+                } else {
+                    let _ = answer.send(false);
+                }
                 return Ok(());
             }
             Wake::Command(Command::Stop) => {
@@ -380,9 +389,12 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
         }
     }
 
-    /// Publishes the groups that are hosted now.
+    /// Publishes the groups that are hosted now, and reports those that are removed durably.
     fn publish_created(&mut self) {
         let node = &self.node;
+        for (_, answer) in self.removing.extract_if(.., |id, _| !node.is_removing(*id)) {
+            let _ = answer.send(true);
+        }
         for (id, Creating { trace, answer }) in self.creating.extract_if(.., |id, _| node.group(*id).is_some()) {
             let gate = node.group(id).expect("it was just found").read_gate().clone();
             let shared = Arc::new(Shared::new(id, gate, self.clock.clone()));

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use leasehold_core::{Config, Options as Timing};
 use leasehold_node::ports::{GroupId, Lane};
 use leasehold_node::wire::{Body, Message, PeerRequest, RequestId};
-use leasehold_node::{Input, Output, ReadMode, Request, RequestError, Role};
+use leasehold_node::{AddGroupError, Input, Output, ReadMode, Request, RequestError, Role};
 use std::collections::BTreeSet;
 use support::{Cluster, HOLD, InTransit, TICK};
 
@@ -465,10 +465,33 @@ fn a_removed_group_ends_here_and_goes_on_elsewhere() {
         let ticket = read(&mut cluster, leader_of(group), group);
         assert!(cluster.grant(ticket).by_lease, "group {group}");
     }
-    // A later process hosts it again, with what it promised.
+    assert!(!cluster.node(1).is_removing(3) && !cluster.members[&1].groups.contains_key(&3), "its data is deleted");
+    // No later process hosts it again.
     cluster.restart(1);
-    let now = cluster.reading(1);
-    assert!(cluster.node(1).campaign(now, 3).is_err());
+    assert!(cluster.node(1).group(3).is_none());
+    assert!(matches!(cluster.try_to_create(1, 3), Err(AddGroupError::Ended(3))));
     cluster.run(2 * HOLD);
-    assert_eq!(cluster.applied_in(1, 3), cluster.applied_in(leader, 3));
+    assert!(cluster.leads_in(leader, 3), "and nothing that it would answer is missed");
+}
+
+#[test]
+fn a_crash_before_a_removal_is_durable_leaves_the_group_as_it_was() {
+    let mut cluster = cluster();
+    let written = write(&mut cluster, 1, 3, "kept");
+    cluster.run(2 * TICK);
+    assert_eq!(cluster.output(written), 1);
+    let now = cluster.reading(1);
+    assert!(cluster.node(1).remove_group(now, 3));
+    cluster.drain(1);
+    assert!(cluster.node(1).is_removing(3));
+    cluster.restart(1);
+    assert_eq!(cluster.applied_in(1, 3), ["kept"]);
+    cluster.run(4 * HOLD);
+    let now = cluster.reading(1);
+    assert!(cluster.node(1).remove_group(now, 3));
+    cluster.drain(1);
+    cluster.sync(1);
+    assert!(!cluster.node(1).is_removing(3));
+    cluster.restart(1);
+    assert!(cluster.node(1).group(3).is_none());
 }

@@ -159,6 +159,7 @@ impl Single {
         let start = Start {
             node: NodeOptions::new(1, 1),
             groups: (0..GROUPS).map(group).collect(),
+            removed: Vec::new(),
             disk: Forgetful { fails: Arc::clone(&disk_fails) },
             links: Arc::new(Nowhere),
             clock: Arc::new(clock.clone()),
@@ -286,6 +287,9 @@ fn a_group_is_created_while_the_node_runs() {
 
     let mut removed: BoxFuture<'static, _> = Box::pin(async move { handle.remove_group().await });
     assert_eq!(outcome(&mut removed), None);
+    single.runtime.poll("");
+    assert_eq!(outcome(&mut removed), None, "the disk may bring it back");
+    single.runtime.poll("disk");
     single.runtime.poll("");
     assert_eq!(outcome(&mut removed), Some(true));
     assert_eq!(single.handle.groups(), [0, 1, 2]);

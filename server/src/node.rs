@@ -210,6 +210,7 @@ impl<R: Runtime> Node<R> {
         let (commits, applies) = (Timer::new(clock.clone()), Timer::new(clock.clone()));
         let keyspace = Keyspace::new(&cluster, WallClock::system()).timed_by(applies.clone());
         let view = keyspace.view();
+        let removed = storage.removed_groups();
         let mut recovered = storage.recover_as(GROUP, keyspace.empty_state())?;
         startup.enter("is starting to serve");
         if let Some(stopped_for) = stopped_for {
@@ -270,6 +271,7 @@ impl<R: Runtime> Node<R> {
         let start = Start {
             node: leasehold_node::NodeOptions::new(node, boot),
             groups: vec![StartGroup { options: group, machine: keyspace, recovered, trace }],
+            removed,
             disk: TimedDisk { disk: storage, timer: commits.clone() },
             links: transport.clone(),
             clock: clock.clone(),

@@ -2,11 +2,12 @@
 
 use crate::error::Fault;
 use crate::folder::Storage;
-use crate::group::{Group, Records};
+use crate::group::{self, Group, Records};
 use crate::journal::CommitRecord;
 use crate::tables::{
-    APPLIED, At, COMMIT, COMPACTED, Encoding, GENERATION, HARD_STATE, LOG_MAY_BE_CUT, LONGEST_HOLD, ORDERLY_STOP,
-    encode, generation_keys, inline_key, is_inline, log_key, meta_key, numbered_key, numbered_value, starting_with,
+    APPLIED, At, COMMIT, COMPACTED, DELETED_BY_REMOVAL, Encoding, GENERATION, HARD_STATE, LOG_MAY_BE_CUT, LONGEST_HOLD,
+    ORDERLY_STOP, REMOVED, Table, encode, generation_keys, inline_key, is_inline, log_key, meta_key, numbered_key,
+    numbered_value, prefix, starting_with,
 };
 use fjall::{Keyspace, OwnedWriteBatch, PersistMode, Slice};
 use leasehold_core::{Index, Term};
@@ -57,8 +58,8 @@ impl Storage {
             });
         let outcome = outcome.flatten().and_then(|changes| self.store(number, changes));
         if outcome.is_err() {
-            // They may be ahead of what is stored. The next commit loads them again.
-            self.groups.clear();
+            // They may be ahead of what is stored. The next commit loads them again, except those that were removed.
+            self.groups = group::removed_groups(&self.keyspace).unwrap_or_default();
         }
         outcome?;
         self.check_in_place()
@@ -177,6 +178,12 @@ struct GroupWriter<'w> {
 
 impl GroupWriter<'_> {
     fn write(&mut self, batch: &Batch, superseded: usize) -> Result<(), Fault> {
+        if self.group.removed {
+            return if batch.remove { Ok(()) } else { Err(group::removed(self.id)) };
+        }
+        if batch.remove {
+            return self.remove_group();
+        }
         if let Some(hard_state) = &batch.hard_state {
             if hard_state.term < self.group.term {
                 let Group { term, .. } = self.group;
@@ -236,6 +243,18 @@ impl GroupWriter<'_> {
             self.put_meta(ORDERLY_STOP, stop)?;
         }
         Ok(())
+    }
+
+    /// Drops everything but the fact that the group was removed, in constant time. Later commits remove the entries and the
+    /// records.
+    fn remove_group(&mut self) -> Result<(), Fault> {
+        *self.group = Group::removed(self.id);
+        // What this commit would add is not stored yet, so it would not be found.
+        for keys in [Table::Log, Table::State].map(|table| prefix(table, self.id)) {
+            self.changes.retain(|key, _| !key.starts_with(&keys));
+        }
+        self.changes.extend(DELETED_BY_REMOVAL.map(|name| (meta_key(self.id, name).into(), None)));
+        self.put_meta(REMOVED, &true)
     }
 
     /// Drops the whole log, which then continues after `index`.
@@ -363,8 +382,9 @@ fn put(id: GroupId, records: &mut Records, record: &Record, changes: &mut Change
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::StorageError;
     use crate::folder::Identity;
-    use crate::tables::{Table, prefix};
+    use leasehold_raft::wire::{HardState, Payload};
 
     fn record(number: usize) -> Record {
         // Some keys are long, and those are stored differently.
@@ -405,6 +425,56 @@ mod tests {
             }
             assert_eq!(stored_records(&storage), 1, "{what}");
             assert_eq!(storage.recover(0).expect("readable").records, [record(1)]);
+        }
+    }
+
+    #[test]
+    fn a_removed_group_is_deleted_in_portions_and_after_a_restart_too() {
+        const RECORDS: usize = 3 * MAX_EXTRA_REMOVALS;
+        const REMOVED: GroupId = 7;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let identity = Identity { cluster: "orchard".into(), node: 3, founders: [3].into() };
+        let mut storage = Storage::open(folder.path(), identity.clone()).expect("a new folder");
+        let stored = |storage: &Storage| {
+            let tables = [Table::Log, Table::State, Table::Meta].map(|table| prefix(table, REMOVED));
+            tables.map(|keys| storage.keyspace.prefix(keys).count())
+        };
+        let entry = |index| Entry { term: 1, index, payload: Payload::Command("a".into()) };
+        let filled = Batch {
+            group: REMOVED,
+            hard_state: Some(HardState { term: 1, vote: 3, commit: 0 }),
+            entries: (1..=10).map(entry).collect(),
+            changes: (0..RECORDS).map(record).map(Change::Put).collect(),
+            stage: Some(Stage::Add(vec![record(1), record(2)])),
+            ..Batch::default()
+        };
+        let other = |storage: &mut Storage| {
+            let changes = vec![Change::Put(record(1))];
+            storage.commit(&[Batch { changes, ..Batch::default() }]).expect("another group");
+        };
+        storage.commit(std::slice::from_ref(&filled)).expect("committed");
+        let removal = Batch { group: REMOVED, remove: true, ..Batch::default() };
+        // What comes before the removal in its own commit is not stored either.
+        let late = Batch { changes: vec![Change::Put(record(RECORDS + 1))], group: REMOVED, ..Batch::default() };
+        storage.commit(&[late, removal.clone()]).expect("removed");
+        assert_eq!(stored(&storage)[2], 1, "the fact that it was removed");
+        for restart in [false, true, true] {
+            if restart {
+                std::mem::drop(storage);
+                storage = Storage::open(folder.path(), identity.clone()).expect("its own folder");
+            }
+            let [_, before, _] = stored(&storage);
+            assert!(before > 0, "they are removed in portions");
+            assert_eq!((storage.groups().expect("readable"), storage.removed_groups()), (vec![], vec![REMOVED]));
+            assert!(matches!(storage.recover(REMOVED), Err(StorageError::Refused { .. })));
+            let error = storage.commit(std::slice::from_ref(&filled)).expect_err("its number is never used again");
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+            other(&mut storage);
+            assert!(stored(&storage)[1] < before);
+            storage.commit(std::slice::from_ref(&removal)).expect("again");
+        }
+        while stored(&storage) != [0, 0, 1] {
+            other(&mut storage);
         }
     }
 

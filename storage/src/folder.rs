@@ -1,8 +1,8 @@
 //! The folder: locking, creating and opening it, and the identity of its node.
 
 use crate::database::{self, sync_everything, sync_folder};
-use crate::error::{Fault, OpenError};
-use crate::group::Group;
+use crate::error::{Fault, OpenError, reading};
+use crate::group::{self, Group};
 use crate::journal::{JournalWatch, is_removed};
 use crate::newest::{Newest, NewestFile};
 use crate::registry::{self, RegistryFile};
@@ -131,7 +131,8 @@ impl Storage {
         registry.begin_run(drawn(&path));
         registry::write(&data, &registry).map_err(unusable)?;
         let registry_file = RegistryFile::new(data);
-        let groups = BTreeMap::new();
+        // They have something left to delete, perhaps, and nothing must be written to them.
+        let groups = reading(|| group::removed_groups(&keyspace)).map_err(in_folder)?;
         let checked_at = now();
         Ok(Storage {
             keyspace,

@@ -2,19 +2,21 @@
 
 use crate::error::Fault;
 use crate::tables::{
-    APPLIED, COMPACTED, GENERATION, HARD_STATE, Table, generation_keys, generation_of, index_of, log_key, meta,
-    numbered_keys, prefix, record, starting_with,
+    APPLIED, COMPACTED, GENERATION, HARD_STATE, REMOVED, Table, generation_keys, generation_of, index_of, log_key,
+    meta, numbered_keys, prefix, record, starting_with,
 };
 use bytes::Bytes;
 use fjall::Keyspace;
 use leasehold_core::{Index, Term};
 use leasehold_node::ports::GroupId;
 use leasehold_raft::wire::{HardState, Membership};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::{Range, RangeInclusive};
 
 /// A group as stored, including the commit in progress.
 pub(crate) struct Group {
+    /// It was removed, and what is left of it is among the dropped keys.
+    pub(crate) removed: bool,
     /// The newest term that it has seen.
     pub(crate) term: Term,
     /// The last index that the log no longer contains.
@@ -46,11 +48,31 @@ pub(crate) struct Records {
 }
 
 impl Group {
+    /// Returns a group that was removed. Its entries and records may still be stored.
+    pub(crate) fn removed(group: GroupId) -> Group {
+        Group {
+            removed: true,
+            term: 0,
+            compacted: 0,
+            last: 0,
+            applied: 0,
+            stale: VecDeque::new(),
+            records: Records::default(),
+            staged: Records::default(),
+            next_generation: 0,
+            dropped: [Table::Log, Table::State].map(|table| starting_with(prefix(table, group))).into(),
+        }
+    }
+
     pub(crate) fn load(keyspace: &Keyspace, group: GroupId) -> Result<Group, Fault> {
+        if meta(keyspace, group, REMOVED)?.unwrap_or(false) {
+            return Ok(Group::removed(group));
+        }
         let (compacted, _): (Index, Term) = meta(keyspace, group, COMPACTED)?.unwrap_or_default();
         let applied: Option<(Index, Term, Membership)> = meta(keyspace, group, APPLIED)?;
         let hard_state: Option<HardState> = meta(keyspace, group, HARD_STATE)?;
         let mut loaded = Group {
+            removed: false,
             term: hard_state.map_or(0, |hard_state| hard_state.term),
             compacted,
             last: compacted,
@@ -118,4 +140,38 @@ impl Group {
             _ => self.stale.push_back(entries),
         }
     }
+}
+
+/// Finds the groups by the keys of their single values, of which each has some from its first batch on.
+pub(crate) fn group_numbers(keyspace: &Keyspace) -> Result<Vec<GroupId>, Fault> {
+    let mut groups = Vec::new();
+    let Range { mut start, end } = starting_with(vec![Table::Meta as u8]);
+    while let Some(stored) = keyspace.range(start..end.clone()).next() {
+        let key = stored.key()?;
+        let number = key.get(1..).and_then(<[u8]>::first_chunk);
+        let group = number.copied().map(GroupId::from_be_bytes);
+        let group = group.ok_or_else(|| Fault::Damaged("a key of table meta has no group".to_owned()))?;
+        groups.push(group);
+        start = starting_with(prefix(Table::Meta, group)).end;
+    }
+    Ok(groups)
+}
+
+/// Loads the groups that were removed.
+pub(crate) fn removed_groups(keyspace: &Keyspace) -> Result<BTreeMap<GroupId, Group>, Fault> {
+    let mut groups = BTreeMap::new();
+    for group in group_numbers(keyspace)? {
+        if meta(keyspace, group, REMOVED)?.unwrap_or(false) {
+            groups.insert(group, Group::removed(group));
+        }
+    }
+    Ok(groups)
+}
+
+/// Returns the fault of a use of a removed group.
+pub(crate) fn removed(group: GroupId) -> Fault {
+    Fault::Refused(format!(
+        "group {group} was removed from this node, which has forgotten its votes; give a new group a number that was \
+         never used"
+    ))
 }

@@ -2,25 +2,36 @@
 
 use crate::error::{Fault, StorageError, reading};
 use crate::folder::Storage;
+use crate::group::{self, group_numbers};
 use crate::tables::{
-    APPLIED, At, COMPACTED, GENERATION, HARD_STATE, LOG_MAY_BE_CUT, LONGEST_HOLD, ORDERLY_STOP, Table, decode,
-    generation_keys, index_of, log_key, meta, prefix, record, starting_with,
+    APPLIED, At, COMPACTED, GENERATION, HARD_STATE, LOG_MAY_BE_CUT, LONGEST_HOLD, ORDERLY_STOP, decode,
+    generation_keys, index_of, log_key, meta, record,
 };
 use fjall::Keyspace;
 use leasehold_core::{Index, Term};
 use leasehold_node::ports::{Applied, GroupId, Record, Recovered, State};
 use leasehold_raft::wire::{Entry, HardState, Membership};
-use std::ops::Range;
 use std::time::Duration;
 
 impl Storage {
-    /// Returns the groups that have anything in the folder, in order. A node must be started with each of them, or never
-    /// host it again.
+    /// Returns the groups that have anything in the folder and were not removed, in order. A node must be started with each
+    /// of them, or never host it again.
     ///
     /// # Errors
     /// As [`recover_as`](Storage::recover_as).
     pub fn groups(&self) -> Result<Vec<GroupId>, StorageError> {
-        reading(|| group_numbers(&self.keyspace)).map_err(|fault| fault.in_folder(&self.path))
+        let mut groups = reading(|| group_numbers(&self.keyspace)).map_err(|fault| fault.in_folder(&self.path))?;
+        groups.retain(|group| !self.is_removed(*group));
+        Ok(groups)
+    }
+
+    /// Returns the groups that were removed from this node, in order. It can never host them again.
+    pub fn removed_groups(&self) -> Vec<GroupId> {
+        self.groups.iter().filter(|(_, group)| group.removed).map(|(id, _)| *id).collect()
+    }
+
+    fn is_removed(&self, group: GroupId) -> bool {
+        self.groups.get(&group).is_some_and(|group| group.removed)
     }
 
     /// Returns the state of `group` after the last durable commit, with its records in the order of their keys; the
@@ -40,7 +51,7 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError::Damaged`] if no ordered writer could have written it: start no replica from it.
-    /// [`StorageError::Io`] if it cannot be read.
+    /// [`StorageError::Io`] if it cannot be read. [`StorageError::Refused`] if the group was removed.
     pub fn recover_as<S: State>(&self, group: GroupId, state: S) -> Result<Recovered<S>, StorageError> {
         let (recovered, records) = reading(|| self.read(group, state)).map_err(|fault| fault.in_folder(&self.path))?;
         tracing::info!(
@@ -58,6 +69,9 @@ impl Storage {
 
     /// Returns the state of a group, and the number of its records.
     fn read<S: State>(&self, group: GroupId, mut records: S) -> Result<(Recovered<S>, u64), Fault> {
+        if self.is_removed(group) {
+            return Err(group::removed(group));
+        }
         let hard_state: Option<HardState> = meta(&self.keyspace, group, HARD_STATE)?;
         let compacted: (Index, Term) = meta(&self.keyspace, group, COMPACTED)?.unwrap_or_default();
         let applied: Option<(Index, Term, Membership)> = meta(&self.keyspace, group, APPLIED)?;
@@ -88,21 +102,6 @@ impl Storage {
             Recovered { hard_state, compacted, entries, applied, records, longest_hold, log_may_be_cut, orderly_stop };
         Ok((recovered, count))
     }
-}
-
-/// Finds the groups by the keys of their single values, of which each has some from its first batch on.
-fn group_numbers(keyspace: &Keyspace) -> Result<Vec<GroupId>, Fault> {
-    let mut groups = Vec::new();
-    let Range { mut start, end } = starting_with(vec![Table::Meta as u8]);
-    while let Some(stored) = keyspace.range(start..end.clone()).next() {
-        let key = stored.key()?;
-        let number = key.get(1..).and_then(<[u8]>::first_chunk);
-        let group = number.copied().map(GroupId::from_be_bytes);
-        let group = group.ok_or_else(|| Fault::Damaged("a key of table meta has no group".to_owned()))?;
-        groups.push(group);
-        start = starting_with(prefix(Table::Meta, group)).end;
-    }
-    Ok(groups)
 }
 
 fn read_entries(keyspace: &Keyspace, group: GroupId, compacted: (Index, Term)) -> Result<Vec<Entry>, Fault> {

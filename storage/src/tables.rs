@@ -51,6 +51,12 @@ pub(crate) const LOG_MAY_BE_CUT: &str = "log_may_be_cut";
 /// The time for which the promises of the last process still bound when it stopped in an orderly way, if it did.
 pub(crate) const ORDERLY_STOP: &str = "orderly_stop";
 
+/// True once the group was removed for good. Nothing else is kept of it, and its number is never used again.
+pub(crate) const REMOVED: &str = "removed";
+/// The single values of a group that its removal deletes.
+pub(crate) const DELETED_BY_REMOVAL: [&str; 7] =
+    [HARD_STATE, APPLIED, COMPACTED, GENERATION, LONGEST_HOLD, LOG_MAY_BE_CUT, ORDERLY_STOP];
+
 /// A record's key up to this length is part of its stored key. A longer one is stored next to its value, under a
 /// number: fjall limits keys to 64 KiB, and a record's key has no such limit.
 const MAX_INLINE_KEY_BYTES: usize = 4096;

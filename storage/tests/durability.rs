@@ -221,18 +221,22 @@ fn a_crash_between_commits_leaves_exactly_the_last_one() {
     }
 }
 
-#[test]
-fn refuses_to_found_a_group_again_that_has_voted() {
-    let dir = folder();
-    let mut storage = open(dir.path());
-    let founding = |group| Batch {
+/// Returns the first batch of a new group.
+fn founding(group: u32) -> Batch {
+    Batch {
         group,
         hard_state: hard_state(1, 1),
         reset_log: true,
         applied: applied(1, 1),
         longest_hold: Some(Duration::from_secs(1)),
         ..Batch::default()
-    };
+    }
+}
+
+#[test]
+fn refuses_to_found_a_group_again_that_has_voted() {
+    let dir = folder();
+    let mut storage = open(dir.path());
     storage.commit(&[founding(7)]).expect("committed");
     storage.commit(&[Batch { group: 7, hard_state: hard_state(3, 1), ..Batch::default() }]).expect("committed");
     for restarted in [false, true] {
@@ -248,6 +252,26 @@ fn refuses_to_found_a_group_again_that_has_voted() {
     }
     storage.commit(&[founding(8)]).expect("another group");
     assert_eq!(storage.groups().expect("readable"), [7, 8]);
+}
+
+#[test]
+fn a_crash_leaves_a_group_or_its_removal_and_never_a_part_of_it() {
+    let dir = folder();
+    let mut storage = open(dir.path());
+    storage.commit(&[founding(7), founding(8)]).expect("committed");
+    let before = crashed_copy(dir.path());
+    let kept = storage.recover(7).expect("readable");
+    storage.commit(&[Batch { group: 7, remove: true, ..Batch::default() }]).expect("removed");
+    let after = crashed_copy(dir.path());
+    let storage = open(before.path());
+    assert_eq!((storage.groups().expect("readable"), storage.removed_groups()), (vec![7, 8], vec![]));
+    assert_eq!(storage.recover(7).expect("readable"), kept);
+    let mut storage = open(after.path());
+    assert_eq!((storage.groups().expect("readable"), storage.removed_groups()), (vec![8], vec![7]));
+    storage.recover(7).expect_err("it was removed");
+    assert_eq!(storage.commit(&[founding(7)]).expect_err("it has voted").kind(), ErrorKind::InvalidInput);
+    storage.commit(&[Batch { group: 7, remove: true, ..Batch::default() }]).expect("again");
+    assert_eq!(storage.groups().expect("readable"), [8]);
 }
 
 #[test]

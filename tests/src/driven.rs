@@ -100,6 +100,7 @@ impl<R: Runtime> Plan<R> {
             // A restarted process numbers its requests from the start again, so the process needs a new number.
             node: NodeOptions::new(node, (node << 32) | recovered.hard_state.term),
             groups: vec![StartGroup { options: group, machine: List::default(), recovered, trace: None }],
+            removed: Vec::new(),
             disk,
             links: middleware(transport),
             clock,

@@ -4,7 +4,7 @@ use super::{Hosted, Node};
 use crate::commits::Part;
 use crate::events::RequestError;
 use crate::group::{Group, GroupStart};
-use crate::ports::{GroupId, StateMachine};
+use crate::ports::{Batch, GroupId, StateMachine};
 use crate::router::Router;
 use leasehold_core::Reading;
 use std::time::Duration;
@@ -19,8 +19,11 @@ pub enum AddGroupError {
     /// The recovered state, or the options, make no replica.
     #[error(transparent)]
     Replica(#[from] leasehold_raft::Error),
-    /// The group ended on this node since it started.
-    #[error("group {0} ended on this node: restart the node before it hosts the group again")]
+    /// The group was removed from this node, or has stopped on it since the node started.
+    #[error(
+        "group {0} was removed from this node or has stopped on it: give a new group a number that was never used, and \
+         restart the node for one that has stopped"
+    )]
     Ended(GroupId),
     /// The node stops, or has stopped.
     #[error("the node is shutting down, so it takes no further group")]
@@ -87,7 +90,7 @@ impl<M: StateMachine> Node<M> {
             None => self.host(group),
             Some(batch) => {
                 let id = batch.group;
-                self.parts.push(Part { group: id, number: 0, applied: None, staged: None, cut: false });
+                self.parts.push(Part { group: id, number: 0, applied: None, staged: None, cut: false, removes: false });
                 self.batches.push(batch);
                 self.founding.insert(id, group);
             }
@@ -95,15 +98,33 @@ impl<M: StateMachine> Node<M> {
         Ok(())
     }
 
-    /// Removes a group: it gives up its lease, its requests end, and what peers send to it is dropped from now on. Its
-    /// promises still bind, so what it wrote stays on the disk, and a later process that hosts it recovers it. Returns false
-    /// if the node does not host it.
+    /// Removes a group for good: it gives up its lease, its requests end, and what peers send to it is dropped from now on.
+    /// Its data is deleted, and this node never hosts it again: it has forgotten what it promised and acknowledged there.
+    /// The removal [is under way](Node::is_removing) until the disk has it. Returns false if the node does not host the
+    /// group.
     pub fn remove_group(&mut self, now: Reading, id: GroupId) -> bool {
         self.set_now(now);
-        self.end_group(id, RequestError::NoGroup)
+        let removed = self.end_group(id, RequestError::NoGroup);
+        if removed {
+            let batch = Batch { group: id, remove: true, ..Batch::default() };
+            self.parts.push(Part { group: id, number: 0, applied: None, staged: None, cut: false, removes: true });
+            self.batches.push(batch);
+            self.removing.insert(id);
+        }
+        removed
     }
 
-    /// Ends a group whose state machine is lost, as [`remove_group`](Node::remove_group) does.
+    /// Returns true if the group was removed, and may come back if the process crashes now.
+    pub fn is_removing(&self, id: GroupId) -> bool {
+        self.removing.contains(&id)
+    }
+
+    /// Takes over which groups an earlier process removed.
+    pub fn note_removed(&mut self, groups: impl IntoIterator<Item = GroupId>) {
+        self.ended.extend(groups.into_iter().map(|id| (id, RequestError::NoGroup)));
+    }
+
+    /// Ends a group whose state machine is lost. Its data stays on the disk, and a later process recovers it.
     pub fn fail_group(&mut self, now: Reading, id: GroupId) -> bool {
         self.set_now(now);
         self.end_group(id, RequestError::Halted)

@@ -76,7 +76,7 @@ impl<M: StateMachine> Node<M> {
             GroupOutput::Write { number, batch, staged } => {
                 let applied = batch.applied.as_ref().map(|applied| applied.index);
                 let cut = batch.log_may_be_cut == Some(true);
-                self.parts.push(Part { group: id, number, applied, staged, cut });
+                self.parts.push(Part { group: id, number, applied, staged, cut, removes: batch.remove });
                 self.batches.push(batch);
             }
             GroupOutput::Work(work) => self.outputs.push(Output::Work(work)),

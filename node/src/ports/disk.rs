@@ -111,6 +111,9 @@ pub struct Batch {
     pub longest_hold: Option<Duration>,
     /// Records that the log may have been cut, or that it is whole again.
     pub log_may_be_cut: Option<bool>,
+    /// Drops everything that is stored of the group, for good: its number is kept, and every later batch of it is refused
+    /// except another removal. The other fields are empty.
+    pub remove: bool,
     /// Replaces the record of an orderly stop: the time for which the promises of the process still bound when it
     /// stopped, or that there is no such record.
     pub orderly_stop: Option<Option<Duration>>,

@@ -9,7 +9,8 @@ use leasehold_node::ports::{Batch, Change, GroupId, Record, Recovered, Stage, St
 use leasehold_node::snapshot::Work;
 use leasehold_node::wire::{Body, Message, PeerRequest};
 use leasehold_node::{
-    GroupOptions, GroupStart, Input, Node, NodeOptions, Output, ReadGrant, ReadMode, Reply, Request, RequestError, Role,
+    AddGroupError, GroupOptions, GroupStart, Input, Node, NodeOptions, Output, ReadGrant, ReadMode, Reply, Request,
+    RequestError, Role,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -139,6 +140,8 @@ pub(crate) struct Member {
     pub(crate) disk_stalled: bool,
     /// True while no work is done.
     pub(crate) work_stalled: bool,
+    /// The groups that were removed from the disk.
+    pub(crate) removed: BTreeSet<GroupId>,
     /// The groups whose state machines hang in a thread of their own.
     pub(crate) hung: BTreeSet<GroupId>,
     /// True while it gets no turn to apply what a first one left.
@@ -163,6 +166,7 @@ impl Member {
             clock_behind: 0,
             disk_stalled: false,
             work_stalled: false,
+            removed: BTreeSet::new(),
             hung: BTreeSet::new(),
             applying_stalled: false,
             cannot_send: false,
@@ -172,6 +176,7 @@ impl Member {
     }
 
     fn start(&mut self, id: NodeId, now: Reading) {
+        self.node.note_removed(self.removed.iter().copied());
         for group in self.groups.keys().copied().collect::<Vec<_>>() {
             let mut options = self.options.clone();
             options.group = group;
@@ -185,6 +190,11 @@ impl Member {
 
     /// Makes a batch durable.
     fn write(&mut self, batch: Batch) {
+        if batch.remove {
+            self.groups.remove(&batch.group);
+            self.removed.insert(batch.group);
+            return;
+        }
         let Batch { group, hard_state, reset_log, entries, stage, changes, applied, compact_through, .. } = batch;
         let Stored { disk, staged } = self.groups.get_mut(&group).expect("a group of this node");
         let longest_hold = batch.longest_hold;
@@ -295,14 +305,19 @@ impl Cluster {
 
     /// Creates a group on a node that runs, with all nodes as its founders.
     pub(crate) fn create_group(&mut self, id: NodeId, group: GroupId) {
+        self.try_to_create(id, group).expect("a new group");
+        self.drain(id);
+    }
+
+    /// Tries to create a group, and takes no outputs.
+    pub(crate) fn try_to_create(&mut self, id: NodeId, group: GroupId) -> Result<(), AddGroupError> {
         let now = self.reading(id);
         let member = self.member(id);
         let mut options = member.options.clone();
         options.group = group;
         let disk = &member.groups.entry(group).or_default().disk;
         let start = GroupStart::new(options, disk.clone());
-        member.node.create_group(now, start, List::default()).expect("a new group");
-        self.drain(id);
+        member.node.create_group(now, start, List::default())
     }
 
     /// Restarts the process of a node. What is not durable is lost.

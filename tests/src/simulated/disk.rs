@@ -43,6 +43,7 @@ fn write((holds, staged): &mut (Recovered, Vec<Record>), batch: &Batch) {
         longest_hold,
         log_may_be_cut,
         orderly_stop,
+        remove: _,
     } = batch;
     if let Some(hard_state) = hard_state {
         holds.hard_state = *hard_state;

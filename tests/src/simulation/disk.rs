@@ -289,7 +289,12 @@ impl Memory {
             longest_hold,
             log_may_be_cut,
             orderly_stop,
+            remove,
         } = batch;
+        if remove {
+            *self = Memory::default();
+            return Ok(());
+        }
         let holds = &mut self.holds;
         let has_entries = !entries.is_empty();
         if let Some(hard_state) = hard_state {
