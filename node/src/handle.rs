@@ -3,7 +3,7 @@
 use crate::budget::{Budget, Share};
 use crate::events::{Outcome, Reply, Request, RequestError};
 use crate::frames;
-use crate::group::ReadMode;
+use crate::group::{Group, ReadMode};
 use crate::identity::Contact;
 use crate::members::{ChangeError, MemberChange, Members};
 use crate::node::AddGroupError;
@@ -125,16 +125,22 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(group: GroupId, gate: Arc<ReadGate>, clock: Arc<dyn Clock>) -> Shared {
+    pub(crate) fn new<M: StateMachine>(group: &Group<M>, clock: Arc<dyn Clock>) -> Shared {
         Shared {
-            group,
-            gate,
+            group: group.id(),
+            gate: group.read_gate().clone(),
             clock,
             status: Mutex::default(),
             status_changed: Event::new(),
             statistics: Mutex::default(),
-            members: Mutex::default(),
+            members: Mutex::new(Arc::new(group.members())),
         }
+    }
+
+    /// Publishes that the group has ended here.
+    pub(crate) fn end(&self) {
+        self.status.lock().stopped = true;
+        self.status_changed.notify(usize::MAX);
     }
 
     pub(crate) fn publish_members(&self, members: Members) {

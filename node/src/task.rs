@@ -16,6 +16,7 @@ use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use leasehold_clock::Clock;
 use leasehold_core::NodeId;
+use leasehold_raft::Role;
 use leasehold_runtime::Runtime;
 use parking_lot::Mutex;
 use slab::Slab;
@@ -85,31 +86,31 @@ where
     let request_timeout = node.request_timeout;
     let mut node = Node::new(node);
     node.note_removed(removed);
-    let mut published = BTreeMap::new();
+    let (mut published, mut traces) = (BTreeMap::new(), BTreeMap::new());
     for (id, (group, machine, trace)) in starting {
         node.add_group(clock.now(), group, machine)?;
-        let gate = node.group(id).expect("it was added").read_gate().clone();
-        published.insert(id, Published { shared: Arc::new(Shared::new(id, gate, clock.clone())), trace });
+        published.insert(id, Arc::new(Shared::new(node.group(id).expect("it was added"), clock.clone())));
+        traces.extend(trace.map(|trace| (id, trace)));
     }
 
     let (commits, commit_queue) = async_channel::unbounded();
     let (report, reports) = async_channel::unbounded();
     Thread::Disk.start(runtime, &report, |reporter| threads::commit_all(reporter, disk, commit_queue))?;
     let workers = Workers::start(runtime.clone(), report)?;
-    let shared = published.iter().map(|(id, group): (&GroupId, &Published)| (*id, group.shared.clone()));
-    let directory: Directory = Arc::new(Mutex::new(shared.collect()));
-    let handle = |group: &Published| Handle {
+    let directory: Directory = Arc::new(Mutex::new(published.clone()));
+    let handle = |shared: &Arc<Shared>| Handle {
         inbox: mailbox.sender.clone(),
-        shared: group.shared.clone(),
+        shared: shared.clone(),
         directory: directory.clone(),
     };
-    let handles = published.iter().map(|(id, group)| (*id, handle(group))).collect();
+    let handles = published.iter().map(|(id, shared)| (*id, handle(shared))).collect();
     let task = Task {
         runtime: runtime.clone(),
         clock,
         links,
         node,
         published,
+        traces,
         directory,
         creating: BTreeMap::new(),
         removing: BTreeMap::new(),
@@ -130,26 +131,15 @@ struct Creating {
     answer: oneshot::Sender<Result<Arc<Shared>, AddGroupError>>,
 }
 
-/// What the task publishes of a group.
-struct Published {
-    shared: Arc<Shared>,
-    trace: Option<TraceSink>,
-}
-
-impl Published {
-    /// Publishes that the group has ended here.
-    fn end(&self) {
-        self.shared.status.lock().stopped = true;
-        self.shared.status_changed.notify(usize::MAX);
-    }
-}
-
 struct Task<R: Runtime, M: StateMachine> {
     runtime: R,
     clock: Arc<dyn Clock>,
     links: Arc<dyn Links>,
     node: Node<M>,
-    published: BTreeMap<GroupId, Published>,
+    /// What it publishes of the groups.
+    published: BTreeMap<GroupId, Arc<Shared>>,
+    /// The recordings of the groups that have one.
+    traces: BTreeMap<GroupId, TraceSink>,
     /// What handles find groups by.
     directory: Directory,
     /// The groups whose first batch is not durable yet.
@@ -284,7 +274,7 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
                 if self.node.remove_group(self.clock.now(), group) {
                     self.directory.lock().remove(&group);
                     self.workers.end_applier(group);
-                    self.published.remove(&group).iter().for_each(Published::end);
+                    self.end_published(group);
                     self.removing.insert(group, answer);
                 } else {
                     let _ = answer.send(false);
@@ -349,8 +339,13 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
     /// ends.
     fn note_halted(&mut self, group: GroupId) -> Result<(), Ended> {
         self.workers.end_applier(group);
-        self.published.remove(&group).iter().for_each(Published::end);
+        self.end_published(group);
         if self.node.groups().next().is_none() { Err(Ended) } else { Ok(()) }
+    }
+
+    fn end_published(&mut self, group: GroupId) {
+        self.traces.remove(&group);
+        self.published.remove(&group).iter().for_each(|shared| shared.end());
     }
 
     fn send(&mut self, to: NodeId, lane: Lane, messages: Vec<Message>) {
@@ -368,8 +363,7 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
 
     /// Passes on the lines of the traces, which are complete once every output was taken.
     fn pass_on_trace(&mut self) {
-        for (id, group) in &mut self.published {
-            let Some(sink) = &mut group.trace else { continue };
+        for (id, sink) in &mut self.traces {
             let lines = self.node.take_trace(*id);
             // A recording with a gap would be of no use, so the first line that is not taken ends it.
             if !lines.is_empty() && !sink(lines) {
@@ -396,9 +390,9 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
             let _ = answer.send(true);
         }
         for (id, Creating { trace, answer }) in self.creating.extract_if(.., |id, _| node.group(*id).is_some()) {
-            let gate = node.group(id).expect("it was just found").read_gate().clone();
-            let shared = Arc::new(Shared::new(id, gate, self.clock.clone()));
-            self.published.insert(id, Published { shared: shared.clone(), trace });
+            let shared = Arc::new(Shared::new(node.group(id).expect("it was just found"), self.clock.clone()));
+            self.published.insert(id, shared.clone());
+            self.traces.extend(trace.map(|trace| (id, trace)));
             self.directory.lock().insert(id, shared.clone());
             let _ = answer.send(Ok(shared));
         }
@@ -407,16 +401,16 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
     /// Publishes the status of the groups that had an input.
     fn publish_status(&mut self) {
         for id in self.node.take_changed() {
-            let (Some(group), Some(Published { shared, .. })) = (self.node.group(id), self.published.get(&id)) else {
+            let (Some(group), Some(shared)) = (self.node.group(id), self.published.get(&id)) else {
                 continue;
             };
             let status = group.status();
             let before = std::mem::replace(&mut *shared.status.lock(), status);
             let members_changed = before.members_changed != status.members_changed;
-            if members_changed {
+            let changed = (before.role, before.term, before.leader) != (status.role, status.term, status.leader);
+            if members_changed || changed {
                 shared.publish_members(group.members());
             }
-            let changed = (before.role, before.term, before.leader) != (status.role, status.term, status.leader);
             if changed {
                 let Status { role, term, leader, .. } = status;
                 tracing::info!(group = id, ?role, term, leader, "role or leader changed");
@@ -429,9 +423,12 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
 
     fn publish_statistics(&self) {
         let disk = self.node.disk_statistics();
-        for (id, Published { shared, .. }) in &self.published {
+        for (id, shared) in &self.published {
             let Some(group) = self.node.group(*id) else { continue };
-            shared.publish_members(group.members());
+            // Only a leader knows of progress.
+            if group.replica().role() == Role::Leader {
+                shared.publish_members(group.members());
+            }
             let router = self.node.router_statistics(*id);
             *shared.statistics.lock() = Statistics { group: group.statistics(), router, disk };
         }
@@ -469,7 +466,7 @@ impl<R: Runtime, M: StateMachine> Drop for Task<R, M> {
                 let _ = answer.send(Err(RequestError::Stopping));
             }
         }
-        self.published.values().for_each(Published::end);
+        self.published.values().for_each(|shared| shared.end());
     }
 }
 
