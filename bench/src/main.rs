@@ -17,6 +17,7 @@ mod congestion;
 mod effort;
 mod embedding;
 mod etcd;
+mod groups;
 mod idle;
 mod interference;
 mod reads;
@@ -56,6 +57,8 @@ enum Command {
     Congestion(Common),
     /// The cost of an idle cluster.
     Idle(Common),
+    /// Many groups on three nodes: idle, reading and writing, and while one of them is in trouble.
+    Groups(Common),
     /// GETs of one client while others repeat KEYS * over a large keyspace, next to redis-server.
     Interference {
         #[command(flatten)]
@@ -106,6 +109,7 @@ fn run(command: Command) -> Result<(), String> {
         Command::Runtimes(common) => (runtimes::run, common),
         Command::Congestion(common) => (|quick| Ok(congestion::run(quick)), common),
         Command::Idle(common) => (idle::run, common),
+        Command::Groups(common) => (groups::run, common),
     };
     children::end_with_this_program()?;
     benchmark(common.quick)?.print(common.json);
