@@ -4,10 +4,13 @@ use bytes::Bytes;
 use leasehold_clock::Clock;
 use leasehold_core::{Config, Index, NodeId, Options as Timing};
 use leasehold_node::identity::Registry;
-use leasehold_node::ports::{Change, Disk, Links, MemoryRegistry, Record, Recovered, StateMachine, UnknownCommand};
+use leasehold_node::ports::{
+    Change, Disk, GroupId, Links, MemoryRegistry, Record, Recovered, StateMachine, UnknownCommand,
+};
 use leasehold_node::{GroupOptions, Handle, NodeOptions, ReadMode, Start, StartGroup};
 use leasehold_runtime::Runtime;
 use leasehold_transport_tcp::{Transport, TransportOptions};
+use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +20,30 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub struct List {
     records: Vec<Record>,
+    valve: Valve,
+}
+
+impl List {
+    /// Returns an empty list that applies nothing while the valve is closed.
+    pub fn behind(valve: Valve) -> List {
+        List { valve, ..List::default() }
+    }
+}
+
+/// While it is closed, state machines hang. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Valve(Arc<(Mutex<bool>, Condvar)>);
+
+impl Valve {
+    /// Closes or opens it.
+    pub fn set_closed(&self, closed: bool) {
+        *self.0.0.lock() = closed;
+        self.0.1.notify_all();
+    }
+
+    fn pass(&self) {
+        self.0.1.wait_while(&mut self.0.0.lock(), |closed| *closed);
+    }
 }
 
 impl StateMachine for List {
@@ -30,6 +57,7 @@ impl StateMachine for List {
     }
 
     fn apply(&mut self, _: Index, command: &Bytes, changes: &mut Vec<Change>) -> Result<usize, UnknownCommand> {
+        self.valve.pass();
         let number = self.records.len() + 1;
         let key = Bytes::copy_from_slice(&(number as u64).to_be_bytes());
         let record = Record { key, value: command.clone() };
@@ -86,6 +114,19 @@ impl<R: Runtime> Plan<R> {
         recovered: Recovered,
         middleware: impl FnOnce(Arc<Transport<R>>) -> Arc<dyn Links>,
     ) -> Handle<List> {
+        let groups = vec![(List::default(), recovered)];
+        self.start_groups(runtime, disk, groups, |_| {}, middleware).remove(&0).expect("its group")
+    }
+
+    /// Starts the node with several groups, which are numbered from 0.
+    pub fn start_groups<D: Disk>(
+        self,
+        runtime: &R,
+        disk: D,
+        groups: Vec<(List, Recovered)>,
+        options: impl Fn(&mut GroupOptions),
+        middleware: impl FnOnce(Arc<Transport<R>>) -> Arc<dyn Links>,
+    ) -> BTreeMap<GroupId, Handle<List>> {
         let Plan { node, seed, addresses, listener, hold, reads, clock } = self;
         let config = Config::new(Timing::new(hold, 1000)).expect("it fits together");
         let founders: Vec<NodeId> = addresses.keys().copied().collect();
@@ -94,18 +135,24 @@ impl<R: Runtime> Plan<R> {
         let mut links = TransportOptions::new(registrar, "driven", config, listener);
         links.peers = addresses.into_iter().filter(|(peer, _)| *peer != node).collect();
         let transport = Transport::start(runtime.clone(), links, Arc::new(inbox)).expect("sound options");
-        let mut group = GroupOptions::new(0, leasehold_raft::Options::new(node, config, seed), founders);
-        group.reads = reads;
+        // A restarted process numbers its requests from the start again, so the process needs a new number.
+        let term = groups.iter().map(|(_, recovered)| recovered.hard_state.term).max().unwrap_or_default();
+        let group = |(id, (machine, recovered)): (GroupId, (List, Recovered))| {
+            let replica = leasehold_raft::Options::new(node, config, seed.wrapping_add(u64::from(id) << 32));
+            let mut group = GroupOptions::new(id, replica, founders.clone());
+            group.reads = reads;
+            options(&mut group);
+            StartGroup { options: group, machine, recovered, trace: None }
+        };
         let start = Start {
-            // A restarted process numbers its requests from the start again, so the process needs a new number.
-            node: NodeOptions::new(node, (node << 32) | recovered.hard_state.term),
-            groups: vec![StartGroup { options: group, machine: List::default(), recovered, trace: None }],
+            node: NodeOptions::new(node, (node << 32) | term),
+            groups: (0..).zip(groups).map(group).collect(),
             removed: Vec::new(),
             disk,
             links: middleware(transport),
             clock,
             mailbox,
         };
-        leasehold_node::start(runtime, start).expect("the node starts").remove(&0).expect("its group")
+        leasehold_node::start(runtime, start).expect("the node starts")
     }
 }
