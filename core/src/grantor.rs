@@ -140,7 +140,7 @@ impl Grantor {
     }
 
     /// Notes a reading, and starts the holds that wait for one. A backward reading counts as no reading.
-    fn observe(&mut self, now: Reading) -> Reading {
+    pub(crate) fn observe(&mut self, now: Reading) -> Reading {
         let now = now?;
         if self.last.is_some_and(|last| now.is_before_on_either_counter(last)) {
             return None;

@@ -4,6 +4,7 @@
 mod cell;
 mod config;
 mod grantor;
+pub mod groups;
 mod holder;
 mod ids;
 mod member;

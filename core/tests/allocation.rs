@@ -1,6 +1,7 @@
 //! No call of the core allocates: everything in it has a fixed size.
 #![cfg(not(loom))]
 
+use leasehold_core::groups::{Attachment, Echoes, GroupHolder, NodeRounds, Support, Supporter};
 use leasehold_core::{
     Action, Config, Event, Grantor, Holder, Instant, LeaseCell, Options, Reading, Release, TermRound, Voters,
 };
@@ -103,5 +104,44 @@ fn no_call_allocates() {
         }
     }
     assert!(holder.statistics().rounds_opened > 1000, "the loop opened rounds");
+    assert_eq!(taken() - before, 0, "a call of the core allocated");
+}
+
+#[test]
+fn no_call_of_many_groups_allocates() {
+    let before = taken();
+    let config = Config::new(Options::new(Duration::from_secs(1), 500)).expect("a consistent configuration");
+    let joint = Voters::joint(&[1, 2, 3], &[2, 3, 4]).expect("four voters in two halves");
+    let (mut rounds, mut echoes, cell) = (NodeRounds::new(config, 1), [Echoes::default(); 3], LeaseCell::new());
+    let mut group = GroupHolder::new(1);
+    let mut followers = [2_u64, 3, 4].map(|_| (Supporter::new(config, 1, Duration::ZERO, at(0)), Support::new(1)));
+    let mut attachments = [2_u64, 3, 4].map(|_| Attachment::new());
+    for term in 1..50_u64 {
+        let now = at(term * 10_000);
+        group.elected(term, joint, term, term).expect("a higher term");
+        black_box((rounds.observe(now), rounds.handle_timeout(now), rounds.ticket(now), rounds.poll_timeout()));
+        let round = rounds.frame_round().expect("just opened");
+        for (at, (supporter, support)) in followers.iter_mut().enumerate() {
+            let echo = supporter.handle_round(now, support, round).expect("a new round");
+            let attached =
+                supporter.attach(support, &mut attachments[at], round.boot, group.offer().expect("it leads"));
+            assert!(echoes[at].handle_echo(&rounds, echo));
+            assert_eq!(group.handle_attached(at as u64 + 2, attached.expect("a new offer")), None);
+        }
+        let newest = |id: u64| echoes[id as usize - 2].newest();
+        group.publish(&rounds, newest, &cell);
+        assert!(cell.try_read(now).is_some() && group.may_rest(now, &rounds, newest));
+        group.transfer_started().expect("it leads");
+        let release = group.release();
+        group.transfer_ended().expect("it leads");
+        group.voters_changed(joint).expect("it leads");
+        group.deposed();
+        group.publish(&rounds, newest, &cell);
+        for ((supporter, support), attachment) in followers.iter_mut().zip(&mut attachments) {
+            black_box(supporter.may_vote_or_campaign(now, attachment, Some(support), release));
+            black_box((supporter.withdraw(at(term * 10_000 + 5000), support), supporter.remaining(now, [support])));
+        }
+        black_box(group.untold().count());
+    }
     assert_eq!(taken() - before, 0, "a call of the core allocated");
 }

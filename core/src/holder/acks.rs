@@ -121,7 +121,7 @@ impl Acks {
 }
 
 /// Returns the position of a voter in its half.
-fn position(half: &[NodeId], id: NodeId) -> Option<usize> {
+pub(crate) fn position(half: &[NodeId], id: NodeId) -> Option<usize> {
     half.iter().position(|voter| *voter == id)
 }
 
@@ -131,7 +131,7 @@ fn has_majority(count: usize, half: &[NodeId]) -> bool {
 }
 
 /// Returns the newest round that a majority reached.
-fn majority_round(rounds: &[Round]) -> Round {
+pub(crate) fn majority_round(rounds: &[Round]) -> Round {
     let reached = |round: &Round| rounds.iter().filter(|other| **other >= *round).count() > rounds.len() / 2;
     rounds.iter().copied().filter(reached).max().unwrap_or(0)
 }

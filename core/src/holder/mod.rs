@@ -10,7 +10,9 @@ use crate::ids::{Index, NodeId, Release, Round, Term, TermRound};
 use crate::time::{Instant, Reading, Reason};
 use crate::voters::Voters;
 use acks::{Acks, Noted};
-use stamps::Stamps;
+
+pub(crate) use acks::{majority_round, position};
+pub(crate) use stamps::Stamps;
 
 pub use interface::{Action, Event, Misuse, NoLease, Read, ReadError, Statistics, Ticket};
 

@@ -1,0 +1,4 @@
+//! The machines for many groups: one scenario for each rule.
+#![cfg(not(loom))]
+
+mod scenarios;
