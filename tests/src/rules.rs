@@ -178,6 +178,31 @@ rules! {
         "A target that is no voter, was not heard for a hold, or lacks thousands of entries is refused.";
     LateCampaignNowIsRefused: "Handing leadership over", "meets voters that acknowledged those rounds and stay held";
 
+    EchoNamesTheProcess: "Many groups 1", "**An echo names the process that opened the round**";
+    SupportIsHeld: "Many groups 2", "V raises the hold of the epoch to `now + H` on each counter";
+    SupportWithoutReadingIsHeld: "Many groups 2", "Without a reading the hold lasts a full `H` from the next one.";
+    EpochsAreNewAfterARestart: "Many groups 3", "**A restart of V begins new epochs**";
+    RestartHoldsAllGroups: "Many groups 3", "holds it in all groups";
+    ProcessesHaveTheirOwnEpochs: "Many groups 4", "**A new process of L gets a new epoch.**";
+    AttachmentNeedsAnEcho: "Many groups 5", "**It attaches only under an epoch in which it has echoed.**";
+    AttachedVoterElectsNoOther: "Many groups 6",
+        "**V helps to elect no other leader of the group while its attachment stands**";
+    GroupReleaseMustCover: "Many groups 6", "or by a release that covers it";
+    WithdrawnEpochIsNotEchoed: "Many groups 7", "After that V never echoes under the epoch.";
+    EndedSupportIsWithdrawn: "Many groups 7", "**A support that has ended is also withdrawn by a timer**";
+    EpochOfTheEchoIsThatOfTheAttachment: "Many groups 8",
+        "**L counts V's newest echo in a group if V is attached to the present offer under the epoch of the echo.**";
+    BackwardReadingEndsAllLeases: "Many groups 8", "A backward reading ends the leases of all groups.";
+    TransferDropsAttachments: "Many groups 9", "**L drops all attachments**";
+    NumberRisesAfterATransfer: "Many groups 9", "**After an abandoned transfer the number rises**";
+    EndedLeadershipIsAnnounced: "Many groups 10", "**An ended leadership is announced**";
+    UnwantedAttachmentIsReleased: "Many groups 10",
+        "**An attachment to an ended leadership is answered with a release**";
+    ReleasedOfferIsOutOfDate: "Many groups 10", "**A released offer is out of date**";
+    AttachmentOutlivesTheReplica: "Many groups 11", "**An attachment belongs to the process, not to the replica.**";
+    RestNamesTheAttachment: "Many groups 12",
+        "**A frame that lets a voter's group rest names the attachment that the leader knows**";
+
     StateIsInstalledWhole: "Snapshots", "It installs a state only once every chunk is durable";
     TransfersAreNotMixed: "Snapshots", "Chunks of any other are ignored";
     ProgressKeepsATransfer: "Snapshots", "A transfer that makes progress goes on however long it takes";

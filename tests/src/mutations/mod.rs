@@ -14,6 +14,7 @@ mod cut;
 mod engine;
 mod expiry;
 mod grantor;
+mod groups;
 mod holder;
 mod identity;
 mod liveness;

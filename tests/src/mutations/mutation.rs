@@ -87,3 +87,7 @@ pub(super) const VALUE: &str = "server/src/keyspace/value.rs";
 pub(super) const WRITER: &str = "server/src/keyspace/writer.rs";
 pub(super) const EXPIRY: &str = "server/src/keyspace/expiry.rs";
 pub(super) const STATUS: &str = "node/src/status.rs";
+pub(super) const NODE_ROUNDS: &str = "core/src/groups/node_rounds.rs";
+pub(super) const SUPPORTER: &str = "core/src/groups/supporter.rs";
+pub(super) const ATTACHMENT: &str = "core/src/groups/attachment.rs";
+pub(super) const GROUP_HOLDER: &str = "core/src/groups/group_holder.rs";

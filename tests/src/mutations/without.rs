@@ -30,4 +30,9 @@ pub const WITHOUT: &[(Rule, &str)] = &[
         "refusing such a sample is safe: the read takes a quorum round that it did not need. The scenario \
          `sample_before_anchor` shows it",
     ),
+    (
+        Rule::AttachmentOutlivesTheReplica,
+        "the caller keeps the attachment, and the machines cannot know what it drops; `core/tests/groups/` switches the rule \
+         off from outside",
+    ),
 ];
