@@ -139,7 +139,8 @@ fn no_call_of_many_groups_allocates() {
         group.publish(&rounds, newest, &cell);
         for ((supporter, support), attachment) in followers.iter_mut().zip(&mut attachments) {
             black_box(supporter.may_vote_or_campaign(now, attachment, Some(support), release));
-            black_box((supporter.withdraw(at(term * 10_000 + 5000), support), supporter.remaining(now, [support])));
+            supporter.handle_timeout(at(term * 10_000 + 5000), support);
+            black_box((support.poll_withdrawal(), supporter.remaining(now, [support])));
         }
         black_box(group.untold().count());
     }

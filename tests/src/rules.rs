@@ -200,6 +200,7 @@ rules! {
         "**An attachment to an ended leadership is answered with a release**";
     ReleasedOfferIsOutOfDate: "Many groups 10", "**A released offer is out of date**";
     AttachmentOutlivesTheReplica: "Many groups 11", "**An attachment belongs to the process, not to the replica.**";
+    WithdrawalWakesEveryGroup: "Many groups 12", "**A withdrawal wakes every group that rests under the epoch**";
     RestNamesTheAttachment: "Many groups 12",
         "**A frame that lets a voter's group rest names the attachment that the leader knows**";
 

@@ -22,6 +22,12 @@ use crate::voters::{MAX_VOTERS, Voters};
 /// * After a deposition send the [`release`](GroupHolder::release) to those in [`untold`](GroupHolder::untold) until there are
 ///   none. They would stay held for as long as this node opens rounds.
 ///
+/// It outlives the replica: a node on which the group is removed keeps it until `untold` is empty. For a group that the
+/// process does not host, a new holder answers attachments.
+///
+/// An engine that votes out of sight, as [`Event::Suspended`](crate::Event::Suspended) allows for a
+/// [`Holder`](crate::Holder), is not supported.
+///
 /// `echoes` looks up the newest echo of a peer, see [`Echoes::newest`](super::Echoes::newest).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct GroupHolder {

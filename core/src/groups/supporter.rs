@@ -17,8 +17,9 @@ use core::time::Duration;
 /// * Before the engine of a group sees a request for a vote or a pre-vote, and before anything that makes it campaign, call
 ///   [`may_vote_or_campaign`](Supporter::may_vote_or_campaign). On `false`, do not pass the input to the engine, and send
 ///   the attachment to its leader again: a node that leads no more answers with a release.
-/// * At the instant of [`Support::poll_timeout`], call [`withdraw`](Supporter::withdraw). If it returns `true`, wake the
-///   groups that rested under that support.
+/// * At the instant of [`Support::poll_timeout`], call [`handle_timeout`](Supporter::handle_timeout).
+/// * After each of these, call [`Support::poll_withdrawal`]. If it returns `true`, wake the groups that rested under that
+///   support.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Supporter {
     boot: Boot,
@@ -37,6 +38,8 @@ pub struct Support {
     number: u64,
     /// Epochs up to this number are withdrawn.
     withdrawn: u64,
+    /// Withdrawals up to this number were reported.
+    reported: u64,
     /// The hold of the current epoch.
     current: Hold,
     /// The hold of the epochs before it that are not withdrawn: those of earlier processes of the peer.
@@ -87,6 +90,7 @@ impl Support {
             newest: NodeRound { boot: 0, round: 0 },
             number: 1,
             withdrawn: 0,
+            reported: 0,
             current: Hold::default(),
             older: Hold::default(),
         }
@@ -104,11 +108,19 @@ impl Support {
         both.end.filter(|_| !both.is_due)
     }
 
-    /// Returns when to call [`Supporter::withdraw`]: when the hold of the oldest epoch ends. `None` if nothing is promised, or
+    /// Returns when to call [`Supporter::handle_timeout`]: when the hold of the oldest epoch ends. `None` if nothing is promised, or
     /// if a hold starts with the next reading: then call it with any later input.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let oldest = if self.older == Hold::default() { self.current } else { self.older };
         oldest.end.filter(|_| !oldest.is_due)
+    }
+
+    /// Returns whether an epoch was withdrawn since the last call: wake the groups for which
+    /// [`stands`](Supporter::stands) is `false` now. Call it after every input, because a vote in one group ends the
+    /// attachments of all.
+    #[must_use = "the groups that rest under a withdrawn epoch must wake"]
+    pub fn poll_withdrawal(&mut self) -> bool {
+        core::mem::replace(&mut self.reported, self.withdrawn) < self.withdrawn
     }
 
     /// Notes a process of the peer. Returns `false` if a later one was heard. Another process gets another epoch: else
@@ -213,15 +225,13 @@ impl Supporter {
         self.has_withdrawn(support, epoch)
     }
 
-    /// Withdraws the support for a peer as far as its time is over. Returns whether an epoch ended in which something was
-    /// promised: wake the groups for which [`stands`](Supporter::stands) is `false` now.
+    /// Withdraws the support for a peer as far as its time is over.
     ///
     /// Call it when a support ends, or the groups that rest under a leader that died are never elected another.
-    pub fn withdraw(&mut self, now: Reading, support: &mut Support) -> bool {
-        let Some(now) = self.restart.observe(now) else { return false };
-        let before = support.withdrawn;
-        support.withdraw(now, self.hold);
-        support.withdrawn > before
+    pub fn handle_timeout(&mut self, now: Reading, support: &mut Support) {
+        if let Some(now) = self.restart.observe(now) {
+            support.withdraw(now, self.hold);
+        }
     }
 
     /// Returns whether an attachment stands: it is not released, and its epoch is not withdrawn.

@@ -1,7 +1,7 @@
 //! The machines for many groups: every state of small worlds, long random schedules, and one scenario for each rule.
 //!
 //! `cargo test -p leasehold-core --test groups -- --nocapture` prints the number of states of each world, and the shortest
-//! schedule that fails without each rule. The larger worlds take some minutes: `-- --ignored --nocapture`.
+//! schedule that fails without each rule. The larger worlds take two minutes: `-- --ignored --nocapture`.
 #![cfg(not(loom))]
 
 mod node;
@@ -70,7 +70,7 @@ fn no_lease_outlives_an_election() {
 }
 
 #[test]
-#[ignore = "some minutes and 3 GB"]
+#[ignore = "a minute"]
 fn no_lease_outlives_an_election_in_larger_worlds() {
     search("rounds", THREE, &Bounds { rounds: 1, ticks: 2, ..bounds() });
     search("a restart", THREE, &Bounds { restarts: 1, ..bounds() });
@@ -91,6 +91,20 @@ fn every_state_heals() {
     search("a leader that gives up", TWO, &Bounds { resignations: 1, ..at_rest() });
     search("a leader that gives up, and a restart", TWO, &Bounds { resignations: 1, restarts: 1, ..at_rest() });
     search("a node that dies", THREE, &Bounds { ticks: 0, deaths: 1, ..at_rest() });
+    search("a replica hosted again", TWO, &Bounds { hostings: 1, resignations: 1, ..at_rest() });
+    search("clocks", TWO, &Bounds { failures: 1, steps_back: 1, ..at_rest() });
+    let elsewhere = Bounds { ticks: 2, deaths: 1, votes_elsewhere: 2, silent: true, ..at_rest() };
+    search("votes in another group", THREE, &elsewhere);
+}
+
+#[test]
+#[ignore = "half a minute"]
+fn every_state_of_larger_worlds_heals() {
+    search("a leader that gives up", THREE, &Bounds { resignations: 1, ..at_rest() });
+    search("a restart", THREE, &Bounds { ticks: 0, restarts: 1, ..at_rest() });
+    search("a leader that gives up, and two restarts", TWO, &Bounds { resignations: 1, restarts: 2, ..at_rest() });
+    search("two leaders", TWO, &Bounds { terms: 2, ticks: 3, resignations: 1, ..at_rest() });
+    search("a node that dies", THREE, &Bounds { deaths: 1, ..at_rest() });
 }
 
 /// Returns the smallest world that fails without a rule.
@@ -106,6 +120,9 @@ fn where_it_shows(rule: Rule) -> (&'static [u64], Bounds) {
         Rule::BackwardReadingEndsAllLeases => (THREE, Bounds { steps_back: 1, ..cut() }),
         Rule::AttachmentOutlivesTheReplica => (THREE, Bounds { hostings: 1, ..cut() }),
         Rule::SupportThatEndedIsWithdrawnByATimer => (THREE, Bounds { deaths: 1, ..at_rest() }),
+        Rule::WithdrawalWakesEveryGroup => {
+            (THREE, Bounds { ticks: 2, deaths: 1, votes_elsewhere: 2, silent: true, ..at_rest() })
+        }
         Rule::EndedLeadershipIsAnnounced | Rule::ReleasedOfferIsOutOfDate => {
             (TWO, Bounds { resignations: 1, ..at_rest() })
         }

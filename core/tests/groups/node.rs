@@ -21,6 +21,7 @@ pub(crate) enum Rule {
     BackwardReadingEndsAllLeases,
     AttachmentOutlivesTheReplica,
     SupportThatEndedIsWithdrawnByATimer,
+    WithdrawalWakesEveryGroup,
     EndedLeadershipIsAnnounced,
     UnwantedAttachmentIsReleased,
     ReleasedOfferIsOutOfDate,
@@ -28,7 +29,7 @@ pub(crate) enum Rule {
 }
 
 impl Rule {
-    pub(crate) const ALL: [Rule; 14] = [
+    pub(crate) const ALL: [Rule; 15] = [
         Rule::AttachedVoterElectsNoOther,
         Rule::RestartHold,
         Rule::EpochsAreNewAfterARestart,
@@ -39,6 +40,7 @@ impl Rule {
         Rule::BackwardReadingEndsAllLeases,
         Rule::AttachmentOutlivesTheReplica,
         Rule::SupportThatEndedIsWithdrawnByATimer,
+        Rule::WithdrawalWakesEveryGroup,
         Rule::EndedLeadershipIsAnnounced,
         Rule::UnwantedAttachmentIsReleased,
         Rule::ReleasedOfferIsOutOfDate,
@@ -313,6 +315,13 @@ impl Node {
                 if boots.any(|boot| self.supporter.attach(support, &mut other, boot, offer).is_some()) {
                     self.supporter.may_vote_or_campaign(now, &mut other, Some(support), None);
                 }
+                if setup.has(Rule::WithdrawalWakesEveryGroup) {
+                    self.wake();
+                } else {
+                    for support in &mut self.supports {
+                        let _withdrawn = support.poll_withdrawal();
+                    }
+                }
             }
             Input::Timer => return self.timer(now, setup),
         }
@@ -335,6 +344,15 @@ impl Node {
             return Vec::new();
         };
         self.group.untold().map(|to| Message::Release { from: self.id, to, release }).collect()
+    }
+
+    /// Wakes the group if its attachment ended with its epoch.
+    fn wake(&mut self) {
+        for support in &mut self.supports {
+            if support.poll_withdrawal() && self.attachment.leader() == Some(support.peer()) {
+                self.rests = false;
+            }
+        }
     }
 
     /// Asks the leader that this node is attached to.
@@ -490,11 +508,10 @@ impl Node {
         let mut sent = self.open_round(now);
         if setup.has(Rule::SupportThatEndedIsWithdrawnByATimer) {
             for support in &mut self.supports {
-                if self.supporter.withdraw(now, support) && !self.supporter.stands(support, &self.attachment) {
-                    self.rests = false;
-                }
+                self.supporter.handle_timeout(now, support);
             }
         }
+        self.wake();
         sent.extend(self.announce(setup));
         if self.role == Role::Leader {
             let may_rest = self.group.may_rest(now, &self.rounds, |id| self.newest_echo(id, setup));

@@ -142,7 +142,7 @@ fn a_withdrawn_epoch_is_never_echoed_again() {
     assert!(leader.hear(2, echo) && group.handle_attached(2, attached).is_none());
     assert_eq!(leader.lease(&group), later(at(2000)));
     // A vote in the other group. This one has not voted, but its promise is gone as well.
-    assert!(voter.may_elect(at(3000), &mut other));
+    assert!(voter.may_elect(at(3000), &mut other) && voter.support.poll_withdrawal());
     assert!(!voter.supporter.stands(&voter.support, &attachment));
     let opened = leader.open(3100);
     let echo = voter.round(at(3100), 1, opened.round).expect("a new round");
@@ -165,7 +165,8 @@ fn an_epoch_without_an_echo_has_no_attachments_and_does_not_end() {
     assert_eq!(voter.attach(&mut attachment, 1, offer(4, 1)), None);
     for millis in 3001..3010 {
         assert!(voter.may_elect(at(millis), &mut attachment));
-        assert!(!voter.supporter.withdraw(at(millis), &mut voter.support));
+        voter.supporter.handle_timeout(at(millis), &mut voter.support);
+        assert_eq!(voter.support.poll_withdrawal(), millis == 3001, "the one by the first vote");
     }
     let next = voter.round(at(4000), 1, 2).expect("a new round");
     assert_eq!(next.epoch, Epoch { number: echo.epoch.number + 1, ..echo.epoch });
@@ -224,8 +225,10 @@ fn the_timer_of_a_support_is_that_of_its_oldest_epoch() {
     assert!(voter.round(at(2000), 1, 1).is_some() && voter.attach(&mut attachment, 1, offer(4, 1)).is_some());
     assert!(voter.round(at(2900), 2, 1).is_some());
     assert_eq!(voter.support.poll_timeout(), at(3000));
-    assert!(!voter.supporter.withdraw(at(2999), &mut voter.support));
-    assert!(voter.supporter.withdraw(at(3000), &mut voter.support));
+    voter.supporter.handle_timeout(at(2999), &mut voter.support);
+    assert!(!voter.support.poll_withdrawal());
+    voter.supporter.handle_timeout(at(3000), &mut voter.support);
+    assert!(voter.support.poll_withdrawal() && !voter.support.poll_withdrawal());
     assert!(!voter.supporter.stands(&voter.support, &attachment), "a group at rest wakes");
     assert_eq!(voter.support.poll_timeout(), at(3900));
 }
@@ -330,7 +333,7 @@ fn a_group_rests_only_under_an_attachment_that_its_leader_knows() {
     assert!(voter.supporter.may_rest(&voter.support, &attachment, known));
     let earlier = Attached { epoch: Epoch { boot: 0, ..known.epoch }, ..known };
     assert!(!voter.supporter.may_rest(&voter.support, &attachment, earlier));
-    assert!(voter.supporter.withdraw(at(3000), &mut voter.support));
+    voter.supporter.handle_timeout(at(3000), &mut voter.support);
     assert!(!voter.supporter.may_rest(&voter.support, &attachment, known));
     assert!(!voter.supporter.may_rest(&voter.support, &Attachment::new(), known));
 }

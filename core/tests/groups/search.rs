@@ -45,6 +45,8 @@ pub(crate) struct Bounds {
     pub(crate) deaths: u8,
     /// Nodes 1 and 3 do not hear each other, and node 2 campaigns only if it is told to: the schedules in which node 2 decides.
     pub(crate) cut: bool,
+    /// No message arrives before the faults end.
+    pub(crate) silent: bool,
     /// The group begins at rest under node 1, and every message of before may still arrive.
     pub(crate) at_rest: bool,
     /// Every state is healed.
@@ -145,7 +147,7 @@ pub(crate) fn explore(setup: &Setup, bounds: &Bounds) -> Found {
 
 impl Search<'_> {
     fn start(&mut self) {
-        let (tick, hold) = (FAST_TICK, self.setup.config.hold());
+        let hold = self.setup.config.hold();
         let start = Instant::from_nanos(1_000_000_000, 1_000_000_000);
         let at = start.plus(hold).plus(hold);
         let mut world = World { places: [0; 3], sent: [0; 4], used: [0; 11], elected: 1, rounds_then: [0; 3] };
@@ -171,7 +173,6 @@ impl Search<'_> {
             // Nothing is attached. The first round and the first offer are in flight.
             self.act(&mut world, Act::Input(0, Input::OpenRound));
         }
-        assert!(tick > SLOW_TICK);
         world.used = [0; 11];
         self.reach(None, None, world);
     }
@@ -367,7 +368,7 @@ impl Search<'_> {
             let sent = (0..self.messages.len()).filter(|message| has(&world.sent, *message));
             let sent = sent
                 .map(|message| self.messages[message])
-                .filter(|message| message.is_for(id) && !is_over(message, id));
+                .filter(|message| !bounds.silent && message.is_for(id) && !is_over(message, id));
             acts.extend(sent.map(|message| (11, 1, Act::Input(at, Input::Deliver(message)))));
             acts.push(if place.failing { (11, 1, Act::Recover(at)) } else { (2, bounds.failures, Act::Fail(at)) });
             acts.push((3, bounds.steps_back, Act::StepBack(at)));

@@ -114,8 +114,20 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "the groups that rest under a node that died are never elected another leader",
         edits: &[Edit {
             file: SUPPORTER,
-            find: "let before = support.withdrawn; support.withdraw(now, self.hold);",
-            with: "let before = support.withdrawn; if !$on { support.withdraw(now, self.hold); }",
+            find: "if let Some(now) = self.restart.observe(now) { support.withdraw(now, self.hold);",
+            with: "if $on { return; } $it",
+        }],
+        noticed_by: test("every_state_heals"),
+    },
+    Mutation {
+        name: "a-withdrawal-is-not-reported",
+        rules: &[Rule::WithdrawalWakesEveryGroup],
+        scenarios: &[],
+        breaks: "groups at rest sleep on after a vote in another group has withdrawn the epoch",
+        edits: &[Edit {
+            file: SUPPORTER,
+            find: "core::mem::replace(&mut self.reported, self.withdrawn) < self.withdrawn",
+            with: "$it && !$on",
         }],
         noticed_by: test("every_state_heals"),
     },
