@@ -119,7 +119,13 @@ fn no_call_of_many_groups_allocates() {
     for term in 1..50_u64 {
         let now = at(term * 10_000);
         group.elected(term, joint, term, term).expect("a higher term");
-        black_box((rounds.observe(now), rounds.handle_timeout(now), rounds.ticket(now), rounds.poll_timeout()));
+        rounds.observe(now);
+        black_box((
+            rounds.handle_timeout(now),
+            rounds.ticket(now),
+            rounds.poll_timeout(),
+            rounds.poll_backward_reading(),
+        ));
         let round = rounds.frame_round().expect("just opened");
         for (at, (supporter, support)) in followers.iter_mut().enumerate() {
             let echo = supporter.handle_round(now, support, round).expect("a new round");

@@ -28,7 +28,7 @@
 //!
 //! // The group's engine elected node 1 in term 4, and has committed the entry that opens its term.
 //! group.elected(4, Voters::simple(&[1, 2, 3])?, 7, 7)?;
-//! assert!(rounds.observe(millis(5000)) && rounds.handle_timeout(millis(5000)));
+//! assert!(rounds.handle_timeout(millis(5000)), "a heartbeat interval has passed");
 //! let (round, offer) = (rounds.frame_round().expect("opened"), group.offer().expect("it leads"));
 //! for (from, supporter, echoes) in &mut followers {
 //!     // On the follower: the frame has the round, and the offer of each group that is awake.

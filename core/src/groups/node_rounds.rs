@@ -12,8 +12,9 @@ use core::time::Duration;
 /// * While the node leads a group, call [`handle_timeout`](NodeRounds::handle_timeout) at the instant of
 ///   [`poll_timeout`](NodeRounds::poll_timeout).
 /// * Every frame to a peer carries [`frame_round`](NodeRounds::frame_round).
-/// * Pass every reading of an input that concerns a led group to [`observe`](NodeRounds::observe) first. A backward
-///   reading ends the leases of all groups.
+/// * Pass the reading of every other input that concerns a led group to [`observe`](NodeRounds::observe).
+/// * After each of these, call [`poll_backward_reading`](NodeRounds::poll_backward_reading): a backward reading ends the
+///   leases of all groups.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NodeRounds {
     boot: Boot,
@@ -27,6 +28,8 @@ pub struct NodeRounds {
     /// The time at which the newest round was opened, for the heartbeat; `None` if unknown.
     opened: Reading,
     last: Reading,
+    /// A backward reading was not reported yet.
+    went_back: bool,
 }
 
 impl NodeRounds {
@@ -43,6 +46,7 @@ impl NodeRounds {
             stamps: Stamps::new(config.lease()),
             opened: None,
             last: None,
+            went_back: false,
         }
     }
 
@@ -56,23 +60,28 @@ impl NodeRounds {
         self.newest
     }
 
-    /// Notes a reading. Returns `false` if it is backward: then publish the lease of every group again before the next
-    /// input, because rounds opened before it give no lease.
-    #[must_use = "after a backward reading, every published lease must be revoked"]
-    pub fn observe(&mut self, now: Reading) -> bool {
-        let Some(reading) = now else { return true };
-        let backward = self.last.is_some_and(|last| reading.is_before_on_either_counter(last));
-        if backward {
+    /// Notes a reading. Rounds opened before a backward one give no lease.
+    pub fn observe(&mut self, now: Reading) {
+        let Some(reading) = now else { return };
+        if self.last.is_some_and(|last| reading.is_before_on_either_counter(last)) {
             self.stamps.clear();
             self.opened = None;
+            self.went_back = true;
         }
         self.last = now;
-        !backward
+    }
+
+    /// Returns whether a reading was backward since the last call: then publish the lease of every group again, before the
+    /// next input.
+    #[must_use = "after a backward reading, every published lease must be revoked"]
+    pub fn poll_backward_reading(&mut self) -> bool {
+        core::mem::take(&mut self.went_back)
     }
 
     /// Opens a round if the heartbeat interval has passed, or if a missing reading leaves that unknown. Returns whether
     /// it did; then send a frame to every peer now.
     pub fn handle_timeout(&mut self, now: Reading) -> bool {
+        self.observe(now);
         let early = match (now, self.opened) {
             (Some(now), Some(opened)) => now.elapsed_since(opened).at_most < self.heartbeat,
             _ => false,
@@ -89,6 +98,7 @@ impl NodeRounds {
     /// The read is confirmed once [`GroupHolder::confirms`](super::GroupHolder::confirms) it, and has failed when the
     /// node no longer leads the group in the same term.
     pub fn ticket(&mut self, now: Reading) -> Round {
+        self.observe(now);
         if self.sent {
             self.open(now);
         }

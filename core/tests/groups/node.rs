@@ -266,7 +266,7 @@ impl Node {
     /// Handles one input, and returns what is sent.
     pub(crate) fn handle(&mut self, now: Reading, input: Input, setup: &Setup) -> Vec<Message> {
         if setup.has(Rule::BackwardReadingEndsAllLeases) {
-            let _steady = self.rounds.observe(now);
+            self.rounds.observe(now);
         }
         let from = self.id;
         match input {

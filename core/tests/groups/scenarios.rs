@@ -60,7 +60,6 @@ impl Leader {
 
     /// Opens a round.
     fn open(&mut self, millis: u64) -> NodeRound {
-        assert!(self.rounds.observe(at(millis)), "time passes");
         assert!(self.rounds.handle_timeout(at(millis)), "a heartbeat interval has passed");
         self.rounds.frame_round().expect("just opened")
     }
@@ -417,7 +416,12 @@ fn a_backward_reading_ends_the_leases_of_all_groups() {
         [0, 1].map(|at_cell: usize| cells[at_cell].try_read(at(2100)).map(|permit| (permit.term, permit.index)))
     };
     assert_eq!(publish(&leader, &mut groups), [Some((4, 5)), Some((9, 5))]);
-    assert!(!leader.rounds.observe(at(1900)));
+    assert!(!leader.rounds.poll_backward_reading());
+    // Whichever call notices it.
+    assert!(leader.rounds.handle_timeout(at(1900)) && leader.rounds.poll_backward_reading());
+    assert!(!leader.rounds.poll_backward_reading());
+    leader.rounds.observe(at(1800));
+    assert!(leader.rounds.poll_backward_reading());
     assert_eq!(publish(&leader, &mut groups), [None, None]);
     assert_eq!(leader.rounds.poll_timeout(), None);
     leader.open(1950);
