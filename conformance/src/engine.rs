@@ -126,6 +126,17 @@ pub trait Engine {
         Err(NotExpressible("the engine has no command to campaign"))
     }
 
+    /// From now on, or no longer, delays the reports of a task in which the engine decides: its decisions take effect and its
+    /// messages leave, but the lease learns of them only when this is called with `false`. An engine whose every step is seen
+    /// has no such task, and returns `Ok`.
+    ///
+    /// # Errors
+    /// By default, that the engine does not say which of the two it is.
+    fn delay_reports(&mut self, now: Reading, on: bool) -> Result<(), NotExpressible> {
+        let _ = (now, on);
+        Err(NotExpressible("Engine::delay_reports is not implemented"))
+    }
+
     /// Changes the voters to these, in one step or several. Returns whether this node, which leads, accepted the change.
     ///
     /// # Errors

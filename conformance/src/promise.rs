@@ -28,6 +28,9 @@ pub(crate) struct Promises {
     /// The newest release that came with an order to campaign. It is permanent.
     kept: Option<Release>,
     process: u64,
+    /// The newest round that this process has sent as a leader, and the newest of the processes before it.
+    opened: Option<TermRound>,
+    opened_before: Option<TermRound>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +48,18 @@ impl Promises {
         self.arrived.clear();
         self.kept = None;
         self.process += 1;
+        self.opened_before = self.opened_before.max(self.opened.take());
+    }
+
+    /// Learns that this process sends a round as a leader. Judges whether an earlier process may have sent it too.
+    pub(crate) fn open(&mut self, id: NodeId, round: TermRound) -> Option<Broken> {
+        self.opened = self.opened.max(Some(round));
+        let before = self.opened_before.filter(|before| round <= *before)?;
+        let what = format!(
+            "n{id} has started again, and sends round {} of term {}; it had sent round {} of term {} before",
+            round.round, round.term, before.round, before.term
+        );
+        Some(Broken { rule: Rule::TermLedOnce, what })
     }
 
     /// Learns that a round has arrived, with a message that waited for a paused process or not.

@@ -75,6 +75,11 @@ rules! {
     RestartHold:
         "A process that starts again is held for the longest hold under which the node ever acknowledged.",
         "Make the longest hold durable before the first echo, and pass it to Member::new or Grantor::new.";
+    /// A term is led once.
+    TermLedOnce:
+        "A node that starts again sends no round a second time: an acknowledgement of the first one would count for it.",
+        "Start as a follower, so that no node leads a term twice. Or pass the number of starts to Holder::with_rounds_after, \
+         in the high bits.";
     /// A reading serves one input.
     FreshReading:
         "Each input has a reading of its own, which was sampled after the input arrived.",
@@ -95,6 +100,11 @@ rules! {
     StepDownFirst:
         "A leader's lease is revoked before a vote or a message of the step in which it is deposed leaves.",
         "Compare role and term after each step of the engine, and report Deposed before its messages leave.";
+    /// An engine out of sight is suspended first.
+    SuspendFirst:
+        "While an engine in a task of its own may be voting for another node, its leader has no lease.",
+        "Report Suspended before such an engine sees a request for a vote, and Resumed once its decision is known and a \
+         step-down was reported.";
     /// A transfer is reported first.
     TransferFirst:
         "The lease is revoked before \"campaign now\" leaves.",

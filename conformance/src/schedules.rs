@@ -4,6 +4,7 @@ mod clocks;
 mod elections;
 mod members;
 mod messages;
+mod restarts;
 mod times;
 mod transfers;
 
@@ -41,6 +42,8 @@ schedules! {
     THREE, NONE => clocks::clock_fails_at_the_leader: MissingReading;
     THREE, NONE => elections::voter_is_asked: VoteGate;
     THREE, NONE => elections::restart_forgets_promise: RestartHold;
+    THREE, NONE => restarts::restarted_leader: TermLedOnce;
+    THREE, NONE => restarts::answers_to_an_old_process: TermLedOnce;
     THREE, NONE => messages::no_commit_in_term: Barrier;
     THREE, NONE => messages::lagging_follower: Barrier;
     THREE, NONE => messages::uncommitted_write: Committed;
@@ -56,8 +59,10 @@ schedules! {
     THREE, NONE => clocks::paused_leader_with_buffered_ack: FreshReading;
     THREE, NONE => clocks::paused_voter: FreshReading;
     THREE, NONE => clocks::suspended_leader: BothCounters;
+    THREE, NONE => clocks::asked_while_suspended: BothCounters;
     THREE, NONE => elections::higher_term_response: StepDownFirst;
     THREE, NONE => elections::vote_of_the_leader: StepDownFirst;
+    THREE, NONE => elections::unseen_vote: SuspendFirst;
     THREE, NONE => transfers::transfer_target_held: Release;
     THREE, NONE => messages::old_term_response: Echo;
     THREE, NONE => messages::late_frame: AcceptFirst;

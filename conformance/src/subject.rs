@@ -163,6 +163,12 @@ pub trait Subject {
     /// # Errors
     /// If the system has no such command.
     fn campaign(&mut self, id: NodeId) -> Result<(), NotExpressible>;
+    /// From now on, or no longer, delays what the engine of a node reports to its lease, if the engine decides in a task of its
+    /// own: see [`Engine::delay_reports`](crate::Engine::delay_reports).
+    ///
+    /// # Errors
+    /// If the system cannot be exposed to this.
+    fn delay_reports(&mut self, id: NodeId, on: bool) -> Result<(), NotExpressible>;
     /// Asks a leader to change the voters to these. Returns whether it accepted the change.
     ///
     /// # Errors

@@ -204,11 +204,13 @@ impl<'a, E: Engine> World<'a, E> {
                     let contents = E::contents(&message);
                     self.seen.extend(kinds(contents));
                     campaigned |= contents.kind == Some(Kind::AskVote) && input != Input::Request;
+                    let now = self.now;
+                    let node = self.node(id);
                     if let Some(ack) = contents.tag.ack {
-                        let now = self.now;
-                        let node = self.node(id);
                         node.promises.acknowledge(now, ack, node.config.hold());
                     }
+                    let broken = contents.tag.round.and_then(|round| node.promises.open(id, round));
+                    self.broken = self.broken.take().or(broken);
                     self.send(InTransit { at: self.now + self.latency, from: id, to, message });
                 }
                 Output::Acknowledge(value) => drop(self.acknowledged.insert(value)),
@@ -418,6 +420,10 @@ impl<E: Engine> Subject for World<'_, E> {
 
     fn campaign(&mut self, id: NodeId) -> Result<(), NotExpressible> {
         self.step(id, Input::Campaign, E::campaign)
+    }
+
+    fn delay_reports(&mut self, id: NodeId, on: bool) -> Result<(), NotExpressible> {
+        self.step(id, Input::Request, |engine, now| engine.delay_reports(now, on))
     }
 
     fn change_voters(&mut self, leader: NodeId, voters: &[NodeId]) -> Result<bool, NotExpressible> {

@@ -23,6 +23,11 @@ fn a_report_says_what_is_wrong_and_what_to_do() {
 }
 
 #[test]
+fn a_term_may_be_led_again_with_newer_rounds() {
+    with(Some(Defect::LeadsItsTermAgainWithNewRounds)).assert_passed();
+}
+
+#[test]
 fn a_correct_engine_passes_with_other_seeds() {
     for seed in 1..8 {
         check_seeded(seed, |start| Small::new(start, None)).assert_passed();
@@ -68,6 +73,7 @@ const ONLY_SLOW: &[Defect] = &[
     Defect::CampaignsLate,
     Defect::ReadsByQuorum,
     Defect::SendsNoRelease,
+    Defect::NeverResumes,
 ];
 
 macro_rules! defects {
@@ -100,6 +106,10 @@ defects! {
     orders_to_campaign_are_gated: CampaignsByOrder => TransferGate;
     answers_to_pre_votes_are_gated: CampaignsByPreVotes => PreVoteGate;
     holds_survive_a_restart: ForgetsItsHold => RestartHold;
+    a_term_is_led_once: LeadsItsTermAgain => TermLedOnce;
+    a_term_is_led_once_also_if_messages_are_opaque: LeadsItsTermAgainUnseen => TermLedOnce;
+    votes_out_of_sight_suspend_the_lease: VotesUnsuspended => SuspendFirst;
+    suspensions_end: NeverResumes => SuspendFirst;
     readings_are_fresh: KeepsAReading => FreshReading;
     both_counters_are_read: ReadsOneCounter => BothCounters;
     a_missing_reading_stays_missing: ReplacesAMissingReading => MissingReading;

@@ -40,6 +40,16 @@ pub(crate) fn suspended_leader(story: &mut Story<'_>, a: NodeId) -> StoryResult 
     story.ask(a)
 }
 
+pub(crate) fn asked_while_suspended(story: &mut Story<'_>, a: NodeId) -> StoryResult {
+    story.says(
+        "The leader's machine falls asleep. Others write something, and then a client asks the leader, which wakes.",
+    );
+    story.subject.suspend(a);
+    story.isolate(a);
+    story.others_write(a, AN_ELECTION);
+    story.asks_before(a, 50, |story| story.subject.wake(a))
+}
+
 pub(crate) fn clock_fails(story: &mut Story<'_>, a: NodeId) -> StoryResult {
     story.says("No clock gives readings any more. The leader is asked two seconds later.");
     for id in story.subject.nodes() {

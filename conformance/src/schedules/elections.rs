@@ -1,7 +1,7 @@
 //! Votes, campaigns and restarts.
 
 use crate::schedules::times::{AN_ELECTION, LONGEST_ELECTION, RIPE, WITHIN_THE_LEASE, others};
-use crate::story::{Stop, Story, StoryResult};
+use crate::story::{Outcome, Stop, Story, StoryResult};
 use crate::subject::Kind;
 use leasehold_core::NodeId;
 
@@ -166,6 +166,40 @@ pub(crate) fn vote_of_the_leader(story: &mut Story<'_>, a: NodeId) -> StoryResul
     story.subject.campaign(b)?;
     story.others_write(a, WITHIN_THE_LEASE);
     story.ask(a)
+}
+
+pub(crate) fn unseen_vote(story: &mut Story<'_>, a: NodeId) -> StoryResult {
+    let [b, _] = others(a);
+    story.says(&format!(
+        "The leader's messages to n{b} are lost, and later those of n{b} as a leader to it. An operator asks n{b} to"
+    ));
+    story.says(
+        "campaign, and the leader may vote for it, in a task of its engine whose reports are late. It is asked before",
+    );
+    story.says("they arrive.");
+    story.subject.links().lost.insert((a, b, Kind::Lead));
+    story.run(RIPE);
+    story.subject.links().lost.insert((b, a, Kind::Lead));
+    story.subject.delay_reports(a, true)?;
+    story.subject.campaign(b)?;
+    story.others_write(a, WITHIN_THE_LEASE);
+    story.ask(a)?;
+    story.subject.delay_reports(a, false)?;
+    story.subject.links().lost.clear();
+    story.run(500);
+    let Some(new) = story.until_leader(|_| true, AN_ELECTION).filter(|new| *new != a) else { return Ok(()) };
+    story.says(
+        "They arrive. The new leader is cut off, and only the old one can be elected. It must answer by its lease.",
+    );
+    story.isolate(new);
+    for other in others(a) {
+        story.subject.links().lost.insert((other, a, Kind::AskVote));
+    }
+    // Its requests for votes can get lost too.
+    let Some(_) = story.until_leader(|id| id == a, AN_ELECTION) else { return Ok(()) };
+    story.run(300);
+    story.must_answer(a, 300, "no read from the leader that had voted")?;
+    if story.outcome() == Some(Outcome::ByLease) { Ok(()) } else { Err(Stop::Unavailable("no lease after a vote")) }
 }
 
 pub(crate) fn pre_vote_answer(story: &mut Story<'_>, a: NodeId) -> StoryResult {

@@ -31,6 +31,16 @@ pub(crate) enum Defect {
     CampaignsByPreVotes,
     /// The longest hold is not recorded.
     ForgetsItsHold,
+    /// A leader that starts again leads on in its term.
+    LeadsItsTermAgain,
+    /// As above, and the kit does not see what messages carry.
+    LeadsItsTermAgainUnseen,
+    /// As above, but with rounds that no process before it has sent. This is no mistake.
+    LeadsItsTermAgainWithNewRounds,
+    /// Votes in a task of its own without a suspension.
+    VotesUnsuspended,
+    /// A suspension never ends.
+    NeverResumes,
     /// Messages and reads are handled with the reading of the last tick.
     KeepsAReading,
     /// Both counters are the one that stops during a suspend.

@@ -3,7 +3,7 @@
 use super::defect::Defect::*;
 use super::{Body, Content, Disk, Message, Needs, Small, TRANSFER_TICKS};
 use leasehold_conformance::{Answer, Contents, Engine, Kind, NotExpressible, Output, ReadId};
-use leasehold_core::{Event, Fresh, LeaseTiming, NodeId, Read, Reading, Term};
+use leasehold_core::{Event, Fresh, LeaseTiming, NodeId, Read, Reading, Tag, Term};
 
 impl Engine for Small {
     type Message = Message;
@@ -17,7 +17,8 @@ impl Engine for Small {
             Body::Vote { .. } => Kind::Vote,
             Body::CampaignNow => Kind::CampaignNow,
         };
-        Contents { kind: Some(kind).filter(|_| !message.has_no_kind), tag: message.tag }
+        let tag = if message.has_no_tag { Tag::default() } else { message.tag };
+        Contents { kind: Some(kind).filter(|_| !message.has_no_kind), tag }
     }
 
     fn kill(self) -> Disk {
@@ -58,7 +59,17 @@ impl Engine for Small {
                 }
             }
             Body::Appended { .. } => {}
-            Body::AskVote { pre, last } => self.handle_request(now, from, message.term, pre, last),
+            Body::AskVote { pre, last } => {
+                if self.is_delayed && !self.has(VotesUnsuspended) {
+                    self.report(now, Event::Suspended);
+                }
+                self.is_unseen = self.is_delayed;
+                self.handle_request(now, from, message.term, pre, last);
+                if self.is_delayed && !self.has(VotesUnsuspended) && !self.has(NeverResumes) {
+                    self.report(now, Event::Resumed);
+                }
+                self.is_unseen = false;
+            }
             Body::Vote { pre } => self.handle_vote(now, from, message.term, pre),
             Body::CampaignNow if message.term == self.disk.term => self.campaign_now(now),
             Body::CampaignNow => {}
@@ -145,6 +156,7 @@ impl Engine for Small {
         let mut output = self.outputs.pop_front();
         if let Some(Output::Send { message, .. }) = &mut output {
             let is_order = matches!(message.body, Body::CampaignNow);
+            message.has_no_tag = self.has(LeadsItsTermAgainUnseen);
             message.has_no_kind = self.has(NamesNoKinds) || is_order && self.has(NamesNoOrders);
         }
         output
@@ -182,6 +194,16 @@ impl Engine for Small {
         let now = self.reading(now, false);
         if self.has(CampaignsByCommand) || self.member.may_campaign(Fresh::new(now)) {
             self.campaign_now(now);
+        }
+        self.finish();
+        Ok(())
+    }
+
+    fn delay_reports(&mut self, now: Reading, on: bool) -> Result<(), NotExpressible> {
+        let now = self.reading(now, false);
+        self.is_delayed = on;
+        for event in std::mem::take(&mut self.late).into_iter().filter(|_| !on) {
+            self.report(now, event);
         }
         self.finish();
         Ok(())

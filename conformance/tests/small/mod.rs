@@ -7,8 +7,8 @@ pub(crate) use defect::Defect;
 use defect::Defect::*;
 use leasehold_conformance::{Answer, Output, ReadId, Start};
 use leasehold_core::{
-    Action, Config, Event, Fresh, Index, Instant, LeaseCell, Member, NodeId, Reading, Release, Tag, Term, Ticket,
-    Voters,
+    Action, Config, Event, Fresh, Grantor, Holder, Index, Instant, LeaseCell, Member, NodeId, Reading, Release, Tag,
+    Term, Ticket, Voters,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -36,6 +36,9 @@ enum Content {
 #[derive(Clone, Debug)]
 pub(crate) struct Disk {
     term: Term,
+    /// The newest term that this node has led.
+    led: Term,
+    starts: u64,
     voted: bool,
     log: Vec<Entry>,
     longest_hold: Duration,
@@ -48,6 +51,8 @@ pub(crate) struct Message {
     tag: Tag,
     /// True if the kit does not get to know the kind of the message.
     has_no_kind: bool,
+    /// True if the kit does not get to know what it carries.
+    has_no_tag: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -92,24 +97,41 @@ pub(crate) struct Small {
     outputs: VecDeque<Output<Message>>,
     last_reading: Reading,
     deposed_late: bool,
+    /// True while reports of votes are delayed, and true during a vote whose report is.
+    is_delayed: bool,
+    is_unseen: bool,
+    late: Vec<Event>,
     seed: u64,
 }
 
 impl Message {
     fn new(term: Term, body: Body, tag: Tag) -> Message {
-        Message { term, body, tag, has_no_kind: false }
+        Message { term, body, tag, has_no_kind: false, has_no_tag: false }
     }
 }
 
 impl Small {
     pub(crate) fn new(start: Start<Disk>, defect: Option<Defect>) -> Small {
         let founding = Entry { term: 0, content: Content::Voters(start.voters.clone()) };
-        let mut disk =
-            start.disk.unwrap_or(Disk { term: 0, voted: false, log: vec![founding], longest_hold: Duration::ZERO });
+        let mut disk = start.disk.unwrap_or(Disk {
+            term: 0,
+            led: 0,
+            starts: 0,
+            voted: false,
+            log: vec![founding],
+            longest_hold: Duration::ZERO,
+        });
+        disk.starts += 1;
         // A node without a record is held for its present hold, so the mistake shows only when that has become shorter.
         let longest_hold = if defect == Some(ForgetsItsHold) { Duration::ZERO } else { disk.longest_hold };
         disk.longest_hold = disk.longest_hold.max(start.config.hold());
-        let member = Member::new(start.id, start.config, longest_hold, Fresh::new(start.now), Arc::default());
+        let leads_again =
+            [LeadsItsTermAgain, LeadsItsTermAgainUnseen, LeadsItsTermAgainWithNewRounds].map(Some).contains(&defect);
+        let mut holder = Holder::new(start.id, start.config);
+        if defect == Some(LeadsItsTermAgainWithNewRounds) {
+            holder = holder.with_rounds_after(disk.starts << 32);
+        }
+        let member = Member::of(holder, Grantor::new(start.config, longest_hold, start.now), Arc::default());
         let others = start.voters.iter().chain(&start.learners).copied().filter(|id| *id != start.id).collect();
         let mut small = Small {
             defect,
@@ -135,9 +157,15 @@ impl Small {
             outputs: VecDeque::new(),
             last_reading: start.now,
             deposed_late: false,
+            is_delayed: false,
+            is_unseen: false,
+            late: Vec::new(),
             seed: start.seed,
         };
         small.wait_for_a_leader();
+        if leads_again && small.disk.term > 0 && small.disk.led == small.disk.term {
+            small.lead(start.now);
+        }
         small
     }
 
@@ -202,6 +230,10 @@ impl Small {
     }
 
     fn report(&mut self, now: Reading, event: Event) {
+        if (self.is_unseen || !self.late.is_empty()) && event != Event::Suspended {
+            self.late.push(event);
+            return;
+        }
         // A defect may leave the holder in a state that no correct engine reaches.
         let reported = self.member.handle_event(Fresh::new(now), event);
         assert!(reported.is_ok() || self.defect.is_some(), "{event:?}: {reported:?}");
@@ -252,7 +284,7 @@ impl Small {
     }
 
     fn lead(&mut self, now: Reading) {
-        self.leads = true;
+        (self.leads, self.disk.led) = (true, self.disk.term);
         if std::mem::take(&mut self.deposed_late) {
             self.report(now, Event::Deposed);
         }

@@ -417,6 +417,11 @@ impl Subject for LeaseBased {
         Ok(())
     }
 
+    fn delay_reports(&mut self, _: NodeId, _: bool) -> Result<(), NotExpressible> {
+        // Nothing here learns of a decision later than the engine.
+        Ok(())
+    }
+
     fn change_voters(&mut self, leader: NodeId, voters: &[NodeId]) -> Result<bool, NotExpressible> {
         if voters.len() == 1 && !voters.contains(&leader) {
             // `maybe_commit` looks for the progress of the leader itself, which is gone, when that voter answers.

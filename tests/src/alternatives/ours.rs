@@ -271,6 +271,11 @@ impl Subject for Ours {
         Ok(())
     }
 
+    fn delay_reports(&mut self, _: NodeId, _: bool) -> Result<(), NotExpressible> {
+        // `Replica` sees every step of its engine.
+        Ok(())
+    }
+
     fn change_voters(&mut self, leader: NodeId, voters: &[NodeId]) -> Result<bool, NotExpressible> {
         let now = self.voters(leader);
         let removed = now.iter().filter(|id| !voters.contains(id)).map(|id| Step::Remove(*id));

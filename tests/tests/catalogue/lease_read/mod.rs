@@ -320,6 +320,10 @@ impl Subject for LeaseRead {
         Ok(())
     }
 
+    fn delay_reports(&mut self, _: NodeId, _: bool) -> Result<(), NotExpressible> {
+        Err(NotExpressible("its task publishes at once when it runs"))
+    }
+
     fn change_voters(&mut self, leader: NodeId, voters: &[NodeId]) -> Result<bool, NotExpressible> {
         let raft = self.node(leader).raft;
         let voters: BTreeSet<NodeId> = voters.iter().copied().collect();
