@@ -35,6 +35,7 @@
 //! | do so although suspends may go unnoticed | [`SystemClock::accepting_unseen_suspends`], after its warning |
 //! | log which counters are read | [`Clock::source`] |
 //! | bound the drift for `leasehold_core::Options` | [`Rate`] of both counters: an adjusted one needs a larger bound |
+//! | learn that a hypervisor moved this virtual machine | [`DisruptionMarker::find`] and [`WatchedClock`] |
 //! | pass the clock to code that is tested | `impl Clock`, or `Arc<dyn Clock>` |
 //!
 //! This crate makes no decisions. It does not compare, remember or smooth readings: a clock that steps back or stops is
@@ -49,9 +50,11 @@ mod manual;
 mod platform;
 mod source;
 mod system;
+mod vmclock;
 
 pub use clock::Clock;
 pub use error::ClockError;
 pub use manual::ManualClock;
 pub use source::{Counter, InSuspend, Rate, Source};
 pub use system::SystemClock;
+pub use vmclock::{DisruptionMarker, WatchedClock};

@@ -367,6 +367,13 @@ impl<M: StateMachine> Group<M> {
         self.flush = true;
     }
 
+    /// Learns that the counters were disrupted: the replica gets a backward reading.
+    pub(crate) fn handle_disruption(&mut self, now: Instant) {
+        let before = |nanos: u64| nanos.saturating_sub(1);
+        self.replica.handle_timeout(Some(now));
+        self.replica.handle_timeout(Some(Instant::from_nanos(before(now.awake_nanos()), before(now.total_nanos()))));
+    }
+
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.replica.poll_timeout().map(|(at, _)| at)
     }

@@ -197,6 +197,11 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
                 }
             }
             let now = self.clock.now();
+            // Without a reading there is no lease either. It is looked for again when there is one.
+            if let Some(now) = now.filter(|_| timer_fired && self.clock.is_disrupted()) {
+                tracing::warn!("the hypervisor reports a disruption of this machine's clock, so no lease rests on it");
+                self.node.handle_disruption(now);
+            }
             if timer_fired {
                 let answers = &self.answers;
                 self.node.drop_abandoned(now, |ticket| answers[ticket as usize].is_canceled());

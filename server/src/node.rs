@@ -19,7 +19,7 @@ use crate::timeout::within;
 use crate::users::{Users, UsersError};
 use crate::watch::watch;
 use async_channel::Receiver;
-use leasehold_clock::{Clock, ClockError, SystemClock};
+use leasehold_clock::{Clock, ClockError, DisruptionMarker, SystemClock, WatchedClock};
 use leasehold_core::{Config, NodeId};
 use leasehold_node::identity::{Addresses, Numbers};
 use leasehold_node::members::Members;
@@ -194,7 +194,7 @@ impl<R: Runtime> Node<R> {
         }
         let users = clients.users.map(Users::read).transpose()?;
         let encryption = Arc::new(Encryption::open(clients.tls)?);
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new()?);
+        let clock = open_clock()?;
         let (client_listener, client_address) = listen(runtime, "clients", client_listen).await?;
         let (peer_listener, peer_address) = listen(runtime, "peers", peer_listen).await?;
         let metrics = match metrics_listen {
@@ -399,6 +399,21 @@ impl<R: Runtime> Node<R> {
             let _ = recorded.recv().await;
         }
         self.clients.transport.stop().await;
+    }
+}
+
+/// Opens the clock of this machine, with the disruption marker of its hypervisor if it has one.
+fn open_clock() -> Result<Arc<dyn Clock>, ClockError> {
+    let clock = SystemClock::new()?;
+    match DisruptionMarker::find() {
+        Ok(None) => Ok(Arc::new(clock)),
+        Ok(Some(marker)) => Ok(Arc::new(WatchedClock::new(clock, marker))),
+        Err(error) => {
+            tracing::warn!(
+                "cannot read /dev/vmclock0, so a move of this virtual machine is not noticed: {error}; let this user read it"
+            );
+            Ok(Arc::new(clock))
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::events::RequestError;
 use crate::group::{Group, GroupStart};
 use crate::ports::{Batch, GroupId, StateMachine};
 use crate::router::Router;
-use leasehold_core::Reading;
+use leasehold_core::{Instant, Reading};
 use std::time::Duration;
 
 /// A group that a node cannot host.
@@ -39,6 +39,11 @@ impl<M: StateMachine> Node<M> {
         self.latest = now.or(self.latest);
         self.started = self.started.or(now);
         self.now = now;
+    }
+
+    /// Learns that the machine's counters were disrupted before `now`: no lease rests on readings from before that.
+    pub fn handle_disruption(&mut self, now: Instant) {
+        self.groups.values_mut().for_each(|hosted| hosted.group.handle_disruption(now));
     }
 
     /// Returns true if a tick has passed since the last one, or if the clock fails or went back.
