@@ -50,5 +50,5 @@ pub use counters::{Counter, Counters};
 pub use leasehold_transport_tcp::PeerSecurity;
 pub use limits::{Limits, MAX_CLIENTS};
 pub use node::{Node, NodeOptions, StartError};
-pub use recording::{ReplayError, replay};
+pub use recording::{ReplayError, replay, replay_steps};
 pub use users::UsersError;

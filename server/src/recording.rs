@@ -5,6 +5,7 @@ use leasehold_core::NodeId;
 use leasehold_core::trace::{Line, Malformed, Node, OutOfPlace, REPLAY_ORIGIN, is_prose};
 use leasehold_node::TraceSink;
 use leasehold_runtime::{Runtime, ThreadPolicy};
+use leasehold_trace_picture::Step;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
@@ -90,20 +91,41 @@ impl ReplayError {
 /// Replays the inputs in `text` with new machines and returns the resulting trace. Blank lines and comments stay
 /// unchanged.
 ///
-/// # Errors [`ReplayError`] at the first line that cannot be replayed.
+/// # Errors
+/// [`ReplayError`] at the first line that cannot be replayed.
 pub fn replay(text: &str) -> Result<String, ReplayError> {
-    let mut nodes: BTreeMap<NodeId, Option<Node>> = BTreeMap::new();
     let mut out = String::new();
+    replay_each(text, |step| {
+        match step {
+            Step::Prose(prose) => out.push_str(&prose),
+            Step::Input(input) => out.push_str(&input.0.shown(&input.1, REPLAY_ORIGIN).to_string()),
+        }
+        out.push('\n');
+    })?;
+    Ok(out)
+}
+
+/// Replays the inputs in `text` with new machines and returns its lines with their effects.
+///
+/// # Errors
+/// [`ReplayError`] at the first line that cannot be replayed.
+pub fn replay_steps(text: &str) -> Result<Vec<Step>, ReplayError> {
+    let mut steps = Vec::new();
+    replay_each(text, |step| steps.push(step))?;
+    Ok(steps)
+}
+
+fn replay_each(text: &str, mut take: impl FnMut(Step)) -> Result<(), ReplayError> {
+    let mut nodes: BTreeMap<NodeId, Option<Node>> = BTreeMap::new();
     for (line, text) in (1..).zip(text.lines()) {
-        if is_prose(text) {
-            out.push_str(text);
+        take(if is_prose(text) {
+            Step::Prose(text.to_owned())
         } else {
             let input = Line::parse(text, REPLAY_ORIGIN).map_err(|wrong| ReplayError::Malformed { line, wrong })?;
             let effect = Node::replay(nodes.entry(input.node).or_default(), &input)
                 .map_err(|wrong| ReplayError::OutOfPlace { line, wrong })?;
-            out.push_str(&input.shown(&effect, REPLAY_ORIGIN).to_string());
-        }
-        out.push('\n');
+            Step::Input(Box::new((input, effect)))
+        });
     }
-    Ok(out)
+    Ok(())
 }

@@ -257,6 +257,16 @@ fn a_recorded_run_replays_to_the_identical_trace<R: Kill>() {
     assert!(traces[0].contains("> elected"), "{}", traces[0]);
     assert!(traces[0].contains("lease until"), "{}", traces[0]);
     assert!(traces[1].contains("> frame"), "{}", traces[1]);
+    let program = std::process::Command::new(env!("CARGO_BIN_EXE_leasehold"))
+        .arg("trace")
+        .args(members.iter().map(|member| member.folder.path().join("lease.trace")))
+        .arg("--svg")
+        .arg(members[0].folder.path().join("picture.svg"))
+        .output()
+        .expect("the program runs");
+    assert!(program.status.success(), "{}", String::from_utf8_lossy(&program.stderr));
+    let picture = std::fs::read_to_string(members[0].folder.path().join("picture.svg")).expect("a picture");
+    assert_eq!(picture.matches("lease.trace: placed by ").count(), 2, "{picture}");
 }
 
 fn long_reads_are_complete_and_keep_their_place_among_other_commands<R: Kill>() {

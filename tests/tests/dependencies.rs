@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The crates that must work on any runtime.
-const RUNTIME_FREE: [&str; 10] = [
+const RUNTIME_FREE: [&str; 11] = [
     "leasehold-core",
     "leasehold-clock",
     "leasehold-conformance",
@@ -15,6 +15,7 @@ const RUNTIME_FREE: [&str; 10] = [
     "leasehold-tls",
     "leasehold-transport-tcp",
     "leasehold-storage",
+    "leasehold-trace-picture",
 ];
 
 fn root() -> PathBuf {

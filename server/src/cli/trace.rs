@@ -1,33 +1,65 @@
 //! `leasehold trace`.
 
 use super::exit::{FAILED, fail};
-use crate::recording::replay;
+use crate::recording::{replay, replay_steps};
 use clap::Args;
+use leasehold_trace_picture::{Options, Recording, draw};
 use std::io::{ErrorKind, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The arguments of `trace`.
 #[derive(Args, Debug)]
 pub(crate) struct TraceArguments {
-    /// The recording: one input per line, as `serve --record` writes it. The part after `<` is ignored and computed
+    /// Recordings: one input per line, as `serve --record` writes them. The part after `<` is ignored and computed
     /// again.
-    file: PathBuf,
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Draws a picture into this file instead of printing the trace. Several recordings are put on one time axis, by the
+    /// rounds that they share.
+    #[arg(long, value_name = "OUT")]
+    svg: Option<PathBuf>,
+    /// The beginning of the part to draw, in milliseconds of the first recording.
+    #[arg(long, value_name = "MS", requires = "svg", allow_negative_numbers = true)]
+    from: Option<i64>,
+    /// The end of the part to draw, in milliseconds of the first recording.
+    #[arg(long, value_name = "MS", requires = "svg", allow_negative_numbers = true)]
+    to: Option<i64>,
 }
 
-/// Prints the trace of new machines that get the inputs in the file.
+/// Prints or draws the trace of new machines that get the inputs in the files.
 pub(super) fn run(arguments: TraceArguments) -> ExitCode {
-    let path = arguments.file.display();
-    let text = match std::fs::read_to_string(&arguments.file) {
-        Ok(text) => text,
-        Err(error) => return fail(FAILED, format_args!("cannot read {path}: {error}")),
+    let done = match &arguments.svg {
+        Some(out) => picture(&arguments, out),
+        None => arguments.files.iter().try_for_each(|file| print(file)),
     };
-    match replay(&text) {
-        Ok(trace) => match std::io::stdout().write_all(trace.as_bytes()) {
-            // The reader, such as `head`, needs no more.
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => fail(FAILED, format_args!("cannot print: {error}")),
-            _ => ExitCode::SUCCESS,
-        },
-        Err(wrong) => fail(FAILED, format_args!("{path}: {wrong}")),
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(FAILED, format_args!("{error}")),
     }
+}
+
+fn read(file: &Path) -> Result<String, String> {
+    std::fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))
+}
+
+fn print(file: &Path) -> Result<(), String> {
+    let trace = replay(&read(file)?).map_err(|wrong| format!("{}: {wrong}", file.display()))?;
+    match std::io::stdout().write_all(trace.as_bytes()) {
+        // The reader, such as `head`, needs no more.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(format!("cannot print: {error}")),
+        _ => Ok(()),
+    }
+}
+
+fn picture(arguments: &TraceArguments, out: &Path) -> Result<(), String> {
+    let recordings = arguments.files.iter().map(|file| {
+        let steps = replay_steps(&read(file)?).map_err(|wrong| format!("{}: {wrong}", file.display()))?;
+        Ok(Recording { name: file.display().to_string(), steps })
+    });
+    let recordings = recordings.collect::<Result<Vec<_>, String>>()?;
+    let names: Vec<&str> = recordings.iter().map(|recording| &*recording.name).collect();
+    let options = Options { title: names.join(", "), from: arguments.from, to: arguments.to };
+    let picture = draw(&recordings, &options).map_err(|error| error.to_string())?;
+    std::fs::write(out, picture).map_err(|error| format!("cannot write {}: {error}", out.display()))
 }
