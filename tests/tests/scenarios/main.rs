@@ -2,6 +2,7 @@
 
 mod found;
 mod known;
+mod pictures;
 mod replicas;
 
 use leasehold::replay;
