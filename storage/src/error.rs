@@ -3,6 +3,7 @@
 use leasehold_core::NodeId;
 use leasehold_node::identity::Numbers;
 use std::io;
+use std::num::NonZeroU16;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -76,6 +77,26 @@ pub enum OpenError {
         /// The number given.
         given: NodeId,
     },
+    /// The folder was created for a cluster with another number of groups.
+    #[error(
+        "the data folder {path} is of a cluster with {stored} groups, not {given}; omit the number of groups or give \
+         {stored}: it is fixed when a cluster is founded, and a folder of an earlier release has 1",
+        path = path.display()
+    )]
+    OtherGroups {
+        /// The folder.
+        path: PathBuf,
+        /// The number in the folder.
+        stored: NonZeroU16,
+        /// The number given.
+        given: NonZeroU16,
+    },
+    /// A node that joins a cluster was given a number of groups.
+    #[error(
+        "a node that joins cannot have several groups: their number is given to the founders only, and no node can join \
+         a cluster of several groups yet; omit it, or list this node among the founders"
+    )]
+    JoinsWithGroups,
     /// The folder was created for a cluster with other founders.
     #[error(
         "the data folder {path} is of a cluster founded by the nodes {stored}, not by {given}; give the numbers {stored} \

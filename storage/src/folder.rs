@@ -6,7 +6,7 @@ use crate::group::{self, Group};
 use crate::journal::{JournalWatch, is_removed};
 use crate::newest::{Newest, NewestFile};
 use crate::registry::{self, RegistryFile};
-use crate::tables::FORMAT;
+use crate::tables::{FORMAT, SEVERAL_GROUPS_FORMAT};
 use fjall::{Database, Keyspace};
 use leasehold_core::NodeId;
 use leasehold_node::identity::{Numbers, Registry};
@@ -16,6 +16,7 @@ use std::fmt;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use xxhash_rust::xxh3::xxh3_64;
@@ -56,6 +57,7 @@ pub struct Storage {
     pub(crate) removal_ended: GroupId,
     pub(crate) newest_file: NewestFile,
     journal: JournalWatch,
+    group_count: NonZeroU16,
     registry: Registry,
     registry_file: RegistryFile,
     identity_file: WatchedFile,
@@ -87,6 +89,15 @@ impl Storage {
     /// # Errors
     /// Each [`OpenError`] names the folder and says how to continue. A folder with other content is not changed.
     pub fn open(dir: &Path, identity: Identity) -> Result<Storage, OpenError> {
+        Storage::open_with_groups(dir, identity, None)
+    }
+
+    /// Opens the folder as [`open`](Self::open) does, for a node of a cluster with so many groups. Without a number, it is
+    /// the recorded one, and 1 for a new folder.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open). The number of groups is fixed when a cluster is founded.
+    pub fn open_with_groups(dir: &Path, identity: Identity, groups: Option<NonZeroU16>) -> Result<Storage, OpenError> {
         let unusable = |source| OpenError::Unusable { path: dir.to_path_buf(), source };
         // The node may change its working folder later.
         let path = std::path::absolute(dir).map_err(unusable)?;
@@ -104,11 +115,15 @@ impl Storage {
         let in_folder = |fault: Fault| fault.on_opening(&path);
         // Checked again under the lock: the previous owner of the lock may have created it meanwhile.
         if !data.try_exists().map_err(unusable)? {
-            create_data(&path, &identity).map_err(in_folder)?;
+            let groups = groups.unwrap_or(NonZeroU16::MIN);
+            if groups > NonZeroU16::MIN && identity.founders.is_empty() {
+                return Err(OpenError::JoinsWithGroups);
+            }
+            create_data(&path, &identity, groups).map_err(in_folder)?;
         }
         let identity_path = data.join(IDENTITY_FILE);
         let owner = Owner::read(&identity_path).map_err(in_folder)?;
-        owner.check(&path, &identity)?;
+        owner.check(&path, &identity, groups)?;
         let mut registry = registry::read(&data, owner.node, owner.incarnation).map_err(in_folder)?;
         check_founders(&path, &registry, &identity.founders)?;
         let identity_file = WatchedFile::new(identity_path.clone(), &fs::metadata(&identity_path).map_err(unusable)?);
@@ -142,6 +157,7 @@ impl Storage {
             removal_ended: GroupId::MAX,
             newest_file,
             journal,
+            group_count: owner.groups,
             registry,
             registry_file,
             identity_file,
@@ -155,6 +171,11 @@ impl Storage {
     /// Returns the identity of the folder, as it was when this start was counted.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// Returns the number of groups of the cluster, which are numbered from 0.
+    pub fn group_count(&self) -> NonZeroU16 {
+        self.group_count
     }
 
     /// Returns the file that keeps the identity from then on.
@@ -307,7 +328,7 @@ pub(crate) fn foreign_content(path: &Path, known: &[&str]) -> io::Result<Option<
 
 /// Creates the data folder under another name, and renames it once its identity file and all names are durable. So no
 /// crash leaves an incomplete data folder.
-fn create_data(path: &Path, identity: &Identity) -> Result<(), Fault> {
+fn create_data(path: &Path, identity: &Identity, groups: NonZeroU16) -> Result<(), Fault> {
     let unfinished = path.join(UNFINISHED_FOLDER);
     match fs::symlink_metadata(&unfinished) {
         Ok(left) if left.is_dir() => fs::remove_dir_all(&unfinished)?,
@@ -318,7 +339,7 @@ fn create_data(path: &Path, identity: &Identity) -> Result<(), Fault> {
     private().create(&unfinished)?;
     // Random, constant for the life of the folder, and not 0.
     let incarnation = drawn(path).max(1);
-    let owner = Owner { cluster: identity.cluster.clone(), node: identity.node, incarnation };
+    let owner = Owner { cluster: identity.cluster.clone(), node: identity.node, incarnation, groups };
     fs::write(unfinished.join(IDENTITY_FILE), owner.encode())?;
     registry::write(&unfinished, &Registry::new(identity.node, incarnation, identity.founders.iter().copied()))?;
     File::create(unfinished.join(UNUSED_FILE))?;
@@ -333,13 +354,19 @@ struct Owner {
     cluster: String,
     node: NodeId,
     incarnation: u64,
+    groups: NonZeroU16,
 }
 
 impl Owner {
     fn encode(&self) -> Vec<u8> {
-        let mut bytes = FORMAT.to_le_bytes().to_vec();
+        let has_several = self.groups > NonZeroU16::MIN;
+        let format = if has_several { SEVERAL_GROUPS_FORMAT } else { FORMAT };
+        let mut bytes = format.to_le_bytes().to_vec();
         bytes.extend_from_slice(&self.node.to_le_bytes());
         bytes.extend_from_slice(&self.incarnation.to_le_bytes());
+        if has_several {
+            bytes.extend_from_slice(&self.groups.get().to_le_bytes());
+        }
         bytes.extend_from_slice(self.cluster.as_bytes());
         bytes.extend_from_slice(&xxh3_64(&bytes).to_le_bytes());
         bytes
@@ -357,24 +384,37 @@ impl Owner {
         }
         let (format, rest) = rest.split_first_chunk().ok_or_else(damaged)?;
         // The format determines how to read the rest.
-        match u32::from_le_bytes(*format) {
-            FORMAT => {}
-            newer if newer > FORMAT => return Err(Fault::NewerFormat { stored: newer, known: FORMAT }),
+        let has_several = match u32::from_le_bytes(*format) {
+            FORMAT => false,
+            SEVERAL_GROUPS_FORMAT => true,
+            newer if newer > FORMAT => {
+                return Err(Fault::NewerFormat { stored: newer, known: SEVERAL_GROUPS_FORMAT });
+            }
             older => return Err(Fault::OlderFormat { stored: older, known: FORMAT }),
-        }
+        };
         let (node, rest) = rest.split_first_chunk().ok_or_else(damaged)?;
-        let (incarnation, cluster) = rest.split_first_chunk().ok_or_else(damaged)?;
-        let cluster = String::from_utf8(cluster.to_vec()).map_err(|_| damaged())?;
-        Ok(Owner { cluster, node: NodeId::from_le_bytes(*node), incarnation: u64::from_le_bytes(*incarnation) })
+        let (incarnation, mut rest) = rest.split_first_chunk().ok_or_else(damaged)?;
+        let mut groups = NonZeroU16::MIN;
+        if has_several {
+            let (number, cluster) = rest.split_first_chunk().ok_or_else(damaged)?;
+            groups = NonZeroU16::new(u16::from_le_bytes(*number)).ok_or_else(damaged)?;
+            rest = cluster;
+        }
+        let cluster = String::from_utf8(rest.to_vec()).map_err(|_| damaged())?;
+        let (node, incarnation) = (NodeId::from_le_bytes(*node), u64::from_le_bytes(*incarnation));
+        Ok(Owner { cluster, node, incarnation, groups })
     }
 
-    fn check(&self, path: &Path, given: &Identity) -> Result<(), OpenError> {
+    fn check(&self, path: &Path, given: &Identity, groups: Option<NonZeroU16>) -> Result<(), OpenError> {
         let path = path.to_path_buf();
         if self.cluster != given.cluster {
             return Err(OpenError::OtherCluster { path, stored: self.cluster.clone(), given: given.cluster.clone() });
         }
         if self.node != given.node {
             return Err(OpenError::OtherNode { path, stored: self.node, given: given.node });
+        }
+        if let Some(given) = groups.filter(|given| *given != self.groups) {
+            return Err(OpenError::OtherGroups { path, stored: self.groups, given });
         }
         Ok(())
     }

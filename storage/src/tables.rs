@@ -16,6 +16,8 @@ use wincode::{SchemaRead, SchemaWrite};
 
 /// The format that this release writes, and the newest that it reads.
 pub(crate) const FORMAT: u32 = 6;
+/// The format of a folder with several groups, which earlier releases must not open: they would serve the first one only.
+pub(crate) const SEVERAL_GROUPS_FORMAT: u32 = 7;
 
 /// The only keyspace.
 pub(crate) const KEYSPACE: &str = "node";

@@ -8,6 +8,7 @@ use leasehold_node::ports::{Batch, Disk, Recovered};
 use leasehold_storage::{Identity, OpenError, Storage, StorageError};
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::num::NonZeroU16;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use support::*;
@@ -149,6 +150,39 @@ fn refuses_a_folder_of_another_cluster_or_node() {
 }
 
 #[test]
+fn a_folder_keeps_the_number_of_groups_of_its_founding() {
+    let groups = NonZeroU16::new;
+    let dir = folder();
+    assert_eq!(open(dir.path()).group_count(), NonZeroU16::MIN);
+    let error = Storage::open_with_groups(dir.path(), identity(), groups(4)).expect_err("refused").to_string();
+    assert!(error.contains("is of a cluster with 1 groups, not 4; omit the number of groups or give 1"), "{error}");
+
+    let dir = folder();
+    drop(Storage::open_with_groups(dir.path(), identity(), groups(4)).expect("a new folder"));
+    for given in [None, groups(4)] {
+        let storage = Storage::open_with_groups(dir.path(), identity(), given).expect("the node's own folder");
+        assert_eq!(Some(storage.group_count()), groups(4));
+    }
+    for given in [1, 5] {
+        let error = Storage::open_with_groups(dir.path(), identity(), groups(given)).expect_err("refused");
+        assert!(matches!(error, OpenError::OtherGroups { .. }), "{error}");
+    }
+    // Earlier releases, which would serve the first group only, do not open it.
+    let owner = fs::read(dir.path().join("data/identity")).expect("the identity");
+    assert_eq!(owner[..4], 7_u32.to_le_bytes());
+}
+
+#[test]
+fn a_node_that_joins_has_no_groups_of_its_own() {
+    let (dir, joins) = (folder(), Identity { founders: [].into(), ..identity() });
+    let error = Storage::open_with_groups(dir.path(), joins.clone(), NonZeroU16::new(2)).expect_err("refused");
+    assert!(matches!(error, OpenError::JoinsWithGroups), "{error}");
+    // It has left nothing behind.
+    let storage = Storage::open_with_groups(dir.path(), joins, None).expect("a new folder");
+    assert_eq!(storage.group_count(), NonZeroU16::MIN);
+}
+
+#[test]
 fn refuses_other_founders_and_names_both_lists() {
     let dir = folder();
     drop(open(dir.path()));
@@ -245,8 +279,8 @@ fn refuses_a_folder_of_another_format() {
         fs::write(&path, &identity_file).expect("written");
         refused(dir.path(), Identity { node: 4, ..identity() })
     };
-    let newer = error(7);
-    assert!(matches!(newer, OpenError::NewerFormat { stored: 7, known: 6, .. }), "{newer}");
+    let newer = error(8);
+    assert!(matches!(newer, OpenError::NewerFormat { stored: 8, known: 7, .. }), "{newer}");
     let older = error(5);
     assert!(matches!(older, OpenError::OlderFormat { stored: 5, known: 6, .. }), "{older}");
 }

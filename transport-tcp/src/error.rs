@@ -4,6 +4,7 @@ use crate::versions::{HANDSHAKE_VERSION, Versions};
 use leasehold_core::{NodeId, NotCovered};
 use leasehold_node::ports::MeetError;
 use std::io;
+use std::num::NonZeroU16;
 use tracing::Level;
 
 /// The reason why a handshake failed. Each text follows the peer's name.
@@ -32,6 +33,11 @@ pub enum HandshakeError {
     WrongSecret,
     #[error("belongs to cluster {theirs:?}, this node to {ours:?}: give both the same --cluster")]
     OtherCluster { theirs: String, ours: String },
+    #[error(
+        "is of a cluster with {theirs} groups, this node of one with {ours}: found a cluster with the same --groups on every \
+         node; no node can join a cluster of several groups yet"
+    )]
+    OtherGroups { theirs: NonZeroU16, ours: NonZeroU16 },
     #[error("is this node itself: correct the addresses of its peers")]
     Myself,
     #[error("also has the number {node} of this node: give every node a different number")]

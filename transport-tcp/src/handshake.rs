@@ -33,6 +33,7 @@ use leasehold_node::ports::{Lane, Meet, MeetError};
 use leasehold_tls::Stream;
 use std::fmt;
 use std::io;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 pub use crate::error::HandshakeError;
@@ -120,6 +121,7 @@ pub struct Accepted {
 pub struct Identity {
     pub node: NodeId,
     pub cluster: String,
+    pub groups: NonZeroU16,
     pub config: Config,
     pub registrar: Arc<dyn Meet>,
     pub versions: Versions,
@@ -149,7 +151,7 @@ pub(crate) fn draw_nonce() -> io::Result<Nonce> {
 impl Identity {
     fn hello(&self, to: NodeId, lane: Option<Lane>) -> Hello {
         let (cluster, timing) = (self.cluster.clone(), self.config.timing());
-        Hello { introduction: self.registrar.introduction(), to, lane, timing, cluster }
+        Hello { introduction: self.registrar.introduction(), to, lane, timing, cluster, groups: self.groups }
     }
 
     fn opening(&self) -> io::Result<Opening> {
@@ -177,6 +179,9 @@ impl Identity {
         if hello.from() == self.node {
             let myself = hello.introduction.run() == self.registrar.introduction().run();
             return Err(if myself { HandshakeError::Myself } else { HandshakeError::SameNumber { node: self.node } });
+        }
+        if hello.groups != self.groups {
+            return Err(HandshakeError::OtherGroups { theirs: hello.groups, ours: self.groups });
         }
         self.config.accept_peer(hello.timing).map_err(HandshakeError::NotCovered)
     }

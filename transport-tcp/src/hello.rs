@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! hello:        u64 from | u64 to | u8 lane | u64 hold ns | u64 lease ns | u32 drift ppm | u8 length | cluster
-//!               | introduction
+//!               | introduction | u16 groups, which is left out at the end if it is 1
 //! introduction: u16 length | an introduction, in wincode's encoding
 //! ```
 //!
@@ -15,6 +15,7 @@ use crate::lane;
 use leasehold_core::{LeaseTiming, NodeId};
 use leasehold_node::identity::Introduction;
 use leasehold_node::ports::Lane;
+use std::num::NonZeroU16;
 use wincode::config::Configuration;
 
 /// The longest name of a cluster.
@@ -35,6 +36,8 @@ pub struct Hello {
     pub timing: LeaseTiming,
     /// The cluster's name.
     pub cluster: String,
+    /// The number of the cluster's groups. Earlier releases know one group only, and say nothing of it.
+    pub groups: NonZeroU16,
 }
 
 impl Hello {
@@ -51,6 +54,9 @@ impl Hello {
         out.push(u8::try_from(self.cluster.len()).expect("the name's length was checked at the start"));
         out.extend_from_slice(self.cluster.as_bytes());
         encode_introduction(&self.introduction, out);
+        if self.groups > NonZeroU16::MIN {
+            out.extend_from_slice(&self.groups.get().to_le_bytes());
+        }
     }
 
     pub(crate) fn decode(bytes: &mut Reader<'_>) -> Option<Hello> {
@@ -63,7 +69,8 @@ impl Hello {
         let length = usize::from(bytes.u8()?);
         let cluster = bytes.text(length).filter(|cluster| cluster.len() <= MAX_CLUSTER_BYTES)?;
         let introduction = decode_introduction(node, bytes)?;
-        Some(Hello { introduction, to, lane, timing, cluster })
+        let groups = if bytes.0.is_empty() { NonZeroU16::MIN } else { NonZeroU16::new(bytes.u16()?)? };
+        Some(Hello { introduction, to, lane, timing, cluster, groups })
     }
 }
 

@@ -54,6 +54,7 @@ use peer::{Context, Peers, PeersChange, count};
 use queue::Refused;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use tasks::Tasks;
 use tracing::Level;
@@ -76,6 +77,8 @@ pub struct TransportOptions<L> {
     node: NodeId,
     /// The cluster's name, the same on all its nodes; 1 to 64 bytes.
     pub cluster: String,
+    /// The number of the cluster's groups, the same on all its nodes.
+    pub groups: NonZeroU16,
     /// The identity of this node and of those that it met.
     pub registrar: Arc<dyn Meet>,
     /// The lease configuration. Both sides of every connection check that their configurations fit together.
@@ -91,12 +94,13 @@ pub struct TransportOptions<L> {
 }
 
 impl<L> TransportOptions<L> {
-    /// Returns options with no peers, for the node that `registrar` introduces.
+    /// Returns options with one group and no peers, for the node that `registrar` introduces.
     pub fn new(registrar: Arc<dyn Meet>, cluster: impl Into<String>, config: Config, listener: L) -> Self {
         let node = registrar.introduction().node;
         let (cluster, peers) = (cluster.into(), BTreeMap::new());
         let versions = Versions::new(frames::OLDEST_VERSION.into(), frames::VERSION.into());
-        Self { node, cluster, registrar, config, versions, security: PeerSecurity::default(), peers, listener }
+        let (groups, security) = (NonZeroU16::MIN, PeerSecurity::default());
+        Self { node, cluster, groups, registrar, config, versions, security, peers, listener }
     }
 }
 
@@ -162,7 +166,8 @@ impl<R: Runtime> Transport<R> {
         options: TransportOptions<R::Listener>,
         receive: Arc<dyn Receive>,
     ) -> Result<Arc<Self>, StartError> {
-        let TransportOptions { node, cluster, registrar, config, versions, security, peers, listener } = options;
+        let TransportOptions { node, cluster, groups, registrar, config, versions, security, peers, listener } =
+            options;
         if cluster.is_empty() || cluster.len() > MAX_CLUSTER_BYTES {
             return Err(StartError::ClusterName { length: cluster.len() });
         }
@@ -173,7 +178,7 @@ impl<R: Runtime> Transport<R> {
             return Err(StartError::NumberZero);
         }
         let (PeerSecurity { tls, secret }, draw) = (security, draw_nonce);
-        let identity = Identity { node, cluster, config, registrar, versions, secret, draw };
+        let identity = Identity { node, cluster, groups, config, registrar, versions, secret, draw };
         let tasks = Tasks::new(runtime.clone());
         let (counters, dialed) = (Counters::default(), Peers::default());
         let context = Arc::new(Context { runtime, identity, tls, counters, tasks, peers: dialed });

@@ -14,6 +14,7 @@ use leasehold_transport_tcp::handshake::{Accepted, Identity};
 use leasehold_transport_tcp::hello::Hello;
 use leasehold_transport_tcp::{PeerSecret, Versions, max_payload_bytes};
 use std::io;
+use std::num::NonZeroU16;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -169,7 +170,8 @@ fn node(node: NodeId) -> Identity {
     let config = Config::new(Options::new(hold, 1000).with_heartbeat(heartbeat)).expect("it fits together");
     let registrar = Arc::new(MemoryRegistry::new(Registry::founded(node, 1..=3), node));
     let (versions, draw) = (Versions::new(3, 3), || Ok([9; 32]));
-    Identity { node, cluster: "fuzz".to_owned(), config, registrar, versions, secret: None, draw }
+    let groups = NonZeroU16::MIN;
+    Identity { node, cluster: "fuzz".to_owned(), groups, config, registrar, versions, secret: None, draw }
 }
 
 /// A stream that delivers `from` in pieces, then ends, and records what is written.

@@ -20,6 +20,7 @@ use leasehold_transport_tcp::frame::{Frame, FrameBuffer};
 use leasehold_transport_tcp::handshake::{Accepted, HandshakeError, Identity};
 use leasehold_transport_tcp::{PeerSecret, Versions};
 use std::io;
+use std::num::NonZeroU16;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -29,7 +30,8 @@ fn identity(node: u64) -> Identity {
     let config = Config::new(Options::new(Duration::from_millis(1500), 200)).expect("a valid configuration");
     let registrar = Arc::new(MemoryRegistry::new(Registry::founded(node, 1..=2), 0x0102_0304 * node));
     let (versions, draw) = (Versions::new(4, 4), if node == 1 { || Ok([0xd1; 32]) } else { || Ok([0xac; 32]) });
-    Identity { node, cluster: "orchard".into(), config, registrar, versions, secret: None, draw }
+    let groups = NonZeroU16::MIN;
+    Identity { node, cluster: "orchard".into(), groups, config, registrar, versions, secret: None, draw }
 }
 
 fn with_secret(node: u64) -> Identity {

@@ -11,6 +11,7 @@ use leasehold_node::identity::{
 use leasehold_node::ports::MemoryRegistry;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -31,6 +32,7 @@ fn with(registry: Registry, boot: u64) -> Identity {
     Identity {
         node,
         cluster: "a".into(),
+        groups: NonZeroU16::MIN,
         config: config(1000),
         registrar,
         versions: Versions::new(3, 3),
@@ -296,9 +298,25 @@ fn what_a_later_release_adds_to_a_hello_is_ignored() {
     let answer = Answer::accepted(node(1).hello(2, Some(Lane::Urgent)));
     let mut body = answer.encode();
     let length = usize::from(u16::from_le_bytes([body[0], body[1]]));
-    body[..2].copy_from_slice(&(length as u16 + 3).to_le_bytes());
-    body.splice(2 + length..2 + length, *b"new");
+    body[..2].copy_from_slice(&(length as u16 + 5).to_le_bytes());
+    body.splice(2 + length..2 + length, *b"\x01\0new");
     assert_eq!(Answer::decode(&body), Some(answer));
+}
+
+#[test]
+fn refuses_a_node_of_a_cluster_with_another_number_of_groups() {
+    let with_groups = |node: Identity, groups| Identity { groups: NonZeroU16::new(groups).expect("not zero"), ..node };
+    let text = |theirs, ours| {
+        format!(
+            "is of a cluster with {theirs} groups, this node of one with {ours}: found a cluster with the same --groups on \
+             every node; no node can join a cluster of several groups yet"
+        )
+    };
+    assert_eq!(connect(&with_groups(node(1), 4), 2, &node(2)), both(&text(1, 4), &text(4, 1)));
+    assert_eq!(connect(&node(1), 2, &with_groups(node(2), 4)), both(&text(4, 1), &text(1, 4)));
+    let [one, two] = [1, 2].map(|number| with_groups(node(number), 1024));
+    let (dialed, accepted, _) = shake(&one, 2, &two);
+    assert!(dialed.is_ok() && accepted.is_ok_and(|accepted| accepted.hello.groups == two.groups));
 }
 
 fn speaks(node: Identity, min: u16, max: u16) -> Identity {
