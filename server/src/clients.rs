@@ -7,6 +7,8 @@ mod admin;
 mod backups;
 mod counting;
 mod encryption;
+mod group_runs;
+mod groups;
 mod kept;
 mod keys;
 mod lobby;

@@ -1,6 +1,7 @@
-//! Executes a client's commands: reads under the lease at once, everything else through the node.
+//! Executes clients' commands in a group: reads under the lease at once, everything else through the node.
 
 use crate::counters::{Counters, Failure, Miss};
+use crate::health::Leaderless;
 use crate::keyspace::{ENTRY_VERSION, Entry, Keyspace, Outcome, ReadCommand, Reply, View, Watched, WriteCommand};
 use crate::latency::Timer;
 use crate::registrar::{Registrar, Unfounded};
@@ -10,12 +11,15 @@ use leasehold_clock::Clock;
 use leasehold_core::{NodeId, Reading};
 use leasehold_node::{Budget, Handle, REQUEST_TIMEOUT, ReadGrant, ReadMode, RequestError, Role};
 use leasehold_runtime::Runtime;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The bytes of writes that wait for their outcome. Further ones wait for admission, so that large values are written at
-/// the speed of the disk.
+/// The bytes of writes that wait for their outcome, in all groups. Further ones wait for admission, so that large values
+/// are written at the speed of the disk.
 const MAX_WRITE_BYTES: usize = 16 << 20;
+/// The part of these bytes that a group has at least. Each has its own, so that a group that stalls stalls no other one.
+const MIN_GROUP_WRITE_BYTES: usize = 1 << 20;
 /// The time that a write waits for admission.
 const ADMISSION_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -31,7 +35,7 @@ const BUSY: &str = "BUSY too many commands are pending, or the leader's disk is 
                     try again later";
 
 /// The reply to a write whose outcome is not known.
-const UNCERTAIN: &str = "UNCERTAIN the write may or may not have been executed: its leader was lost before it answered; \
+pub(crate) const UNCERTAIN: &str = "UNCERTAIN the write may or may not have been executed: its leader was lost before it answered; \
                          read before you repeat it";
 
 /// The reason why a stopping node refuses a command.
@@ -74,7 +78,7 @@ pub(crate) enum Permit {
     Granted(ReadGrant, Miss),
 }
 
-/// The parts that an executor is made of.
+/// The parts that an executor is made of. Those of the node are the same in each of its groups.
 pub(crate) struct Parts<R> {
     pub(crate) runtime: R,
     pub(crate) node: NodeId,
@@ -83,6 +87,9 @@ pub(crate) struct Parts<R> {
     pub(crate) view: View,
     pub(crate) registrar: Arc<Registrar>,
     pub(crate) redirects: bool,
+    pub(crate) counters: Arc<Counters>,
+    /// The number of groups.
+    pub(crate) groups: NonZeroU16,
     /// The way in which reads are made linearizable.
     pub(crate) reads: ReadMode,
     /// Measures the commits of the disk.
@@ -91,16 +98,19 @@ pub(crate) struct Parts<R> {
     pub(crate) applies: Timer,
 }
 
-/// Executes commands for every connection of a node.
+/// Executes commands in one group for every connection of a node.
 pub(crate) struct Executor<R> {
     parts: Parts<R>,
     writes: Arc<Budget>,
-    pub(crate) counters: Counters,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) leaderless: Leaderless,
 }
 
 impl<R: Runtime> Executor<R> {
     pub(crate) fn new(parts: Parts<R>) -> Self {
-        Self { parts, writes: Budget::new(MAX_WRITE_BYTES), counters: Counters::default() }
+        let write_bytes = (MAX_WRITE_BYTES / usize::from(parts.groups.get())).max(MIN_GROUP_WRITE_BYTES);
+        let counters = parts.counters.clone();
+        Self { parts, writes: Budget::new(write_bytes), counters, leaderless: Leaderless::default() }
     }
 
     pub(crate) fn runtime(&self) -> &R {
@@ -213,6 +223,36 @@ impl<R: Runtime> Executor<R> {
                     None => NotReadable::Lagging.into_reply(self.parts.redirects),
                 })
             }
+        }
+    }
+
+    /// Executes a read by itself.
+    ///
+    /// # Errors
+    /// The reply to it.
+    pub(crate) async fn read_alone(&self, command: &ReadCommand) -> Result<Reply, String> {
+        match self.permit(1).await {
+            Ok(permit) => {
+                self.count(permit, 1);
+                let view = self.view();
+                Ok(view.snapshot().content().read(command, || view.wall_clock().now()))
+            }
+            Err(NotReadable::Lagging) => {
+                let mut replies = self.read_at_leader(std::slice::from_ref(command)).await?;
+                Ok(replies.remove(0))
+            }
+            Err(error) => Err(error.into_reply(self.parts.redirects)),
+        }
+    }
+
+    /// Waits until the view may answer reads.
+    ///
+    /// # Errors
+    /// [`NotReadable`].
+    pub(crate) async fn permit(&self, reads: usize) -> Result<Permit, NotReadable> {
+        match self.try_read(self.now()) {
+            Ok(permit) => Ok(permit),
+            Err(miss) => self.read(reads, miss).await,
         }
     }
 

@@ -29,8 +29,6 @@ pub(crate) struct Observation<'a> {
     pub(crate) elapsed: Duration,
     pub(crate) node: NodeId,
     pub(crate) status: Status,
-    /// This node leads, or is connected to the leader.
-    pub(crate) has_leader: bool,
     pub(crate) members: &'a Members,
     /// A lease is valid.
     pub(crate) leased: bool,
@@ -58,8 +56,6 @@ pub(crate) struct Health(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     time: Duration,
-    /// Since when this node has had no leader.
-    leaderless: Option<Duration>,
     led: Option<Led>,
     last_lost: Option<String>,
     /// The leases that ran out while this node led.
@@ -140,13 +136,29 @@ pub(crate) fn voters(numbers: &[NodeId]) -> String {
     format!("{noun} {}", Numbers::new(numbers.iter().copied()))
 }
 
+/// The time for which a group has had no leader, as far as this node knows.
+#[derive(Debug, Default)]
+pub(crate) struct Leaderless(Mutex<Option<Duration>>);
+
+impl Leaderless {
+    /// Takes an observation, and the time since the one before it.
+    pub(crate) fn observe(&self, has_leader: bool, elapsed: Duration) {
+        let mut time = self.0.lock();
+        *time = (!has_leader).then(|| time.map_or(Duration::ZERO, |time| time + elapsed));
+    }
+
+    /// Returns the time, which is zero while there is a leader.
+    pub(crate) fn time(&self) -> Duration {
+        self.0.lock().unwrap_or_default()
+    }
+}
+
 impl Health {
     /// Takes an observation, and returns what to log.
     pub(crate) fn observe(&self, seen: &Observation<'_>) -> Vec<Line> {
         let mut state = self.0.lock();
         state.time += seen.elapsed;
         let time = state.time;
-        state.leaderless = (!seen.has_leader).then(|| state.leaderless.unwrap_or(time));
         let mut lines = Vec::new();
         state.observe_lease(seen, &mut lines);
         state.observe_members(seen, &mut lines);
@@ -165,12 +177,6 @@ impl Health {
             )));
         }
         lines
-    }
-
-    /// Returns how long this node has had no leader.
-    pub(crate) fn leaderless_for(&self) -> Duration {
-        let state = self.0.lock();
-        state.leaderless.map_or(Duration::ZERO, |since| state.time.saturating_sub(since))
     }
 
     /// Returns the reason why this node lost its lease or its leadership last.
@@ -328,7 +334,6 @@ mod tests {
             elapsed: POLL,
             node: 1,
             status,
-            has_leader: status.leader.is_some(),
             members,
             leased,
             has_reading: true,
@@ -379,14 +384,12 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_that_is_known_but_not_connected_counts_as_none() {
-        let (health, members, mut status) = (Health::default(), Members::default(), Status::default());
-        status.leader = Some(2);
-        let observe = |has_leader| health.observe(&Observation { has_leader, ..seen(status, &members, false) });
-        (0..51).for_each(|_| drop(observe(false)));
-        assert_eq!(health.leaderless_for(), 50 * POLL);
-        observe(true);
-        assert_eq!(health.leaderless_for(), Duration::ZERO);
+    fn the_time_without_a_leader_begins_with_the_first_observation_of_it() {
+        let leaderless = Leaderless::default();
+        (0..51).for_each(|_| leaderless.observe(false, POLL));
+        assert_eq!(leaderless.time(), 50 * POLL);
+        leaderless.observe(true, POLL);
+        assert_eq!(leaderless.time(), Duration::ZERO);
     }
 
     #[test]

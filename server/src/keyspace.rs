@@ -6,6 +6,7 @@ mod deadlines;
 mod decimal;
 mod entry;
 mod expiry;
+mod first_key;
 mod garbage;
 mod hash;
 mod hash_commands;

@@ -13,12 +13,13 @@ use crate::members::Follow;
 use crate::monitor;
 use crate::recording::Recording;
 use crate::registrar::Registrar;
-use crate::slots::SlotTable;
+use crate::slots::{MAX_GROUPS, SlotTable};
 use crate::space::{self, Space};
 use crate::timeout::within;
 use crate::users::{Users, UsersError};
 use crate::watch::watch;
 use async_channel::Receiver;
+use futures::future::join_all;
 use leasehold_clock::{Clock, ClockError, DisruptionMarker, SystemClock, WatchedClock};
 use leasehold_core::{Config, NodeId};
 use leasehold_node::identity::{Addresses, Numbers};
@@ -33,12 +34,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The group that holds the keyspace.
-pub(crate) const GROUP: GroupId = 0;
 /// The time that clients have to receive the replies to pending commands when a node stops: as long as a command may
 /// take, and a little more.
 const FAREWELL_TIMEOUT: Duration = REQUEST_TIMEOUT.saturating_add(Duration::from_secs(1));
@@ -61,6 +61,9 @@ pub struct NodeOptions {
     /// otherwise this node waits until it is added to the cluster of the others. Once it belongs to a cluster, they only
     /// say where to look for the members first.
     pub peers: BTreeMap<NodeId, String>,
+    /// The number of groups among which the keys are divided, at most 1,024: the same on every founder. It is fixed
+    /// when the cluster is founded, and recorded in the folder. `None` for the recorded one, or 1 in a new folder.
+    pub groups: Option<NonZeroU16>,
     /// True if the nodes in `peers` are always dialed at the addresses there, even if they announce others.
     pub pin_peers: bool,
     /// The addresses that this node announces. An empty one is derived: that for peers from this node's own entry in
@@ -109,6 +112,12 @@ pub enum StartError {
         /// The system's error.
         source: io::Error,
     },
+    /// There are too many groups.
+    #[error("a cluster has at most {MAX_GROUPS} groups, and not {0}; give a lower number")]
+    TooManyGroups(NonZeroU16),
+    /// A recording is of one group only.
+    #[error("a node with several groups cannot record its leases yet; omit --record")]
+    RecordsGroups,
     /// The users cannot be read.
     #[error(transparent)]
     Users(#[from] UsersError),
@@ -166,6 +175,7 @@ impl<R: Runtime> Node<R> {
             node,
             cluster,
             mut peers,
+            groups,
             pin_peers,
             announce,
             peer_listen,
@@ -181,6 +191,9 @@ impl<R: Runtime> Node<R> {
             stopped_for,
             peer_security,
         } = options;
+        if let Some(groups) = groups.filter(|groups| groups.get() > MAX_GROUPS) {
+            return Err(StartError::TooManyGroups(groups));
+        }
         let given: BTreeSet<NodeId> = peers.keys().copied().collect();
         let own = peers.remove(&node);
         let wanted = limits.max_clients;
@@ -206,16 +219,24 @@ impl<R: Runtime> Node<R> {
         let startup = Startup::new(runtime, client_listener, clock.clone(), &limits, encryption.clone(), has_users);
         let founders = if given.contains(&node) { given.clone() } else { BTreeSet::new() };
         let identity = Identity { cluster: cluster.clone(), node, founders };
-        let storage = Storage::open(&data_dir, identity)?;
-        let (commits, applies) = (Timer::new(clock.clone()), Timer::new(clock.clone()));
-        let keyspace = Keyspace::new(&cluster, WallClock::system()).timed_by(applies.clone());
-        let view = keyspace.view();
+        let storage = Storage::open_with_groups(&data_dir, identity, groups)?;
         let removed = storage.removed_groups();
-        let mut recovered = storage.recover_as(GROUP, keyspace.empty_state())?;
-        startup.enter("is starting to serve");
-        if let Some(stopped_for) = stopped_for {
-            shorten_hold(&mut recovered, timing.hold(), stopped_for);
+        let groups = storage.group_count();
+        let slots = SlotTable::new(groups);
+        if record.is_some() && !slots.is_single() {
+            return Err(StartError::RecordsGroups);
         }
+        let (commits, applies) = (Timer::new(clock.clone()), Timer::new(clock.clone()));
+        let mut found = Vec::new();
+        for group in slots.groups() {
+            let keyspace = Keyspace::new(&cluster, WallClock::system()).timed_by(applies.clone());
+            let mut recovered = storage.recover_as(group.into(), keyspace.empty_state())?;
+            if let Some(stopped_for) = stopped_for {
+                shorten_hold(&mut recovered, timing.hold(), stopped_for);
+            }
+            found.push((GroupId::from(group), keyspace, recovered));
+        }
+        startup.enter("is starting to serve");
 
         let recording = record.map(|path| match Recording::start(runtime, &path) {
             Ok(recording) => Ok(recording),
@@ -231,7 +252,7 @@ impl<R: Runtime> Node<R> {
             started: clock.now(),
             timing,
             quorum_reads: reads == ReadMode::Quorum,
-            slots: SlotTable::SINGLE,
+            slots,
             redirects: clients.redirect,
         };
         let (inbox, mailbox) = leasehold_node::inbox();
@@ -251,63 +272,76 @@ impl<R: Runtime> Node<R> {
         let founders = registry.founders.keys().copied().collect::<Vec<_>>();
         let founders = if founders.contains(&node) { founders } else { Vec::new() };
         // What was lost with the end of the log was perhaps a change of the members.
-        let lost = accept_data_loss && recovered.log_may_be_cut;
+        let (_, _, first) = &found[0];
+        let lost = accept_data_loss && first.log_may_be_cut;
         let reset = lost.then(|| {
-            let membership = recovered.applied.membership.clone();
+            let membership = first.applied.membership.clone();
             Members { membership, ..Members::default() }.roster()
         });
         let registrar = Registrar::start(runtime, &storage, announced, u32::from(ENTRY_VERSION), reset)
             .map_err(StartError::Thread)?;
         let mut links = TransportOptions::new(registrar.clone(), cluster, timing, peer_listener);
         links.peers.clone_from(&peers);
+        links.groups = groups;
         links.security = peer_security;
         let transport = Transport::start(runtime.clone(), links, Arc::new(inbox))?;
 
-        let mut replica = leasehold_raft::Options::new(node, timing, drawn());
-        replica.record = recording.is_some();
-        let mut group = GroupOptions::new(GROUP, replica, founders);
-        (group.reads, group.accept_data_loss) = (reads, accept_data_loss);
-        let (trace, recorded) = recording.map(Recording::split).unzip();
+        let views: Vec<_> = found.iter().map(|(_, keyspace, _)| keyspace.view()).collect();
+        // There is only one group if there is a recording.
+        let records = recording.is_some();
+        let (mut trace, recorded) = recording.map(Recording::split).unzip();
+        let starting = found.into_iter().map(|(group, machine, recovered)| {
+            let mut replica = leasehold_raft::Options::new(node, timing, drawn());
+            replica.record = records;
+            let mut options = GroupOptions::new(group, replica, founders.clone());
+            (options.reads, options.accept_data_loss) = (reads, accept_data_loss);
+            StartGroup { options, machine, recovered, trace: trace.take() }
+        });
         let start = Start {
             node: leasehold_node::NodeOptions::new(node, boot),
-            groups: vec![StartGroup { options: group, machine: keyspace, recovered, trace }],
+            groups: starting.collect(),
             removed,
             disk: TimedDisk { disk: storage, timer: commits.clone() },
             links: transport.clone(),
             clock: clock.clone(),
             mailbox,
         };
-        let handle = leasehold_node::start(runtime, start)?.remove(&GROUP).expect("the group was started");
+        let handles: Vec<_> = leasehold_node::start(runtime, start)?.into_values().collect();
+        let handle = handles[0].clone();
         let space = Space::new(&facts.data_dir, limits.min_free_space);
         if let Err(error) = space::watch(runtime, &space, handle.clone()) {
             tracing::warn!("the free space of the disk is not watched: cannot start a thread: {error}");
         }
         let follow = Follow {
             runtime: runtime.clone(),
-            handle: handle.clone(),
+            handle,
             registrar: registrar.clone(),
             transport: transport.clone(),
             seeds: peers,
             pinned: pin_peers,
         };
         runtime.spawn(follow.run());
-        let expirer = Expirer { runtime: runtime.clone(), handle: handle.clone(), view: view.clone() };
-        runtime.spawn(expirer.run());
-        let redirects = facts.redirects;
-        let parts = Parts {
-            runtime: runtime.clone(),
-            node,
-            clock,
-            handle,
-            view,
-            registrar,
-            redirects,
-            reads,
-            commits,
-            applies,
-        };
-        let executor = Arc::new(Executor::new(parts));
-        let clients = Arc::new(Clients::new(executor, transport, facts, limits, users, encryption, space));
+        let (redirects, counters) = (facts.redirects, Arc::<Counters>::default());
+        let executors = handles.into_iter().zip(views).map(|(handle, view)| {
+            let expirer = Expirer { runtime: runtime.clone(), handle: handle.clone(), view: view.clone() };
+            runtime.spawn(expirer.run());
+            Arc::new(Executor::new(Parts {
+                runtime: runtime.clone(),
+                node,
+                clock: clock.clone(),
+                handle,
+                view,
+                registrar: registrar.clone(),
+                redirects,
+                counters: counters.clone(),
+                groups,
+                reads,
+                commits: commits.clone(),
+                applies: applies.clone(),
+            }))
+        });
+        let executors = executors.collect();
+        let clients = Arc::new(Clients::new(executors, transport, facts, limits, users, encryption, space));
         runtime.spawn(watch(runtime.clone(), Arc::downgrade(&clients)));
         let node = Node { clients, peer_address, metrics_address, recorded };
         if let Some(listener) = metrics_listener
@@ -335,12 +369,12 @@ impl<R: Runtime> Node<R> {
         self.metrics_address
     }
 
-    /// Returns its view of the cluster.
+    /// Returns its view of group 0, which keeps the members.
     pub fn status(&self) -> Status {
         self.handle().status()
     }
 
-    /// Returns how much longer its lease is valid, or `None` if it has none.
+    /// Returns how much longer its lease of group 0 is valid, or `None` if it has none.
     pub fn lease_left(&self) -> Option<Duration> {
         self.handle().gate().lease().remaining(self.clients.executor.now())
     }
@@ -350,7 +384,7 @@ impl<R: Runtime> Node<R> {
         &self.clients.executor.counters
     }
 
-    /// Returns the handle to its group.
+    /// Returns the handle to group 0, through which those to the others are found.
     pub fn handle(&self) -> &Handle<Keyspace> {
         self.clients.executor.handle()
     }
@@ -382,12 +416,16 @@ impl<R: Runtime> Node<R> {
     /// answered and everything is on disk.
     pub async fn stop(&self) {
         let runtime = self.clients.executor.runtime();
-        match within(runtime, HAND_OVER_TIMEOUT, self.handle().hand_over()).await {
-            Some(Ok(to)) => tracing::info!(to, "handed leadership over"),
-            Some(Err(TransferError::NotLeader)) => {}
-            Some(Err(error)) => tracing::info!("leadership is not handed over: {error}"),
-            None => tracing::warn!("leadership was not taken over within {HAND_OVER_TIMEOUT:?}"),
-        }
+        let hand_over = self.clients.executors.iter().map(async |executor| {
+            let group = executor.handle().group();
+            match within(runtime, HAND_OVER_TIMEOUT, executor.handle().hand_over()).await {
+                Some(Ok(to)) => tracing::info!(group, to, "handed leadership over"),
+                Some(Err(TransferError::NotLeader)) => {}
+                Some(Err(error)) => tracing::info!(group, "leadership is not handed over: {error}"),
+                None => tracing::warn!(group, "leadership was not taken over within {HAND_OVER_TIMEOUT:?}"),
+            }
+        });
+        join_all(hand_over).await;
         self.clients.close();
         // A client that does not read its replies must not delay the stop.
         let removed = self.clients.executor.registrar().removed().is_some();

@@ -1,7 +1,7 @@
 //! The slots of Redis Cluster: every key is in one of 16,384, and each group of this cluster has an equal range of them.
 
 use std::num::NonZeroU16;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 /// The number of slots.
 pub(crate) const SLOTS: u16 = 16_384;
@@ -39,6 +39,9 @@ impl Place {
     }
 }
 
+/// The most groups of a cluster: the cursor of a scan has room for no more.
+pub(crate) const MAX_GROUPS: u16 = 1024;
+
 /// The groups among which the slots are divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SlotTable {
@@ -46,12 +49,24 @@ pub(crate) struct SlotTable {
 }
 
 impl SlotTable {
-    /// One group has all slots.
-    pub(crate) const SINGLE: SlotTable = SlotTable { groups: NonZeroU16::MIN };
+    /// Divides the slots among so many groups.
+    pub(crate) fn new(groups: NonZeroU16) -> SlotTable {
+        SlotTable { groups }
+    }
 
     /// Returns whether one group has all slots.
     pub(crate) fn is_single(self) -> bool {
-        self == SlotTable::SINGLE
+        self.groups == NonZeroU16::MIN
+    }
+
+    /// Returns the numbers of the groups.
+    pub(crate) fn groups(self) -> Range<u16> {
+        0..self.groups.get()
+    }
+
+    /// Returns the group of a key.
+    pub(crate) fn group_of_key(self, key: &[u8]) -> u16 {
+        if self.is_single() { 0 } else { self.group_of(slot_of(key)) }
     }
 
     /// Returns the slots of each group.
@@ -74,7 +89,8 @@ impl SlotTable {
         place.fold(Place::Anywhere, Place::and)
     }
 
-    fn group_of(self, slot: u16) -> u16 {
+    /// Returns the group of a slot.
+    pub(crate) fn group_of(self, slot: u16) -> u16 {
         (u32::from(slot) * u32::from(self.groups.get()) / u32::from(SLOTS)) as u16
     }
 }
@@ -84,7 +100,7 @@ mod tests {
     use super::*;
 
     fn table(groups: u16) -> SlotTable {
-        SlotTable { groups: NonZeroU16::new(groups).expect("not zero") }
+        SlotTable::new(NonZeroU16::new(groups).expect("not zero"))
     }
 
     #[test]

@@ -22,11 +22,15 @@ pub(crate) async fn watch<R: Runtime>(runtime: R, clients: Weak<Clients<R>>) {
         let (now, members) = (clients.now(), clients.executor.handle().members());
         let elapsed = now.zip(before).map(|(now, before)| now.elapsed_since(before).at_most);
         before = now.or(before);
+        let elapsed = elapsed.unwrap_or(interval);
+        for executor in &clients.executors {
+            let has_leader = clients.reachable_leader(&executor.handle().status()).is_some();
+            executor.leaderless.observe(has_leader, elapsed);
+        }
         let observation = Observation {
-            elapsed: elapsed.unwrap_or(interval),
+            elapsed,
             node: clients.node(),
             status,
-            has_leader: clients.reachable_leader(&status).is_some(),
             members: &members,
             leased: clients.facts.quorum_reads || clients.lease_remaining().is_some(),
             has_reading: now.is_some(),

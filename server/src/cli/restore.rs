@@ -4,7 +4,6 @@ use super::exit::{BAD_FLAGS, FAILED, fail};
 use super::serve::{BadFlags, check_cluster, parse_peers};
 use crate::backup::{BackupError, BackupReader};
 use crate::keyspace::newest_index;
-use crate::node::GROUP;
 use clap::Args;
 use leasehold_core::{Index, NodeId};
 use leasehold_node::ports::{Applied, Batch, Disk as _, InvalidRecord, Stage};
@@ -91,11 +90,11 @@ fn restore(arguments: RestoreArguments, voters: Vec<NodeId>) -> Result<String, F
         for record in &records {
             index = index.max(newest_index(record)?);
         }
-        commit(unfinished.storage(), Batch { group: GROUP, stage: Some(Stage::Add(records)), ..Batch::default() })?;
+        commit(unfinished.storage(), Batch { group: 0, stage: Some(Stage::Add(records)), ..Batch::default() })?;
     }
     let applied = Applied { index, term: TERM, membership: Membership { voters, ..Membership::default() } };
     let founded = Batch {
-        group: GROUP,
+        group: 0,
         hard_state: Some(HardState { term: TERM, vote: 0, commit: index }),
         reset_log: true,
         stage: Some(Stage::Install),

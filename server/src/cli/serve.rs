@@ -6,6 +6,7 @@ use super::security::{self, BadSecurity, SecurityArguments};
 use crate::limits::parse_bytes;
 use crate::logging::LogFormat;
 use crate::runtime_choice::RuntimeChoice;
+use crate::slots::MAX_GROUPS;
 use crate::timeout::within;
 use crate::{Limits, Node, NodeOptions, descriptors};
 use async_channel::Receiver;
@@ -21,7 +22,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::process::ExitCode;
@@ -56,6 +57,10 @@ pub(crate) struct ServeArguments {
     /// `leasehold ctl add`. Later: where to look for the members first.
     #[arg(long)]
     peers: String,
+    /// To found a cluster: the number of groups among which the keys are divided, the same on every founder. Each has a
+    /// leader of its own. The number is recorded and never changes, so it may be omitted later. By default 1.
+    #[arg(long, value_name = "N", value_parser = parse_groups)]
+    groups: Option<NonZeroU16>,
     /// Always dial the nodes in --peers at the addresses there, even if they announce others: for nodes that reach each
     /// other through proxies.
     #[arg(long)]
@@ -231,6 +236,7 @@ impl ServeArguments {
             node: self.id,
             cluster: self.cluster,
             peers,
+            groups: self.groups,
             pin_peers: self.pin_peers,
             announce: Addresses {
                 peers: self.announce.unwrap_or_default(),
@@ -263,6 +269,12 @@ fn parse_node(text: &str) -> Result<NodeId, String> {
 fn parse_threads(text: &str) -> Result<NonZeroUsize, String> {
     let threads = text.parse().ok().filter(|threads: &NonZeroUsize| threads.get() <= MAX_THREADS);
     threads.ok_or_else(|| format!("not a number of threads from 1 to {MAX_THREADS}; omit it to use all processors"))
+}
+
+/// Parses a number of groups.
+pub(crate) fn parse_groups(text: &str) -> Result<NonZeroU16, String> {
+    let groups = text.parse().ok().filter(|groups: &NonZeroU16| groups.get() <= MAX_GROUPS);
+    groups.ok_or_else(|| format!("not a number of groups from 1 to {MAX_GROUPS}"))
 }
 
 fn parse_clients(text: &str) -> Result<usize, String> {
@@ -512,6 +524,8 @@ mod tests {
             ("--id", "0", "not a node's number"),
             ("--threads", "100000", "not a number of threads from 1 to 1024"),
             ("--threads", "0", "not a number of threads"),
+            ("--groups", "0", "not a number of groups from 1 to 1024"),
+            ("--groups", "1025", "not a number of groups"),
             ("--hold-ms", "1s", "not a whole number of milliseconds"),
             ("--lease-ms", "-1", "not a whole number of milliseconds"),
             ("--heartbeat-ms", "x", "not a whole number of milliseconds"),

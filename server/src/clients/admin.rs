@@ -28,7 +28,7 @@ const HELP: [&str; 9] = [
     "LEASEHOLD PROMOTE id -- lets a learner vote once it has caught up.",
     "LEASEHOLD REMOVE id -- removes a member. A leader hands leadership over first.",
     "LEASEHOLD REPLACE old new host:port -- adds a node that takes the place of another voter once it has caught up.",
-    "LEASEHOLD TRANSFER id -- hands leadership to this voter.",
+    "LEASEHOLD TRANSFER [group] id -- hands leadership to this voter. With several groups, name the group by its number.",
     "LEASEHOLD LOGLEVEL filter -- changes what this node logs, in the form of RUST_LOG.",
     "LEASEHOLD HELP -- returns these lines.",
     "Changes are made by the leader; another node names it (-NOTLEADER).",
@@ -41,7 +41,7 @@ enum Administer {
     Add { node: NodeId, address: String, aim: Aim },
     Promote(NodeId),
     Remove(NodeId),
-    Transfer(NodeId),
+    Transfer { group: Option<u16>, to: NodeId },
     LogLevel(String),
     Help,
 }
@@ -64,11 +64,23 @@ impl Administer {
             }
             (b"PROMOTE", [node]) => Ok(Administer::Promote(number(node)?)),
             (b"REMOVE", [node]) => Ok(Administer::Remove(number(node)?)),
-            (b"TRANSFER", [node]) => Ok(Administer::Transfer(number(node)?)),
+            (b"TRANSFER", [node]) => Ok(Administer::Transfer { group: None, to: number(node)? }),
+            (b"TRANSFER", [group, node]) => {
+                Ok(Administer::Transfer { group: Some(parse_group(group)?), to: number(node)? })
+            }
             (b"LOGLEVEL", [filter]) => Ok(Administer::LogLevel(String::from_utf8_lossy(filter).into_owned())),
             _ => Err(unknown(name)),
         }
     }
+}
+
+/// The reply to a change of the members of a cluster with several groups.
+const FIXED_MEMBERS: &str = "ERR the members of a cluster of several groups cannot be changed yet, and nothing was changed; \
+                             to replace a node whose data is lost, export the keys with SCAN and found a new cluster";
+
+/// Returns the numbers of groups.
+fn numbered(groups: u16) -> String {
+    format!("their numbers are 0 to {}", groups - 1)
 }
 
 fn unknown(name: &[u8]) -> String {
@@ -81,6 +93,11 @@ fn unknown(name: &[u8]) -> String {
 fn number(text: &[u8]) -> Result<NodeId, String> {
     let number = str::from_utf8(text).ok().and_then(|text| text.parse().ok()).filter(|number| *number > 0);
     number.ok_or_else(|| format!("ERR {:?} is not a node's number; write for example 4", shown(text)))
+}
+
+fn parse_group(text: &[u8]) -> Result<u16, String> {
+    let group = str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    group.ok_or_else(|| format!("ERR {:?} is not a group's number; write for example 0", shown(text)))
 }
 
 fn peer(text: &[u8]) -> Result<String, String> {
@@ -138,8 +155,21 @@ impl<R: Runtime> Clients<R> {
     }
 
     async fn carry_out(&self, change: Administer) -> Result<(), String> {
+        let slots = self.facts.slots;
+        if let Administer::Transfer { group, to } = change {
+            let group = match group {
+                Some(group) if slots.groups().contains(&group) => group,
+                Some(group) => return Err(format!("ERR there is no group {group}; {}", numbered(slots.groups().end))),
+                None if slots.is_single() => 0,
+                None => return Err(format!("ERR name the group before the node; {}", numbered(slots.groups().end))),
+            };
+            return self.transfer(group, to).await;
+        }
+        if !slots.is_single() {
+            return Err(FIXED_MEMBERS.to_owned());
+        }
         if self.status().role != Role::Leader {
-            return Err(self.not_leader());
+            return Err(self.not_leader(0));
         }
         let change = match change {
             Administer::Add { node, address, aim } => {
@@ -158,14 +188,12 @@ impl<R: Runtime> Clients<R> {
                 tracing::info!(node, "a client removes a member");
                 MemberChange::Remove { node }
             }
-            Administer::Transfer(node) => {
-                tracing::info!(node, "a client transfers leadership");
-                return self.transfer(node).await;
+            Administer::Transfer { .. } | Administer::Status | Administer::LogLevel(_) | Administer::Help => {
+                return Ok(());
             }
-            Administer::Status | Administer::LogLevel(_) | Administer::Help => return Ok(()),
         };
         self.executor.handle().change_members(change).await.map_err(|error| match error {
-            ChangeError::NotLeader => self.not_leader(),
+            ChangeError::NotLeader => self.not_leader(0),
             ChangeError::Busy => format!("BUSY {error}"),
             ChangeError::HandingOver(_) => format!("TRYAGAIN {error}"),
             ChangeError::Uncertain => format!("UNCERTAIN {error}"),
@@ -173,9 +201,9 @@ impl<R: Runtime> Clients<R> {
         })
     }
 
-    /// Returns the reply of a node that does not lead.
-    fn not_leader(&self) -> String {
-        let leader = self.status().leader.filter(|leader| *leader != self.node());
+    /// Returns the reply of a node that does not lead a group.
+    fn not_leader(&self, group: u16) -> String {
+        let leader = self.group(group).handle().status().leader.filter(|leader| *leader != self.node());
         let Some(leader) = leader else {
             return "TRYAGAIN no leader is known; try again in a second, and look at the status".to_owned();
         };
@@ -244,14 +272,18 @@ impl<R: Runtime> Clients<R> {
         })
     }
 
-    async fn transfer(&self, to: NodeId) -> Result<(), String> {
-        let handle = self.executor.handle();
+    async fn transfer(&self, group: u16, to: NodeId) -> Result<(), String> {
+        let handle = self.group(group).handle();
+        if handle.status().role != Role::Leader {
+            return Err(self.not_leader(group));
+        }
+        tracing::info!(group, node = to, "a client transfers leadership");
         if to == self.node() {
             return Ok(());
         }
         match handle.transfer(to).await {
             Ok(()) => {}
-            Err(TransferError::NotLeader) => return Err(self.not_leader()),
+            Err(TransferError::NotLeader) => return Err(self.not_leader(group)),
             Err(error) => return Err(format!("ERR leadership is not transferred to node {to}: {error}")),
         }
         let before = handle.status().term;

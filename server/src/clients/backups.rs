@@ -14,6 +14,9 @@ const MAX_BACKUPS: usize = 2;
 /// The largest chunk with more than one record. The session yields after each.
 const CHUNK_BYTES: usize = 256 << 10;
 
+/// The reply of a node with several groups: there is no moment at which a backup could be taken of all of them.
+const NO_BACKUP: &str = "ERR a cluster of several groups cannot be backed up yet; export its keys with SCAN";
+
 impl<R: Runtime> Session<'_, R> {
     /// Executes `LEASEHOLD.BACKUP`: replies with bulk strings, which together are the backup, and an empty one.
     pub(super) async fn back_up(&mut self) -> io::Result<()> {
@@ -22,12 +25,16 @@ impl<R: Runtime> Session<'_, R> {
             self.out.error("BUSY this node is streaming other backups; try again later, or another node");
             return Ok(());
         }
+        if !self.clients.facts.slots.is_single() {
+            self.out.error(NO_BACKUP);
+            return Ok(());
+        }
         if !self.may_read().await {
             return Ok(());
         }
         // Read before the state, which then has every write up to this index.
         let index = self.clients.executor.handle().gate().applied();
-        let state = self.clients.view().snapshot();
+        let state = self.executor().view().snapshot();
         let cluster = self.clients.facts.cluster.clone();
         tracing::info!(index, keys = state.content().len(), "streaming a backup");
         self.send_bulk(&[&header(&Header { index, cluster, has_kinds: state.has_kinds() })]).await?;

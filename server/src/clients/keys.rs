@@ -38,7 +38,7 @@ pub(super) struct KeysThread {
 
 #[derive(Debug)]
 struct Job {
-    view: View,
+    views: Vec<View>,
     wanted: Wanted,
     version: Version,
     reply: oneshot::Sender<Found>,
@@ -81,14 +81,14 @@ impl Drop for Pending {
 }
 
 impl KeysThread {
-    /// Finds keys in the state at some moment between this call and its end.
+    /// Finds keys in these states, each at some moment between this call and its end.
     ///
     /// # Errors
     /// The reply to the client if too many of these commands are pending.
     pub(super) async fn find<R: Runtime>(
         &self,
         runtime: &R,
-        view: &View,
+        views: Vec<View>,
         wanted: Wanted,
         version: Version,
     ) -> Result<Found, String> {
@@ -96,7 +96,7 @@ impl KeysThread {
         let jobs = self.jobs.get_or_init(|| start(runtime)).as_ref().ok_or_else(busy)?;
         let (reply, found) = oneshot::channel();
         let bytes = self.bytes.clone();
-        jobs.try_send(Job { view: view.clone(), wanted, version, reply, pending, bytes }).map_err(|_| busy())?;
+        jobs.try_send(Job { views, wanted, version, reply, pending, bytes }).map_err(|_| busy())?;
         found.await.map_err(|_| busy())
     }
 }
@@ -127,8 +127,7 @@ async fn work(jobs: Receiver<Job>) {
 
 impl Job {
     fn run(self) {
-        let Job { view, wanted, version, reply, pending, bytes } = self;
-        let state = view.snapshot();
+        let Job { views, wanted, version, reply, pending, bytes } = self;
         let (mut encoded, mut count) = (ReplyBuffer::default(), 0);
         encoded.set_version(version);
         let mut add = |key: &Bytes| {
@@ -136,17 +135,23 @@ impl Job {
             count += 1;
         };
         let is_counted = matches!(wanted, Wanted::InSlot(SlotSearch { most: None, .. }));
-        match wanted {
-            Wanted::Matching(pattern) => state.content().matching(&Pattern::new(&pattern)).for_each(&mut add),
-            Wanted::InSlot(SlotSearch { slot, most }) => {
-                let found = state.content().keys().filter(|key| slot_of(key) == slot);
-                match most {
-                    Some(most) => found.take(most).for_each(&mut add),
-                    None => count = found.count(),
+        let mut slot_count = 0;
+        for view in views {
+            let state = view.snapshot();
+            match &wanted {
+                Wanted::Matching(pattern) => state.content().matching(&Pattern::new(pattern)).for_each(&mut add),
+                Wanted::InSlot(SlotSearch { slot, most }) => {
+                    let found = state.content().keys().filter(|key| slot_of(key) == *slot);
+                    match most {
+                        Some(most) => found.take(*most).for_each(&mut add),
+                        None => slot_count = found.count(),
+                    }
                 }
             }
         }
-        drop(state);
+        if is_counted {
+            count = slot_count;
+        }
         let encoded = (!is_counted).then(|| encoded.into_bytes());
         bytes.fetch_add(encoded.as_ref().map_or(0, BytesMut::len), Ordering::Relaxed);
         let _ = reply.send(Found { count, encoded, _pending: pending, bytes });
@@ -165,9 +170,9 @@ mod tests {
             let ((sender, jobs), (reply, found)) = (async_channel::unbounded(), oneshot::channel());
             let pending = Pending::reserve(&Arc::default()).expect("room");
             let bytes = Arc::new(AtomicUsize::new(untaken));
-            let view = Keyspace::new("test", WallClock::new(|| 0)).view();
+            let views = vec![Keyspace::new("test", WallClock::new(|| 0)).view()];
             let wanted = Wanted::Matching(Bytes::from_static(b"*"));
-            sender.try_send(Job { view, wanted, version: Version::Two, reply, pending, bytes }).expect("room");
+            sender.try_send(Job { views, wanted, version: Version::Two, reply, pending, bytes }).expect("room");
             drop(sender);
             assert_eq!(work(jobs).now_or_never(), Some(()));
             assert_eq!(found.now_or_never().map(|found| found.is_ok()), Some(runs));

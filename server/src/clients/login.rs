@@ -64,8 +64,9 @@ impl<R: Runtime> Session<'_, R> {
             LocalCommand::Client(ClientCommand::Reply(ReplyMode::Off)) => self.out.turn_off(),
             LocalCommand::Client(ClientCommand::Reply(ReplyMode::Skip)) => self.out.skip_next(),
             LocalCommand::MemoryUsage(key) => {
+                self.group = self.clients.facts.slots.group_of_key(key);
                 if self.may_read().await {
-                    let bytes = self.clients.view().with(|content| content.bytes_of(key));
+                    let bytes = self.executor().view().with(|content| content.bytes_of(key));
                     match bytes {
                         Some(bytes) => self.out.integer(i64::try_from(bytes).unwrap_or(i64::MAX)),
                         None => self.out.null(),

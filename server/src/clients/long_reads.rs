@@ -19,7 +19,7 @@ impl<R: Runtime> Session<'_, R> {
         if !self.may_read().await {
             return Ok(());
         }
-        let state = self.clients.view().snapshot();
+        let state = self.executor().view().snapshot();
         let mut values = Vec::with_capacity(keys.len());
         for slice in keys.chunks(SLICE_KEYS) {
             values.extend(slice.iter().map(|key| state.content().string_if_any(key).cloned()));
@@ -35,7 +35,7 @@ impl<R: Runtime> Session<'_, R> {
         if !self.may_read().await {
             return;
         }
-        let state = self.clients.view().snapshot();
+        let state = self.executor().view().snapshot();
         let mut existing = 0;
         for slice in keys.chunks(SLICE_KEYS) {
             existing += state.content().count_existing(slice);
@@ -50,7 +50,7 @@ impl<R: Runtime> Session<'_, R> {
             return Ok(());
         }
         let hash =
-            self.clients.view().with(|content| content.hash(key).map(|hash| hash.map(|hash| hash.fields.clone())));
+            self.executor().view().with(|content| content.hash(key).map(|hash| hash.map(|hash| hash.fields.clone())));
         let hash = match hash {
             Ok(hash) => hash,
             Err(error) => return self.reply(error).await,
@@ -66,7 +66,7 @@ impl<R: Runtime> Session<'_, R> {
 
     /// Executes a read, which this session may execute, on a snapshot. A hash is read in slices.
     pub(super) async fn read_long(&mut self, command: &ReadCommand) -> io::Result<()> {
-        let state = self.clients.view().snapshot();
+        let state = self.executor().view().snapshot();
         if let ReadCommand::Hash(HashRead {
             key,
             what: what @ (FieldsRead::All | FieldsRead::Names | FieldsRead::Values),
@@ -84,7 +84,7 @@ impl<R: Runtime> Session<'_, R> {
                 Some(hash) => self.read_fields(&hash, what).await,
             };
         }
-        let reply = state.content().read(command, || self.clients.view().wall_clock().now());
+        let reply = state.content().read(command, || self.executor().view().wall_clock().now());
         drop(state);
         self.reply(reply).await
     }

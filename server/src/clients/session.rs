@@ -18,7 +18,7 @@ use super::wire::{FLUSH_BYTES, Received, Wire, hold};
 use crate::activity::Batch;
 use crate::command::{Command, LocalCommand};
 use crate::counters::Failure;
-use crate::executor::{NotReadable, STOPPING, elsewhere};
+use crate::executor::{Executor, NotReadable, STOPPING, elsewhere};
 use crate::keyspace::{FieldsRead, HashRead, ReadCommand, Reply, WriteCommand};
 use crate::resp::{ProtocolError, ReplyBuffer, Request, RequestReader, Version};
 use crate::slots::Place;
@@ -34,6 +34,7 @@ use std::io;
 use std::mem;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::Duration;
 use std::vec::Drain;
 
@@ -65,6 +66,8 @@ pub(super) struct Session<'a, R: Runtime> {
     pub(super) watched: Watched,
     /// `READONLY`: this node answers reads, even if others are redirected.
     pub(super) reads_here: bool,
+    /// The group in which commands are executed.
+    pub(super) group: u16,
     batch: Vec<Action>,
     /// Commands of the batch that are executed together.
     pub(super) reads: Vec<ReadCommand>,
@@ -97,6 +100,7 @@ impl<'a, R: Runtime> Session<'a, R> {
             transaction: Transaction::default(),
             watched: Watched::default(),
             reads_here: false,
+            group: 0,
             batch: Vec::new(),
             reads: Vec::new(),
             run: Vec::new(),
@@ -142,6 +146,11 @@ impl<'a, R: Runtime> Session<'a, R> {
             self.refuse().await?;
         }
         self.wire.close().await
+    }
+
+    /// Returns the executor of the group in which commands are executed.
+    pub(super) fn executor(&self) -> &'a Arc<Executor<R>> {
+        self.clients.group(self.group)
     }
 
     /// Returns the size of the requests that wait for `EXEC`.
@@ -281,6 +290,19 @@ impl<'a, R: Runtime> Session<'a, R> {
             };
             // The reply to the next command alone may have to be dropped.
             let is_single = self.out.skips();
+            let has_groups = !self.clients.facts.slots.is_single();
+            let command = match command {
+                // Boxed, because every session would have the memory for it.
+                command if has_groups => match Box::pin(self.execute_in_groups(command, &mut batch)).await? {
+                    Some(command) => command,
+                    None => {
+                        now = None;
+                        self.end_command(&mut now).await?;
+                        continue;
+                    }
+                },
+                command => command,
+            };
             match command {
                 Command::Read(ReadCommand::Keys(pattern)) => {
                     self.find_keys(Wanted::Matching(pattern)).await?;
@@ -323,7 +345,7 @@ impl<'a, R: Runtime> Session<'a, R> {
                     now = None;
                 }
                 Command::Read(command) => {
-                    let budget = if is_single { 0 } else { MAX_TURN.saturating_sub(self.work) };
+                    let budget = if is_single || has_groups { 0 } else { MAX_TURN.saturating_sub(self.work) };
                     self.work += gather_reads(&mut self.reads, command, &mut batch, budget);
                     self.read(&mut now).await?;
                 }
@@ -333,13 +355,14 @@ impl<'a, R: Runtime> Session<'a, R> {
                 }
                 Command::Write(command) => {
                     let clients = self.clients;
-                    let is_alone = is_single || batch.as_slice().is_empty();
+                    let is_alone = is_single || has_groups || batch.as_slice().is_empty();
                     let mix = if is_alone { Mix::Single } else { clients.mix() };
+                    let view = self.executor().view();
                     let permitted = |command: &WriteCommand| clients.refusal(command).is_none();
                     let is_costly = |command: &ReadCommand| {
                         let may_be =
                             matches!(command, ReadCommand::String(_) | ReadCommand::Key(_) | ReadCommand::Hash(_));
-                        may_be && clients.view().with(|content| content.cost(command)) > MAX_LOCKED_COST
+                        may_be && view.with(|content| content.cost(command)) > MAX_LOCKED_COST
                     };
                     gather_run(&mut self.run, command, &mut batch, mix, permitted, is_costly);
                     self.execute_run().await?;
@@ -377,7 +400,7 @@ impl<'a, R: Runtime> Session<'a, R> {
     /// Executes the collected reads.
     pub(super) async fn read(&mut self, now: &mut Option<Reading>) -> io::Result<()> {
         let reads = mem::take(&mut self.reads);
-        let (mut done, executor) = (0, &*self.clients.executor);
+        let (mut done, executor) = (0, self.executor());
         while done < reads.len() {
             let reading = *now.get_or_insert_with(|| self.clients.now());
             let permit = match executor.try_read(reading) {
@@ -400,7 +423,7 @@ impl<'a, R: Runtime> Session<'a, R> {
                     }
                 }
             };
-            let (out, view) = (&mut self.out, self.clients.view());
+            let (out, view) = (&mut self.out, executor.view());
             let wall = || view.wall_clock().now();
             let short = view.with(|content| read_short(content, &reads[done..], wall, out));
             done += short.executed;
@@ -432,11 +455,17 @@ impl<'a, R: Runtime> Session<'a, R> {
 
     /// Executes `KEYS`, or a search for the keys of a slot.
     async fn find_keys(&mut self, wanted: Wanted) -> io::Result<()> {
-        if !self.may_read().await {
+        let (clients, version) = (self.clients, self.out.version());
+        let slots = clients.facts.slots;
+        let groups = match &wanted {
+            Wanted::Matching(_) => slots.groups(),
+            Wanted::InSlot(search) => slots.group_of(search.slot)..slots.group_of(search.slot) + 1,
+        };
+        if !self.may_read_in(groups.clone()).await? {
             return Ok(());
         }
-        let (clients, version) = (self.clients, self.out.version());
-        let found = clients.keys.find(clients.runtime(), clients.view(), wanted, version);
+        let views = groups.map(|group| clients.group(group).view().clone()).collect();
+        let found = clients.keys_thread.find(clients.runtime(), views, wanted, version);
         match self.flush_during(found).await? {
             Err(error) => self.out.error(&error),
             Ok(_) if self.out.is_muted() => {}
@@ -454,12 +483,8 @@ impl<'a, R: Runtime> Session<'a, R> {
 
     /// Waits until the view may answer one read. Returns `false`, and has replied, if it may not.
     pub(super) async fn may_read(&mut self) -> bool {
-        let executor = &self.clients.executor;
-        let permit = match executor.try_read(self.clients.now()) {
-            Ok(permit) => Ok(permit),
-            Err(miss) => executor.read(1, miss).await,
-        };
-        match permit {
+        let executor = self.executor();
+        match executor.permit(1).await {
             Ok(permit) => {
                 executor.count(permit, 1);
                 true

@@ -13,12 +13,11 @@ use crate::counters::{Counter, Counters};
 use crate::executor::Executor;
 use crate::health::Health;
 use crate::history::History;
-use crate::keyspace::{Outcome, View, Watched, WriteCommand};
+use crate::keyspace::{View, WriteCommand};
 use crate::limits::Limits;
 use crate::slots::SlotTable;
 use crate::space::Space;
 use crate::users::Users;
-use bytes::Bytes;
 use event_listener::{Event, EventListener};
 use leasehold_core::{Config, NodeId, Reading};
 use leasehold_node::{Budget, Statistics, Status};
@@ -68,7 +67,10 @@ pub(crate) struct NodeFacts {
 
 /// The state that every connection of a node shares.
 pub(crate) struct Clients<R: Runtime> {
+    /// The executor of group 0, which also keeps the members.
     pub(crate) executor: Arc<Executor<R>>,
+    /// The executors of all groups, in the order of their numbers.
+    pub(crate) executors: Box<[Arc<Executor<R>>]>,
     pub(crate) transport: Arc<Transport<R>>,
     pub(crate) facts: NodeFacts,
     pub(crate) limits: Limits,
@@ -87,7 +89,7 @@ pub(crate) struct Clients<R: Runtime> {
     /// The bytes of keys and values beyond which writes are refused, or 0. `CONFIG SET` changes it.
     max_memory: AtomicU64,
     log_level: Mutex<&'static str>,
-    pub(super) keys: KeysThread,
+    pub(super) keys_thread: KeysThread,
     /// Held while a change of the members is made.
     pub(super) changing: futures::lock::Mutex<()>,
     /// Shared with the backups that are being taken.
@@ -118,7 +120,7 @@ pub(crate) struct Clients<R: Runtime> {
 
 impl<R: Runtime> Clients<R> {
     pub(crate) fn new(
-        executor: Arc<Executor<R>>,
+        executors: Box<[Arc<Executor<R>>]>,
         transport: Arc<Transport<R>>,
         facts: NodeFacts,
         limits: Limits,
@@ -128,7 +130,8 @@ impl<R: Runtime> Clients<R> {
     ) -> Self {
         let max_memory = limits.max_memory.unwrap_or(0);
         Self {
-            executor,
+            executor: executors[0].clone(),
+            executors,
             transport,
             facts,
             memory: Memory { input: Budget::new(limits.client_memory), output: Budget::new(limits.client_memory) },
@@ -154,7 +157,7 @@ impl<R: Runtime> Clients<R> {
             timed_out: Counter::default(),
             http_requests: Counter::default(),
             full: AtomicBool::new(false),
-            keys: KeysThread::default(),
+            keys_thread: KeysThread::default(),
             changing: futures::lock::Mutex::new(()),
             backups: Arc::default(),
             connected: AtomicUsize::new(0),
@@ -177,6 +180,12 @@ impl<R: Runtime> Clients<R> {
         &self.executor.counters
     }
 
+    /// Returns the executor of a group.
+    pub(crate) fn group(&self, group: u16) -> &Arc<Executor<R>> {
+        &self.executors[usize::from(group)]
+    }
+
+    /// Returns this node's view of group 0.
     pub(crate) fn status(&self) -> Status {
         self.executor.handle().status()
     }
@@ -225,31 +234,24 @@ impl<R: Runtime> Clients<R> {
         self.executor.now()
     }
 
-    /// Returns the keys and values of this node.
-    pub(crate) fn view(&self) -> &View {
-        self.executor.view()
+    /// Returns the keys and values of each group of this node.
+    pub(crate) fn views(&self) -> impl Iterator<Item = &View> {
+        self.executors.iter().map(|executor| executor.view())
     }
 
-    /// Executes commands in order, as one log entry: all of them if `whole`, else at least one. If a watched key has
-    /// changed, nothing is executed.
-    ///
-    /// # Errors
-    /// The reply to each of them.
-    pub(super) async fn commit(
-        &self,
-        watched: &[Watched],
-        whole: bool,
-        commands: &[WriteCommand],
-    ) -> Result<Outcome, String> {
-        self.executor.commit_entry(watched, whole, commands).await
+    /// Returns the number of keys.
+    pub(crate) fn keys(&self) -> usize {
+        self.views().map(View::len).sum()
     }
 
-    /// Returns keys with the index of the entry that changed each last. The caller may read.
-    ///
-    /// # Errors
-    /// The reply to the client.
-    pub(super) async fn watch(&self, keys: Vec<Bytes>) -> Result<Vec<Watched>, String> {
-        self.executor.watch(keys).await
+    /// Returns about how many bytes of memory the keys and values take.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        self.views().map(View::used_bytes).sum()
+    }
+
+    /// Returns the bytes of writes that wait for their outcome.
+    pub(crate) fn pending_write_bytes(&self) -> usize {
+        self.executors.iter().map(|executor| executor.pending_write_bytes()).sum()
     }
 
     /// Returns the commands that may be in a log entry together. Earlier releases execute every command of an entry.
@@ -272,7 +274,7 @@ impl<R: Runtime> Clients<R> {
     }
 
     fn is_out_of_memory(&self) -> bool {
-        self.max_memory().is_some_and(|max| self.view().used_bytes() > max)
+        self.max_memory().is_some_and(|max| self.used_bytes() > max)
     }
 
     /// Returns the error that a transaction gets now without being executed, if any.

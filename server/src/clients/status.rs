@@ -154,8 +154,8 @@ fn count<R: Runtime>(clients: &Clients<R>, told: &mut NodeStatus) {
     add("disk_pending_bytes", disk.pending_bytes as u64);
     add("connected_clients", clients.connected() as u64);
     add("rejected_connections", clients.rejected.get());
-    add("keys", clients.view().len() as u64);
-    add("used_memory", clients.view().used_bytes());
+    add("keys", clients.keys() as u64);
+    add("used_memory", clients.used_bytes());
 }
 
 fn warn<R: Runtime>(clients: &Clients<R>, status: Status, members: &Members, has_reading: bool, told: &mut NodeStatus) {
@@ -209,7 +209,7 @@ fn warn_of_itself<R: Runtime>(clients: &Clients<R>, status: Status, has_reading:
             group.stalled_for.as_secs_f64()
         ));
     }
-    if clients.max_memory().is_some_and(|max| clients.view().used_bytes() > max) {
+    if clients.max_memory().is_some_and(|max| clients.used_bytes() > max) {
         warnings.push(format!(
             "keys and values take more than --max-memory on node {node}, so it refuses writes: delete some, or raise it"
         ));

@@ -7,6 +7,7 @@ use super::session::{LOCAL_WORK, Session};
 use super::transaction::{ABORTED, Queue, discarded_because_of};
 use crate::counters::Failure;
 use crate::keyspace::{Outcome, Reply, WriteCommand};
+use crate::slots::Place;
 use crate::timeout::within;
 use bytes::Bytes;
 use futures::future::{Either, select};
@@ -20,7 +21,7 @@ use std::time::Duration;
 const LEFT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The reply to a read that was to be executed after writes whose outcome is not known.
-const NOT_READ: &str = "TRYAGAIN the outcome of a write before this read is not known; read again";
+pub(super) const NOT_READ: &str = "TRYAGAIN the outcome of a write before this read is not known; read again";
 
 impl<R: Runtime> Session<'_, R> {
     /// Watches keys until the next `EXEC`.
@@ -33,11 +34,12 @@ impl<R: Runtime> Session<'_, R> {
                 return Ok(());
             }
         };
+        self.group = clients.facts.slots.group_of_key(keys.first().map_or(&[], |key| &key[..]));
         if !self.may_read().await {
             self.watched.failed = true;
             return Ok(());
         }
-        match self.flush_during(clients.watch(keys)).await? {
+        match self.flush_during(self.executor().watch(keys)).await? {
             Ok(more) => {
                 self.watched.keys.extend(more);
                 self.out.status("OK");
@@ -65,12 +67,13 @@ impl<R: Runtime> Session<'_, R> {
             self.out.error(&error);
             return Ok(Flow::Continue);
         }
+        self.group = if let Place::In { group, .. } = place { group } else { 0 };
         if let Some(error) = self.clients.refusal_of_any(&queue.commands) {
             self.clients.executor.count_failed(Failure::NoRoom, &queue.commands);
             self.out.error(&discarded_because_of(error));
             return Ok(Flow::Continue);
         }
-        let outcome = self.clients.commit(&watched.keys, true, &queue.commands);
+        let outcome = self.executor().commit_entry(&watched.keys, true, &queue.commands);
         match self.wait_for_commit(outcome).await? {
             Ok(Outcome::Replies(replies)) => return self.reply_to_transaction(queue, replies).await,
             Ok(Outcome::Conflict) => self.out.null_array(),
@@ -131,7 +134,7 @@ impl<R: Runtime> Session<'_, R> {
                 break;
             }
             let part = portion.of(&run[done..]);
-            let outcome = self.clients.commit(&[], false, part);
+            let outcome = self.executor().commit_entry(&[], false, part);
             match self.wait_for_commit(outcome).await? {
                 Ok(Outcome::Replies(replies)) if !replies.is_empty() => {
                     portion.note(&part[..replies.len()]);
@@ -156,7 +159,7 @@ impl<R: Runtime> Session<'_, R> {
     /// Waits for the outcome of a log entry. Sends the replies to earlier commands meanwhile, and watches the client: one
     /// that has closed its end may still wait for the replies, for a moment. Then the entry is abandoned: if it waits for a
     /// leader, it is not executed any more.
-    async fn wait_for_commit<T>(&mut self, outcome: impl Future<Output = T>) -> io::Result<T> {
+    pub(super) async fn wait_for_commit<T>(&mut self, outcome: impl Future<Output = T>) -> io::Result<T> {
         let mut outcome = pin!(outcome);
         if let Some(outcome) = self.flush_while(outcome.as_mut()).await? {
             return Ok(outcome);

@@ -115,6 +115,7 @@ impl<R: Kill> Cluster<R> {
                 node,
                 cluster: CLUSTER.to_owned(),
                 peers: peers.clone(),
+                groups: None,
                 pin_peers: false,
                 announce: leasehold_node::identity::Addresses::default(),
                 peer_listen: address(place.peer_port),

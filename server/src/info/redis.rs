@@ -2,6 +2,7 @@
 
 use super::fields::Fields;
 use crate::clients::shared::Clients;
+use crate::keyspace::View;
 use crate::process;
 use crate::wall::unix_time;
 use leasehold_node::Role;
@@ -33,7 +34,7 @@ pub(super) fn server<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
 }
 
 pub(super) fn memory<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
-    let used = clients.view().used_bytes();
+    let used = clients.used_bytes();
     fields.add_bytes("used_memory", used);
     fields.add("used_memory_dataset", used);
     if let Some(resident) = process::resident_bytes() {
@@ -55,7 +56,7 @@ pub(super) fn memory<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     fields.add("clients_waited_for_memory", clients.waited_for_memory.get());
     fields.add("mem_client_requests", clients.memory.input.used());
     fields.add("mem_client_replies", clients.memory.output.used());
-    fields.add("mem_pending_writes", clients.executor.pending_write_bytes());
+    fields.add("mem_pending_writes", clients.pending_write_bytes());
 }
 
 pub(super) fn stats<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
@@ -112,9 +113,9 @@ pub(super) fn cluster<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
 }
 
 pub(super) fn keyspace<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
-    let keys = clients.view().len();
+    let keys = clients.keys();
     if keys > 0 {
-        let expires = clients.view().keys_with_deadline();
+        let expires = clients.views().map(View::keys_with_deadline).sum::<u64>();
         // No average is kept, for which Redis prints 0 too.
         fields.add("db0", format_args!("keys={keys},expires={expires},avg_ttl=0"));
     }

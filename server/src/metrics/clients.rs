@@ -2,6 +2,7 @@
 
 use super::families::Families;
 use crate::clients::Clients;
+use crate::keyspace::View;
 use crate::{descriptors, process};
 use leasehold_runtime::Runtime;
 use std::fmt;
@@ -57,10 +58,10 @@ fn connections<R: Runtime>(clients: &Clients<R>, out: &mut Families<'_>) -> fmt:
 }
 
 fn memory<R: Runtime>(clients: &Clients<R>, out: &mut Families<'_>) -> fmt::Result {
-    let view = clients.view();
-    out.gauge("keys", "The keys", view.len() as f64)?;
-    out.gauge("keys_with_deadline", "The keys that die at a certain time", view.keys_with_deadline() as f64)?;
-    out.gauge("dataset_bytes", "The memory of keys and values", view.used_bytes() as f64)?;
+    let with_deadline: u64 = clients.views().map(View::keys_with_deadline).sum();
+    out.gauge("keys", "The keys", clients.keys() as f64)?;
+    out.gauge("keys_with_deadline", "The keys that die at a certain time", with_deadline as f64)?;
+    out.gauge("dataset_bytes", "The memory of keys and values", clients.used_bytes() as f64)?;
     out.gauge(
         "dataset_max_bytes",
         "Writes that need memory are refused beyond this; 0 without a limit",
@@ -73,7 +74,7 @@ fn memory<R: Runtime>(clients: &Clients<R>, out: &mut Families<'_>) -> fmt::Resu
         [
             ("requests", clients.memory.input.used() as f64),
             ("replies", clients.memory.output.used() as f64),
-            ("writes", clients.executor.pending_write_bytes() as f64),
+            ("writes", clients.pending_write_bytes() as f64),
         ],
     )
 }

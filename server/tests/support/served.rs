@@ -36,6 +36,7 @@ pub(crate) fn options(folder: &Path, client_listen: String) -> NodeOptions {
         node: 1,
         cluster: "test".to_owned(),
         peers: BTreeMap::from([(1, peer.clone())]),
+        groups: None,
         pin_peers: false,
         announce: leasehold_node::identity::Addresses::default(),
         peer_listen: peer,

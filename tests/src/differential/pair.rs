@@ -176,6 +176,7 @@ fn start_node() -> (Tested, SocketAddr) {
         node: 1,
         cluster: "differential".to_owned(),
         peers: BTreeMap::from([(1, peer.clone())]),
+        groups: None,
         pin_peers: false,
         announce: leasehold_node::identity::Addresses::default(),
         peer_listen: peer,

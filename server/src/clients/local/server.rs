@@ -38,7 +38,7 @@ pub(super) fn slowlog<R: Runtime>(clients: &Clients<R>, command: SlowlogCommand,
 
 /// Executes `MEMORY STATS`.
 pub(super) fn memory_stats<R: Runtime>(clients: &Clients<R>, out: &mut ReplyBuffer) {
-    let (keys, used) = (clients.view().len() as u64, clients.view().used_bytes());
+    let (keys, used) = (clients.keys() as u64, clients.used_bytes());
     let mut fields = vec![
         ("clients.normal", (clients.memory.input.used() + clients.memory.output.used()) as u64),
         ("keys.count", keys),

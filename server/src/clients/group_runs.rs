@@ -1,0 +1,209 @@
+//! Commands of a pipeline whose keys are in several groups. The groups execute their parts at the same time, each in order,
+//! and the replies are sent in the order of the commands.
+
+use super::groups::Part;
+use super::pause::yield_now;
+use super::runs::{MAX_SHORT_KEYS, Portion};
+use super::session::Session;
+use super::shared::Clients;
+use super::transaction::{Action, MAX_ENTRY_BYTES};
+use super::transactions::NOT_READ;
+use crate::command::Command;
+use crate::executor::{Executor, NotReadable, UNCERTAIN};
+use crate::keyspace::{Content, FieldsRead, HashRead, MAX_ENTRY_KEYS, Outcome, ReadCommand, Reply, WriteCommand};
+use bytes::Bytes;
+use futures::future::join_all;
+use leasehold_runtime::Runtime;
+use std::collections::BTreeMap;
+use std::io;
+use std::vec::Drain;
+
+/// The longest reply of a read that is executed together with others, as far as this node knows.
+const MAX_REPLY_BYTES: usize = 64 << 10;
+/// The reads that are executed between two pauses.
+const SLICE_READS: usize = 256;
+
+impl<R: Runtime> Session<'_, R> {
+    /// Executes a read or a write together with those that follow it, if there are any. Otherwise returns it.
+    pub(super) async fn execute_group_run(
+        &mut self,
+        first: Command,
+        batch: &mut Drain<'_, Action>,
+    ) -> io::Result<Option<Command>> {
+        let clients = self.clients;
+        let Some((keys, bytes)) = size(clients, &first) else { return Ok(Some(first)) };
+        let length = gather(batch.as_slice(), (keys, bytes), |command| size(clients, command));
+        if length == 0 {
+            return Ok(Some(first));
+        }
+        let following = batch.take(length).filter_map(|action| match action {
+            Action::Execute(command) => Some(command),
+            _ => None,
+        });
+        let (parts, total) = divide(clients, std::iter::once(first).chain(following));
+        let writes = parts.values().any(|part| part.items.iter().any(|command| !is_read(command)));
+        let runs = join_all(parts.iter().map(|(group, part)| execute_part(clients.group(*group), &part.items)));
+        let done = if writes { self.wait_for_commit(runs).await? } else { self.flush_during(runs).await? };
+        let mut replies: Vec<_> = (0..total).map(|_| None).collect();
+        for (part, done) in parts.values().zip(done) {
+            part.places.iter().zip(done).for_each(|(place, reply)| replies[*place] = Some(reply));
+        }
+        self.reply_all(replies.into_iter().flatten().collect()).await?;
+        Ok(None)
+    }
+}
+
+/// Divides reads and writes among the groups of their keys. Returns their number too.
+fn divide<R: Runtime>(
+    clients: &Clients<R>,
+    commands: impl Iterator<Item = Command>,
+) -> (BTreeMap<u16, Part<WriteCommand>>, usize) {
+    let (mut parts, mut total) = (BTreeMap::<u16, Part<WriteCommand>>::new(), 0);
+    for command in commands {
+        let command = match command {
+            Command::Write(command) => command,
+            Command::Read(command) => WriteCommand::Read(command),
+            _ => continue,
+        };
+        let group = command.first_key().map_or(0, |key| clients.facts.slots.group_of_key(key));
+        parts.entry(group).or_default().push(total, command);
+        total += 1;
+    }
+    (parts, total)
+}
+
+fn is_read(command: &WriteCommand) -> bool {
+    matches!(command, WriteCommand::Read(_))
+}
+
+/// Returns the number of commands that are executed together with one of this size: as many as fit into a log entry, with
+/// their replies.
+fn gather(
+    following: &[Action],
+    (mut keys, mut bytes): (usize, usize),
+    size: impl Fn(&Command) -> Option<(usize, usize)>,
+) -> usize {
+    let fits = |action: &&Action| {
+        let Action::Execute(command) = action else { return false };
+        let Some((more_keys, more_bytes)) = size(command) else { return false };
+        (keys, bytes) = (keys + more_keys, bytes + more_bytes);
+        keys <= MAX_ENTRY_KEYS && bytes <= MAX_ENTRY_BYTES
+    };
+    following.iter().take_while(fits).count()
+}
+
+/// Returns the number of keys of a command, and about the bytes of it and of its reply; `None` if it is executed by itself.
+fn size<R: Runtime>(clients: &Clients<R>, command: &Command) -> Option<(usize, usize)> {
+    let slots = clients.facts.slots;
+    if command.may_be_divided() && command.is_apart(slots) {
+        return None;
+    }
+    match command {
+        Command::Write(command) => {
+            command.first_key()?;
+            clients.refusal(command).is_none().then(|| (command.keys().max(1), command.weight()))
+        }
+        Command::Read(command) if command.keys() <= MAX_SHORT_KEYS => {
+            let view = clients.group(slots.group_of_key(command.first_key()?)).view();
+            let reply = view.with(|content| reply_bytes(content, command));
+            (reply <= MAX_REPLY_BYTES).then(|| (command.keys().max(1), command.bytes() + reply))
+        }
+        _ => None,
+    }
+}
+
+/// Returns about the bytes of the reply to a read, or more if it takes long.
+fn reply_bytes(content: &Content, command: &ReadCommand) -> usize {
+    let length = |key: &Bytes| content.string_if_any(key).map_or(0, Bytes::len);
+    match command {
+        ReadCommand::Get(key) => length(key),
+        ReadCommand::Mget(keys) => keys.iter().map(length).sum(),
+        ReadCommand::String(_) => content.cost(command) + command.first_key().map_or(0, length),
+        ReadCommand::Hash(HashRead { key, what }) => match what {
+            FieldsRead::Get(field) => {
+                let hash = content.hash(key).ok().flatten();
+                hash.and_then(|hash| hash.fields.get(field)).map_or(0, Bytes::len)
+            }
+            FieldsRead::Exists(_) | FieldsRead::ValueLength(_) | FieldsRead::Length => 0,
+            _ => usize::MAX,
+        },
+        command => content.cost(command),
+    }
+}
+
+/// Executes commands in a group, in order, and returns the reply to each.
+async fn execute_part<R: Runtime>(executor: &Executor<R>, commands: &[WriteCommand]) -> Vec<Reply> {
+    let (mut replies, mut portion) = (Vec::with_capacity(commands.len()), Portion::default());
+    while let Some(rest) = commands.get(replies.len()..).filter(|rest| !rest.is_empty()) {
+        let reads = rest.iter().map_while(|command| match command {
+            WriteCommand::Read(command) => Some(command.clone()),
+            _ => None,
+        });
+        let reads: Vec<_> = reads.collect();
+        if !reads.is_empty() {
+            replies.extend(read_all(executor, &reads).await);
+            continue;
+        }
+        // Reads at the end need no log entry. Earlier releases execute every command of an entry.
+        let length = match executor.can_stop_early() {
+            true => rest.iter().rposition(|command| !is_read(command)).map_or(0, |last| last + 1),
+            false => rest.iter().take_while(|command| !is_read(command)).count(),
+        };
+        let part = portion.of(&rest[..length]);
+        let error = match executor.commit_entry(&[], false, part).await {
+            Ok(Outcome::Replies(more)) if !more.is_empty() => {
+                portion.note(&part[..more.len()]);
+                replies.extend(more);
+                continue;
+            }
+            Ok(_) => UNCERTAIN.to_owned(),
+            Err(error) => error,
+        };
+        let of_reads = if error.starts_with("UNCERTAIN") { NOT_READ } else { &error };
+        replies.extend(rest.iter().map(|command| {
+            let error = if is_read(command) { of_reads } else { &error };
+            Reply::Error(error.into())
+        }));
+    }
+    replies
+}
+
+/// Executes reads in a group, as of one state, and returns the reply to each.
+async fn read_all<R: Runtime>(executor: &Executor<R>, reads: &[ReadCommand]) -> Vec<Reply> {
+    let error = match executor.permit(reads.len()).await {
+        Ok(permit) => {
+            executor.count(permit, reads.len());
+            let (state, now) = (executor.view().snapshot(), || executor.view().wall_clock().now());
+            let mut replies = Vec::with_capacity(reads.len());
+            for slice in reads.chunks(SLICE_READS) {
+                replies.extend(slice.iter().map(|command| state.content().read(command, now)));
+                yield_now().await;
+            }
+            return replies;
+        }
+        Err(NotReadable::Lagging) => match executor.read_at_leader(reads).await {
+            Ok(replies) => return replies,
+            Err(error) => error,
+        },
+        Err(NotReadable::Failed(error)) => error,
+    };
+    vec![Reply::Error(error); reads.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::LocalCommand;
+
+    #[test]
+    fn commands_are_gathered_up_to_the_room_of_an_entry_and_up_to_one_that_is_executed_by_itself() {
+        let get = || Action::Execute(Command::Read(ReadCommand::Get(Bytes::from_static(b"k"))));
+        let ping = || Action::Execute(Command::Local(LocalCommand::Ping(None)));
+        let size = |bytes| move |command: &Command| matches!(command, Command::Read(_)).then_some((1, bytes));
+        let gathered = |actions: Vec<Action>, bytes| gather(&actions, (1, bytes), size(bytes));
+        assert_eq!(gathered(vec![get(), get(), ping(), get()], 1), 2);
+        assert_eq!(gathered(vec![get(), Action::Queued, get()], 1), 1);
+        assert_eq!(gathered((0..10).map(|_| get()).collect(), MAX_ENTRY_BYTES / 3), 2);
+        assert_eq!(gathered((0..MAX_ENTRY_KEYS + 1).map(|_| get()).collect(), 1), MAX_ENTRY_KEYS - 1);
+    }
+}

@@ -1,0 +1,308 @@
+//! Clusters of several groups: where commands are executed, and what is refused.
+
+#[path = "support/members.rs"]
+mod members;
+#[macro_use]
+mod support;
+#[path = "support/served.rs"]
+mod served;
+
+use leasehold::{ClientOptions, Node, NodeOptions, StartError};
+use leasehold_core::{Config, Options};
+use leasehold_node::Role;
+use leasehold_runtime::Runtime;
+use leasehold_runtime_smol::SmolRuntime;
+use leasehold_runtime_tokio::TokioRuntime;
+use members::{Kill, Member};
+use served::{exchange, options, serve_as};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+on_every_runtime!(
+    commands_about_keys_of_several_groups_are_divided_or_refused,
+    a_scan_returns_the_keys_of_every_group,
+    a_pipeline_is_answered_in_order,
+    a_folder_keeps_its_groups_and_a_node_that_joins_has_none,
+    every_node_executes_commands_in_every_group,
+    clients_are_sent_to_the_leader_of_a_group,
+);
+
+const GROUPS: Option<NonZeroU16> = NonZeroU16::new(4);
+
+/// Sends lines, ends the connection with `QUIT`, and returns the replies.
+fn ask(address: SocketAddr, lines: &str) -> String {
+    let replies = exchange(address, format!("{lines}\r\nQUIT\r\n").as_bytes());
+    replies.strip_suffix("+OK\r\n").expect("the reply to QUIT").to_owned()
+}
+
+/// Sends lines until the replies are accepted.
+fn ask_until(address: SocketAddr, lines: &str, accept: impl Fn(&str) -> bool) -> String {
+    for _ in 0..2_000 {
+        let replies = ask(address, lines);
+        if accept(&replies) {
+            return replies;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("no reply to {lines} was accepted")
+}
+
+/// One key in each group: their slots are 3,300, 7,365, 11,298 and 15,495.
+const SET: &str = "SET b 0\r\nSET c 1\r\nSET d 2\r\nSET a 3";
+
+/// Returns the reply of a list of values.
+fn values(values: &[&str]) -> String {
+    let encode = |value: &&str| match *value {
+        "-" => "$-1\r\n".to_owned(),
+        value => format!("${}\r\n{value}\r\n", value.len()),
+    };
+    format!("*{}\r\n{}", values.len(), values.iter().map(encode).collect::<String>())
+}
+
+fn commands_about_keys_of_several_groups_are_divided_or_refused<R: Runtime>() {
+    let node = serve_as::<R>(|options| NodeOptions { groups: GROUPS, ..options });
+    const APART: &str = "-CROSSSLOT Keys in request don't hash to the same slot\r\n";
+    const ABORTED: &str = "-EXECABORT Transaction discarded because of previous errors.\r\n";
+    let of_transaction = |name| {
+        format!("-ERR {name} concerns every group, and a transaction only one; send it before MULTI or after EXEC\r\n")
+    };
+    let long: String = (0..100).map(|key| format!(" {key}")).collect();
+    for (lines, replies) in [
+        (SET, "+OK\r\n".repeat(4)),
+        ("MGET a none b c d a", values(&["3", "-", "0", "1", "2", "3"])),
+        ("EXISTS a a none b\r\nTOUCH c d", ":3\r\n:2\r\n".to_owned()),
+        (&*format!("MGET{long} a b"), values(&[&vec!["-"; 100][..], &["3", "0"]].concat())),
+        (&*format!("EXISTS{long} a b"), ":2\r\n".to_owned()),
+        ("DBSIZE", ":4\r\n".to_owned()),
+        ("MSET a 1 b 2\r\nMSETNX x 1 y 2\r\nRENAME a b\r\nCOPY a b", APART.repeat(4)),
+        ("MSET {a}1 x {a}2 y\r\nRENAME {a}1 {a}3\r\nMGET {a}3 {a}2", format!("+OK\r\n+OK\r\n{}", values(&["x", "y"]))),
+        (
+            "MULTI\r\nSET a 5\r\nSET {a}2 z\r\nGET a\r\nEXEC",
+            "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n+OK\r\n+OK\r\n$1\r\n5\r\n".to_owned(),
+        ),
+        ("MULTI\r\nSET a 6\r\nSET b 6\r\nEXEC\r\nGET a", format!("+OK\r\n+QUEUED\r\n+QUEUED\r\n{APART}$1\r\n5\r\n")),
+        ("MULTI\r\nDEL a b\r\nEXEC", format!("+OK\r\n{APART}{ABORTED}")),
+        ("MULTI\r\nDBSIZE\r\nEXEC", format!("+OK\r\n{}{ABORTED}", of_transaction("DBSIZE"))),
+        ("MULTI\r\nFLUSHALL\r\nEXEC", format!("+OK\r\n{}{ABORTED}", of_transaction("FLUSHALL"))),
+        ("MULTI\r\nSCAN 0\r\nEXEC", format!("+OK\r\n{}{ABORTED}", of_transaction("SCAN"))),
+        ("MULTI\r\nPING\r\nEXEC", "+OK\r\n+QUEUED\r\n*1\r\n+PONG\r\n".to_owned()),
+        ("WATCH a b\r\nMULTI\r\nEXEC", format!("{APART}+OK\r\n{ABORTED}")),
+        ("WATCH a {a}2\r\nMULTI\r\nSET a 7\r\nEXEC", "+OK\r\n+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n".to_owned()),
+        ("WATCH a\r\nSET a 8\r\nMULTI\r\nSET a 9\r\nEXEC", "+OK\r\n+OK\r\n+OK\r\n+QUEUED\r\n*-1\r\n".to_owned()),
+        ("WATCH a\r\nMULTI\r\nSET b 9\r\nEXEC", format!("+OK\r\n+OK\r\n+QUEUED\r\n{APART}")),
+        (
+            "MULTI\r\nMEMORY USAGE none\r\nEXEC\r\nOBJECT ENCODING b",
+            "+OK\r\n+QUEUED\r\n*1\r\n$-1\r\n$3\r\nint\r\n".to_owned(),
+        ),
+        (
+            "CLUSTER COUNTKEYSINSLOT 15495\r\nCLUSTER COUNTKEYSINSLOT 3300\r\nCLUSTER COUNTKEYSINSLOT 3301",
+            ":3\r\n:1\r\n:0\r\n".to_owned(),
+        ),
+        ("DEL a none b {a}2 {a}3\r\nDBSIZE", ":4\r\n:2\r\n".to_owned()),
+        ("UNLINK c\r\nRANDOMKEY\r\nKEYS *", format!(":1\r\n$1\r\nd\r\n{}", values(&["d"]))),
+        ("FLUSHALL\r\nDBSIZE\r\nRANDOMKEY\r\nKEYS *", "+OK\r\n:0\r\n$-1\r\n*0\r\n".to_owned()),
+        ("LEASEHOLD TRANSFER 3 1", "+OK\r\n".to_owned()),
+        ("LEASEHOLD TRANSFER 1", "-ERR name the group before the node; their numbers are 0 to 3\r\n".to_owned()),
+        ("LEASEHOLD TRANSFER 4 1", "-ERR there is no group 4; their numbers are 0 to 3\r\n".to_owned()),
+    ] {
+        assert_eq!(ask(node.address(), lines), replies, "{lines}");
+    }
+    for lines in ["LEASEHOLD ADD 2 127.0.0.1:1", "LEASEHOLD REMOVE 1", "LEASEHOLD PROMOTE 1"] {
+        let refused = ask(node.address(), lines);
+        assert!(
+            refused.starts_with("-ERR the members of a cluster of several groups cannot be changed yet"),
+            "{refused}"
+        );
+    }
+    let refused = ask(node.address(), "LEASEHOLD.BACKUP");
+    assert!(refused.starts_with("-ERR a cluster of several groups cannot be backed up yet"), "{refused}");
+}
+
+fn a_scan_returns_the_keys_of_every_group<R: Runtime>() {
+    let node = serve_as::<R>(|options| NodeOptions { groups: GROUPS, ..options });
+    let keys: BTreeSet<String> = (0..500).map(|number| format!("key:{number}")).collect();
+    let lines: Vec<_> = keys.iter().map(|key| format!("SET {key} v")).collect();
+    assert_eq!(ask(node.address(), &lines.join("\r\n")), "+OK\r\n".repeat(500));
+    assert_eq!(ask(node.address(), "DBSIZE"), ":500\r\n");
+    for options in ["COUNT 1", "", "COUNT 60 MATCH key:*", "COUNT 1000 TYPE string"] {
+        let (mut found, mut cursor, mut calls) = (BTreeSet::new(), "0".to_owned(), 0);
+        loop {
+            let reply = ask(node.address(), &format!("SCAN {cursor} {options}"));
+            let mut texts = reply.lines().filter(|line| !line.starts_with(['$', '*'])).map(str::to_owned);
+            cursor = texts.next().expect("a cursor");
+            found.extend(texts);
+            calls += 1;
+            if cursor == "0" {
+                break;
+            }
+            assert!(calls < 10_000, "the scan ends");
+        }
+        assert_eq!(found, keys, "{options}");
+        assert!(calls < 1_000 && (calls > 1 || options.contains("1000")), "{calls} calls with {options:?}");
+    }
+    let all = ask(node.address(), "KEYS key:*");
+    let found: BTreeSet<_> = all.lines().filter(|line| line.starts_with("key:")).map(str::to_owned).collect();
+    assert!(all.starts_with("*500\r\n") && found == keys);
+    let random = ask(node.address(), "RANDOMKEY");
+    assert!(random.lines().nth(1).is_some_and(|key| keys.contains(key)), "{random}");
+}
+
+fn a_pipeline_is_answered_in_order<R: Runtime>() {
+    let node = serve_as::<R>(|options| NodeOptions { groups: GROUPS, ..options });
+    let (mut lines, mut replies) = (Vec::new(), String::new());
+    for number in 0..300 {
+        let key = format!("key:{}", number % 60);
+        lines.push(format!("INCR {key}\r\nGET {key}\r\nAPPEND log:{number} x\r\nINCRBY {key} 0"));
+        let count = number / 60 + 1;
+        replies += &format!(":{count}\r\n$1\r\n{count}\r\n:1\r\n:{count}\r\n");
+        if number % 50 == 49 {
+            lines.push(format!("MGET {key} none\r\nPING\r\nSET {key} {count}\r\nGETSET {key} {count}"));
+            replies += &format!("{}+PONG\r\n+OK\r\n$1\r\n{count}\r\n", values(&[&count.to_string(), "-"]));
+        }
+    }
+    lines.push("INCR log:1\r\nGET log:1\r\nGET log:2\r\nDEL log:1 log:2 log:3\r\nGET log:3".to_owned());
+    replies += "-ERR value is not an integer or out of range\r\n$1\r\nx\r\n$1\r\nx\r\n:3\r\n$-1\r\n";
+    assert_eq!(ask(node.address(), &lines.join("\r\n")), replies);
+}
+
+fn a_folder_keeps_its_groups_and_a_node_that_joins_has_none<R: Runtime>() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let start = |runtime: &R, change: &dyn Fn(NodeOptions) -> NodeOptions| {
+        let options = change(options(folder.path(), "127.0.0.1:0".to_owned()));
+        runtime.block_on(Node::start(runtime, options))
+    };
+    let runtime = R::start("node", 2).expect("a runtime");
+    let joins = |options| NodeOptions { peers: [(2, "127.0.0.1:1".to_owned())].into(), groups: GROUPS, ..options };
+    let refused = start(&runtime, &joins).err().expect("it is refused").to_string();
+    assert!(refused.starts_with("a node that joins cannot have several groups"), "{refused}");
+    let many = start(&runtime, &|options| NodeOptions { groups: NonZeroU16::new(1025), ..options });
+    assert!(many.is_err_and(|error| error.to_string().starts_with("a cluster has at most 1024 groups, and not 1025")));
+
+    let node = start(&runtime, &|options| NodeOptions { groups: GROUPS, ..options }).expect("it founds a cluster");
+    assert_eq!(ask(node.client_address(), SET), "+OK\r\n".repeat(4));
+    runtime.block_on(node.stop());
+    drop(node);
+    let recorded = |options| NodeOptions { record: Some(folder.path().join("trace")), ..options };
+    assert!(matches!(start(&runtime, &recorded), Err(StartError::RecordsGroups)));
+    let other = start(&runtime, &|options| NodeOptions { groups: NonZeroU16::new(2), ..options });
+    let refused = other.err().expect("it is refused").to_string();
+    assert!(refused.contains("is of a cluster with 4 groups, not 2; omit the number of groups or give 4"), "{refused}");
+    let node = start(&runtime, &|options| options).expect("it starts again");
+    assert_eq!(
+        ask(node.client_address(), "MGET a b c d\r\nDBSIZE"),
+        format!("{}:4\r\n", values(&["3", "0", "1", "2"]))
+    );
+    assert_eq!(node.handle().groups(), [0, 1, 2, 3]);
+    runtime.block_on(node.stop());
+}
+
+fn cluster<R: Kill>(redirect: bool) -> Vec<Member<R>> {
+    let mut clients = ClientOptions::default();
+    clients.redirect = redirect;
+    // Leaders stay on a machine that is busy.
+    let timing = Options::new(Duration::from_secs(3), 1000).with_heartbeat(Duration::from_millis(100));
+    let timing = Config::new(timing).expect("a valid configuration");
+    let members = members::start::<R>(3, |options| NodeOptions {
+        clients: clients.clone(),
+        groups: GROUPS,
+        record: None,
+        timing,
+        ..options
+    });
+    // Each of the first groups has a leader of its own.
+    for (group, leader) in (0..).zip([&members[0], &members[1], &members[2], &members[0]]) {
+        lead(&members, group, leader);
+    }
+    members
+}
+
+fn number<R: Kill>(member: &Member<R>) -> u64 {
+    let name = ask(member.node.client_address(), "CLUSTER MYID");
+    u64::from_str_radix(&name[5..13], 16).expect("the name begins with the number")
+}
+
+/// Transfers leadership of a group, and waits until every node knows it.
+fn lead<R: Kill>(members: &[Member<R>], group: u32, leader: &Member<R>) {
+    let to = number(leader);
+    let handle = |member: &Member<R>| member.node.handle().to_group(group).expect("a group");
+    while handle(leader).status().role != Role::Leader {
+        for member in members {
+            // Only the leader does it.
+            ask(member.node.client_address(), &format!("LEASEHOLD TRANSFER {group} {to}"));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    for member in members {
+        member.runtime.block_on(handle(member).wait_status(|status| status.leader == Some(to)));
+    }
+}
+
+fn every_node_executes_commands_in_every_group<R: Kill>() {
+    let members = cluster::<R>(false);
+    for (at, member) in members.iter().enumerate() {
+        let address = member.node.client_address();
+        let lines = "MGET a b c d\r\nDEL a b c d\r\nEXISTS a b c d";
+        assert_eq!(
+            ask(address, &format!("{SET}\r\n{lines}")),
+            format!("{}{}:4\r\n:0\r\n", "+OK\r\n".repeat(4), values(&["3", "0", "1", "2"]))
+        );
+        let lines: Vec<_> = (0..200).map(|key| format!("SET {at}:{key} {key}\r\nGET {at}:{key}")).collect();
+        let replies = ask(address, &lines.join("\r\n"));
+        let expected = (0..200).map(|key| format!("+OK\r\n${}\r\n{key}\r\n", key.to_string().len()));
+        assert_eq!(replies, expected.collect::<String>());
+    }
+    for member in &members {
+        assert_eq!(ask(member.node.client_address(), "DBSIZE"), ":600\r\n");
+    }
+    assert_eq!(ask(members[2].node.client_address(), "FLUSHALL\r\nDBSIZE"), "+OK\r\n:0\r\n");
+    // A node that stops hands over every group that it leads, and the others serve all keys.
+    members[0].runtime.block_on(members[0].node.stop());
+    let reply = "+OK\r\n".repeat(4) + &values(&["3", "0", "1", "2"]);
+    ask_until(members[1].node.client_address(), &format!("{SET}\r\nMGET a b c d"), |replies| replies == reply);
+}
+
+fn clients_are_sent_to_the_leader_of_a_group<R: Kill>() {
+    let members = cluster::<R>(true);
+    let addresses: Vec<_> = members.iter().map(|member| member.node.client_address()).collect();
+    let moved = |slot, leader: usize| format!("-MOVED {slot} {}\r\n", addresses[leader]);
+    let gets = "GET b\r\nGET c\r\nGET d\r\nGET a";
+    for (at, address) in addresses.iter().enumerate() {
+        let places = [(3300, 0), (7365, 1), (11298, 2), (15495, 0)];
+        let expected: String = places
+            .iter()
+            .map(|(slot, leader)| if *leader == at { "$-1\r\n".to_owned() } else { moved(*slot, *leader) })
+            .collect();
+        // A node that has just met a leader may not be connected to it yet.
+        ask_until(*address, gets, |replies| replies == expected);
+        let here: String = places.iter().map(|_| "$-1\r\n").collect();
+        assert_eq!(ask(*address, &format!("READONLY\r\n{gets}")), format!("+OK\r\n{here}"));
+    }
+    assert_eq!(ask(addresses[0], "SET b 0\r\nSET a 3\r\nDBSIZE"), "+OK\r\n+OK\r\n:2\r\n");
+    assert_eq!(
+        ask(addresses[1], "SET c 1\r\nDBSIZE\r\nMGET a b c"),
+        format!("+OK\r\n:1\r\n{}", values(&["3", "0", "1"]))
+    );
+    assert_eq!(ask(addresses[1], "MULTI\r\nSET a 1\r\nEXEC").lines().nth(1), moved(15495, 0).lines().next());
+    let range = |first: u16, last: u16, leader: usize| {
+        let number = &members[leader];
+        let name = ask(number.node.client_address(), "CLUSTER MYID");
+        let port = addresses[leader].port();
+        format!("*3\r\n:{first}\r\n:{last}\r\n*4\r\n$9\r\n127.0.0.1\r\n:{port}\r\n{name}*0\r\n")
+    };
+    let ranges = [range(0, 4095, 0), range(4096, 8191, 1), range(8192, 12287, 2), range(12288, 16383, 0)];
+    for address in &addresses {
+        assert_eq!(ask(*address, "CLUSTER SLOTS"), format!("*4\r\n{}", ranges.concat()));
+        assert!(ask(*address, "CLUSTER SHARDS").starts_with("*3\r\n*4\r\n$5\r\nslots\r\n"));
+        let info = ask(*address, "CLUSTER INFO");
+        for field in ["cluster_state:ok", "cluster_slots_ok:16384", "cluster_size:3"] {
+            assert!(info.contains(&format!("{field}\r\n")), "{field} in {info}");
+        }
+    }
+    // The last group moves to another node, and its keys with it.
+    lead(&members, 3, &members[1]);
+    ask_until(addresses[0], "GET a", |reply| reply == moved(15495, 1));
+    ask_until(addresses[1], "GET a", |reply| reply == "$1\r\n3\r\n");
+    ask_until(addresses[2], "CLUSTER SLOTS", |reply| reply.ends_with(&range(12288, 16383, 1)));
+}
