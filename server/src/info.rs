@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Returns the requested sections, or all of them if none is requested. The sections about the node's role in the cluster
 /// are for administrators; others learn that when they request one.
 pub(crate) fn render<R: Runtime>(clients: &Clients<R>, requested: &[Bytes], see_details: bool) -> String {
-    let sections: [(&str, Describe<R>); 15] = [
+    let sections: [(&str, Describe<R>); 16] = [
         ("Server", redis::server),
         ("Identity", identity),
         ("Clients", connected_clients),
@@ -28,6 +28,7 @@ pub(crate) fn render<R: Runtime>(clients: &Clients<R>, requested: &[Bytes], see_
         ("Errorstats", redis::errors),
         ("Cluster", redis::cluster),
         ("Lease", lease),
+        ("Groups", groups),
         ("Protocol", protocol),
         ("Links", links),
         ("Keyspace", redis::keyspace),
@@ -39,7 +40,9 @@ pub(crate) fn render<R: Runtime>(clients: &Clients<R>, requested: &[Bytes], see_
     let mut fields = Fields(String::new());
     for (name, describe) in sections {
         let withheld = DETAILS.contains(&name) && !see_details;
-        let is_shown = if withheld { named(name) } else { wanted(name) };
+        // One group is what the other sections describe.
+        let is_known = name != "Groups" || !clients.facts.slots.is_single();
+        let is_shown = is_known && if withheld { named(name) } else { wanted(name) };
         if !is_shown {
             continue;
         }
@@ -56,7 +59,7 @@ pub(crate) fn render<R: Runtime>(clients: &Clients<R>, requested: &[Bytes], see_
 }
 
 /// The sections that only administrators see.
-const DETAILS: [&str; 4] = ["Identity", "Lease", "Protocol", "Links"];
+const DETAILS: [&str; 5] = ["Identity", "Lease", "Groups", "Protocol", "Links"];
 
 type Describe<R> = fn(&Clients<R>, &mut Fields);
 
@@ -117,12 +120,7 @@ fn lease<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     let status = clients.status();
     let left = clients.lease_remaining();
     let counters = clients.counters();
-    let role = match status.role {
-        Role::Leader => "leader",
-        Role::Follower => "follower",
-        Role::PreCandidate | Role::Candidate => "candidate",
-    };
-    fields.add("role", role);
+    fields.add("role", role_name(status.role));
     fields.add("node_id", clients.node());
     fields.add("leader_id", status.leader.unwrap_or(0));
     fields.add("term", status.term);
@@ -144,6 +142,36 @@ fn lease<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
         fields.add("lease_last_lost", reason);
     }
     fields.add("runtime", R::NAME);
+}
+
+/// A line for each group, for clusters of several.
+fn groups<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
+    let now = clients.now();
+    fields.add("groups", clients.executors.len());
+    fields.add("groups_led", clients.groups_led());
+    for (group, executor) in clients.executors.iter().enumerate() {
+        let status = executor.handle().status();
+        let lease = executor.handle().gate().lease().remaining(now).is_some();
+        let leader = status.leader.unwrap_or(0);
+        let line = format_args!(
+            "role={},leader={leader},term={},lease={},commit={},applied={},keys={}",
+            role_name(status.role),
+            status.term,
+            u8::from(lease),
+            status.commit,
+            status.applied,
+            executor.view().len()
+        );
+        fields.add(&format!("group_{group}"), line);
+    }
+}
+
+fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Leader => "leader",
+        Role::Follower => "follower",
+        Role::PreCandidate | Role::Candidate => "candidate",
+    }
 }
 
 /// Counters of actions that the lease prevented and of inputs that were ignored.

@@ -39,6 +39,10 @@ pub(crate) struct NodeStatus {
     pub(crate) entry_version: u32,
     /// The index of the last change of the members; 0 for the founders.
     pub(crate) members_changed: Index,
+    /// The groups, in the order of their numbers, if there are several. What is said of the role, the term, the lease and
+    /// the log above is that of group 0.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) groups: Vec<GroupStatus>,
     /// The members, in the order of their numbers.
     pub(crate) members: Vec<MemberStatus>,
     /// The reason why it takes no part in a cluster.
@@ -48,6 +52,24 @@ pub(crate) struct NodeStatus {
     pub(crate) warnings: Vec<String>,
     /// What is not wrong and could be better.
     pub(crate) advice: Vec<String>,
+}
+
+/// A group, as the reporting node sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct GroupStatus {
+    pub(crate) group: u16,
+    pub(crate) role: RoleStatus,
+    pub(crate) term: Term,
+    /// The leader of that term, as far as it knows.
+    pub(crate) leader: Option<NodeId>,
+    /// The reporting node has a valid lease.
+    pub(crate) lease_valid: bool,
+    /// The highest index that it knows to be committed.
+    pub(crate) commit: Index,
+    /// The highest index that it has applied.
+    pub(crate) applied: Index,
+    pub(crate) keys: u64,
 }
 
 /// The cluster to which a node belongs.

@@ -106,11 +106,11 @@ enum Command {
         #[command(flatten)]
         waiting: Waiting,
     },
-    /// Hands leadership to a voter.
+    /// Hands leadership to a voter. In a cluster of several groups, name the group first.
     Transfer {
-        /// The voter.
-        #[arg(value_parser = parse_node)]
-        id: NodeId,
+        /// The number of the group, if there are several, and that of the voter.
+        #[arg(value_name = "[GROUP] ID", num_args = 1..=2, required = true)]
+        target: Vec<u64>,
         #[command(flatten)]
         waiting: Waiting,
     },
@@ -155,7 +155,10 @@ pub(super) fn run(arguments: CtlArguments) -> ExitCode {
         Command::Replace { old, new, address, waiting } => (Change::Replace { old, new, address }, waiting),
         Command::Promote { id, waiting } => (Change::Promote(id), waiting),
         Command::Remove { id, waiting } => (Change::Remove(id), waiting),
-        Command::Transfer { id, waiting } => (Change::Transfer(id), waiting),
+        Command::Transfer { target, waiting } => match transfer(&target) {
+            Some(change) => (change, waiting),
+            None => return fail(BAD_FLAGS, "transfer takes the number of a voter, or those of a group and of a voter"),
+        },
     };
     let limit = Duration::from_secs(waiting.timeout_s);
     let mut changes = Changes { access: &access, nodes, limit, wait: !waiting.no_wait };
@@ -166,6 +169,16 @@ pub(super) fn run(arguments: CtlArguments) -> ExitCode {
         }
         Err(error) => fail(FAILED, error),
     }
+}
+
+/// Returns the transfer with these arguments.
+fn transfer(target: &[u64]) -> Option<Change> {
+    let (group, to) = match *target {
+        [to] => (None, to),
+        [group, to] => (Some(u16::try_from(group).ok()?), to),
+        _ => return None,
+    };
+    (to > 0).then_some(Change::Transfer { group, to })
 }
 
 fn credentials(user: Option<String>, file: Option<&Path>) -> Result<Option<(String, String)>, String> {

@@ -12,7 +12,6 @@ use crate::command::LocalCommand;
 use crate::info;
 use crate::resp::{ReplyBuffer, Version};
 use bytes::Bytes;
-use leasehold_node::Role;
 use leasehold_runtime::Runtime;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -114,7 +113,7 @@ impl<'a, R: Runtime> Connection<'a, R> {
         out.integer(version.number());
         out.bulk("id");
         out.integer(client::number(self.peer.id));
-        let role = if self.clients.status().role == Role::Leader { "master" } else { "replica" };
+        let role = if self.clients.groups_led() > 0 { "master" } else { "replica" };
         for (field, value) in [("mode", self.clients.mode()), ("role", role)] {
             out.bulk(field);
             out.bulk(value);

@@ -20,7 +20,7 @@ use crate::space::Space;
 use crate::users::Users;
 use event_listener::{Event, EventListener};
 use leasehold_core::{Config, NodeId, Reading};
-use leasehold_node::{Budget, Statistics, Status};
+use leasehold_node::{Budget, Role, Statistics, Status};
 use leasehold_runtime::Runtime;
 use leasehold_transport_tcp::Transport;
 use parking_lot::Mutex;
@@ -188,6 +188,11 @@ impl<R: Runtime> Clients<R> {
     /// Returns this node's view of group 0.
     pub(crate) fn status(&self) -> Status {
         self.executor.handle().status()
+    }
+
+    /// Returns the number of groups that this node leads.
+    pub(crate) fn groups_led(&self) -> usize {
+        self.executors.iter().filter(|executor| executor.handle().status().role == Role::Leader).count()
     }
 
     pub(crate) fn statistics(&self) -> Statistics {

@@ -3,10 +3,11 @@
 use super::shared::Clients;
 use crate::health::{MAX_LAG, lacks_quorum, unheard, voters};
 use crate::status::{
-    AddressStatus, ClusterStatus, LeaseStatus, MemberStatus, NodeStatus, Part, RoleStatus, SCHEMA, TimingStatus,
+    AddressStatus, ClusterStatus, GroupStatus, LeaseStatus, MemberStatus, NodeStatus, Part, RoleStatus, SCHEMA,
+    TimingStatus,
 };
 use leasehold_core::NodeId;
-use leasehold_node::identity::Addresses;
+use leasehold_node::identity::{Addresses, Numbers};
 use leasehold_node::members::{Aim, Members};
 use leasehold_node::{Role, Statistics, Status};
 use leasehold_runtime::Runtime;
@@ -34,11 +35,7 @@ pub(crate) fn describe<R: Runtime>(clients: &Clients<R>) -> NodeStatus {
             id: registry.is_founded().then(|| format!("{:016x}", registry.cluster)),
         },
         addresses: addresses(&registry.addresses),
-        role: match status.role {
-            Role::Leader => RoleStatus::Leader,
-            Role::Follower => RoleStatus::Follower,
-            Role::PreCandidate | Role::Candidate => RoleStatus::Candidate,
-        },
+        role: role(status.role),
         term: status.term,
         leader: status.leader,
         lease: lease(clients, status, &members),
@@ -56,10 +53,40 @@ pub(crate) fn describe<R: Runtime>(clients: &Clients<R>) -> NodeStatus {
         takes_no_part: clients.executor.registrar().takes_no_part().map(|reason| format!("this node {reason}")),
         ..NodeStatus::default()
     };
+    told.groups = describe_groups(clients);
     told.members = describe_members(clients, status, &members);
     count(clients, &mut told);
     warn(clients, status, &members, now.is_some(), &mut told);
     told
+}
+
+fn role(role: Role) -> RoleStatus {
+    match role {
+        Role::Leader => RoleStatus::Leader,
+        Role::Follower => RoleStatus::Follower,
+        Role::PreCandidate | Role::Candidate => RoleStatus::Candidate,
+    }
+}
+
+/// Returns the status of each group; of none if there is only one.
+fn describe_groups<R: Runtime>(clients: &Clients<R>) -> Vec<GroupStatus> {
+    let slots = clients.facts.slots;
+    let groups = if slots.is_single() { 0..0 } else { slots.groups() };
+    let describe = |group| {
+        let executor = clients.group(group);
+        let status = executor.handle().status();
+        GroupStatus {
+            group,
+            role: role(status.role),
+            term: status.term,
+            leader: status.leader,
+            lease_valid: executor.handle().gate().lease().remaining(clients.now()).is_some(),
+            commit: status.commit,
+            applied: status.applied,
+            keys: executor.view().len() as u64,
+        }
+    };
+    groups.map(describe).collect()
 }
 
 fn addresses(from: &Addresses) -> AddressStatus {
@@ -164,7 +191,7 @@ fn warn<R: Runtime>(clients: &Clients<R>, status: Status, members: &Members, has
     warnings.extend(told.takes_no_part.clone());
     if told.takes_no_part.is_none() && status.role == Role::Leader {
         warn_as_leader(clients, members, told, &mut warnings);
-        told.advice = advice(members);
+        told.advice = if clients.facts.slots.is_single() { advice(members) } else { Vec::new() };
     } else if told.takes_no_part.is_none() {
         if status.leader.is_none() && !told.members.is_empty() {
             warnings.push(format!("node {} knows no leader: commands wait for one", told.node));
@@ -172,6 +199,17 @@ fn warn<R: Runtime>(clients: &Clients<R>, status: Status, members: &Members, has
         for member in told.members.iter().filter(|member| !member.connected) {
             let reason = member.trouble.clone().unwrap_or_else(|| "it has not been reached yet".to_owned());
             warnings.push(format!("node {} is not connected to node {}: {reason}", told.node, member.node));
+        }
+    }
+    if told.takes_no_part.is_none() && !told.members.is_empty() {
+        let leaderless =
+            told.groups.iter().skip(1).filter(|group| group.leader.is_none()).map(|group| group.group.into());
+        let leaderless = Numbers::new(leaderless);
+        if !leaderless.is_empty() {
+            let node = told.node;
+            warnings.push(format!(
+                "node {node} knows no leader of these groups: {leaderless}; commands on their keys wait"
+            ));
         }
     }
     told.warnings = warnings;
@@ -229,6 +267,7 @@ fn warn_as_leader<R: Runtime>(clients: &Clients<R>, members: &Members, told: &No
         let MemberStatus { node, part, trouble, .. } = member;
         let reason = trouble.as_ref().map(|trouble| format!(" ({trouble})")).unwrap_or_default();
         let then = match part {
+            _ if !clients.facts.slots.is_single() => "start it".to_owned(),
             Part::Joining => format!("start it, or give it up: leasehold ctl remove {node}"),
             _ if trouble.as_ref().is_some_and(|trouble| trouble.contains("data folder")) => {
                 format!("replace it by a new node: leasehold ctl replace {node} {} HOST:PORT", highest + 1)

@@ -5,7 +5,6 @@ use crate::clients::shared::Clients;
 use crate::keyspace::View;
 use crate::process;
 use crate::wall::unix_time;
-use leasehold_node::Role;
 use leasehold_runtime::Runtime;
 use std::time::Duration;
 
@@ -71,7 +70,7 @@ pub(super) fn stats<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
 
 pub(super) fn replication<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     let status = clients.status();
-    let leads = status.role == Role::Leader;
+    let leads = clients.groups_led() > 0;
     fields.add("role", if leads { "master" } else { "slave" });
     if !leads {
         if let Some((host, port)) = status.leader.and_then(|leader| clients.client_address(leader)) {

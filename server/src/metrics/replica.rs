@@ -2,14 +2,55 @@
 
 use super::families::Families;
 use crate::clients::Clients;
+use crate::executor::Executor;
 use leasehold_node::ports::Lane;
 use leasehold_node::{Role, Statistics};
 use leasehold_runtime::Runtime;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// The state of each group. The other families about a lease and a log are those of group 0.
+fn groups<R: Runtime>(clients: &Clients<R>, out: &mut Families<'_>) -> fmt::Result {
+    let now = clients.now();
+    let gauges = |value: &dyn Fn(&Executor<R>) -> f64| -> Vec<_> {
+        let groups = clients.executors.iter().enumerate();
+        groups.map(|(group, executor)| (group.to_string(), value(executor))).collect()
+    };
+    let flag = |value| f64::from(u8::from(value));
+    let status = |executor: &Executor<R>| executor.handle().status();
+    let mut add = |name, help, values| out.gauges(name, help, "group", values);
+    add(
+        "group_leader",
+        "1 while this node leads the group",
+        gauges(&|group| flag(status(group).role == Role::Leader)),
+    )?;
+    add(
+        "group_leader_node",
+        "The number of the group's leader: this node, or one that it is connected to; 0 for none",
+        gauges(&|group| clients.reachable_leader(&status(group)).map_or(0.0, |leader| leader as f64)),
+    )?;
+    add(
+        "group_lease_valid",
+        "1 while this node leads the group and its lease is valid",
+        gauges(&|group| flag(group.handle().gate().lease().remaining(now).is_some())),
+    )?;
+    add("group_term", "The newest term of the group that this node knows", gauges(&|group| status(group).term as f64))?;
+    add(
+        "group_commit_index",
+        "The highest index of the group that is known to be committed",
+        gauges(&|group| status(group).commit as f64),
+    )?;
+    add(
+        "group_applied_index",
+        "The highest index of the group that is applied",
+        gauges(&|group| status(group).applied as f64),
+    )?;
+    add("group_keys", "The keys of the group", gauges(&|group| group.view().len() as f64))
+}
+
 pub(super) fn encode<R: Runtime>(clients: &Clients<R>, out: &mut Families<'_>) -> fmt::Result {
     log(clients, out)?;
+    groups(clients, out)?;
     disk(clients, out)?;
     members(clients, out)?;
     links(clients, out)

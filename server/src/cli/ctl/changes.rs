@@ -17,11 +17,23 @@ const MAX_LAG: u64 = 1_024;
 /// A change that an operator asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    Add { node: NodeId, address: String, learner: bool },
-    Replace { old: NodeId, new: NodeId, address: String },
+    Add {
+        node: NodeId,
+        address: String,
+        learner: bool,
+    },
+    Replace {
+        old: NodeId,
+        new: NodeId,
+        address: String,
+    },
     Promote(NodeId),
     Remove(NodeId),
-    Transfer(NodeId),
+    /// `None` for the only group.
+    Transfer {
+        group: Option<u16>,
+        to: NodeId,
+    },
 }
 
 /// The progress of a change.
@@ -44,7 +56,8 @@ impl Change {
             Change::Replace { old, new, address } => &[&"REPLACE", old, new, address],
             Change::Promote(node) => &[&"PROMOTE", node],
             Change::Remove(node) => &[&"REMOVE", node],
-            Change::Transfer(node) => &[&"TRANSFER", node],
+            Change::Transfer { group: None, to } => &[&"TRANSFER", to],
+            Change::Transfer { group: Some(group), to } => &[&"TRANSFER", group, to],
         };
         std::iter::once("LEASEHOLD".to_owned()).chain(words.iter().map(|word| word.to_string())).collect()
     }
@@ -74,8 +87,15 @@ impl Change {
                 Some(found) if found.part == Part::Leaving => Progress::Begun(format!("node {node} leaves")),
                 Some(_) => Progress::NotBegun,
             },
-            Change::Transfer(node) if leader.node == *node => Progress::Complete,
-            Change::Transfer(_) => Progress::NotBegun,
+            Change::Transfer { group, to } => {
+                let of_group = |group: &u16| leader.groups.iter().find(|known| known.group == *group)?.leader;
+                // A cluster of one group does not list it.
+                let leads = match group {
+                    Some(group) if !leader.groups.is_empty() => of_group(group),
+                    _ => Some(leader.node),
+                };
+                if leads == Some(*to) { Progress::Complete } else { Progress::NotBegun }
+            }
         }
     }
 
@@ -94,7 +114,8 @@ impl Change {
                     "node {node} is removed; if it runs, it stops with exit code 3, and its data folder can be deleted"
                 )
             }
-            Change::Transfer(node) => format!("node {node} leads"),
+            Change::Transfer { group: None, to } => format!("node {to} leads"),
+            Change::Transfer { group: Some(group), to } => format!("node {to} leads group {group}"),
         }
     }
 }
@@ -277,6 +298,7 @@ fn now() -> Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::GroupStatus;
 
     fn member(node: NodeId, part: Part) -> MemberStatus {
         MemberStatus { node, part, heard: Some(true), lag: Some(0), ..MemberStatus::default() }
@@ -317,8 +339,21 @@ mod tests {
         assert_eq!(Change::Remove(3).progress(&before), Progress::NotBegun);
         assert_eq!(Change::Remove(3).progress(&after), Progress::Complete);
         assert_eq!(Change::Promote(4).progress(&after), Progress::Complete);
-        assert_eq!(Change::Transfer(1).progress(&after), Progress::Complete);
-        assert_eq!(Change::Transfer(4).progress(&after), Progress::NotBegun);
+        let progress = |group, to, leader: &NodeStatus| Change::Transfer { group, to }.progress(leader);
+        for group in [None, Some(0)] {
+            assert_eq!(progress(group, 1, &after), Progress::Complete);
+            assert_eq!(progress(group, 4, &after), Progress::NotBegun);
+        }
+        let led_by = |leaders: [u64; 2]| {
+            let groups = (0..).zip(leaders).map(|(group, leader)| GroupStatus {
+                group,
+                leader: Some(leader),
+                ..GroupStatus::default()
+            });
+            NodeStatus { groups: groups.collect(), ..after.clone() }
+        };
+        assert_eq!(progress(Some(1), 4, &led_by([1, 4])), Progress::Complete);
+        assert_eq!(progress(Some(1), 4, &led_by([4, 1])), Progress::NotBegun);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::survey::{Picture, Survey, Verdict};
 use crate::status::{MemberStatus, NodeStatus, Part, RoleStatus};
 use leasehold_core::NodeId;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// The columns of the text under a bullet.
@@ -19,6 +20,9 @@ pub(super) fn status(survey: &Survey) -> String {
         let _ = writeln!(text, "\nLease    {}\nCluster  {}", lease(leader), cluster(leader));
     } else if let Some(node) = survey.nodes.values().next() {
         let _ = writeln!(text, "\nCluster  {}", cluster(node));
+    }
+    if let Some(groups) = groups(picture.leader.or(survey.nodes.values().next())) {
+        let _ = writeln!(text, "Groups   {groups}");
     }
     if !picture.members.is_empty() {
         let _ = writeln!(text, "\n{}", members(survey, &picture));
@@ -85,6 +89,17 @@ fn cluster(node: &NodeStatus) -> String {
         Some(id) => format!("{name}, id {id}, release {}, {} entries committed", node.version, node.commit),
         None => format!("{name}, not founded yet"),
     }
+}
+
+/// Returns how many groups each node leads, if there are several groups.
+fn groups(node: Option<&NodeStatus>) -> Option<String> {
+    let groups = &node?.groups;
+    let mut led = BTreeMap::<_, usize>::new();
+    groups.iter().filter_map(|group| group.leader).for_each(|leader| *led.entry(leader).or_default() += 1);
+    let shares: Vec<_> = led.iter().map(|(node, led)| format!("node {node} leads {led}")).collect();
+    let none = groups.len() - led.values().sum::<usize>();
+    let none = if none > 0 { format!(", {none} without a leader") } else { String::new() };
+    (!groups.is_empty()).then(|| format!("{}: {}{none}", groups.len(), shares.join(", ")))
 }
 
 /// Returns the table of the members.

@@ -7,7 +7,6 @@ use crate::process;
 use crate::resp::ReplyBuffer;
 use crate::wall::unix_time;
 use leasehold_core::NodeId;
-use leasehold_node::Role;
 use leasehold_runtime::Runtime;
 
 /// Executes `SLOWLOG`.
@@ -76,7 +75,7 @@ pub(super) fn replicas<R: Runtime>(clients: &Clients<R>) -> i64 {
 pub(super) fn role<R: Runtime>(clients: &Clients<R>, out: &mut ReplyBuffer) {
     let (status, members) = (clients.status(), clients.executor.handle().members());
     let address_of = |node| clients.client_address(node).unwrap_or_default();
-    if status.role == Role::Leader {
+    if clients.groups_led() > 0 {
         out.array(3);
         out.bulk("master");
         out.integer(number(status.commit));
