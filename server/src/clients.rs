@@ -5,6 +5,7 @@ pub(crate) mod shared;
 mod addresses;
 mod admin;
 mod backups;
+mod balance;
 mod counting;
 mod encryption;
 mod group_runs;
@@ -30,6 +31,7 @@ mod transactions;
 mod watched;
 mod wire;
 
+pub(crate) use balance::balance;
 pub(crate) use encryption::Encryption;
 pub(crate) use shared::{Clients, NodeFacts};
 pub(crate) use startup::Startup;

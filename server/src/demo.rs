@@ -13,6 +13,7 @@ mod screen;
 mod summary;
 
 use crate::runtime_choice::RuntimeChoice;
+use crate::slots::parse_groups;
 use client::RespClient;
 use cluster::{Cluster, ClusterError, Kill, Leadership, Totals};
 use leasehold_core::NodeId;
@@ -25,6 +26,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -64,6 +66,10 @@ pub struct DemoArguments {
     /// Lets the nodes act as those of a Redis Cluster, which send clients to the leader: see `leasehold serve --redirect`.
     #[arg(long)]
     redirect: bool,
+    /// The number of groups among which the keys are divided: see `leasehold serve --groups`. By default 1, or what the kept
+    /// folders have.
+    #[arg(long, value_name = "N", value_parser = parse_groups)]
+    groups: Option<NonZeroU16>,
     /// Prints the summary as one JSON object, and everything else to standard error.
     #[arg(long, requires = "seconds")]
     json: bool,
@@ -105,7 +111,7 @@ pub fn run(arguments: DemoArguments) -> ExitCode {
 
 /// Returns whether the cluster kept its guarantees.
 fn demo<R: Kill>(arguments: DemoArguments) -> Result<bool, DemoError> {
-    let DemoArguments { nodes, runtime: _, data_dir, base_port, seconds, redirect, json } = arguments;
+    let DemoArguments { nodes, runtime: _, data_dir, base_port, seconds, redirect, groups, json } = arguments;
     let interrupted = interrupts().map_err(DemoError::Signals)?;
     let mut screen = Screen::new(json);
     let folder = Folder::choose(nodes, data_dir)?;
@@ -123,7 +129,7 @@ fn demo<R: Kill>(arguments: DemoArguments) -> Result<bool, DemoError> {
         ));
     }
     let started = now();
-    let cluster = Cluster::<R>::start(folder.path(), &places, redirect)?;
+    let cluster = Cluster::<R>::start(folder.path(), &places, redirect, groups)?;
     let mut show = Show {
         screen,
         cluster,

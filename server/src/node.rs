@@ -1,7 +1,7 @@
 //! One server: storage, node, links and clients, wired together.
 
 use crate::client_options::ClientOptions;
-use crate::clients::{Clients, Encryption, NodeFacts, Startup};
+use crate::clients::{Clients, Encryption, NodeFacts, Startup, balance};
 use crate::counters::Counters;
 use crate::descriptors;
 use crate::executor::{Executor, Parts};
@@ -64,6 +64,8 @@ pub struct NodeOptions {
     /// The number of groups among which the keys are divided, at most 1,024: the same on every founder. It is fixed
     /// when the cluster is founded, and recorded in the folder. `None` for the recorded one, or 1 in a new folder.
     pub groups: Option<NonZeroU16>,
+    /// True if this node hands groups over to spread their leaders, while it leads more of them than other nodes.
+    pub spreads_leaders: bool,
     /// True if the nodes in `peers` are always dialed at the addresses there, even if they announce others.
     pub pin_peers: bool,
     /// The addresses that this node announces. An empty one is derived: that for peers from this node's own entry in
@@ -176,6 +178,7 @@ impl<R: Runtime> Node<R> {
             cluster,
             mut peers,
             groups,
+            spreads_leaders,
             pin_peers,
             announce,
             peer_listen,
@@ -343,6 +346,9 @@ impl<R: Runtime> Node<R> {
         let executors = executors.collect();
         let clients = Arc::new(Clients::new(executors, transport, facts, limits, users, encryption, space));
         runtime.spawn(watch(runtime.clone(), Arc::downgrade(&clients)));
+        if spreads_leaders && !slots.is_single() {
+            runtime.spawn(balance(runtime.clone(), Arc::downgrade(&clients)));
+        }
         let node = Node { clients, peer_address, metrics_address, recorded };
         if let Some(listener) = metrics_listener
             && let Err(error) = monitor::serve(listener, &node.clients)

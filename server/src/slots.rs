@@ -95,6 +95,12 @@ impl SlotTable {
     }
 }
 
+/// Parses a number of groups.
+pub(crate) fn parse_groups(text: &str) -> Result<NonZeroU16, String> {
+    let groups = text.parse().ok().filter(|groups: &NonZeroU16| groups.get() <= MAX_GROUPS);
+    groups.ok_or_else(|| format!("not a number of groups from 1 to {MAX_GROUPS}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,6 +27,7 @@ on_every_runtime!(
     a_folder_keeps_its_groups_and_a_node_that_joins_has_none,
     every_node_executes_commands_in_every_group,
     clients_are_sent_to_the_leader_of_a_group,
+    leaders_are_spread_over_the_nodes,
 );
 
 const GROUPS: Option<NonZeroU16> = NonZeroU16::new(4);
@@ -116,6 +117,10 @@ fn commands_about_keys_of_several_groups_are_divided_or_refused<R: Runtime>() {
             "{refused}"
         );
     }
+    let info = ask(node.address(), "INFO groups");
+    assert!(info.contains("# Groups\r\ngroups:4\r\ngroups_led:4\r\ngroup_0:role=leader,leader=1,term="), "{info}");
+    let status = ask(node.address(), "LEASEHOLD STATUS");
+    assert!(status.contains("\"groups\":[{\"group\":0,\"role\":\"leader\",\"term\":"), "{status}");
     let refused = ask(node.address(), "LEASEHOLD.BACKUP");
     assert!(refused.starts_with("-ERR a cluster of several groups cannot be backed up yet"), "{refused}");
 }
@@ -198,19 +203,24 @@ fn a_folder_keeps_its_groups_and_a_node_that_joins_has_none<R: Runtime>() {
     runtime.block_on(node.stop());
 }
 
-fn cluster<R: Kill>(redirect: bool) -> Vec<Member<R>> {
+fn start<R: Kill>(redirect: bool, hold: u64, spreads_leaders: bool) -> Vec<Member<R>> {
     let mut clients = ClientOptions::default();
     clients.redirect = redirect;
-    // Leaders stay on a machine that is busy.
-    let timing = Options::new(Duration::from_secs(3), 1000).with_heartbeat(Duration::from_millis(100));
+    let timing = Options::new(Duration::from_secs(hold), 1000).with_heartbeat(Duration::from_millis(100));
     let timing = Config::new(timing).expect("a valid configuration");
-    let members = members::start::<R>(3, |options| NodeOptions {
+    members::start::<R>(3, |options| NodeOptions {
         clients: clients.clone(),
         groups: GROUPS,
+        spreads_leaders,
         record: None,
         timing,
         ..options
-    });
+    })
+}
+
+fn cluster<R: Kill>(redirect: bool) -> Vec<Member<R>> {
+    // Leaders stay with this hold, also on a machine that is busy.
+    let members = start::<R>(redirect, 3, false);
     // Each of the first groups has a leader of its own.
     for (group, leader) in (0..).zip([&members[0], &members[1], &members[2], &members[0]]) {
         lead(&members, group, leader);
@@ -305,4 +315,32 @@ fn clients_are_sent_to_the_leader_of_a_group<R: Kill>() {
     ask_until(addresses[0], "GET a", |reply| reply == moved(15495, 1));
     ask_until(addresses[1], "GET a", |reply| reply == "$1\r\n3\r\n");
     ask_until(addresses[2], "CLUSTER SLOTS", |reply| reply.ends_with(&range(12288, 16383, 1)));
+}
+
+fn leaders_are_spread_over_the_nodes<R: Kill>() {
+    let members = start::<R>(false, 1, true);
+    let shares = || {
+        let led = |member: &Member<R>| {
+            let handle = member.node.handle();
+            let groups = handle.groups().into_iter().filter_map(|group| handle.to_group(group));
+            groups.filter(|group| group.status().role == Role::Leader).count()
+        };
+        let mut shares: Vec<_> = members.iter().map(led).collect();
+        shares.sort_unstable();
+        shares
+    };
+    // Wherever the leaders are, one node gets them all.
+    let to = number(&members[1]);
+    for group in 0..4 {
+        for member in &members {
+            ask(member.node.client_address(), &format!("LEASEHOLD TRANSFER {group} {to}"));
+        }
+    }
+    for _ in 0..6_000 {
+        if shares() == [1, 1, 2] {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("the nodes lead {:?} groups", shares());
 }

@@ -6,7 +6,7 @@ use super::security::{self, BadSecurity, SecurityArguments};
 use crate::limits::parse_bytes;
 use crate::logging::LogFormat;
 use crate::runtime_choice::RuntimeChoice;
-use crate::slots::MAX_GROUPS;
+use crate::slots::parse_groups;
 use crate::timeout::within;
 use crate::{Limits, Node, NodeOptions, descriptors};
 use async_channel::Receiver;
@@ -61,6 +61,9 @@ pub(crate) struct ServeArguments {
     /// leader of its own. The number is recorded and never changes, so it may be omitted later. By default 1.
     #[arg(long, value_name = "N", value_parser = parse_groups)]
     groups: Option<NonZeroU16>,
+    /// Do not hand groups over to other nodes so that each leads about as many of them.
+    #[arg(long)]
+    keep_leaders: bool,
     /// Always dial the nodes in --peers at the addresses there, even if they announce others: for nodes that reach each
     /// other through proxies.
     #[arg(long)]
@@ -237,6 +240,7 @@ impl ServeArguments {
             cluster: self.cluster,
             peers,
             groups: self.groups,
+            spreads_leaders: !self.keep_leaders,
             pin_peers: self.pin_peers,
             announce: Addresses {
                 peers: self.announce.unwrap_or_default(),
@@ -269,12 +273,6 @@ fn parse_node(text: &str) -> Result<NodeId, String> {
 fn parse_threads(text: &str) -> Result<NonZeroUsize, String> {
     let threads = text.parse().ok().filter(|threads: &NonZeroUsize| threads.get() <= MAX_THREADS);
     threads.ok_or_else(|| format!("not a number of threads from 1 to {MAX_THREADS}; omit it to use all processors"))
-}
-
-/// Parses a number of groups.
-pub(crate) fn parse_groups(text: &str) -> Result<NonZeroU16, String> {
-    let groups = text.parse().ok().filter(|groups: &NonZeroU16| groups.get() <= MAX_GROUPS);
-    groups.ok_or_else(|| format!("not a number of groups from 1 to {MAX_GROUPS}"))
 }
 
 fn parse_clients(text: &str) -> Result<usize, String> {

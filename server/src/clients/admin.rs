@@ -163,6 +163,7 @@ impl<R: Runtime> Clients<R> {
                 None if slots.is_single() => 0,
                 None => return Err(format!("ERR name the group before the node; {}", numbered(slots.groups().end))),
             };
+            tracing::info!(group, node = to, "a client transfers leadership");
             return self.transfer(group, to).await;
         }
         if !slots.is_single() {
@@ -272,12 +273,12 @@ impl<R: Runtime> Clients<R> {
         })
     }
 
-    async fn transfer(&self, group: u16, to: NodeId) -> Result<(), String> {
+    /// Hands leadership of a group to a voter, if this node leads, and waits until it has taken over.
+    pub(super) async fn transfer(&self, group: u16, to: NodeId) -> Result<(), String> {
         let handle = self.group(group).handle();
         if handle.status().role != Role::Leader {
             return Err(self.not_leader(group));
         }
-        tracing::info!(group, node = to, "a client transfers leadership");
         if to == self.node() {
             return Ok(());
         }

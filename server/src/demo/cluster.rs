@@ -11,6 +11,7 @@ use leasehold_runtime_tokio::TokioRuntime;
 use leasehold_transport_tcp::PeerSecurity;
 use std::collections::BTreeMap;
 use std::io;
+use std::num::NonZeroU16;
 use std::path::Path;
 use std::time::Duration;
 
@@ -103,7 +104,12 @@ impl Totals {
 }
 
 impl<R: Kill> Cluster<R> {
-    pub(super) fn start(folder: &Path, places: &[Place], redirect: bool) -> Result<Cluster<R>, ClusterError> {
+    pub(super) fn start(
+        folder: &Path,
+        places: &[Place],
+        redirect: bool,
+        groups: Option<NonZeroU16>,
+    ) -> Result<Cluster<R>, ClusterError> {
         let timing = Config::new(Options::new(Duration::from_secs(1), 1_000)).expect("a valid configuration");
         let peers: BTreeMap<_, _> = places.iter().map(|place| (place.node, address(place.peer_port))).collect();
         let mut cluster = Cluster { members: BTreeMap::new() };
@@ -115,7 +121,8 @@ impl<R: Kill> Cluster<R> {
                 node,
                 cluster: CLUSTER.to_owned(),
                 peers: peers.clone(),
-                groups: None,
+                groups,
+                spreads_leaders: true,
                 pin_peers: false,
                 announce: leasehold_node::identity::Addresses::default(),
                 peer_listen: address(place.peer_port),

@@ -37,6 +37,7 @@ pub(crate) fn options(folder: &Path, client_listen: String) -> NodeOptions {
         cluster: "test".to_owned(),
         peers: BTreeMap::from([(1, peer.clone())]),
         groups: None,
+        spreads_leaders: true,
         pin_peers: false,
         announce: leasehold_node::identity::Addresses::default(),
         peer_listen: peer,

@@ -177,6 +177,7 @@ fn start_node() -> (Tested, SocketAddr) {
         cluster: "differential".to_owned(),
         peers: BTreeMap::from([(1, peer.clone())]),
         groups: None,
+        spreads_leaders: true,
         pin_peers: false,
         announce: leasehold_node::identity::Addresses::default(),
         peer_listen: peer,

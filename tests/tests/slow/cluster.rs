@@ -73,6 +73,7 @@ impl<R: Timed> Cluster<R> {
                     cluster: CLUSTER.to_owned(),
                     peers: peers.clone(),
                     groups: None,
+                    spreads_leaders: true,
                     pin_peers: true,
                     announce: leasehold_node::identity::Addresses::default(),
                     peer_listen: "127.0.0.1:0".to_owned(),
