@@ -30,9 +30,9 @@ async function add() {
 }
 
 async function main() {
-  await client.mset("one", 1, "two", 2);
-  assert.deepEqual(await client.mget("one", "two"), ["1", "2"]);
-  assert.deepEqual(await client.multi().set("one", 5).incr("one").exec(), [[null, "OK"], [null, 6]]);
+  await client.mset("{tag}a", 1, "{tag}b", 2);
+  assert.deepEqual(await client.mget("{tag}a", "{tag}b"), ["1", "2"]);
+  assert.deepEqual(await client.multi().set("{tag}a", 5).incr("{tag}a").exec(), [[null, "OK"], [null, 6]]);
   assert.deepEqual(await client.pipeline().set("k", 1).get("k").exec(), [[null, "OK"], [null, "1"]]);
   const replicas = new Cluster(nodes, { scaleReads: "slave" });
   for (let number = 0; number < 10; number++) {
