@@ -137,7 +137,7 @@ fn lease<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     fields.add("writes_failed", counters.writes_failed.get());
     fields.add("commit_index", status.commit);
     fields.add("applied_index", status.applied);
-    fields.add("log_may_be_cut", u8::from(status.log_may_be_cut));
+    fields.add("log_may_be_cut", u8::from(clients.log_may_be_cut()));
     if let Some(reason) = clients.health.last_lost() {
         fields.add("lease_last_lost", reason);
     }
@@ -183,7 +183,7 @@ fn protocol<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     fields.add("transfers_withheld", replica.transfers_withheld);
     fields.add("messages_refused", replica.messages_refused);
     fields.add("stepped_down_without_progress", replica.leaderships_given_up);
-    fields.add("progress_stalled_ms", group.stalled_for.as_millis());
+    fields.add("progress_stalled_ms", clients.stalled_for().as_millis());
     fields.add("disk_stalled_ms", disk.silent_for.as_millis());
     fields.add("disk_pending_bytes", disk.pending_bytes);
     fields.add("appends_withheld", disk.appends_withheld);

@@ -28,6 +28,7 @@ on_every_runtime!(
     every_node_executes_commands_in_every_group,
     clients_are_sent_to_the_leader_of_a_group,
     leaders_are_spread_over_the_nodes,
+    a_group_without_a_quorum_stops_its_own_keys_only,
 );
 
 const GROUPS: Option<NonZeroU16> = NonZeroU16::new(4);
@@ -343,4 +344,40 @@ fn leaders_are_spread_over_the_nodes<R: Kill>() {
         std::thread::sleep(Duration::from_millis(20));
     }
     panic!("the nodes lead {:?} groups", shares());
+}
+
+fn a_group_without_a_quorum_stops_its_own_keys_only<R: Kill>() {
+    let members = cluster::<R>(false);
+    let addresses: Vec<_> = members.iter().map(|member| member.node.client_address()).collect();
+    let leader = addresses[0];
+    assert_eq!(ask(leader, SET), "+OK\r\n".repeat(4));
+    // The leader of the last group keeps its lease for a while, and serves reads.
+    for member in &members[1..] {
+        let group = member.node.handle().to_group(3).expect("the group");
+        assert!(member.runtime.block_on(group.remove_group()));
+    }
+    let of_group_3 = |reply: &str| reply.starts_with('-') && reply.ends_with(" (group 3)\r\n");
+    ask_until(leader, "MGET a b", of_group_3);
+    std::thread::scope(|scope| {
+        // Each waits for a leader of the last group.
+        let waiting = ["DBSIZE", "KEYS *", "RANDOMKEY", "EXISTS a b c d"]
+            .map(|line| scope.spawn(move || (line, ask(leader, line))));
+        let pipeline = scope.spawn(move || ask(leader, "INCR b\r\nINCR a\r\nINCR c\r\nGET b"));
+        for (at, address) in addresses.iter().enumerate() {
+            let lines = format!("SET d {at}\r\nMGET b c d\r\nDEL {{b}}none {{c}}none");
+            let replies = ask(*address, &lines);
+            assert!(replies.starts_with("+OK\r\n*3\r\n") && replies.ends_with(":0\r\n"), "{replies}");
+        }
+        for waiting in waiting {
+            let (line, reply) = waiting.join().expect("a reply");
+            assert!(of_group_3(&reply), "{line}: {reply}");
+        }
+        let replies = pipeline.join().expect("replies");
+        let lines: Vec<_> = replies.lines().collect();
+        let [":1", failed, ":2", "$1", "1"] = lines[..] else { panic!("{replies}") };
+        assert!(failed.starts_with("-UNCERTAIN ") || failed.starts_with("-TRYAGAIN "), "{failed}");
+    });
+    // The part of a write that was executed stays so, and the reply does not hide it.
+    let deleted = ask(addresses[1], "DEL a b\r\nEXISTS b");
+    assert!(deleted.starts_with("-UNCERTAIN the ") && deleted.ends_with("\r\n:0\r\n"), "{deleted}");
 }

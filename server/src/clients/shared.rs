@@ -195,6 +195,17 @@ impl<R: Runtime> Clients<R> {
         self.executors.iter().filter(|executor| executor.handle().status().role == Role::Leader).count()
     }
 
+    /// Returns whether the log of a group may lack entries that this node acknowledged.
+    pub(crate) fn log_may_be_cut(&self) -> bool {
+        self.executors.iter().any(|executor| executor.handle().status().log_may_be_cut)
+    }
+
+    /// Returns the longest time for which this node has led a group without applying anything although entries are pending.
+    pub(crate) fn stalled_for(&self) -> Duration {
+        let times = self.executors.iter().map(|executor| executor.handle().statistics().group.stalled_for);
+        times.max().unwrap_or_default()
+    }
+
     pub(crate) fn statistics(&self) -> Statistics {
         self.executor.handle().statistics()
     }

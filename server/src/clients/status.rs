@@ -187,7 +187,7 @@ fn count<R: Runtime>(clients: &Clients<R>, told: &mut NodeStatus) {
 
 fn warn<R: Runtime>(clients: &Clients<R>, status: Status, members: &Members, has_reading: bool, told: &mut NodeStatus) {
     let mut warnings = Vec::new();
-    warn_of_itself(clients, status, has_reading, &mut warnings);
+    warn_of_itself(clients, has_reading, &mut warnings);
     warnings.extend(told.takes_no_part.clone());
     if told.takes_no_part.is_none() && status.role == Role::Leader {
         warn_as_leader(clients, members, told, &mut warnings);
@@ -215,14 +215,14 @@ fn warn<R: Runtime>(clients: &Clients<R>, status: Status, members: &Members, has
     told.warnings = warnings;
 }
 
-fn warn_of_itself<R: Runtime>(clients: &Clients<R>, status: Status, has_reading: bool, warnings: &mut Vec<String>) {
-    let (node, Statistics { group, disk, .. }) = (clients.node(), clients.statistics());
+fn warn_of_itself<R: Runtime>(clients: &Clients<R>, has_reading: bool, warnings: &mut Vec<String>) {
+    let (node, Statistics { disk, .. }) = (clients.node(), clients.statistics());
     if !has_reading {
         warnings.push(format!(
             "the clock of node {node} gives no reading: it holds no lease and does not vote; look at its log"
         ));
     }
-    if status.log_may_be_cut {
+    if clients.log_may_be_cut() {
         warnings.push(format!(
             "the end of node {node}'s log may be cut off: it neither votes nor leads until it has caught up with a leader \
              that every other voter follows; see README.md, --accept-data-loss, if there is none"
@@ -240,11 +240,12 @@ fn warn_of_itself<R: Runtime>(clients: &Clients<R>, status: Status, has_reading:
              (--min-free-space)"
         ));
     }
-    if group.stalled_for >= clients.facts.timing.hold() {
+    let stalled_for = clients.stalled_for();
+    if stalled_for >= clients.facts.timing.hold() {
         warnings.push(format!(
             "node {node} leads and has executed nothing for {:.1} s although writes wait: its disk hangs, or its appends do \
              not arrive",
-            group.stalled_for.as_secs_f64()
+            stalled_for.as_secs_f64()
         ));
     }
     if clients.max_memory().is_some_and(|max| clients.used_bytes() > max) {

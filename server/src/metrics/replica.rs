@@ -60,11 +60,15 @@ fn log<R: Runtime>(clients: &Clients<R>, out: &mut Families<'_>) -> fmt::Result 
     let (status, Statistics { group, router, .. }) = (clients.status(), clients.statistics());
     out.gauge("commit_index", "The highest index that is known to be committed", status.commit as f64)?;
     out.gauge("applied_index", "The highest index that is applied", status.applied as f64)?;
-    out.flag("log_may_be_cut", "1 while the log may lack entries that this node acknowledged", status.log_may_be_cut)?;
+    out.flag(
+        "log_may_be_cut",
+        "1 while the log may lack entries that this node acknowledged",
+        clients.log_may_be_cut(),
+    )?;
     out.gauge(
         "stalled_seconds",
         "The time for which this leader has applied nothing although entries are pending",
-        group.stalled_for.as_secs_f64(),
+        clients.stalled_for().as_secs_f64(),
     )?;
     out.histogram("apply_duration_seconds", "The time to apply one log entry", &clients.executor.timers().1.times())?;
     out.counter(
