@@ -36,10 +36,20 @@ pub fn check<E: Engine>(new: impl Fn(Start<E::Disk>) -> E) -> Report {
 
 /// Runs every schedule with another seed, which draws other timeouts and delays. [`check`] has the seed 0.
 pub fn check_seeded<E: Engine>(seed: u64, new: impl Fn(Start<E::Disk>) -> E) -> Report {
-    check_subject(seed, |founding| {
-        E::supports(founding.voters.len(), founding.learners.len())?;
-        Ok(Box::new(World::founded(founding, &new)))
-    })
+    check_subject(seed, |founding| found(founding, &new))
+}
+
+/// Returns a newly founded cluster of an engine on the kit's network and time, for schedules of your own. `new` starts a
+/// process.
+///
+/// # Errors
+/// If the engine has no such groups.
+pub fn found<'c, E: Engine + 'c>(
+    founding: Founding,
+    new: &'c dyn Fn(Start<E::Disk>) -> E,
+) -> Result<Box<dyn Subject + 'c>, NotExpressible> {
+    E::supports(founding.voters.len(), founding.learners.len())?;
+    Ok(Box::new(World::founded(founding, new)))
 }
 
 /// Runs every schedule against clusters that have their own network and time.

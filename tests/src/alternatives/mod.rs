@@ -1,6 +1,6 @@
-//! Other implementations of lease reads than the product's, and the product's replicas, as subjects of `leasehold-conformance`.
+//! Other implementations of lease reads than the product's, and the product's replicas, for `leasehold-conformance`.
 //!
-//! A third subject needs an async runtime and is defined next to its tests.
+//! A third one needs an async runtime and is defined next to its tests.
 
 pub mod lease_based;
 pub mod ours;

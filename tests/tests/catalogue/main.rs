@@ -8,7 +8,7 @@ mod random;
 use lease_read::LeaseRead;
 use leasehold_conformance::story::{Outcome, Stop, Story, Verdict};
 use leasehold_conformance::subject::{Founding, Subject};
-use leasehold_conformance::{Checked, Report, check_quorum_is_no_lease, check_subject};
+use leasehold_conformance::{Checked, Report, check_quorum_is_no_lease, check_subject, found};
 use leasehold_tests::alternatives::lease_based::LeaseBased;
 use leasehold_tests::alternatives::ours::Ours;
 
@@ -23,7 +23,7 @@ const OURS: System = System { column: "ours", name: "ours", found: |founding| Bo
 const LEASE_BASED: System = System {
     column: "`raft` `LeaseBased`",
     name: "lease_based",
-    found: |founding| Box::new(LeaseBased::founded(founding)),
+    found: |founding| found(founding, &LeaseBased::new).expect("it has groups of all sizes"),
 };
 const LEASE_READ: System = System {
     column: "openraft `LeaseRead`",
