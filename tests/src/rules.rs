@@ -198,6 +198,8 @@ rules! {
     EndedLeadershipIsAnnounced: "Many groups 10", "**An ended leadership is announced**";
     UnwantedAttachmentIsReleased: "Many groups 10",
         "**An attachment to an ended leadership is answered with a release**";
+    AttachmentNamesItsLeader: "Many groups 10",
+        "**An attachment names its leader, and no other node answers it.**";
     ReleasedOfferIsOutOfDate: "Many groups 10", "**A released offer is out of date**";
     AttachmentOutlivesTheReplica: "Many groups 11", "**An attachment belongs to the process, not to the replica.**";
     WithdrawalWakesEveryGroup: "Many groups 12", "**A withdrawal wakes every group that rests under the epoch**";

@@ -10,7 +10,7 @@ use crate::ids::NodeId;
 /// given the attachment that it had.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Attachment {
-    newest: Option<(NodeId, Attached)>,
+    newest: Option<Attached>,
     /// The newest release shown. An offer that it covers is out of date, although its frame may arrive later.
     released: Option<Offer>,
 }
@@ -27,15 +27,15 @@ impl Attachment {
     }
 
     /// Returns the newest attachment, also if its epoch is withdrawn; `None` if there is none, or it was released. Send it
-    /// with every answer to the leader, and when a vote or a campaign was refused: messages may be lost.
+    /// to [`Attached::leader`] with every answer, and when a vote or a campaign was refused: messages may be lost.
     pub fn newest(&self) -> Option<Attached> {
-        self.newest.map(|(_, attached)| attached)
+        self.newest
     }
 
     /// Handles a release, from the leader or with a request for a vote. Returns the answer for a leader whose leadership
     /// ended: everything up to this offer is released here for good.
     pub fn handle_release(&mut self, release: GroupRelease) -> GroupRelease {
-        if self.newest.is_some_and(|(_, attached)| attached.offer <= release.through) {
+        if self.newest.is_some_and(|attached| attached.offer <= release.through) {
             self.newest = None;
         }
         let through = self.released.map_or(release.through, |released| released.max(release.through));
@@ -43,19 +43,19 @@ impl Attachment {
         GroupRelease { through }
     }
 
-    pub(super) fn attach(&mut self, leader: NodeId, attached: Attached) -> Option<Attached> {
+    pub(super) fn attach(&mut self, attached: Attached) -> Option<Attached> {
         if self.released.is_some_and(|released| attached.offer <= released) {
             return None;
         }
         // The same offer again may come under a later epoch.
-        if self.newest.is_some_and(|(_, newest)| attached.offer < newest.offer) {
+        if self.newest.is_some_and(|newest| attached.offer < newest.offer) {
             return None;
         }
-        self.newest = Some((leader, attached));
+        self.newest = Some(attached);
         Some(attached)
     }
 
     pub(super) fn standing(&self) -> Option<(NodeId, Epoch)> {
-        self.newest.map(|(leader, attached)| (leader, attached.epoch))
+        self.newest.map(|attached| (attached.leader, attached.epoch))
     }
 }

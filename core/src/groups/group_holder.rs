@@ -177,8 +177,13 @@ impl GroupHolder {
 
     /// Handles an attachment of a peer. Returns the release to answer with, if this node does not lead in that term: it
     /// never will again, and the peer would stay held.
+    ///
+    /// It ignores an attachment to another leader: only that one knows whether it still relies on it.
     #[must_use = "a peer that is attached to an ended leadership stays held until it gets the release"]
     pub fn handle_attached(&mut self, from: NodeId, attached: Attached) -> Option<GroupRelease> {
+        if attached.leader != self.id {
+            return None;
+        }
         match &mut self.role {
             Role::Leads(leading) if leading.term == attached.offer.term => leading.attach(from, attached),
             _ => return Some(GroupRelease::of_term(attached.offer.term)),
@@ -291,7 +296,7 @@ impl GroupHolder {
     /// group rest names it.
     pub fn attached(&self, peer: NodeId) -> Option<Attached> {
         let epoch = self.leading().and_then(|leading| leading.epoch_of(peer));
-        epoch.zip(self.offer()).map(|(epoch, offer)| Attached { offer, epoch })
+        epoch.zip(self.offer()).map(|(epoch, offer)| Attached { leader: self.id, offer, epoch })
     }
 
     fn leading(&self) -> Option<&Leading> {

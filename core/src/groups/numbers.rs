@@ -1,6 +1,6 @@
 //! What nodes say to each other about rounds, support and attachments.
 
-use crate::ids::{Round, Term};
+use crate::ids::{NodeId, Round, Term};
 
 /// The number of a process among those of its node: a durable count of starts, which rises with each start.
 pub type Boot = u64;
@@ -51,6 +51,8 @@ pub struct Offer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Attached {
+    /// The leader whose offer it is. Any other node that receives the promise must ignore it: it cannot release it.
+    pub leader: NodeId,
     /// The offer that the voter accepted.
     pub offer: Offer,
     /// The epoch of the voter's support for the leader's node.

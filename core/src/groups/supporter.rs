@@ -195,7 +195,7 @@ impl Supporter {
         if boot != support.newest.boot || !support.has_echoed() {
             return None;
         }
-        at.attach(support.peer, Attached { offer, epoch: self.epoch(support) })
+        at.attach(Attached { leader: support.peer, offer, epoch: self.epoch(support) })
     }
 
     /// Returns whether this node may vote or campaign in a group. Without a reading it may not.

@@ -276,6 +276,21 @@ fn a_release_of_a_term_covers_all_its_offers_and_is_answered() {
     }
 }
 
+/// A voter may send its attachment to any node, for example with a refused vote.
+#[test]
+fn only_the_leader_of_an_attachment_answers_it() {
+    let (mut voter, mut attachment) = (Voter::new(), Attachment::new());
+    assert!(voter.round(at(2000), 1, 1).is_some());
+    let attached = voter.attach(&mut attachment, 1, offer(5, 1)).expect("a new offer");
+    let mut other = GroupHolder::new(3);
+    assert_eq!(other.handle_attached(2, attached), None, "it follows");
+    other.elected(4, three(), 5, 5).expect("it did not lead");
+    assert_eq!(other.handle_attached(2, attached), None, "it leads an earlier term");
+    other.deposed();
+    assert_eq!(other.handle_attached(2, attached), None, "it led an earlier term");
+    assert!(GroupHolder::new(1).handle_attached(2, attached).is_some());
+}
+
 #[test]
 fn a_restart_and_an_orderly_stop_hold_every_group() {
     let mut held = Supporter::new(config(), 2, 3 * SECOND, at(5000));
@@ -359,7 +374,7 @@ fn a_transfer_in_one_group_leaves_the_leases_of_the_others() {
     // Rounds go on for the other group. Those that are opened now confirm nothing in the released one.
     let opened = leader.open(2200);
     assert!(leader.hear(2, voter.round(at(2200), 1, opened.round).expect("a new round")));
-    let old = Attached { offer: offer(4, 1), epoch: Epoch { boot: 1, number: 1 } };
+    let old = Attached { leader: 1, offer: offer(4, 1), epoch: Epoch { boot: 1, number: 1 } };
     for _ in 0..2 {
         assert!(moved.handle_attached(2, old).is_none());
         assert!(!moved.confirms(opened.round, &leader.rounds, |id| leader.newest(id)));

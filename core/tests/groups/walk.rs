@@ -133,9 +133,12 @@ impl Walk<'_> {
         if self.below(8) > 0 {
             self.messages.remove(chosen);
         }
+        // A voter may send its attachment to other nodes too.
+        let strays = matches!(message, Message::Attached { .. }) && self.below(4) == 0;
         for at in 0..self.places.len() {
+            let id = at as NodeId + 1;
             let is_cut = self.cut.is_some_and(|cut| cut == at || cut as NodeId + 1 == message.from());
-            if message.is_for(at as NodeId + 1) && !is_cut && self.below(10) > 0 {
+            if (message.is_for(id) || strays && id != message.from()) && !is_cut && self.below(10) > 0 {
                 let sent = self.give(at, Input::Deliver(message));
                 self.send(sent);
             }

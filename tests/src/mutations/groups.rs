@@ -208,6 +208,18 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         noticed_by: test("every_state_heals"),
     },
     Mutation {
+        name: "any-node-answers-an-attachment",
+        rules: &[Rule::AttachmentNamesItsLeader],
+        scenarios: &[],
+        breaks: "a node that never led the term releases voters on which the leader's lease rests",
+        edits: &[Edit {
+            file: GROUP_HOLDER,
+            find: "if attached.leader != self.id {",
+            with: "if !$on && attached.leader != self.id {",
+        }],
+        noticed_by: test("scenarios::only_the_leader_of_an_attachment_answers_it"),
+    },
+    Mutation {
         name: "a-released-offer-is-accepted",
         rules: &[Rule::ReleasedOfferIsOutOfDate],
         scenarios: &[],
