@@ -195,6 +195,7 @@ rules! {
     BackwardReadingEndsAllLeases: "Many groups 8", "A backward reading ends the leases of all groups.";
     TransferDropsAttachments: "Many groups 9", "**L drops all attachments**";
     NumberRisesAfterATransfer: "Many groups 9", "**After an abandoned transfer the number rises**";
+    NoTermIsLedTwice: "Many groups 10", "**No node leads a term of a group twice**";
     EndedLeadershipIsAnnounced: "Many groups 10", "**An ended leadership is announced**";
     UnwantedAttachmentIsReleased: "Many groups 10",
         "**An attachment to an ended leadership is answered with a release**";

@@ -25,13 +25,16 @@ use crate::voters::{MAX_VOTERS, Voters};
 /// It outlives the replica: a node on which the group is removed keeps it until `untold` is empty. For a group that the
 /// process does not host, a new holder answers attachments.
 ///
-/// An engine that votes out of sight, as [`Event::Suspended`](crate::Event::Suspended) allows for a
-/// [`Holder`](crate::Holder), is not supported.
+/// The engine never leads a term twice, also after a restart: an ended leadership is released for good. Engines that do, as
+/// openraft, are not supported, and neither are those that vote out of sight, as
+/// [`Event::Suspended`](crate::Event::Suspended) allows for a [`Holder`](crate::Holder).
 ///
 /// `echoes` looks up the newest echo of a peer, see [`Echoes::newest`](super::Echoes::newest).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct GroupHolder {
     id: NodeId,
+    /// The last term in which this node led; 0 if it never did.
+    term: Term,
     role: Role,
     published: Option<Published>,
 }
@@ -47,7 +50,6 @@ enum Role {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Leading {
-    term: Term,
     voters: Voters,
     /// Per half, the epoch under which the voter at this position is attached, under the current number.
     attached: [[Option<Epoch>; MAX_VOTERS]; 2],
@@ -60,7 +62,6 @@ struct Leading {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Parting {
-    term: Term,
     voters: Voters,
     /// Per half, true where the voter has answered.
     answered: [[bool; MAX_VOTERS]; 2],
@@ -69,12 +70,12 @@ struct Parting {
 impl GroupHolder {
     /// Creates the holder of node `id` in a group that it does not lead.
     pub fn new(id: NodeId) -> GroupHolder {
-        GroupHolder { id, role: Role::Follows, published: None }
+        GroupHolder { id, term: 0, role: Role::Follows, published: None }
     }
 
     /// Returns the term in which this node leads the group; `None` if it does not lead.
     pub fn term(&self) -> Option<Term> {
-        self.leading().map(|leading| leading.term)
+        self.leading().map(|_| self.term)
     }
 
     /// Returns what every frame of the group shows; `None` if this node does not lead it.
@@ -82,7 +83,7 @@ impl GroupHolder {
     /// While a transfer is pending it is the released offer: a newer one would put the release out of date before it
     /// arrives.
     pub fn offer(&self) -> Option<Offer> {
-        self.leading().map(|leading| Offer { term: leading.term, number: leading.number })
+        self.leading().map(|leading| Offer { term: self.term, number: leading.number })
     }
 
     /// Returns the release to send with "campaign now" while a transfer is pending, and to the [`untold`](GroupHolder::untold)
@@ -90,7 +91,7 @@ impl GroupHolder {
     pub fn release(&self) -> Option<GroupRelease> {
         match &self.role {
             Role::Leads(leading) if leading.transferring => self.offer().map(|through| GroupRelease { through }),
-            Role::Parts(parting) => Some(GroupRelease::of_term(parting.term)),
+            Role::Parts(_) => Some(GroupRelease::of_term(self.term)),
             Role::Leads(_) | Role::Follows => None,
         }
     }
@@ -107,20 +108,21 @@ impl GroupHolder {
     /// Notes that this node was elected. Until the entry at `barrier` is committed, there is no lease.
     ///
     /// # Errors
-    /// [`Misuse::TermNotHigher`] if it leads in this or a later term.
+    /// [`Misuse::TermNotHigher`] if it has led in this or a later term: what it released then must not count again.
     pub fn elected(&mut self, term: Term, voters: Voters, barrier: Index, commit: Index) -> Result<(), Misuse> {
-        if let Some(current) = self.term().filter(|current| term <= *current) {
-            return Err(Misuse::TermNotHigher { term, current });
+        if term <= self.term {
+            return Err(Misuse::TermNotHigher { term, current: self.term });
         }
+        self.term = term;
         let attached = [[None; MAX_VOTERS]; 2];
-        self.role = Role::Leads(Leading { term, voters, attached, number: 1, transferring: false, barrier, commit });
+        self.role = Role::Leads(Leading { voters, attached, number: 1, transferring: false, barrier, commit });
         Ok(())
     }
 
     /// Notes that this node no longer leads the group. Every read that waits for a round has failed.
     pub fn deposed(&mut self) {
-        if let Role::Leads(Leading { term, voters, .. }) = self.role {
-            self.role = Role::Parts(Parting { term, voters, answered: [[false; MAX_VOTERS]; 2] });
+        if let Role::Leads(Leading { voters, .. }) = self.role {
+            self.role = Role::Parts(Parting { voters, answered: [[false; MAX_VOTERS]; 2] });
             self.drop_if_all_are_told();
         }
     }
@@ -185,7 +187,7 @@ impl GroupHolder {
             return None;
         }
         match &mut self.role {
-            Role::Leads(leading) if leading.term == attached.offer.term => leading.attach(from, attached),
+            Role::Leads(leading) if self.term == attached.offer.term => leading.attach(from, attached),
             _ => return Some(GroupRelease::of_term(attached.offer.term)),
         }
         None
@@ -194,7 +196,7 @@ impl GroupHolder {
     /// Handles the answer of a peer to a release.
     pub fn handle_answer(&mut self, from: NodeId, answer: GroupRelease) {
         if let Role::Parts(parting) = &mut self.role {
-            if answer.through >= GroupRelease::of_term(parting.term).through {
+            if answer.through >= GroupRelease::of_term(self.term).through {
                 for (half, ids) in [parting.voters.incoming(), parting.voters.outgoing()].into_iter().enumerate() {
                     if let Some(at) = position(ids, from) {
                         parting.answered[half][at] = true;
@@ -264,7 +266,7 @@ impl GroupHolder {
         let until = self.lease(rounds, echoes).ok();
         let published = until
             .zip(self.leading())
-            .map(|(until, leading)| Published { until, permit: Permit { term: leading.term, index: leading.commit } });
+            .map(|(until, leading)| Published { until, permit: Permit { term: self.term, index: leading.commit } });
         if published != self.published {
             match published {
                 Some(lease) => cell.publish(lease),

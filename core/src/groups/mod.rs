@@ -12,6 +12,9 @@
 //! support lasts, the voter helps to elect no other leader of that group. Rules and proof are in the project's
 //! `docs/protocol.md`, under "Many groups: rounds of a node".
 //!
+//! The engine of a group must never lead a term twice, also after a restart, and must not vote out of sight. That excludes
+//! openraft.
+//!
 //! Nothing is allocated here. The caller keeps the `Echoes` and `Support` of each peer, and the `GroupHolder` and
 //! `Attachment` of each group. No engine of this project uses these machines yet; it uses a holder and a grantor for each
 //! group.

@@ -68,7 +68,7 @@ pub struct GroupRelease {
 }
 
 impl GroupRelease {
-    /// The release of a leadership that has ended: no term is led twice.
+    /// The release of a leadership that has ended: no term is led twice, see [`GroupHolder`](super::GroupHolder).
     pub(super) fn of_term(term: Term) -> GroupRelease {
         GroupRelease { through: Offer { term, number: u64::MAX } }
     }

@@ -116,11 +116,12 @@ pub enum NoLease {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Misuse {
-    /// [`Event::Elected`] in a term that is not higher than the one in which this node leads.
+    /// [`Event::Elected`] in a term that is not higher than the one in which this node leads. For a
+    /// [`GroupHolder`](crate::groups::GroupHolder), than the last one in which it led.
     TermNotHigher {
         /// The term of the event.
         term: Term,
-        /// The term in which this node leads.
+        /// The term in which this node leads or led.
         current: Term,
     },
     /// [`Event::Committed`] while this node does not lead.
@@ -165,7 +166,7 @@ impl fmt::Display for Misuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let event = match self {
             Misuse::TermNotHigher { term, current } => {
-                return write!(f, "elected in term {term} while leading in term {current}; expected a higher term");
+                return write!(f, "elected in term {term} after leading in term {current}; expected a higher term");
             }
             Misuse::CommitWithoutLeading => "a commit",
             Misuse::VotersWithoutLeading => "a change of voters",

@@ -276,6 +276,28 @@ fn a_release_of_a_term_covers_all_its_offers_and_is_answered() {
     }
 }
 
+/// Otherwise an attachment that arrives late would count, although its voter has been released.
+#[test]
+fn a_term_is_not_led_again_after_its_release() {
+    let (mut leader, mut voter, mut attachment) = (Leader::new(1), Voter::new(), Attachment::new());
+    let mut group = elected(4, three());
+    let opened = leader.open(2000);
+    assert!(leader.hear(2, voter.round(at(2000), 1, opened.round).expect("a new round")));
+    let attached = voter.attach(&mut attachment, 1, offer(4, 1)).expect("a new offer");
+    group.deposed();
+    let answer = attachment.handle_release(group.release().expect("it led"));
+    for id in [2, 3] {
+        for term in [3, 4] {
+            assert_eq!(group.elected(term, three(), 5, 5), Err(Misuse::TermNotHigher { term, current: 4 }));
+        }
+        group.handle_answer(id, answer);
+    }
+    assert_eq!(group.elected(4, three(), 5, 5), Err(Misuse::TermNotHigher { term: 4, current: 4 }));
+    assert_eq!(group.handle_attached(2, attached), Some(answer));
+    assert!(leader.lease(&group).is_err() && voter.may_elect(at(2100), &mut attachment));
+    group.elected(5, three(), 5, 5).expect("a higher term");
+}
+
 /// A voter may send its attachment to any node, for example with a refused vote.
 #[test]
 fn only_the_leader_of_an_attachment_answers_it() {

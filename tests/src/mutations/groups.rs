@@ -184,13 +184,21 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         noticed_by: test("scenarios::a_transfer_in_one_group_leaves_the_leases_of_the_others"),
     },
     Mutation {
+        name: "a-term-is-led-twice",
+        rules: &[Rule::NoTermIsLedTwice],
+        scenarios: &[],
+        breaks: "attachments to a leadership that was released count for the next one in the same term",
+        edits: &[Edit { file: GROUP_HOLDER, find: "if term <= self.term {", with: "if !$on && term <= self.term {" }],
+        noticed_by: test("scenarios::a_term_is_not_led_again_after_its_release"),
+    },
+    Mutation {
         name: "an-ended-leadership-is-not-announced",
         rules: &[Rule::EndedLeadershipIsAnnounced],
         scenarios: &[],
         breaks: "voters of a group at rest stay attached to a leader that gave up, while its node runs",
         edits: &[Edit {
             file: GROUP_HOLDER,
-            find: "if let Role::Leads(Leading { term, voters, .. }) = self.role {",
+            find: "if let Role::Leads(Leading { voters, .. }) = self.role {",
             with: "$it if $on { self.role = Role::Follows; return; }",
         }],
         noticed_by: test("every_state_heals"),
