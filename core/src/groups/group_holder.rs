@@ -20,7 +20,7 @@ use crate::voters::{MAX_VOTERS, Voters};
 ///   message of the same step leaves.
 /// * Every frame of the group to a peer shows [`offer`](GroupHolder::offer).
 /// * After a deposition send the [`release`](GroupHolder::release) to those in [`untold`](GroupHolder::untold) until there are
-///   none. They would stay held for as long as this node opens rounds.
+///   none. They would stay held for as long as this node opens rounds. To a peer that is not connected, send it once it is.
 ///
 /// It outlives the replica: a node on which the group is removed keeps it until `untold` is empty. For a group that the
 /// process does not host, a new holder answers attachments.
@@ -139,9 +139,17 @@ impl GroupHolder {
 
     /// Notes that other voters are in force. The attachments of nodes that are no longer voters are forgotten.
     ///
+    /// After a deposition it drops from [`untold`](GroupHolder::untold) the nodes that are no longer voters: a node that is
+    /// gone for good never answers. Report only committed changes then. One that is undone could leave a voter held.
+    ///
     /// # Errors
-    /// [`Misuse::VotersWithoutLeading`].
+    /// [`Misuse::VotersWithoutLeading`] if this node does not lead, and `untold` is empty.
     pub fn voters_changed(&mut self, voters: Voters) -> Result<(), Misuse> {
+        if let Role::Parts(parting) = &mut self.role {
+            parting.note_answers(|id| !voters.contains(id));
+            self.drop_if_all_are_told();
+            return Ok(());
+        }
         let leading = self.leading_mut().ok_or(Misuse::VotersWithoutLeading)?;
         let mut attached = [[None; MAX_VOTERS]; 2];
         for (half, ids) in [voters.incoming(), voters.outgoing()].into_iter().enumerate() {
@@ -197,11 +205,7 @@ impl GroupHolder {
     pub fn handle_answer(&mut self, from: NodeId, answer: GroupRelease) {
         if let Role::Parts(parting) = &mut self.role {
             if answer.through >= GroupRelease::of_term(self.term).through {
-                for (half, ids) in [parting.voters.incoming(), parting.voters.outgoing()].into_iter().enumerate() {
-                    if let Some(at) = position(ids, from) {
-                        parting.answered[half][at] = true;
-                    }
-                }
+                parting.note_answers(|id| id == from);
             }
         }
         self.drop_if_all_are_told();
@@ -342,10 +346,20 @@ impl Leading {
 }
 
 impl Parting {
+    /// Removes from the voters without an answer those that are `done`.
+    fn note_answers(&mut self, done: impl Fn(NodeId) -> bool) {
+        for (half, ids) in [self.voters.incoming(), self.voters.outgoing()].into_iter().enumerate() {
+            for (at, id) in ids.iter().enumerate() {
+                self.answered[half][at] |= done(*id);
+            }
+        }
+    }
+
     fn untold(&self) -> impl Iterator<Item = NodeId> + '_ {
         let halves = [(0, self.voters.incoming()), (1, self.voters.outgoing())];
         halves.into_iter().flat_map(move |(half, ids)| {
-            ids.iter().enumerate().filter(move |(at, _)| !self.answered[half][*at]).map(|(_, id)| *id)
+            let is_first = move |id: &NodeId| half == 0 || position(self.voters.incoming(), *id).is_none();
+            ids.iter().enumerate().filter(move |(at, id)| !self.answered[half][*at] && is_first(id)).map(|(_, id)| *id)
         })
     }
 }

@@ -276,6 +276,20 @@ fn a_release_of_a_term_covers_all_its_offers_and_is_answered() {
     }
 }
 
+/// Otherwise each group that it once led would send releases to a removed node for ever.
+#[test]
+fn a_removed_voter_need_not_answer_a_release() {
+    let mut group = elected(4, Voters::joint(&[1, 2, 3], &[3, 4, 5]).expect("two halves"));
+    group.deposed();
+    assert_eq!(group.untold().collect::<Vec<_>>(), [2, 3, 4, 5]);
+    group.voters_changed(Voters::simple(&[1, 2, 4, 6]).expect("four voters")).expect("some have not answered");
+    assert_eq!(group.untold().collect::<Vec<_>>(), [2, 4], "node 6 was no voter of that leadership");
+    group.handle_answer(2, release(4, u64::MAX));
+    group.voters_changed(Voters::simple(&[1, 6]).expect("two voters")).expect("node 4 has not answered");
+    assert_eq!((group.untold().next(), group.release()), (None, None));
+    assert_eq!(group.voters_changed(three()), Err(Misuse::VotersWithoutLeading));
+}
+
 /// Otherwise an attachment that arrives late would count, although its voter has been released.
 #[test]
 fn a_term_is_not_led_again_after_its_release() {
