@@ -203,6 +203,7 @@ rules! {
         "**An attachment names its leader, and no other node answers it.**";
     ReleasedOfferIsOutOfDate: "Many groups 10", "**A released offer is out of date**";
     AttachmentOutlivesTheReplica: "Many groups 11", "**An attachment belongs to the process, not to the replica.**";
+    InputWakesTheGroup: "Many groups 12", "**The group wakes on any input of its own**";
     WithdrawalWakesEveryGroup: "Many groups 12", "**A withdrawal wakes every group that rests under the epoch**";
     RestNamesTheAttachment: "Many groups 12",
         "**A frame that lets a voter's group rest names the attachment that the leader knows**";

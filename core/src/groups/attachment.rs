@@ -34,6 +34,9 @@ impl Attachment {
 
     /// Handles a release, from the leader or with a request for a vote. Returns the answer for a leader whose leadership
     /// ended: everything up to this offer is released here for good.
+    ///
+    /// Wake the group if it rests: the leader announces nothing more once it has the answer, and no timer follows. A process
+    /// that never hosted the group returns the release as its answer.
     pub fn handle_release(&mut self, release: GroupRelease) -> GroupRelease {
         if self.newest.is_some_and(|attached| attached.offer <= release.through) {
             self.newest = None;

@@ -23,7 +23,7 @@ use crate::voters::{MAX_VOTERS, Voters};
 ///   none. They would stay held for as long as this node opens rounds. To a peer that is not connected, send it once it is.
 ///
 /// It outlives the replica: a node on which the group is removed keeps it until `untold` is empty. For a group that the
-/// process does not host, a new holder answers attachments.
+/// process does not host, a new holder answers attachments; without an answer, their senders stay held.
 ///
 /// The engine never leads a term twice, also after a restart: an ended leadership is released for good. Engines that do, as
 /// openraft, are not supported, and neither are those that vote out of sight, as

@@ -20,6 +20,7 @@ use core::time::Duration;
 /// * At the instant of [`Support::poll_timeout`], call [`handle_timeout`](Supporter::handle_timeout).
 /// * After each of these, call [`Support::poll_withdrawal`]. If it returns `true`, wake the groups that rested under that
 ///   support.
+/// * Every other input of a group at rest wakes it too, above all a [release](Attachment::handle_release).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Supporter {
     boot: Boot,

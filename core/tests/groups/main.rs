@@ -123,7 +123,7 @@ fn where_it_shows(rule: Rule) -> (&'static [u64], Bounds) {
         Rule::WithdrawalWakesEveryGroup => {
             (THREE, Bounds { ticks: 2, deaths: 1, votes_elsewhere: 2, silent: true, ..at_rest() })
         }
-        Rule::EndedLeadershipIsAnnounced | Rule::ReleasedOfferIsOutOfDate => {
+        Rule::ReleaseWakesTheGroup | Rule::EndedLeadershipIsAnnounced | Rule::ReleasedOfferIsOutOfDate => {
             (TWO, Bounds { resignations: 1, ..at_rest() })
         }
         Rule::UnwantedAttachmentIsReleased | Rule::RestNamesTheAttachment => {

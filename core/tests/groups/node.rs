@@ -22,6 +22,7 @@ pub(crate) enum Rule {
     AttachmentOutlivesTheReplica,
     SupportThatEndedIsWithdrawnByATimer,
     WithdrawalWakesEveryGroup,
+    ReleaseWakesTheGroup,
     EndedLeadershipIsAnnounced,
     UnwantedAttachmentIsReleased,
     ReleasedOfferIsOutOfDate,
@@ -29,7 +30,7 @@ pub(crate) enum Rule {
 }
 
 impl Rule {
-    pub(crate) const ALL: [Rule; 15] = [
+    pub(crate) const ALL: [Rule; 16] = [
         Rule::AttachedVoterElectsNoOther,
         Rule::RestartHold,
         Rule::EpochsAreNewAfterARestart,
@@ -41,6 +42,7 @@ impl Rule {
         Rule::AttachmentOutlivesTheReplica,
         Rule::SupportThatEndedIsWithdrawnByATimer,
         Rule::WithdrawalWakesEveryGroup,
+        Rule::ReleaseWakesTheGroup,
         Rule::EndedLeadershipIsAnnounced,
         Rule::UnwantedAttachmentIsReleased,
         Rule::ReleasedOfferIsOutOfDate,
@@ -413,10 +415,12 @@ impl Node {
 
     fn deliver(&mut self, now: Reading, message: Message, setup: &Setup) -> Vec<Message> {
         let id = self.id;
-        let in_the_group = !matches!(message, Message::Round { .. } | Message::Echo { .. });
-        if in_the_group && !matches!(message, Message::Rest { .. }) {
-            self.rests = false;
-        }
+        let wakes = match message {
+            Message::Round { .. } | Message::Echo { .. } | Message::Rest { .. } => false,
+            Message::Release { .. } => setup.has(Rule::ReleaseWakesTheGroup),
+            _ => true,
+        };
+        self.rests &= !wakes;
         match message {
             Message::Round { from, round } => {
                 let support = &mut self.supports[from as usize - 1];

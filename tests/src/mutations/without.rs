@@ -35,4 +35,8 @@ pub const WITHOUT: &[(Rule, &str)] = &[
         "the caller keeps the attachment, and the machines cannot know what it drops; `core/tests/groups/` switches the rule \
          off from outside",
     ),
+    (
+        Rule::InputWakesTheGroup,
+        "the caller lets groups rest and wakes them; `core/tests/groups/` switches the rule off from outside",
+    ),
 ];
