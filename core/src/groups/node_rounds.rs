@@ -92,8 +92,8 @@ impl NodeRounds {
         !early
     }
 
-    /// Returns a round that no frame has carried yet, for a quorum read in any group. It may have opened the round: then
-    /// send a frame to every peer.
+    /// Returns a round that no frame has carried yet, for a quorum read in any group. Send a frame to every peer,
+    /// unless that is due already because an earlier read got the same round.
     ///
     /// The read is confirmed once [`GroupHolder::confirms`](super::GroupHolder::confirms) it, and has failed when the
     /// node no longer leads the group in the same term.

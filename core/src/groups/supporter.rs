@@ -85,6 +85,9 @@ impl Hold {
 
 impl Support {
     /// Creates the support for a peer, to which this process has echoed nothing yet.
+    ///
+    /// Keep it until the process ends, also when the peer disconnects or leaves. A second one would use epochs again that
+    /// this one has withdrawn.
     pub fn new(peer: NodeId) -> Support {
         Support {
             peer,
@@ -109,8 +112,11 @@ impl Support {
         both.end.filter(|_| !both.is_due)
     }
 
-    /// Returns when to call [`Supporter::handle_timeout`]: when the hold of the oldest epoch ends. `None` if nothing is promised, or
-    /// if a hold starts with the next reading: then call it with any later input.
+    /// Returns when to call [`Supporter::handle_timeout`]: when the hold of the oldest epoch ends. `None` if nothing is
+    /// promised, or if a hold starts with the next reading: then call it with any later input.
+    ///
+    /// Both counters must reach the end. So wait for [`at_most`](crate::Elapsed::at_most) of
+    /// [`end.elapsed_since(now)`](Instant::elapsed_since). [`Instant::time_until`] is zero once the first has.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let oldest = if self.older == Hold::default() { self.current } else { self.older };
         oldest.end.filter(|_| !oldest.is_due)
@@ -187,7 +193,8 @@ impl Supporter {
     }
 
     /// Handles the offer of a leader of this node's current term in a group, and returns the attachment to send. Returns
-    /// `None` if the offer is out of date: the frame is of an earlier process, or was released.
+    /// `None` if the frame is of an earlier process of the leader, if the offer was released or is older than the one
+    /// accepted, or if nothing was echoed in the current epoch.
     ///
     /// `boot` is the leader's process. It is that of the round which the frame carries, and which is
     /// [handled](Supporter::handle_round) first: an epoch in which nothing was echoed has no attachments. Otherwise each
