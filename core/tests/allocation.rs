@@ -125,6 +125,7 @@ fn no_call_of_many_groups_allocates() {
             rounds.ticket(now),
             rounds.poll_timeout(),
             rounds.poll_backward_reading(),
+            rounds.newest(),
         ));
         let round = rounds.frame_round().expect("just opened");
         for (at, (supporter, support)) in followers.iter_mut().enumerate() {
@@ -137,18 +138,32 @@ fn no_call_of_many_groups_allocates() {
         let newest = |id: u64| echoes[id as usize - 2].newest();
         group.publish(&rounds, newest, &cell);
         assert!(cell.try_read(now).is_some() && group.may_rest(now, &rounds, newest));
+        assert!(group.confirms(group.quorum_round(&rounds, newest), &rounds, newest));
+        for (at, (supporter, support)) in followers.iter().enumerate() {
+            let known = group.attached(at as u64 + 2).expect("it is attached");
+            assert!(
+                supporter.stands(support, &attachments[at]) && supporter.may_rest(support, &attachments[at], known)
+            );
+            black_box((support.poll_timeout(), support.held_until(), attachments[at].leader()));
+        }
+        group.committed(term).expect("it leads");
         group.transfer_started().expect("it leads");
         let release = group.release();
         group.transfer_ended().expect("it leads");
         group.voters_changed(joint).expect("it leads");
         group.deposed();
         group.publish(&rounds, newest, &cell);
+        let ended = group.release().expect("no voter has answered");
+        for (at, attachment) in attachments.iter_mut().enumerate() {
+            assert!(group.untold().any(|id| id == at as u64 + 2));
+            group.handle_answer(at as u64 + 2, attachment.handle_release(ended));
+        }
+        assert_eq!(group.untold().next(), None);
         for ((supporter, support), attachment) in followers.iter_mut().zip(&mut attachments) {
             black_box(supporter.may_vote_or_campaign(now, attachment, Some(support), release));
             supporter.handle_timeout(at(term * 10_000 + 5000), support);
             black_box((support.poll_withdrawal(), supporter.remaining(now, [support])));
         }
-        black_box(group.untold().count());
     }
     assert_eq!(taken() - before, 0, "a call of the core allocated");
 }

@@ -193,6 +193,8 @@ rules! {
     EpochOfTheEchoIsThatOfTheAttachment: "Many groups 8",
         "**L counts V's newest echo in a group if V is attached to the present offer under the epoch of the echo.**";
     BackwardReadingEndsAllLeases: "Many groups 8", "A backward reading ends the leases of all groups.";
+    VoterChangeKeepsItsOwnAttachments: "Many groups 8",
+        "**A change of voters keeps the attachments of those that stay, and no other.**";
     TransferDropsAttachments: "Many groups 9", "**L drops all attachments**";
     NumberRisesAfterATransfer: "Many groups 9", "**After an abandoned transfer the number rises**";
     NoTermIsLedTwice: "Many groups 10", "**No node leads a term of a group twice**";

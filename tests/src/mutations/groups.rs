@@ -148,6 +148,18 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         noticed_by: test("scenarios::a_backward_reading_ends_the_leases_of_all_groups"),
     },
     Mutation {
+        name: "attachments-pass-to-other-voters",
+        rules: &[Rule::VoterChangeKeepsItsOwnAttachments],
+        scenarios: &[],
+        breaks: "a lease rests on a new voter that has promised nothing",
+        edits: &[Edit {
+            file: GROUP_HOLDER,
+            find: "attached[half][at] = leading.epoch_of(*id);",
+            with: "attached[half][at] = if $on { leading.attached[half][at] } else { leading.epoch_of(*id) };",
+        }],
+        noticed_by: test("scenarios::only_attached_voters_count_in_both_halves"),
+    },
+    Mutation {
         name: "any-release-ends-an-attachment",
         rules: &[Rule::GroupReleaseMustCover],
         scenarios: &[],
