@@ -473,6 +473,8 @@ fn a_backward_reading_ends_the_leases_of_all_groups() {
     assert!(!leader.rounds.poll_backward_reading());
     leader.rounds.observe(at(1800));
     assert!(leader.rounds.poll_backward_reading());
+    leader.rounds.ticket(at(1700));
+    assert!(leader.rounds.poll_backward_reading());
     assert_eq!(publish(&leader, &mut groups), [None, None]);
     assert_eq!(leader.rounds.poll_timeout(), None);
     leader.open(1950);
