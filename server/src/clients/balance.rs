@@ -48,7 +48,7 @@ impl Spread {
 
 /// Hands groups over for as long as the node runs.
 pub(crate) async fn balance<R: Runtime>(runtime: R, clients: Weak<Clients<R>>) {
-    let (mut before, mut looks) = (Spread::default(), 0);
+    let (mut before, mut looks, mut pause) = (Spread::default(), 0, 0);
     let mut interval = MIN_INTERVAL;
     loop {
         runtime.sleep(interval).await;
@@ -60,6 +60,10 @@ pub(crate) async fn balance<R: Runtime>(runtime: R, clients: Weak<Clients<R>>) {
         let spread = clients.spread();
         looks = if spread == before { looks + 1 } else { 0 };
         before = spread;
+        if pause > 0 {
+            pause -= 1;
+            continue;
+        }
         let Some((group, to)) = before.surplus(clients.node()).filter(|_| looks >= STEADY_LOOKS) else { continue };
         match clients.hand_over(group, to).await {
             Ok(()) => {
@@ -69,8 +73,7 @@ pub(crate) async fn balance<R: Runtime>(runtime: R, clients: Weak<Clients<R>>) {
             }
             Err(error) => {
                 tracing::info!(group, to, "a group is not handed over to spread the leaders: {error}");
-                runtime.sleep(interval * PAUSE_LOOKS).await;
-                looks = 0;
+                pause = PAUSE_LOOKS;
             }
         }
     }
