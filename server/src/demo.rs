@@ -298,7 +298,7 @@ impl<R: Kill> Show<R> {
         let failover = self.watch(Some(lasting))?;
         let lasted = started.elapsed();
         let (tally, keys) = load.finish();
-        let totals = self.cluster.totals();
+        let (totals, shares) = (self.cluster.totals(), self.cluster.shares());
         let mut lost_writes = 0;
         for node in self.cluster.survivors() {
             let position = places.iter().position(|place| place.node == node).ok_or(DemoError::Unverified)?;
@@ -313,6 +313,7 @@ impl<R: Kill> Show<R> {
             lasted,
             tally,
             totals,
+            shares,
             failover,
             lost_writes,
         })

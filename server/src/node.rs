@@ -385,6 +385,11 @@ impl<R: Runtime> Node<R> {
         self.handle().gate().lease().remaining(self.clients.executor.now())
     }
 
+    /// Returns the number of groups that it leads.
+    pub fn groups_led(&self) -> usize {
+        self.clients.groups_led()
+    }
+
     /// Returns its counters.
     pub fn counters(&self) -> &Counters {
         &self.clients.executor.counters

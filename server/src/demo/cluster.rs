@@ -76,6 +76,17 @@ impl Leadership {
     }
 }
 
+/// The part of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Share {
+    pub(super) node: NodeId,
+    /// The groups that it leads.
+    pub(super) groups: usize,
+    /// The reads and the writes that it took from its clients.
+    pub(super) reads: u64,
+    pub(super) writes: u64,
+}
+
 /// The sums of all nodes' counters, including those of killed nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
@@ -170,6 +181,20 @@ impl<R: Kill> Cluster<R> {
             totals.writes += counters.writes_acknowledged.get();
         }
         totals
+    }
+
+    /// Returns the part of each node.
+    pub(super) fn shares(&self) -> Vec<Share> {
+        let share = |(node, Member { node: running, alive, .. }): (&NodeId, &Member<R>)| {
+            let counters = running.counters();
+            Share {
+                node: *node,
+                groups: if *alive { running.groups_led() } else { 0 },
+                reads: counters.reads_lease.get() + counters.reads_quorum.get(),
+                writes: counters.writes_acknowledged.get(),
+            }
+        };
+        self.members.iter().map(share).collect()
     }
 
     /// Returns a node that stopped because its disk failed.

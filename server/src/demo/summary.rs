@@ -1,6 +1,6 @@
 //! The result of a load.
 
-use super::cluster::Totals;
+use super::cluster::{Share, Totals};
 use super::load::Tally;
 use super::screen::{Screen, grouped, percent};
 use hdrhistogram::Histogram;
@@ -25,6 +25,8 @@ pub(super) struct Summary {
     pub(super) lasted: Duration,
     pub(super) tally: Tally,
     pub(super) totals: Totals,
+    /// The part of each node.
+    pub(super) shares: Vec<Share>,
     pub(super) failover: Option<Failover>,
     pub(super) lost_writes: u64,
 }
@@ -51,6 +53,7 @@ impl Summary {
             "lost_writes": self.lost_writes,
             "lease_share": self.totals.lease_share(),
             "leaderless_ms": leaderless,
+            "by_node": self.shares.iter().map(share).collect::<Vec<_>>(),
             "read_p50_us": reads.value_at_quantile(0.5),
             "read_p99_us": reads.value_at_quantile(0.99),
             "read_max_us": reads.max(),
@@ -96,11 +99,20 @@ impl Summary {
         let checked = format!("of {} acknowledged", grouped(writes.len()));
         screen.line(fact("lost writes", &grouped(self.lost_writes), &checked));
         screen.line(fact("uncertain", &grouped(*uncertain), "writes whose node was lost before it replied"));
+        let has_groups = self.shares.iter().map(|share| share.groups).sum::<usize>() > 1;
+        for Share { node, groups, reads, writes } in self.shares.iter().filter(|_| has_groups) {
+            let taken = format!("groups led; {} reads and {} writes of its clients", grouped(*reads), grouped(*writes));
+            screen.line(fact(&format!("n{node}"), &groups.to_string(), &taken));
+        }
         for violation in violations {
             screen.line(violation);
         }
         screen.line("");
     }
+}
+
+fn share(Share { node, groups, reads, writes }: &Share) -> Value {
+    json!({ "node": node, "groups_led": groups, "reads": reads, "writes": writes })
 }
 
 fn millis(duration: Duration) -> f64 {
@@ -138,6 +150,7 @@ mod tests {
             lasted: Duration::from_secs(10),
             tally,
             totals: Totals { reads_lease: 99, reads_quorum: 1, writes: 1 },
+            shares: vec![Share { node: 1, groups: 2, reads: 100, writes: 1 }],
             failover: Some(Failover { killed: 1, successor: Some((2, Duration::from_micros(1_234_567))) }),
             lost_writes: 0,
         }
@@ -163,6 +176,7 @@ mod tests {
             ("lost_writes", json!(0)),
             ("lease_share", json!(0.99)),
             ("leaderless_ms", json!(1234.6)),
+            ("by_node", json!([{ "node": 1, "groups_led": 2, "reads": 100, "writes": 1 }])),
             ("read_p50_us", json!(100)),
             ("read_p99_us", json!(100)),
             ("write_p50_us", json!(2000)),
