@@ -483,7 +483,13 @@ impl<M: StateMachine> Node<M> {
     /// all the same.
     pub fn drop_abandoned(&mut self, now: Reading, is_abandoned: impl Fn(u64) -> bool) {
         self.set_now(now);
-        self.for_each_router(|router, context| router.drop_abandoned(context, &is_abandoned));
+        // The others stay idle.
+        let waiting = self.groups.iter().filter(|(_, hosted)| hosted.router.has_waiting()).map(|(id, _)| *id);
+        for id in waiting.collect::<Vec<_>>() {
+            if let Some((router, mut context)) = self.router(id) {
+                router.drop_abandoned(&mut context, &is_abandoned);
+            }
+        }
     }
 
     /// Starts to hand leadership of a group over, if this node leads it, because it is about to stop. It goes on serving

@@ -199,6 +199,9 @@ fn only_groups_with_an_input_are_looked_at() {
     cluster.node(2).take_changed();
     let now = cluster.reading(2);
     assert!(cluster.node(2).until_timeout(now) < TICK, "it is tried again");
+    cluster.node(2).drop_abandoned(now, |_| false);
+    cluster.drain(2);
+    assert_eq!(cluster.node(2).take_changed(), [3]);
     cluster.leap(TICK / 2);
     cluster.fire_timer(2);
     assert_eq!(cluster.node(2).take_changed(), [3]);

@@ -49,7 +49,12 @@ impl<M: StateMachine> Group<M> {
         entries.append(&mut self.to_apply);
         self.to_apply = entries;
         self.unapplied_bytes -= entry_bytes;
-        self.unwritten.changes.append(&mut changes);
+        // Moved, not copied, unless some were added while a thread applied these.
+        std::mem::swap(&mut self.unwritten.changes, &mut changes);
+        if !changes.is_empty() {
+            changes.append(&mut self.unwritten.changes);
+            self.unwritten.changes = changes;
+        }
         self.unwritten_bytes += changed_bytes;
         self.merge_changes();
         let has_applied = !applied.is_empty();

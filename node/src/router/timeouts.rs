@@ -48,6 +48,11 @@ impl Router {
         }
     }
 
+    /// Returns true if requests wait to be tried again.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Ends the requests that wait to be tried again and whose clients have left.
     pub(crate) fn drop_abandoned<M: StateMachine>(
         &mut self,
