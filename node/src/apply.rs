@@ -107,12 +107,6 @@ impl<M: StateMachine> Applying<M> {
     pub fn group(&self) -> GroupId {
         self.group
     }
-
-    /// Takes the state out of the machine.
-    pub(crate) fn into_state(mut self) -> M::State {
-        let empty = self.machine.empty_state();
-        self.machine.replace(empty)
-    }
 }
 
 impl<M: StateMachine> fmt::Debug for Applying<M> {

@@ -129,7 +129,7 @@ pub(crate) enum GroupOutput<M: StateMachine> {
 pub struct Group<M: StateMachine> {
     options: GroupOptions,
     replica: Replica,
-    /// `None` while it applies entries on a thread of its own.
+    /// `None` while it applies entries on a thread of its own, and once the group has ended.
     machine: Option<M>,
     prepare: Preparer,
     applied: Applied,
@@ -457,17 +457,14 @@ impl<M: StateMachine> Group<M> {
         self.flush = true;
     }
 
-    /// Gives up the lease and everything under way, and [finishes](Group::finish). The states go out as work.
+    /// Gives up the lease and everything under way, and [finishes](Group::finish). The state machine and the states go out
+    /// as work. The machine goes as it is: threads that were permitted to read before may read the state still.
     pub(crate) fn close(&mut self, now: Reading) {
         self.retire(now);
         self.close_transfers(now);
         self.finish(now);
-        // That of a machine that applies now follows once it is back.
-        if let Some(machine) = &mut self.machine {
-            let empty = machine.empty_state();
-            let state = machine.replace(empty);
-            self.outputs.push_back(GroupOutput::Work(Work::Drop(Arc::new(state))));
-        }
+        // One that applies on a thread now follows once it is back. Without it, nothing more is applied.
+        self.outputs.extend(self.machine.take().map(|machine| GroupOutput::Work(Work::End(Box::new(machine)))));
     }
 
     /// Returns true if this node, which stops, is held at `now` or cannot know.

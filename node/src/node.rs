@@ -14,7 +14,6 @@ use crate::members::{ChangeError, MemberChange};
 use crate::outputs::Outputs;
 use crate::ports::{Batch, GroupId, StateMachine};
 use crate::router::{Common, Router};
-use crate::snapshot::Work;
 use crate::status::{DiskStatistics, RouterStatistics, Status};
 use crate::stopwatch::Stopwatch;
 use crate::wire::{Body, Message};
@@ -23,7 +22,6 @@ use leasehold_raft::wire::Change;
 use leasehold_raft::{CampaignError, Position, ProposeError, TransferError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The interval at which the timer of a node without groups fires.
@@ -265,8 +263,8 @@ impl<M: StateMachine> Node<M> {
             Input::WorkDone(result) => {
                 if let Some(group) = self.group_mut(result.group()) {
                     group.handle_work_result(result);
-                } else if let Some(state) = result.into_state() {
-                    self.outputs.push(Output::Work(Work::Drop(Arc::new(state))));
+                } else if let Some(work) = result.into_work() {
+                    self.outputs.push(Output::Work(work));
                 }
             }
             Input::NotSent { to, messages } => {

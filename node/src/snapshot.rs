@@ -41,6 +41,8 @@ pub enum Work<M: StateMachine> {
     },
     /// Drops a state.
     Drop(Arc<M::State>),
+    /// Drops the state machine of a group that has ended. Readers may still share its state.
+    End(Box<M>),
     /// Applies entries of a group that [applies on a thread of its own](crate::GroupOptions::applies_on_thread). It may
     /// take any time, and nothing else of the node waits for it.
     Apply(Box<Applying<M>>),
@@ -90,7 +92,7 @@ impl<M: StateMachine> Work<M> {
                 records = records.filter(|_| valid.is_ok());
                 Some(WorkResult::Added { group, id, state, records })
             }
-            Work::Drop(_) => None,
+            Work::Drop(_) | Work::End(_) => None,
             Work::Apply(mut applying) => {
                 applying.run();
                 Some(WorkResult::Applied(applying))
@@ -107,12 +109,12 @@ impl<M: StateMachine> WorkResult<M> {
         }
     }
 
-    /// Returns the state in it, of a group that has ended meanwhile.
-    pub(crate) fn into_state(self) -> Option<M::State> {
+    /// Returns what is left to do with it if its group has ended meanwhile.
+    pub(crate) fn into_work(self) -> Option<Work<M>> {
         match self {
             WorkResult::Read { .. } => None,
-            WorkResult::Added { state, .. } => Some(state),
-            WorkResult::Applied(applying) => Some(applying.into_state()),
+            WorkResult::Added { state, .. } => Some(Work::Drop(Arc::new(state))),
+            WorkResult::Applied(applying) => Some(Work::End(Box::new(applying.machine))),
         }
     }
 }
@@ -123,6 +125,7 @@ impl<M: StateMachine> fmt::Debug for Work<M> {
             Work::Read { .. } => "Read",
             Work::Add { .. } => "Add",
             Work::Drop(_) => "Drop",
+            Work::End(_) => "End",
             Work::Apply(_) => "Apply",
         })
     }

@@ -3,7 +3,8 @@
 mod support;
 
 use bytes::Bytes;
-use leasehold_node::ports::GroupId;
+use leasehold_node::ports::{Batch, GroupId, Record};
+use leasehold_node::snapshot::Work;
 use leasehold_node::{Input, ReadMode, Request, RequestError};
 use support::{Cluster, HOLD, TICK};
 
@@ -170,9 +171,53 @@ fn a_group_can_be_removed_while_its_state_machine_hangs() {
     cluster.drain(1);
     assert_eq!(cluster.reply(stuck), Some(Err(RequestError::Uncertain)));
     cluster.member(1).hung.clear();
+    assert!(cluster.work(1));
+    let Some(Work::End(machine)) = cluster.members[&1].work.front() else { panic!("its state machine is dropped") };
+    assert_eq!(machine.records.len(), 1, "as it came back");
     cluster.run(TICK);
-    assert!(cluster.members[&1].work.is_empty(), "its state was dropped");
+    assert!(cluster.members[&1].work.is_empty());
     cluster.input(1, Input::NotSent { to: 2, messages: Vec::new() });
     let ticket = read(&mut cluster, 1, 0);
     assert!(cluster.grant(ticket).by_lease);
+}
+
+/// Lets node 1 commit an entry of a group and end the group in the same turn. Returns the records of the state machine
+/// that went out to be dropped, and what the disk got of the group.
+fn end_while_committing(applies_on_thread: bool, end: impl Fn(&mut Cluster)) -> (Vec<Record>, Vec<Batch>) {
+    let mut cluster = Cluster::with_groups(1, GROUPS, |_, group| group.applies_on_thread = applies_on_thread);
+    cluster.leap(HOLD + TICK);
+    (0..GROUPS).for_each(|group| cluster.elect_in(1, group));
+    let before = write(&mut cluster, 1, HUNG, "before");
+    cluster.settle();
+    assert_eq!(cluster.output(before), 1);
+    let late = write(&mut cluster, 1, HUNG, "late");
+    let member = cluster.member(1);
+    let number = member.commits.back().expect("the entry is written").0;
+    member.commits.clear();
+    let now = cluster.reading(1);
+    cluster.node(1).handle(now, Input::Committed { number });
+    end(&mut cluster);
+    cluster.drain(1);
+    assert_eq!(cluster.reply(late), Some(Err(RequestError::Uncertain)));
+    let Some(Work::End(machine)) = cluster.member(1).work.pop_front() else { panic!("its state machine is dropped") };
+    assert!(cluster.members[&1].work.is_empty(), "nothing is applied any more");
+    let batches = cluster.members[&1].commits.iter().flat_map(|(_, batches)| batches.iter().cloned()).collect();
+    (machine.records, batches)
+}
+
+#[test]
+fn a_group_that_ends_applies_nothing_more_and_keeps_its_state_for_readers_with_a_permit() {
+    for applies_on_thread in [false, true] {
+        let (records, _) = end_while_committing(applies_on_thread, |cluster| {
+            let now = cluster.reading(1);
+            assert!(cluster.node(1).remove_group(now, HUNG));
+        });
+        assert_eq!(records.len(), 1, "the one entry that was applied before");
+        let (records, batches) = end_while_committing(applies_on_thread, |cluster| {
+            let now = cluster.reading(1);
+            assert!(cluster.node(1).fail_group(now, HUNG));
+        });
+        assert_eq!(records.len(), 1);
+        assert!(!batches.is_empty() && batches.iter().all(|batch| batch.changes.len() <= 1), "{batches:?}");
+    }
 }

@@ -35,7 +35,8 @@ pub type Preparer = Box<dyn Fn(Bytes) -> Bytes + Send>;
 /// It runs in the node's task, which shares its thread with other tasks. Each method must take time in proportion to
 /// its arguments, not to the size of the state. Work that grows with the state goes through [`State`], on another
 /// thread. A machine whose [`apply`](Self::apply) may wait, for a disk or for another process, is given
-/// [a thread of its own](crate::GroupOptions::applies_on_thread).
+/// [a thread of its own](crate::GroupOptions::applies_on_thread). It must not wait in any other method, because these are
+/// always called in the node's task. It is dropped on a thread that may block.
 pub trait StateMachine: Send + 'static {
     /// The result of a command, for the client that proposed it.
     type Output: Send + 'static;
