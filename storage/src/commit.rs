@@ -43,6 +43,7 @@ impl Storage {
             number,
             keyspace: &self.keyspace,
             groups: &mut self.groups,
+            removed: &self.removed,
             removal_ended: &mut self.removal_ended,
             changes: Changes::new(),
         };
@@ -59,9 +60,10 @@ impl Storage {
         let outcome = outcome.flatten().and_then(|changes| self.store(number, changes));
         if outcome.is_err() {
             // They may be ahead of what is stored. The next commit loads them again, except those that were removed.
-            self.groups = group::removed_groups(&self.keyspace).unwrap_or_default();
+            self.groups = self.removed.iter().map(|id| (*id, Group::removed(*id))).collect();
         }
         outcome?;
+        self.removed.extend(batches.iter().filter(|batch| batch.remove).map(|batch| batch.group));
         self.check_in_place()
     }
 
@@ -105,6 +107,8 @@ struct Writer<'s> {
     number: u64,
     keyspace: &'s Keyspace,
     groups: &'s mut BTreeMap<GroupId, Group>,
+    /// The groups that earlier commits removed.
+    removed: &'s BTreeSet<GroupId>,
     /// The group in which the last commit stopped removing.
     removal_ended: &'s mut GroupId,
     changes: Changes,
@@ -116,14 +120,17 @@ impl Writer<'_> {
         let id = batch.group;
         let group = match self.groups.entry(id) {
             Slot::Occupied(known) => known.into_mut(),
+            Slot::Vacant(_) if self.removed.contains(&id) => {
+                return if batch.remove { Ok(()) } else { Err(group::removed(id)) };
+            }
             Slot::Vacant(new) => new.insert(Group::load(self.keyspace, id)?),
         };
         let mut writer = GroupWriter { id, number: self.number, group, changes: &mut self.changes };
         writer.write(batch, superseded)
     }
 
-    /// Removes up to `left` compacted entries and dropped records. A commit that changes nothing removes none, so that
-    /// it need not be written.
+    /// Removes up to `left` compacted entries and dropped records; a range without records counts as one. A commit that
+    /// changes nothing removes none, so that it need not be written.
     fn remove_stale(&mut self, mut left: usize) -> Result<(), Fault> {
         if self.changes.is_empty() {
             return Ok(());
@@ -150,6 +157,8 @@ impl Writer<'_> {
                 && bytes < MAX_REMOVED_BYTES
                 && let Some(mut keys) = group.dropped.pop_front()
             {
+                // Looking for the first key takes time, too.
+                left -= 1;
                 for stored in self.keyspace.range(keys.clone()) {
                     if left == 0 || bytes >= MAX_REMOVED_BYTES {
                         group.dropped.push_front(keys);
@@ -162,6 +171,9 @@ impl Writer<'_> {
                     left -= 1;
                     self.changes.insert(key, None);
                 }
+            }
+            if group.removed && group.dropped.is_empty() {
+                self.groups.remove(&id);
             }
         }
         Ok(())
@@ -385,6 +397,7 @@ mod tests {
     use crate::error::StorageError;
     use crate::folder::Identity;
     use leasehold_raft::wire::{HardState, Payload};
+    use std::time::Duration;
 
     fn record(number: usize) -> Record {
         // Some keys are long, and those are stored differently.
@@ -444,7 +457,12 @@ mod tests {
             group: REMOVED,
             hard_state: Some(HardState { term: 1, vote: 3, commit: 0 }),
             entries: (1..=10).map(entry).collect(),
-            changes: (0..RECORDS).map(record).map(Change::Put).collect(),
+            changes: [Change::Clear].into_iter().chain((0..RECORDS).map(record).map(Change::Put)).collect(),
+            applied: Some(Applied { index: 5, term: 1, ..Applied::default() }),
+            compact_through: Some((3, 1)),
+            longest_hold: Some(Duration::from_secs(1)),
+            log_may_be_cut: Some(true),
+            orderly_stop: Some(Some(Duration::from_secs(1))),
             stage: Some(Stage::Add(vec![record(1), record(2)])),
             ..Batch::default()
         };
@@ -453,6 +471,7 @@ mod tests {
             storage.commit(&[Batch { changes, ..Batch::default() }]).expect("another group");
         };
         storage.commit(std::slice::from_ref(&filled)).expect("committed");
+        assert_eq!(stored(&storage)[2], DELETED_BY_REMOVAL.len(), "every single value");
         let removal = Batch { group: REMOVED, remove: true, ..Batch::default() };
         // What comes before the removal in its own commit is not stored either.
         let late = Batch { changes: vec![Change::Put(record(RECORDS + 1))], group: REMOVED, ..Batch::default() };
@@ -476,6 +495,31 @@ mod tests {
         while stored(&storage) != [0, 0, 1] {
             other(&mut storage);
         }
+        other(&mut storage);
+        assert!(!storage.groups.contains_key(&REMOVED), "later commits do not look at it");
+        storage.commit(std::slice::from_ref(&filled)).expect_err("its number is never used again");
+        storage.commit(&[removal]).expect("again");
+        assert_eq!(storage.removed_groups(), [REMOVED]);
+    }
+
+    #[test]
+    fn a_commit_after_a_start_looks_at_some_of_many_removed_groups() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let identity = Identity { cluster: "orchard".into(), node: 3, founders: [3].into() };
+        let mut storage = Storage::open(folder.path(), identity.clone()).expect("a new folder");
+        let removed = 1..=MAX_EXTRA_REMOVALS as GroupId;
+        let batch = |group, remove| Batch { group, remove, ..Batch::default() };
+        let hold = Some(Duration::from_secs(1));
+        let created = removed.clone().map(|group| Batch { longest_hold: hold, ..batch(group, false) });
+        storage.commit(&created.collect::<Vec<_>>()).expect("committed");
+        storage.commit(&removed.clone().map(|group| batch(group, true)).collect::<Vec<_>>()).expect("removed");
+        std::mem::drop(storage);
+        let mut storage = Storage::open(folder.path(), identity).expect("its own folder");
+        for left in [MAX_EXTRA_REMOVALS / 2, 0] {
+            storage.commit(&[Batch { longest_hold: hold, ..Batch::default() }]).expect("another group");
+            assert_eq!(storage.groups.len(), left + 1);
+        }
+        assert!(storage.removed_groups().into_iter().eq(removed));
     }
 
     #[test]

@@ -53,7 +53,10 @@ pub struct Storage {
     pub(crate) keyspace: Keyspace,
     pub(crate) database: Database,
     pub(crate) salt: u64,
+    /// The groups that were written to, and the removed ones of which something is left, perhaps.
     pub(crate) groups: BTreeMap<GroupId, Group>,
+    /// The groups that were removed, to which nothing must be written.
+    pub(crate) removed: BTreeSet<GroupId>,
     pub(crate) removal_ended: GroupId,
     pub(crate) newest_file: NewestFile,
     journal: JournalWatch,
@@ -142,18 +145,19 @@ impl Storage {
         };
         let number = newest_file.newest().journal.unwrap_or_default();
         let journal = JournalWatch::new(database_path, number).map_err(in_folder)?;
+        let removed = reading(|| group::removed_groups(&keyspace)).map_err(in_folder)?;
+        let groups = removed.iter().map(|id| (*id, Group::removed(*id))).collect();
         // Last, so that a start that fails is not counted, and before anything can be sent.
         registry.begin_run(drawn(&path));
         registry::write(&data, &registry).map_err(unusable)?;
         let registry_file = RegistryFile::new(data);
-        // They have something left to delete, perhaps, and nothing must be written to them.
-        let groups = reading(|| group::removed_groups(&keyspace)).map_err(in_folder)?;
         let checked_at = now();
         Ok(Storage {
             keyspace,
             database,
             salt,
             groups,
+            removed,
             removal_ended: GroupId::MAX,
             newest_file,
             journal,

@@ -10,7 +10,7 @@ use fjall::Keyspace;
 use leasehold_core::{Index, Term};
 use leasehold_node::ports::GroupId;
 use leasehold_raft::wire::{HardState, Membership};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::{Range, RangeInclusive};
 
 /// A group as stored, including the commit in progress.
@@ -65,9 +65,6 @@ impl Group {
     }
 
     pub(crate) fn load(keyspace: &Keyspace, group: GroupId) -> Result<Group, Fault> {
-        if meta(keyspace, group, REMOVED)?.unwrap_or(false) {
-            return Ok(Group::removed(group));
-        }
         let (compacted, _): (Index, Term) = meta(keyspace, group, COMPACTED)?.unwrap_or_default();
         let applied: Option<(Index, Term, Membership)> = meta(keyspace, group, APPLIED)?;
         let hard_state: Option<HardState> = meta(keyspace, group, HARD_STATE)?;
@@ -157,12 +154,12 @@ pub(crate) fn group_numbers(keyspace: &Keyspace) -> Result<Vec<GroupId>, Fault> 
     Ok(groups)
 }
 
-/// Loads the groups that were removed.
-pub(crate) fn removed_groups(keyspace: &Keyspace) -> Result<BTreeMap<GroupId, Group>, Fault> {
-    let mut groups = BTreeMap::new();
+/// Finds the groups that were removed.
+pub(crate) fn removed_groups(keyspace: &Keyspace) -> Result<BTreeSet<GroupId>, Fault> {
+    let mut groups = BTreeSet::new();
     for group in group_numbers(keyspace)? {
         if meta(keyspace, group, REMOVED)?.unwrap_or(false) {
-            groups.insert(group, Group::removed(group));
+            groups.insert(group);
         }
     }
     Ok(groups)

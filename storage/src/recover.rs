@@ -21,17 +21,13 @@ impl Storage {
     /// As [`recover_as`](Storage::recover_as).
     pub fn groups(&self) -> Result<Vec<GroupId>, StorageError> {
         let mut groups = reading(|| group_numbers(&self.keyspace)).map_err(|fault| fault.in_folder(&self.path))?;
-        groups.retain(|group| !self.is_removed(*group));
+        groups.retain(|group| !self.removed.contains(group));
         Ok(groups)
     }
 
     /// Returns the groups that were removed from this node, in order. It can never host them again.
     pub fn removed_groups(&self) -> Vec<GroupId> {
-        self.groups.iter().filter(|(_, group)| group.removed).map(|(id, _)| *id).collect()
-    }
-
-    fn is_removed(&self, group: GroupId) -> bool {
-        self.groups.get(&group).is_some_and(|group| group.removed)
+        self.removed.iter().copied().collect()
     }
 
     /// Returns the state of `group` after the last durable commit, with its records in the order of their keys; the
@@ -69,7 +65,7 @@ impl Storage {
 
     /// Returns the state of a group, and the number of its records.
     fn read<S: State>(&self, group: GroupId, mut records: S) -> Result<(Recovered<S>, u64), Fault> {
-        if self.is_removed(group) {
+        if self.removed.contains(&group) {
             return Err(group::removed(group));
         }
         let hard_state: Option<HardState> = meta(&self.keyspace, group, HARD_STATE)?;
