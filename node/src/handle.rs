@@ -343,6 +343,8 @@ impl<M: StateMachine> Handle<M> {
     /// everything is on disk, and ends.
     pub async fn stop(&self) {
         let _ = self.inbox.send(Command::Stop).await;
+        // The group of this handle may have stopped before.
+        self.inbox.closed().await;
         self.wait_status(|status| status.stopped).await;
     }
 }

@@ -425,6 +425,37 @@ fn a_group_with_a_thread_of_its_own_stops_when_the_thread_ends_and_the_others_go
 }
 
 #[test]
+fn a_node_is_stopped_through_the_handle_of_a_group_that_has_stopped_or_was_removed() {
+    for removes in [false, true] {
+        let single = Single::leading();
+        let (ended, handle) = (single.handles[&1].clone(), single.handles[&1].clone());
+        let mut lost: BoxFuture<'static, ()> = if removes {
+            Box::pin(async move { assert!(handle.remove_group().await) })
+        } else {
+            Box::pin(async move { assert!(handle.write(UNKNOWN.into()).await.is_err()) })
+        };
+        assert_eq!(outcome(&mut lost), None);
+        let turns = || ["", "disk", ""].iter().for_each(|name| single.runtime.poll(name));
+        turns();
+        assert!(outcome(&mut lost).is_some() && ended.status().stopped);
+
+        let mut written = single.write();
+        let mut stopped: BoxFuture<'static, ()> = Box::pin(async move { ended.stop().await });
+        assert_eq!(outcome(&mut stopped), None);
+        single.runtime.poll("");
+        assert_eq!((outcome(&mut written), outcome(&mut stopped)), (None, None), "a write has no outcome yet");
+        // It waits for the end of its hold, too.
+        for _ in 0..100 {
+            single.tick();
+            turns();
+            single.runtime.poll("snapshots");
+        }
+        assert_eq!((outcome(&mut written), outcome(&mut stopped)), (Some(Ok(1)), Some(())));
+        assert!(!single.runtime.is_running(""));
+    }
+}
+
+#[test]
 fn a_node_ends_when_one_of_its_threads_does() {
     for thread in ["disk", "snapshots"] {
         let single = Single::leading();
