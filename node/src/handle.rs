@@ -137,9 +137,12 @@ impl Shared {
         }
     }
 
-    /// Publishes that the group has ended here.
+    /// Publishes that the group has ended here. It leads no more, and the node no longer knows who does.
     pub(crate) fn end(&self) {
-        self.status.lock().stopped = true;
+        let mut status = self.status.lock();
+        let Status { role, leader, no_lease, .. } = Status::default();
+        *status = Status { role, leader, no_lease, stopped: true, ..*status };
+        drop(status);
         self.status_changed.notify(usize::MAX);
     }
 

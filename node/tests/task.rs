@@ -8,10 +8,10 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::io::Cursor;
 use leasehold_clock::ManualClock;
-use leasehold_core::{Config, Instant, NodeId, Options as Timing};
+use leasehold_core::{Config, Instant, NoLease, NodeId, Options as Timing};
 use leasehold_node::ports::{Batch, Disk, GroupId, Lane, Links, NotSent, Recovered};
 use leasehold_node::{
-    AddGroupError, GroupOptions, Handle, NodeOptions, REQUEST_TIMEOUT, RequestError, Start, StartGroup,
+    AddGroupError, GroupOptions, Handle, NodeOptions, REQUEST_TIMEOUT, RequestError, Role, Start, StartGroup,
 };
 use leasehold_runtime::{Runtime, ThreadPolicy};
 use parking_lot::Mutex;
@@ -366,6 +366,8 @@ fn a_group_stops_before_a_command_that_only_a_newer_release_knows_and_its_node_w
         }
         assert_eq!(outcome(&mut lost), Some(Err(RequestError::Uncertain)));
         assert!(handle.status().stopped && gate.try_read(Some(single.clock.at())).is_none());
+        assert_eq!((handle.status().role, handle.status().leader), (Role::Follower, None));
+        assert_eq!(handle.status().no_lease, Some(NoLease::NotLeader));
         assert_eq!(single.runtime.is_running(""), stopped < GROUPS);
         if stopped < GROUPS {
             let mut refused = write_to(handle, "a");
