@@ -35,6 +35,7 @@ pub struct Applying<M: StateMachine> {
     pub(crate) entries: VecDeque<Committed>,
     /// The bytes of entries and of their changes after which no further entry is applied.
     max_bytes: usize,
+    max_entries: usize,
     /// The entries that were applied, in order.
     pub(crate) applied: Vec<AppliedEntry<M::Output>>,
     /// Their changes.
@@ -63,12 +64,14 @@ impl<M: StateMachine> Applying<M> {
         entries: VecDeque<Committed>,
         changes: Vec<Change>,
         max_bytes: usize,
+        max_entries: usize,
     ) -> Applying<M> {
         Applying {
             group,
             machine,
             entries,
             max_bytes,
+            max_entries,
             applied: Vec::new(),
             changes,
             changed_bytes: 0,
@@ -81,6 +84,7 @@ impl<M: StateMachine> Applying<M> {
     pub(crate) fn run(&mut self) {
         while self.unknown.is_none()
             && self.entry_bytes + self.changed_bytes < self.max_bytes
+            && self.applied.len() < self.max_entries
             && let Some(committed) = self.entries.pop_front()
         {
             self.entry_bytes += bytes_of(&committed);

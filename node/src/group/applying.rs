@@ -9,6 +9,9 @@ use crate::snapshot::Work;
 use leasehold_core::Reading;
 use leasehold_raft::Role;
 
+/// The entries that a thread applies before the group gets their outcome. A machine that waits takes its time for each.
+const MAX_THREAD_ENTRIES: usize = 16;
+
 /// The holds after which a leader whose state machine finishes nothing hands leadership over.
 const MAX_APPLY_HOLDS: u32 = 3;
 
@@ -20,21 +23,23 @@ impl<M: StateMachine> Group<M> {
     }
 
     /// Applies committed entries, as many as the turn allows. A group that applies on a thread of its own takes none of
-    /// the turn's time, but makes the changes of one turn at a time, too.
+    /// the turn's time, but makes the changes of one turn at a time, too, and of a few entries.
     pub(super) fn apply(&mut self, budget: &mut ApplyBudget) {
-        let room = budget.left.min(budget.share.saturating_sub(self.applied_bytes));
+        let on_thread = self.options.applies_on_thread;
+        let room =
+            if on_thread { budget.share } else { budget.left.min(budget.share.saturating_sub(self.applied_bytes)) };
         if self.halted || room == 0 || self.to_apply.is_empty() {
             return;
         }
         let Some(machine) = self.machine.take() else { return };
         let entries = std::mem::take(&mut self.to_apply);
-        if self.options.applies_on_thread {
+        if on_thread {
             self.applying_since = self.transfers.now;
-            let applying = Applying::new(self.options.group, machine, entries, Vec::new(), room);
+            let applying = Applying::new(self.options.group, machine, entries, Vec::new(), room, MAX_THREAD_ENTRIES);
             return self.outputs.push_back(GroupOutput::Work(Work::Apply(Box::new(applying))));
         }
         let changes = std::mem::take(&mut self.unwritten.changes);
-        let mut applying = Applying::new(self.options.group, machine, entries, changes, room);
+        let mut applying = Applying::new(self.options.group, machine, entries, changes, room, usize::MAX);
         applying.run();
         let bytes = applying.entry_bytes + applying.changed_bytes;
         self.applied_bytes += bytes;
