@@ -6,6 +6,7 @@ use leasehold_raft::wire::Membership;
 use leasehold_raft::{Committed, Effect, Position};
 use std::collections::VecDeque;
 use std::fmt;
+use std::time::Duration;
 
 /// The bytes by which an entry counts beyond its command.
 const ENTRY_BYTES: usize = 64;
@@ -25,6 +26,19 @@ impl ApplyBudget {
         let left = max.max(1);
         ApplyBudget { left, share: (left / groups.max(1)).max(1) }
     }
+}
+
+/// The watch over a state machine that applies entries on a thread of its own.
+#[derive(Debug, Default)]
+pub(crate) struct ApplyWatch {
+    /// Since when it applies the entries that it has, or had.
+    pub(crate) since: Duration,
+    /// Since when this node leads, or has led after a hand-over. Its last tick, if it does not lead.
+    pub(crate) leads_since: Duration,
+    /// The times that leadership was handed over since it was last quick.
+    pub(crate) handed_over: u32,
+    /// A warning was logged since it was last quick.
+    pub(crate) warned: bool,
 }
 
 /// A state machine with committed entries to apply to it, and later with the outcome.

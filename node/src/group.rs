@@ -7,7 +7,7 @@ mod transfers;
 
 pub use options::{GroupOptions, ReadMode};
 
-use crate::apply::{ApplyBudget, bytes_of};
+use crate::apply::{ApplyBudget, ApplyWatch, bytes_of};
 use crate::identity::Contact;
 use crate::members::entry_version;
 use crate::pending::{PendingReads, PendingWrites, RequestKey, WriteOutcome};
@@ -138,8 +138,7 @@ pub struct Group<M: StateMachine> {
     gate: Arc<ReadGate>,
     /// The hold to record once the longer one of an earlier process has run out.
     lower_hold_to: Option<Duration>,
-    /// Since when the state machine applies entries on a thread of its own, or leadership was last handed over for that.
-    applying_since: Duration,
+    apply_watch: ApplyWatch,
     /// Committed entries that are not applied yet, but for those that a thread applies.
     to_apply: VecDeque<Committed>,
     unapplied_bytes: usize,
@@ -221,7 +220,7 @@ impl<M: StateMachine> Group<M> {
             applied,
             gate,
             lower_hold_to: (longest_hold > hold).then_some(hold),
-            applying_since: Duration::ZERO,
+            apply_watch: ApplyWatch::default(),
             to_apply: VecDeque::new(),
             unapplied_bytes: 0,
             unapplied_changes: 0,
@@ -289,6 +288,7 @@ impl<M: StateMachine> Group<M> {
             holder: *self.replica.holder().statistics(),
             stalled_for: self.replica.stalled_for(),
             held_for: self.replica.held_for(),
+            applying_for: self.applying_for(),
             ..self.statistics
         }
     }

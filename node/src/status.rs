@@ -78,6 +78,9 @@ pub struct GroupStatistics {
     pub held_for: Option<Duration>,
     /// The time for which this node has led without applying anything although entries are pending.
     pub stalled_for: Duration,
+    /// The time for which the state machine has applied the entries that it has, on a thread of its own; zero while it has
+    /// none.
+    pub applying_for: Duration,
 }
 
 /// Counts of the router since the node started.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use leasehold_node::ports::{Batch, GroupId, Record};
 use leasehold_node::snapshot::Work;
 use leasehold_node::{Input, ReadMode, Request, RequestError};
+use std::time::Duration;
 use support::{Cluster, HOLD, TICK};
 
 const GROUPS: u32 = 4;
@@ -91,6 +92,33 @@ fn a_leader_whose_state_machine_hangs_hands_over_and_catches_up_later() {
     cluster.member(1).hung.clear();
     cluster.run(TICK);
     assert_eq!(cluster.applied_in(1, HUNG), ["stuck", "next"]);
+}
+
+#[test]
+fn leadership_goes_round_ever_slower_if_the_state_machines_of_all_nodes_hang() {
+    let mut cluster = cluster();
+    (1..=3).for_each(|id| cluster.member(id).hung.extend([HUNG]));
+    write(&mut cluster, 1, HUNG, "stuck");
+    let (mut tenures, mut leader) = (vec![Duration::ZERO], 1);
+    while tenures.len() <= 6 {
+        cluster.run(TICK);
+        *tenures.last_mut().expect("one at least") += TICK;
+        let next = (1..=3).find(|id| *id != leader && cluster.leads_in(*id, HUNG));
+        if let Some(next) = next.filter(|_| !cluster.leads_in(leader, HUNG)) {
+            leader = next;
+            tenures.push(Duration::ZERO);
+        }
+    }
+    assert!(tenures[..6].iter().all(|tenure| *tenure >= 3 * HOLD - TICK), "{tenures:?}");
+    assert!(tenures[3..6].iter().any(|tenure| *tenure >= 6 * HOLD - TICK), "{tenures:?}");
+    let hangs_for = |cluster: &Cluster, group| {
+        let statistics = |member: &support::Member| member.node.group(group).expect("the group").statistics();
+        cluster.members.values().map(|member| statistics(member).applying_for).min().expect("three nodes")
+    };
+    assert!(hangs_for(&cluster, HUNG) > 18 * HOLD && hangs_for(&cluster, 0).is_zero(), "on every role");
+    (1..=3).for_each(|id| cluster.member(id).hung.clear());
+    cluster.run(TICK);
+    assert!((1..=3).all(|id| cluster.applied_in(id, HUNG) == ["stuck"]) && hangs_for(&cluster, HUNG).is_zero());
 }
 
 #[test]

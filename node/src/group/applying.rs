@@ -8,12 +8,15 @@ use crate::ports::{self, StateMachine};
 use crate::snapshot::Work;
 use leasehold_core::Reading;
 use leasehold_raft::Role;
+use std::time::Duration;
 
 /// The entries that a thread applies before the group gets their outcome. A machine that waits takes its time for each.
 const MAX_THREAD_ENTRIES: usize = 16;
 
-/// The holds after which a leader whose state machine finishes nothing hands leadership over.
+/// The holds after which a leader whose state machine finishes nothing hands leadership over. They double each time, so
+/// often at most.
 const MAX_APPLY_HOLDS: u32 = 3;
+const MAX_APPLY_DOUBLINGS: u32 = 4;
 
 impl<M: StateMachine> Group<M> {
     /// Ends a turn. Returns the bytes that were applied in it, if committed entries are left to apply.
@@ -34,7 +37,7 @@ impl<M: StateMachine> Group<M> {
         let Some(machine) = self.machine.take() else { return };
         let entries = std::mem::take(&mut self.to_apply);
         if on_thread {
-            self.applying_since = self.transfers.now;
+            self.apply_watch.since = self.transfers.now;
             let applying = Applying::new(self.options.group, machine, entries, Vec::new(), room, MAX_THREAD_ENTRIES);
             return self.outputs.push_back(GroupOutput::Work(Work::Apply(Box::new(applying))));
         }
@@ -49,6 +52,9 @@ impl<M: StateMachine> Group<M> {
 
     /// Takes back the state machine, with what it applied.
     pub(crate) fn handle_applied(&mut self, applying: Applying<M>) {
+        if self.applying_for() < MAX_APPLY_HOLDS * self.replica.config().hold() {
+            (self.apply_watch.handed_over, self.apply_watch.warned) = (0, false);
+        }
         let Applying { machine, mut entries, applied, mut changes, changed_bytes, entry_bytes, unknown, .. } = applying;
         self.machine = Some(machine);
         entries.append(&mut self.to_apply);
@@ -100,24 +106,41 @@ impl<M: StateMachine> Group<M> {
         }
     }
 
-    /// Hands leadership over if entries have been applied for long: another node may be quicker. The lease stays valid
-    /// until then, but reads wait for what is committed.
+    /// Returns how long the state machine has applied the entries that it has, on a thread of its own.
+    pub(super) fn applying_for(&self) -> Duration {
+        let since = if self.machine.is_none() { self.apply_watch.since } else { self.transfers.now };
+        self.transfers.now.saturating_sub(since)
+    }
+
+    /// Notes entries that have been applied for long, and hands leadership over: another node may be quicker. The lease
+    /// stays valid until then, but reads wait for what is committed.
     pub(super) fn time_apply(&mut self, now: Reading) {
-        let patience = MAX_APPLY_HOLDS * self.replica.config().hold();
-        if self.machine.is_some()
-            || self.replica.role() != Role::Leader
-            || self.transfers.now.saturating_sub(self.applying_since) < patience
-        {
+        let (at, hold) = (self.transfers.now, self.replica.config().hold());
+        let leads = self.replica.role() == Role::Leader;
+        let (applying_for, watch) = (self.applying_for(), &mut self.apply_watch);
+        if !leads {
+            watch.leads_since = at;
+        }
+        if applying_for < MAX_APPLY_HOLDS * hold {
             return;
         }
-        self.applying_since = self.transfers.now;
-        if self.give_way(now).is_ok() {
+        if !std::mem::replace(&mut watch.warned, true) {
             tracing::warn!(
                 group = self.options.group,
                 applied = self.applied.index,
-                "the state machine of this group has not finished an entry for {} ms, so leadership is handed over; check \
+                "the state machine of this group has not finished {MAX_THREAD_ENTRIES} entries, or fewer, for {} ms; check \
                  what it waits for",
-                patience.as_millis()
+                applying_for.as_millis()
+            );
+        }
+        // A leader whose successors hang too would otherwise be deposed as soon as it is elected again.
+        let patience = (MAX_APPLY_HOLDS << watch.handed_over.min(MAX_APPLY_DOUBLINGS)) * hold;
+        if leads && applying_for.min(at.saturating_sub(watch.leads_since)) >= patience && self.give_way(now).is_ok() {
+            self.apply_watch.leads_since = at;
+            self.apply_watch.handed_over += 1;
+            tracing::info!(
+                group = self.options.group,
+                "leadership of this group is handed over: another node may be quicker"
             );
         }
     }
