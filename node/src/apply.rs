@@ -67,8 +67,8 @@ pub(crate) struct AppliedEntry<O> {
     pub(crate) position: Position,
     /// The output of its command.
     pub(crate) output: Option<O>,
-    /// The configuration that it made.
-    pub(crate) membership: Option<Membership>,
+    /// The configuration that it made. Few entries make one, and it is large.
+    pub(crate) membership: Option<Box<Membership>>,
 }
 
 impl<M: StateMachine> Applying<M> {
@@ -114,7 +114,7 @@ impl<M: StateMachine> Applying<M> {
                     }
                 },
                 Effect::Nothing => {}
-                Effect::Membership(made) => membership = Some(made),
+                Effect::Membership(made) => membership = Some(Box::new(made)),
             }
             self.changed_bytes += size_of_changes(&self.changes[before..]);
             self.applied.push(AppliedEntry { position, output, membership });

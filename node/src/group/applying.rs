@@ -77,7 +77,7 @@ impl<M: StateMachine> Group<M> {
         for AppliedEntry { position, output, membership } in applied {
             if let Some(membership) = membership {
                 self.entry_version = entry_version(&membership, self.options.unnoted_version);
-                self.applied.membership = membership;
+                self.applied.membership = *membership;
                 self.unapplied_changes -= 1;
                 self.flush = true;
             }
