@@ -14,8 +14,9 @@ use leasehold_runtime::Runtime;
 use leasehold_runtime_smol::SmolRuntime;
 use leasehold_runtime_tokio::TokioRuntime;
 use members::{Kill, Member};
-use served::{exchange, options, serve_as};
+use served::{connect, exchange, options, serve_as};
 use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
@@ -24,6 +25,7 @@ on_every_runtime!(
     commands_about_keys_of_several_groups_are_divided_or_refused,
     a_scan_returns_the_keys_of_every_group,
     a_pipeline_is_answered_in_order,
+    long_replies_are_not_kept_until_a_pipeline_ends,
     a_folder_keeps_its_groups_and_a_node_that_joins_has_none,
     every_node_executes_commands_in_every_group,
     clients_are_sent_to_the_leader_of_a_group,
@@ -171,6 +173,33 @@ fn a_pipeline_is_answered_in_order<R: Runtime>() {
     lines.push("INCR log:1\r\nGET log:1\r\nGET log:2\r\nDEL log:1 log:2 log:3\r\nGET log:3".to_owned());
     replies += "-ERR value is not an integer or out of range\r\n$1\r\nx\r\n$1\r\nx\r\n:3\r\n$-1\r\n";
     assert_eq!(ask(node.address(), &lines.join("\r\n")), replies);
+}
+
+fn long_replies_are_not_kept_until_a_pipeline_ends<R: Runtime>() {
+    let node = serve_as::<R>(|options| NodeOptions { groups: GROUPS, ..options });
+    // No value is long before the pipeline, whose replies do not fit into the buffers of a connection.
+    for (key, repeated) in [("a", "GETRANGE a 0 3999999\r\n"), ("b", "GET b\r\nSET z{b} 1\r\n")] {
+        let lines = format!("SETRANGE {key} 16777215 x\r\n{}GET {key}\r\nQUIT\r\n", repeated.repeat(300));
+        let mut stream = connect(node.address());
+        stream.write_all(lines.as_bytes()).expect("the pipeline is sent");
+        let mut first = [0; 14];
+        stream.read_exact(&mut first).expect("the first replies");
+        assert_eq!(&first[..12], b":16777216\r\n$");
+        // The reads at the end are executed once the client has taken the replies before them.
+        assert_eq!(ask(node.address(), &format!("SET {key} short")), "+OK\r\n");
+        let (mut part, mut last, mut total) = (vec![0; 1 << 20], Vec::new(), 0);
+        loop {
+            let length = stream.read(&mut part).expect("more replies");
+            if length == 0 {
+                break;
+            }
+            total += length;
+            last.extend_from_slice(&part[..length]);
+            last.drain(..last.len().saturating_sub(16));
+        }
+        assert_eq!(String::from_utf8_lossy(&last), "$5\r\nshort\r\n+OK\r\n");
+        assert!(total < 200 << 20, "{total} bytes of old values");
+    }
 }
 
 fn a_folder_keeps_its_groups_and_a_node_that_joins_has_none<R: Runtime>() {

@@ -10,12 +10,17 @@ use super::transaction::{Action, MAX_ENTRY_BYTES};
 use super::transactions::NOT_READ;
 use crate::command::Command;
 use crate::executor::{Executor, NotReadable, UNCERTAIN};
-use crate::keyspace::{Content, FieldsRead, HashRead, MAX_ENTRY_KEYS, Outcome, ReadCommand, Reply, WriteCommand};
+use crate::keyspace::{
+    Content, FieldsRead, HashRead, MAX_ENTRY_KEYS, Outcome, ReadCommand, Reply, StringRead, StringWrite, WriteCommand,
+};
 use bytes::Bytes;
 use futures::future::join_all;
 use leasehold_runtime::Runtime;
 use std::collections::BTreeMap;
 use std::io;
+use std::iter::repeat_with;
+use std::mem;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::vec::Drain;
 
 /// The longest reply of a read that is executed together with others, as far as this node knows.
@@ -42,14 +47,57 @@ impl<R: Runtime> Session<'_, R> {
         });
         let (parts, total) = divide(clients, std::iter::once(first).chain(following));
         let writes = parts.values().any(|part| part.items.iter().any(|command| !is_read(command)));
-        let runs = join_all(parts.iter().map(|(group, part)| execute_part(clients.group(*group), &part.items)));
+        let room = Room::default();
+        let runs = join_all(parts.iter().map(|(group, part)| execute_part(clients.group(*group), &part.items, &room)));
         let done = if writes { self.wait_for_commit(runs).await? } else { self.flush_during(runs).await? };
-        let mut replies: Vec<_> = (0..total).map(|_| None).collect();
-        for (part, done) in parts.values().zip(done) {
-            part.places.iter().zip(done).for_each(|(place, reply)| replies[*place] = Some(reply));
+        let mut outcomes: Vec<_> = (0..total).map(|_| None).collect();
+        for ((group, part), replies) in parts.into_iter().zip(done) {
+            let replies = replies.into_iter().map(Some).chain(repeat_with(|| None));
+            for ((place, command), reply) in part.places.into_iter().zip(part.items).zip(replies) {
+                outcomes[place] = Some(reply.ok_or((group, command)));
+            }
         }
-        self.reply_all(replies.into_iter().flatten().collect()).await?;
+        let mut replies = Vec::new();
+        for outcome in outcomes.into_iter().flatten() {
+            match outcome {
+                Ok(reply) => replies.push(reply),
+                Err((group, command)) => {
+                    self.reply_all(mem::take(&mut replies)).await?;
+                    self.group = group;
+                    self.execute_rest(command).await?;
+                }
+            }
+        }
+        self.reply_all(replies).await?;
         Ok(None)
+    }
+
+    /// Executes a command for which its part of a run had no room.
+    async fn execute_rest(&mut self, command: WriteCommand) -> io::Result<()> {
+        if let WriteCommand::Read(command) = command {
+            self.reads.clear();
+            self.reads.push(command);
+            return self.read(&mut None).await;
+        }
+        self.run.clear();
+        self.run.push(command);
+        self.execute_run().await
+    }
+}
+
+/// The room for the replies of all parts of a run, which are kept until every part ends.
+#[derive(Debug, Default)]
+struct Room {
+    used: AtomicUsize,
+}
+
+impl Room {
+    fn take(&self, reply: &Reply) {
+        self.used.fetch_add(reply.bytes(), Ordering::Relaxed);
+    }
+
+    fn is_full(&self) -> bool {
+        self.used.load(Ordering::Relaxed) >= MAX_ENTRY_BYTES
     }
 }
 
@@ -131,8 +179,50 @@ fn reply_bytes(content: &Content, command: &ReadCommand) -> usize {
     }
 }
 
-/// Executes commands in a group, in order, and returns the reply to each.
-async fn execute_part<R: Runtime>(executor: &Executor<R>, commands: &[WriteCommand]) -> Vec<Reply> {
+/// Returns true if the reply to a read is too long, as far as this node knows, for one that is kept with others.
+fn is_long<R: Runtime>(executor: &Executor<R>, command: &ReadCommand) -> bool {
+    executor.view().with(|content| reply_bytes(content, command)) > MAX_REPLY_BYTES
+}
+
+/// Returns true if a write may make a value much longer than the write is.
+fn lengthens(command: &WriteCommand) -> bool {
+    matches!(
+        command,
+        WriteCommand::String(StringWrite::SetPart { .. } | StringWrite::SetBit { .. }) | WriteCommand::Key(_)
+    )
+}
+
+/// Returns the number of commands in one log entry: up to the last write, because reads at the end need no entry, or up
+/// to a read whose reply is long, or may be after the writes before it.
+fn entry_length<R: Runtime>(executor: &Executor<R>, rest: &[WriteCommand]) -> usize {
+    // Earlier releases execute every command of an entry.
+    let takes_reads = executor.can_stop_early();
+    let (mut length, mut is_longer) = (0, false);
+    for (place, command) in rest.iter().enumerate() {
+        match command {
+            WriteCommand::Read(command) => {
+                let has_value = matches!(
+                    command,
+                    ReadCommand::Get(_)
+                        | ReadCommand::Mget(_)
+                        | ReadCommand::Hash(_)
+                        | ReadCommand::String(StringRead::Part { .. })
+                );
+                if !takes_reads || (is_longer && has_value) || is_long(executor, command) {
+                    break;
+                }
+            }
+            command => {
+                is_longer |= lengthens(command);
+                length = place + 1;
+            }
+        }
+    }
+    length
+}
+
+/// Executes commands in a group, in order, and returns the reply to each, or to fewer if there is no room for more.
+async fn execute_part<R: Runtime>(executor: &Executor<R>, commands: &[WriteCommand], room: &Room) -> Vec<Reply> {
     let (mut replies, mut portion) = (Vec::with_capacity(commands.len()), Portion::default());
     while let Some(rest) = commands.get(replies.len()..).filter(|rest| !rest.is_empty()) {
         let reads = rest.iter().map_while(|command| match command {
@@ -140,19 +230,23 @@ async fn execute_part<R: Runtime>(executor: &Executor<R>, commands: &[WriteComma
             _ => None,
         });
         let reads: Vec<_> = reads.collect();
+        if room.is_full() {
+            break;
+        }
         if !reads.is_empty() {
-            replies.extend(read_all(executor, &reads).await);
+            let more = read_all(executor, &reads, room).await;
+            let is_short = more.len() < reads.len();
+            replies.extend(more);
+            if is_short {
+                break;
+            }
             continue;
         }
-        // Reads at the end need no log entry. Earlier releases execute every command of an entry.
-        let length = match executor.can_stop_early() {
-            true => rest.iter().rposition(|command| !is_read(command)).map_or(0, |last| last + 1),
-            false => rest.iter().take_while(|command| !is_read(command)).count(),
-        };
-        let part = portion.of(&rest[..length]);
+        let part = portion.of(&rest[..entry_length(executor, rest)]);
         let error = match executor.commit_entry(&[], false, part).await {
             Ok(Outcome::Replies(more)) if !more.is_empty() => {
                 portion.note(&part[..more.len()]);
+                more.iter().for_each(|reply| room.take(reply));
                 replies.extend(more);
                 continue;
             }
@@ -168,21 +262,31 @@ async fn execute_part<R: Runtime>(executor: &Executor<R>, commands: &[WriteComma
     replies
 }
 
-/// Executes reads in a group, as of one state, and returns the reply to each.
-async fn read_all<R: Runtime>(executor: &Executor<R>, reads: &[ReadCommand]) -> Vec<Reply> {
+/// Executes reads in a group, as of one state, and returns the reply to each, or to fewer if there is no room for more.
+async fn read_all<R: Runtime>(executor: &Executor<R>, reads: &[ReadCommand], room: &Room) -> Vec<Reply> {
     let error = match executor.permit(reads.len()).await {
         Ok(permit) => {
-            executor.count(permit, reads.len());
             let (state, now) = (executor.view().snapshot(), || executor.view().wall_clock().now());
             let mut replies = Vec::with_capacity(reads.len());
-            for slice in reads.chunks(SLICE_READS) {
-                replies.extend(slice.iter().map(|command| state.content().read(command, now)));
-                yield_now().await;
+            for command in reads {
+                if room.is_full() || reply_bytes(state.content(), command) > MAX_REPLY_BYTES {
+                    break;
+                }
+                let reply = state.content().read(command, now);
+                room.take(&reply);
+                replies.push(reply);
+                if replies.len().is_multiple_of(SLICE_READS) {
+                    yield_now().await;
+                }
             }
+            executor.count(permit, replies.len());
             return replies;
         }
         Err(NotReadable::Lagging) => match executor.read_at_leader(reads).await {
-            Ok(replies) => return replies,
+            Ok(replies) => {
+                replies.iter().for_each(|reply| room.take(reply));
+                return replies;
+            }
             Err(error) => error,
         },
         Err(NotReadable::Failed(error)) => error,
