@@ -262,7 +262,8 @@ impl<R: Runtime> Session<'_, R> {
     ) -> io::Result<Result<Vec<Reply>, String>> {
         let clients = self.clients;
         let reads = groups.map(|group| async move {
-            clients.group(group).read_alone(command).await.map_err(|error| in_group(group, &error))
+            let read = clients.group(group).read_alone(command).await.and_then(without_error);
+            read.map_err(|error| in_group(group, &error))
         });
         let reads: Vec<_> = reads.collect();
         self.work += reads.len();
@@ -352,6 +353,11 @@ fn combine(outcomes: Vec<Result<Vec<Reply>, String>>) -> Result<Vec<Reply>, Stri
     ))
 }
 
+/// Returns the error of a part as that of the whole command: a node that lags may have to be asked again.
+fn without_error(reply: Reply) -> Result<Reply, String> {
+    if let Reply::Error(error) = reply { Err(error) } else { Ok(reply) }
+}
+
 fn number(reply: &Reply) -> i64 {
     if let Reply::Integer(number) = reply { *number } else { 0 }
 }
@@ -364,7 +370,7 @@ async fn read_slices<R: Runtime>(
     redirects: bool,
 ) -> Result<Vec<Reply>, String> {
     if keys.len() <= MAX_SHORT_KEYS {
-        return Ok(vec![executor.read_alone(&command(keys.to_vec())).await?]);
+        return Ok(vec![executor.read_alone(&command(keys.to_vec())).await.and_then(without_error)?]);
     }
     let permit = executor.permit(1).await.map_err(|error| error.into_reply(redirects))?;
     executor.count(permit, 1);
@@ -414,6 +420,14 @@ mod tests {
             places: places.to_vec(),
         };
         assert_eq!(parts, BTreeMap::from([(0, part(&[1])), (1, part(&[0, 2, 3]))]));
+    }
+
+    #[test]
+    fn a_part_whose_values_are_too_long_for_an_entry_fails_the_whole_command() {
+        let too_long = Reply::Error("TRYAGAIN this node lags".to_owned());
+        assert_eq!(without_error(too_long), Err("TRYAGAIN this node lags".to_owned()));
+        let values = Reply::Values(vec![None]);
+        assert_eq!(without_error(values.clone()), Ok(values));
     }
 
     #[test]
