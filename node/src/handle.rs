@@ -211,7 +211,7 @@ impl<M: StateMachine> Handle<M> {
 
     /// Removes the group from the node for good, and returns once that is durable. Its data is deleted, in portions, and its
     /// peers are not informed. The node never hosts a group with this number again. Returns false if the node does not host
-    /// it, or ends before the removal is durable.
+    /// it, or ends before it has reported the removal as durable.
     pub async fn remove_group(&self) -> bool {
         let (answer, removed) = oneshot::channel();
         let _ = self.inbox.send(Command::RemoveGroup { group: self.shared.group, answer }).await;

@@ -464,6 +464,26 @@ fn a_group_that_stops_before_an_unknown_command_costs_the_others_nothing() {
 }
 
 #[test]
+fn a_group_that_has_stopped_can_be_removed() {
+    let mut cluster = Cluster::with_groups(1, 2, |_, _| {});
+    cluster.leap(HOLD + TICK);
+    cluster.elect_in(1, 1);
+    cluster.submit_to(1, 1, Request::Write(UNKNOWN.into()));
+    cluster.drain(1);
+    cluster.settle();
+    assert_eq!(cluster.node(1).groups().collect::<Vec<_>>(), [0]);
+    let now = cluster.reading(1);
+    assert!(cluster.node(1).remove_group(now, 1) && !cluster.node(1).remove_group(now, 1));
+    cluster.drain(1);
+    let refused = cluster.submit_to(1, 1, Request::Read(ReadMode::Lease));
+    cluster.drain(1);
+    assert_eq!(cluster.reply(refused), Some(Err(RequestError::NoGroup)));
+    assert!(cluster.node(1).is_removing(1));
+    cluster.settle();
+    assert!(!cluster.node(1).is_removing(1) && cluster.member(1).removed.contains(&1), "its data is deleted");
+}
+
+#[test]
 fn a_leader_does_not_propose_a_command_that_it_does_not_know() {
     let mut cluster = Cluster::led_by(1, 3);
     let ticket = cluster.write(2, NEWER);

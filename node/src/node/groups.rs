@@ -105,16 +105,19 @@ impl<M: StateMachine> Node<M> {
 
     /// Removes a group for good: it gives up its lease, its requests end, and what peers send to it is dropped from now on.
     /// Its data is deleted, and this node never hosts it again: it has forgotten what it promised and acknowledged there.
-    /// The removal [is under way](Node::is_removing) until the disk has it. Returns false if the node does not host the
-    /// group.
+    /// The removal [is under way](Node::is_removing) until the disk has it. A group that has halted or failed can be removed
+    /// too. Returns false if the node does not have the group.
     pub fn remove_group(&mut self, now: Reading, id: GroupId) -> bool {
         self.set_now(now);
-        let removed = self.end_group(id, RequestError::NoGroup);
+        // The last batch of a group that has halted comes before this one.
+        let has_halted = self.ended.get(&id) == Some(&RequestError::Halted);
+        let removed = self.end_group(id, RequestError::NoGroup) || has_halted;
         if removed {
             let batch = Batch { group: id, remove: true, ..Batch::default() };
             self.parts.push(Part { group: id, number: 0, applied: None, staged: None, cut: false, removes: true });
             self.batches.push(batch);
             self.removing.insert(id);
+            self.ended.insert(id, RequestError::NoGroup);
         }
         removed
     }
