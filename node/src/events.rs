@@ -71,8 +71,9 @@ pub enum Output<M: StateMachine> {
         /// The outcome.
         outcome: Outcome<M>,
     },
-    /// Work that takes time in proportion to the state. Run it on another thread, and report the result, if it has one,
-    /// with [`Input::WorkDone`].
+    /// Work that takes time in proportion to the state, or that may wait. Run it on another thread, and report the result,
+    /// if it has one, with [`Input::WorkDone`]. Run [`Work::Apply`] on a thread for each group: on one that groups share, a
+    /// state machine that hangs would stop the work of all of them.
     Work(Work<M>),
     /// The log of a group has a command that only a newer release knows. The group has ended on this node: it gives up its
     /// lease, and its requests are answered. The other groups go on. A newer release continues from the same disk.

@@ -201,8 +201,10 @@ impl<M: StateMachine> Group<M> {
         let held = options.replica.remaining_hold.unwrap_or(longest_hold);
         if held > hold {
             tracing::warn!(
-                "before it restarted, this node may have promised a leader not to elect another for {} ms, which is longer \
-                 than the present hold of {} ms: it neither votes nor campaigns for that long; wait, or see --stopped-since",
+                group = options.group,
+                "before it restarted, this node may have promised a leader in some group not to elect another for {} ms, \
+                 which is longer than the present hold of {} ms: it neither votes nor campaigns in this group for that \
+                 long; wait, or, for a group that starts with the node, see --stopped-since",
                 held.as_millis(),
                 hold.as_millis()
             );

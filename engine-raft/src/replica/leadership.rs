@@ -56,7 +56,8 @@ impl Replica {
         Ok(to)
     }
 
-    /// Starts a transfer to the voter that can take over soonest, because this node is to be removed. Returns the target.
+    /// Starts a transfer to the voter that can take over soonest, because another node is to lead. This node goes on to
+    /// acknowledge rounds. Returns the target.
     ///
     /// # Errors
     /// [`TransferError`]: no transfer started.

@@ -4,8 +4,8 @@ use super::disk::{Change, Record, Recovered};
 use bytes::Bytes;
 use leasehold_core::Index;
 
-/// A command that only a newer release knows. A node that meets one in its log stops before it applies it, so that its
-/// state never differs from that of the others. It continues with a release that knows the command.
+/// A command that only a newer release knows. A group that meets one in its log stops on this node before it applies it,
+/// so that its state never differs from that of the others. It continues with a release that knows the command.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct UnknownCommand {
