@@ -118,6 +118,7 @@ where
         answers: Slab::new(),
         request_timeout,
         commits,
+        disk_has_leftovers: false,
         workers,
         handled: 0,
     };
@@ -151,6 +152,8 @@ struct Task<R: Runtime, M: StateMachine> {
     answers: Slab<Answer<M>>,
     request_timeout: Duration,
     commits: Sender<Commit>,
+    /// The disk has data left to delete.
+    disk_has_leftovers: bool,
     workers: Workers<R, M>,
     /// The number of inputs and messages of this turn.
     handled: usize,
@@ -216,6 +219,10 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
                 return;
             }
             if timer_fired {
+                // Other commits delete a portion, too.
+                if self.disk_has_leftovers && self.commits.is_empty() {
+                    drop(self.commits.try_send(Commit { number: 0, batches: Vec::new() }));
+                }
                 let now = self.clock.now();
                 self.publish_statistics();
                 timer = self.runtime.sleep(self.node.until_timeout(now)).boxed();
@@ -295,6 +302,10 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
             Wake::Report(Report::Committed(Err(error))) => {
                 tracing::error!("the disk failed, so this node stops: {error}");
                 return Err(Ended);
+            }
+            Wake::Report(Report::Leftovers(has_leftovers)) => {
+                self.disk_has_leftovers = has_leftovers;
+                return Ok(());
             }
             Wake::Report(Report::Work(result)) => Input::WorkDone(result),
             Wake::Report(Report::Ended(Thread::Apply(group))) => {
@@ -452,7 +463,7 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
                 Report::Committed(Err(error)) => tracing::error!("the last write failed: {error}"),
                 // The other thread may still have much to do, and none of it matters now.
                 Report::Ended(Thread::Disk) => break,
-                Report::Committed(Ok(_)) | Report::Work(_) | Report::Ended(_) => {}
+                Report::Committed(Ok(_)) | Report::Leftovers(_) | Report::Work(_) | Report::Ended(_) => {}
             }
         }
     }

@@ -47,7 +47,7 @@ impl Thread {
     }
 }
 
-/// A commit for the disk's thread.
+/// A commit for the disk's thread. One of number 0 has no batches: it deletes a portion of what is left.
 pub(crate) struct Commit {
     pub(crate) number: u64,
     pub(crate) batches: Vec<Batch>,
@@ -57,6 +57,8 @@ pub(crate) struct Commit {
 pub(crate) enum Report<M: StateMachine> {
     /// The commits through this number are durable, or the disk failed.
     Committed(io::Result<u64>),
+    /// The disk has data left to delete from now on, or has none any more.
+    Leftovers(bool),
     /// Work is done.
     Work(WorkResult<M>),
     /// The thread has ended.
@@ -89,13 +91,19 @@ pub(crate) async fn commit_all<D: Disk, M: StateMachine>(
     mut disk: D,
     commits: Receiver<Commit>,
 ) {
-    while let Ok(Commit { mut number, mut batches }) = commits.recv().await {
+    let mut has_leftovers = false;
+    loop {
+        let had_leftovers = std::mem::replace(&mut has_leftovers, disk.has_leftovers());
+        if has_leftovers != had_leftovers {
+            reporter.send(Report::Leftovers(has_leftovers));
+        }
+        let Ok(Commit { mut number, mut batches }) = commits.recv().await else { break };
         let mut bytes: usize = batches.iter().map(bytes_of).sum();
         while batches.len() < MAX_BATCHES
             && bytes < MAX_BATCH_BYTES
             && let Ok(next) = commits.try_recv()
         {
-            number = next.number;
+            number = number.max(next.number);
             bytes += next.batches.iter().map(bytes_of).sum::<usize>();
             batches.extend(next.batches);
         }

@@ -114,11 +114,21 @@ impl Runtime for ByHand {
 /// A disk that keeps nothing, and fails once the test says so.
 struct Forgetful {
     fails: Arc<Mutex<bool>>,
+    /// The number of commits without batches that are needed to delete what is left.
+    left: Arc<Mutex<usize>>,
 }
 
 impl Disk for Forgetful {
-    fn commit(&mut self, _: &[Batch]) -> io::Result<()> {
+    fn commit(&mut self, batches: &[Batch]) -> io::Result<()> {
+        if batches.is_empty() {
+            let mut left = self.left.lock();
+            *left = left.checked_sub(1).expect("something is left");
+        }
         if *self.fails.lock() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    fn has_leftovers(&self) -> bool {
+        *self.left.lock() > 0
     }
 }
 
@@ -138,6 +148,7 @@ struct Single {
     runtime: ByHand,
     clock: ManualClock,
     disk_fails: Arc<Mutex<bool>>,
+    disk_left: Arc<Mutex<usize>>,
     /// The handle to the first group.
     handle: Handle<List>,
     handles: BTreeMap<u32, Handle<List>>,
@@ -147,7 +158,7 @@ impl Single {
     fn start() -> Single {
         let runtime = ByHand::default();
         let clock = ManualClock::new(Instant::from_nanos(1_000_000_000, 1_000_000_000));
-        let disk_fails = Arc::default();
+        let (disk_fails, disk_left): (Arc<Mutex<bool>>, Arc<Mutex<usize>>) = Default::default();
         let config = Config::new(Timing::new(HOLD, 1000).with_heartbeat(2 * TICK)).expect("it fits together");
         let (_, mailbox) = leasehold_node::inbox();
         let group = |group| StartGroup {
@@ -160,13 +171,13 @@ impl Single {
             node: NodeOptions::new(1, 1),
             groups: (0..GROUPS).map(group).collect(),
             removed: Vec::new(),
-            disk: Forgetful { fails: Arc::clone(&disk_fails) },
+            disk: Forgetful { fails: disk_fails.clone(), left: disk_left.clone() },
             links: Arc::new(Nowhere),
             clock: Arc::new(clock.clone()),
             mailbox,
         };
         let handles = leasehold_node::start(&runtime, start).expect("it starts");
-        Single { runtime, clock, disk_fails, handle: handles[&GROUP].clone(), handles }
+        Single { runtime, clock, disk_fails, disk_left, handle: handles[&GROUP].clone(), handles }
     }
 
     /// Returns a node that leads.
@@ -294,6 +305,29 @@ fn a_group_is_created_while_the_node_runs() {
     assert_eq!(outcome(&mut removed), Some(true));
     assert_eq!(single.handle.groups(), [0, 1, 2]);
     assert!(single.handle.to_group(7).is_none() && !single.handle.status().stopped);
+}
+
+#[test]
+fn a_node_without_writes_deletes_what_is_left_on_its_disk_in_portions() {
+    let single = Single::leading();
+    *single.disk_left.lock() = 3;
+    // A write lets the disk report it.
+    let mut write = single.write();
+    for _ in 0..3 {
+        single.runtime.poll("");
+        single.runtime.poll("disk");
+    }
+    assert_eq!((outcome(&mut write), *single.disk_left.lock()), (Some(Ok(1)), 3));
+    let mut seen = Vec::new();
+    for _ in 0..10 {
+        single.tick();
+        single.runtime.poll("disk");
+        single.runtime.poll("");
+        seen.push(*single.disk_left.lock());
+    }
+    assert!(seen.is_sorted_by(|before, after| *after == *before || after + 1 == *before), "{seen:?}");
+    assert_eq!(seen.last(), Some(&0));
+    assert!(single.runtime.is_running(""));
 }
 
 #[test]

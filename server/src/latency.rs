@@ -170,6 +170,10 @@ impl<D: Disk> Disk for TimedDisk<D> {
         self.timer.end(began);
         outcome
     }
+
+    fn has_leftovers(&self) -> bool {
+        self.disk.has_leftovers()
+    }
 }
 
 #[cfg(test)]

@@ -150,6 +150,12 @@ pub trait Disk: Send + 'static {
     /// # Errors
     /// Any error stops the node: it must not make promises that are not durable.
     fn commit(&mut self, batches: &[Batch]) -> std::io::Result<()>;
+
+    /// Returns true if data of removed groups is left to delete, which a commit without batches does a portion of. The node
+    /// makes such commits from time to time while nothing else is written.
+    fn has_leftovers(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]
