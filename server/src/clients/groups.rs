@@ -1,7 +1,7 @@
 //! Commands that concern several groups. Each group executes its part, which is linearizable by itself; the parts together
 //! are not. If a part fails, the whole command does.
 
-use super::pause::yield_now;
+use super::pause::{MAX_TURN, yield_now};
 use super::runs::MAX_SHORT_KEYS;
 use super::session::Session;
 use super::transaction::Action;
@@ -55,17 +55,23 @@ fn divide(slots: SlotTable, keys: Vec<Bytes>) -> BTreeMap<u16, Part<Bytes>> {
     parts
 }
 
-/// Returns the cursor that stands for a cursor in a group. A cursor in a group has 53 bits.
+/// Returns the number of the low bits of a group's cursor that the cursor of a client does not have: the group takes their
+/// place, because some clients keep a cursor as a floating-point number.
+fn cut_bits(slots: SlotTable) -> u32 {
+    u32::from(slots.groups().end).next_power_of_two().ilog2()
+}
+
+/// Returns the cursor of a client for a cursor in a group, which has 53 bits. It goes on there, or a little before.
 fn cursor_at(slots: SlotTable, group: u16, cursor: u64) -> u64 {
     let groups = slots.groups();
-    if group >= groups.end { 0 } else { cursor.saturating_mul(groups.end.into()).saturating_add(group.into()) }
+    if group >= groups.end { 0 } else { (cursor >> cut_bits(slots)) * u64::from(groups.end) + u64::from(group) }
 }
 
 /// Returns the group and the cursor in it for which a cursor stands.
 fn parse_cursor(slots: SlotTable, cursor: u64) -> (u16, u64) {
     let groups = u64::from(slots.groups().end);
     // The remainder is below the number of groups.
-    ((cursor % groups) as u16, cursor / groups)
+    ((cursor % groups) as u16, (cursor / groups).saturating_mul(1 << cut_bits(slots)))
 }
 
 /// Returns the error of a command that failed in a group.
@@ -275,8 +281,11 @@ impl<R: Runtime> Session<'_, R> {
         let (clients, slots) = (self.clients, self.clients.facts.slots);
         let (mut group, cursor) = parse_cursor(slots, scan.cursor);
         scan.cursor = cursor;
+        let count = scan.count;
         let (wanted, mut found) = (usize::try_from(scan.count).unwrap_or(usize::MAX), Vec::new());
-        for _ in 0..MAX_SCANNED_GROUPS {
+        let (cut, mut returned_to) = (cut_bits(slots), None);
+        let mut scanned = 0;
+        loop {
             let command = ReadCommand::Key(KeyRead::Scan { scan: scan.clone(), only });
             match self.flush_during(clients.group(group).read_alone(&command)).await? {
                 Ok(Reply::Scanned { cursor, found: more }) => {
@@ -289,13 +298,22 @@ impl<R: Runtime> Session<'_, R> {
                     return Ok(());
                 }
             }
-            self.work += 1;
+            self.work += if scan.pattern.is_some() { MAX_TURN } else { 1 };
+            self.pause_if_due().await;
             if scan.cursor == 0 {
-                group += 1;
+                (group, scan.count, returned_to) = (group + 1, count, None);
+                scanned += 1;
+                if group == slots.groups().end || found.len() >= wanted || scanned == MAX_SCANNED_GROUPS {
+                    break;
+                }
+                continue;
             }
-            if scan.cursor > 0 || group == slots.groups().end || found.len() >= wanted {
+            let bits = scan.cursor >> cut;
+            if scan.cursor == bits << cut || returned_to.is_some_and(|before| before < bits) {
                 break;
             }
+            // Keys before the cursor may differ from it in the bits that are cut only, and would be returned again.
+            (scan.count, returned_to) = (1, Some(bits));
         }
         self.reply(Reply::Scanned { cursor: cursor_at(slots, group, scan.cursor), found }).await
     }
@@ -397,9 +415,11 @@ mod tests {
     fn every_cursor_of_every_group_has_one_of_its_own() {
         for groups in [2, 3, 16, MAX_GROUPS] {
             for group in [0, 1, groups - 1] {
-                for cursor in [0, 1, (1 << 53) - 1, 1 << 53] {
+                for cursor in [0, 1, 5 << 20, (1 << 53) - 1] {
                     let outer = cursor_at(table(groups), group, cursor);
-                    assert_eq!(parse_cursor(table(groups), outer), (group, cursor));
+                    assert!(outer < 1 << 53, "it fits into a floating-point number");
+                    let cut = cut_bits(table(groups));
+                    assert_eq!(parse_cursor(table(groups), outer), (group, cursor >> cut << cut));
                 }
             }
             assert_eq!(cursor_at(table(groups), groups, 0), 0, "the end");
