@@ -16,6 +16,7 @@ use crate::keyspace::{
 use bytes::Bytes;
 use futures::future::join_all;
 use leasehold_runtime::Runtime;
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::iter::repeat_with;
@@ -36,8 +37,7 @@ impl<R: Runtime> Session<'_, R> {
         batch: &mut Drain<'_, Action>,
     ) -> io::Result<Option<Command>> {
         let clients = self.clients;
-        let Some((keys, bytes)) = size(clients, &first) else { return Ok(Some(first)) };
-        let length = gather(batch.as_slice(), (keys, bytes), |command| size(clients, command));
+        let length = length(clients, &first, batch.as_slice());
         if length == 0 {
             return Ok(Some(first));
         }
@@ -120,6 +120,17 @@ fn divide<R: Runtime>(
     (parts, total)
 }
 
+/// Returns the number of commands that are executed together with `first`.
+fn length<R: Runtime>(clients: &Clients<R>, first: &Command, following: &[Action]) -> usize {
+    // It adds up the sizes of all groups.
+    let is_short = LazyCell::new(|| clients.is_short());
+    let size = |command: &Command| {
+        let refuses = |command: &WriteCommand| *is_short && clients.refusal(command).is_some();
+        size(clients, command, refuses)
+    };
+    size(first).map_or(0, |first| gather(following, first, size))
+}
+
 fn is_read(command: &WriteCommand) -> bool {
     matches!(command, WriteCommand::Read(_))
 }
@@ -141,7 +152,11 @@ fn gather(
 }
 
 /// Returns the number of keys of a command, and about the bytes of it and of its reply; `None` if it is executed by itself.
-fn size<R: Runtime>(clients: &Clients<R>, command: &Command) -> Option<(usize, usize)> {
+fn size<R: Runtime>(
+    clients: &Clients<R>,
+    command: &Command,
+    refuses: impl FnOnce(&WriteCommand) -> bool,
+) -> Option<(usize, usize)> {
     let slots = clients.facts.slots;
     if command.may_be_divided() && command.is_apart(slots) {
         return None;
@@ -149,7 +164,7 @@ fn size<R: Runtime>(clients: &Clients<R>, command: &Command) -> Option<(usize, u
     match command {
         Command::Write(command) => {
             command.first_key()?;
-            clients.refusal(command).is_none().then(|| (command.keys().max(1), command.weight()))
+            (!refuses(command)).then(|| (command.keys().max(1), command.weight()))
         }
         Command::Read(command) if command.keys() <= MAX_SHORT_KEYS => {
             let view = clients.group(slots.group_of_key(command.first_key()?)).view();
@@ -254,7 +269,9 @@ async fn execute_part<R: Runtime>(executor: &Executor<R>, commands: &[WriteComma
             Err(error) => error,
         };
         let of_reads = if error.starts_with("UNCERTAIN") { NOT_READ } else { &error };
-        replies.extend(rest.iter().map(|command| {
+        // The reads at the end need no entry, and may be executed.
+        let failed = rest.iter().rposition(|command| !is_read(command)).map_or(0, |last| last + 1);
+        replies.extend(rest[..failed].iter().map(|command| {
             let error = if is_read(command) { of_reads } else { &error };
             Reply::Error(error.into())
         }));
