@@ -155,7 +155,7 @@ fn a_folder_keeps_the_number_of_groups_of_its_founding() {
     let dir = folder();
     assert_eq!(open(dir.path()).group_count(), NonZeroU16::MIN);
     let error = Storage::open_with_groups(dir.path(), identity(), groups(4)).expect_err("refused").to_string();
-    assert!(error.contains("is of a cluster with 1 groups, not 4; omit the number of groups or give 1"), "{error}");
+    assert!(error.contains("is of a cluster whose number of groups is 1, not 4; omit the number or give 1"), "{error}");
 
     let dir = folder();
     drop(Storage::open_with_groups(dir.path(), identity(), groups(4)).expect("a new folder"));

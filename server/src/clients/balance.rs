@@ -3,6 +3,7 @@
 
 use super::shared::Clients;
 use leasehold_core::NodeId;
+use leasehold_node::REQUEST_TIMEOUT;
 use leasehold_runtime::Runtime;
 use std::collections::BTreeMap;
 use std::sync::Weak;
@@ -12,6 +13,9 @@ use std::time::Duration;
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// The looks in a row that must find the same leaders and the same nodes before a group is handed over.
 const STEADY_LOOKS: u32 = 3;
+/// The time for which these looks go on at least: a node that stops has handed over its groups, and waits for so long for its
+/// clients and for the end of its holds.
+const MIN_STEADY: Duration = REQUEST_TIMEOUT.saturating_add(Duration::from_secs(5));
 /// The looks for which a node waits after a group could not be handed over.
 const PAUSE_LOOKS: u32 = 30;
 
@@ -31,13 +35,15 @@ impl Spread {
 
     /// Returns the group that `own` hands over, and the node that takes it. Nothing is handed over while a group has no
     /// leader: the cluster is changing by itself. A difference of one is no reason, so that no group goes back and forth.
-    fn surplus(&self, own: NodeId) -> Option<(u16, NodeId)> {
+    /// Nor is one given to `failed`, which did not take over before.
+    fn surplus(&self, own: NodeId, failed: Option<NodeId>) -> Option<(u16, NodeId)> {
         if self.leaders.iter().any(|leader| leader.is_none_or(|leader| !self.led.contains_key(&leader))) {
             return None;
         }
         let led = *self.led.get(&own)?;
         let is_most = self.led.values().all(|others| *others <= led);
-        let (to, least) = self.led.iter().min_by_key(|(_, led)| **led)?;
+        let others = self.led.iter().filter(|(voter, _)| Some(**voter) != failed);
+        let (to, least) = others.min_by_key(|(_, led)| **led)?;
         if !is_most || led < least + 2 {
             return None;
         }
@@ -48,7 +54,7 @@ impl Spread {
 
 /// Hands groups over for as long as the node runs.
 pub(crate) async fn balance<R: Runtime>(runtime: R, clients: Weak<Clients<R>>) {
-    let (mut before, mut looks, mut pause) = (Spread::default(), 0, 0);
+    let (mut before, mut looks, mut pause, mut failed) = (Spread::default(), 0, 0, None);
     let mut interval = MIN_INTERVAL;
     loop {
         runtime.sleep(interval).await;
@@ -64,16 +70,25 @@ pub(crate) async fn balance<R: Runtime>(runtime: R, clients: Weak<Clients<R>>) {
             pause -= 1;
             continue;
         }
-        let Some((group, to)) = before.surplus(clients.node()).filter(|_| looks >= STEADY_LOOKS) else { continue };
+        let steady = STEADY_LOOKS.max(MIN_STEADY.div_duration_f64(interval).ceil() as u32);
+        if looks < steady {
+            continue;
+        }
+        let Some((group, to)) = before.surplus(clients.node(), failed) else {
+            failed = None;
+            continue;
+        };
         match clients.hand_over(group, to).await {
             Ok(()) => {
                 // Nothing else has changed, and there may be more to hand over.
                 before = clients.spread();
-                looks = STEADY_LOOKS - 1;
+                looks = steady - 1;
+                failed = None;
             }
             Err(error) => {
                 tracing::info!(group, to, "a group is not handed over to spread the leaders: {error}");
                 pause = PAUSE_LOOKS;
+                failed = Some(to);
             }
         }
     }
@@ -115,10 +130,12 @@ mod tests {
             (&[1, 1, 1, 0], None),
             (&[1, 1, 1, 4], None),
         ] {
-            assert_eq!(spread(leaders, 3).surplus(1), of_one, "{leaders:?}");
+            assert_eq!(spread(leaders, 3).surplus(1, None), of_one, "{leaders:?}");
         }
-        assert_eq!(spread(&[1, 1, 1], 1).surplus(1), None, "it is alone");
-        assert_eq!(spread(&[1, 1, 1], 3).surplus(4), None, "it does not vote");
+        assert_eq!(spread(&[1, 1, 1], 1).surplus(1, None), None, "it is alone");
+        assert_eq!(spread(&[1, 1, 1], 3).surplus(4, None), None, "it does not vote");
+        assert_eq!(spread(&[1, 1, 1], 3).surplus(1, Some(2)), Some((2, 3)), "another one takes it");
+        assert_eq!(spread(&[1, 1, 2], 2).surplus(1, Some(2)), None);
     }
 
     #[test]
@@ -129,7 +146,7 @@ mod tests {
             let mut moves = 0;
             loop {
                 let now = spread(&leaders, 3);
-                let found = (1..=3).find_map(|own| now.surplus(own));
+                let found = (1..=3).find_map(|own| now.surplus(own, None));
                 let Some((group, to)) = found else { break };
                 leaders[usize::from(group)] = to;
                 moves += 1;
