@@ -267,10 +267,14 @@ fn warn_as_leader<R: Runtime>(clients: &Clients<R>, members: &Members, told: &No
     for member in told.members.iter().filter(|member| member.heard == Some(false)) {
         let MemberStatus { node, part, trouble, .. } = member;
         let reason = trouble.as_ref().map(|trouble| format!(" ({trouble})")).unwrap_or_default();
+        let is_lost = trouble.as_ref().is_some_and(|trouble| trouble.contains("data folder"));
         let then = match part {
-            _ if !clients.facts.slots.is_single() => "start it".to_owned(),
+            _ if !clients.facts.slots.is_single() => match is_lost {
+                true => "its data is lost: export the keys with SCAN, and found a new cluster".to_owned(),
+                false => "start it".to_owned(),
+            },
             Part::Joining => format!("start it, or give it up: leasehold ctl remove {node}"),
-            _ if trouble.as_ref().is_some_and(|trouble| trouble.contains("data folder")) => {
+            _ if is_lost => {
                 format!("replace it by a new node: leasehold ctl replace {node} {} HOST:PORT", highest + 1)
             }
             _ => format!(
