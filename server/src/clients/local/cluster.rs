@@ -9,6 +9,7 @@ use crate::resp::ReplyBuffer;
 use crate::slots::SLOTS;
 use leasehold_core::NodeId;
 use leasehold_runtime::Runtime;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
@@ -90,8 +91,11 @@ type Reachable<'a> = (&'a Described, &'a (String, u16));
 ///
 /// # Errors
 /// The reply: the master has no address.
-fn shard(topology: &Topology, master: NodeId) -> Result<Vec<Reachable<'_>>, &'static str> {
-    let masters = topology.all_masters();
+fn shard<'a>(
+    topology: &'a Topology,
+    masters: &BTreeSet<NodeId>,
+    master: NodeId,
+) -> Result<Vec<Reachable<'a>>, &'static str> {
     let is_part = |node: &&Described| node.node == master || !masters.contains(&node.node);
     let nodes = topology.nodes.iter().filter(is_part);
     let mut nodes: Vec<_> = nodes.filter_map(|node| Some((node, node.address.as_ref()?))).collect();
@@ -104,22 +108,24 @@ fn shard(topology: &Topology, master: NodeId) -> Result<Vec<Reachable<'_>>, &'st
 const NO_MASTER: &str = "CLUSTERDOWN this node has no leader; ask another node";
 
 fn slots(topology: &Topology, out: &mut ReplyBuffer) -> Result<(), &'static str> {
-    let mut ranges = Vec::new();
-    for (range, master) in topology.served() {
-        let mut nodes = shard(topology, master)?;
+    let (masters, ranges) = (topology.all_masters(), topology.served());
+    let mut shards = BTreeMap::new();
+    for master in &masters {
+        let mut nodes = shard(topology, &masters, *master)?;
         // A node that is down is no help to a client that looks for one, as in Redis.
         nodes.retain(|(node, _)| node.is_up);
-        ranges.push((range, nodes));
+        shards.insert(*master, nodes);
     }
     if ranges.is_empty() {
         return Err(NO_MASTER);
     }
     out.array(ranges.len());
-    for (range, nodes) in ranges {
+    for (range, master) in ranges {
+        let nodes = &shards[&master];
         out.array(2 + nodes.len());
         out.integer((*range.start()).into());
         out.integer((*range.end()).into());
-        for (node, (host, port)) in &nodes {
+        for (node, (host, port)) in nodes {
             out.array(4);
             out.bulk(host);
             out.integer((*port).into());
@@ -133,7 +139,7 @@ fn slots(topology: &Topology, out: &mut ReplyBuffer) -> Result<(), &'static str>
 
 fn shards<R: Runtime>(clients: &Clients<R>, topology: &Topology, out: &mut ReplyBuffer) -> Result<(), &'static str> {
     let (masters, served) = (topology.all_masters(), topology.served());
-    let shards: Vec<_> = masters.into_iter().map(|master| shard(topology, master)).collect::<Result<_, _>>()?;
+    let shards: Vec<_> = masters.iter().map(|master| shard(topology, &masters, *master)).collect::<Result<_, _>>()?;
     if shards.is_empty() {
         return Err(NO_MASTER);
     }
@@ -209,7 +215,10 @@ mod tests {
     fn a_node_is_a_master_or_a_replica_and_never_both() {
         let masters = [Some(1), Some(2), None, Some(1)];
         let topology = topology(&masters);
-        let numbers = |master| shard(&topology, master).map(|nodes| nodes.iter().map(|(node, _)| node.node).collect());
+        let numbers = |master| {
+            shard(&topology, &topology.all_masters(), master)
+                .map(|nodes| nodes.iter().map(|(node, _)| node.node).collect())
+        };
         assert_eq!((numbers(1), numbers(2)), (Ok(vec![1, 4]), Ok(vec![2, 4])));
         let lines = nodes(&topology, 1);
         let lines: Vec<_> = lines.lines().map(|line| line.split_once(' ').expect("a name").1).collect();
