@@ -190,6 +190,11 @@ impl<R: Runtime> Clients<R> {
         self.executor.handle().status()
     }
 
+    /// Returns the first group that this node leads, if there is one.
+    pub(crate) fn led(&self) -> Option<&Arc<Executor<R>>> {
+        self.executors.iter().find(|executor| executor.handle().status().role == Role::Leader)
+    }
+
     /// Returns the number of groups that this node leads.
     pub(crate) fn groups_led(&self) -> usize {
         self.executors.iter().filter(|executor| executor.handle().status().role == Role::Leader).count()

@@ -69,8 +69,8 @@ pub(super) fn stats<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
 }
 
 pub(super) fn replication<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
-    let status = clients.status();
-    let leads = clients.groups_led() > 0;
+    let led = clients.led();
+    let (status, leads) = (led.map_or_else(|| clients.status(), |executor| executor.handle().status()), led.is_some());
     fields.add("role", if leads { "master" } else { "slave" });
     if !leads {
         if let Some((host, port)) = status.leader.and_then(|leader| clients.client_address(leader)) {

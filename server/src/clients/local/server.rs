@@ -73,9 +73,9 @@ pub(super) fn replicas<R: Runtime>(clients: &Clients<R>) -> i64 {
 
 /// Executes `ROLE`.
 pub(super) fn role<R: Runtime>(clients: &Clients<R>, out: &mut ReplyBuffer) {
-    let (status, members) = (clients.status(), clients.executor.handle().members());
     let address_of = |node| clients.client_address(node).unwrap_or_default();
-    if clients.groups_led() > 0 {
+    if let Some(executor) = clients.led() {
+        let (status, members) = (executor.handle().status(), executor.handle().members());
         out.array(3);
         out.bulk("master");
         out.integer(number(status.commit));
@@ -89,6 +89,7 @@ pub(super) fn role<R: Runtime>(clients: &Clients<R>, out: &mut ReplyBuffer) {
         }
         return;
     }
+    let status = clients.status();
     let (host, port) = status.leader.map(address_of).unwrap_or_default();
     out.array(5);
     out.bulk("slave");
