@@ -230,15 +230,16 @@ impl<R: Runtime> Node<R> {
             return Err(StartError::RecordsGroups);
         }
         let (commits, applies) = (Timer::new(clock.clone()), Timer::new(clock.clone()));
-        let mut found = Vec::new();
+        let (mut found, mut holds) = (Vec::new(), Vec::new());
         for group in slots.groups() {
             let keyspace = Keyspace::new(&cluster, WallClock::system()).timed_by(applies.clone());
             let mut recovered = storage.recover_as(group.into(), keyspace.empty_state())?;
             if let Some(stopped_for) = stopped_for {
-                shorten_hold(&mut recovered, timing.hold(), stopped_for);
+                holds.push(shorten_hold(&mut recovered, timing.hold(), stopped_for));
             }
             found.push((GroupId::from(group), keyspace, recovered));
         }
+        log_holds(stopped_for.unwrap_or_default(), &holds);
         startup.enter("is starting to serve");
 
         let recording = record.map(|path| match Recording::start(runtime, &path) {
@@ -493,26 +494,39 @@ fn advice(error: &io::Error) -> &'static str {
     }
 }
 
-/// Shortens the hold of a restart by the time that the node has not run, less a margin for the clocks' errors.
-fn shorten_hold<S>(recovered: &mut Recovered<S>, hold: Duration, stopped_for: Duration) {
+/// Shortens the hold of a restart by the time that the node has not run, less a margin for the clocks' errors. Returns the
+/// hold and the one before, or `None` if the log may be cut: the record of the last stop may be what was cut off.
+fn shorten_hold<S>(
+    recovered: &mut Recovered<S>,
+    hold: Duration,
+    stopped_for: Duration,
+) -> Option<(Duration, Duration)> {
     if recovered.log_may_be_cut {
-        // Nor is its last stop known: the record of it may be what was cut off.
-        tracing::warn!(
-            "--stopped-since is ignored, because the end of this node's log may have been cut off: what it promised may \
-             be cut off too, so it is held in full"
-        );
-        return;
+        return None;
     }
     let promised = recovered.orderly_stop.unwrap_or(recovered.longest_hold.max(hold));
     let counted = stopped_for.saturating_sub(stopped_for / 10).saturating_sub(Duration::from_secs(1));
     let remaining = promised.saturating_sub(counted);
-    tracing::warn!(
-        "by --stopped-since this node has not run for {} s, so it is held for {} ms instead of {} ms",
-        stopped_for.as_secs(),
-        remaining.as_millis(),
-        promised.as_millis()
-    );
     recovered.orderly_stop = Some(remaining);
+    Some((remaining, promised))
+}
+
+/// Logs the longest hold of any group, and one that was not shortened.
+fn log_holds(stopped_for: Duration, holds: &[Option<(Duration, Duration)>]) {
+    if holds.contains(&None) {
+        tracing::warn!(
+            "--stopped-since is ignored, because the end of this node's log may have been cut off: what it promised may \
+             be cut off too, so it is held in full"
+        );
+    }
+    if let Some((remaining, promised)) = holds.iter().flatten().max() {
+        tracing::warn!(
+            "by --stopped-since this node has not run for {} s, so it is held for {} ms instead of {} ms",
+            stopped_for.as_secs(),
+            remaining.as_millis(),
+            promised.as_millis()
+        );
+    }
 }
 
 async fn listen<R: Runtime>(
@@ -543,7 +557,7 @@ mod tests {
     #[test]
     fn a_stated_downtime_does_not_shorten_the_hold_of_a_cut_log() {
         let mut recovered: Recovered = Recovered { log_may_be_cut: true, ..Recovered::default() };
-        shorten_hold(&mut recovered, Duration::from_secs(1), Duration::from_secs(5000));
+        assert_eq!(shorten_hold(&mut recovered, Duration::from_secs(1), Duration::from_secs(5000)), None);
         assert_eq!(recovered.orderly_stop, None);
     }
 
@@ -563,7 +577,8 @@ mod tests {
                 orderly_stop: orderly.map(Duration::from_secs),
                 ..Recovered::default()
             };
-            shorten_hold(&mut recovered, hold, Duration::from_secs(stopped));
+            let held = shorten_hold(&mut recovered, hold, Duration::from_secs(stopped));
+            assert_eq!(held.map(|(remaining, _)| remaining), recovered.orderly_stop);
             let left = recovered.orderly_stop.expect("stated").as_secs_f64();
             assert!((left - f64::from(remaining)).abs() < 0.6, "{longest} {orderly:?} {stopped}: {left}");
         }
