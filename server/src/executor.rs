@@ -15,10 +15,11 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The bytes of writes that wait for their outcome, in all groups. Further ones wait for admission, so that large values
-/// are written at the speed of the disk.
+/// The bytes of writes that wait for their outcome, which the groups share equally. Further ones wait for admission, so
+/// that large values are written at the speed of the disk. A write that is longer than the share of its group has it alone.
 const MAX_WRITE_BYTES: usize = 16 << 20;
-/// The part of these bytes that a group has at least. Each has its own, so that a group that stalls stalls no other one.
+/// The share that a group has at least: from 17 groups on, all have more together. Each has its own, so that a group that
+/// stalls stalls no other one.
 const MIN_GROUP_WRITE_BYTES: usize = 1 << 20;
 /// The time that a write waits for admission.
 const ADMISSION_TIMEOUT: Duration = Duration::from_secs(120);
