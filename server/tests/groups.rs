@@ -7,7 +7,7 @@ mod support;
 #[path = "support/served.rs"]
 mod served;
 
-use leasehold::{ClientOptions, Node, NodeOptions, StartError};
+use leasehold::{ClientOptions, Limits, Node, NodeOptions, StartError};
 use leasehold_core::{Config, Options};
 use leasehold_node::Role;
 use leasehold_runtime::Runtime;
@@ -31,6 +31,7 @@ on_every_runtime!(
     clients_are_sent_to_the_leader_of_a_group,
     leaders_are_spread_over_the_nodes,
     a_group_without_a_quorum_stops_its_own_keys_only,
+    reads_behind_a_refused_write_are_executed,
 );
 
 const GROUPS: Option<NonZeroU16> = NonZeroU16::new(4);
@@ -419,4 +420,27 @@ fn a_group_without_a_quorum_stops_its_own_keys_only<R: Kill>() {
     // The part of a write that was executed stays so, and the reply does not hide it.
     let deleted = ask(addresses[1], "DEL a b\r\nEXISTS b");
     assert!(deleted.starts_with("-UNCERTAIN the ") && deleted.ends_with("\r\n:0\r\n"), "{deleted}");
+}
+
+fn reads_behind_a_refused_write_are_executed<R: Kill>() {
+    const FULL: u64 = 2;
+    let timing = Options::new(Duration::from_secs(3), 1000).with_heartbeat(Duration::from_millis(100));
+    let timing = Config::new(timing).expect("a valid configuration");
+    let members = members::start::<R>(3, |options| {
+        let mut limits = Limits::default();
+        limits.min_free_space = (options.node == FULL).then_some(u64::MAX);
+        NodeOptions { groups: GROUPS, spreads_leaders: false, record: None, timing, limits, ..options }
+    });
+    let is_full = |member: &&Member<R>| number(*member) == FULL;
+    let full = members.iter().find(is_full).expect("a node whose disk is full");
+    let other = members.iter().find(|member| !is_full(member)).expect("another node");
+    for (group, leader) in (0..).zip([other, other, other, full]) {
+        lead(&members, group, leader);
+    }
+    let pipeline = "SET b 1\r\nGET a\r\nSET a 1\r\nGET b\r\nGET a\r\nSET b 2";
+    ask_until(other.node.client_address(), pipeline, |replies| {
+        replies.starts_with("+OK\r\n-BUSY ") || replies.starts_with("+OK\r\n$-1\r\n-BUSY ")
+    });
+    let replies = ask(other.node.client_address(), pipeline);
+    assert!(replies.ends_with("\r\n$1\r\n1\r\n$-1\r\n+OK\r\n"), "{replies}");
 }
