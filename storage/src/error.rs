@@ -80,8 +80,8 @@ pub enum OpenError {
     /// The folder was created for a cluster with another number of groups.
     #[error(
         "the data folder {path} is of a cluster whose number of groups is {stored}, not {given}; omit the number or \
-         give {stored}: it is fixed when a cluster is founded, and a folder of an earlier release has 1; if the cluster was \
-         never founded, delete the folder",
+         give {stored}: it is fixed when a cluster is founded, and a folder of an earlier release has 1; if the cluster \
+         was never founded, delete the folder",
         path = path.display()
     )]
     OtherGroups {

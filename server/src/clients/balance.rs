@@ -13,8 +13,8 @@ use std::time::Duration;
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// The looks in a row that must find the same leaders and the same nodes before a group is handed over.
 const STEADY_LOOKS: u32 = 3;
-/// The time for which these looks go on at least: a node that stops has handed over its groups, and waits for so long for its
-/// clients and for the end of its holds.
+/// The time for which these looks go on at least: a node that stops has handed over its groups, and waits for so long for
+/// its clients and for the end of its holds.
 const MIN_STEADY: Duration = REQUEST_TIMEOUT.saturating_add(Duration::from_secs(5));
 /// The looks for which a node waits after a group could not be handed over.
 const PAUSE_LOOKS: u32 = 30;
