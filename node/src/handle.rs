@@ -130,7 +130,8 @@ impl Shared {
             group: group.id(),
             gate: group.read_gate().clone(),
             clock,
-            status: Mutex::default(),
+            // The rest is published after the first turn. This must agree with the members, for which callers wait by it.
+            status: Mutex::new(Status { members_changed: group.status().members_changed, ..Status::default() }),
             status_changed: Event::new(),
             statistics: Mutex::default(),
             members: Mutex::new(Arc::new(group.members())),
