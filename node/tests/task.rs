@@ -9,10 +9,11 @@ use futures::future::BoxFuture;
 use futures::io::Cursor;
 use leasehold_clock::ManualClock;
 use leasehold_core::{Config, Instant, NoLease, NodeId, Options as Timing};
-use leasehold_node::ports::{Batch, Disk, GroupId, Lane, Links, NotSent, Recovered};
+use leasehold_node::ports::{Applied, Batch, Disk, GroupId, Lane, Links, NotSent, Recovered, StateMachine};
 use leasehold_node::{
     AddGroupError, GroupOptions, Handle, NodeOptions, REQUEST_TIMEOUT, RequestError, Role, Start, StartGroup,
 };
+use leasehold_raft::wire::{HardState, Membership};
 use leasehold_runtime::{Runtime, ThreadPolicy};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -156,6 +157,10 @@ struct Single {
 
 impl Single {
     fn start() -> Single {
+        Single::recovering(Recovered::default)
+    }
+
+    fn recovering(recovered: impl Fn() -> Recovered<<List as StateMachine>::State>) -> Single {
         let runtime = ByHand::default();
         let clock = ManualClock::new(Instant::from_nanos(1_000_000_000, 1_000_000_000));
         let (disk_fails, disk_left): (Arc<Mutex<bool>>, Arc<Mutex<usize>>) = Default::default();
@@ -164,7 +169,7 @@ impl Single {
         let group = |group| StartGroup {
             options: GroupOptions::new(group, leasehold_raft::Options::new(1, config, 7), vec![1]),
             machine: List::default(),
-            recovered: Recovered::default(),
+            recovered: recovered(),
             trace: None,
         };
         let start = Start {
@@ -231,6 +236,18 @@ fn a_write_is_executed_and_answered() {
         single.runtime.poll("disk");
     }
     assert_eq!(outcome(&mut write), Some(Ok(1)));
+}
+
+#[test]
+fn the_members_and_their_last_change_agree_before_the_first_turn() {
+    let single = Single::recovering(|| Recovered {
+        hard_state: HardState { term: 1, vote: 1, commit: 7 },
+        compacted: (7, 1),
+        applied: Applied { index: 7, term: 1, membership: Membership { changed: 5, ..Membership::founding(vec![1]) } },
+        ..Recovered::default()
+    });
+    // A caller that follows the members waits until they differ. It must not find that they do for ever.
+    assert_eq!((single.handle.status().members_changed, single.handle.members().roster().changed), (5, 5));
 }
 
 #[test]
