@@ -153,7 +153,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             file: HOLDER,
             find: "if self.count_ack(from, round) || !steady {",
             with: "let moved = self.count_ack(from, round); \
-                   if $on && moved && let Some(round) = self.quorum_round() { self.stamps.clear(); self.stamps.stamp(round, now); } \
+                   if $on && moved { if let Some(round) = self.quorum_round() { self.stamps.clear(); self.stamps.stamp(round, now); } } \
                    if moved || !steady {",
         }],
         noticed_by: By::Soak,
