@@ -2,12 +2,11 @@
 
 mod support;
 
-use bytes::Bytes;
 use leasehold_node::ports::{Batch, GroupId, Record};
 use leasehold_node::snapshot::Work;
-use leasehold_node::{Input, ReadMode, Request, RequestError};
+use leasehold_node::{Input, Request, RequestError};
 use std::time::Duration;
-use support::{Cluster, HOLD, TICK};
+use support::{Cluster, HOLD, TICK, leader_of};
 
 const GROUPS: u32 = 4;
 /// The group that hangs. Node 1 leads it, and group 0.
@@ -15,45 +14,24 @@ const HUNG: GroupId = 3;
 
 /// A cluster of three nodes, of which each leads every third group.
 fn cluster() -> Cluster {
-    let mut cluster = Cluster::with_groups(3, GROUPS, |_, group| {
+    Cluster::with_leaders(GROUPS, |_, group| {
         group.applies_on_thread = true;
         (group.max_log_entries, group.max_kept_log_entries) = (16, 16);
-    });
-    cluster.leap(HOLD + TICK);
-    cluster.settle();
-    (0..GROUPS).for_each(|group| cluster.elect_in(leader_of(group), group));
-    cluster.run(2 * TICK);
-    cluster
-}
-
-fn leader_of(group: GroupId) -> u64 {
-    1 + u64::from(group) % 3
-}
-
-fn write(cluster: &mut Cluster, id: u64, group: GroupId, command: &'static str) -> u64 {
-    let ticket = cluster.submit_to(id, group, Request::Write(Bytes::from_static(command.as_bytes())));
-    cluster.drain(id);
-    ticket
-}
-
-fn read(cluster: &mut Cluster, id: u64, group: GroupId) -> u64 {
-    let ticket = cluster.submit_to(id, group, Request::Read(ReadMode::Lease));
-    cluster.drain(id);
-    ticket
+    })
 }
 
 #[test]
 fn a_state_machine_that_hangs_costs_the_other_groups_neither_lease_nor_writes() {
     let mut cluster = cluster();
     cluster.member(1).hung.insert(HUNG);
-    let stuck = write(&mut cluster, 1, HUNG, "stuck");
+    let stuck = cluster.write_in(1, HUNG, "stuck");
     cluster.settle();
-    let late = read(&mut cluster, 1, HUNG);
+    let late = cluster.read_in(1, HUNG);
     for round in 1..=40 {
         cluster.run(TICK);
         for group in 0..HUNG {
             let leader = leader_of(group);
-            let (granted, written) = (read(&mut cluster, leader, group), write(&mut cluster, leader, group, "kept"));
+            let (granted, written) = (cluster.read_in(leader, group), cluster.write_in(leader, group, "kept"));
             assert!(cluster.grant(granted).by_lease, "group {group} in round {round}");
             cluster.settle();
             assert_eq!(cluster.output(written), round, "group {group}");
@@ -78,13 +56,13 @@ fn a_state_machine_that_hangs_costs_the_other_groups_neither_lease_nor_writes() 
 fn a_leader_whose_state_machine_hangs_hands_over_and_catches_up_later() {
     let mut cluster = cluster();
     cluster.member(1).hung.insert(HUNG);
-    let stuck = write(&mut cluster, 1, HUNG, "stuck");
+    let stuck = cluster.write_in(1, HUNG, "stuck");
     cluster.run(2 * HOLD);
     assert!(cluster.leads_in(1, HUNG));
     cluster.run(HOLD + 4 * TICK);
     let next = (2..=3).find(|id| cluster.leads_in(*id, HUNG)).expect("another node leads");
     assert!(cluster.leads_in(1, 0), "the other group of the same leader stays");
-    let written = write(&mut cluster, next, HUNG, "next");
+    let written = cluster.write_in(next, HUNG, "next");
     cluster.settle();
     assert_eq!(cluster.output(written), 2);
     cluster.run(3 * HOLD);
@@ -98,7 +76,7 @@ fn a_leader_whose_state_machine_hangs_hands_over_and_catches_up_later() {
 fn leadership_goes_round_ever_slower_if_the_state_machines_of_all_nodes_hang() {
     let mut cluster = cluster();
     (1..=3).for_each(|id| cluster.member(id).hung.extend([HUNG]));
-    write(&mut cluster, 1, HUNG, "stuck");
+    cluster.write_in(1, HUNG, "stuck");
     let (mut tenures, mut leader) = (vec![Duration::ZERO], 1);
     while tenures.len() <= 6 {
         cluster.run(TICK);
@@ -157,7 +135,7 @@ fn a_snapshot_is_sent_and_installed_once_the_state_machine_is_back() {
     let fill = |cluster: &mut Cluster| {
         for _ in 0..40 {
             let leader = (1..=2).find(|id| cluster.leads_in(*id, HUNG)).expect("a leader");
-            write(cluster, leader, HUNG, "a");
+            cluster.write_in(leader, HUNG, "a");
             cluster.settle();
         }
     };
@@ -165,7 +143,7 @@ fn a_snapshot_is_sent_and_installed_once_the_state_machine_is_back() {
     fill(&mut cluster);
     // The leader's state machine is busy when the follower turns out to need a snapshot.
     cluster.member(1).hung.insert(HUNG);
-    write(&mut cluster, 1, HUNG, "a");
+    cluster.write_in(1, HUNG, "a");
     cluster.settle();
     cluster.heal();
     cluster.run(HOLD);
@@ -178,7 +156,7 @@ fn a_snapshot_is_sent_and_installed_once_the_state_machine_is_back() {
 
     // A follower's state machine is busy while it gets one.
     cluster.member(3).hung.insert(HUNG);
-    write(&mut cluster, 1, HUNG, "a");
+    cluster.write_in(1, HUNG, "a");
     cluster.settle();
     cluster.isolate(3);
     fill(&mut cluster);
@@ -197,7 +175,7 @@ fn a_snapshot_is_sent_and_installed_once_the_state_machine_is_back() {
 fn a_group_can_be_removed_while_its_state_machine_hangs() {
     let mut cluster = cluster();
     cluster.member(1).hung.insert(HUNG);
-    let stuck = write(&mut cluster, 1, HUNG, "stuck");
+    let stuck = cluster.write_in(1, HUNG, "stuck");
     cluster.settle();
     let now = cluster.reading(1);
     assert!(cluster.node(1).remove_group(now, HUNG));
@@ -210,7 +188,7 @@ fn a_group_can_be_removed_while_its_state_machine_hangs() {
     cluster.run(TICK);
     assert!(cluster.members[&1].work.is_empty());
     cluster.input(1, Input::NotSent { to: 2, messages: Vec::new() });
-    let ticket = read(&mut cluster, 1, 0);
+    let ticket = cluster.read_in(1, 0);
     assert!(cluster.grant(ticket).by_lease);
 }
 
@@ -220,10 +198,10 @@ fn end_while_committing(applies_on_thread: bool, end: impl Fn(&mut Cluster)) -> 
     let mut cluster = Cluster::with_groups(1, GROUPS, |_, group| group.applies_on_thread = applies_on_thread);
     cluster.leap(HOLD + TICK);
     (0..GROUPS).for_each(|group| cluster.elect_in(1, group));
-    let before = write(&mut cluster, 1, HUNG, "before");
+    let before = cluster.write_in(1, HUNG, "before");
     cluster.settle();
     assert_eq!(cluster.output(before), 1);
-    let late = write(&mut cluster, 1, HUNG, "late");
+    let late = cluster.write_in(1, HUNG, "late");
     let member = cluster.member(1);
     let number = member.commits.back().expect("the entry is written").0;
     member.commits.clear();

@@ -9,40 +9,19 @@ use leasehold_node::ports::{GroupId, Lane};
 use leasehold_node::wire::{Body, Message, PeerRequest, RequestId};
 use leasehold_node::{AddGroupError, Input, Output, ReadMode, Request, RequestError, Role};
 use std::collections::BTreeSet;
-use support::{Cluster, HOLD, InTransit, TICK};
+use support::{Cluster, HOLD, InTransit, TICK, leader_of};
 
 const GROUPS: u32 = 6;
 
 /// A cluster of three nodes, of which each leads every third group.
 fn cluster() -> Cluster {
-    let mut cluster = Cluster::with_groups(3, GROUPS, |_, _| {});
-    cluster.leap(HOLD + TICK);
-    cluster.settle();
-    (0..GROUPS).for_each(|group| cluster.elect_in(leader_of(group), group));
-    cluster.run(2 * TICK);
-    cluster
-}
-
-fn leader_of(group: GroupId) -> u64 {
-    1 + u64::from(group) % 3
-}
-
-fn write(cluster: &mut Cluster, id: u64, group: GroupId, command: &str) -> u64 {
-    let ticket = cluster.submit_to(id, group, Request::Write(Bytes::copy_from_slice(command.as_bytes())));
-    cluster.drain(id);
-    ticket
-}
-
-fn read(cluster: &mut Cluster, id: u64, group: GroupId) -> u64 {
-    let ticket = cluster.submit_to(id, group, Request::Read(ReadMode::Lease));
-    cluster.drain(id);
-    ticket
+    Cluster::with_leaders(GROUPS, |_, _| {})
 }
 
 #[test]
 fn each_group_has_a_leader_and_a_state_of_its_own() {
     let mut cluster = cluster();
-    let writes: Vec<u64> = (0..GROUPS).map(|group| write(&mut cluster, 2, group, &format!("g{group}"))).collect();
+    let writes: Vec<u64> = (0..GROUPS).map(|group| cluster.write_in(2, group, format!("g{group}"))).collect();
     cluster.run(2 * TICK);
     for (group, ticket) in (0..GROUPS).zip(writes) {
         assert_eq!(cluster.output(ticket), 1, "the first command of group {group}");
@@ -94,7 +73,7 @@ fn groups_share_a_frame_for_each_peer_and_lane_and_a_commit() {
 fn all_groups_recover_from_the_disk_and_are_held() {
     let mut cluster = cluster();
     for group in 0..GROUPS {
-        write(&mut cluster, 1, group, &format!("g{group}"));
+        cluster.write_in(1, group, format!("g{group}"));
     }
     cluster.run(2 * TICK);
     cluster.restart(1);
@@ -106,7 +85,7 @@ fn all_groups_recover_from_the_disk_and_are_held() {
     cluster.run(4 * HOLD);
     for group in 0..GROUPS {
         let leader = (1..=3).find(|id| cluster.leads_in(*id, group)).expect("a leader");
-        let ticket = read(&mut cluster, leader, group);
+        let ticket = cluster.read_in(leader, group);
         assert!(cluster.grant(ticket).by_lease, "group {group}");
     }
 }
@@ -120,25 +99,25 @@ fn a_group_without_a_quorum_costs_the_others_neither_lease_nor_writes() {
         cluster.run(TICK);
         let mut lost = Vec::new();
         for id in 1..=3 {
-            lost.push(write(&mut cluster, id, 3, "lost"));
+            lost.push(cluster.write_in(id, 3, "lost"));
         }
         for group in (0..GROUPS).filter(|group| *group != 3) {
             let (leader, applied) = (leader_of(group), cluster.applied_in(1, group).len() as u64);
             assert!(cluster.leads_in(leader, group), "group {group} kept its leader");
-            let (ticket, written) = (read(&mut cluster, leader, group), write(&mut cluster, leader, group, "kept"));
+            let (ticket, written) = (cluster.read_in(leader, group), cluster.write_in(leader, group, "kept"));
             assert!(cluster.grant(ticket).by_lease, "group {group} in round {round}");
             cluster.settle();
             assert_eq!(cluster.output(written), applied + 1);
         }
     }
-    let ticket = read(&mut cluster, 1, 3);
+    let ticket = cluster.read_in(1, 3);
     assert_eq!(cluster.reply(ticket), None, "group 3 has no lease");
     assert!((1..=3).all(|id| cluster.members[&id].node.status(3).expect("the group").role != Role::Leader));
 
     cluster.held = |_| false;
     cluster.run(6 * HOLD);
     let leader = (1..=3).find(|id| cluster.leads_in(*id, 3)).expect("group 3 has a leader again");
-    let ticket = write(&mut cluster, leader, 3, "back");
+    let ticket = cluster.write_in(leader, 3, "back");
     cluster.run(TICK);
     assert!(cluster.output(ticket) > 0);
 }
@@ -150,7 +129,7 @@ fn a_flood_in_one_group_leaves_room_for_the_requests_of_the_others() {
     cluster.held = |transit| transit.message.group == 3;
     let mut busy = 0;
     for _ in 0..50_000 {
-        let ticket = write(&mut cluster, 2, 3, "flood");
+        let ticket = cluster.write_in(2, 3, "flood");
         busy += u32::from(cluster.reply(ticket) == Some(Err(RequestError::Busy)));
     }
     assert_eq!(busy, 50_000 - 65_536 / 2);
@@ -163,7 +142,7 @@ fn a_flood_in_one_group_leaves_room_for_the_requests_of_the_others() {
     let refused = cluster.node(1).router_statistics(3).requests_refused;
     assert_eq!(refused, 4_096 / 2);
     // Node 1 leads group 0. A write that node 2 forwards to it counts among those of peers.
-    let (own, forwarded) = (write(&mut cluster, 1, 0, "own"), write(&mut cluster, 2, 0, "forwarded"));
+    let (own, forwarded) = (cluster.write_in(1, 0, "own"), cluster.write_in(2, 0, "forwarded"));
     cluster.settle();
     assert_eq!((cluster.output(own), cluster.output(forwarded)), (1, 2));
     assert!(cluster.wire.iter().all(|transit| transit.message.group == 3));
@@ -188,14 +167,14 @@ fn only_one_command_of_a_peer_may_exceed_its_limit_in_all_groups_together() {
 fn only_groups_with_an_input_are_looked_at() {
     let mut cluster = cluster();
     cluster.node(1).take_changed();
-    let ticket = read(&mut cluster, 1, 0);
+    let ticket = cluster.read_in(1, 0);
     assert!(cluster.grant(ticket).by_lease);
     assert_eq!(cluster.node(1).take_changed(), [0]);
     assert_eq!(cluster.node(1).take_changed(), []);
     // Group 3 gets a request that it tries again soon. The others have nothing to do before the tick.
     cluster.held = |transit| transit.message.group == 3;
     cluster.run(3 * HOLD);
-    write(&mut cluster, 2, 3, "waits");
+    cluster.write_in(2, 3, "waits");
     cluster.node(2).take_changed();
     let now = cluster.reading(2);
     assert!(cluster.node(2).until_timeout(now) < TICK, "it is tried again");
@@ -216,7 +195,7 @@ fn only_groups_with_an_input_are_looked_at() {
 fn a_frame_may_be_lost_as_a_whole() {
     let mut cluster = cluster();
     cluster.member(1).cannot_send = true;
-    let writes: Vec<u64> = (0..GROUPS).map(|group| write(&mut cluster, 1, group, "a")).collect();
+    let writes: Vec<u64> = (0..GROUPS).map(|group| cluster.write_in(1, group, "a")).collect();
     assert_eq!(cluster.intercept(|transit: &InTransit| transit.from == 1).len(), 0);
     cluster.member(1).cannot_send = false;
     cluster.run(4 * TICK);
@@ -343,16 +322,16 @@ fn a_group_created_on_running_nodes_takes_part_once_it_is_durable() {
     let mut cluster = cluster();
     (1..=3).for_each(|id| cluster.create_group(id, NEW));
     assert!(cluster.node(1).group(NEW).is_none(), "its first batch is not durable");
-    let ticket = read(&mut cluster, 1, NEW);
+    let ticket = cluster.read_in(1, NEW);
     assert_eq!(cluster.reply(ticket), Some(Err(RequestError::NoGroup)));
     cluster.settle();
     assert_eq!(cluster.node(1).groups().last(), Some(NEW));
     for group in 0..GROUPS {
-        let ticket = read(&mut cluster, leader_of(group), group);
+        let ticket = cluster.read_in(leader_of(group), group);
         assert!(cluster.grant(ticket).by_lease, "the others are not held");
     }
     cluster.run(3 * HOLD);
-    let ticket = write(&mut cluster, 2, NEW, "new");
+    let ticket = cluster.write_in(2, NEW, "new");
     cluster.run(2 * TICK);
     assert_eq!(cluster.output(ticket), 1);
     cluster.restart(2);
@@ -375,7 +354,7 @@ fn a_group_that_is_created_later_is_held_for_the_rest_of_the_nodes_restart_hold(
     (1..=3).for_each(|id| cluster.create_group(id, NEW + 1));
     cluster.settle();
     cluster.elect_in(1, NEW + 1);
-    let ticket = read(&mut cluster, 1, NEW + 1);
+    let ticket = cluster.read_in(1, NEW + 1);
     assert!(cluster.grant(ticket).by_lease);
 
     // Nothing is known without a clock.
@@ -445,8 +424,8 @@ fn a_removed_group_ends_here_and_goes_on_elsewhere() {
     let now = cluster.reading(1);
     assert!(gate.try_read(now).is_some());
     cluster.held = |transit| transit.message.group == 3;
-    let proposed = write(&mut cluster, 1, 3, "proposed");
-    let forwarded = write(&mut cluster, 2, 3, "forwarded");
+    let proposed = cluster.write_in(1, 3, "proposed");
+    let forwarded = cluster.write_in(2, 3, "forwarded");
     let quorum = cluster.submit_to(1, 3, Request::Read(ReadMode::Quorum));
     cluster.drain(1);
     assert!(cluster.node(1).remove_group(now, 3) && !cluster.node(1).remove_group(now, 3));
@@ -455,17 +434,17 @@ fn a_removed_group_ends_here_and_goes_on_elsewhere() {
     assert_eq!(cluster.reply(proposed), Some(Err(RequestError::Uncertain)));
     assert_eq!(cluster.reply(quorum), Some(Err(RequestError::NoGroup)));
     assert_eq!((cluster.node(1).pending_requests(), cluster.node(1).groups().count()), (0, GROUPS as usize - 1));
-    let refused = write(&mut cluster, 1, 3, "refused");
+    let refused = cluster.write_in(1, 3, "refused");
     assert_eq!(cluster.reply(refused), Some(Err(RequestError::NoGroup)));
 
     cluster.held = |_| false;
     cluster.run(6 * HOLD);
     let leader = (2..=3).find(|id| cluster.leads_in(*id, 3)).expect("the others elect a leader");
-    let ticket = write(&mut cluster, leader, 3, "later");
+    let ticket = cluster.write_in(leader, 3, "later");
     cluster.run(2 * TICK);
     assert!(cluster.output(ticket) > 0 && cluster.reply(forwarded).is_some());
     for group in (0..GROUPS).filter(|group| *group != 3) {
-        let ticket = read(&mut cluster, leader_of(group), group);
+        let ticket = cluster.read_in(leader_of(group), group);
         assert!(cluster.grant(ticket).by_lease, "group {group}");
     }
     assert!(!cluster.node(1).is_removing(3) && !cluster.members[&1].groups.contains_key(&3), "its data is deleted");
@@ -480,7 +459,7 @@ fn a_removed_group_ends_here_and_goes_on_elsewhere() {
 #[test]
 fn a_crash_before_a_removal_is_durable_leaves_the_group_as_it_was() {
     let mut cluster = cluster();
-    let written = write(&mut cluster, 1, 3, "kept");
+    let written = cluster.write_in(1, 3, "kept");
     cluster.run(2 * TICK);
     assert_eq!(cluster.output(written), 1);
     let now = cluster.reading(1);

@@ -35,7 +35,7 @@ const HOLD: Duration = Duration::from_secs(2);
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What happens to a group.
+/// The trouble that a group is in.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trouble {
     /// Its state machines apply nothing, on any node.

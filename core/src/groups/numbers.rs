@@ -1,4 +1,4 @@
-//! What nodes say to each other about rounds, support and attachments.
+//! The values in messages between nodes about rounds, support and attachments.
 
 use crate::ids::{NodeId, Round, Term};
 
@@ -36,7 +36,7 @@ pub struct Echo {
     pub round: NodeRound,
 }
 
-/// What a leader's frames show in a group: attach to this term, under this number. Ordered by term first.
+/// A leader's request, in each of its frames, that a voter of a group attach to it. Ordered by term first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Offer {

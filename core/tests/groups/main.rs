@@ -70,7 +70,7 @@ fn no_lease_outlives_an_election() {
 }
 
 #[test]
-#[ignore = "a minute"]
+#[ignore = "takes a minute"]
 fn no_lease_outlives_an_election_in_larger_worlds() {
     search("rounds", THREE, &Bounds { rounds: 1, ticks: 2, ..bounds() });
     search("a restart", THREE, &Bounds { restarts: 1, ..bounds() });
@@ -98,7 +98,7 @@ fn every_state_heals() {
 }
 
 #[test]
-#[ignore = "half a minute"]
+#[ignore = "takes half a minute"]
 fn every_state_of_larger_worlds_heals() {
     search("a leader that gives up", THREE, &Bounds { resignations: 1, ..at_rest() });
     search("a restart", THREE, &Bounds { ticks: 0, restarts: 1, ..at_rest() });

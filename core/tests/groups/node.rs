@@ -126,7 +126,7 @@ impl Message {
     }
 }
 
-/// What happens at a node.
+/// An input of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Input {
     Deliver(Message),

@@ -92,7 +92,7 @@ type Sent = [u64; 4];
 struct World {
     places: [u32; 3],
     sent: Sent,
-    /// How often each bounded thing has happened.
+    /// The number of times that each bounded event has occurred.
     used: [u8; 11],
     elected: Term,
     /// The newest round of each node when the last leader was elected: a read that arrives later takes a later round.

@@ -11,7 +11,7 @@ const MAX_MESSAGES: usize = 60;
 /// Ticks within which the nodes must have a leader with a lease once all faults have ended.
 const MAX_HEALING_TICKS: usize = 120;
 
-/// What a schedule reached.
+/// The numbers of leases and elections in the schedules.
 #[derive(Debug, Default)]
 pub(crate) struct Walked {
     pub(crate) leases: usize,

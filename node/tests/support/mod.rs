@@ -30,6 +30,11 @@ pub(crate) const UNKNOWN: &str = "unknown";
 /// The beginning of a command of version 2.
 pub(crate) const SECOND: &str = "second";
 
+/// Returns the leader of a group of [`Cluster::with_leaders`].
+pub(crate) fn leader_of(group: GroupId) -> NodeId {
+    1 + u64::from(group) % 3
+}
+
 /// Keeps every command, in order. The output of a command is its number, from 1.
 #[derive(Debug, Default)]
 pub(crate) struct List {
@@ -262,6 +267,16 @@ impl Cluster {
         Cluster::with_groups(size, 1, options)
     }
 
+    /// Returns a cluster of three nodes, each of which leads every third group: see [`leader_of`].
+    pub(crate) fn with_leaders(groups: u32, options: impl Fn(&mut NodeOptions, &mut GroupOptions)) -> Cluster {
+        let mut cluster = Cluster::with_groups(3, groups, options);
+        cluster.leap(HOLD + TICK);
+        cluster.settle();
+        (0..groups).for_each(|group| cluster.elect_in(leader_of(group), group));
+        cluster.run(2 * TICK);
+        cluster
+    }
+
     /// Returns a cluster whose nodes host several groups, from 0.
     pub(crate) fn with_groups(
         size: u64,
@@ -383,14 +398,24 @@ impl Cluster {
 
     /// Has a node execute a command. Returns the ticket.
     pub(crate) fn write(&mut self, id: NodeId, command: impl Into<Bytes>) -> u64 {
-        let ticket = self.submit(id, Request::Write(command.into()));
-        self.drain(id);
-        ticket
+        self.write_in(id, GROUP, command)
     }
 
     /// Asks a node for a read. Returns the ticket.
     pub(crate) fn read(&mut self, id: NodeId) -> u64 {
-        let ticket = self.submit(id, Request::Read(ReadMode::Lease));
+        self.read_in(id, GROUP)
+    }
+
+    /// Has a node execute a command in a group. Returns the ticket.
+    pub(crate) fn write_in(&mut self, id: NodeId, group: GroupId, command: impl Into<Bytes>) -> u64 {
+        let ticket = self.submit_to(id, group, Request::Write(command.into()));
+        self.drain(id);
+        ticket
+    }
+
+    /// Asks a node for a read in a group. Returns the ticket.
+    pub(crate) fn read_in(&mut self, id: NodeId, group: GroupId) -> u64 {
+        let ticket = self.submit_to(id, group, Request::Read(ReadMode::Lease));
         self.drain(id);
         ticket
     }
