@@ -109,8 +109,8 @@ fn commands_about_keys_of_several_groups_are_divided_or_refused<R: Runtime>() {
         ("UNLINK c\r\nRANDOMKEY\r\nKEYS *", format!(":1\r\n$1\r\nd\r\n{}", values(&["d"]))),
         ("FLUSHALL\r\nDBSIZE\r\nRANDOMKEY\r\nKEYS *", "+OK\r\n:0\r\n$-1\r\n*0\r\n".to_owned()),
         ("LEASEHOLD TRANSFER 3 1", "+OK\r\n".to_owned()),
-        ("LEASEHOLD TRANSFER 1", "-ERR name the group before the node; their numbers are 0 to 3\r\n".to_owned()),
-        ("LEASEHOLD TRANSFER 4 1", "-ERR there is no group 4; their numbers are 0 to 3\r\n".to_owned()),
+        ("LEASEHOLD TRANSFER 1", "-ERR name the group before the node; the groups are 0 to 3\r\n".to_owned()),
+        ("LEASEHOLD TRANSFER 4 1", "-ERR there is no group 4; the groups are 0 to 3\r\n".to_owned()),
     ] {
         assert_eq!(ask(node.address(), lines), replies, "{lines}");
     }

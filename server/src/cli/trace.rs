@@ -61,5 +61,7 @@ fn picture(arguments: &TraceArguments, out: &Path) -> Result<(), String> {
     let names: Vec<&str> = recordings.iter().map(|recording| &*recording.name).collect();
     let options = Options { title: names.join(", "), from: arguments.from, to: arguments.to };
     let picture = draw(&recordings, &options).map_err(|error| error.to_string())?;
-    std::fs::write(out, picture).map_err(|error| format!("cannot write {}: {error}", out.display()))
+    std::fs::write(out, picture).map_err(|error| format!("cannot write {}: {error}", out.display()))?;
+    eprintln!("{}: open it in a browser; --from and --to draw a part of the time", out.display());
+    Ok(())
 }

@@ -80,7 +80,7 @@ const FIXED_MEMBERS: &str = "ERR the members of a cluster of several groups cann
 
 /// Returns the numbers of groups.
 fn numbered(groups: u16) -> String {
-    format!("their numbers are 0 to {}", groups - 1)
+    format!("the groups are 0 to {}", groups - 1)
 }
 
 fn unknown(name: &[u8]) -> String {
