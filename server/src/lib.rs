@@ -39,6 +39,7 @@ mod registrar;
 mod runtime_choice;
 mod slots;
 mod space;
+mod spread;
 mod status;
 mod timeout;
 mod users;

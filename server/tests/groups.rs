@@ -30,6 +30,7 @@ on_every_runtime!(
     every_node_executes_commands_in_every_group,
     clients_are_sent_to_the_leader_of_a_group,
     leaders_are_spread_over_the_nodes,
+    an_operator_spreads_the_leaders_of_nodes_that_keep_them,
     a_group_without_a_quorum_stops_its_own_keys_only,
     reads_behind_a_refused_write_are_executed,
 );
@@ -384,6 +385,25 @@ fn leaders_are_spread_over_the_nodes<R: Kill>() {
         std::thread::sleep(Duration::from_millis(20));
     }
     panic!("the nodes lead {:?} groups", shares());
+}
+
+fn an_operator_spreads_the_leaders_of_nodes_that_keep_them<R: Kill>() {
+    let members = start::<R>(false, 3, false);
+    for group in 0..4 {
+        lead(&members, group, &members[1]);
+    }
+    let addresses: Vec<_> = members.iter().map(|member| member.node.client_address().to_string()).collect();
+    let balance = || {
+        let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_leasehold"));
+        let output =
+            program.args(["ctl", "balance", "--node", &addresses.join(",")]).output().expect("the program runs");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let said = balance();
+    assert!(said.contains(" leads 2") && said.ends_with("(2 leaders moved)\n"), "{said}");
+    let said = balance();
+    assert!(said.ends_with("(no leader had to move)\n"), "{said}");
 }
 
 fn a_group_without_a_quorum_stops_its_own_keys_only<R: Kill>() {

@@ -1,5 +1,6 @@
 //! `leasehold ctl`: administers a running cluster through the clients' ports of its nodes.
 
+mod balance;
 mod changes;
 mod connection;
 mod screen;
@@ -114,6 +115,12 @@ enum Command {
         #[command(flatten)]
         waiting: Waiting,
     },
+    /// Spreads the leaders of the groups over the voters, so that each leads as many, at once and also with --keep-leaders.
+    Balance {
+        /// Give up after so many seconds.
+        #[arg(long, value_name = "S", default_value = "300")]
+        timeout_s: u64,
+    },
     /// Changes what the nodes given with --node log, until they are restarted.
     LogLevel {
         /// Levels and targets in the form of RUST_LOG: info, or warn,leasehold_raft=debug.
@@ -147,6 +154,10 @@ pub(super) fn run(arguments: CtlArguments) -> ExitCode {
         Err(error) => return fail(BAD_FLAGS, error),
     };
     let (change, waiting) = match command {
+        Command::Balance { timeout_s } => {
+            let mut changes = Changes { access: &access, nodes, limit: Duration::from_secs(timeout_s), wait: true };
+            return report(changes.balance());
+        }
         Command::Status { watch: true, .. } => return watch(&access, &nodes),
         Command::Status { json, .. } => return status(&access, &nodes, json),
         Command::Members { json } => return members(&access, &nodes, json),
@@ -162,7 +173,11 @@ pub(super) fn run(arguments: CtlArguments) -> ExitCode {
     };
     let limit = Duration::from_secs(waiting.timeout_s);
     let mut changes = Changes { access: &access, nodes, limit, wait: !waiting.no_wait };
-    match changes.make(&change) {
+    report(changes.make(&change))
+}
+
+fn report(result: Result<String, String>) -> ExitCode {
+    match result {
         Ok(done) => {
             println!("{done}");
             ExitCode::SUCCESS

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// The time that a node has for its reply: a little longer than it may work on a change.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// The pause between two attempts, and between two looks at the progress.
-const PAUSE: Duration = Duration::from_millis(200);
+pub(super) const PAUSE: Duration = Duration::from_millis(200);
 /// The entries that a learner may lack and still have caught up.
 const MAX_LAG: u64 = 1_024;
 
@@ -193,7 +193,7 @@ impl Changes<'_> {
     }
 
     /// Asks the members, and remembers their addresses.
-    fn look(&mut self) -> Survey {
+    pub(super) fn look(&mut self) -> Survey {
         let survey = survey(self.access, &self.nodes);
         for member in survey.leader().into_iter().flat_map(|leader| &leader.members) {
             let address = &member.addresses.clients;
@@ -291,7 +291,7 @@ impl Said {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the time that an operator waits has nothing to do with a lease")]
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     Instant::now()
 }
 
