@@ -1,8 +1,12 @@
 //! Backups of running nodes, and new clusters from them: real processes.
 
+#[path = "support/ports.rs"]
+mod ports;
+
+use ports::free_port;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
@@ -16,18 +20,13 @@ struct Cluster {
     peers: String,
 }
 
-fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
-    listeners.iter().map(|listener| listener.local_addr().expect("bound").port()).collect()
-}
-
 fn peers(ports: &[u16]) -> String {
     (1..).zip(ports).map(|(id, port)| format!("{id}=127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
 }
 
 impl Cluster {
     fn start(name: &str, folder: &Path, size: usize) -> Cluster {
-        let (client_ports, peer_ports) = (free_ports(size), free_ports(size));
+        let [client_ports, peer_ports] = [(); 2].map(|()| (0..size).map(|_| free_port()).collect::<Vec<_>>());
         let peers = peers(&peer_ports);
         let mut cluster = Cluster { nodes: Vec::new(), client_ports, peers };
         for (at, peer_port) in peer_ports.iter().enumerate() {

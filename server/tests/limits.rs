@@ -10,7 +10,7 @@ use leasehold::{ClientOptions, Limits};
 use leasehold_runtime::Runtime;
 use leasehold_runtime_smol::SmolRuntime;
 use leasehold_runtime_tokio::TokioRuntime;
-use served::{Served, command, connect, exchange, free_port, info_as};
+use served::{Served, command, connect, exchange, free_address, info_as};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -354,7 +354,7 @@ impl Drop for Process {
 #[test]
 fn clients_leave_file_descriptors_for_the_disk_and_learn_why_they_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (client, peer) = (free_port(), free_port());
+    let (client, peer) = (free_address(), free_address());
     let log = std::fs::File::create(folder.path().join("log")).expect("a log");
     let child = std::process::Command::new("sh")
         .args(["-c", "ulimit -n 200 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_leasehold"), "serve", "--id", "1"])

@@ -10,7 +10,7 @@ use leasehold_node::Role;
 use leasehold_runtime::Runtime;
 use leasehold_runtime_smol::SmolRuntime;
 use leasehold_runtime_tokio::TokioRuntime;
-use served::{free_port, options};
+use served::{free_address, options};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -49,7 +49,7 @@ fn ask(client: &mut BufReader<TcpStream>, request: &str) -> String {
 }
 
 fn clients_of_a_node_that_loads_learn_that_and_are_served_afterwards<R: Runtime>() {
-    let (folder, address) = (tempfile::tempdir().expect("a folder"), free_port());
+    let (folder, address) = (tempfile::tempdir().expect("a folder"), free_address());
     let runtime = R::start("node", 2).expect("a runtime");
     let node = start(&runtime, address, folder.path()).expect("the node starts");
     runtime.block_on(node.handle().wait_status(|status| status.role == Role::Leader));
@@ -108,7 +108,7 @@ fn clients_of_a_node_that_loads_learn_that_and_are_served_afterwards<R: Runtime>
 }
 
 fn a_node_that_cannot_start_closes_its_connections<R: Runtime>() {
-    let (folder, address) = (tempfile::tempdir().expect("a folder"), free_port());
+    let (folder, address) = (tempfile::tempdir().expect("a folder"), free_address());
     std::fs::create_dir(folder.path().join("data")).expect("a folder");
     std::fs::write(folder.path().join("data/foreign"), "not ours").expect("a file");
     let runtime = R::start("node", 2).expect("a runtime");

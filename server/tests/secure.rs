@@ -2,10 +2,14 @@
 
 #![cfg(unix)]
 
+#[path = "support/ports.rs"]
+mod ports;
+
 use leasehold_certificates::{Authority, Files};
+use ports::free_port;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -27,10 +31,7 @@ impl Cluster {
     fn new(authority: &Authority) -> Cluster {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join("secret"), SECRET).expect("a file");
-        let listeners = [(); 3].map(|()| [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port")));
-        let ports = listeners
-            .each_ref()
-            .map(|pair| pair.each_ref().map(|listener| listener.local_addr().expect("an address").port()));
+        let ports = [(); 3].map(|()| [(); 2].map(|()| free_port()));
         let cluster = Cluster { folder, ports, processes: [const { None }; 3] };
         for id in 1..=3 {
             fs::create_dir(cluster.path(id, "")).expect("a folder");

@@ -1,5 +1,9 @@
 //! Starts of real processes: from a configuration file, and wrong ones, each of which says what to do.
 
+#[path = "support/ports.rs"]
+mod ports;
+
+use ports::free_port;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -20,10 +24,6 @@ fn leasehold() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_leasehold"));
     command.stdin(Stdio::null());
     command
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("a bound port").port()
 }
 
 #[test]

@@ -1,14 +1,13 @@
 //! A cluster of several nodes in this process.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
-use crate::served::{exchange, options};
+use crate::served::{exchange, free_address, options};
 use leasehold::{Node, NodeOptions};
 use leasehold_node::Role;
 use leasehold_runtime::Runtime;
 use leasehold_runtime_smol::SmolRuntime;
 use leasehold_runtime_tokio::TokioRuntime;
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use tempfile::TempDir;
 
 /// A runtime whose tasks can be stopped as if their process was killed.
@@ -44,11 +43,7 @@ impl<R: Kill> Member<R> {
 
 /// Starts a cluster with changed options, waits for a leader and returns its nodes, the leader first.
 pub(crate) fn start<R: Kill>(size: u64, change: impl Fn(NodeOptions) -> NodeOptions) -> Vec<Member<R>> {
-    // Ports that were free a moment ago.
-    let reserved: Vec<_> = (0..size).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
-    let peers: BTreeMap<u64, String> =
-        (1..).zip(&reserved).map(|(id, port)| (id, port.local_addr().expect("a bound port").to_string())).collect();
-    drop(reserved);
+    let peers: BTreeMap<u64, String> = (1..=size).map(|id| (id, free_address().to_string())).collect();
     let mut members: Vec<_> = peers
         .iter()
         .map(|(node, address)| {

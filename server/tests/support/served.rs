@@ -1,16 +1,21 @@
 //! A cluster of one node in this process, and clients that speak to it.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+#[path = "ports.rs"]
+mod ports;
+
 use leasehold::{ClientOptions, Limits, Node, NodeOptions};
 use leasehold_core::{Config, Options};
 use leasehold_node::{ReadMode, Role};
 use leasehold_runtime::Runtime;
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
+
+pub(crate) use ports::free_address;
 
 pub(crate) struct Served<R: Runtime> {
     pub(crate) node: Node<R>,
@@ -24,13 +29,9 @@ impl<R: Runtime> Served<R> {
     }
 }
 
-pub(crate) fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("a bound port")
-}
-
 /// Returns the options of a cluster of one node with its data in `folder`.
 pub(crate) fn options(folder: &Path, client_listen: String) -> NodeOptions {
-    let peer = free_port().to_string();
+    let peer = free_address().to_string();
     let timing = Options::new(Duration::from_secs(1), 1000).with_heartbeat(Duration::from_millis(100));
     NodeOptions {
         node: 1,
