@@ -4,9 +4,11 @@
 #[path = "ports.rs"]
 mod ports;
 
+use leasehold::keyspace::Keyspace;
 use leasehold::{ClientOptions, Limits, Node, NodeOptions};
 use leasehold_core::{Config, Options};
-use leasehold_node::{ReadMode, Role};
+use leasehold_node::ports::StateMachine as _;
+use leasehold_node::{ReadMode, Role, Status};
 use leasehold_runtime::Runtime;
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -29,10 +31,15 @@ impl<R: Runtime> Served<R> {
     }
 }
 
+/// Returns the timing of nodes that replace a leader which was silent for so many seconds, and no sooner.
+pub(crate) fn timing(hold: u64) -> Config {
+    let timing = Options::new(Duration::from_secs(hold), 1000).with_heartbeat(Duration::from_millis(100));
+    Config::new(timing).expect("a valid configuration")
+}
+
 /// Returns the options of a cluster of one node with its data in `folder`.
 pub(crate) fn options(folder: &Path, client_listen: String) -> NodeOptions {
     let peer = free_address().to_string();
-    let timing = Options::new(Duration::from_secs(1), 1000).with_heartbeat(Duration::from_millis(100));
     NodeOptions {
         node: 1,
         cluster: "test".to_owned(),
@@ -44,7 +51,7 @@ pub(crate) fn options(folder: &Path, client_listen: String) -> NodeOptions {
         peer_listen: peer,
         client_listen,
         data_dir: folder.join("data"),
-        timing: Config::new(timing).expect("a valid configuration"),
+        timing: timing(1),
         reads: ReadMode::Lease,
         metrics_listen: None,
         record: None,
@@ -61,13 +68,23 @@ pub(crate) fn serve<R: Runtime>(limits: Limits, clients: ClientOptions) -> Serve
     serve_as(|options| NodeOptions { limits, clients, ..options })
 }
 
+/// Waits until the status of every group is accepted, and the group executes every command. A leader learns only after
+/// its election which commands the members can execute, and a command that waits for that gives up after a while.
+pub(crate) fn await_groups<R: Runtime>(runtime: &R, node: &Node<R>, accept: impl Fn(&Status) -> bool) {
+    let handle = node.handle();
+    for group in handle.groups().into_iter().filter_map(|group| handle.to_group(group)) {
+        let is_ready = |status: &Status| accept(status) && status.entry_version >= Keyspace::NEWEST_VERSION;
+        runtime.block_on(group.wait_status(is_ready));
+    }
+}
+
 /// Starts a cluster of one node with changed options and waits until it leads.
 pub(crate) fn serve_as<R: Runtime>(change: impl FnOnce(NodeOptions) -> NodeOptions) -> Served<R> {
     let folder = tempfile::tempdir().expect("a folder");
     let runtime = R::start("node", 2).expect("a runtime");
     let options = change(options(folder.path(), "127.0.0.1:0".to_owned()));
     let node = runtime.block_on(Node::start(&runtime, options)).expect("the node starts");
-    runtime.block_on(node.handle().wait_status(|status| status.role == Role::Leader));
+    await_groups(&runtime, &node, |status| status.role == Role::Leader);
     Served { node, _runtime: runtime, _folder: folder }
 }
 
@@ -84,6 +101,19 @@ pub(crate) fn exchange(address: SocketAddr, request: &[u8]) -> String {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).expect("the node answers and closes");
     String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Sends bytes on new connections until the replies are accepted, and returns them. The commands are executed each time.
+pub(crate) fn exchange_until(address: SocketAddr, request: &[u8], accept: impl Fn(&str) -> bool) -> String {
+    let mut replies = String::new();
+    for _ in 0..2_000 {
+        replies = exchange(address, request);
+        if accept(&replies) {
+            return replies;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("the replies to {} are not accepted: {replies}", String::from_utf8_lossy(request))
 }
 
 pub(crate) fn command(words: &[&[u8]]) -> Vec<u8> {
