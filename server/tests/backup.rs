@@ -28,11 +28,13 @@ impl Cluster {
     fn start(name: &str, folder: &Path, size: usize) -> Cluster {
         let [client_ports, peer_ports] = [(); 2].map(|()| (0..size).map(|_| free_port()).collect::<Vec<_>>());
         let peers = peers(&peer_ports);
+        // The leader of several nodes stays although the machine is busy.
+        let hold = if size > 1 { "3000" } else { "1000" };
         let mut cluster = Cluster { nodes: Vec::new(), client_ports, peers };
         for (at, peer_port) in peer_ports.iter().enumerate() {
             let id = (at + 1).to_string();
             let mut node = Command::new(BINARY)
-                .args(["serve", "--id", &id, "--peers", &cluster.peers, "--cluster", name])
+                .args(["serve", "--id", &id, "--peers", &cluster.peers, "--cluster", name, "--hold-ms", hold])
                 .args(["--peer-listen", &format!("127.0.0.1:{peer_port}")])
                 .args(["--client-listen", &format!("127.0.0.1:{}", cluster.client_ports[at])])
                 .arg("--data-dir")
@@ -50,7 +52,7 @@ impl Cluster {
         cluster
     }
 
-    /// Sends inline commands to a node and returns its replies. It waits for a leader.
+    /// Sends inline commands that may be repeated to a node and returns its replies. It waits for a leader.
     fn exchange(&self, node: usize, commands: &str) -> String {
         for _ in 0..20 {
             let mut stream = TcpStream::connect(("127.0.0.1", self.client_ports[node - 1])).expect("it listens");
@@ -63,6 +65,16 @@ impl Cluster {
             }
         }
         panic!("no leader");
+    }
+
+    /// Takes a backup of a node, which may lag behind for a while if its disk is slow.
+    fn back_up(&self, node: usize, to: &str) -> Output {
+        loop {
+            let taken = leasehold(&["backup", "--from", &self.address(node), "--to", to]);
+            if !String::from_utf8_lossy(&taken.stderr).contains("TRYAGAIN") {
+                return taken;
+            }
+        }
     }
 
     fn address(&self, node: usize) -> String {
@@ -117,10 +129,10 @@ fn a_backup_of_any_node_becomes_a_new_cluster_with_every_acknowledged_write() {
         // Acknowledged by another node just before. There is one record more than keys: that of the log time.
         let other = node % 3 + 1;
         assert!(cluster.exchange(other, &format!("SET last {node}\r\n")).starts_with("+OK"));
-        let taken = leasehold(&["backup", "--from", &cluster.address(node), "--to", text(&backup)]);
+        let taken = cluster.back_up(node, text(&backup));
         assert!(taken.status.success(), "{taken:?}");
         assert!(String::from_utf8_lossy(&taken.stderr).contains("22 records of cluster \"original\""), "{taken:?}");
-        let piped = leasehold(&["backup", "--from", &cluster.address(node), "--to", "-"]);
+        let piped = cluster.back_up(node, "-");
         assert_eq!(piped.stdout.len() as u64, fs::metadata(&backup).expect("it was written").len());
     }
     for name in fs::read_dir(folder.path()).expect("readable").map(|entry| entry.expect("one").file_name()) {
@@ -148,8 +160,10 @@ fn a_backup_of_any_node_becomes_a_new_cluster_with_every_acknowledged_write() {
     assert!(String::from_utf8_lossy(&again.stderr).contains("has the data of a node"), "{again:?}");
     let cluster = Cluster::start("restored", &restored, 3);
     for node in 1..=3 {
-        let replies = cluster.exchange(node, "DBSIZE\r\nGET last\r\nSTRLEN key:7\r\nINCR last\r\nDECR last\r\n");
-        assert_eq!(replies, ":21\r\n$1\r\n3\r\n:50001\r\n:4\r\n:3\r\n+OK\r\n", "node {node}");
+        let replies = cluster.exchange(node, "DBSIZE\r\nGET last\r\nSTRLEN key:7\r\n");
+        assert_eq!(replies, ":21\r\n$1\r\n3\r\n:50001\r\n+OK\r\n", "node {node}");
+        let replies = cluster.exchange(node, "SET last 3\r\nINCR last\r\nSET last 3\r\n");
+        assert_eq!(replies, "+OK\r\n:4\r\n+OK\r\n+OK\r\n", "node {node}");
     }
 }
 

@@ -136,7 +136,7 @@ fn what_clients_do_is_counted_in_the_text_form_of_prometheus<R: Runtime>() {
 fn hostile_clients_of_the_port_are_refused_and_others_are_served<R: Runtime>() {
     let mut limits = Limits::default();
     // A request must arrive within this time.
-    limits.client_timeout = Duration::from_secs(1);
+    limits.client_timeout = Duration::from_secs(2);
     let (served, address) = start::<R>(limits);
     for (request, status) in [
         ("GET /nothing HTTP/1.1\r\n\r\n".to_owned(), "404"),

@@ -97,7 +97,8 @@ fn connections_see_and_close_each_other<R: Runtime>() {
     while three.ask("CLIENT KILL TYPE normal") != ":0" {}
     assert_eq!(three.ask("CLIENT KILL USER default SKIPME no"), ":1", "it has spared its own connection");
     assert_eq!(three.rest(), "", "it is closed after the reply");
-    assert_eq!(ask(&node, "CLIENT LIST").matches("id=").count(), 1);
+    // It is listed until its task has ended.
+    while ask(&node, "CLIENT LIST").matches("id=").count() > 1 {}
 }
 
 fn settings_change_while_the_node_runs_and_all_or_none<R: Runtime>() {
@@ -223,7 +224,8 @@ fn what_a_node_does_not_have_is_answered_as_by_a_redis_without_it<R: Runtime>() 
 }
 
 fn the_time_of_a_command_is_not_that_of_its_client<R: Runtime>() {
-    const IDLE: Duration = Duration::from_secs(2);
+    // Longer than a busy machine may stop the node while it executes the command.
+    const IDLE: Duration = Duration::from_secs(4);
     let node = node::<R>();
     // More than the buffers of both sockets hold.
     let set = served::command(&[b"SET", b"k", &vec![b'v'; 16 << 20]]);

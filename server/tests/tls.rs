@@ -125,7 +125,8 @@ fn a_client_that_does_not_read_is_closed_in_time<R: Runtime>() {
     limits.client_timeout = Duration::from_millis(500);
     let node = serve::<R>(limits, &authority.certify(&["localhost"]), None);
     let mut idle = Client::connect(&authority, node.address()).expect("a handshake");
-    let request = [command(&[b"SET", b"k", &vec![b'v'; 16 << 20]]), b"GET k\r\n".repeat(4)].concat();
+    // A long value by a short request: one that does not fit into the buffers of both sockets must go on in time.
+    let request = [&b"SETRANGE k 16777215 v\r\n"[..], &b"GET k\r\n".repeat(4)].concat();
     idle.send(&request).expect("the node reads");
     let timed_out = || {
         let info = Client::connect(&authority, node.address())
@@ -197,7 +198,10 @@ fn a_client_that_speaks_tls_to_a_plain_port_is_refused_at_once<R: Runtime>() {
     let answer = exchange(node.address(), &[0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0]);
     assert!(answer.starts_with("-ERR Protocol error: this port does not use TLS"), "{answer}");
     assert!(Client::connect(&Authority::new(), node.address()).is_err());
-    assert_eq!(info_as(node.address(), "", "connected_clients"), 1);
+    // A connection is counted until its task has ended.
+    while info_as(node.address(), "", "connected_clients") > 1 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn a_backup_is_taken_over_tls_by_an_administrator<R: Runtime>() {
