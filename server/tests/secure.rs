@@ -71,6 +71,7 @@ impl Cluster {
             .arg(self.path(id, "ca.pem"))
             .arg("--peer-secret-file")
             .arg(self.folder.path().join("secret"))
+            .env_remove("RUST_LOG")
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
