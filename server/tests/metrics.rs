@@ -158,7 +158,7 @@ fn hostile_clients_of_the_port_are_refused_and_others_are_served<R: Runtime>() {
         let _ = stream.write_all(b"GET /metrics HT");
     }
     assert_eq!(exchange(served.address(), &[command(&[b"DBSIZE"]), command(&[b"QUIT"])].concat()), ":0\r\n+OK\r\n");
-    let closed = silent.into_iter().filter_map(|mut stream| match stream.read(&mut [0]) {
+    let closed = silent.into_iter().filter_map(|mut stream| match stream.read_to_end(&mut Vec::new()) {
         Ok(0) => Some(()),
         Ok(_) => None,
         // What it sent was not read.

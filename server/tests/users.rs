@@ -252,7 +252,7 @@ fn a_changed_file_applies_to_connections_that_are_open<R: Runtime>() {
     file.write(&format!("root {SHA256} admin\ndefault {SHA256} read-write\nwriter {SHA256} read-only\n"));
     node.node.reload();
     for gone in [&mut reader, &mut default] {
-        assert_eq!(gone.read(&mut [0]).expect("it is closed"), 0, "without a command");
+        assert_eq!(gone.read_to_end(&mut Vec::new()).expect("it is closed"), 0, "without a command");
     }
     assert_eq!(ask(&mut writer, "STRLEN k\r\n"), ":1\r\n");
     assert!(ask(&mut writer, "SET k v\r\n").starts_with("-NOPERM "));
@@ -375,7 +375,7 @@ fn a_reset_takes_the_login_away_and_starts_the_time_for_the_next<R: Runtime>() {
     assert_eq!(ask(&mut stays, &format!("RESET\r\n{ROOT}")), "+RESET\r\n+OK\r\n");
     let mut leaves = connect(node.address());
     assert_eq!(ask(&mut leaves, &format!("{ROOT}RESET\r\n")), "+OK\r\n+RESET\r\n");
-    assert_eq!(leaves.read(&mut [0]).expect("it is closed"), 0, "it does not log in again");
+    assert_eq!(leaves.read_to_end(&mut Vec::new()).expect("it is closed"), 0, "it does not log in again");
     std::thread::sleep(Duration::from_millis(200));
     assert_eq!(ask(&mut stays, "PING\r\n"), "+PONG\r\n");
 }
