@@ -262,7 +262,11 @@ fn a_recorded_run_replays_to_the_identical_trace<R: Kill>() {
         assert_eq!(member.exchange(b"SET k v\r\nGET k\r\nQUIT\r\n"), "+OK\r\n$1\r\nv\r\n+OK\r\n");
     }
     // Each follower has acknowledged a round of the leader.
-    while members[0].node.handle().members().progress.values().filter(|progress| progress.heard).count() < 2 {
+    let heard = |member: &Member<R>| {
+        let members = member.node.handle().members();
+        members.progress.values().filter(|progress| progress.heard).count()
+    };
+    while members.iter().all(|member| heard(member) < 2) {
         std::thread::sleep(Duration::from_millis(10));
     }
     for member in &members {

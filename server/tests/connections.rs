@@ -273,7 +273,7 @@ fn long_replies_in_a_mixed_pipeline_are_complete<R: Runtime>() {
 }
 
 fn commands_of_a_client_that_left_are_not_begun<R: Runtime>() {
-    // Far more than the node executes before it notices, also if this thread is stopped before it closes the connection.
+    // More than the node executes before it notices, even if this thread is stopped before it closes the connection.
     const COUNT: usize = 100_000;
     let node = serve::<R>();
     let mut client = connect(node.address());

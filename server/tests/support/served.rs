@@ -103,7 +103,8 @@ pub(crate) fn exchange(address: SocketAddr, request: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Sends bytes on new connections until the replies are accepted, and returns them. The commands are executed each time.
+/// Sends bytes on new connections until the replies are accepted, and returns them. The commands are executed each
+/// time.
 pub(crate) fn exchange_until(address: SocketAddr, request: &[u8], accept: impl Fn(&str) -> bool) -> String {
     let mut replies = String::new();
     for _ in 0..2_000 {
