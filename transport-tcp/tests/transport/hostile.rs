@@ -4,10 +4,11 @@ use crate::support::*;
 use futures::future::select;
 use futures::io::AsyncWriteExt as _;
 use leasehold_certificates::Authority;
+use leasehold_node::ports::Lane;
 use leasehold_runtime::Runtime as _;
 use leasehold_runtime_tokio::TokioRuntime;
 use leasehold_tls::{MutualTls, TlsFiles};
-use leasehold_transport_tcp::{PeerSecret, PeerSecurity, certificate_name};
+use leasehold_transport_tcp::{PeerSecret, PeerSecurity, Transport, certificate_name};
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpStream};
 use std::pin::pin;
@@ -32,6 +33,15 @@ fn connect_from(_: [u8; 4], address: &str) -> TcpStream {
     TcpStream::connect(address).expect("a listener")
 }
 
+/// Returns how many connections failed or were closed before their handshake was complete.
+fn failed_handshakes(transport: &Transport<TokioRuntime>) -> u64 {
+    let counters = transport.counters();
+    [&counters.handshakes_refused, &counters.handshakes_evicted]
+        .map(|counter| counter.load(Ordering::Relaxed))
+        .iter()
+        .sum()
+}
+
 /// Returns how many files a test may open, with room for the others in this process.
 fn descriptors() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -43,7 +53,7 @@ fn descriptors() -> usize {
 /// Restarts node 2 and checks that it reconnects in both directions.
 async fn assert_reconnects(runtime: &TokioRuntime, one: &Node, two: Node, security: PeerSecurity) -> Node {
     two.transport.stop().await;
-    let (listener, _) = listen(runtime, &two.address).await;
+    let listener = listen_again(runtime, &two.address).await;
     let plan = Plan { security, ..Plan::new(2, BTreeMap::from([(1, one.address.clone())])) };
     let two = plan.start(runtime, listener).await;
     assert_connected(one, &two).await;
@@ -63,6 +73,21 @@ async fn assert_connected(one: &Node, two: &Node) {
     }
 }
 
+/// Checks that payloads pass in both directions, on every lane.
+async fn assert_connected_on_every_lane(one: &Node, two: &Node) {
+    for (from, to, number) in [(one, two, 2), (two, one, 1)] {
+        to.append_gate.close();
+        for lane in Lane::ALL {
+            let sent = Sent { lane, payload: b"on every lane"[..].into() };
+            to.until("it receives", |_| {
+                let _ = send(&from.transport, number, sent.clone());
+                std::iter::from_fn(|| to.received.try_recv().ok()).any(|(_, received)| received == sent)
+            })
+            .await;
+        }
+    }
+}
+
 /// Returns true if a request with this text is among what the node has received and nothing has looked at yet.
 fn has_received(node: &Node, text: &str) -> bool {
     std::iter::from_fn(|| node.received.try_recv().ok()).any(|(_, sent)| sent == request(text.to_owned()))
@@ -72,16 +97,13 @@ fn has_received(node: &Node, text: &str) -> bool {
 fn ten_thousand_silent_connections_do_not_keep_a_node_from_reconnecting() {
     run(|runtime| async move {
         let ([one, two], [at_one, _]) = pair(&runtime, |_| {}).await;
-        assert_connected(&one, &two).await;
+        assert_connected_on_every_lane(&one, &two).await;
         let reconnects = two.counted(|counters| &counters.reconnects);
         // From the peer's own address, and then from another one.
         let count = descriptors().min(10_000);
         let mut silent: Vec<TcpStream> =
             (0..count).map(|number| connect_from([127, 0, 0, if number % 2 == 0 { 1 } else { 2 }], &at_one)).collect();
-        one.until("all but a few are closed", |one| {
-            one.counters().handshakes_evicted.load(Ordering::Relaxed) as usize >= count - 64
-        })
-        .await;
+        one.until("all but a few are closed", |one| failed_handshakes(one) as usize >= count - 64).await;
         assert_connected(&one, &two).await;
         assert_eq!(two.counted(|counters| &counters.reconnects), reconnects, "its links were not disturbed");
         let two = assert_reconnects(&runtime, &one, two, PeerSecurity::default()).await;
@@ -134,7 +156,7 @@ fn floods_of_bad_handshakes_disturb_no_link_and_get_few_lines_in_the_log() {
                 |node, peer, address, security| Plan { security, ..Plan::new(node, BTreeMap::from([(peer, address)])) };
             let one = plan(1, 2, at_two, security.0).start(&runtime, first).await;
             let two = plan(2, 1, at_one.clone(), security.1.clone()).start(&runtime, second).await;
-            assert_connected(&one, &two).await;
+            assert_connected_on_every_lane(&one, &two).await;
             let heads: [&[u8]; 5] =
                 [b"", b"LSHD", b"LSHD\x04\x00\xff\xff", b"LSHD\x04\x00\x25\x00", b"\x16\x03\x01\x02\x00"];
             for number in 0..1000 {
@@ -144,20 +166,15 @@ fn floods_of_bad_handshakes_disturb_no_link_and_get_few_lines_in_the_log() {
                 // The node may have closed it already.
                 let _ = stream.write_all(&[head, &noise(number as u64, 3000)].concat());
             }
-            one.until("each has failed", |one| {
-                let counters = one.counters();
-                let [refused, evicted] = [&counters.handshakes_refused, &counters.handshakes_evicted];
-                let failed = refused.load(Ordering::Relaxed) + evicted.load(Ordering::Relaxed);
-                failed == 1000
-            })
-            .await;
+            one.until("each has failed", |one| failed_handshakes(one) == 1000).await;
             assert_connected(&one, &two).await;
             assert_eq!(two.counted(|counters| &counters.reconnects), 0, "its links were not disturbed");
             assert_reconnects(&runtime, &one, two, security.1).await;
         });
         if cfg!(target_os = "linux") {
             let from = format!("dialing from 127.0.7.{}", source[3]);
-            assert_eq!(log.text().matches(&from).count(), 1, "{}", log.text());
+            // There may be some each minute, and a slow machine takes a few.
+            assert!((1..20).contains(&log.text().matches(&from).count()), "{}", log.text());
         }
     }
 }

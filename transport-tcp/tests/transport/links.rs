@@ -61,8 +61,14 @@ fn refuses_a_payload_above_its_lanes_limit() {
         let dropped = one.counted(|counters| &counters.dropped_full[Lane::Urgent as usize]);
         assert_eq!(send(&one.transport, 2, sized(limit + 1)), Err(NotSent));
         assert_eq!(one.counted(|counters| &counters.dropped_full[Lane::Urgent as usize]), dropped + 1);
-        let trouble = one.transport.peer_trouble(2).expect("it is reported");
-        assert!(trouble.contains("cannot be sent a frame of 1048577 bytes"), "{trouble}");
+        // A connection that becomes stable clears the trouble.
+        one.until("it is reported", |one| {
+            send(one, 2, sized(limit + 1)) == Err(NotSent)
+                && one
+                    .peer_trouble(2)
+                    .is_some_and(|trouble| trouble.contains("cannot be sent a frame of 1048577 bytes"))
+        })
+        .await;
         // The connection is unaffected.
         one.send(2, urgent(1)).await;
         assert_eq!(two.received().await, (1, urgent(1)));
@@ -74,15 +80,12 @@ fn refuses_a_payload_above_its_lanes_limit() {
 fn refuses_a_node_of_another_cluster_and_reports_it_on_both_sides() {
     run(|runtime| async move {
         let ([one, two], [at_one, at_two]) = pair(&runtime, |second| second.cluster = "b").await;
-        one.until("the trouble is reported", |one| one.peer_trouble(2).is_some()).await;
-        two.until("the trouble is reported", |two| two.peer_trouble(1).is_some()).await;
-        let trouble = |node, address, theirs, ours| {
-            format!(
-                "peer {node} at {address} belongs to cluster {theirs:?}, this node to {ours:?}: give both the same --cluster"
-            )
-        };
-        assert_eq!(one.transport.peer_trouble(2), Some(trouble(2, at_two, "b", "a")));
-        assert_eq!(two.transport.peer_trouble(1), Some(trouble(1, at_one, "a", "b")));
+        for (node, peer, address, theirs, ours) in [(&one, 2, at_two, "b", "a"), (&two, 1, at_one, "a", "b")] {
+            let trouble = format!(
+                "peer {peer} at {address} belongs to cluster {theirs:?}, this node to {ours:?}: give both the same --cluster"
+            );
+            node.until(&trouble, |node| node.peer_trouble(peer).as_ref() == Some(&trouble)).await;
+        }
         for sent in [urgent(1), append(1), request("")] {
             let lane = sent.lane as usize;
             assert_eq!(send(&one.transport, 2, sent), Err(NotSent));
@@ -99,7 +102,7 @@ fn a_peer_that_lost_its_folder_is_refused_and_the_error_is_logged_on_both_sides(
         one.send(2, request("")).await;
         two.send(1, request("")).await;
         two.transport.stop().await;
-        let (listener, _) = listen(&runtime, &at_two).await;
+        let listener = listen_again(&runtime, &at_two).await;
         let config = Config::new(Options::new(Duration::from_secs(1), 100)).expect("a valid config");
         let empty = Arc::new(MemoryRegistry::new(Registry::new(2, 99, [1, 2]), 3));
         let mut options = TransportOptions::new(empty, "a", config, listener);
@@ -125,12 +128,11 @@ fn a_peer_that_lost_its_folder_is_refused_and_the_error_is_logged_on_both_sides(
 fn refuses_a_node_whose_hold_does_not_cover_our_lease_in_both_directions() {
     run(|runtime| async move {
         let ([one, two], _) = pair(&runtime, |second| second.hold = 500).await;
-        one.until("the trouble is reported", |one| one.peer_trouble(2).is_some()).await;
-        two.until("the trouble is reported", |two| two.peer_trouble(1).is_some()).await;
-        let [ours, theirs] =
-            [one.transport.peer_trouble(2), two.transport.peer_trouble(1)].map(Option::unwrap_or_default);
-        assert!(ours.contains("has too short a hold: "), "{ours}");
-        assert!(theirs.contains("refused the connection: \"node 2 has too short a hold: "), "{theirs}");
+        for (node, peer, says) in
+            [(&one, 2, "has too short a hold: "), (&two, 1, "refused the connection: \"node 2 has too short a hold: ")]
+        {
+            node.until(says, |node| node.peer_trouble(peer).is_some_and(|trouble| trouble.contains(says))).await;
+        }
         assert_eq!(send(&one.transport, 2, urgent(1)), Err(NotSent));
         assert_eq!(send(&two.transport, 1, urgent(1)), Err(NotSent));
     });
@@ -146,14 +148,20 @@ fn garbage_and_absurd_lengths_close_their_own_connection_only() {
         let mut unknown = runtime.connect(&at_one).await.expect("a listener");
         unknown.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("bytes");
         assert_closed(&runtime, &mut unknown).await;
-        assert_eq!(one.counted(|counters| &counters.handshakes_refused), 1);
+        one.until("it is counted", |one| one.counters().handshakes_refused.load(Ordering::Relaxed) == 1).await;
 
         let hostile: [&[u8]; 3] = [&u32::MAX.to_le_bytes(), b"\x01\0\x10\0", b"\x01\0\0\0\xff"];
-        for (done, bytes) in hostile.into_iter().enumerate() {
-            let mut stream = dial(&runtime, &at_one, 0).await;
-            stream.write_all(bytes).await.expect("bytes");
-            assert_closed(&runtime, &mut stream).await;
-            assert_eq!(one.counted(|counters| &counters.malformed), done as u64 + 1);
+        for (done, bytes) in (0..).zip(hostile) {
+            // Node 2 dials again, and its connection may replace this one before anything is read from it.
+            for _ in 0..100 {
+                let mut stream = dial(&runtime, &at_one, 0).await;
+                let _ = stream.write_all(bytes).await;
+                assert_closed(&runtime, &mut stream).await;
+                if one.counted(|counters| &counters.malformed) > done {
+                    break;
+                }
+            }
+            assert_eq!(one.counted(|counters| &counters.malformed), done + 1);
         }
         two.send(1, request("after")).await;
         assert_eq!(one.received().await, (2, request("after")));
@@ -161,24 +169,27 @@ fn garbage_and_absurd_lengths_close_their_own_connection_only() {
 }
 
 #[test]
-fn a_rejected_payload_closes_its_connection_and_is_logged_once() {
+fn a_payload_that_is_rejected_again_and_again_closes_its_connection_and_gets_few_lines_in_the_log() {
+    const TIMES: u64 = 6;
     let log = Log::collect();
     run(|runtime| async move {
         let ([one, two], _) = pair(&runtime, |_| {}).await;
-        two.until("the urgent lane is connected", |two| two.peer_up(1)).await;
-        // Connections that become stable clear the trouble, so let them do it first.
-        runtime.sleep(Duration::from_millis(1500)).await;
-        for rejected in 1..=3 {
+        for rejected in 1..=TIMES {
             two.send(1, Sent { lane: Lane::Urgent, payload: Bytes::from_static(b"\xffof this test") }).await;
             one.until("it is rejected", |one| one.counters().malformed.load(Ordering::Relaxed) == rejected).await;
-            two.until("the connection is closed", |two| !two.peer_up(1)).await;
+            // It may be connected again before this looks.
+            two.until("the connection is closed", |two| {
+                !two.peer_up(1) || two.counters().reconnects.load(Ordering::Relaxed) >= rejected
+            })
+            .await;
         }
         two.send(1, urgent(7)).await;
         assert_eq!(one.received().await, (2, urgent(7)));
     });
     let log = log.text();
     let reason = "sent a bad payload of this test; this node closed its connection for the Urgent lane";
-    assert_eq!(log.matches(reason).count(), 1, "{log}");
+    // A connection that lasts for a second is stable: the next trouble is logged again. A slow machine has some of them.
+    assert!((1..TIMES as usize).contains(&log.matches(reason).count()), "{log}");
 }
 
 #[test]
@@ -187,6 +198,9 @@ fn a_newer_connection_replaces_the_older_one() {
         let ([one, two], [at_one, _]) = pair(&runtime, |_| {}).await;
         two.transport.stop().await;
         let mut older = dial(&runtime, &at_one, 0).await;
+        // It is served before the newer one is.
+        older.write_all(b"\x01\0\0\0a").await.expect("it is connected");
+        assert_eq!(one.received().await, (2, Sent { lane: Lane::Urgent, payload: Bytes::from_static(b"a") }));
         let mut other_lane = dial(&runtime, &at_one, 2).await;
         let _newer = dial(&runtime, &at_one, 0).await;
         assert_closed(&runtime, &mut older).await;
@@ -207,7 +221,7 @@ fn a_peer_that_stops_reading_appends_still_gets_urgent_frames() {
         })
         .await;
         for round in 1..=100 {
-            send(&one.transport, 2, urgent(round)).expect("the urgent lane is free");
+            one.send(2, urgent(round)).await;
             assert_eq!(two.received().await, (1, urgent(round)));
         }
         one.send(2, request("")).await;
@@ -227,7 +241,7 @@ fn links_reconnect_after_the_peer_restarts_and_refuse_payloads_meanwhile() {
         one.until("the end is detected", |one| !one.peer_up(2) && send(one, 2, request("")).is_err()).await;
         assert_eq!(send(&one.transport, 2, urgent(1)), Err(NotSent));
 
-        let (listener, _) = listen(&runtime, &at_two).await;
+        let listener = listen_again(&runtime, &at_two).await;
         let plan = Plan::new(2, BTreeMap::from([(1, at_one)]));
         let two = plan.start(&runtime, listener).await;
         one.send(2, request("again")).await;
@@ -267,9 +281,7 @@ fn a_node_that_is_removed_and_added_again_is_cut_off_meanwhile() {
         let ([one, two], [_, at_two]) = pair(&runtime, |_| {}).await;
         one.send(2, request("first")).await;
         assert_eq!(two.received().await, (1, request("first")));
-        let mut reaches_one = dial(&runtime, &one.address, 2).await;
-        reaches_one.write_all(b"\x01\0\0\0a").await.expect("it is connected");
-        assert_eq!(one.received().await, (2, request("a")));
+        let mut reaches_one = dial_until_received(&one, 2, b"a").await;
 
         one.transport.set_peers(BTreeMap::new());
         assert_eq!(send(&one.transport, 2, request("none")), Err(NotSent));

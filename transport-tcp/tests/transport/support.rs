@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 /// A test fails when it waits for longer than this.
-pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 /// The inbox rejects payloads that start with this byte.
 pub(crate) const REJECTED: u8 = 0xff;
 
@@ -149,6 +149,18 @@ pub(crate) async fn listen(runtime: &TokioRuntime, address: &str) -> (<TokioRunt
     (listener, address)
 }
 
+/// Returns a listener at an address that was in use until now. An outgoing connection may have its port for a moment.
+pub(crate) async fn listen_again(runtime: &TokioRuntime, address: &str) -> <TokioRuntime as Runtime>::Listener {
+    for _ in 0..WAIT_TIMEOUT.as_millis() / 10 {
+        match runtime.listen(address).await {
+            Ok(listener) => return listener,
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse, "{error}"),
+        }
+        runtime.sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{address} stays in use");
+}
+
 /// Starts two nodes that are peers, the second with a changed plan. Returns them and their addresses.
 pub(crate) async fn pair(runtime: &TokioRuntime, change: impl FnOnce(&mut Plan)) -> ([Node; 2], [String; 2]) {
     let (first, at_first) = listen(runtime, "127.0.0.1:0").await;
@@ -214,6 +226,21 @@ pub(crate) async fn dial(runtime: &TokioRuntime, address: &str, lane: u8) -> Str
     stream.read_exact(&mut answer).await.expect("an answer");
     assert!(answer.ends_with(ACCEPTED), "it accepts");
     stream
+}
+
+/// Dials `node` as node 2, and sends a payload, until that is received: a connection of node 2 itself may replace this one.
+pub(crate) async fn dial_until_received(node: &Node, lane: u8, payload: &[u8]) -> Stream {
+    let frame = [&(payload.len() as u32).to_le_bytes(), payload].concat();
+    for _ in 0..100 {
+        let mut stream = dial(&node.runtime, &node.address, lane).await;
+        let _ = stream.write_all(&frame).await;
+        let mut byte = [0];
+        if let Either::Left((received, _)) = select(pin!(node.received()), pin!(stream.read(&mut byte))).await {
+            assert_eq!((received.0, &*received.1.payload), (2, payload));
+            return stream;
+        }
+    }
+    panic!("every connection is closed");
 }
 
 pub(crate) async fn assert_closed(runtime: &TokioRuntime, stream: &mut Stream) {
