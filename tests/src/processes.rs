@@ -3,7 +3,9 @@
 //! The processes end when their test ends, including by a panic. If the test fails, their standard error is printed.
 
 use leasehold::demo::load::{Failure, Store};
-use redis::{Connection, ConnectionInfo, ErrorKind, RedisError, RedisResult, ServerErrorKind, cmd};
+use redis::{
+    Cmd, Connection, ConnectionInfo, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind, cmd,
+};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader};
@@ -15,8 +17,12 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// The maximum time for a reply: a node gives up after 5 s and replies with an error.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+/// The maximum time for a reply, and for anything else that must happen. A node gives up after 5 s and replies with an
+/// error, but a busy machine may let everything wait for seconds.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Flags for a test that needs one leader for its whole length: it keeps its lease although the machine stands still for
+/// some seconds.
+pub const STEADY: [&str; 4] = ["--hold-ms", "4000", "--heartbeat-ms", "100"];
 /// The first port to try. It is below the range of ephemeral ports, so that no outgoing connection of another test
 /// occupies the port of a node that is being restarted.
 const FIRST_PORT: u16 = 20_000;
@@ -317,9 +323,7 @@ impl Processes {
     pub fn leader(&self) -> u64 {
         let leads = |id: &u64| {
             let info = lease_info(&mut self.connect(*id));
-            // A node that loads its data prints neither.
-            let is = |name: &str, value: &str| info.get(name).is_some_and(|actual| actual == value);
-            is("role", "leader") && is("lease_valid", "1")
+            info["role"] == "leader" && info["lease_valid"] == "1"
         };
         eventually(PATIENCE, || self.running().into_iter().find(leads)).expect("a leader is elected")
     }
@@ -333,6 +337,18 @@ impl Processes {
     /// Connects to a node, in RESP2.
     pub fn connect(&self, id: u64) -> Connection {
         connect(self.recipes[&id].client_port, 2).expect("the node accepts clients")
+    }
+
+    /// Executes a command through a node until it succeeds, and returns the reply. It may be executed several times: its
+    /// outcome is unknown if the leader changes meanwhile.
+    ///
+    /// # Panics
+    /// If it does not succeed in time.
+    pub fn repeat<T: FromRedisValue>(&self, id: u64, command: &Cmd) -> T {
+        let mut last = None;
+        let reply =
+            eventually(PATIENCE, || command.query(&mut self.connect(id)).map_err(|error| last = Some(error)).ok());
+        reply.unwrap_or_else(|| panic!("node {id} does not execute the command: {last:?}"))
     }
 }
 
@@ -364,16 +380,18 @@ pub fn connect(port: u16, protocol: u8) -> RedisResult<Connection> {
     Ok(connection)
 }
 
-/// Returns the fields of `INFO lease`.
+/// Returns the fields of `INFO lease`, once the node has loaded its data.
 ///
 /// # Panics
-/// If the node does not answer.
+/// If the node does not answer, or does not end loading.
 pub fn lease_info(connection: &mut Connection) -> BTreeMap<String, String> {
-    let text: String = cmd("INFO").arg("lease").query(connection).expect("the node answers INFO");
-    text.lines()
-        .filter_map(|line| line.split_once(':'))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect()
+    let mut fields = || -> BTreeMap<String, String> {
+        let text: String = cmd("INFO").arg("lease").query(connection).expect("the node answers INFO");
+        let fields = text.lines().filter_map(|line| line.split_once(':'));
+        fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    };
+    eventually(PATIENCE, || Some(fields()).filter(|fields| fields.contains_key("lease_valid")))
+        .expect("it loads its data")
 }
 
 /// Calls `ask` repeatedly until it returns a value, for at most `patience`.

@@ -10,7 +10,7 @@ use std::path::Path;
 const FAST: [&str; 4] = ["--hold-ms", "1000", "--heartbeat-ms", "100"];
 
 fn set(cluster: &Processes, node: u64, key: &str, value: &str) {
-    cmd("SET").arg(key).arg(value).exec(&mut cluster.connect(node)).expect("acknowledged");
+    cluster.repeat(node, cmd("SET").arg(key).arg(value))
 }
 
 fn get(cluster: &Processes, node: u64, key: &str) -> Result<Option<String>, RedisError> {

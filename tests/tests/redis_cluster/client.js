@@ -17,7 +17,7 @@ const isDead = () =>
   });
 
 let acknowledged = 0;
-const deadline = Date.now() + 30_000;
+const deadline = Date.now() + 120_000;
 
 async function add() {
   try {

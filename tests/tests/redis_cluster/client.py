@@ -36,7 +36,7 @@ def is_dead():
 
 
 acknowledged = 0
-deadline = time.monotonic() + 30
+deadline = time.monotonic() + 120
 
 
 def add():

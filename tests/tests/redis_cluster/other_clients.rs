@@ -41,8 +41,8 @@ fn goes_on_after_the_leader_dies(program: &str, script: &str, flags: &[&str]) {
     // The key is in group 0, whose leader this is.
     let mut connection = cluster.connect(cluster.leader());
     let counted: u64 = redis::cmd("GET").arg("n").query(&mut connection).expect("the leader answers");
-    // It may repeat one whose connection was lost, although it was executed.
-    assert!((acknowledged..=acknowledged + 5).contains(&counted), "{counted} of {acknowledged} acknowledged");
+    // It may repeat some whose connection was lost, although they were executed.
+    assert!((acknowledged..=acknowledged + 20).contains(&counted), "{counted} of {acknowledged} acknowledged");
     assert_eq!(cluster.running(), followers);
 }
 
