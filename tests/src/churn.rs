@@ -101,19 +101,9 @@ impl Churn {
         self.fleet.serve(&self.up());
     }
 
-    /// Makes a change. It may be refused while a node that has just started is not heard.
     fn make(&self, line: &str) {
         println!("leasehold ctl {line}");
-        let mut last = String::new();
-        let made = eventually(PATIENCE, || {
-            let told = self.fleet.ctl(&line.split(' ').collect::<Vec<_>>());
-            last = format!("{}{}", told.output, told.errors);
-            let is_early =
-                ["heard lately", "is not transferred", "cannot be removed", "leads now", "did not take over"];
-            assert!(told.code == Some(0) || is_early.iter().any(|reason| last.contains(reason)), "{line}: {last}");
-            (told.code == Some(0)).then_some(())
-        });
-        assert!(made.is_some(), "{line}: {last}\n{}", self.fleet.ctl(&["status"]).output);
+        self.fleet.must(line);
     }
 
     fn launch(&mut self) -> u64 {
@@ -136,7 +126,7 @@ impl Churn {
                 self.make(&format!("{line} --no-wait"));
                 self.kill(leader);
                 let part = if votes { "voter" } else { "learner" };
-                let added = eventually(PATIENCE + PATIENCE, || {
+                let added = eventually(PATIENCE, || {
                     (self.fleet.members().get(&node).map(String::as_str) == Some(part)).then_some(())
                 });
                 assert!(added.is_some(), "node {node}: {}", self.fleet.ctl(&["status"]).output);

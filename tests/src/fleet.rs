@@ -17,6 +17,17 @@ const CLIENTS: usize = 4;
 /// The slots over which clients are spread. Several may lead to the same node.
 const SLOTS: usize = 12;
 
+/// The reasons why nothing was changed that pass by themselves: a node has just started, or leadership moves.
+const EARLY: [&str; 7] = [
+    "heard lately",
+    "is not transferred",
+    "cannot be removed",
+    "leads now",
+    "did not take over",
+    "does not answer",
+    "no answer within",
+];
+
 /// What a command printed.
 #[derive(Clone, Debug)]
 pub struct Told {
@@ -115,14 +126,20 @@ impl Fleet {
         }
     }
 
-    /// Runs `leasehold ctl`, which must succeed, and returns its output.
+    /// Runs `leasehold ctl`, which must succeed, and returns its output. It is repeated while it is too early for it.
     ///
     /// # Panics
-    /// If it fails.
+    /// If it fails for another reason, or is early for too long.
     pub fn must(&self, line: &str) -> String {
-        let told = self.ctl(&line.split(' ').collect::<Vec<_>>());
-        assert_eq!(told.code, Some(0), "{line}: {}{}", told.output, told.errors);
-        told.output
+        let mut last = String::new();
+        let made = eventually(PATIENCE, || {
+            let told = self.ctl(&line.split(' ').collect::<Vec<_>>());
+            last = format!("{}{}", told.output, told.errors);
+            let is_early = EARLY.iter().any(|reason| last.contains(reason));
+            assert!(told.code == Some(0) || is_early, "{line}: {last}");
+            (told.code == Some(0)).then_some(told.output)
+        });
+        made.unwrap_or_else(|| panic!("{line}: {last}\n{}", self.ctl(&["status"]).output))
     }
 
     /// Runs `leasehold ctl`, which must fail, and returns its errors.

@@ -178,17 +178,13 @@ impl Runbook {
 
     fn set(&self, value: &str) {
         let node = self.fleet.cluster.leader();
-        let written = eventually(PATIENCE, || {
-            cmd("SET").arg(WITNESS).arg(value).exec(&mut self.fleet.cluster.connect(node)).ok()
-        });
-        assert!(written.is_some(), "the leader accepts a write");
+        self.fleet.cluster.repeat(node, cmd("SET").arg(WITNESS).arg(value))
     }
 
     /// Checks the witness on every node.
     fn expect(&self, value: &str) {
         for node in self.fleet.cluster.running() {
-            let read = || cmd("GET").arg(WITNESS).query(&mut self.fleet.cluster.connect(node)).ok();
-            let found: Option<String> = eventually(PATIENCE, read).expect("it is readable");
+            let found: Option<String> = self.fleet.cluster.repeat(node, cmd("GET").arg(WITNESS));
             assert_eq!(found.as_deref(), Some(value), "on node {node}");
         }
         say("every node returns the value that was written before");

@@ -2,7 +2,7 @@
 
 use leasehold_tests::churn;
 use leasehold_tests::fleet::Fleet;
-use leasehold_tests::processes::{PATIENCE, Processes, binary, eventually};
+use leasehold_tests::processes::{PATIENCE, Processes, STEADY, binary, eventually};
 use leasehold_tests::proxy::{Pace, Passage, Proxy};
 use redis::cmd;
 use std::fs;
@@ -13,22 +13,13 @@ use std::time::Duration;
 
 /// Elections within seconds, and a leader that a slow disk does not cost its office.
 const FAST: [&str; 4] = ["--hold-ms", "1000", "--heartbeat-ms", "100"];
-/// A write that a busy machine delays is tried again.
-const ATTEMPTS: usize = 5;
 
 fn set(fleet: &Fleet, node: u64, key: &str, value: &str) {
-    let mut attempts = 0;
-    let written = eventually(PATIENCE, || {
-        attempts += 1;
-        let outcome = cmd("SET").arg(key).arg(value).exec(&mut fleet.cluster.connect(node));
-        assert!(attempts < ATTEMPTS || outcome.is_ok(), "{outcome:?}");
-        outcome.ok()
-    });
-    assert!(written.is_some(), "no leader accepts a write");
+    fleet.cluster.repeat(node, cmd("SET").arg(key).arg(value))
 }
 
 fn get(fleet: &Fleet, node: u64, key: &str) -> Option<String> {
-    eventually(PATIENCE, || cmd("GET").arg(key).query(&mut fleet.cluster.connect(node)).ok()).expect("it is readable")
+    fleet.cluster.repeat(node, cmd("GET").arg(key))
 }
 
 /// Grows a cluster from one node, shrinks it to another one, and grows it again.
@@ -229,7 +220,7 @@ fn a_removal_that_would_lose_the_quorum_is_refused() {
 /// Replaces node 2 of two voters by node 3, and cuts `cut` off while the configuration is joint: one half has no quorum
 /// then. Nothing may be acknowledged that one half does not know, and the change ends when the links are back.
 fn joint_without(cut: u64) {
-    let flags = ["--hold-ms", "900", "--heartbeat-ms", "50", "--pin-peers"];
+    let flags = ["--hold-ms", "3000", "--heartbeat-ms", "100", "--pin-peers"];
     let mut cluster = Processes::prepare(2, &flags);
     cluster.add_recipe(3);
     let listens = |port| SocketAddr::from(([127, 0, 0, 1], port));
@@ -253,11 +244,18 @@ fn joint_without(cut: u64) {
     fleet.until_status("HEALTHY", "");
     fleet.must("transfer 1");
     // What the half hears and says is late, so it has not left the joint configuration when it is cut off.
-    let pace = Pace { delay: Duration::from_millis(250), jitter: Duration::ZERO, bytes_per_second: 100 << 20 };
+    let pace = Pace { delay: Duration::from_millis(700), jitter: Duration::ZERO, bytes_per_second: 100 << 20 };
     let links = |node: u64| proxy.pairs().into_iter().filter(move |(from, to)| *from == node || *to == node);
     [cut, 3].into_iter().flat_map(links).for_each(|(from, to)| proxy.set(from, to, Passage::Slow(pace)));
     fleet.must(&format!("replace 2 3 {} --no-wait", proxy.address(1, 3)));
-    let joint = eventually(PATIENCE, || (fleet.members().get(&2)? == "leaving").then_some(()));
+    // It is asked directly, because a slow machine may not run `leasehold ctl` while the configuration is joint.
+    let mut leader = fleet.cluster.connect(1);
+    let joint = eventually(PATIENCE, || {
+        let status: String = cmd("LEASEHOLD").arg("STATUS").query(&mut leader).expect("a status");
+        let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
+        let members = status["members"].as_array()?;
+        members.iter().any(|member| member["node"] == 2 && member["part"] == "leaving").then_some(())
+    });
     assert!(joint.is_some(), "the configuration is not joint: {}", fleet.ctl(&["status"]).output);
     links(cut).for_each(|(from, to)| proxy.set(from, to, Passage::Cut));
     fleet.until_status("NO LEADER", "leaves");
@@ -286,7 +284,7 @@ fn a_joint_configuration_whose_old_half_is_cut_off_waits_and_loses_nothing() {
 
 #[test]
 fn members_that_change_at_random_while_nodes_fail_lose_no_write() {
-    let options = churn::Options { steps: 12, seed: 3, hold_ms: 300, runtime: "smol".to_owned() };
+    let options = churn::Options { steps: 12, seed: 3, hold_ms: 1000, runtime: "smol".to_owned() };
     let counts = churn::run(&options);
     assert_eq!((counts.stale, counts.lost), (0, 0), "{counts:?}");
 }
@@ -298,9 +296,9 @@ fn info(fleet: &Fleet, node: u64, section: &str) -> String {
 
 #[test]
 fn a_leader_without_a_quorum_says_why_it_lost_its_lease_in_its_log_and_to_operators() {
-    let fleet = Fleet::found(3, &FAST);
-    let (leader, others) = fleet.cluster.roles();
+    let fleet = Fleet::found(3, &STEADY);
     fleet.until_status("HEALTHY", "");
+    let (leader, others) = fleet.cluster.roles();
     let lags = info(&fleet, leader, "links");
     for other in &others {
         assert!(lags.contains(&format!("peer_{other}_lag:")), "{lags}");
@@ -316,7 +314,8 @@ fn a_leader_without_a_quorum_says_why_it_lost_its_lease_in_its_log_and_to_operat
     fleet.until_status("HEALTHY", "");
     let logged = fleet.cluster.recipes[&leader].logged();
     let lines: Vec<_> = logged.lines().filter(|line| line.contains(&reason)).collect();
-    assert!((1..=2).contains(&lines.len()) && lines.iter().all(|line| line.contains("WARN")), "{lines:?}");
+    // Without the limit there is one in every heartbeat interval.
+    assert!((1..=5).contains(&lines.len()) && lines.iter().all(|line| line.contains("WARN")), "{lines:?}");
     // The engine's own lines say which node and which term, and not where it was built.
     let engine: Vec<_> = logged.lines().filter(|line| line.contains(" raft: ")).collect();
     assert!(engine.iter().any(|line| line.contains(&format!("raft: node {leader}, term "))), "{logged}");
@@ -362,7 +361,7 @@ fn administration_through_the_clients_port_is_checked_and_listed() {
 
 #[test]
 fn status_has_an_exit_code_for_each_verdict_and_says_where_no_node_answers() {
-    let mut fleet = Fleet::found(2, &FAST);
+    let mut fleet = Fleet::found(2, &STEADY);
     fleet.until_status("HEALTHY", "with two voters the cluster stops when either fails");
     assert_eq!(fleet.ctl(&["status"]).code, Some(0));
     let status = fleet.status();

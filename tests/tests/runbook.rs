@@ -5,7 +5,7 @@ use std::time::Duration;
 
 #[test]
 fn every_step_of_the_runbook_succeeds_without_a_lost_write_or_a_stale_read() {
-    let counts = run(&Options { hold_ms: 300, runtime: "tokio".to_owned(), pause: Duration::ZERO });
+    let counts = run(&Options { hold_ms: 1000, runtime: "tokio".to_owned(), pause: Duration::ZERO });
     assert_eq!((counts.stale, counts.lost), (0, 0), "{counts:?}");
-    assert!(counts.reads > 1_000 && counts.writes > 100, "{counts:?}");
+    assert!(counts.reads > 100 && counts.writes > 10, "{counts:?}");
 }
