@@ -326,6 +326,7 @@ fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::processes::{PATIENCE, eventually};
     use std::io::ErrorKind;
 
     /// A connection that node 1 has dialed to node 2 through the proxy.
@@ -345,7 +346,7 @@ mod tests {
         let [_, listener] = listeners;
         let (acceptor, _) = listener.accept().expect("the proxy connects to the node");
         for stream in [&dialer, &acceptor] {
-            stream.set_read_timeout(Some(CONNECT_TIMEOUT)).expect("a timeout is set");
+            stream.set_read_timeout(Some(PATIENCE)).expect("a timeout is set");
         }
         Pair { proxy, dialer, acceptor, listener }
     }
@@ -360,7 +361,7 @@ mod tests {
         stream.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout is set");
         let error = stream.read(&mut [0]).expect_err("nothing arrives");
         assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
-        stream.set_read_timeout(Some(CONNECT_TIMEOUT)).expect("a timeout is set");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout is set");
     }
 
     #[test]
@@ -399,6 +400,9 @@ mod tests {
         pair.dialer.write_all(b"lost").expect("it is sent");
         pair.acceptor.write_all(b"passes").expect("it is sent");
         arrives(&pair.dialer, b"passes");
+        // The link may lose it some time later.
+        let is_lost = || !pair.proxy.doors[&(1, 2)].link.state.lock().lossy.is_empty();
+        eventually(PATIENCE, || is_lost().then_some(())).expect("it is lost");
         nothing_arrives(&pair.acceptor);
         pair.proxy.heal();
         assert!(matches!(pair.acceptor.read(&mut [0]), Ok(0) | Err(_)), "the connection has ended");
@@ -414,7 +418,7 @@ mod tests {
         assert!(matches!(pair.acceptor.read(&mut [0]), Ok(0) | Err(_)), "the connection has ended");
         let refused =
             TcpStream::connect(pair.proxy.address(1, 2)).expect("the connection is accepted before it is closed");
-        refused.set_read_timeout(Some(CONNECT_TIMEOUT)).expect("a timeout is set");
+        refused.set_read_timeout(Some(PATIENCE)).expect("a timeout is set");
         assert!(matches!((&refused).read(&mut [0]), Ok(0) | Err(_)), "the connection has ended");
         pair.proxy.heal();
         let mut dialer = TcpStream::connect(pair.proxy.address(1, 2)).expect("the proxy listens");

@@ -5,7 +5,7 @@
 //! `cargo test -p leasehold-tests --test nemesis -- --ignored --nocapture`
 
 use leasehold_tests::nemesis::{Direction, Faketime, Fault, Options, Rig, Runtime, Summary, run};
-use leasehold_tests::processes::PATIENCE;
+use leasehold_tests::processes::{PATIENCE, eventually};
 use leasehold_tests::proxy::Passage;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -38,8 +38,10 @@ fn a_cluster_stays_linearizable_and_recovers_from_every_fault() {
 fn a_cluster_that_loses_all_its_disks_is_detected() {
     let _alone = alone();
     let mut rig = Rig::start(&options(0, &[]), &[], |_| {});
-    let leader = rig.leader().expect("it has just been there");
-    assert!(rig.write_everywhere(leader));
+    // Otherwise a client may write each key again before it is read, as if nothing had been lost.
+    rig.stop_clients();
+    let written = eventually(PATIENCE, || rig.leader().filter(|leader| rig.write_everywhere(*leader)));
+    written.expect("there is a leader");
     for id in rig.nodes() {
         rig.kill(id);
     }
@@ -48,8 +50,8 @@ fn a_cluster_that_loses_all_its_disks_is_detected() {
         rig.lose_disk(id);
         rig.restart(id);
     }
-    let next = rig.await_leader(PATIENCE).expect("a new cluster, with nothing on its disks");
-    rig.probe(next, Duration::from_millis(300));
+    let read = eventually(PATIENCE, || rig.leader().filter(|leader| rig.read_everywhere(*leader)));
+    read.expect("a new cluster, with nothing on its disks");
     let summary = rig.finish();
     assert!(!summary.is_good(), "{summary}");
     assert!(summary.to_string().contains("not linearizable"), "{summary}");
@@ -79,7 +81,7 @@ fn isolated_slow_leader(faketime: &Faketime, [slow, fast]: [f64; 2], drift_ppm: 
     let mut rig = Rig::start(&options(0, &[]), &flags, |cluster| {
         [1, 2, 3].into_iter().for_each(|id| faketime.apply(cluster, id, slow));
     });
-    let leader = rig.leader().expect("it has just been there");
+    let leader = rig.await_leader(PATIENCE).expect("it has just been there");
     for id in rig.nodes().into_iter().filter(|id| *id != leader) {
         rig.kill(id);
         rig.set_rate(faketime, id, fast);

@@ -20,7 +20,7 @@ const NODES: u64 = 3;
 /// The time limit for recovery. It takes seconds, and longer on a busy machine.
 const RECOVERY_TIMEOUT: Duration = Duration::from_secs(60);
 /// The time limit for a reply to `INFO`.
-const INFO_TIMEOUT: Duration = Duration::from_secs(1);
+const INFO_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time limit for a reply that must come: a node gives up after 5 s and replies with an error.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(7);
 /// The time limit for each of the repeated reads.
@@ -185,11 +185,24 @@ impl Rig {
         }
     }
 
+    /// Stops the clients, so that only the nemesis itself uses the keys from now on.
+    pub fn stop_clients(&mut self) {
+        self.workload.stop_clients();
+    }
+
     /// Writes every key in use through a node. Returns true if all writes were acknowledged.
     pub fn write_everywhere(&self, id: u64) -> bool {
+        self.ask_everywhere(id, || Call::Set(self.workload.fresh_value()))
+    }
+
+    /// Reads every key in use through a node. Returns true if all reads were answered.
+    pub fn read_everywhere(&self, id: u64) -> bool {
+        self.ask_everywhere(id, || Call::Get)
+    }
+
+    fn ask_everywhere(&self, id: u64, call: impl Fn() -> Call) -> bool {
         let Ok(mut session) = Session::connect(self.port(id), REPLY_TIMEOUT) else { return false };
-        let mut set = |slot| self.workload.ask(&mut session, slot, Call::Set(self.workload.fresh_value()));
-        (0..KEYS).all(|slot| matches!(set(slot), Fate::Answered(_)))
+        (0..KEYS).all(|slot| matches!(self.workload.ask(&mut session, slot, call()), Fate::Answered(_)))
     }
 
     /// Opens connections to a node for later requests, because it may not accept new ones then.

@@ -261,14 +261,19 @@ impl Workload {
         &self.judgement
     }
 
-    /// Stops the clients, checks every key, and returns the results.
-    pub(crate) fn finish(mut self) -> Seen {
+    /// Stops the clients. The nemesis itself may go on.
+    pub(crate) fn stop_clients(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         for client in self.clients.drain(..) {
             if let Err(panic) = client.join() {
                 std::panic::resume_unwind(panic);
             }
         }
+    }
+
+    /// Stops the clients, checks every key, and returns the results.
+    pub(crate) fn finish(mut self) -> Seen {
+        self.stop_clients();
         let shared = self.shared.clone();
         let at = shared.at();
         // A gap that lasts until the end counts too.
