@@ -18,7 +18,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// The time within which everything awaited must happen.
-const TIMEOUT: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// The cluster's name.
 pub(crate) const CLUSTER: &str = "slow";
 
@@ -68,6 +68,9 @@ impl<R: Timed> Cluster<R> {
             let mut members = BTreeMap::new();
             for (id, (listener, _)) in listeners {
                 let folder = tempfile::tempdir().expect("a folder");
+                // A client may leave its replies unread for as long as a test takes on a slow disk.
+                let mut limits = Limits::default();
+                limits.client_timeout = Duration::from_secs(3600);
                 let options = NodeOptions {
                     node: id,
                     cluster: CLUSTER.to_owned(),
@@ -84,7 +87,7 @@ impl<R: Timed> Cluster<R> {
                     metrics_listen: None,
                     record: None,
                     accept_data_loss: false,
-                    limits: Limits::default(),
+                    limits,
                     clients: ClientOptions::default(),
                     stopped_for: None,
                     peer_security: leasehold::PeerSecurity::default(),

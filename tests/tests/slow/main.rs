@@ -15,8 +15,8 @@ use leasehold_tests::simulated::SimulatedRuntime;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Long enough for a busy machine, and short enough for a test.
-const HOLD: Duration = Duration::from_millis(1000);
+/// Long enough for a machine that stands still for two seconds, and short enough for a test.
+const HOLD: Duration = Duration::from_secs(3);
 
 /// A runtime with a clock on its time.
 trait Timed: Runtime {
