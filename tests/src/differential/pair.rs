@@ -17,9 +17,11 @@ use tempfile::TempDir;
 /// The version of redis-server that replies are compared with, as `redis-server --version` prints it.
 const VERSION: &str = "v=7.0.15";
 /// The time for which a reply is waited for.
-const TIMEOUT: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// The same for a stream that may end in the middle of a request.
 const RAW_TIMEOUT: Duration = Duration::from_millis(800);
+/// The same while the reference has sent more than the tested server, whose disk may be slow.
+const SLOW_TIMEOUT: Duration = Duration::from_secs(10);
 /// The reply that marks the end of a stream.
 const MARK: &[u8] = b"<the end of the stream>";
 /// The pause between two pieces of a stream.
@@ -118,11 +120,13 @@ impl Pair {
         let pieces = stream.pieces();
         let reference = self.reference.start(&pieces)?;
         let tested = self.tested.start(&pieces)?;
-        if stream.requests.iter().any(|request| request.words.is_empty()) {
-            reference.set_read_timeout(Some(RAW_TIMEOUT))?;
-            tested.set_read_timeout(Some(RAW_TIMEOUT))?;
-        }
-        Ok((finish(reference), finish(tested)))
+        let reference = finish(reference, |_| if stream.is_raw() { RAW_TIMEOUT } else { TIMEOUT })?;
+        let tested = finish(tested, |replies| match reference.end {
+            _ if !stream.is_raw() => TIMEOUT,
+            End::Silence if replies >= reference.replies.len() => RAW_TIMEOUT,
+            _ => SLOW_TIMEOUT,
+        })?;
+        Ok((reference, tested))
     }
 
     /// Asks both servers one thing, and returns the replies of the reference and of the tested server.
@@ -158,13 +162,13 @@ fn start_redis() -> (Redis, SocketAddr) {
         .expect("redis-server starts");
     let redis = Redis { process, _folder: folder };
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    for _ in 0..200 {
+    for _ in 0..2_400 {
         if TcpStream::connect(address).is_ok() {
             return (redis, address);
         }
         std::thread::sleep(Duration::from_millis(25));
     }
-    panic!("redis-server did not listen within 5 s");
+    panic!("redis-server did not listen within a minute");
 }
 
 fn start_node() -> (Tested, SocketAddr) {
@@ -248,10 +252,12 @@ impl Server {
     }
 }
 
-fn finish(mut stream: TcpStream) -> Replies {
+/// Receives replies, and waits for the next one for as long as `patience` says after so many.
+fn finish(mut stream: TcpStream, patience: impl Fn(usize) -> Duration) -> io::Result<Replies> {
     let (mut received, mut at, mut replies) = (Vec::new(), 0, Vec::new());
     let mut buffer = vec![0; 64 << 10];
     let end = 'end: loop {
+        stream.set_read_timeout(Some(patience(replies.len())))?;
         match stream.read(&mut buffer) {
             Ok(0) => break End::Closed,
             Ok(length) => received.extend(&buffer[..length]),
@@ -270,5 +276,5 @@ fn finish(mut stream: TcpStream) -> Replies {
             }
         }
     };
-    Replies { replies, end }
+    Ok(Replies { replies, end })
 }
