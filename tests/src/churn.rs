@@ -3,7 +3,7 @@
 use crate::fleet::{Counts, Fleet};
 use crate::processes::{PATIENCE, eventually};
 use leasehold_testing::dice::Dice;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// The most members.
@@ -229,11 +229,13 @@ impl Churn {
     fn calm(&mut self) {
         self.down.clone().into_iter().for_each(|node| self.start(node));
         self.fleet.until_status("HEALTHY", "");
-        let mut expected: Vec<(u64, &str)> = self.voters.iter().map(|node| (*node, "voter")).collect();
-        expected.extend(self.learners.iter().map(|node| (*node, "learner")));
-        let found = self.fleet.members();
-        let found: BTreeSet<(u64, &str)> = found.iter().map(|(node, part)| (*node, part.as_str())).collect();
-        assert_eq!(found, expected.into_iter().collect());
+        let with =
+            |nodes: &BTreeSet<u64>, part: &str| nodes.iter().map(|node| (*node, part.to_owned())).collect::<Vec<_>>();
+        let expected: BTreeMap<u64, String> =
+            [with(&self.voters, "voter"), with(&self.learners, "learner")].concat().into_iter().collect();
+        // There may be an election between two looks.
+        let reached = eventually(PATIENCE, || (self.fleet.members() == expected).then_some(()));
+        assert!(reached.is_some(), "the members are not {expected:?}: {}", self.fleet.ctl(&["status"]).output);
         println!("all is well: voters {:?}, learners {:?}", self.voters, self.learners);
     }
 }
