@@ -20,8 +20,8 @@ use tempfile::TempDir;
 /// The maximum time for a reply, and for anything else that must happen. A node gives up after 5 s and replies with an
 /// error, but a busy machine may let everything wait for seconds.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-/// Flags for a test that needs one leader for its whole length: it keeps its lease although the machine stands still for
-/// some seconds.
+/// Flags for a test that needs one leader for its whole length: it keeps its lease although the machine stands still
+/// for some seconds.
 pub const STEADY: [&str; 4] = ["--hold-ms", "4000", "--heartbeat-ms", "100"];
 /// The first port to try. It is below the range of ephemeral ports, so that no outgoing connection of another test
 /// occupies the port of a node that is being restarted.
@@ -346,8 +346,8 @@ impl Processes {
         connect(self.recipes[&id].client_port, 2).expect("the node accepts clients")
     }
 
-    /// Executes a command through a node until it succeeds, and returns the reply. It may be executed several times: its
-    /// outcome is unknown if the leader changes meanwhile.
+    /// Executes a command through a node until it succeeds, and returns the reply. It may be executed several times:
+    /// its outcome is unknown if the leader changes meanwhile.
     ///
     /// # Panics
     /// If it does not succeed in time.

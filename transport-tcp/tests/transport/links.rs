@@ -188,7 +188,7 @@ fn a_payload_that_is_rejected_again_and_again_closes_its_connection_and_gets_few
     });
     let log = log.text();
     let reason = "sent a bad payload of this test; this node closed its connection for the Urgent lane";
-    // A connection that lasts for a second is stable: the next trouble is logged again. A slow machine has some of them.
+    // A connection that lasts for a second is stable: the next trouble is logged again. A slow machine has some.
     assert!((1..TIMES as usize).contains(&log.matches(reason).count()), "{log}");
 }
 

@@ -228,7 +228,8 @@ pub(crate) async fn dial(runtime: &TokioRuntime, address: &str, lane: u8) -> Str
     stream
 }
 
-/// Dials `node` as node 2, and sends a payload, until that is received: a connection of node 2 itself may replace this one.
+/// Dials `node` as node 2, and sends a payload, until that is received: a connection of node 2 itself may replace this
+/// one.
 pub(crate) async fn dial_until_received(node: &Node, lane: u8, payload: &[u8]) -> Stream {
     let frame = [&(payload.len() as u32).to_le_bytes(), payload].concat();
     for _ in 0..100 {
