@@ -19,13 +19,14 @@ const MAX_ATTEMPTS: u32 = if cfg!(loom) { 1 } else { 64 };
 pub struct Permit {
     /// The term of the lease.
     pub term: Term,
-    /// The commit index at the time of the check; answer once it is applied.
+    /// The commit index at the time of the check; answer once it is applied. On a [`Reader`](crate::local::Reader), the
+    /// end of the log that it has received.
     pub index: Index,
 }
 
 /// The lease as its holder last published it. Readers check it against a clock reading of their own.
 ///
-/// Only a [`Holder`](crate::Holder) writes a cell, and each holder needs its own.
+/// Only a [`Holder`](crate::Holder) or a [`Reader`](crate::local::Reader) writes a cell, and each needs its own.
 ///
 /// A cell keeps no last reading, so readers cannot detect a clock that stepped back. Until the holder's next input
 /// detects it, a reader can accept an expired lease, by at most the size of the step.
@@ -110,7 +111,7 @@ impl LeaseCell {
 
     fn store(&self, until: Instant, permit: Permit) {
         let version = self.version.load(Ordering::Relaxed);
-        assert!(version % 2 == 0, "two holders write one lease cell; give each holder its own");
+        assert!(version % 2 == 0, "two holders or readers write one lease cell; give each its own");
         self.version.store(version.wrapping_add(1), Ordering::Relaxed);
         // Orders the store above before those below: a reader that sees any of those also sees the odd version.
         fence(Ordering::Release);

@@ -7,6 +7,8 @@ use core::time::Duration;
 
 /// The unit of drift: parts per million.
 const MILLION: u64 = 1_000_000;
+/// The drift must be below this many parts per million.
+pub(crate) const MAX_DRIFT_PPM: u32 = 100_000;
 
 /// The values from which [`Config::new`] builds a configuration.
 ///
@@ -134,6 +136,11 @@ pub struct NotCovered {
     pub longest: Duration,
 }
 
+/// Returns what a time by one clock surely covers by another: `time * (1 - rho) / (1 + rho)`, rounded down.
+pub(crate) fn scale_by_drift(time: Duration, drift_ppm: u32) -> Duration {
+    Duration::from_nanos(longest_lease(nanos(time), drift_ppm))
+}
+
 /// Returns the longest lease that a hold covers: `H * (1 - rho) / (1 + rho)`, in integers, rounded down.
 fn longest_lease(hold: u64, drift_ppm: u32) -> u64 {
     let rho = u128::from(drift_ppm).min(u128::from(MILLION));
@@ -155,10 +162,10 @@ impl Config {
         if hold.as_nanos() > u128::from(u64::MAX / 4) {
             return Err(ConfigError::HoldTooLong);
         }
-        if u64::from(drift_ppm) >= MILLION / 10 {
+        if drift_ppm >= MAX_DRIFT_PPM {
             return Err(ConfigError::DriftTooLarge { drift_ppm });
         }
-        let longest = Duration::from_nanos(longest_lease(nanos(hold), drift_ppm));
+        let longest = scale_by_drift(hold, drift_ppm);
         let lease = lease.unwrap_or(longest);
         if lease.is_zero() {
             return Err(ConfigError::ZeroLease);

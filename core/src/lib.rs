@@ -7,6 +7,7 @@ mod grantor;
 pub mod groups;
 mod holder;
 mod ids;
+pub mod local;
 mod member;
 mod sync;
 mod tag;

@@ -10,6 +10,7 @@ use crate::ids::{Index, NodeId, Release, Round, Term, TermRound};
 use crate::time::{Instant, Reading, Reason};
 use crate::voters::Voters;
 use acks::{Acks, Noted};
+use core::time::Duration;
 
 pub(crate) use acks::{majority_round, position};
 pub(crate) use stamps::Stamps;
@@ -249,6 +250,14 @@ impl Holder {
         let ticket = self.ticket(now);
         self.publish(cell);
         ticket
+    }
+
+    /// Returns how much of the lease remains at `now`, on the counter that has less of it; `None` if it is not valid.
+    pub fn lease_left(&mut self, now: Reading, cell: &LeaseCell) -> Option<Duration> {
+        self.observe(now);
+        self.publish(cell);
+        let left = self.lease_until()?.elapsed_since(now?).at_least;
+        (!left.is_zero()).then_some(left)
     }
 
     /// Returns the next action; `None` if there is none.
