@@ -90,9 +90,10 @@ impl Reader {
         }
     }
 
-    /// Returns the end of the sublease on each counter; `None` if there is none. The end may have passed.
+    /// Returns the end of the sublease on each counter; `None` if there is none, or if too little was received. The end may
+    /// have passed.
     pub fn sublease_until(&self) -> Option<Instant> {
-        self.sublease.map(|sublease| sublease.until)
+        self.published.map(|published| published.until)
     }
 
     /// Returns the counters.
