@@ -5,7 +5,9 @@
 #![cfg(not(loom))]
 
 mod checker;
+mod machines;
 mod node;
+mod schedules;
 mod search;
 mod walk;
 
