@@ -6,6 +6,7 @@
 //! minutes even with `LOOM_MAX_PREEMPTIONS=1`, so it is not part of `.ci/run`.
 #![cfg(loom)]
 
+use leasehold_core::local::{Grant, Reader};
 use leasehold_core::{Config, Event, Holder, Instant, LeaseCell, Options, Permit, Reading, Voters};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, Ordering};
@@ -117,5 +118,76 @@ fn a_reader_never_goes_back_to_an_earlier_lease() {
         };
         holder.handle_event(at(500), elected(2), &cell).expect("the node leads");
         reader.join().expect("the reader");
+    });
+}
+
+/// A reader in term 4 with a sublease until 500, that has received index 7.
+fn follower(cell: &LeaseCell) -> Reader {
+    let config = Config::new(Options::new(Duration::from_secs(1), 0)).expect("a consistent configuration");
+    let mut reader = Reader::new(config, 1);
+    reader.follows(4, 1, cell);
+    reader.received(Some(7), cell);
+    let asked = reader.request(at(0), cell).expect("a leader is known");
+    let length = Duration::from_millis(500);
+    reader.handle_grant(at(1), 1, Grant { term: 4, number: asked.number, length, floor: 7 }, cell);
+    reader
+}
+
+/// What was received is published before its acknowledgement leaves, and only then can the leader expose it: a read that
+/// knows of the exposure takes an index that covers it.
+#[test]
+fn a_read_after_an_exposure_covers_it() {
+    explore(3, || {
+        let cell = Arc::new(LeaseCell::new());
+        let mut follower = follower(&cell);
+        let acknowledged = Arc::new(AtomicBool::new(false));
+        let reader = {
+            let (cell, acknowledged) = (cell.clone(), acknowledged.clone());
+            thread::spawn(move || {
+                let is_exposed = acknowledged.load(Ordering::Acquire);
+                let permit = cell.try_read(at(10));
+                assert!(!is_exposed || permit.map_or(true, |permit| permit.index == 8), "{permit:?} misses index 8");
+            })
+        };
+        follower.received(Some(8), &cell);
+        acknowledged.store(true, Ordering::Release);
+        reader.join().expect("the reader");
+    });
+}
+
+/// A sublease is revoked before its return leaves, so that no check grants a permit once the leader's obligation has ended.
+#[test]
+fn no_sublease_is_used_after_its_return() {
+    explore(3, || {
+        let cell = Arc::new(LeaseCell::new());
+        let mut follower = follower(&cell);
+        let returned = Arc::new(AtomicBool::new(false));
+        let reader = {
+            let (cell, returned) = (cell.clone(), returned.clone());
+            thread::spawn(move || {
+                let after = returned.load(Ordering::Acquire);
+                let permit = cell.try_read(at(10));
+                assert!(!after || permit.is_none(), "{permit:?} was granted after the return");
+            })
+        };
+        assert!(follower.return_all(&cell).is_some());
+        returned.store(true, Ordering::Release);
+        reader.join().expect("the reader");
+    });
+}
+
+/// A renewal with a higher floor is published once that much was received: no check sees the new end with the old index.
+#[test]
+fn no_renewal_is_seen_with_an_index_below_its_floor() {
+    explore(3, || {
+        let cell = Arc::new(LeaseCell::new());
+        let mut follower = follower(&cell);
+        // The first sublease ends at 500, and the second at 600.
+        let late = reader(&cell, at(550), &[(4, 9)]);
+        let asked = follower.request(at(100), &cell).expect("a leader is known");
+        let length = Duration::from_millis(500);
+        follower.handle_grant(at(101), 1, Grant { term: 4, number: asked.number, length, floor: 9 }, &cell);
+        follower.received(Some(9), &cell);
+        late.join().expect("the reader");
     });
 }

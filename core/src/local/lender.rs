@@ -332,10 +332,10 @@ impl Lender {
             self.statistics.slow += u64::from(kept_up && !borrower.keeps_up && borrower.until.is_some());
         }
         let obligated = self.is_obligated(now);
-        let change = change.filter(|change| obligated && *change <= commit);
+        let change = change.filter(|change| obligated && (self.exposed + 1..=commit).contains(change));
         self.change_waits = change.is_some();
         if let Some(change) = change {
-            limit = limit.min(change.saturating_sub(1));
+            limit = limit.min(change - 1);
         }
         self.exposed = self.exposed.max(limit);
     }
