@@ -210,6 +210,34 @@ rules! {
     RestNamesTheAttachment: "Many groups 12",
         "**A frame that lets a voter's group rest names the attachment that the leader knows**";
 
+    SubleaseIsCutFromALease: "Local reads 1", "the leader's lease is valid at a reading that was sampled after it arrived";
+    SubleaseIsOfTheTerm: "Local reads 1", "A request is granted if it is of the leader's own term";
+    SubleaseIsOfTheCounterWithLess: "Local reads 1", "**on the counter that has less**";
+    SubleaseIsShorterByTheDrift: "Local reads 1", "**the larger drift of the two nodes**";
+    ObligationIsNeverLowered: "Local reads 1", "**an obligation is never lowered**";
+    GrantHasAFloor: "Local reads 1", "**Its floor is `X` at that moment.**";
+    ExposureWaitsForReaders: "Local reads 2", "every reader with an obligation in force has acknowledged in this term";
+    ObligationEndsOnBothCounters: "Local reads 2",
+        "**An obligation is in force until its instant has passed on both counters**";
+    ObligationStaysWithoutAReading: "Local reads 2", "without a reading it stays in force";
+    RemovedReaderBlocks: "Local reads 2", "**A reader to which the engine no longer replicates acknowledges nothing more.**";
+    ObligationOutlivesTheLeadership: "Local reads 2", "**An obligation outlives the leadership.**";
+    FormerLeaderKeepsTheExposedIndex: "Local reads 2",
+        "A former leader, and one that shuts down, exposes nothing more until no obligation is in force";
+    ReturnCoversWhatWasGranted: "Local reads 3",
+        "**A return ends the obligation if no later request of that reader was granted.**";
+    RecallGrantsNothing: "Local reads 5", "it grants nothing, asks the readers to return";
+    SlowReaderIsRecalled: "Local reads 6",
+        "**A reader that does not acknowledge within four heartbeats what was committed is recalled**";
+    ChangeOfVotersWaits: "Local reads 8", "**`X` does not pass a change of voters while an obligation is in force.**";
+    BlockedIsCountedInTicks: "Local reads 9", "blocked for about two leases, counted in ticks";
+    FloorIsOfTheNewestGrant: "Local reads 10", "**floor of the newest grant**";
+    SubleaseCountsFromTheRequest: "Local reads 10", "**A sublease ends a length after its request was asked**";
+    ChangeOfLeaderRevokes: "Local reads 10", "A change of term or leader, and a return, revoke the cell first.";
+    BackwardReadingForgetsRequests: "Local reads 10",
+        "**A backward reading revokes the cell and forgets every request**";
+    ReturnForgetsRequests: "Local reads 10", "**a return forgets every request**";
+
     StateIsInstalledWhole: "Snapshots", "It installs a state only once every chunk is durable";
     TransfersAreNotMixed: "Snapshots", "Chunks of any other are ignored";
     ProgressKeepsATransfer: "Snapshots", "A transfer that makes progress goes on however long it takes";

@@ -18,6 +18,7 @@ mod groups;
 mod holder;
 mod identity;
 mod liveness;
+mod local;
 mod members;
 mod mutation;
 mod requests;

@@ -91,3 +91,5 @@ pub(super) const NODE_ROUNDS: &str = "core/src/groups/node_rounds.rs";
 pub(super) const SUPPORTER: &str = "core/src/groups/supporter.rs";
 pub(super) const ATTACHMENT: &str = "core/src/groups/attachment.rs";
 pub(super) const GROUP_HOLDER: &str = "core/src/groups/group_holder.rs";
+pub(super) const LENDER: &str = "core/src/local/lender.rs";
+pub(super) const READER: &str = "core/src/local/reader.rs";

@@ -1,7 +1,7 @@
 //! The table of all mutations.
 
 use super::mutation::Mutation;
-use super::{cut, engine, expiry, grantor, groups, holder, identity, liveness, members, requests, snapshots};
+use super::{cut, engine, expiry, grantor, groups, holder, identity, liveness, local, members, requests, snapshots};
 
 /// Returns every mutation. Its number, counted from 1, is the value of the switch.
 pub fn all() -> impl Iterator<Item = &'static Mutation> {
@@ -17,4 +17,5 @@ pub fn all() -> impl Iterator<Item = &'static Mutation> {
         .chain(expiry::MUTATIONS)
         .chain(liveness::MUTATIONS)
         .chain(groups::MUTATIONS)
+        .chain(local::MUTATIONS)
 }
