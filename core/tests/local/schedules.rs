@@ -286,6 +286,11 @@ fn transfer_with_a_dead_reader_takes_at_most_a_lease() {
     assert!(stage.sent.is_empty() && stage.reads(4));
     stage.wait(1).expect("no read is stale");
     assert!(matches!(stage.take(1, 2).body, Body::CampaignNow { .. }));
+
+    let mut without = Stage::new(4, Some(Rule::RecallBeforeATransfer));
+    without.lend(&[2, 4]).expect("no read is stale");
+    without.give(1, Input::StartTransfer { to: 2 }).expect("no read is stale");
+    assert!(matches!(without.take(1, 2).body, Body::CampaignNow { .. }) && without.reads(4));
 }
 
 #[test]
