@@ -189,7 +189,7 @@ impl AttachedLease {
     /// Learns what has changed in the engine. Call it after everything that touches the engine, before a message of that step
     /// leaves.
     pub fn follow<S: Storage>(&mut self, now: Reading, raw: &RawNode<S>) {
-        self.lease.follow(now, &raw.raft);
+        self.lease.follow(now, &raw.raft, raw.raft.raft_log.committed);
         self.take_actions();
     }
 

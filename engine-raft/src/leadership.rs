@@ -18,6 +18,9 @@ pub(crate) struct Leadership {
     pub(crate) stored: Index,
     /// Ticks since the first of the transfers that have followed one another.
     pub(crate) transferring: usize,
+    /// The target of a transfer that waits until no reader uses a sublease, and the ticks for which it has waited.
+    pub(crate) waits_for: Option<NodeId>,
+    pub(crate) waited: usize,
     /// Set if this node steps down should the transfer fail.
     pub(crate) yields: bool,
     /// Ticks of this leadership without a stall.

@@ -66,9 +66,10 @@ impl Lease {
     }
 
     /// Reports to the holder what has changed in the engine. Called after every step, so that a step-down revokes the cell
-    /// and a transfer releases the lease before any message of the same step is handed out.
-    pub(crate) fn follow<S: Storage>(&mut self, now: Reading, raft: &Raft<S>) {
-        let (leads, term, commit) = (raft.state == StateRole::Leader, raft.term, raft.raft_log.committed);
+    /// and a transfer releases the lease before any message of the same step is handed out. `commit` is the index that takes
+    /// the place of the commit index: the exposed one, if the node grants subleases.
+    pub(crate) fn follow<S: Storage>(&mut self, now: Reading, raft: &Raft<S>, commit: Index) {
+        let (leads, term) = (raft.state == StateRole::Leader, raft.term);
         let transferring = leads && raft.lead_transferee.is_some();
         if self.holder.term().is_some_and(|led| !leads || led != term) {
             self.handle_event(now, Event::Deposed);
@@ -91,6 +92,11 @@ impl Lease {
                 self.commit_reported = commit;
             }
         }
+    }
+
+    /// Returns the holder and its cell, to cut a sublease with a reading that an event took before.
+    pub(crate) fn lend(&mut self) -> (&mut Holder, &LeaseCell) {
+        (&mut self.holder, &self.cell)
     }
 
     /// Reports a change of configuration to the holder. A leader that is no voter any more steps down: the engine would

@@ -101,6 +101,7 @@ mod error;
 mod gate;
 mod leadership;
 mod lease;
+mod local;
 mod log;
 mod options;
 mod outbox;

@@ -134,6 +134,11 @@ impl Log {
         (self.entries.len() > entries).then(|| self.compacted.0 + (self.entries.len() / 2) as u64)
     }
 
+    /// Returns the index and the term of the last entry.
+    pub(crate) fn end(&self) -> (Index, Term) {
+        self.entries.back().map_or(self.compacted, |last| (last.index, last.term))
+    }
+
     /// Returns the number of entries, and the size of their data.
     pub(crate) fn size(&self) -> (usize, u64) {
         (self.entries.len(), self.bytes)

@@ -34,12 +34,16 @@ pub struct Options {
     /// it when it stopped in an orderly way, or this process has run for a part of its restart hold. A record must be
     /// removed durably before the first input.
     pub remaining_hold: Option<Duration>,
+    /// The durable count of this node's starts, which is higher than that of every earlier process. It numbers requests for
+    /// subleases: see [`Replica::set_local_reads`](crate::Replica::set_local_reads). `None` if the node is never to ask for
+    /// any.
+    pub starts: Option<u64>,
 }
 
 impl Options {
     /// Returns options with recording off.
     pub fn new(id: NodeId, config: Config, seed: u64) -> Options {
-        Options { id, config, seed, process: seed, record: false, remaining_hold: None }
+        Options { id, config, seed, process: seed, record: false, remaining_hold: None, starts: None }
     }
 
     /// Returns the length of an engine tick: half a heartbeat. It is not much shorter than a hold, because timers are a

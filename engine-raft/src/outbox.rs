@@ -2,6 +2,7 @@
 
 use crate::gate::Gate;
 use crate::lease::Lease;
+use crate::local::LocalReads;
 use crate::output::Output;
 use crate::rejoin::Rejoin;
 use crate::wire::{Envelope, MessageKind, convert};
@@ -54,6 +55,7 @@ impl Outbox {
     pub(crate) fn pack(
         &mut self,
         lease: &mut Lease,
+        local: &mut LocalReads,
         gate: &Gate,
         others: impl Iterator<Item = NodeId>,
         rejoin: &mut Rejoin,
@@ -100,13 +102,20 @@ impl Outbox {
         if let Some((leader, request)) = rejoin.take_request(last) {
             envelopes_for(&mut peers, leader)[0].rejoin = Some(request);
         }
+        let local_is_due = local.take_due();
+        for to in &local_is_due {
+            envelopes_for(&mut peers, *to);
+        }
         for (to, envelopes) in peers.drain(..) {
             for (bulk, mut envelope) in envelopes.into_iter().enumerate() {
                 // An envelope with nothing but a round is sent only when the round is due. Every other envelope carries
-                // the newest round too.
-                let due = bulk == 0 && round_leaves;
+                // the newest round too. Requests and grants of subleases wait for an envelope that leaves anyway.
+                let due = bulk == 0 && (round_leaves || local_is_due.contains(&to));
                 if envelope.is_empty() && !due {
                     continue;
+                }
+                if bulk == 0 {
+                    envelope.local = local.take_for(to, envelope.ack.is_some(), leads_durably);
                 }
                 let standing = if leads_durably { rejoin.admission_for(to, term) } else { rejoin.membership(term) };
                 envelope.rejoin = envelope.rejoin.or(standing);

@@ -510,8 +510,8 @@ mod tests {
             priority: -1,
             entries: vec![entry],
         };
-        let envelope =
-            Envelope { round: Some((3, 9)), ack: None, release: Some((3, 8)), rejoin: None, messages: vec![message] };
+        let (round, release) = (Some((3, 9)), Some((3, 8)));
+        let envelope = Envelope { round, release, messages: vec![message], ..Envelope::default() };
         let encoded = super::Message { group: 0, body: Body::Raft(envelope) }.encode().expect("it encodes");
         let encoded = &encoded[HEADER_BYTES..];
         // The number of messages follows round (tag and two numbers), no ack, release (as round), and no step of rejoining.

@@ -36,7 +36,8 @@ fn entry(payload: Payload) -> Entry {
 }
 
 fn raft(messages: Vec<RaftMessage>) -> Message {
-    let envelope = Envelope { round: Some((3, 9)), ack: None, release: Some((3, 8)), rejoin: None, messages };
+    let (round, release) = (Some((3, 9)), Some((3, 8)));
+    let envelope = Envelope { round, release, messages, ..Envelope::default() };
     Message { group: 0, body: Body::Raft(envelope) }
 }
 
@@ -87,7 +88,7 @@ impl Arbitrary for Any {
                     2 => Some(Rejoin::Member { attempt }),
                     _ => None,
                 };
-                Body::Raft(Envelope { round, ack, release, rejoin, messages })
+                Body::Raft(Envelope { round, ack, release, rejoin, messages, ..Envelope::default() })
             }
         };
         Any(Message { group: u32::arbitrary(g), body })

@@ -16,11 +16,15 @@ const MIN_BACKOFF_HOLDS: usize = 2;
 const MAX_BACKOFF_HOLDS: usize = 16;
 /// The holds of leadership without a stall after which the next back-off is short again.
 const STEADY_HOLDS: usize = 30;
+/// The holds for which a transfer waits until no reader uses a sublease. A sublease is shorter than a hold, but without a
+/// clock this node cannot tell when one ends. For as long, a leader leads on although it may expose nothing more.
+const MAX_WITHHELD_HOLDS: usize = 2;
 /// The number of entries by which the target of a transfer may be behind. It is sent them before it campaigns.
 const MAX_TRANSFER_LAG: Index = 8_192;
 
 impl Replica {
-    /// Starts a transfer of leadership to `to`. The lease is revoked when this returns. If the transfer does not succeed
+    /// Starts a transfer of leadership to `to`. The lease is revoked when this returns, unless a reader may use a sublease
+    /// of this node: then the subleases are recalled, and the transfer starts when none is left, within a lease. If the transfer does not succeed
     /// within an election timeout, this node can earn a lease again; naming another target does not extend that time.
     /// A transfer to this node itself abandons a pending one.
     ///
@@ -34,7 +38,7 @@ impl Replica {
         if to != self.id() {
             self.check_target(to)?;
         }
-        self.start_transfer(to);
+        self.begin_transfer(to);
         self.sync_lease_with_raft(now);
         Ok(())
     }
@@ -51,7 +55,7 @@ impl Replica {
         }
         let to = self.successor().ok_or(TransferError::NoSuccessor)?;
         self.leaving = true;
-        self.start_transfer(to);
+        self.begin_transfer(to);
         self.sync_lease_with_raft(now);
         Ok(to)
     }
@@ -126,12 +130,50 @@ impl Replica {
         able.max().map(|(.., Reverse(voter))| voter)
     }
 
+    /// Starts a transfer as soon as no reader can be using a sublease. The release that goes with it would let the others
+    /// elect a leader while a sublease is valid.
+    fn begin_transfer(&mut self, to: NodeId) {
+        if to != self.id() && self.local.lender().is_obligated(self.now) {
+            self.local.lender_mut().start_recall();
+            self.leadership.waits_for = Some(to);
+        } else {
+            self.forget_waiting_transfer();
+            self.start_transfer(to);
+        }
+    }
+
+    /// Starts the transfer that waited for readers, if none is left.
+    pub(super) fn start_waiting_transfer(&mut self, now: Reading) {
+        let Some(to) = self.leadership.waits_for else { return };
+        if self.raw.raft.state != StateRole::Leader {
+            self.forget_waiting_transfer();
+        } else if !self.local.lender().is_obligated(now) {
+            self.forget_waiting_transfer();
+            self.start_transfer(to);
+        }
+    }
+
+    fn forget_waiting_transfer(&mut self) {
+        (self.leadership.waits_for, self.leadership.waited) = (None, 0);
+        self.local.lender_mut().end_recall();
+    }
+
     /// Names the target of a transfer. The engine starts its election timeout again at each target, and check-quorum
     /// with it. A leader that is told to transfer again and again would never step down, so the timeout goes on.
     fn start_transfer(&mut self, to: NodeId) {
         let elapsed = self.raw.raft.election_elapsed;
         self.raw.transfer_leader(to);
-        self.raw.raft.election_elapsed = elapsed;
+        let raft = &mut self.raw.raft;
+        raft.election_elapsed = elapsed;
+        // The engine waits until the target holds the whole log, which may never be if this node makes no progress. What is
+        // committed is enough, and the lease is released before this message leaves.
+        let last = raft.raft_log.last_index();
+        if self.leadership.yields
+            && raft.lead_transferee == Some(to)
+            && raft.prs().get(to).is_some_and(|progress| progress.matched < last)
+        {
+            raft.send_timeout_now(to);
+        }
     }
 
     /// Passes a tick to the engine, and ends a transfer that has taken an election timeout.
@@ -143,8 +185,9 @@ impl Replica {
         self.raw.tick();
         let raft = &mut self.raw.raft;
         if raft.state != StateRole::Leader || target.is_none() {
-            (self.leadership.transferring, self.leadership.yields) = (0, false);
-            return;
+            self.leadership.transferring = 0;
+            self.leadership.yields &= self.leadership.waits_for.is_some();
+            return self.limit_withholding();
         }
         self.leadership.transferring += 1;
         if self.leadership.transferring < raft.election_timeout() {
@@ -174,7 +217,7 @@ impl Replica {
         let stored = voters.filter_map(|voter| raft.prs().get(*voter)).map(|progress| progress.matched).sum();
         // While this node has applied all that is committed, it waits for the others. They make progress as long as they
         // store entries: no other leader could commit anything before a follower that it needs has caught up.
-        let others_advance = applied == raft.raft_log.committed && stored != self.leadership.stored;
+        let others_advance = applied == self.exposed() && stored != self.leadership.stored;
         self.leadership.stored = stored;
         if applied == last || applied != self.leadership.applied || others_advance {
             self.leadership.applied = applied;
@@ -190,22 +233,42 @@ impl Replica {
         if self.leadership.stalled < MAX_STALLED_HOLDS * hold || self.leadership.yields || alone {
             return;
         }
-        self.statistics.leaderships_given_up += 1;
-        let Leadership { backoff, last_backoff, yields, .. } = &mut self.leadership;
-        *last_backoff = (2 * *last_backoff).clamp(MIN_BACKOFF_HOLDS * hold, MAX_BACKOFF_HOLDS * hold);
-        (*backoff, *yields) = (*last_backoff, true);
+        self.give_up();
+        self.leadership.yields = true;
         match self.successor() {
-            Some(to) => {
-                self.start_transfer(to);
-                // The engine waits until the target holds the whole log, which may never be. What is committed is
-                // enough, and the lease is released before this message leaves.
-                let raft = &mut self.raw.raft;
-                if raft.prs().get(to).is_some_and(|progress| progress.matched < last) {
-                    raft.send_timeout_now(to);
-                }
-            }
+            Some(to) => self.begin_transfer(to),
             None => self.step_down(),
         }
+    }
+
+    /// Ends what waits for subleases to end and should not have waited for so long: a transfer, or the leadership of a node
+    /// that may expose nothing more. The clock of this node may have failed.
+    fn limit_withholding(&mut self) {
+        let most = MAX_WITHHELD_HOLDS * self.raw.raft.election_timeout();
+        let blocked = self.local.lender_mut().handle_tick();
+        if self.raw.raft.state != StateRole::Leader {
+            return;
+        }
+        self.leadership.waited += usize::from(self.leadership.waits_for.is_some());
+        if self.leadership.waited > most {
+            self.forget_waiting_transfer();
+            if self.leadership.yields {
+                return self.step_down();
+            }
+        }
+        if usize::try_from(blocked).is_ok_and(|blocked| blocked > most) {
+            self.give_up();
+            self.step_down();
+        }
+    }
+
+    /// Counts a leadership that this node ends, and lengthens the back-off after it.
+    fn give_up(&mut self) {
+        self.statistics.leaderships_given_up += 1;
+        let hold = self.raw.raft.election_timeout();
+        let Leadership { backoff, last_backoff, .. } = &mut self.leadership;
+        *last_backoff = (2 * *last_backoff).clamp(MIN_BACKOFF_HOLDS * hold, MAX_BACKOFF_HOLDS * hold);
+        *backoff = *last_backoff;
     }
 
     fn step_down(&mut self) {

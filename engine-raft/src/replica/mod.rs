@@ -1,6 +1,7 @@
 //! The engine, the holder and the grantor as one state machine.
 
 mod leadership;
+mod local;
 mod outputs;
 mod returns;
 mod sync;
@@ -12,6 +13,7 @@ use crate::error::{CampaignError, EngineError, Error, InstallError, ProposeError
 use crate::gate::Gate;
 use crate::leadership::Leadership;
 use crate::lease::Lease;
+use crate::local::LocalReads;
 use crate::log::{Log, PersistentState};
 use crate::options::Options;
 use crate::outbox::Outbox;
@@ -43,6 +45,7 @@ pub struct Replica {
     options: Options,
     raw: RawNode<Log>,
     lease: Lease,
+    local: LocalReads,
     gate: Gate,
     outbox: Outbox,
     /// The reading of the last input.
@@ -93,6 +96,7 @@ impl Replica {
         let mut replica = Replica {
             raw,
             lease: Lease::new(&options, longest_hold, now, cell),
+            local: LocalReads::new(&options, commit, now),
             gate: Gate::new(durable_term),
             outbox: Outbox::default(),
             now,
@@ -231,7 +235,7 @@ impl Replica {
     /// envelope arrived.
     pub fn handle_envelope(&mut self, now: Reading, from: NodeId, envelope: Envelope) {
         self.now = now;
-        let Envelope { round, ack, release, rejoin, mut messages } = envelope;
+        let Envelope { round, ack, release, rejoin, mut messages, local } = envelope;
         if ack.is_some() {
             self.note_heard(from);
         }
@@ -254,7 +258,7 @@ impl Replica {
                 Admission::Vote => {
                     // The engine raises its term even when it refuses a vote, so it must not see a request that the
                     // hold forbids.
-                    if !self.lease.may_vote_or_campaign(now, release) {
+                    if self.local.lender().is_obligated(now) || !self.lease.may_vote_or_campaign(now, release) {
                         self.statistics.votes_withheld += 1;
                         continue;
                     }
@@ -286,10 +290,14 @@ impl Replica {
         {
             // The acknowledgement of a repeated round goes with the next envelope. That of a new round is sent at once.
             self.outbox.note_ack(from, ack, new);
+            if new {
+                self.local.make_request(now, from);
+            }
         }
         if let Some((term, round)) = ack {
             self.lease.handle_event(now, Event::Acked { from, round: TermRound { term, round } });
         }
+        self.handle_local(now, from, ack.is_some(), local);
     }
 
     /// Counts an engine tick and opens a heartbeat round, each if its interval has passed. A late call counts one tick,
@@ -299,6 +307,8 @@ impl Replica {
         if self.tick_is_due(now) {
             self.last_tick = self.tick_began(now);
             self.count_tick(now);
+            self.sync_lease_with_raft(now);
+        } else if self.local.lender().poll_timeout().is_some() {
             self.sync_lease_with_raft(now);
         }
         self.lease.handle_timeout(now);
@@ -446,10 +456,12 @@ impl Replica {
     }
 
     /// Gives up the lease for good, aborts the pending reads, and acknowledges no more rounds. Call this first in a
-    /// shutdown. The engine keeps running until the process ends, so that pending proposals can still be committed.
+    /// shutdown. The engine keeps running until the process ends, so that pending proposals can still be committed. While a
+    /// reader may use a sublease of this node, nothing more is handed out.
     pub fn retire(&mut self, now: Reading) {
         self.now = now;
         self.leaving = true;
+        self.local.retire();
         self.lease.retire(now);
     }
 
@@ -461,7 +473,8 @@ impl Replica {
             return None;
         }
         let now = self.now?;
-        Some(grantor.held_until().map_or(Duration::ZERO, |end| end.elapsed_since(now).at_most))
+        let held = grantor.held_until().map_or(Duration::ZERO, |end| end.elapsed_since(now).at_most);
+        self.local.lender().remaining(Some(now)).map(|obligated| held.max(obligated))
     }
 
     /// Returns how much longer the promises of this node bind at `now`, for the record of an orderly stop. It
@@ -469,17 +482,17 @@ impl Replica {
     pub fn leave(&mut self, now: Reading) -> Option<Duration> {
         self.now = now;
         self.leaving = true;
-        self.lease.remaining_hold(now)
+        self.local.retire();
+        let obligated = self.local.lender().remaining(now)?;
+        self.lease.remaining_hold(now).map(|held| held.max(obligated))
     }
 
     /// Returns when to call [`handle_timeout`](Replica::handle_timeout), and the reason. Returns `None` while there is
     /// no reading to compute it from: then call it once per [`tick`](Replica::tick), by any timer.
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
         let tick = (self.last_tick?.plus(self.tick()), Reason::Tick);
-        match self.lease.holder().poll_timeout() {
-            Some(heartbeat) if heartbeat.0.awake_nanos() < tick.0.awake_nanos() => Some(heartbeat),
-            _ => Some(tick),
-        }
+        let due = [self.lease.holder().poll_timeout(), self.next_exposure().map(|at| (at, Reason::Tick))];
+        [tick].into_iter().chain(due.into_iter().flatten()).min_by_key(|(at, _)| at.awake_nanos())
     }
 
     /// Returns the next output, or `None` when nothing is left to do.

@@ -10,6 +10,7 @@ use raft::{StateRole, eraftpb};
 impl Replica {
     /// Moves everything the engine and the holder want done into the outbox.
     pub(super) fn collect_outputs(&mut self) {
+        self.publish_received();
         loop {
             while let Some(action) = self.lease.poll_action() {
                 match action {
@@ -17,6 +18,9 @@ impl Replica {
                     Action::Confirmed { through } => self.outbox.push(Output::ReadsConfirmed { through }),
                     Action::Aborted { through } => self.outbox.push(Output::ReadsAborted { through }),
                 }
+            }
+            if self.exposed() < self.raw.raft.raft_log.committed {
+                self.sync_lease_with_raft(self.now);
             }
             self.broadcast_commit();
             self.push_apply();
@@ -26,18 +30,20 @@ impl Replica {
             self.take_ready();
         }
         self.admit_returning();
+        self.cap_commits();
         let id = self.id();
         let position = (self.raw.raft.term, self.raw.raft.raft_log.last_index());
         let others = self.raw.raft.prs().iter().map(|(other, _)| *other).filter(|other| *other != id);
-        self.outbox.pack(&mut self.lease, &self.gate, others, &mut self.rejoin, position);
+        let (lease, local, rejoin) = (&mut self.lease, &mut self.local, &mut self.rejoin);
+        self.outbox.pack(lease, local, &self.gate, others, rejoin, position);
     }
 
-    /// Sends the commit index to the followers, unless later entries wait to be committed: then the next append carries
-    /// it. While writes are pipelined, this saves each follower an append without entries, and its response, per
-    /// commit.
+    /// Sends the commit index, as far as it is exposed, to the followers, unless later entries wait to be committed: then
+    /// the next append carries it. While writes are pipelined, this saves each follower an append without entries, and its
+    /// response, per commit.
     pub(super) fn broadcast_commit(&mut self) {
+        let commit = self.exposed();
         let raft = &mut self.raw.raft;
-        let commit = raft.raft_log.committed;
         if raft.state == StateRole::Leader && commit > self.commit_broadcast && raft.raft_log.last_index() == commit {
             self.commit_broadcast = commit;
             raft.bcast_append();
@@ -58,6 +64,7 @@ impl Replica {
         if let Some(snapshot) = &snapshot {
             let Snapshot { index, term, membership } = convert::snapshot_out(snapshot);
             self.raw.mut_store().install(index, term, membership);
+            self.withheld.clear();
         }
         self.raw.mut_store().append(&entries);
         self.raw.advance_append_async(ready);
@@ -91,12 +98,13 @@ impl Replica {
         self.push_apply();
     }
 
-    /// Hands out committed entries for applying. A leader that is removed applies its removal, and steps down, only once
+    /// Hands out the committed entries that are exposed for applying. A leader that is removed applies its removal, and steps down, only once
     /// one of the other voters knows that it is committed. Otherwise, if this node were switched off at once, the others
     /// could go on counting its vote: with two voters, of which one is removed, the other would never be elected.
     pub(super) fn push_apply(&mut self) {
         let mut committed = Vec::new();
         while let Some(entry) = self.withheld.front()
+            && entry.index <= self.exposed()
             && (!self.is_own_removal(entry) || self.may_apply_removal(entry.index))
         {
             // The entries after a change depend on it.
@@ -112,7 +120,8 @@ impl Replica {
 
     /// Returns true if this leader waits to apply its own removal.
     pub(super) fn withholds_removal(&self) -> bool {
-        self.raw.raft.state == StateRole::Leader && !self.withheld.is_empty()
+        let exposed = self.withheld.front().is_some_and(|entry| entry.index <= self.exposed());
+        self.raw.raft.state == StateRole::Leader && exposed
     }
 
     /// Returns true if this node leads, and this entry ends its vote.

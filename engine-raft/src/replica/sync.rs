@@ -8,7 +8,9 @@ impl Replica {
     /// Reports to the holder what has changed in the engine. Called after every step.
     pub(super) fn sync_lease_with_raft(&mut self, now: Reading) {
         self.logged_term.set(self.raw.raft.term);
-        self.lease.follow(now, &self.raw.raft);
+        self.local.follow(now, &self.raw.raft, !self.rejoin.is_outside());
+        self.start_waiting_transfer(now);
+        self.lease.follow(now, &self.raw.raft, self.local.lender().exposed());
         let log = &self.raw.raft.raft_log;
         if self.rejoin.has_caught_up(log.committed, log.persisted) {
             self.outbox.push(Output::LogMayBeCut(false));

@@ -15,7 +15,7 @@ impl Replica {
         if !self.rejoin.is_whole() {
             return Err(CampaignError::Rejoining);
         }
-        if !self.lease.may_campaign(now) {
+        if self.local.lender().is_obligated(now) || !self.lease.may_campaign(now) {
             return Err(CampaignError::Held);
         }
         let log = &self.raw.raft.raft_log;

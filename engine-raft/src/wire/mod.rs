@@ -4,11 +4,14 @@
 //! crate converts them to these structs. The transport and the storage encode these structs as bytes.
 
 pub(crate) mod convert;
+mod local;
 
 use bytes::Bytes;
 use leasehold_core::{Index, NodeId, Round, Term};
 use std::collections::BTreeMap;
 use wincode::{SchemaRead, SchemaWrite};
+
+pub use local::{Local, SubleaseGrant, SubleaseRequest};
 
 /// A batch of messages from one node to another: the lease protocol's part, and the engine's messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, SchemaRead, SchemaWrite)]
@@ -23,14 +26,17 @@ pub struct Envelope {
     pub rejoin: Option<Rejoin>,
     /// The engine's messages, in order.
     pub messages: Vec<Message>,
+    /// Local reads. It is not part of the encoding: only a node that asks for subleases makes the others fill it.
+    #[wincode(skip)]
+    pub local: Local,
 }
 
 impl Envelope {
-    /// Returns whether the envelope is not worth sending: it has no round, no acknowledgement, no request to rejoin and no
-    /// message.
+    /// Returns whether the envelope is not worth sending: it has no round, no acknowledgement, no request to rejoin, no
+    /// message, and nothing for local reads.
     pub fn is_empty(&self) -> bool {
         let asks = matches!(self.rejoin, Some(Rejoin::Request { .. }));
-        self.round.is_none() && self.ack.is_none() && !asks && self.messages.is_empty()
+        self.round.is_none() && self.ack.is_none() && !asks && self.messages.is_empty() && self.local.is_empty()
     }
 
     /// Returns whether the envelope replicates the log. Such an envelope may be long and must not delay heartbeats and

@@ -5,7 +5,8 @@ use bytes::Bytes;
 use leasehold_core::{Config, Index, Instant, LeaseCell, NodeId, Options as Timing, Reading, Term};
 use leasehold_node::wire;
 use leasehold_raft::wire::{
-    Change, Entry, Envelope, Membership, Message, MessageKind, Payload, Rejoin, Snapshot, Step, Transition,
+    Change, Entry, Envelope, Local, Membership, Message, MessageKind, Payload, Rejoin, Snapshot, Step, SubleaseGrant,
+    SubleaseRequest, Transition,
 };
 use leasehold_raft::{Effect, Options, Output, Persist, PersistentState, Position, Replica, Role, SnapshotOutcome};
 use std::collections::{BTreeMap, VecDeque};
@@ -55,7 +56,11 @@ fn replica(disk: PersistentState, longest_hold: Duration, now: Reading, cell: Ar
     let config = Config::new(Timing::new(hold, 1000).with_heartbeat(heartbeat)).expect("it fits together");
     let mut options = Options::new(OWN, config, 7);
     options.record = true;
-    Replica::new(options, disk, longest_hold, now, cell).expect("a replica from what its predecessor wrote")
+    options.starts = Some(1);
+    let replica = Replica::new(options, disk, longest_hold, now, cell);
+    let mut replica = replica.expect("a replica from what its predecessor wrote");
+    replica.set_local_reads(now, true);
+    replica
 }
 
 impl World {
@@ -143,7 +148,22 @@ impl World {
                 _ => Rejoin::Member { attempt },
             }
         });
-        Envelope { round, ack, release, rejoin, messages }
+        let local = if parts & 64 > 0 { self.local(source) } else { Local::default() };
+        Envelope { round, ack, release, rejoin, messages, local }
+    }
+
+    fn local(&self, source: &mut Source<'_>) -> Local {
+        let (parts, term) = (source.byte(), source.near(self.replica.term()));
+        let number = source.near(self.replica.reader().map_or(0, |reader| reader.statistics().requested));
+        let number = if parts & 16 > 0 { number | 1 << 40 } else { number };
+        let drift_ppm = 1_000 * u32::from(source.byte());
+        let (length_nanos, floor) = (10_000_000 * u64::from(source.byte()), source.near(self.replica.commit()));
+        Local {
+            request: (parts & 1 > 0).then_some(SubleaseRequest { term, number, drift_ppm }),
+            grant: (parts & 2 > 0).then_some(SubleaseGrant { term, number, length_nanos, floor }),
+            returned: (parts & 4 > 0).then_some(number),
+            recall: parts & 8 > 0,
+        }
     }
 
     fn message(&self, source: &mut Source<'_>) -> Message {

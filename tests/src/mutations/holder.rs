@@ -237,7 +237,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[
             Edit {
                 file: REPLICA,
-                find: "let Envelope { round, ack, release, rejoin, mut messages } = envelope;",
+                find: "let Envelope { round, ack, release, rejoin, mut messages, local } = envelope;",
                 with: "$it let answers = messages.iter().any(|message| message.term == self.raw.raft.term && matches!(\
                        message.kind, crate::wire::MessageKind::AppendResponse | crate::wire::MessageKind::HeartbeatResponse));",
             },

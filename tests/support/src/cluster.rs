@@ -54,6 +54,8 @@ pub struct Node {
     pub wakes: Duration,
     /// True while the mark that its log may be cut does not become durable.
     pub mark_is_held: bool,
+    /// True if it asks for subleases, in every process.
+    reads_locally: bool,
     /// The number of processes it has started.
     starts: u64,
     inbox: VecDeque<InTransit>,
@@ -140,6 +142,7 @@ impl Cluster {
             paused: false,
             wakes: self.now,
             mark_is_held: false,
+            reads_locally: false,
             starts: 0,
             inbox: VecDeque::new(),
             arrived: Vec::new(),
@@ -181,8 +184,11 @@ impl Cluster {
         node.starts += 1;
         let mut options = Options::new(id, config, seed);
         options.process = node.starts << 32;
+        options.starts = Some(node.starts);
         let replica = Replica::new(options, node.disk.clone(), longest_hold, now, node.cell.clone());
-        node.replica = Some(replica.expect("a replica from what its predecessor wrote"));
+        let mut replica = replica.expect("a replica from what its predecessor wrote");
+        replica.set_local_reads(now, node.reads_locally);
+        node.replica = Some(replica);
         self.drain(id);
     }
 
@@ -247,6 +253,17 @@ impl Cluster {
     /// Returns what the cell of node `id` grants a reader now.
     pub fn permit(&self, id: NodeId) -> Option<Permit> {
         self.nodes[&id].cell.try_read(self.reading(id))
+    }
+
+    /// Makes node `id` ask for subleases, or no more.
+    pub fn set_local_reads(&mut self, id: NodeId, on: bool) {
+        self.node(id).reads_locally = on;
+        self.with(id, |replica, now| replica.set_local_reads(now, on));
+    }
+
+    /// Returns what the cell of node `id` grants a reader of its own state now.
+    pub fn local_permit(&self, id: NodeId) -> Option<Permit> {
+        self.replica(id).reader_cell().try_read(self.reading(id))
     }
 
     /// Returns the replica of a running node.

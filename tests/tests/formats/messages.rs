@@ -177,6 +177,7 @@ fn messages_between_nodes() {
         release: Some((6, 800)),
         rejoin: Some(wire::Rejoin::Admitted { term: 7, attempt: 0x0102_0304_0506_0708, through: 52 }),
         messages: vec![engine_message(wire::MessageKind::Append)],
+        local: wire::Local::default(),
     };
     check_message("message-append.hex", Body::Raft(envelope));
 
