@@ -92,7 +92,6 @@ impl LocalReads {
         self.lender.advance(now, log.committed, change, matched);
 
         let Some(reader) = &mut self.reader else { return };
-        reader.observe(now, &self.cell);
         let follows = leader.filter(|_| listens && raft.state == StateRole::Follower).map(|leader| (term, leader));
         if follows != self.follows {
             self.request = None;
@@ -101,6 +100,13 @@ impl LocalReads {
                 None => reader.lost_leader(&self.cell),
             }
             self.follows = follows;
+        }
+    }
+
+    /// Notes the reading of an input: one that goes back revokes the sublease.
+    pub(crate) fn observe(&mut self, now: Reading) {
+        if let Some(reader) = &mut self.reader {
+            reader.observe(now, &self.cell);
         }
     }
 

@@ -340,3 +340,55 @@ fn subleases_end_with_the_term_of_their_leader() {
     assert_eq!(cluster.local_permit(reader).expect("a sublease").term, cluster.replica(new).term());
     assert_eq!(cluster.local_permit(new), None);
 }
+
+#[test]
+fn no_sublease_is_cut_while_a_change_of_voters_waits_to_be_applied() {
+    let (mut cluster, leader, [removed, _]) = with_readers();
+    let granted = |cluster: &Cluster| cluster.replica(leader).lender().statistics().granted;
+    let remove = Change::new(Transition::Auto, vec![Step::Remove(removed)]);
+    let changed = cluster.change(leader, &remove).expect("no change is pending").index;
+    let before = granted(&cluster);
+    for _ in 0..500 {
+        cluster.intercept(|message| message.envelope.is_bulk());
+        cluster.run(MS);
+    }
+    assert!(cluster.replica(leader).commit() < changed && cluster.permit(leader).is_some());
+    assert_eq!(granted(&cluster), before);
+    cluster.run_until("the change", |cluster| cluster.replica(leader).membership().changed == changed);
+    cluster.run_until("subleases again", |cluster| granted(cluster) > before);
+}
+
+#[test]
+fn an_orderly_stop_records_how_long_its_subleases_last() {
+    let (mut cluster, leader, readers) = with_readers();
+    let remaining = cluster.with(leader, |replica, now| replica.leave(now)).expect("a clock");
+    cluster.run(remaining);
+    for reader in readers {
+        assert_eq!(cluster.local_permit(reader), None, "node {reader}, after {remaining:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_shuts_down_delays_no_write() {
+    let (mut cluster, leader, [reader, _]) = with_readers();
+    cluster.with(reader, |replica, now| replica.retire(now));
+    assert_eq!(cluster.local_permit(reader), None);
+    cluster.run(5 * MS);
+    cluster.kill(reader);
+    let written = cluster.propose(leader, "set a").expect("a leader").index;
+    cluster.run(10 * MS);
+    assert_eq!(applied(&cluster, leader), written);
+}
+
+#[test]
+fn a_reader_that_restarts_acknowledges_anew_before_it_reads() {
+    let (mut cluster, leader, [reader, _]) = with_readers();
+    for _ in 0..20 {
+        cluster.restart(reader);
+        assert_eq!(cluster.local_permit(reader), None, "a restart forgets its sublease");
+        let written = cluster.propose(leader, "set a").expect("a leader").index;
+        await_permits(&mut cluster, &[reader]);
+        assert!(cluster.local_permit(reader).is_some_and(|permit| permit.index >= written));
+        cluster.run(30 * MS);
+    }
+}

@@ -31,7 +31,7 @@ impl Replica {
     /// # Errors
     /// [`TransferError`]: no transfer started.
     pub fn transfer(&mut self, now: Reading, to: NodeId) -> Result<(), TransferError> {
-        self.now = now;
+        self.note_reading(now);
         if self.raw.raft.state != StateRole::Leader {
             return Err(TransferError::NotLeader);
         }
@@ -49,7 +49,7 @@ impl Replica {
     /// # Errors
     /// [`TransferError`]: no transfer started.
     pub fn hand_over(&mut self, now: Reading) -> Result<NodeId, TransferError> {
-        self.now = now;
+        self.note_reading(now);
         if self.raw.raft.state != StateRole::Leader {
             return Err(TransferError::NotLeader);
         }

@@ -35,7 +35,7 @@ impl Replica {
     /// Begins or ends to ask the leader for subleases. It has no effect without [`Options::starts`](crate::Options::starts).
     /// Where it ends, the cell is revoked when this returns.
     pub fn set_local_reads(&mut self, now: Reading, on: bool) {
-        self.now = now;
+        self.note_reading(now);
         self.local.set_asks(on);
     }
 

@@ -234,7 +234,7 @@ impl Replica {
     /// Handles an envelope from a peer. `from` is the sender that the link authenticated. `now` was sampled after the
     /// envelope arrived.
     pub fn handle_envelope(&mut self, now: Reading, from: NodeId, envelope: Envelope) {
-        self.now = now;
+        self.note_reading(now);
         let Envelope { round, ack, release, rejoin, mut messages, local } = envelope;
         if ack.is_some() {
             self.note_heard(from);
@@ -303,7 +303,7 @@ impl Replica {
     /// Counts an engine tick and opens a heartbeat round, each if its interval has passed. A late call counts one tick,
     /// not several.
     pub fn handle_timeout(&mut self, now: Reading) {
-        self.now = now;
+        self.note_reading(now);
         if self.tick_is_due(now) {
             self.last_tick = self.tick_began(now);
             self.count_tick(now);
@@ -316,7 +316,7 @@ impl Replica {
 
     /// Handles the report that all writes through `number` are durable.
     pub fn handle_persisted(&mut self, now: Reading, number: u64) {
-        self.now = now;
+        self.note_reading(now);
         let number = self.gate.open_through(number, &mut self.outbox.messages);
         self.raw.on_persist_ready(number);
         self.sync_lease_with_raft(now);
@@ -325,14 +325,14 @@ impl Replica {
 
     /// Handles the report that entries for `peer` certainly did not arrive.
     pub fn handle_unreachable(&mut self, now: Reading, peer: NodeId) {
-        self.now = now;
+        self.note_reading(now);
         self.raw.report_unreachable(peer);
         self.sync_lease_with_raft(now);
     }
 
     /// Handles the outcome of an [`Output::SendSnapshot`].
     pub fn handle_snapshot_ended(&mut self, now: Reading, peer: NodeId, outcome: SnapshotOutcome) {
-        self.now = now;
+        self.note_reading(now);
         let status = match outcome {
             SnapshotOutcome::Delivered => raft::SnapshotStatus::Finish,
             SnapshotOutcome::Failed => raft::SnapshotStatus::Failure,
@@ -348,7 +348,7 @@ impl Replica {
     /// # Errors
     /// [`InstallError`]: nothing was installed.
     pub fn install(&mut self, now: Reading, snapshot: Snapshot) -> Result<(), InstallError> {
-        self.now = now;
+        self.note_reading(now);
         let follows = !self.rejoin.is_outside() && self.role() == Role::Follower;
         let leader = self.leader().filter(|leader| *leader != self.id() && follows);
         let leader = leader.ok_or(InstallError::NoLeader)?;
@@ -371,7 +371,7 @@ impl Replica {
     /// # Errors
     /// [`ProposeError`]: the command was not accepted.
     pub fn propose(&mut self, now: Reading, command: Bytes) -> Result<Position, ProposeError> {
-        self.now = now;
+        self.note_reading(now);
         let entry = eraftpb::Entry { data: command, ..Default::default() };
         self.propose_entry(now, entry)
     }
@@ -382,7 +382,7 @@ impl Replica {
     /// [`ProposeError`]: the change was not accepted.
     pub fn propose_change(&mut self, now: Reading, change: &Change) -> Result<Position, ProposeError> {
         use protobuf::Message as _;
-        self.now = now;
+        self.note_reading(now);
         if change.notes.len() > MAX_NOTES || change.notes.values().any(|note| note.len() > MAX_NOTE_BYTES) {
             return Err(ProposeError::Notes);
         }
@@ -408,7 +408,7 @@ impl Replica {
     /// # Errors
     /// [`ReadError`]: this node cannot answer the read.
     pub fn read(&mut self, now: Reading) -> Result<Read, ReadError> {
-        self.now = now;
+        self.note_reading(now);
         self.lease.read(now)
     }
 
@@ -417,7 +417,7 @@ impl Replica {
     /// # Errors
     /// [`ReadError`]: this node cannot answer the read.
     pub fn quorum_read(&mut self, now: Reading) -> Result<Ticket, ReadError> {
-        self.now = now;
+        self.note_reading(now);
         self.lease.quorum_read(now)
     }
 
@@ -426,7 +426,7 @@ impl Replica {
     /// # Errors
     /// [`CampaignError`]: no campaign started.
     pub fn campaign(&mut self, now: Reading) -> Result<(), CampaignError> {
-        self.now = now;
+        self.note_reading(now);
         // The engine lets any node campaign, and panics if a node wins that is not a member.
         if !self.raw.raft.promotable() {
             return Err(CampaignError::NotVoter);
@@ -459,7 +459,7 @@ impl Replica {
     /// shutdown. The engine keeps running until the process ends, so that pending proposals can still be committed. While a
     /// reader may use a sublease of this node, nothing more is handed out.
     pub fn retire(&mut self, now: Reading) {
-        self.now = now;
+        self.note_reading(now);
         self.leaving = true;
         self.local.retire();
         self.lease.retire(now);
@@ -480,7 +480,7 @@ impl Replica {
     /// Returns how much longer the promises of this node bind at `now`, for the record of an orderly stop. It
     /// acknowledges no round from then on. Returns `None` without a reading.
     pub fn leave(&mut self, now: Reading) -> Option<Duration> {
-        self.now = now;
+        self.note_reading(now);
         self.leaving = true;
         self.local.retire();
         let obligated = self.local.lender().remaining(now)?;

@@ -105,6 +105,7 @@ impl Replica {
                 self.raw.raft.become_follower(term, raft::INVALID_ID);
             }
             self.outbox.push(Output::LogMayBeCut(true));
+            self.sync_lease_with_raft(self.now);
         }
     }
 

@@ -5,6 +5,12 @@ use crate::output::Output;
 use leasehold_core::Reading;
 
 impl Replica {
+    /// Notes the reading of an input. Every input begins with this.
+    pub(super) fn note_reading(&mut self, now: Reading) {
+        self.now = now;
+        self.local.observe(now);
+    }
+
     /// Reports to the holder what has changed in the engine. Called after every step.
     pub(super) fn sync_lease_with_raft(&mut self, now: Reading) {
         self.logged_term.set(self.raw.raft.term);
