@@ -74,8 +74,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "requests for votes reach the engine whatever the hold says",
         edits: &[Edit {
             file: REPLICA,
-            find: "if !self.lease.may_vote_or_campaign(now, release) {",
-            with: "if !$on && !self.lease.may_vote_or_campaign(now, release) {",
+            find: "|| !self.lease.may_vote_or_campaign(now, release) {",
+            with: "|| !$on && !self.lease.may_vote_or_campaign(now, release) {",
         }],
         noticed_by: By::Soak,
     },

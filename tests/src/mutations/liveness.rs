@@ -41,7 +41,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         scenarios: &[],
         breaks: "a leader that is told to transfer again and again accepts no write and never checks its quorum",
         edits: &[
-            Edit { file: LEADERSHIP, find: "self.raw.raft.election_elapsed = elapsed;", with: "if !$on { $it }" },
+            Edit { file: LEADERSHIP, find: "raft.election_elapsed = elapsed;", with: "if !$on { $it }" },
             Edit {
                 file: LEADERSHIP,
                 find: "self.leadership.transferring < raft.election_timeout()",

@@ -19,6 +19,7 @@ mod holder;
 mod identity;
 mod liveness;
 mod local;
+mod local_engine;
 mod members;
 mod mutation;
 mod requests;

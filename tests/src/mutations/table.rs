@@ -1,7 +1,9 @@
 //! The table of all mutations.
 
 use super::mutation::Mutation;
-use super::{cut, engine, expiry, grantor, groups, holder, identity, liveness, local, members, requests, snapshots};
+use super::{
+    cut, engine, expiry, grantor, groups, holder, identity, liveness, local, local_engine, members, requests, snapshots,
+};
 
 /// Returns every mutation. Its number, counted from 1, is the value of the switch.
 pub fn all() -> impl Iterator<Item = &'static Mutation> {
@@ -16,6 +18,7 @@ pub fn all() -> impl Iterator<Item = &'static Mutation> {
         .chain(snapshots::MUTATIONS)
         .chain(expiry::MUTATIONS)
         .chain(liveness::MUTATIONS)
+        .chain(local_engine::MUTATIONS)
         .chain(groups::MUTATIONS)
         .chain(local::MUTATIONS)
 }

@@ -1,0 +1,121 @@
+//! Rules of local reads that concern the engine.
+
+use super::mutation::{
+    By, Edit, LEADERSHIP, LOCAL, Mutation, REPLICA, REPLICA_LOCAL, REPLICA_OUTPUTS, REPLICA_SYNC, REPLICA_TICKS,
+};
+
+/// The check of a mutation that only readers can notice: a test with real replicas on virtual time.
+const fn by(name: &'static str) -> By {
+    By::Test { package: "leasehold-raft", target: "local_reads", name, why: "no node of the soak reads locally" }
+}
+
+pub(super) const MUTATIONS: &[Mutation] = &[
+    Mutation {
+        name: "what-is-not-exposed-is-applied",
+        rules: &[],
+        scenarios: &[],
+        breaks: "a leader, or a former one, shows what a reader with a sublease does not have",
+        edits: &[Edit {
+            file: REPLICA_OUTPUTS,
+            find: "&& entry.index <= self.exposed()",
+            with: "&& ($on || entry.index <= self.exposed())",
+        }],
+        noticed_by: by("a_write_waits_for_a_reader_that_died_for_a_lease_and_no_longer"),
+    },
+    Mutation {
+        name: "others-are-told-of-what-is-not-exposed",
+        rules: &[],
+        scenarios: &[],
+        breaks: "another follower shows what a reader with a sublease does not have",
+        edits: &[Edit {
+            file: REPLICA_LOCAL,
+            find: "if message.commit <= exposed {",
+            with: "if $on || message.commit <= exposed {",
+        }],
+        noticed_by: by("a_write_waits_for_a_reader_that_died_for_a_lease_and_no_longer"),
+    },
+    Mutation {
+        name: "permits-have-the-commit-index",
+        rules: &[],
+        scenarios: &[],
+        breaks: "a read at the leader waits for an entry that is not exposed",
+        edits: &[Edit {
+            file: REPLICA_SYNC,
+            find: "self.lease.follow(now, &self.raw.raft, self.local.lender().exposed());",
+            with: "let exposed = if $on { self.raw.raft.raft_log.committed } else { self.exposed() }; self.lease.follow(now, &self.raw.raft, exposed);",
+        }],
+        noticed_by: by("reads_by_quorum_see_nothing_that_a_reader_does_not_have"),
+    },
+    Mutation {
+        name: "a-lender-votes",
+        rules: &[],
+        scenarios: &[],
+        breaks: "a leader is elected by a node that granted a sublease which is still in use",
+        edits: &[Edit {
+            file: REPLICA,
+            find: "if self.local.lender().is_obligated(now) ||",
+            with: "if !$on && self.local.lender().is_obligated(now) ||",
+        }],
+        noticed_by: by("a_node_that_granted_helps_elect_no_other_leader"),
+    },
+    Mutation {
+        name: "a-lender-campaigns",
+        rules: &[],
+        scenarios: &[],
+        breaks: "a node is elected whose sublease is still in use",
+        edits: &[Edit {
+            file: REPLICA_TICKS,
+            find: "if self.local.lender().is_obligated(now) ||",
+            with: "if !$on && self.local.lender().is_obligated(now) ||",
+        }],
+        noticed_by: by("a_node_that_granted_helps_elect_no_other_leader"),
+    },
+    Mutation {
+        name: "a-transfer-waits-for-no-reader",
+        rules: &[],
+        scenarios: &[],
+        breaks: "the release of a transfer lets a leader be elected while a sublease is in use",
+        edits: &[Edit {
+            file: LEADERSHIP,
+            find: "if to != self.id() && self.local.lender().is_obligated(self.now) {",
+            with: "if !$on && to != self.id() && self.local.lender().is_obligated(self.now) {",
+        }],
+        noticed_by: by("a_transfer_recalls_the_subleases_first"),
+    },
+    Mutation {
+        name: "voters-change-under-subleases",
+        rules: &[],
+        scenarios: &[],
+        breaks: "a sublease rests on voters that are no longer in force",
+        edits: &[Edit {
+            file: LOCAL,
+            find: "self.lender.advance(now, log.committed, change, matched);",
+            with: "self.lender.advance(now, log.committed, change.filter(|_| !$on), matched);",
+        }],
+        noticed_by: by("voters_change_only_when_no_sublease_is_left"),
+    },
+    Mutation {
+        name: "a-sublease-is-cut-before-a-change-is-in-force",
+        rules: &[],
+        scenarios: &[],
+        breaks: "a sublease rests on voters that a change ends which waits to be applied",
+        edits: &[Edit {
+            file: LOCAL,
+            find: "|| raft.has_pending_conf() {",
+            with: "|| !$on && raft.has_pending_conf() {",
+        }],
+        noticed_by: by("no_sublease_is_cut_while_a_change_of_voters_waits_to_be_applied"),
+    },
+    Mutation {
+        name: "a-stop-forgets-subleases",
+        rules: &[],
+        scenarios: &[],
+        breaks: "the next process helps to elect a leader while a sublease of this one is in use",
+        edits: &[Edit {
+            file: REPLICA,
+            find: "self.lease.remaining_hold(now).map(|held| held.max(obligated))",
+            with: "self.lease.remaining_hold(now).map(|held| if $on { held } else { held.max(obligated) })",
+        }],
+        noticed_by: by("an_orderly_stop_records_how_long_its_subleases_last"),
+    },
+];
