@@ -158,8 +158,18 @@ fn a_node_that_granted_helps_elect_no_other_leader() {
     let term = cluster.replica(leader).term();
     let held = cluster.replica(leader).held_for().expect("a clock");
     assert!(held > HOLD / 2, "an orderly stop would record {held:?}");
+    let mut withheld = cluster.replica(leader).statistics().votes_withheld;
     while cluster.local_permit(away).is_some() {
         assert!(cluster.with(leader, |replica, now| replica.campaign(now)).is_err(), "it does not campaign");
+        // Anyone would vote for a log that is so long.
+        for kind in [MessageKind::RequestPreVote, MessageKind::RequestVote] {
+            let mut request = message(kind, term + 1);
+            (request.messages[0].index, request.messages[0].log_term) = (100, term);
+            cluster.with(leader, |replica, now| replica.handle_envelope(now, near, request));
+            withheld += 1;
+            let replica = cluster.replica(leader);
+            assert_eq!((replica.statistics().votes_withheld, replica.term()), (withheld, term), "its engine saw it");
+        }
         cluster.run(MS);
         assert!((1..=3).all(|id| cluster.replica(id).role() != Role::Leader), "it votes for no other");
     }
