@@ -24,9 +24,9 @@ const MAX_TRANSFER_LAG: Index = 8_192;
 
 impl Replica {
     /// Starts a transfer of leadership to `to`. The lease is revoked when this returns, unless a reader may use a sublease
-    /// of this node: then the subleases are recalled, and the transfer starts when none is left, within a lease. If the transfer does not succeed
-    /// within an election timeout, this node can earn a lease again; naming another target does not extend that time.
-    /// A transfer to this node itself abandons a pending one.
+    /// of this node: then the subleases are recalled, and the transfer starts when none is left, within a lease. If the
+    /// transfer does not succeed within an election timeout, this node can earn a lease again; naming another target does
+    /// not extend that time. A transfer to this node itself abandons a pending one.
     ///
     /// # Errors
     /// [`TransferError`]: no transfer started.
