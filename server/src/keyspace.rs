@@ -6,13 +6,13 @@ mod deadlines;
 mod decimal;
 mod entry;
 mod expiry;
-mod first_key;
 mod garbage;
 mod hash;
 mod hash_commands;
 mod key_commands;
 mod list;
 mod map;
+mod named_keys;
 mod operation;
 mod reader;
 mod reclaim;
@@ -133,6 +133,22 @@ impl ports::StateMachine for Keyspace {
             timer.end(began);
         }
         Ok(outcome)
+    }
+
+    fn touches(command: &Bytes, touch: &mut dyn FnMut(&[u8])) -> Option<u64> {
+        if !(1..=Self::NEWEST_VERSION).contains(&Self::version(command)) {
+            return None;
+        }
+        // It changes nothing, not even the time.
+        let Some(Entry { time, commands, .. }) = Entry::decode(command) else { return Some(0) };
+        let mut writes = commands.iter().filter(|command| !matches!(command, WriteCommand::Read(_)));
+        let named = writes.all(|command| {
+            command.named_keys().all(|key| {
+                touch(key);
+                true
+            })
+        });
+        named.then_some(time)
     }
 
     fn empty_state(&self) -> Snapshot {

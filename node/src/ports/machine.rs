@@ -70,6 +70,15 @@ pub trait StateMachine: Send + 'static {
         changes: &mut Vec<Change>,
     ) -> Result<Self::Output, UnknownCommand>;
 
+    /// Calls `touch` for each key that the command names and may change, and returns the time of the command: it may
+    /// also end other keys, if the state machine ends keys by itself at this time. Returns `None` if the command may change
+    /// any key. A node that answers reads by a sublease asks this about each entry that it receives, possibly
+    /// while the machine applies other ones: a read waits only for those that may change what it reads.
+    fn touches(command: &Bytes, touch: &mut dyn FnMut(&[u8])) -> Option<u64> {
+        let _ = (command, touch);
+        None
+    }
+
     /// Returns a state without records, to read records into.
     fn empty_state(&self) -> Self::State;
 

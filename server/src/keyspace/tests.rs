@@ -1,4 +1,5 @@
 mod commands;
+mod touched;
 
 use super::*;
 use crate::resp::{MAX_ARGUMENTS, MAX_BULK, MAX_COMMAND};
