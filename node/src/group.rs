@@ -3,6 +3,7 @@
 mod applying;
 mod members;
 mod options;
+mod readers;
 mod transfers;
 
 pub use options::{GroupOptions, ReadMode};
@@ -12,8 +13,10 @@ use crate::identity::Contact;
 use crate::members::entry_version;
 use crate::pending::{PendingReads, PendingWrites, RequestKey, WriteOutcome};
 use crate::ports::{Applied, Batch, GroupId, Preparer, Recovered, Stage, StateMachine, UnknownCommand};
+use crate::reader_watch::ReaderWatch;
 use crate::snapshot::Work;
 use crate::status::{GroupStatistics, ReadGate, ReadGrant, Status};
+use crate::touched::{TouchedKeys, Tracker};
 use crate::transfer::Transfers;
 use crate::wire::{RequestId, Transfer};
 use bytes::Bytes;
@@ -21,7 +24,7 @@ use leasehold_core::{Index, Instant, LeaseCell, NodeId, Read, ReadError, Reading
 use leasehold_raft::wire::{Change, Envelope, Membership, Snapshot};
 use leasehold_raft::{
     CampaignError, Committed, Effect, Output as ReplicaOutput, Persist, PersistentState, Position, ProposeError,
-    Replica, TransferError,
+    Replica, Role, TransferError,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -136,6 +139,9 @@ pub struct Group<M: StateMachine> {
     /// The applied position that is on disk.
     durable_applied: Index,
     gate: Arc<ReadGate>,
+    /// The entries that readers of the gate may have to wait for.
+    tracker: Tracker,
+    reader_watch: ReaderWatch,
     /// The hold to record once the longer one of an earlier process has run out.
     lower_hold_to: Option<Duration>,
     apply_watch: ApplyWatch,
@@ -184,7 +190,6 @@ impl<M: StateMachine> Group<M> {
         let cell = Arc::new(LeaseCell::new());
         // In quorum mode the cell that the replica publishes to is not the one that readers check.
         let checked = if options.reads == ReadMode::Lease { cell.clone() } else { Arc::new(LeaseCell::new()) };
-        let gate = Arc::new(ReadGate::new(checked, applied.index));
         let hold = options.replica.config.hold();
         if state.may_be_cut {
             tracing::warn!(
@@ -210,8 +215,11 @@ impl<M: StateMachine> Group<M> {
             );
         }
         let replica = Replica::new(options.replica, state, longest_hold, now, cell)?;
+        let (sublease, touched) = (replica.reader_cell().clone(), TouchedKeys::new(boot));
+        let gate = Arc::new(ReadGate::new(checked, sublease, applied.index, touched));
         drop(machine.replace(recovered.records));
-        Ok(Group {
+        let local_reads = options.local_reads;
+        let mut group = Group {
             replica,
             prepare: machine.preparer(),
             machine: Some(machine),
@@ -221,6 +229,8 @@ impl<M: StateMachine> Group<M> {
             give_way_pause: 0,
             applied,
             gate,
+            tracker: Tracker::default(),
+            reader_watch: ReaderWatch::default(),
             lower_hold_to: (longest_hold > hold).then_some(hold),
             apply_watch: ApplyWatch::default(),
             to_apply: VecDeque::new(),
@@ -239,7 +249,9 @@ impl<M: StateMachine> Group<M> {
             outputs: VecDeque::new(),
             statistics: GroupStatistics::default(),
             options,
-        })
+        };
+        group.set_local_reads(now, local_reads);
+        Ok(group)
     }
 
     /// Returns the number of the group.
@@ -274,6 +286,7 @@ impl<M: StateMachine> Group<M> {
             term: self.replica.term(),
             leader: self.replica.leader(),
             commit: self.replica.commit(),
+            exposed: self.replica.exposed(),
             applied: self.applied.index,
             members_changed: self.settled.changed,
             entry_version: self.entry_version,
@@ -288,6 +301,9 @@ impl<M: StateMachine> Group<M> {
         GroupStatistics {
             replica: *self.replica.statistics(),
             holder: *self.replica.holder().statistics(),
+            obligations: self.replica.lender().obligations().count(),
+            subleases_granted: self.replica.lender().statistics().granted,
+            writes_delayed_by_readers: self.replica.lender().statistics().delays,
             stalled_for: self.replica.stalled_for(),
             held_for: self.replica.held_for(),
             applying_for: self.applying_for(),
@@ -353,6 +369,7 @@ impl<M: StateMachine> Group<M> {
         self.time_transfers(now);
         self.tend_members(now);
         self.time_apply(now);
+        self.reader_watch.observe(self.options.group, self.replica.lender());
         if self.replica.statistics().leaderships_given_up > given_up {
             tracing::warn!(
                 term,
@@ -410,7 +427,9 @@ impl<M: StateMachine> Group<M> {
             _ => Read::Quorum(self.replica.quorum_read(now)?),
         };
         match read {
-            Read::Lease(permit) => Ok(Some(ReadGrant { index: permit.index, by_lease: true, as_follower: false })),
+            Read::Lease(permit) => {
+                Ok(Some(ReadGrant { index: permit.index, by_lease: true, as_follower: false, by_sublease: false }))
+            }
             Read::Quorum(ticket) => {
                 self.reads.push(ticket, self.replica.term(), request);
                 Ok(None)
@@ -428,7 +447,7 @@ impl<M: StateMachine> Group<M> {
         if self.options.reads == ReadMode::Lease
             && let Ok(Read::Lease(permit)) = self.replica.read(now)
         {
-            return Some(ReadGrant { index: permit.index, by_lease: true, as_follower: false });
+            return Some(ReadGrant { index: permit.index, by_lease: true, as_follower: false, by_sublease: false });
         }
         None
     }
@@ -544,6 +563,11 @@ impl<M: StateMachine> Group<M> {
         if let Some(snapshot) = snapshot {
             self.install(snapshot);
         }
+        // The replica publishes them as received once this output was taken.
+        match self.replica.role() {
+            Role::Leader => self.tracker.append_unseen(self.gate.touched(), &entries),
+            _ => self.tracker.append(self.gate.touched(), &entries, M::touches),
+        }
         self.unwritten.entries = entries;
         if must_sync {
             self.write(number);
@@ -571,6 +595,7 @@ impl<M: StateMachine> Group<M> {
             self.outputs.push_back(GroupOutput::Decided { request, index: snapshot.index, outcome });
         }
         self.gate.publish_applied(self.applied.index);
+        self.tracker.reset(self.gate.touched());
     }
 
     /// Sends everything unwritten to the disk.

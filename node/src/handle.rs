@@ -41,6 +41,7 @@ pub(crate) enum Command<M: StateMachine> {
     Messages { from: NodeId, messages: Vec<Message>, share: Share },
     Request { group: GroupId, request: Request, answer: Answer<M>, sent: Reading },
     RefuseWrites(bool),
+    SetLocalReads(bool),
     SetContacts(BTreeMap<NodeId, Contact>),
     ChangeMembers { group: GroupId, change: MemberChange, answer: oneshot::Sender<Result<Position, ChangeError>> },
     Transfer { group: GroupId, to: NodeId, answer: oneshot::Sender<Result<(), TransferError>> },
@@ -328,6 +329,12 @@ impl<M: StateMachine> Handle<M> {
     /// again. Reads and replication go on.
     pub async fn refuse_writes(&self, refuse: bool) {
         let _ = self.inbox.send(Command::RefuseWrites(refuse)).await;
+    }
+
+    /// Has the node ask the leaders of its present groups for subleases, or return those that it has and ask for no more.
+    /// It has no effect on a group that grants reads in [`ReadMode::Quorum`].
+    pub async fn set_local_reads(&self, enabled: bool) {
+        let _ = self.inbox.send(Command::SetLocalReads(enabled)).await;
     }
 
     /// Hands leadership over to the voter that can take over soonest, if this node leads, because it is about to stop.

@@ -63,7 +63,8 @@ impl NodeOptions {
 /// * *Inputs* are [`handle`](Node::handle), [`handle_timeout`](Node::handle_timeout), and the commands
 ///   [`transfer`](Node::transfer), [`campaign`](Node::campaign), [`propose_change`](Node::propose_change),
 ///   [`change_members`](Node::change_members), [`set_contacts`](Node::set_contacts),
-///   [`refuse_writes`](Node::refuse_writes), [`drop_abandoned`](Node::drop_abandoned),
+///   [`refuse_writes`](Node::refuse_writes), [`set_local_reads`](Node::set_local_reads),
+///   [`drop_abandoned`](Node::drop_abandoned),
 ///   [`create_group`](Node::create_group), [`remove_group`](Node::remove_group), [`fail_group`](Node::fail_group),
 ///   [`hand_over`](Node::hand_over) and [`stop`](Node::stop).
 /// * *Outputs* are [`poll_output`](Node::poll_output) and [`poll_timeout`](Node::poll_timeout).
@@ -475,6 +476,12 @@ impl<M: StateMachine> Node<M> {
     /// node whose disk is almost full. Reads and replication go on.
     pub fn refuse_writes(&mut self, refuse: bool) {
         self.common.refuses_writes = refuse;
+    }
+
+    /// Has this node ask the leaders of its groups for subleases, or return those that it has and ask for no more.
+    pub fn set_local_reads(&mut self, now: Reading, enabled: bool) {
+        self.set_now(now);
+        self.for_each_router(|_, context| context.group.set_local_reads(now, enabled));
     }
 
     /// Drops the requests that wait to be tried again and whose clients have left, by their tickets. They are answered

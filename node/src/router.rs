@@ -295,6 +295,9 @@ impl Router {
                     Err(_) => self.wait(context, key),
                 }
             }
+            (Request::Read(ReadMode::Lease), Some(_)) if let Some(grant) = context.group.read_locally(now) => {
+                self.granted(context, key, grant);
+            }
             (Request::Read(_), Some(_)) => {
                 // Its request leaves once everything else of this turn is done: see `ask_read_indexes`.
                 self.set_state(key, State::AwaitsReadIndex);
@@ -414,7 +417,7 @@ impl Router {
 
     /// A quorum round confirmed a read.
     pub(crate) fn confirmed<M: StateMachine>(&mut self, context: &mut Context<'_, M>, key: RequestKey, index: Index) {
-        self.granted(context, key, ReadGrant { index, by_lease: false, as_follower: false });
+        self.granted(context, key, ReadGrant { index, by_lease: false, as_follower: false, by_sublease: false });
     }
 
     /// A read's quorum round ended with the leadership.
@@ -451,7 +454,9 @@ impl Router {
         let awaited = |asked: &Asked| asked.attempt == id.sequence && asked.leader == from;
         if self.read_indexes.asked.as_ref().is_some_and(awaited) {
             let outcome = match answer {
-                PeerAnswer::ReadIndex { index, by_lease } => Some(Ok(ReadGrant { index, by_lease, as_follower: true })),
+                PeerAnswer::ReadIndex { index, by_lease } => {
+                    Some(Ok(ReadGrant { index, by_lease, as_follower: true, by_sublease: false }))
+                }
                 PeerAnswer::Busy => Some(Err(RequestError::Busy)),
                 _ => None,
             };

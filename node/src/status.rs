@@ -1,5 +1,6 @@
 //! The status and the counts that a node publishes, and the gate for reads.
 
+use crate::touched::TouchedKeys;
 use leasehold_core::{Index, LeaseCell, NoLease, NodeId, Permit, Reading, Term};
 use leasehold_raft::Role;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ pub struct Status {
     pub leader: Option<NodeId>,
     /// The highest index known to be committed.
     pub commit: Index,
+    /// The highest index whose effect anyone may see: on a leader, every reader that may be using a sublease has it.
+    pub exposed: Index,
     /// The highest index applied to the state machine.
     pub applied: Index,
     /// The index of the change that made the present configuration; 0 if the group was founded with it.
@@ -39,6 +42,7 @@ impl Default for Status {
             term: 0,
             leader: None,
             commit: 0,
+            exposed: 0,
             applied: 0,
             members_changed: 0,
             entry_version: 1,
@@ -73,6 +77,12 @@ pub struct GroupStatistics {
     pub transfers_resumed: u64,
     /// Steps of transfers of a state that were stale, repeated or not expected.
     pub transfer_steps_ignored: u64,
+    /// The readers that may be using a sublease of this node, so that its writes wait for them.
+    pub obligations: usize,
+    /// Subleases that this node granted as a leader.
+    pub subleases_granted: u64,
+    /// How often writes of this node as a leader began to wait only for a reader.
+    pub writes_delayed_by_readers: u64,
     /// The time for which this node may neither vote nor campaign, if its leader is silent; `None` while its clock gives
     /// no reading.
     pub held_for: Option<Duration>,
@@ -126,25 +136,64 @@ pub struct ReadGrant {
     pub by_lease: bool,
     /// Granted by another node, which leads.
     pub as_follower: bool,
+    /// Granted by this node's sublease, without a message.
+    pub by_sublease: bool,
 }
 
-/// The published lease and applied index of one group. A client's thread checks it and then reads the state, without
-/// passing through the node.
+/// Permission to answer a read from this node's state by its sublease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a read without a permit must ask the leader"]
+#[non_exhaustive]
+pub struct LocalPermit {
+    /// The last index that this node had received. Answer once it is applied.
+    pub index: Index,
+    /// True if it is applied. Otherwise the state answers a read at once if none of the entries that are left may change
+    /// what it reads: see [`ReadGate::touched`].
+    pub is_applied: bool,
+}
+
+/// The published lease, sublease and applied index of one group. A client's thread checks it and then reads the state,
+/// without passing through the node.
 #[derive(Debug)]
 pub struct ReadGate {
     lease: Arc<LeaseCell>,
+    sublease: Arc<LeaseCell>,
     applied: AtomicU64,
+    touched: TouchedKeys,
 }
 
 impl ReadGate {
-    pub(crate) fn new(lease: Arc<LeaseCell>, applied: Index) -> ReadGate {
-        ReadGate { lease, applied: AtomicU64::new(applied) }
+    pub(crate) fn new(
+        lease: Arc<LeaseCell>,
+        sublease: Arc<LeaseCell>,
+        applied: Index,
+        touched: TouchedKeys,
+    ) -> ReadGate {
+        ReadGate { lease, sublease, applied: AtomicU64::new(applied), touched }
     }
 
     /// Returns a permit if the lease is valid at `sample` and everything known to be committed is applied: the state
     /// then answers every read that arrived before `sample` was taken.
     pub fn try_read(&self, sample: Reading) -> Option<Permit> {
         self.lease.try_read(sample).filter(|permit| self.applied() >= permit.index)
+    }
+
+    /// Returns a permit if a sublease is valid at `sample`, which was sampled after the read arrived.
+    pub fn try_read_local(&self, sample: Reading) -> Option<LocalPermit> {
+        let index = self.sublease.try_read(sample)?.index;
+        // What was received is loaded before what is applied, and both before the keys of the entries between.
+        Some(LocalPermit { index, is_applied: self.applied() >= index })
+    }
+
+    /// Returns the keys that the entries may change which this node has received and not applied. Check them after
+    /// [`try_read_local`](Self::try_read_local), and then read the state.
+    pub fn touched(&self) -> &TouchedKeys {
+        &self.touched
+    }
+
+    /// Returns the published sublease.
+    pub fn sublease(&self) -> &LeaseCell {
+        &self.sublease
     }
 
     /// Returns the published lease.

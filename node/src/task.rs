@@ -274,6 +274,10 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
                 self.node.refuse_writes(refuse);
                 return Ok(());
             }
+            Wake::Command(Command::SetLocalReads(enabled)) => {
+                self.node.set_local_reads(self.clock.now(), enabled);
+                return Ok(());
+            }
             Wake::Command(Command::HandOver { group, answer }) => {
                 let _ = answer.send(self.node.hand_over(self.clock.now(), group));
                 return Ok(());

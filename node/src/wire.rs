@@ -15,6 +15,7 @@
 //!             12 transfer: lacking   u64 boot | u64 sequence | u64 stored | u64 from | u64 sent
 //!             13 transfer: done, 14 unknown: u64 boot | u64 sequence
 //!             15 request: outcome    u64 boot | u64 sequence
+//!             16 Raft, local reads   a `Local` and an envelope, in wincode's encoding
 //! ```
 //!
 //! The first byte is the version in every version. The link marks the end of a payload: a command or an output extends
@@ -24,7 +25,7 @@ use crate::chunk::checksum;
 use crate::ports::{GroupId, Lane, Rejected};
 use bytes::Bytes;
 use leasehold_core::{Index, Term};
-use leasehold_raft::wire::{Envelope, Snapshot};
+use leasehold_raft::wire::{Envelope, Local, Snapshot};
 use std::time::Duration;
 use wincode::config::Configuration;
 use wincode::error::ReadResult;
@@ -48,6 +49,7 @@ const TRANSFER_LACKING: u8 = 12;
 const TRANSFER_DONE: u8 = 13;
 const TRANSFER_UNKNOWN: u8 = 14;
 const REQUEST_OUTCOME: u8 = 15;
+const RAFT_LOCAL: u8 = 16;
 
 /// The bytes of version, kind and group.
 const HEADER_BYTES: usize = 1 + 1 + 4;
@@ -268,8 +270,16 @@ impl Message {
         match &self.body {
             Body::Raft(envelope) => {
                 let unencodable = |error: wincode::WriteError| EncodeError::Envelope { reason: error.to_string() };
-                let size = wincode::config::serialized_size(envelope, UNLIMITED).map_err(unencodable)?;
-                let mut out = self.header(RAFT, usize::try_from(size).unwrap_or_default());
+                let local = Some(&envelope.local).filter(|local| !local.is_empty());
+                let mut size = wincode::config::serialized_size(envelope, UNLIMITED).map_err(unencodable)?;
+                if let Some(local) = local {
+                    size += wincode::config::serialized_size(local, UNLIMITED).map_err(unencodable)?;
+                }
+                let kind = if local.is_some() { RAFT_LOCAL } else { RAFT };
+                let mut out = self.header(kind, usize::try_from(size).unwrap_or_default());
+                if let Some(local) = local {
+                    wincode::config::serialize_into(&mut out, local, UNLIMITED).map_err(unencodable)?;
+                }
                 wincode::config::serialize_into(&mut out, envelope, UNLIMITED).map_err(unencodable)?;
                 Ok(out.into())
             }
@@ -354,14 +364,22 @@ impl Message {
     pub(crate) fn decode_body(bytes: &[u8], length: usize) -> Result<Message, DecodeError> {
         let malformed = DecodeError::Malformed { length };
         let Some((&kind, rest)) = bytes.split_first() else { return Err(malformed) };
-        if kind > REQUEST_OUTCOME {
+        if kind > RAFT_LOCAL {
             return Err(DecodeError::UnknownKind { kind });
         }
         let Some((group, rest)) = rest.split_first_chunk() else { return Err(malformed) };
+        let invalid = |error: wincode::ReadError| DecodeError::Envelope { reason: error.to_string() };
         let body = if kind == RAFT {
-            let envelope =
-                decode_envelope(rest).map_err(|error| DecodeError::Envelope { reason: error.to_string() })?;
-            Body::Raft(envelope)
+            Body::Raft(decode_envelope(rest).map_err(invalid)?)
+        } else if kind == RAFT_LOCAL {
+            let mut envelope = rest;
+            let local: Local = wincode::config::deserialize_from(&mut envelope, POSITION).map_err(invalid)?;
+            let envelope = decode_envelope(envelope).map_err(invalid)?;
+            // It would have been of the other kind.
+            if local.is_empty() {
+                return Err(malformed);
+            }
+            Body::Raft(Envelope { local, ..envelope })
         } else if !(TRANSFER_OFFER..=TRANSFER_UNKNOWN).contains(&kind) {
             decode_request_or_answer(kind, rest).ok_or(malformed)?
         } else {
@@ -459,7 +477,8 @@ fn decode_request_or_answer(kind: u8, bytes: &[u8]) -> Option<Body> {
 /// The configuration for encoding. Only decoding needs limits: a message to encode is already in memory.
 const UNLIMITED: Configuration<true, { usize::MAX }> = Configuration::default().disable_preallocation_size_limit();
 
-/// The configuration for decoding the position of a state, which has two short lists of nodes.
+/// The configuration for decoding a position of a state, which has two short lists of nodes, and a [`Local`], which has
+/// none.
 const POSITION: Configuration<true, { 16 << 10 }> = Configuration::default().with_preallocation_size_limit();
 
 /// The bytes that one level of an envelope may preallocate for each byte of its encoding. A vector's elements are up to

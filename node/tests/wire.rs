@@ -5,7 +5,8 @@ use leasehold_node::frames;
 use leasehold_node::ports::{Lane, Rejected};
 use leasehold_node::wire::{Body, DecodeError, Message, PeerAnswer, PeerRequest, RequestId, Transfer};
 use leasehold_raft::wire::{
-    Change, Entry, Envelope, Membership, Message as RaftMessage, MessageKind, Payload, Rejoin, Snapshot, Step,
+    Change, Entry, Envelope, Local, Membership, Message as RaftMessage, MessageKind, Payload, Rejoin, Snapshot, Step,
+    SubleaseGrant, SubleaseRequest,
 };
 use quickcheck::{Arbitrary, Gen, QuickCheck};
 use std::time::Duration;
@@ -88,10 +89,26 @@ impl Arbitrary for Any {
                     2 => Some(Rejoin::Member { attempt }),
                     _ => None,
                 };
-                Body::Raft(Envelope { round, ack, release, rejoin, messages, ..Envelope::default() })
+                let local = any_local(g);
+                Body::Raft(Envelope { round, ack, release, rejoin, messages, local })
             }
         };
         Any(Message { group: u32::arbitrary(g), body })
+    }
+}
+
+/// What an envelope carries for local reads: nothing, mostly.
+fn any_local(g: &mut Gen) -> Local {
+    let (term, number) = (u64::arbitrary(g), u64::arbitrary(g));
+    let request = SubleaseRequest { term, number, drift_ppm: u32::arbitrary(g) };
+    let grant = SubleaseGrant { term, number, length_nanos: u64::arbitrary(g), floor: u64::arbitrary(g) };
+    match u8::arbitrary(g) % 12 {
+        0 => Local { request: Some(request), ..Local::default() },
+        1 => Local { grant: Some(grant), ..Local::default() },
+        2 => Local { returned: Some(number), ..Local::default() },
+        3 => Local { recall: true, ..Local::default() },
+        4 => Local { request: Some(request), grant: Some(grant), returned: Some(number), recall: bool::arbitrary(g) },
+        _ => Local::default(),
     }
 }
 
@@ -155,7 +172,7 @@ fn rejects_messages_cut_or_extended_anywhere() {
 fn random_and_damaged_bytes_never_panic() {
     fn random(bytes: Vec<u8>) -> bool {
         let _ = Message::decode(&bytes);
-        for kind in 0..=16 {
+        for kind in 0..=17 {
             let _ = Message::decode(&[&[4, kind, 0, 0, 0, 0], bytes.as_slice()].concat());
         }
         true
@@ -175,7 +192,7 @@ fn random_and_damaged_bytes_never_panic() {
 #[test]
 fn names_the_unknown_version_or_kind() {
     assert_eq!(Message::decode(&[2, 0, 0, 0, 0, 0]), Err(DecodeError::OtherVersion { version: 2 }));
-    assert_eq!(Message::decode(&[4, 16]), Err(DecodeError::UnknownKind { kind: 16 }));
+    assert_eq!(Message::decode(&[4, 17]), Err(DecodeError::UnknownKind { kind: 17 }));
     for bytes in [&[][..], &[4], &[4, 0], &[4, 5, 0, 0, 0]] {
         assert_eq!(Message::decode(bytes), Err(DecodeError::Malformed { length: bytes.len() }));
     }
@@ -210,6 +227,16 @@ fn the_encoding_of_version_4_does_not_change() {
     }
     let empty = Message { group: 7, body: Body::Raft(Envelope::default()) };
     assert_eq!(encode(&empty)[..], [&[4, 0, 7, 0, 0, 0][..], &[0; 4 + 8]].concat());
+    let local = Local { returned: Some(9), recall: true, ..Local::default() };
+    let returns = Message { group: 7, body: Body::Raft(Envelope { local, ..Envelope::default() }) };
+    let expected = [&[4, 16, 7, 0, 0, 0, 0, 0, 1, 9, 0, 0, 0, 0, 0, 0, 0, 1][..], &[0; 4 + 8]].concat();
+    assert_eq!(encode(&returns)[..], expected);
+}
+
+#[test]
+fn an_envelope_without_local_reads_has_one_encoding() {
+    let nothing = [&[4, 16, 7, 0, 0, 0][..], &[0; 4], &[0; 4 + 8]].concat();
+    assert_eq!(Message::decode(&nothing), Err(DecodeError::Malformed { length: nothing.len() }));
 }
 
 #[test]

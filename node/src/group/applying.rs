@@ -73,6 +73,7 @@ impl<M: StateMachine> Group<M> {
             (self.applied.index, self.applied.term) = (last.position.index, last.position.term);
             // Readers may see the effect before its writer is answered, never the reverse.
             self.gate.publish_applied(self.applied.index);
+            self.tracker.applied(self.gate.touched(), self.applied.index);
         }
         for AppliedEntry { position, output, membership } in applied {
             if let Some(membership) = membership {

@@ -29,6 +29,8 @@ pub struct GroupOptions {
     pub unnoted_version: u32,
     /// The way in which reads are granted.
     pub reads: ReadMode,
+    /// True if this node asks its leaders for subleases, and answers reads by them. Each write then waits for this node.
+    pub local_reads: bool,
     /// The number of log entries beyond which the older half of the log is compacted.
     pub max_log_entries: usize,
     /// The number of bytes in the log beyond which its older half is compacted.
@@ -57,6 +59,7 @@ impl GroupOptions {
             founders,
             unnoted_version: 1,
             reads: ReadMode::default(),
+            local_reads: false,
             max_log_entries: 32_768,
             max_log_bytes: 128 << 20,
             accept_data_loss: false,

@@ -2,6 +2,7 @@
 
 use super::{Context, Origin, Pending, RETRY_INTERVAL, Router, State};
 use crate::events::RequestError;
+use crate::pending::RequestKey;
 use crate::ports::StateMachine;
 use crate::wire::PeerRequest;
 use leasehold_core::{Instant, NodeId};
@@ -12,6 +13,9 @@ use std::time::Duration;
 const LATE_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// The time to wait for the answer to a request for a read index before its reads try again.
 const READ_INDEX_TIMEOUT: Duration = Duration::from_secs(1);
+/// The time that a read waits until what this node has received is applied. Then it asks the leader, which may know an
+/// earlier index: it shows no write before every reader has it, and another leader may have replaced the entries.
+const LOCAL_TIMEOUT: Duration = Duration::from_millis(50);
 /// The time that a read waits for this node to catch up with the index that the leader granted.
 const LAG_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -84,6 +88,7 @@ impl Router {
     pub(crate) fn handle_timeout<M: StateMachine>(&mut self, context: &mut Context<'_, M>, tick: Duration) {
         let now = self.stopwatch.at_timer(context.now, tick);
         let has_passed = |limit: Duration, since: Duration| now.saturating_sub(since) >= limit;
+        self.ask_for_local_reads(now);
         let lags = |state: State| {
             matches!(state, State::AwaitsApply { grant, since }
                 if grant.as_follower && has_passed(LAG_TIMEOUT, since))
@@ -130,6 +135,21 @@ impl Router {
             } else {
                 self.retry_at = context.now.map(|now| now.plus(RETRY_INTERVAL));
             }
+        }
+    }
+
+    /// Has the reads ask the leader that wait for what this node has received, and have waited for long.
+    fn ask_for_local_reads(&mut self, now: Duration) {
+        let waits_long = |key: &RequestKey| {
+            let state = self.requests.get(key).map(|pending| pending.state);
+            matches!(state, Some(State::AwaitsApply { grant, since })
+                if grant.by_sublease && now.saturating_sub(since) >= LOCAL_TIMEOUT)
+        };
+        let waiting = self.awaiting_apply.iter().copied().filter(|(_, key)| waits_long(key));
+        for (index, key) in waiting.collect::<Vec<_>>() {
+            self.awaiting_apply.remove(&(index, key));
+            self.set_state(key, State::AwaitsReadIndex);
+            self.read_indexes.gathering.push(key);
         }
     }
 

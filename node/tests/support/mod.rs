@@ -63,6 +63,12 @@ impl StateMachine for List {
         Ok(number)
     }
 
+    /// A command is the only key that it may change.
+    fn touches(command: &Bytes, touch: &mut dyn FnMut(&[u8])) -> Option<u64> {
+        touch(command);
+        Some(0)
+    }
+
     fn empty_state(&self) -> Vec<Record> {
         Vec::new()
     }

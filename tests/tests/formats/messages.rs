@@ -181,6 +181,15 @@ fn messages_between_nodes() {
     };
     check_message("message-append.hex", Body::Raft(envelope));
 
+    let local = wire::Local {
+        request: Some(wire::SubleaseRequest { term: 7, number: 0x0102_0304_0506_0708, drift_ppm: 1_000 }),
+        grant: Some(wire::SubleaseGrant { term: 7, number: 899, length_nanos: 998_000_000, floor: 52 }),
+        returned: Some(898),
+        recall: true,
+    };
+    let envelope = wire::Envelope { round: Some((7, 900)), local, ..wire::Envelope::default() };
+    check_message("message-local-reads.hex", Body::Raft(envelope));
+
     let id = RequestId { boot: 0x1122_3344_5566_7788, sequence: 99 };
     let propose =
         PeerRequest::Propose { command: Bytes::from_static(b"command"), within: Duration::from_millis(1_234) };

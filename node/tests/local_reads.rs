@@ -1,0 +1,121 @@
+//! Reads that followers answer by subleases.
+
+mod support;
+
+use leasehold_node::ReadGate;
+use support::*;
+
+/// Returns a cluster of three nodes, all of which read locally. Node 1 leads, and the others have subleases.
+fn cluster() -> Cluster {
+    let mut cluster = Cluster::with_options(3, |group| {
+        group.local_reads = true;
+        group.replica.starts = Some(1);
+    });
+    cluster.elect(1);
+    for _ in 0..100 {
+        if [2, 3].iter().all(|id| holds_sublease(&cluster, *id)) {
+            return cluster;
+        }
+        cluster.run(TICK);
+    }
+    panic!("no subleases");
+}
+
+fn gate(cluster: &Cluster, id: u64) -> &ReadGate {
+    cluster.members[&id].node.group(GROUP).expect("it hosts the group").read_gate()
+}
+
+fn holds_sublease(cluster: &Cluster, id: u64) -> bool {
+    gate(cluster, id).try_read_local(cluster.reading(id)).is_some()
+}
+
+fn asked(cluster: &Cluster, id: u64) -> u64 {
+    cluster.members[&id].node.router_statistics(GROUP).read_indexes_asked
+}
+
+#[test]
+fn a_reader_answers_at_once_and_sends_nothing() {
+    let mut cluster = cluster();
+    let write = cluster.write(3, "a");
+    cluster.settle();
+    assert_eq!(cluster.output(write), 1);
+    cluster.wire.clear();
+    let read = cluster.read(2);
+    let grant = cluster.grant(read);
+    assert!(grant.by_sublease && !grant.as_follower && !grant.by_lease);
+    assert!(cluster.wire.is_empty());
+    assert!(cluster.members[&2].node.status(GROUP).expect("it hosts it").applied >= grant.index);
+    assert_eq!(gate(&cluster, 1).try_read_local(cluster.reading(1)), None, "the leader has a lease");
+}
+
+#[test]
+fn a_write_in_flight_touches_its_key_until_it_is_applied() {
+    let mut cluster = cluster();
+    // Node 2 receives the write and does not acknowledge it, so its effect is shown nowhere.
+    cluster.member(2).disk_stalled = true;
+    let write = cluster.write(1, "a");
+    cluster.settle();
+    assert_eq!(cluster.reply(write), None);
+    let leader = cluster.members[&1].node.status(GROUP).expect("it hosts it");
+    assert!(leader.exposed < leader.commit, "node 3 has it");
+    let touched = |cluster: &Cluster| ["a", "b"].map(|key| gate(cluster, 2).touched().may_contain(key.as_bytes()));
+    assert_eq!(touched(&cluster), [true, false]);
+    assert!(holds_sublease(&cluster, 2));
+    // A read of its key does not wait for it, because the leader has not shown it either.
+    let read = cluster.read(2);
+    assert_eq!(cluster.reply(read), None);
+    cluster.run(HOLD / 4);
+    assert!(cluster.grant(read).as_follower);
+    assert_eq!((cluster.reply(write), asked(&cluster, 2)), (None, 1));
+    cluster.member(2).disk_stalled = false;
+    cluster.run(HOLD / 4);
+    assert_eq!(cluster.output(write), 1);
+    assert_eq!(touched(&cluster), [false, false]);
+    let read = cluster.read(2);
+    assert!(cluster.grant(read).by_sublease);
+    assert_eq!(asked(&cluster, 2), 1);
+}
+
+#[test]
+fn every_key_is_touched_by_the_entries_that_a_node_starts_with() {
+    let mut cluster = cluster();
+    // Node 2 stores the write, and does not learn that it is committed.
+    cluster.held = |message| message.to == 1 && message.is_raft();
+    let write = cluster.write(1, "a");
+    cluster.settle();
+    assert_eq!(cluster.reply(write), None);
+    cluster.member(2).options.replica.starts = Some(2);
+    cluster.restart(2);
+    assert!(gate(&cluster, 2).touched().may_contain(b"z"), "nothing is known of what was there");
+    cluster.held = |_| false;
+    cluster.run(HOLD + HOLD / 2);
+    assert_eq!(cluster.output(write), 1);
+    assert!(!gate(&cluster, 2).touched().may_contain(b"a") && holds_sublease(&cluster, 2));
+}
+
+#[test]
+fn a_node_that_returned_its_sublease_asks_the_leader() {
+    let mut cluster = cluster();
+    let now = cluster.reading(2);
+    cluster.node(2).set_local_reads(now, false);
+    assert!(!holds_sublease(&cluster, 2), "at once");
+    cluster.settle();
+    let read = cluster.read(2);
+    cluster.settle();
+    assert!(cluster.grant(read).as_follower);
+    cluster.run(TICK);
+    let lender = cluster.members[&1].node.group(GROUP).expect("it hosts it").replica().lender();
+    assert_eq!(lender.obligations().collect::<Vec<_>>(), [3]);
+}
+
+#[test]
+fn a_reader_that_is_cut_off_does_not_read_what_its_leader_no_longer_waits_for() {
+    let mut cluster = cluster();
+    cluster.cut.extend([(1, 2), (2, 1), (3, 2), (2, 3)]);
+    let write = cluster.write(1, "a");
+    while cluster.reply(write).is_none() {
+        assert!(cluster.leads(1), "its other follower is there");
+        cluster.run(TICK);
+    }
+    assert!(!holds_sublease(&cluster, 2), "the sublease ended before the write was shown");
+}
