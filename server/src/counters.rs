@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Counters {
     /// Reads answered under the lease of this node or of its leader.
     pub reads_lease: Counter,
+    /// Reads answered under the sublease of this node.
+    pub reads_local: Counter,
     /// Reads answered after a quorum round.
     pub reads_quorum: Counter,
     /// Reads for which this node requested an index from the leader, and received one.
@@ -52,7 +54,7 @@ impl Counters {
     }
 }
 
-/// The reason why a node cannot answer a read at once, under its own lease.
+/// The reason why a node cannot answer a read at once, under its own lease or sublease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Miss {
     /// Another node leads, or none.
@@ -73,11 +75,13 @@ pub(crate) enum Miss {
     Expired,
     /// The lease is valid, and what is committed is not applied yet.
     NotApplied,
+    /// A sublease is valid, and a write to what is read was received and is not applied yet.
+    InFlight,
 }
 
 impl Miss {
     /// The reasons, with the names that metrics have for them.
-    pub(crate) const ALL: [(Miss, &'static str); 9] = [
+    pub(crate) const ALL: [(Miss, &'static str); 10] = [
         (Miss::NotLeader, "not_leader"),
         (Miss::QuorumMode, "quorum_mode"),
         (Miss::NoClock, "no_clock"),
@@ -87,6 +91,7 @@ impl Miss {
         (Miss::NoAnchor, "no_anchor"),
         (Miss::Expired, "expired"),
         (Miss::NotApplied, "not_applied"),
+        (Miss::InFlight, "in_flight"),
     ];
 }
 
@@ -183,7 +188,7 @@ mod tests {
         let counters = Counters::default();
         counters.miss(Miss::Expired, 3);
         counters.fail(Failure::Busy, 2, 1);
-        assert_eq!(counters.misses.iter().map(Counter::get).collect::<Vec<_>>(), [0, 0, 0, 0, 0, 0, 0, 3, 0]);
+        assert_eq!(counters.misses.iter().map(Counter::get).collect::<Vec<_>>(), [0, 0, 0, 0, 0, 0, 0, 3, 0, 0]);
         assert_eq!((counters.reads_failed.get(), counters.read_failures[1].get()), (2, 2));
         assert_eq!((counters.writes_failed.get(), counters.write_failures[1].get()), (1, 1));
     }

@@ -70,6 +70,9 @@ pub struct DemoArguments {
     /// folders have.
     #[arg(long, value_name = "N", value_parser = parse_groups)]
     groups: Option<NonZeroU16>,
+    /// Lets every node answer reads from its own state by subleases: see `leasehold serve --local-reads`.
+    #[arg(long)]
+    local_reads: bool,
     /// Prints the summary as one JSON object, and everything else to standard error.
     #[arg(long, requires = "seconds")]
     json: bool,
@@ -111,7 +114,8 @@ pub fn run(arguments: DemoArguments) -> ExitCode {
 
 /// Returns whether the cluster kept its guarantees.
 fn demo<R: Kill>(arguments: DemoArguments) -> Result<bool, DemoError> {
-    let DemoArguments { nodes, runtime: _, data_dir, base_port, seconds, redirect, groups, json } = arguments;
+    let DemoArguments { nodes, runtime: _, data_dir, base_port, seconds, redirect, local_reads, groups, json } =
+        arguments;
     let interrupted = interrupts().map_err(DemoError::Signals)?;
     let mut screen = Screen::new(json);
     let folder = Folder::choose(nodes, data_dir)?;
@@ -129,7 +133,7 @@ fn demo<R: Kill>(arguments: DemoArguments) -> Result<bool, DemoError> {
         ));
     }
     let started = now();
-    let cluster = Cluster::<R>::start(folder.path(), &places, redirect, groups)?;
+    let cluster = Cluster::<R>::start(folder.path(), &places, redirect, local_reads, groups)?;
     let mut show = Show {
         screen,
         cluster,

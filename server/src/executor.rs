@@ -12,6 +12,7 @@ use leasehold_core::{NodeId, Reading};
 use leasehold_node::{Budget, Handle, REQUEST_TIMEOUT, ReadGrant, ReadMode, RequestError, Role};
 use leasehold_runtime::Runtime;
 use std::num::NonZeroU16;
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,11 +71,28 @@ impl NotReadable {
     }
 }
 
+/// Reads that need a permission.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Reads<'a> {
+    /// These.
+    Of(&'a [ReadCommand]),
+    /// One that may read any key.
+    OfAnyKey,
+}
+
+impl Reads<'_> {
+    fn count(self) -> usize {
+        if let Reads::Of(reads) = self { reads.len() } else { 1 }
+    }
+}
+
 /// A permission to answer reads from the view.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Permit {
     /// This node's lease.
     Lease,
+    /// This node's sublease.
+    Sublease,
     /// An index that the leader granted, and the reason why this node could not answer at once.
     Granted(ReadGrant, Miss),
 }
@@ -155,12 +173,36 @@ impl<R: Runtime> Executor<R> {
     }
 
     /// Returns a permission to answer reads at once: the lease is valid at `now`, and everything known to be committed is
-    /// applied. `now` was sampled after the reads arrived, and the caller has not waited since.
+    /// applied, or a sublease is, and everything received is applied that may change what they read. `now` was sampled
+    /// after the reads arrived, and the caller has not waited since.
     ///
     /// # Errors
     /// The reason why there is none.
-    pub(crate) fn try_read(&self, now: Reading) -> Result<Permit, Miss> {
-        self.parts.handle.gate().try_read(now).map_or_else(|| Err(self.why_no_permit(now)), |_| Ok(Permit::Lease))
+    pub(crate) fn try_read(&self, now: Reading, reads: Reads<'_>) -> Result<Permit, Miss> {
+        let gate = self.parts.handle.gate();
+        if gate.try_read(now).is_some() {
+            return Ok(Permit::Lease);
+        }
+        match gate.try_read_local(now) {
+            Some(permit) if permit.is_applied || self.are_settled(reads) => Ok(Permit::Sublease),
+            Some(_) => Err(Miss::InFlight),
+            None => Err(self.why_no_permit(now)),
+        }
+    }
+
+    /// Returns true if no entry that this node has received and not applied may change what the reads read. Loads of what
+    /// the node publishes must not change places here: an entry that touches a key, and is applied between two of them,
+    /// may have given the key a deadline that a later entry passes.
+    fn are_settled(&self, reads: Reads<'_>) -> bool {
+        let Reads::Of(reads) = reads else { return false };
+        let (touched, view) = (self.parts.handle.gate().touched(), &self.parts.view);
+        let all = |holds: &dyn Fn(&[u8]) -> bool| reads.iter().all(|read| read.named_keys().all(holds));
+        if !all(&|key| !touched.may_contain(key)) {
+            return false;
+        }
+        let time = touched.time();
+        view.first_deadline().is_none_or(|first| first > time)
+            || view.with(|content| all(&|key| content.value(key).is_none_or(|value| value.is_live(time))))
     }
 
     /// Returns the reason why the view may not answer reads at once.
@@ -232,14 +274,14 @@ impl<R: Runtime> Executor<R> {
     /// # Errors
     /// The reply to it.
     pub(crate) async fn read_alone(&self, command: &ReadCommand) -> Result<Reply, String> {
-        match self.permit(1).await {
+        match self.permit(Reads::Of(from_ref(command))).await {
             Ok(permit) => {
                 self.count(permit, 1);
                 let view = self.view();
                 Ok(view.snapshot().content().read(command, || view.wall_clock().now()))
             }
             Err(NotReadable::Lagging) => {
-                let mut replies = self.read_at_leader(std::slice::from_ref(command)).await?;
+                let mut replies = self.read_at_leader(from_ref(command)).await?;
                 Ok(replies.remove(0))
             }
             Err(error) => Err(error.into_reply(self.parts.redirects)),
@@ -250,10 +292,10 @@ impl<R: Runtime> Executor<R> {
     ///
     /// # Errors
     /// [`NotReadable`].
-    pub(crate) async fn permit(&self, reads: usize) -> Result<Permit, NotReadable> {
-        match self.try_read(self.now()) {
+    pub(crate) async fn permit(&self, reads: Reads<'_>) -> Result<Permit, NotReadable> {
+        match self.try_read(self.now(), reads) {
             Ok(permit) => Ok(permit),
-            Err(miss) => self.read(reads, miss).await,
+            Err(miss) => self.read(reads.count(), miss).await,
         }
     }
 
@@ -282,19 +324,24 @@ impl<R: Runtime> Executor<R> {
 
     /// Counts reads that were answered.
     pub(crate) fn count(&self, permit: Permit, reads: usize) {
-        let (by_lease, as_follower) = match permit {
-            Permit::Lease => (true, false),
-            Permit::Granted(ReadGrant { by_lease, as_follower, .. }, miss) => {
-                self.counters.miss(miss, reads);
-                (by_lease, as_follower)
+        let counters = &self.counters;
+        let counter = match permit {
+            Permit::Lease => &counters.reads_lease,
+            Permit::Sublease => &counters.reads_local,
+            Permit::Granted(grant, miss) => {
+                counters.miss(miss, reads);
+                if grant.as_follower {
+                    counters.reads_forwarded.add(reads);
+                    counters.reads_follower.add(reads);
+                }
+                match grant {
+                    ReadGrant { by_sublease: true, .. } => &counters.reads_local,
+                    ReadGrant { by_lease: true, .. } => &counters.reads_lease,
+                    _ => &counters.reads_quorum,
+                }
             }
         };
-        let counter = if by_lease { &self.counters.reads_lease } else { &self.counters.reads_quorum };
         counter.add(reads);
-        if as_follower {
-            self.counters.reads_forwarded.add(reads);
-            self.counters.reads_follower.add(reads);
-        }
     }
 
     /// Returns the entry of these commands in the newest version that every member of the cluster can apply. The leader

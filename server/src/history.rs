@@ -39,13 +39,14 @@ pub(crate) struct Sample {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reads {
     pub(crate) lease: u64,
+    pub(crate) sublease: u64,
     pub(crate) quorum: u64,
     pub(crate) logged: u64,
 }
 
 impl Reads {
     pub(crate) fn total(self) -> u64 {
-        self.lease + self.quorum + self.logged
+        self.lease + self.sublease + self.quorum + self.logged
     }
 }
 
@@ -56,6 +57,7 @@ impl Sample {
             at: self.at.saturating_sub(earlier.at),
             reads: Reads {
                 lease: self.reads.lease.saturating_sub(earlier.reads.lease),
+                sublease: self.reads.sublease.saturating_sub(earlier.reads.sublease),
                 quorum: self.reads.quorum.saturating_sub(earlier.reads.quorum),
                 logged: self.reads.logged.saturating_sub(earlier.reads.logged),
             },

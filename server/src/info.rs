@@ -119,7 +119,7 @@ fn persistence<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
 fn lease<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     let status = clients.status();
     let left = clients.lease_remaining();
-    let counters = clients.counters();
+    let (counters, Statistics { group, .. }) = (clients.counters(), clients.statistics());
     fields.add("role", role_name(status.role));
     fields.add("node_id", clients.node());
     fields.add("leader_id", status.leader.unwrap_or(0));
@@ -127,6 +127,7 @@ fn lease<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     fields.add("lease_valid", u8::from(left.is_some()));
     fields.add("lease_remaining_us", left.unwrap_or(Duration::ZERO).as_micros());
     fields.add("reads_lease", counters.reads_lease.get());
+    fields.add("reads_local", counters.reads_local.get());
     fields.add("reads_quorum", counters.reads_quorum.get());
     fields.add("reads_forwarded", counters.reads_forwarded.get());
     fields.add("reads_follower", counters.reads_follower.get());
@@ -136,7 +137,14 @@ fn lease<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     fields.add("writes_uncertain", counters.writes_uncertain.get());
     fields.add("writes_failed", counters.writes_failed.get());
     fields.add("commit_index", status.commit);
+    fields.add("exposed_index", status.exposed);
     fields.add("applied_index", status.applied);
+    let sublease = clients.sublease_remaining();
+    fields.add("sublease_valid", u8::from(sublease.is_some()));
+    fields.add("sublease_remaining_us", sublease.unwrap_or(Duration::ZERO).as_micros());
+    fields.add("subleases_granted", group.subleases_granted);
+    fields.add("obligations", group.obligations);
+    fields.add("writes_delayed_by_readers", group.writes_delayed_by_readers);
     fields.add("log_may_be_cut", u8::from(clients.log_may_be_cut()));
     if let Some(reason) = clients.health.last_lost() {
         fields.add("lease_last_lost", reason);

@@ -22,7 +22,7 @@ use async_channel::Receiver;
 use futures::future::join_all;
 use leasehold_clock::{Clock, ClockError, DisruptionMarker, SystemClock, WatchedClock};
 use leasehold_core::{Config, NodeId};
-use leasehold_node::identity::{Addresses, Numbers};
+use leasehold_node::identity::{Addresses, Numbers, Run};
 use leasehold_node::members::Members;
 use leasehold_node::ports::{GroupId, Recovered, StateMachine as _};
 use leasehold_node::{GroupOptions, Handle, REQUEST_TIMEOUT, ReadMode, Start, StartGroup, Status, TransferError};
@@ -84,6 +84,8 @@ pub struct NodeOptions {
     pub timing: Config,
     /// The way in which reads are made linearizable.
     pub reads: ReadMode,
+    /// True if this node answers reads from its own state by subleases, while another node leads.
+    pub local_reads: bool,
     /// The file for a recording of its lease, if any. An existing file is replaced.
     pub record: Option<PathBuf>,
     /// True if a log whose end may have been cut off is taken for whole.
@@ -187,6 +189,7 @@ impl<R: Runtime> Node<R> {
             data_dir,
             timing,
             reads,
+            local_reads,
             record,
             accept_data_loss,
             mut limits,
@@ -248,7 +251,7 @@ impl<R: Runtime> Node<R> {
         });
         let recording = recording.transpose()?;
 
-        let boot = storage.registry().introduction().run().boot;
+        let Run { boot, starts, .. } = storage.registry().introduction().run();
         let facts = NodeFacts {
             cluster: cluster.clone(),
             client_address,
@@ -297,8 +300,10 @@ impl<R: Runtime> Node<R> {
         let starting = found.into_iter().map(|(group, machine, recovered)| {
             let mut replica = leasehold_raft::Options::new(node, timing, drawn());
             replica.record = records;
+            replica.starts = Some(starts);
             let mut options = GroupOptions::new(group, replica, founders.clone());
             (options.reads, options.accept_data_loss) = (reads, accept_data_loss);
+            options.local_reads = local_reads;
             StartGroup { options, machine, recovered, trace: trace.take() }
         });
         let start = Start {

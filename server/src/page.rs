@@ -162,6 +162,9 @@ impl Shown {
                     @if lease.valid {
                         "This node answers reads from its own memory. It renews the lease every " (timing.heartbeat_ms)
                         " ms; each renewal needs a quorum."
+                    } @else if lease.sublease_remaining_ms > 0 {
+                        "This node has a sublease, valid for " (lease.sublease_remaining_ms)
+                        " ms more, and answers reads from its own memory. Writes wait for it."
                     } @else if *role == RoleStatus::Follower && self.status.leader.is_some() {
                         "The leader has the lease. This node asks it for an index, and answers reads from its own memory."
                     } @else {

@@ -109,6 +109,8 @@ pub(crate) struct LeaseStatus {
     pub(crate) why_not: Option<String>,
     /// The reason why it was lost last, on a node that led.
     pub(crate) last_lost: Option<String>,
+    /// The time until the sublease of a node with `--local-reads` ends; 0 without one.
+    pub(crate) sublease_remaining_ms: u64,
 }
 
 /// The timing with which a node runs.

@@ -68,6 +68,7 @@ fn sample<R: Runtime>(clients: &Clients<R>) -> Sample {
         at: Duration::ZERO,
         reads: Reads {
             lease: counters.reads_lease.get(),
+            sublease: counters.reads_local.get(),
             quorum: counters.reads_quorum.get(),
             logged: counters.reads_logged.get(),
         },

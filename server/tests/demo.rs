@@ -5,15 +5,22 @@ use std::process::Command;
 
 #[test]
 fn the_demo_survives_its_leader_and_no_thread_of_the_killed_node_panics() {
-    survives_its_leader(&[]);
+    drop(survives_its_leader(&[]));
 }
 
 #[test]
 fn the_demo_survives_its_leader_as_a_redis_cluster() {
-    survives_its_leader(&["--redirect"]);
+    drop(survives_its_leader(&["--redirect"]));
 }
 
-fn survives_its_leader(flags: &[&str]) {
+#[test]
+fn the_demo_survives_its_leader_with_local_reads() {
+    let shown = survives_its_leader(&["--local-reads"]);
+    assert!(shown.contains("by its subleases"), "{shown}");
+}
+
+/// Returns what the demo showed.
+fn survives_its_leader(flags: &[&str]) -> String {
     let run = || {
         let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
         let demo = Command::new(env!("CARGO_BIN_EXE_leasehold"))
@@ -29,4 +36,5 @@ fn survives_its_leader(flags: &[&str]) {
     assert!(demo.status.success(), "{shown}{logged}");
     assert!(shown.contains("is killed"), "{shown}");
     assert!(!shown.contains("panicked") && !logged.contains("panicked"), "{shown}{logged}");
+    shown.into_owned()
 }

@@ -8,7 +8,7 @@ mod survey;
 
 use super::exit::{BAD_FLAGS, FAILED, fail};
 use changes::{Change, Changes};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use connection::{Access, Reply};
 use leasehold_core::NodeId;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -21,7 +21,7 @@ use survey::{Verdict, survey};
 const NO_LEADER: u8 = 2;
 /// The interval at which `status --watch` looks again.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-/// The time that a node has for a reply to `log-level`.
+/// The time that a node has for a reply to `log-level` or `local-reads`.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The arguments of `ctl`.
@@ -121,11 +121,26 @@ enum Command {
         #[arg(long, value_name = "S", default_value = "300")]
         timeout_s: u64,
     },
+    /// Has a node answer reads from its own state by subleases, or not, until it is restarted: see `leasehold serve
+    /// --local-reads`.
+    LocalReads {
+        /// The node.
+        #[arg(value_parser = parse_node)]
+        id: NodeId,
+        /// On or off.
+        switch: Switch,
+    },
     /// Changes what the nodes given with --node log, until they are restarted.
     LogLevel {
         /// Levels and targets in the form of RUST_LOG: info, or warn,leasehold_raft=debug.
         filter: String,
     },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Args, Clone, Copy, Debug)]
@@ -162,6 +177,7 @@ pub(super) fn run(arguments: CtlArguments) -> ExitCode {
         Command::Status { json, .. } => return status(&access, &nodes, json),
         Command::Members { json } => return members(&access, &nodes, json),
         Command::LogLevel { filter } => return log_level(&access, &nodes, &filter),
+        Command::LocalReads { id, switch } => return local_reads(&access, &nodes, id, switch),
         Command::Add { id, address, learner, waiting } => (Change::Add { node: id, address, learner }, waiting),
         Command::Replace { old, new, address, waiting } => (Change::Replace { old, new, address }, waiting),
         Command::Promote { id, waiting } => (Change::Promote(id), waiting),
@@ -250,6 +266,37 @@ fn members(access: &Access, nodes: &[String], json: bool) -> ExitCode {
         println!("{}", screen::members(&survey, &picture));
     }
     ExitCode::SUCCESS
+}
+
+fn local_reads(access: &Access, nodes: &[String], node: NodeId, switch: Switch) -> ExitCode {
+    let survey = survey(access, nodes);
+    let Some(status) = survey.nodes.get(&node) else {
+        let failures = survey.failures.iter().map(|(address, reason)| format!("; {address} {reason}"));
+        return fail(
+            FAILED,
+            format!("node {node} does not answer, so nothing was changed{}", failures.collect::<String>()),
+        );
+    };
+    let (argument, done) = match switch {
+        Switch::On => {
+            ("ON", "answers reads by subleases until it is restarted; start it with --local-reads to keep this")
+        }
+        Switch::Off => {
+            ("OFF", "answers no reads by subleases until it is restarted; start it without --local-reads to keep this")
+        }
+    };
+    let address = &status.addresses.clients;
+    let reply = access.connect(address, PATIENCE).and_then(|mut connection| {
+        connection.ask(&["LEASEHOLD", "LOCALREADS", argument]).map_err(|error| format!("does not answer: {error}"))
+    });
+    match reply {
+        Ok(Reply::Text(_)) => {
+            println!("node {node} {done}");
+            ExitCode::SUCCESS
+        }
+        Ok(Reply::Error(error)) => fail(FAILED, format!("node {node} answered: {error}")),
+        Err(error) => fail(FAILED, format!("node {node} at {address} {error}")),
+    }
 }
 
 fn log_level(access: &Access, nodes: &[String], filter: &str) -> ExitCode {

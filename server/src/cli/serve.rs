@@ -117,6 +117,11 @@ pub(crate) struct ServeArguments {
     /// The way in which reads are made linearizable.
     #[arg(long, value_enum, default_value_t = Reads::Lease)]
     reads: Reads,
+    /// Answer reads from this node's own state while another node leads, without a message, by subleases that the leader
+    /// grants. Each write then waits until this node has it, and if this node fails, for a lease at most. For data that is
+    /// read everywhere and written rarely. Every member must run a release that knows subleases.
+    #[arg(long)]
+    local_reads: bool,
     /// The most clients that may be connected at once. A low limit of open files lowers it.
     #[arg(long, value_name = "N", default_value = "10000", value_parser = parse_clients)]
     max_clients: usize,
@@ -185,6 +190,8 @@ pub(super) enum BadFlags {
          such as 1000"
     )]
     Hold(u64),
+    #[error("--local-reads answers reads by subleases, and --reads quorum forbids that; omit one of them")]
+    LocalReads,
     #[error(transparent)]
     Clients(#[from] BadClientFlags),
     #[error("{0} (see --hold-ms, --lease-ms, --drift-ppm and --heartbeat-ms)")]
@@ -220,6 +227,9 @@ impl ServeArguments {
         };
         if Duration::from_millis(self.hold_ms) > MAX_HOLD {
             return Err(BadFlags::Hold(self.hold_ms));
+        }
+        if self.local_reads && self.reads == Reads::Quorum {
+            return Err(BadFlags::LocalReads);
         }
         let timing = leasehold_core::Options::new(Duration::from_millis(self.hold_ms), self.drift_ppm);
         let timing = timing.with_heartbeat(Duration::from_millis(self.heartbeat_ms));
@@ -261,6 +271,7 @@ impl ServeArguments {
                 Reads::Lease => ReadMode::Lease,
                 Reads::Quorum => ReadMode::Quorum,
             },
+            local_reads: self.local_reads,
         })
     }
 }

@@ -21,7 +21,7 @@ const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// The subcommands, each with its arguments and its purpose.
-const HELP: [&str; 9] = [
+const HELP: [&str; 10] = [
     "LEASEHOLD STATUS -- describes this node and its cluster, in JSON.",
     "LEASEHOLD ADD id host:port [LEARNER] -- adds the node that waits at this address for peers. It votes once it has \
      caught up; a LEARNER never does.",
@@ -29,6 +29,7 @@ const HELP: [&str; 9] = [
     "LEASEHOLD REMOVE id -- removes a member. A leader hands leadership over first.",
     "LEASEHOLD REPLACE old new host:port -- adds a node that takes the place of another voter once it has caught up.",
     "LEASEHOLD TRANSFER [group] id -- hands leadership to this voter. With several groups, name the group by its number.",
+    "LEASEHOLD LOCALREADS ON | OFF -- has this node answer reads by subleases, or not, until it is restarted.",
     "LEASEHOLD LOGLEVEL filter -- changes what this node logs, in the form of RUST_LOG.",
     "LEASEHOLD HELP -- returns these lines.",
     "Changes are made by the leader; another node names it (-NOTLEADER).",
@@ -42,6 +43,7 @@ enum Administer {
     Promote(NodeId),
     Remove(NodeId),
     Transfer { group: Option<u16>, to: NodeId },
+    LocalReads(bool),
     LogLevel(String),
     Help,
 }
@@ -68,6 +70,8 @@ impl Administer {
             (b"TRANSFER", [group, node]) => {
                 Ok(Administer::Transfer { group: Some(parse_group(group)?), to: number(node)? })
             }
+            (b"LOCALREADS", [on]) if on.eq_ignore_ascii_case(b"on") => Ok(Administer::LocalReads(true)),
+            (b"LOCALREADS", [off]) if off.eq_ignore_ascii_case(b"off") => Ok(Administer::LocalReads(false)),
             (b"LOGLEVEL", [filter]) => Ok(Administer::LogLevel(String::from_utf8_lossy(filter).into_owned())),
             _ => Err(unknown(name)),
         }
@@ -129,6 +133,7 @@ impl<R: Runtime> Session<'_, R> {
                 return HELP.iter().for_each(|line| self.out.bulk(line));
             }
             Ok(Administer::LogLevel(filter)) => logging::set_filter(&filter).map_err(|error| format!("ERR {error}")),
+            Ok(Administer::LocalReads(enabled)) => clients.set_local_reads(enabled).await,
             Ok(change) => match within(clients.runtime(), CHANGE_TIMEOUT, clients.carry_out_alone(change)).await {
                 Some(outcome) => outcome,
                 None => Err(format!(
@@ -146,6 +151,20 @@ impl<R: Runtime> Session<'_, R> {
 }
 
 impl<R: Runtime> Clients<R> {
+    /// Has this node ask its leaders for subleases, or return those that it has.
+    async fn set_local_reads(&self, enabled: bool) -> Result<(), String> {
+        if enabled && self.facts.quorum_reads {
+            return Err(
+                "ERR this node runs with --reads quorum, so it does not answer reads by subleases; restart it \
+                        without that"
+                    .to_owned(),
+            );
+        }
+        tracing::info!(enabled, "a client changes whether this node answers reads by subleases");
+        self.executor.handle().set_local_reads(enabled).await;
+        Ok(())
+    }
+
     /// Makes a change, if this node leads and makes no other one. So a client cannot have it dial many addresses at once.
     async fn carry_out_alone(&self, change: Administer) -> Result<(), String> {
         let Some(_alone) = self.changing.try_lock() else {
@@ -189,7 +208,11 @@ impl<R: Runtime> Clients<R> {
                 tracing::info!(node, "a client removes a member");
                 MemberChange::Remove { node }
             }
-            Administer::Transfer { .. } | Administer::Status | Administer::LogLevel(_) | Administer::Help => {
+            Administer::Transfer { .. }
+            | Administer::Status
+            | Administer::LocalReads(_)
+            | Administer::LogLevel(_)
+            | Administer::Help => {
                 return Ok(());
             }
         };
@@ -290,7 +313,8 @@ impl<R: Runtime> Clients<R> {
         let before = handle.status().term;
         // It ends by success, or after an election timeout.
         let ended = handle.wait_status(|status| status.stopped || (status.term != before && status.leader.is_some()));
-        let limit = self.facts.timing.hold() * 2;
+        // It begins once readers have returned their subleases, or these have ended.
+        let limit = self.facts.timing.hold() * 3;
         match within(self.runtime(), limit, ended).await.map(|status| status.leader) {
             Some(Some(leader)) if leader == to => Ok(()),
             Some(Some(leader)) => Err(format!("ERR node {leader} leads now, and not node {to}; try again")),
@@ -316,6 +340,8 @@ mod tests {
         assert_eq!(parse("ADD 4 10.0.0.4:7101 learner"), add(Aim::Learner));
         assert_eq!(parse("Replace 3 4 10.0.0.4:7101"), add(Aim::Replaces(3)));
         assert_eq!(parse("REMOVE 3"), Ok(Administer::Remove(3)));
+        assert_eq!(parse("LOCALREADS on"), Ok(Administer::LocalReads(true)));
+        assert_eq!(parse("localreads OFF"), Ok(Administer::LocalReads(false)));
         assert_eq!(parse("LOGLEVEL warn,raft=info"), Ok(Administer::LogLevel("warn,raft=info".to_owned())));
         assert_eq!(parse("status"), Ok(Administer::Status));
     }
@@ -332,6 +358,7 @@ mod tests {
             ("ADD 4 10.0.0.4:0", "not of the form HOST:PORT"),
             ("ADD 4 :7101", "not of the form HOST:PORT"),
             ("REPLACE 3 4", "LEASEHOLD HELP"),
+            ("LOCALREADS yes", "LEASEHOLD HELP"),
         ] {
             let error = parse(line).expect_err(line);
             assert!(error.starts_with("ERR ") && error.contains(said), "{line}: {error}");

@@ -18,7 +18,7 @@ use super::wire::{FLUSH_BYTES, Received, Wire, hold};
 use crate::activity::Batch;
 use crate::command::{Command, LocalCommand};
 use crate::counters::Failure;
-use crate::executor::{Executor, NotReadable, STOPPING, elsewhere};
+use crate::executor::{Executor, NotReadable, Reads, STOPPING, elsewhere};
 use crate::keyspace::{FieldsRead, HashRead, ReadCommand, Reply, WriteCommand};
 use crate::resp::{ProtocolError, ReplyBuffer, Request, RequestReader, Version};
 use crate::slots::Place;
@@ -403,7 +403,7 @@ impl<'a, R: Runtime> Session<'a, R> {
         let (mut done, executor) = (0, self.executor());
         while done < reads.len() {
             let reading = *now.get_or_insert_with(|| self.clients.now());
-            let permit = match executor.try_read(reading) {
+            let permit = match executor.try_read(reading, Reads::Of(&reads[done..])) {
                 Ok(permit) => permit,
                 Err(miss) => {
                     *now = None;
@@ -481,10 +481,10 @@ impl<'a, R: Runtime> Session<'a, R> {
         Ok(())
     }
 
-    /// Waits until the view may answer one read. Returns `false`, and has replied, if it may not.
+    /// Waits until the view may answer one read of any keys. Returns `false`, and has replied, if it may not.
     pub(super) async fn may_read(&mut self) -> bool {
         let executor = self.executor();
-        match executor.permit(1).await {
+        match executor.permit(Reads::OfAnyKey).await {
             Ok(permit) => {
                 executor.count(permit, 1);
                 true

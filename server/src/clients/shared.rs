@@ -225,6 +225,11 @@ impl<R: Runtime> Clients<R> {
         self.executor.handle().gate().lease().remaining(self.now())
     }
 
+    /// Returns how much longer this node's sublease is valid, or `None` if it has none.
+    pub(crate) fn sublease_remaining(&self) -> Option<Duration> {
+        self.executor.handle().gate().sublease().remaining(self.now())
+    }
+
     /// Returns the time since the node started.
     pub(crate) fn uptime(&self) -> Duration {
         let elapsed = self.facts.started.zip(self.now()).map(|(from, to)| to.elapsed_since(from).at_most);

@@ -121,6 +121,7 @@ fn lease<R: Runtime>(clients: &Clients<R>, status: Status, members: &Members) ->
         remaining_ms: left.map_or(0, milliseconds),
         why_not: left.is_none().then(why_not),
         last_lost: clients.health.last_lost(),
+        sublease_remaining_ms: clients.sublease_remaining().map_or(0, milliseconds),
     }
 }
 
@@ -169,11 +170,15 @@ fn count<R: Runtime>(clients: &Clients<R>, told: &mut NodeStatus) {
         told.counters.insert(name.to_owned(), count);
     };
     add("reads_lease", counters.reads_lease.get());
+    add("reads_local", counters.reads_local.get());
     add("reads_quorum", counters.reads_quorum.get());
     add("reads_failed", counters.reads_failed.get());
     add("writes_acknowledged", counters.writes_acknowledged.get());
     add("writes_uncertain", counters.writes_uncertain.get());
     add("writes_failed", counters.writes_failed.get());
+    add("subleases_granted", group.subleases_granted);
+    add("obligations", group.obligations as u64);
+    add("writes_delayed_by_readers", group.writes_delayed_by_readers);
     add("messages_refused", group.replica.messages_refused);
     add("snapshots_sent", group.snapshots_sent);
     add("snapshots_installed", group.snapshots_installed);

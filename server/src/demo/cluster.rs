@@ -84,12 +84,15 @@ pub(super) struct Share {
     pub(super) groups: usize,
     /// The reads and the writes that it took from its clients.
     pub(super) reads: u64,
+    /// The reads that it answered by a sublease.
+    pub(super) local: u64,
     pub(super) writes: u64,
 }
 
 /// The sums of all nodes' counters, including those of killed nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
+    /// Under a lease or a sublease.
     pub(super) reads_lease: u64,
     pub(super) reads_quorum: u64,
     pub(super) writes: u64,
@@ -119,6 +122,7 @@ impl<R: Kill> Cluster<R> {
         folder: &Path,
         places: &[Place],
         redirect: bool,
+        local_reads: bool,
         groups: Option<NonZeroU16>,
     ) -> Result<Cluster<R>, ClusterError> {
         let timing = Config::new(Options::new(Duration::from_secs(1), 1_000)).expect("a valid configuration");
@@ -142,6 +146,7 @@ impl<R: Kill> Cluster<R> {
                 data_dir: data_dir(folder, node),
                 timing,
                 reads: ReadMode::Lease,
+                local_reads,
                 record: None,
                 accept_data_loss: false,
                 limits: Limits::default(),
@@ -176,7 +181,7 @@ impl<R: Kill> Cluster<R> {
         let mut totals = Totals::default();
         for member in self.members.values() {
             let counters = member.node.counters();
-            totals.reads_lease += counters.reads_lease.get();
+            totals.reads_lease += counters.reads_lease.get() + counters.reads_local.get();
             totals.reads_quorum += counters.reads_quorum.get();
             totals.writes += counters.writes_acknowledged.get();
         }
@@ -190,7 +195,8 @@ impl<R: Kill> Cluster<R> {
             Share {
                 node: *node,
                 groups: if *alive { running.groups_led() } else { 0 },
-                reads: counters.reads_lease.get() + counters.reads_quorum.get(),
+                reads: counters.reads_lease.get() + counters.reads_local.get() + counters.reads_quorum.get(),
+                local: counters.reads_local.get(),
                 writes: counters.writes_acknowledged.get(),
             }
         };

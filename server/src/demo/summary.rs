@@ -82,7 +82,7 @@ impl Summary {
         }
         screen.line("");
         let share = self.totals.lease_share().map_or("-".to_owned(), percent);
-        screen.line(fact("lease share", &share, "of reads answered under the lease, the others after a quorum round"));
+        screen.line(fact("lease share", &share, "of reads answered under a lease, the others after a quorum round"));
         match self.failover {
             None => {}
             Some(Failover { killed, successor: Some((node, after)) }) => screen.line(fact(
@@ -100,8 +100,11 @@ impl Summary {
         screen.line(fact("lost writes", &grouped(self.lost_writes), &checked));
         screen.line(fact("uncertain", &grouped(*uncertain), "writes whose node was lost before it replied"));
         let has_groups = self.shares.iter().map(|share| share.groups).sum::<usize>() > 1;
-        for Share { node, groups, reads, writes } in self.shares.iter().filter(|_| has_groups) {
-            let taken = format!("groups led; {} reads and {} writes of its clients", grouped(*reads), grouped(*writes));
+        let reads_locally = self.shares.iter().any(|share| share.local > 0);
+        for Share { node, groups, reads, local, writes } in self.shares.iter().filter(|_| has_groups || reads_locally) {
+            let local = if reads_locally { format!(" ({} by its subleases)", grouped(*local)) } else { String::new() };
+            let (reads, writes) = (grouped(*reads), grouped(*writes));
+            let taken = format!("groups led; {reads} reads{local} and {writes} writes of its clients");
             screen.line(fact(&format!("n{node}"), &groups.to_string(), &taken));
         }
         for violation in violations {
@@ -111,8 +114,8 @@ impl Summary {
     }
 }
 
-fn share(Share { node, groups, reads, writes }: &Share) -> Value {
-    json!({ "node": node, "groups_led": groups, "reads": reads, "writes": writes })
+fn share(Share { node, groups, reads, local, writes }: &Share) -> Value {
+    json!({ "node": node, "groups_led": groups, "reads": reads, "reads_local": local, "writes": writes })
 }
 
 fn millis(duration: Duration) -> f64 {
@@ -150,7 +153,7 @@ mod tests {
             lasted: Duration::from_secs(10),
             tally,
             totals: Totals { reads_lease: 99, reads_quorum: 1, writes: 1 },
-            shares: vec![Share { node: 1, groups: 2, reads: 100, writes: 1 }],
+            shares: vec![Share { node: 1, groups: 2, reads: 100, local: 7, writes: 1 }],
             failover: Some(Failover { killed: 1, successor: Some((2, Duration::from_micros(1_234_567))) }),
             lost_writes: 0,
         }
@@ -176,7 +179,7 @@ mod tests {
             ("lost_writes", json!(0)),
             ("lease_share", json!(0.99)),
             ("leaderless_ms", json!(1234.6)),
-            ("by_node", json!([{ "node": 1, "groups_led": 2, "reads": 100, "writes": 1 }])),
+            ("by_node", json!([{ "node": 1, "groups_led": 2, "reads": 100, "reads_local": 7, "writes": 1 }])),
             ("read_p50_us", json!(100)),
             ("read_p99_us", json!(100)),
             ("write_p50_us", json!(2000)),

@@ -40,7 +40,7 @@ pub(crate) struct StoredHash {
 
 impl Value {
     /// Returns true unless the key is dead at this log time.
-    pub(super) fn is_live(&self, log_time: u64) -> bool {
+    pub(crate) fn is_live(&self, log_time: u64) -> bool {
         self.deadline.is_none_or(|deadline| deadline.get() > log_time)
     }
 

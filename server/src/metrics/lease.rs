@@ -26,6 +26,13 @@ fn lease<R: Runtime>(clients: &Clients<R>, out: &mut Families<'_>) -> fmt::Resul
         "The time until the lease of this node ends, unless it is renewed; 0 without a lease",
         left.unwrap_or_default().as_secs_f64(),
     )?;
+    let sublease = clients.sublease_remaining();
+    out.flag("sublease_valid", "1 while this node answers reads by a sublease", sublease.is_some())?;
+    out.gauge(
+        "sublease_remaining_seconds",
+        "The time until the sublease of this node ends, unless it is renewed; 0 without a sublease",
+        sublease.unwrap_or_default().as_secs_f64(),
+    )?;
     let age = until.zip(now).map(|(until, now)| since_anchor(until, now, clients.facts.timing.lease()));
     out.gauge(
         "lease_anchor_age_seconds",
@@ -75,10 +82,11 @@ fn requests<R: Runtime>(clients: &Clients<R>, out: &mut Families<'_>) -> fmt::Re
     let counters = clients.counters();
     out.counters(
         "reads",
-        "Reads of clients that were answered: by a lease, after a quorum round, or in a log entry",
+        "Reads of clients that were answered: by a lease, by a sublease, after a quorum round, or in a log entry",
         "by",
         [
             ("lease", counters.reads_lease.get()),
+            ("sublease", counters.reads_local.get()),
             ("quorum", counters.reads_quorum.get()),
             ("log", counters.reads_logged.get()),
         ],
@@ -95,7 +103,7 @@ fn requests<R: Runtime>(clients: &Clients<R>, out: &mut Families<'_>) -> fmt::Re
     )?;
     out.counters(
         "lease_misses",
-        "Reads that this node could not answer at once under its own lease",
+        "Reads that this node could not answer at once under its own lease or sublease",
         "reason",
         named(&Miss::ALL, &counters.misses),
     )?;
@@ -133,6 +141,17 @@ fn protocol<R: Runtime>(clients: &Clients<R>, out: &mut Families<'_>) -> fmt::Re
     let (replica, holder) = (group.replica, group.holder);
     out.counter("rounds_opened", "Rounds that this node opened as a leader", holder.rounds_opened)?;
     out.counter("releases", "Releases of all rounds, each to hand leadership over", holder.releases)?;
+    out.counter("subleases_granted", "Subleases that this node granted as a leader", group.subleases_granted)?;
+    out.gauge(
+        "obligations",
+        "The readers that may be using a sublease of this node, so that its writes wait for them",
+        group.obligations as f64,
+    )?;
+    out.counter(
+        "writes_delayed_by_readers",
+        "How often writes of this node as a leader began to wait only for a reader",
+        group.writes_delayed_by_readers,
+    )?;
     out.counters(
         "quorum_reads",
         "Reads that waited for a quorum round: confirmed by it, or aborted with the leadership",

@@ -59,6 +59,11 @@ pub(super) fn encode<R: Runtime>(clients: &Clients<R>, out: &mut Families<'_>) -
 fn log<R: Runtime>(clients: &Clients<R>, out: &mut Families<'_>) -> fmt::Result {
     let (status, Statistics { group, router, .. }) = (clients.status(), clients.statistics());
     out.gauge("commit_index", "The highest index that is known to be committed", status.commit as f64)?;
+    out.gauge(
+        "exposed_index",
+        "The highest index whose effect anyone may see: on a leader, every reader that may be using a sublease has it",
+        status.exposed as f64,
+    )?;
     out.gauge("applied_index", "The highest index that is applied", status.applied as f64)?;
     out.flag(
         "log_may_be_cut",

@@ -13,8 +13,9 @@ const CHART_HEIGHT: f64 = 120.0;
 /// A kind of reads: its class in the style sheet, the words for it, and the number of such reads.
 type Kind = (&'static str, &'static str, fn(Reads) -> u64);
 
-const KINDS: [Kind; 3] = [
+const KINDS: [Kind; 4] = [
     ("lease", "by the lease", |reads| reads.lease),
+    ("sublease", "by a sublease", |reads| reads.sublease),
     ("quorum", "after a quorum round", |reads| reads.quorum),
     ("log", "in a log entry", |reads| reads.logged),
 ];

@@ -21,7 +21,7 @@ fn leader() -> Shown {
     };
     let sample = |second, lease, quorum| Sample {
         at: Duration::from_secs(second),
-        reads: Reads { lease, quorum, logged: 0 },
+        reads: Reads { lease, quorum, ..Reads::default() },
         ..Sample::default()
     };
     let samples = vec![sample(0, 0, 0), sample(1, 3000, 0), sample(2, 3750, 250)];

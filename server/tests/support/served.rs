@@ -53,6 +53,7 @@ pub(crate) fn options(folder: &Path, client_listen: String) -> NodeOptions {
         data_dir: folder.join("data"),
         timing: timing(1),
         reads: ReadMode::Lease,
+        local_reads: false,
         metrics_listen: None,
         record: None,
         accept_data_loss: false,

@@ -189,6 +189,7 @@ fn start_node() -> (Tested, SocketAddr) {
         data_dir: folder.path().join("data"),
         timing: Config::new(timing).expect("a valid configuration"),
         reads: ReadMode::Lease,
+        local_reads: false,
         metrics_listen: None,
         record: None,
         accept_data_loss: false,

@@ -84,6 +84,7 @@ impl<R: Timed> Cluster<R> {
                     data_dir: folder.path().to_path_buf(),
                     timing: timing(),
                     reads: ReadMode::Lease,
+                    local_reads: false,
                     metrics_listen: None,
                     record: None,
                     accept_data_loss: false,
