@@ -41,7 +41,8 @@ pub fn run(options: &Options) -> Summary {
         }
     };
     let drift = DRIFT_PPM.to_string();
-    let flags = if faketime.is_some() { vec!["--drift-ppm", &drift] } else { Vec::new() };
+    let mut flags = if faketime.is_some() { vec!["--drift-ppm", &drift] } else { Vec::new() };
+    flags.extend(options.local_reads.then_some("--local-reads"));
     let mut rig = Rig::start(options, &flags, |cluster| {
         if let Some(faketime) = &faketime {
             for id in cluster.recipes.keys().copied().collect::<Vec<_>>() {

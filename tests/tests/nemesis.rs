@@ -1,6 +1,7 @@
 //! Real processes under real faults, with histories checked for linearizability. Two tests show that violations are found.
 //!
-//! A longer run takes `NEMESIS_SECONDS`, `NEMESIS_SEED` and `NEMESIS_RUNTIME` (`tokio` or `smol`):
+//! A longer run takes `NEMESIS_SECONDS`, `NEMESIS_SEED` and `NEMESIS_RUNTIME` (`tokio` or `smol`). With an even seed the
+//! nodes run with `--local-reads`:
 //!
 //! `cargo test -p leasehold-tests --test nemesis -- --ignored --nocapture`
 
@@ -17,7 +18,7 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 fn options(seconds: u64, faults: &[Fault]) -> Options {
-    Options { seconds, seed: 1, runtime: Runtime::Tokio, faults: faults.to_vec() }
+    Options { seconds, seed: 1, runtime: Runtime::Tokio, faults: faults.to_vec(), local_reads: false }
 }
 
 fn assert_good(summary: &Summary) {
@@ -32,6 +33,15 @@ fn a_cluster_stays_linearizable_and_recovers_from_every_fault() {
     let faults = [Fault::PauseLeader, Fault::IsolateLeader, Fault::SlowLinksAndKillLeader];
     let summary = run(&options(6, &faults));
     assert_good(&summary);
+}
+
+#[test]
+fn a_cluster_whose_followers_read_locally_stays_linearizable_and_recovers_from_every_fault() {
+    let _alone = alone();
+    let faults = [Fault::PauseFollower, Fault::KillFollower, Fault::SplitPair, Fault::PauseLeader];
+    let summary = run(&Options { local_reads: true, ..options(8, &faults) });
+    assert_good(&summary);
+    assert!(summary.reads_local > 0, "subleases were used, not only safe:\n{summary}");
 }
 
 #[test]
@@ -70,7 +80,8 @@ fn every_fault_repeatedly() {
         _ => Runtime::Tokio,
     };
     let seed = number("NEMESIS_SEED", u64::from(std::process::id()));
-    let summary = run(&Options { seconds: number("NEMESIS_SECONDS", 60), seed, runtime, faults: Fault::ALL.to_vec() });
+    let (seconds, local_reads) = (number("NEMESIS_SECONDS", 60), seed.is_multiple_of(2));
+    let summary = run(&Options { seconds, seed, runtime, faults: Fault::ALL.to_vec(), local_reads });
     println!("{summary}");
     assert_good(&summary);
 }

@@ -34,6 +34,8 @@ pub struct Options {
     pub seed: u64,
     /// The runtime of the processes.
     pub runtime: Runtime,
+    /// True if every node answers reads by subleases.
+    pub local_reads: bool,
     /// The faults. Each happens once, in random order, before any of them repeats.
     pub faults: Vec<Fault>,
 }

@@ -318,6 +318,7 @@ impl Rig {
         let Some(info) = self.info(id).filter(|_| !self.paused.contains(&id)) else { return };
         let number = |field: &str| info.get(field).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0);
         self.summary.reads_lease += number("reads_lease");
+        self.summary.reads_local += number("reads_local");
         self.summary.reads_quorum += number("reads_quorum");
         self.summary.reads_forwarded += number("reads_forwarded");
         self.summary.terms = self.summary.terms.max(number("term"));

@@ -29,6 +29,8 @@ pub struct Summary {
     pub reads_on_resume: u64,
     /// Lease reads counted by leaders, for their own clients and for followers.
     pub reads_lease: u64,
+    /// Reads that nodes answered by their subleases.
+    pub reads_local: u64,
     /// Quorum reads counted by leaders.
     pub reads_quorum: u64,
     /// Reads that followers answered with an index from the leader.
@@ -63,6 +65,7 @@ impl Summary {
             writes: Outcomes::default(),
             reads_on_resume: 0,
             reads_lease: 0,
+            reads_local: 0,
             reads_quorum: 0,
             reads_forwarded: 0,
             terms: 0,
@@ -104,6 +107,7 @@ impl fmt::Display for Summary {
         writeln!(f)?;
         for (name, value) in [
             ("lease reads, including those for followers", self.reads_lease.to_string()),
+            ("reads by subleases", self.reads_local.to_string()),
             ("quorum reads", self.reads_quorum.to_string()),
             ("reads on followers", self.reads_forwarded.to_string()),
             ("reads queued on a stopped leader and answered", self.reads_on_resume.to_string()),
