@@ -43,8 +43,8 @@ impl TouchedKeys {
         count > 0 || self.any.load(Ordering::Acquire) > 0
     }
 
-    /// Returns the latest time of an entry, as [`touches`](crate::ports::StateMachine::touches) returns it: the entries may also end keys that end
-    /// by themselves at this time. Check it after the keys.
+    /// Returns the latest time of an entry: the entries may also end keys that end by themselves at this time. Check it
+    /// after the keys.
     pub fn time(&self) -> u64 {
         self.time.load(Ordering::Acquire)
     }

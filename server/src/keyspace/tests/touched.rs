@@ -85,7 +85,8 @@ quickcheck! {
             let before = KEYS.map(|key| visible(&keyspace, key));
             keyspace.apply(index, &entry, &mut Vec::new()).expect("a valid entry");
             for (key, before) in KEYS.into_iter().zip(before) {
-                let ends = |(_, _, deadline): &(_, _, Option<u64>)| deadline.is_some_and(|at| until.is_none_or(|until| at <= until));
+                let passes = |at: u64| until.is_none_or(|until| at <= until);
+                let ends = |(_, _, deadline): &(_, _, Option<u64>)| deadline.is_some_and(passes);
                 let may_change = until.is_none() || keys.contains(key.as_bytes()) || before.as_ref().is_some_and(ends);
                 assert!(may_change || visible(&keyspace, key) == before, "{key} changed from {before:?}");
             }
