@@ -50,7 +50,7 @@ fn the_session_of_the_document_is_what_the_server_answers() {
     let mut stream = connect(served.address());
     let mut replies = BufReader::new(stream.try_clone().expect("a second handle"));
     let document = include_str!("../../docs/locks.md");
-    let blocks = document.split("```\n").skip(1).step_by(2);
+    let blocks = document.split("```").skip(1).step_by(2);
     let mut executed = 0;
     for exchange in blocks.flat_map(|block| block.split("redis> ").skip(1)) {
         let (line, expected) = exchange.split_once('\n').expect("a reply");
