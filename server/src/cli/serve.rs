@@ -572,7 +572,7 @@ mod tests {
         assert!(options(&[]).expect("good flags").peer_security.secret.is_none());
     }
 
-    /// The passes of a rolling change of the hold, as README.md describes them.
+    /// The passes of a rolling change of the hold, as docs/configuration.md describes them.
     #[test]
     fn nodes_accept_each_other_throughout_a_rolling_change_of_the_hold() {
         let timing = |flags: &[&str]| options(flags).expect("good flags").timing;

@@ -230,7 +230,7 @@ fn warn_of_itself<R: Runtime>(clients: &Clients<R>, has_reading: bool, warnings:
     if clients.log_may_be_cut() {
         warnings.push(format!(
             "the end of node {node}'s log may be cut off: it neither votes nor leads until it has caught up with a leader \
-             that every other voter follows; see README.md, --accept-data-loss, if there is none"
+             that every other voter follows; see docs/configuration.md, --accept-data-loss, if there is none"
         ));
     }
     if disk.silent_for >= MAX_DISK_SILENCE {

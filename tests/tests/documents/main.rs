@@ -2,6 +2,7 @@
 
 mod anchors;
 mod cargo;
+mod claims;
 mod commands;
 mod markdown;
 mod programs;
@@ -116,6 +117,16 @@ fn every_link_leads_to_a_file_and_a_heading() {
     }
     check(wrong);
     assert!(checked > 100, "only {checked} links were found");
+}
+
+#[test]
+fn the_summary_of_the_book_lists_every_page() {
+    let documents = documents();
+    let is_page = |document: &&Document| document.name.starts_with("docs/") && document.name != "docs/SUMMARY.md";
+    let summary =
+        documents.iter().find(|document| document.name == "docs/SUMMARY.md").expect("the summary of the book");
+    let listed = |page: &&Document| summary.links.iter().any(|link| format!("docs/{link}") == page.name);
+    check(documents.iter().filter(is_page).filter(|page| !listed(page)).map(|page| page.name.clone()));
 }
 
 #[test]

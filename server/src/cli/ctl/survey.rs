@@ -208,7 +208,7 @@ impl Survey {
         let holds = self.values(|status| format!("{} ms", status.timing.hold_ms));
         if let Some(holds) = holds {
             problems.push(format!(
-                "the nodes run with different holds ({holds}): complete the rolling change (README.md, --hold-ms)"
+                "the nodes run with different holds ({holds}): complete the rolling change (docs/configuration.md)"
             ));
         }
         problems
