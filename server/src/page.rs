@@ -4,6 +4,8 @@
 
 mod charts;
 mod format;
+mod groups;
+mod mood;
 
 use crate::clients::{Clients, describe};
 use crate::health::Line;
@@ -13,6 +15,7 @@ use crate::status::{MemberStatus, NodeStatus, Part, RoleStatus};
 use crate::wall::unix_time;
 use leasehold_runtime::Runtime;
 use maud::{DOCTYPE, Markup, html};
+use mood::Mood;
 use std::time::Duration;
 
 /// The style sheet and the script of the page.
@@ -40,24 +43,6 @@ pub(crate) fn render<R: Runtime>(clients: &Clients<R>) -> String {
     Shown { status, samples: history.samples(), events: history.events(), now: unix_time() }.page().into_string()
 }
 
-/// How well a node does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mood {
-    Good,
-    Degraded,
-    Bad,
-}
-
-impl Mood {
-    fn class(self) -> &'static str {
-        match self {
-            Mood::Good => "good",
-            Mood::Degraded => "degraded",
-            Mood::Bad => "bad",
-        }
-    }
-}
-
 impl Shown {
     /// Returns how well the node does, and what it does.
     fn verdict(&self) -> (Mood, String) {
@@ -65,6 +50,10 @@ impl Shown {
         let problems = status.warnings.len();
         let words = match (status.role, status.leader) {
             _ if status.takes_no_part.is_some() => return (Mood::Bad, "takes no part in a cluster".to_owned()),
+            _ if !status.groups.is_empty() => match groups::verdict(status) {
+                (Mood::Good, words) => words,
+                verdict => return verdict,
+            },
             (RoleStatus::Leader, _) if status.lease.valid => "leads with a valid lease".to_owned(),
             (RoleStatus::Leader, _) if status.timing.quorum_reads => "leads, and asks a quorum for reads".to_owned(),
             (RoleStatus::Leader, _) => return (Mood::Degraded, "leads without a lease".to_owned()),
@@ -115,6 +104,7 @@ impl Shown {
                         (Self::tiles(&self.status, &minute))
                         (self.reads(&minute))
                         (Self::latencies(&minute))
+                        (groups::section(&self.status))
                         (self.members())
                         (self.history())
                         footer {
@@ -155,7 +145,7 @@ impl Shown {
         };
         html! {
             section.wide {
-                h2 { "Lease" }
+                h2 { @if self.status.groups.is_empty() { "Lease" } @else { "Lease of group 0" } }
                 (charts::lease(share, &words))
                 p.words { (words) }
                 p.note {

@@ -158,6 +158,19 @@ pub(crate) struct MemberStatus {
     pub(crate) trouble: Option<String>,
 }
 
+impl NodeStatus {
+    /// Returns how many groups each node leads, if there are several groups.
+    pub(crate) fn leaders(&self) -> Option<String> {
+        let mut led = BTreeMap::<_, usize>::new();
+        self.groups.iter().filter_map(|group| group.leader).for_each(|leader| *led.entry(leader).or_default() += 1);
+        let shares: Vec<_> = led.iter().map(|(node, led)| format!("node {node} leads {led}")).collect();
+        let none = self.groups.len() - led.values().sum::<usize>();
+        let none = (none > 0).then(|| format!("{none} without a leader"));
+        let shares: Vec<_> = shares.into_iter().chain(none).collect();
+        (!self.groups.is_empty()).then(|| format!("{}: {}", self.groups.len(), shares.join(", ")))
+    }
+}
+
 impl MemberStatus {
     /// Returns true if it counts in a quorum.
     pub(crate) fn votes(&self) -> bool {

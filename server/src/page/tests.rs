@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::history::Reads;
-use crate::status::{AddressStatus, LeaseStatus, TimingStatus};
+use crate::status::{AddressStatus, GroupStatus, LeaseStatus, TimingStatus};
 
 fn member(node: u64, heard: Option<bool>) -> MemberStatus {
     let addresses = AddressStatus { peers: format!("10.0.0.{node}:7101"), clients: format!("10.0.0.{node}:6379") };
@@ -99,4 +99,29 @@ fn a_node_that_has_just_started_has_a_page() {
     let page = Shown::default().page().into_string();
     assert!(page.contains("knows no leader") && page.contains("There were none."), "{page}");
     assert!(!page.contains("NaN") && !page.contains("inf%"), "{page}");
+}
+
+#[test]
+fn a_node_with_groups_shows_those_that_matter_the_worst_first() {
+    let mut shown = leader();
+    let group = |group, leader: Option<u64>| {
+        let role = if leader == Some(1) { RoleStatus::Leader } else { RoleStatus::Follower };
+        GroupStatus { group, role, leader, lease_valid: role == RoleStatus::Leader, term: 7, ..GroupStatus::default() }
+    };
+    shown.status.groups = (0..100).map(|number| group(number, Some(1 + u64::from(number % 2)))).collect();
+    let page = shown.page().into_string();
+    assert_eq!(page.matches("leads with a valid lease").count(), 32, "{page}");
+    for part in ["leads 50 of 100 groups", "And 18 more.", "100: node 1 leads 50, node 2 leads 50.", "Lease of group 0"]
+    {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    shown.status.groups[98].lease_valid = false;
+    assert_eq!(shown.verdict(), (Mood::Degraded, "leads 1 of 100 groups without a lease".to_owned()));
+    shown.status.groups[99].leader = None;
+    assert_eq!(shown.verdict(), (Mood::Bad, "knows no leader of 1 of 100 groups".to_owned()));
+    let page = shown.page().into_string();
+    let place = |words: &str| page.find(words).unwrap_or_else(|| panic!("{words}: {page}"));
+    assert!(place("></span>knows no leader") < place("></span>leads without a lease"));
+    assert!(place("></span>leads without a lease") < place("></span>leads with a valid lease"));
+    assert!(page.contains("node 2 leads 49, 1 without a leader."), "{page}");
 }

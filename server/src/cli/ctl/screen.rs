@@ -4,7 +4,6 @@ use super::survey::{Picture, Survey, Verdict};
 use crate::status::{MemberStatus, NodeStatus, Part, RoleStatus};
 use leasehold_core::NodeId;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// The columns of the text under a bullet.
@@ -21,7 +20,7 @@ pub(super) fn status(survey: &Survey) -> String {
     } else if let Some(node) = survey.nodes.values().next() {
         let _ = writeln!(text, "\nCluster  {}", cluster(node));
     }
-    if let Some(groups) = groups(picture.leader.or(survey.nodes.values().next())) {
+    if let Some(groups) = picture.leader.or(survey.nodes.values().next()).and_then(NodeStatus::leaders) {
         let _ = writeln!(text, "Groups   {groups}");
     }
     if !picture.members.is_empty() {
@@ -91,17 +90,6 @@ fn cluster(node: &NodeStatus) -> String {
     }
 }
 
-/// Returns how many groups each node leads, if there are several groups.
-fn groups(node: Option<&NodeStatus>) -> Option<String> {
-    let groups = &node?.groups;
-    let mut led = BTreeMap::<_, usize>::new();
-    groups.iter().filter_map(|group| group.leader).for_each(|leader| *led.entry(leader).or_default() += 1);
-    let shares: Vec<_> = led.iter().map(|(node, led)| format!("node {node} leads {led}")).collect();
-    let none = groups.len() - led.values().sum::<usize>();
-    let none = if none > 0 { format!(", {none} without a leader") } else { String::new() };
-    (!groups.is_empty()).then(|| format!("{}: {}{none}", groups.len(), shares.join(", ")))
-}
-
 /// Returns the table of the members.
 pub(super) fn members(survey: &Survey, picture: &Picture<'_>) -> String {
     let mut rows = vec![["NODE", "PART", "STATE", "BEHIND", "UP FOR", "CLIENTS", "PEERS"].map(str::to_owned)];
@@ -117,9 +105,14 @@ pub(super) fn members(survey: &Survey, picture: &Picture<'_>) -> String {
             or_unknown(&member.addresses.peers),
         ]);
     }
-    let widths: [usize; 7] =
+    table(&rows)
+}
+
+/// Returns rows of text as a table.
+pub(super) fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let widths: [usize; N] =
         std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
-    let line = |row: &[String; 7]| {
+    let line = |row: &[String; N]| {
         let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         format!("  {}", cells.join("  ").trim_end())
     };

@@ -1,0 +1,20 @@
+//! The color of a state.
+
+/// How well a node does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Mood {
+    Good,
+    Degraded,
+    Bad,
+}
+
+impl Mood {
+    /// Returns its class in the style sheet.
+    pub(super) fn class(self) -> &'static str {
+        match self {
+            Mood::Good => "good",
+            Mood::Degraded => "degraded",
+            Mood::Bad => "bad",
+        }
+    }
+}
