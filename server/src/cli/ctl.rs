@@ -5,13 +5,13 @@ mod changes;
 mod connection;
 mod screen;
 mod survey;
+mod watch;
 
 use super::exit::{BAD_FLAGS, FAILED, fail};
 use changes::{Change, Changes};
 use clap::{Args, Subcommand, ValueEnum};
 use connection::{Access, Reply};
 use leasehold_core::NodeId;
-use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -19,8 +19,6 @@ use survey::{Verdict, survey};
 
 /// The exit code of `status` if there is no leader.
 const NO_LEADER: u8 = 2;
-/// The interval at which `status --watch` looks again.
-const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// The time that a node has for a reply to `log-level` or `local-reads`.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -51,7 +49,8 @@ enum Command {
     /// Shows the state of the cluster, and what is wrong. Exits with 0 if it is healthy, 1 if something is wrong, and 2
     /// if no leader serves.
     Status {
-        /// Show it again every second.
+        /// Show it again every second, and how much each node reads and writes. A terminal shows it in place, in colors
+        /// unless NO_COLOR is set; any other output gets the text again and again.
         #[arg(long)]
         watch: bool,
         /// Print one JSON object.
@@ -173,7 +172,12 @@ pub(super) fn run(arguments: CtlArguments) -> ExitCode {
             let mut changes = Changes { access: &access, nodes, limit: Duration::from_secs(timeout_s), wait: true };
             return report(changes.balance());
         }
-        Command::Status { watch: true, .. } => return watch(&access, &nodes),
+        Command::Status { watch: true, .. } => {
+            return match watch::watch(&access, &nodes) {
+                Ok(verdict) => exit_code(verdict),
+                Err(error) => fail(FAILED, format_args!("cannot listen for signals: {error}")),
+            };
+        }
         Command::Status { json, .. } => return status(&access, &nodes, json),
         Command::Members { json } => return members(&access, &nodes, json),
         Command::LogLevel { filter } => return log_level(&access, &nodes, &filter),
@@ -236,21 +240,6 @@ fn status(access: &Access, nodes: &[String], json: bool) -> ExitCode {
         print!("{}", screen::status(&survey));
     }
     exit_code(survey.picture().verdict)
-}
-
-/// Shows the status until the process is ended, or until its output is closed.
-fn watch(access: &Access, nodes: &[String]) -> ExitCode {
-    let mut output = io::stdout();
-    // Clears the screen, and puts the cursor in its corner.
-    let clear = if output.is_terminal() { "\x1b[2J\x1b[H" } else { "\n" };
-    loop {
-        let survey = survey(access, nodes);
-        let shown = write!(output, "{clear}{}", screen::status(&survey)).and_then(|()| output.flush());
-        if shown.is_err() {
-            return exit_code(survey.picture().verdict);
-        }
-        std::thread::sleep(WATCH_INTERVAL);
-    }
 }
 
 fn members(access: &Access, nodes: &[String], json: bool) -> ExitCode {
