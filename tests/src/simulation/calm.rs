@@ -14,7 +14,9 @@ impl World {
     /// one. A hold is longer.
     pub(super) fn time_to_hand_over(&self) -> Nanos {
         let (links, (sync, _)) = (&self.setup.links, self.setup.sync);
-        5 * (links.latency + links.jitter) + 6 * 2 * sync
+        // Subleases are recalled and returned first.
+        let messages = if self.setup.local_readers > 0 { 7 } else { 5 };
+        messages * (links.latency + links.jitter) + 6 * 2 * sync
     }
 
     /// Transfers leadership. With `alone`, the old leader is cut off as soon as it has sent "campaign now".
@@ -35,6 +37,8 @@ impl World {
         let others = (1..self.nodes.len()).map(|by| (leader + by) % self.nodes.len());
         // Two voters of two, or both halves of a joint configuration, need the old leader's vote.
         let can = members.voters_outgoing.is_empty() && voters > if alone { 2 } else { 1 };
+        // A leader that is cut off while it recalls subleases does not get to "campaign now".
+        let can = can && !(alone && self.setup.local_readers > 0);
         let Some(target) = others.into_iter().find(caught_up).filter(|_| can) else { return };
         let within = self.time_to_hand_over();
         self.transfer(target, if alone { Hitch::LeaderIsCutOff(within) } else { Hitch::None });

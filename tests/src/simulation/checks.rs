@@ -90,6 +90,18 @@ impl World {
                 );
                 self.fail(FailureKind::LeaseOutlivedElection, what);
             }
+            let Some(process) = &self.nodes[other].process else { continue };
+            if let Some(permit) = process.hosted().gate.sublease().try_read(reading)
+                && permit.term < term
+            {
+                let what = format!(
+                    "n{} is elected in term {term} while n{} may still read by its sublease of term {}",
+                    node + 1,
+                    other + 1,
+                    permit.term
+                );
+                self.fail(FailureKind::LeaseOutlivedElection, what);
+            }
         }
         if self
             .nodes
@@ -134,6 +146,7 @@ impl World {
         }
         watch_statistics(process, &mut self.marks, reading.is_none());
         watch_cut(process, &mut self.marks);
+        watch_readers(process, &mut self.marks);
         let silent = process.node.disk_statistics().silent_for;
         self.marks.reach_often(Mark::FollowerDiskHung, u64::from(!leading && silent.as_secs() >= 2));
         if leading {
@@ -355,6 +368,13 @@ fn watch_echoes(process: &Process, marks: &mut Marks, clock_fails: bool) {
     if clock_fails && grantor.awaits_reading() && grantor.newest().is_some() {
         marks.reach(Mark::EchoWithoutReading);
     }
+}
+
+fn watch_readers(process: &mut Process, marks: &mut Marks) {
+    let lender = *process.replica().lender().statistics();
+    let before = std::mem::replace(&mut process.hosted_mut().watched.lender, lender);
+    marks.reach_often(Mark::ExposureDelayed, lender.delays - before.delays);
+    marks.reach_often(Mark::SubleaseReturned, lender.returned - before.returned);
 }
 
 fn watch_cut(process: &mut Process, marks: &mut Marks) {

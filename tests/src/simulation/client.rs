@@ -64,6 +64,8 @@ pub(super) struct Operation {
     pub granted: Option<ReadGrant>,
     /// For reads: the term of a permit from the published lease.
     pub permit: Option<Term>,
+    /// For reads: the end of the log that the node had received when its sublease permitted the read.
+    pub local: Option<Index>,
 }
 
 /// The next step of the server thread that serves an operation.

@@ -10,7 +10,7 @@ use super::world::{Event, World};
 use crate::linearizability::{Answer, Call};
 use bytes::Bytes;
 use leasehold::keyspace::{Entry, Keyspace, NewExpiry, Outcome, ReadCommand, Reply, SetCommand, When, WriteCommand};
-use leasehold_core::{Reading, Term};
+use leasehold_core::{Index, Reading, Term};
 use leasehold_node::ports::{GroupId, StateMachine};
 use leasehold_node::{ReadMode, Request, RequestError};
 
@@ -99,6 +99,7 @@ impl World {
             only_quorum,
             granted: None,
             permit: None,
+            local: None,
         });
         if self.tracing() {
             self.note(node, "client", format!("c{at} sends {call:?} for key {key}"));
@@ -209,6 +210,11 @@ impl World {
                 self.step_or_wait(reference, Step::View);
             }
             None => {
+                if let Some(received) = self.try_read_locally(reference, sample, elected) {
+                    self.operation(reference).expect("checked above").local = Some(received);
+                    return self.step_or_wait(reference, Step::View);
+                }
+                let process = self.nodes[node].process.as_mut().expect("operations end with their process");
                 let status = process.group().status();
                 let leads = status.role == leasehold_node::Role::Leader;
                 if leads && sample.is_some() {
@@ -221,6 +227,28 @@ impl World {
                 self.request(reference, Request::Read(ReadMode::Lease));
             }
         }
+    }
+
+    /// Returns the end of the log that the node has received, if its sublease permits a read and no entry that waits to be
+    /// applied may change the key, as in `server/src/executor.rs`.
+    fn try_read_locally(&mut self, reference: OperationRef, sample: Reading, elected: Term) -> Option<Index> {
+        let operation = self.operation(reference)?;
+        let (node, key) = (operation.node, operation.key);
+        let process = self.nodes[node].process.as_ref().expect("operations end with their process");
+        let hosted = process.hosted();
+        let (gate, view) = (&hosted.gate, &hosted.view);
+        let permit = gate.try_read_local(sample)?;
+        let touched = gate.touched();
+        let settled =
+            !touched.may_contain(&key_bytes(key)) && view.first_deadline().is_none_or(|first| first > touched.time());
+        let sublease = gate.sublease().try_read(sample);
+        if let Some(sublease) = sublease {
+            self.check_permit(node, sublease, elected);
+        }
+        self.marks.reach_often(Mark::LocalRead, u64::from(permit.is_applied || settled));
+        self.marks.reach_often(Mark::LocalReadOfUntouchedKey, u64::from(!permit.is_applied && settled));
+        self.marks.reach_often(Mark::LocalReadWaited, u64::from(!permit.is_applied && !settled));
+        (permit.is_applied || settled).then_some(permit.index)
     }
 
     fn request(&mut self, reference: OperationRef, request: Request) {
@@ -327,6 +355,7 @@ impl World {
             if self.tracing() {
                 let by = match operation.granted {
                     _ if !reads => "",
+                    None if operation.local.is_some() => " by its sublease",
                     None => " under the lease",
                     Some(grant) if grant.as_follower && grant.by_lease => " at an index granted by the leader's lease",
                     Some(grant) if grant.as_follower => " at an index granted by a quorum round",
@@ -344,13 +373,15 @@ impl World {
                     let mark = if grant.by_lease { Mark::FollowerReadByLease } else { Mark::FollowerReadByQuorum };
                     self.marks.reach(mark);
                 }
+                None if operation.local.is_some() => counts.follower_reads += 1,
                 Some(grant) if !grant.by_lease => counts.quorum_reads += 1,
                 _ => {
                     counts.lease_reads += 1;
                     self.groups[self.focus].last_lease_read = now;
                 }
             }
-            if index < operation.floor + u64::from(!reads) {
+            // What was received and is not applied does not concern the key.
+            if index.max(operation.local.unwrap_or(0)) < operation.floor + u64::from(!reads) {
                 let what = format!(
                     "{} at n{} reflects index {index}, but index {} had been seen before the request",
                     if reads { "a read" } else { "a write" },

@@ -140,6 +140,16 @@ marks! {
     FollowerReadByLease = "follower read granted by lease",
     /// A read index was granted by a quorum round.
     FollowerReadByQuorum = "follower read granted by quorum round",
+    /// A node answered a read from its own state by a sublease.
+    LocalRead = "local read",
+    /// The same, although entries that it had received were not applied.
+    LocalReadOfUntouchedKey = "local read while entries for other keys wait",
+    /// A read by a sublease had to wait for an entry that may change its key.
+    LocalReadWaited = "local read waited for its key",
+    /// An entry was committed, and not exposed because a reader did not have it.
+    ExposureDelayed = "exposed index waited for a reader",
+    /// A reader returned its subleases.
+    SubleaseReturned = "sublease returned",
     /// A forwarded request arrived twice.
     RequestRepeated = "repeated request executed once",
     /// A lease was valid although its clock's counters had diverged.

@@ -18,6 +18,8 @@
 //! In a quarter of the seeds, every node hosts two to eight groups. Clients divide their requests among them. A fault of
 //! leadership or membership hits one group, and every other fault all of them.
 //!
+//! In a third of the seeds, some nodes read locally, by subleases.
+//!
 //! # Checks
 //!
 //! Each group has its own oracle.

@@ -4,6 +4,7 @@ use super::clock::Clock;
 use super::disk::Disk;
 use super::types::Nanos;
 use leasehold::keyspace::{Keyspace, View};
+use leasehold_core::local::LenderStatistics;
 use leasehold_core::{Index, Instant, NodeId, Reading, Term, TermRound};
 use leasehold_node::ports::GroupId;
 use leasehold_node::{Group, GroupStatistics, ReadGate, Role, RouterStatistics};
@@ -149,6 +150,8 @@ pub(super) struct Watched {
     pub kept_back: bool,
     /// Its log may be cut.
     pub cut: bool,
+    /// The lender's counts.
+    pub lender: LenderStatistics,
 }
 
 impl Process {

@@ -44,6 +44,7 @@ impl World {
             let seed = self.seed ^ (u64::from(machine.boot) << 40) ^ ((group as u64) << 56);
             let mut replica = leasehold_raft::Options::new(machine.id, config, seed);
             replica.record = tracing;
+            replica.starts = Some(u64::from(machine.boot));
             let mut options = GroupOptions::new(group as GroupId, replica, (1..=self.setup.founders).collect());
             options.max_log_entries = self.setup.log_entries;
             options.max_log_bytes = u64::MAX;
@@ -52,6 +53,7 @@ impl World {
             options.max_chunk_bytes = self.setup.chunk_bytes;
             options.applies_on_thread = self.setup.applies_on_thread;
             options.unnoted_version = Keyspace::NEWEST_VERSION;
+            options.local_reads = self.setup.local_readers >> node & 1 == 1;
             let keyspace = Keyspace::new("simulated", wall.clone());
             let recovered = match recovered.into_state(keyspace.empty_state()) {
                 Ok(recovered) => recovered,
@@ -88,6 +90,7 @@ impl World {
                 voided: false,
                 kept_back: false,
                 cut: group.replica().log_may_be_cut(),
+                lender: *group.replica().lender().statistics(),
             };
             groups.push(Hosted { gate: group.read_gate().clone(), view, watched });
         }

@@ -162,6 +162,8 @@ pub struct Setup {
     pub apply_bytes: usize,
     /// State machines apply on threads of their own.
     pub applies_on_thread: bool,
+    /// The nodes that ask for subleases, one bit for each.
+    pub local_readers: u32,
     /// Disks are also real data folders.
     pub real_disks: bool,
     /// Disks may lose the end of what they acknowledged, one at a time, and the voters do not change.
@@ -248,6 +250,7 @@ impl Setup {
             chunk_bytes: transfers.of_any_size(1, 400) as usize,
             apply_bytes: apply_bytes(seed),
             applies_on_thread: Dice::new(seed, 9).chance(300_000),
+            local_readers: local_readers(seed),
             real_disks,
             cut_logs: founders >= 3 && !real_disks && Dice::new(seed, 4).chance(200_000),
             faults_for: hold * dice.of_any_size(40, 320),
@@ -280,6 +283,12 @@ impl Setup {
 fn groups(seed: u64) -> usize {
     let mut dice = Dice::new(seed, 6);
     if dice.chance(250_000) { dice.between(2, 8) as usize } else { 1 }
+}
+
+/// Draws the nodes that read locally: some in a third of the seeds.
+fn local_readers(seed: u64) -> u32 {
+    let mut dice = Dice::new(seed, 10);
+    if dice.chance(333_333) { dice.below(255) as u32 + 1 } else { 0 }
 }
 
 /// Draws the bytes of entries that a group applies in a turn: so few in some seeds that it is one entry.
