@@ -141,6 +141,7 @@ fn a_former_leader_shows_nothing_more() {
         } else {
             depose(&mut cluster, leader, near);
         }
+        assert!(cluster.local_permit(away).is_some(), "retires: {retires}");
         while cluster.local_permit(away).is_some() {
             assert!(applied(&cluster, leader) < written, "retires: {retires}");
             cluster.run(MS);
@@ -159,6 +160,7 @@ fn a_node_that_granted_helps_elect_no_other_leader() {
     let held = cluster.replica(leader).held_for().expect("a clock");
     assert!(held > HOLD / 2, "an orderly stop would record {held:?}");
     let mut withheld = cluster.replica(leader).statistics().votes_withheld;
+    assert!(cluster.local_permit(away).is_some());
     while cluster.local_permit(away).is_some() {
         assert!(cluster.with(leader, |replica, now| replica.campaign(now)).is_err(), "it does not campaign");
         // Anyone would vote for a log that is so long.
@@ -401,4 +403,17 @@ fn a_reader_that_restarts_acknowledges_anew_before_it_reads() {
         assert!(cluster.local_permit(reader).is_some_and(|permit| permit.index >= written));
         cluster.run(30 * MS);
     }
+}
+
+#[test]
+fn a_reader_that_lost_entries_of_its_log_reads_no_more() {
+    let (mut cluster, leader, [reader, _]) = with_readers();
+    let mut beyond = message(MessageKind::Heartbeat, cluster.replica(leader).term());
+    beyond.messages[0].commit = cluster.replica(leader).commit() + 1;
+    cluster.with(reader, |replica, now| {
+        assert!(replica.reader_cell().try_read(now).is_some());
+        replica.handle_envelope(now, leader, beyond);
+        assert_eq!(replica.reader_cell().try_read(now), None, "before anything of that step leaves");
+        assert!(replica.log_may_be_cut());
+    });
 }

@@ -3,6 +3,7 @@
 mod support;
 
 use leasehold_node::ReadGate;
+use std::time::Duration;
 use support::*;
 
 /// Returns a cluster of three nodes, all of which read locally. Node 1 leads, and the others have subleases.
@@ -118,4 +119,25 @@ fn a_reader_that_is_cut_off_does_not_read_what_its_leader_no_longer_waits_for() 
         cluster.run(TICK);
     }
     assert!(!holds_sublease(&cluster, 2), "the sublease ended before the write was shown");
+}
+
+#[test]
+fn a_disruption_of_the_counters_ends_the_sublease_of_a_follower() {
+    for off in [Duration::ZERO, TICK / 2] {
+        let mut cluster = cluster();
+        cluster.leap(off);
+        let now = cluster.reading(2).expect("a clock");
+        assert!(holds_sublease(&cluster, 2) && !cluster.leads(2));
+        cluster.node(2).handle_disruption(now);
+        assert!(!holds_sublease(&cluster, 2), "before anything else is done");
+    }
+}
+
+#[test]
+fn a_step_back_between_two_ticks_ends_the_sublease_of_a_follower() {
+    let mut cluster = cluster();
+    cluster.member(2).clock_behind = 1_000;
+    let now = cluster.reading(2);
+    cluster.node(2).handle_timeout(now);
+    assert!(!holds_sublease(&cluster, 2));
 }
