@@ -316,6 +316,12 @@ impl<M: StateMachine> Group<M> {
         self.unapplied_bytes
     }
 
+    /// Returns the bytes of the committed entries that are left to apply, and of those that may not be applied before the
+    /// readers have them.
+    pub(crate) fn committed_bytes(&self) -> usize {
+        self.unapplied_bytes + self.replica.withheld_bytes()
+    }
+
     pub(crate) fn take_trace(&mut self) -> String {
         self.replica.take_trace()
     }

@@ -268,7 +268,9 @@ impl Router {
                 self.fail(context, key, RequestError::Busy);
             }
             (Request::Write(command), Some(leader)) if leader == node || is_peer => {
-                if context.is_overloaded && leader == node {
+                // What waits for readers counts as well, but keeps no entries of another leader away.
+                let is_behind = context.common.is_behind(context.group.committed_bytes());
+                if (context.is_overloaded || is_behind) && leader == node {
                     // The load has until its deadline to pass.
                     return self.try_later(context, key);
                 }

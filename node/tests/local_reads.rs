@@ -2,6 +2,7 @@
 
 mod support;
 
+use bytes::Bytes;
 use leasehold_node::ReadGate;
 use std::time::Duration;
 use support::*;
@@ -140,4 +141,24 @@ fn a_step_back_between_two_ticks_ends_the_sublease_of_a_follower() {
     let now = cluster.reading(2);
     cluster.node(2).handle_timeout(now);
     assert!(!holds_sublease(&cluster, 2));
+}
+
+#[test]
+fn a_leader_takes_no_more_than_it_can_keep_while_a_reader_delays_it() {
+    const MIB: usize = 1 << 20;
+    let mut cluster = cluster();
+    cluster.isolate(3);
+    let command = Bytes::from(vec![0; MIB]);
+    let writes: Vec<_> = (0..80).map(|_| cluster.write(1, command.clone())).collect();
+    cluster.settle();
+    let more: Vec<_> = (0..20).map(|_| cluster.write(1, command.clone())).collect();
+    cluster.settle();
+    let group = cluster.members[&1].node.group(GROUP).expect("it hosts it");
+    let (status, withheld) = (group.status(), group.replica().withheld_bytes());
+    assert!(status.exposed < status.commit, "the reader delays the writes");
+    assert_eq!(withheld, 80 * MIB, "{} MiB are committed and shown nowhere", withheld / MIB);
+    assert!(writes.iter().chain(&more).all(|write| cluster.reply(*write).is_none()));
+    cluster.run(2 * HOLD);
+    assert!(writes.iter().chain(&more).all(|write| matches!(cluster.reply(*write), Some(Ok(_)))));
+    assert_eq!(cluster.members[&1].node.group(GROUP).expect("it hosts it").replica().withheld_bytes(), 0);
 }

@@ -14,6 +14,12 @@ impl Replica {
         self.local.lender().exposed()
     }
 
+    /// Returns the size of the committed entries that are not handed out for applying, because a node that may be using a
+    /// sublease has not acknowledged them. The caller must limit it: propose nothing more while it is large.
+    pub fn withheld_bytes(&self) -> usize {
+        self.withheld_bytes
+    }
+
     /// Returns the leader's side of local reads.
     pub fn lender(&self) -> &Lender {
         self.local.lender()

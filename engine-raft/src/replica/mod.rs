@@ -61,6 +61,8 @@ pub struct Replica {
     leadership: Leadership,
     /// Committed entries that are not handed out for applying yet.
     withheld: VecDeque<eraftpb::Entry>,
+    /// The size of their data.
+    withheld_bytes: usize,
     logged_term: LoggedTerm,
     /// Set by a shutdown: this node acknowledges no round again.
     leaving: bool,
@@ -107,6 +109,7 @@ impl Replica {
             rejoin,
             leadership: Leadership::default(),
             withheld: VecDeque::new(),
+            withheld_bytes: 0,
             leaving: false,
             statistics: Statistics::default(),
             options,

@@ -39,7 +39,7 @@ impl Replica {
     }
 
     /// Sends the commit index, as far as it is exposed, to the followers, unless later entries wait to be committed: then
-    /// the next append carries it. While writes are pipelined, this saves each follower an append without entries, and its
+    /// an append carries it soon. While writes are pipelined, this saves each follower an append without entries, and its
     /// response, per commit.
     pub(super) fn broadcast_commit(&mut self) {
         let commit = self.exposed();
@@ -65,6 +65,7 @@ impl Replica {
             let Snapshot { index, term, membership } = convert::snapshot_out(snapshot);
             self.raw.mut_store().install(index, term, membership);
             self.withheld.clear();
+            self.withheld_bytes = 0;
         }
         self.raw.mut_store().append(&entries);
         self.raw.advance_append_async(ready);
@@ -94,13 +95,15 @@ impl Replica {
         for message in at_once {
             self.gate.pass(message, term, DependsOn::Term, &mut self.outbox.messages);
         }
+        self.withheld_bytes += committed.iter().map(|entry| entry.data.len()).sum::<usize>();
         self.withheld.extend(committed);
         self.push_apply();
     }
 
-    /// Hands out the committed entries that are exposed for applying. A leader that is removed applies its removal, and steps down, only once
-    /// one of the other voters knows that it is committed. Otherwise, if this node were switched off at once, the others
-    /// could go on counting its vote: with two voters, of which one is removed, the other would never be elected.
+    /// Hands out the committed entries that are exposed for applying. A leader that is removed applies its removal, and
+    /// steps down, only once one of the other voters knows that it is committed. Otherwise, if this node were switched off
+    /// at once, the others could go on counting its vote: with two voters, of which one is removed, the other would never
+    /// be elected.
     pub(super) fn push_apply(&mut self) {
         let mut committed = Vec::new();
         while let Some(entry) = self.withheld.front()
@@ -109,6 +112,7 @@ impl Replica {
         {
             // The entries after a change depend on it.
             let is_change = entry.entry_type != eraftpb::EntryType::EntryNormal;
+            self.withheld_bytes -= entry.data.len();
             committed.extend(self.withheld.pop_front());
             if is_change {
                 self.push_applied(std::mem::take(&mut committed));

@@ -59,7 +59,7 @@ impl<M: StateMachine> Node<M> {
     fn poll_group(&mut self, id: GroupId) -> Option<GroupOutput<M>> {
         let Hosted { group, unapplied, .. } = self.groups.get_mut(&id)?;
         let output = group.poll_output(&mut self.apply_budget);
-        self.common.note_unapplied(unapplied, group.unapplied_bytes());
+        self.common.note_unapplied(unapplied, group.committed_bytes());
         output
     }
 
