@@ -417,3 +417,13 @@ fn a_reader_that_lost_entries_of_its_log_reads_no_more() {
         assert!(replica.log_may_be_cut());
     });
 }
+
+#[test]
+fn a_leader_that_shuts_down_recalls_its_subleases() {
+    let (mut cluster, leader, readers) = with_readers();
+    let written = cluster.propose(leader, "set a").expect("a leader").index;
+    cluster.with(leader, |replica, now| replica.retire(now));
+    cluster.run(10 * MS);
+    assert_eq!((obligations(&cluster, leader), applied(&cluster, leader)), (0, written));
+    assert!(readers.iter().all(|reader| cluster.local_permit(*reader).is_none()));
+}

@@ -152,12 +152,15 @@ impl Lender {
 
     /// Returns whether the frames to this reader must ask it to return its subleases.
     pub fn recalls(&self, reader: NodeId) -> bool {
-        let leads = matches!(self.role, Role::Leads(_));
-        leads
-            && self.borrowers.iter().flatten().any(|borrower| {
-                let asked = self.recalling || self.change_waits || !borrower.keeps_up;
-                borrower.id == reader && borrower.until.is_some() && asked
-            })
+        self.borrowers.iter().flatten().any(|borrower| {
+            let asked = match self.role {
+                Role::Follows => false,
+                Role::Leads(_) => self.recalling || self.change_waits || !borrower.keeps_up,
+                // A reader that has another leader ignores it. While this node shuts down, they follow it still.
+                Role::Led(_) => true,
+            };
+            borrower.id == reader && borrower.until.is_some() && asked
+        })
     }
 
     /// Notes that this node was elected.
