@@ -427,3 +427,34 @@ fn a_leader_that_shuts_down_recalls_its_subleases() {
     assert_eq!((obligations(&cluster, leader), applied(&cluster, leader)), (0, written));
     assert!(readers.iter().all(|reader| cluster.local_permit(*reader).is_none()));
 }
+
+#[test]
+fn a_transfer_that_waited_for_readers_checks_its_target_again() {
+    for hands_over in [false, true] {
+        let mut cluster = Cluster::founded(5);
+        let leader = cluster.elect();
+        cluster.run(2 * HOLD);
+        let reader = if leader == 5 { 4 } else { 5 };
+        cluster.set_local_reads(reader, true);
+        await_permits(&mut cluster, &[reader]);
+        cluster.kill(reader);
+        let target = cluster.with(leader, |replica, now| match hands_over {
+            true => replica.hand_over(now).expect("voters that follow"),
+            false => (1..=3)
+                .find(|id| *id != leader)
+                .inspect(|id| replica.transfer(now, *id).expect("it follows"))
+                .expect("one"),
+        });
+        assert!(obligations(&cluster, leader) > 0 && target != reader);
+        cluster.kill(target);
+        let start = cluster.now;
+        while cluster.now - start < 2 * HOLD && cluster.leader() == Some(leader) {
+            if !hands_over {
+                cluster.propose(leader, "set a").expect("it leads on");
+                assert!(cluster.permit(leader).is_some(), "its lease is not released");
+            }
+            cluster.run(MS);
+        }
+        assert_eq!(cluster.leader() == Some(leader), !hands_over);
+    }
+}

@@ -142,14 +142,26 @@ impl Replica {
         }
     }
 
-    /// Starts the transfer that waited for readers, if none is left.
+    /// Starts the transfer that waited for readers, if none is left. Its target was checked up to a lease ago.
     pub(super) fn start_waiting_transfer(&mut self, now: Reading) {
         let Some(to) = self.leadership.waits_for else { return };
         if self.raw.raft.state != StateRole::Leader {
             self.forget_waiting_transfer();
         } else if !self.local.lender().is_obligated(now) {
             self.forget_waiting_transfer();
-            self.start_transfer(to);
+            let answers = self.is_active(to, self.raw.raft.election_timeout() / 2);
+            if answers && self.check_target(to).is_ok() {
+                self.start_transfer(to);
+            } else if self.leaving || self.leadership.yields {
+                match self.successor() {
+                    Some(to) => self.start_transfer(to),
+                    None if self.leadership.yields => {
+                        self.step_down();
+                        self.local.follow(now, &self.raw.raft, !self.rejoin.is_outside());
+                    }
+                    None => {}
+                }
+            }
         }
     }
 
