@@ -458,3 +458,23 @@ fn a_transfer_that_waited_for_readers_checks_its_target_again() {
         assert_eq!(cluster.leader() == Some(leader), !hands_over);
     }
 }
+
+#[test]
+fn followers_learn_at_once_of_what_is_exposed_while_a_later_entry_waits() {
+    let (mut cluster, leader, [dead, alive]) = with_readers();
+    cluster.run(HEARTBEAT / 2);
+    let first = cluster.propose(leader, "set a").expect("a leader").index;
+    let mut acks = Vec::new();
+    for _ in 0..10 {
+        acks.extend(cluster.intercept(|message| (message.from, message.to) == (dead, leader)));
+        cluster.run(MS);
+    }
+    cluster.kill(dead);
+    let second = cluster.propose(leader, "set b").expect("a leader").index;
+    cluster.run_until("the commit", |cluster| cluster.replica(leader).commit() == second);
+    assert_eq!(cluster.replica(leader).exposed(), first - 1);
+    acks.into_iter().for_each(|ack| cluster.deliver(ack));
+    assert_eq!(cluster.replica(leader).exposed(), first);
+    cluster.run(cluster.latency + MS);
+    assert_eq!(applied(&cluster, alive), first);
+}

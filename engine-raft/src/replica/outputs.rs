@@ -39,12 +39,13 @@ impl Replica {
     }
 
     /// Sends the commit index, as far as it is exposed, to the followers, unless later entries wait to be committed: then
-    /// an append carries it soon. While writes are pipelined, this saves each follower an append without entries, and its
+    /// the next append carries it. While writes are pipelined, this saves each follower an append without entries, and its
     /// response, per commit.
     pub(super) fn broadcast_commit(&mut self) {
         let commit = self.exposed();
         let raft = &mut self.raw.raft;
-        if raft.state == StateRole::Leader && commit > self.commit_broadcast && raft.raft_log.last_index() == commit {
+        let log = &raft.raft_log;
+        if raft.state == StateRole::Leader && commit > self.commit_broadcast && log.last_index() == log.committed {
             self.commit_broadcast = commit;
             raft.bcast_append();
         }
