@@ -15,6 +15,8 @@ pub(crate) struct LocalReads {
     reader: Option<Reader>,
     /// The cell in which the reader publishes its sublease.
     cell: Arc<LeaseCell>,
+    /// This node grants subleases.
+    lends: bool,
     /// This node is to ask for subleases.
     asks: bool,
     /// Set by a shutdown: this node grants no sublease and asks for none.
@@ -41,6 +43,7 @@ impl LocalReads {
             lender,
             reader: options.starts.map(|starts| Reader::new(options.config, starts)),
             cell: Arc::default(),
+            lends: options.lends,
             asks: false,
             retired: false,
             leads: None,
@@ -137,7 +140,7 @@ impl LocalReads {
         request: Request,
     ) {
         // A sublease is not renewed under other voters, so none is cut before a change of them is in force.
-        if self.retired || now.is_none() || raft.has_pending_conf() {
+        if self.retired || !self.lends || now.is_none() || raft.has_pending_conf() {
             return;
         }
         let matched = raft.prs().get(from).map(|progress| progress.matched);

@@ -38,12 +38,15 @@ pub struct Options {
     /// subleases: see [`Replica::set_local_reads`](crate::Replica::set_local_reads). `None` if the node is never to ask for
     /// any.
     pub starts: Option<u64>,
+    /// True if this node grants subleases while it leads, as it does by default. Reads by a sublease rest on the clocks of
+    /// both nodes, and writes wait for the readers.
+    pub lends: bool,
 }
 
 impl Options {
     /// Returns options with recording off.
     pub fn new(id: NodeId, config: Config, seed: u64) -> Options {
-        Options { id, config, seed, process: seed, record: false, remaining_hold: None, starts: None }
+        Options { id, config, seed, process: seed, record: false, remaining_hold: None, starts: None, lends: true }
     }
 
     /// Returns the length of an engine tick: half a heartbeat. It is not much shorter than a hold, because timers are a

@@ -186,7 +186,9 @@ impl<M: StateMachine> Group<M> {
         boot: u64,
         now: Reading,
     ) -> Result<Group<M>, leasehold_raft::Error> {
-        let GroupStart { options, recovered, state, applied, longest_hold } = start;
+        let GroupStart { mut options, recovered, state, applied, longest_hold } = start;
+        // Reads that other nodes answered by subleases would rest on clocks.
+        options.replica.lends &= options.reads == ReadMode::Lease;
         let cell = Arc::new(LeaseCell::new());
         // In quorum mode the cell that the replica publishes to is not the one that readers check.
         let checked = if options.reads == ReadMode::Lease { cell.clone() } else { Arc::new(LeaseCell::new()) };

@@ -3,7 +3,7 @@
 mod support;
 
 use bytes::Bytes;
-use leasehold_node::ReadGate;
+use leasehold_node::{ReadGate, ReadMode};
 use std::time::Duration;
 use support::*;
 
@@ -161,4 +161,21 @@ fn a_leader_takes_no_more_than_it_can_keep_while_a_reader_delays_it() {
     cluster.run(2 * HOLD);
     assert!(writes.iter().chain(&more).all(|write| matches!(cluster.reply(*write), Some(Ok(_)))));
     assert_eq!(cluster.members[&1].node.group(GROUP).expect("it hosts it").replica().withheld_bytes(), 0);
+}
+
+#[test]
+fn a_leader_that_reads_by_quorum_grants_no_sublease() {
+    let mut cluster = Cluster::with_options(3, |group| {
+        group.local_reads = true;
+        group.replica.starts = Some(1);
+        group.reads = if group.replica.id == 1 { ReadMode::Quorum } else { ReadMode::Lease };
+    });
+    cluster.elect(1);
+    cluster.run(3 * HOLD);
+    let statistics = cluster.members[&1].node.group(GROUP).expect("it hosts it").statistics();
+    assert!(cluster.leads(1) && statistics.subleases_granted == 0);
+    let read = cluster.read(2);
+    cluster.settle();
+    let grant = cluster.grant(read);
+    assert!(grant.as_follower && !grant.by_lease && !grant.by_sublease);
 }

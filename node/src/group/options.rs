@@ -27,7 +27,7 @@ pub struct GroupOptions {
     pub founders: Vec<NodeId>,
     /// The version of commands that a member can apply whose version is not known: no note of the configuration has it.
     pub unnoted_version: u32,
-    /// The way in which reads are granted.
+    /// The way in which reads are granted. In quorum mode this node neither grants subleases nor asks for any.
     pub reads: ReadMode,
     /// True if this node asks its leaders for subleases, and answers reads by them. Each write then waits for this node.
     pub local_reads: bool,
