@@ -41,6 +41,9 @@ pub struct Statistics {
     pub removals_withheld: u64,
     /// Leaderships that this node gave up because it made no progress.
     pub leaderships_given_up: u64,
+    /// Leaderships that this node gave up because it waited two holds for readers: its clock may have failed, so that it
+    /// cannot tell when their subleases end.
+    pub leaderships_blocked: u64,
     /// Messages that no correct peer sends, or that arrived too early for the engine.
     pub messages_refused: u64,
 }

@@ -233,6 +233,8 @@ fn a_leader_without_a_clock_and_with_a_dead_reader_steps_down() {
     let written = cluster.propose(leader, "set a").expect("a leader").index;
     let start = cluster.now;
     cluster.run_until("the leader steps down", |cluster| cluster.replica(leader).role() != Role::Leader);
+    let counts = cluster.replica(leader).statistics();
+    assert_eq!((counts.leaderships_blocked, counts.leaderships_given_up), (1, 0), "neither its disk nor its links");
     assert!(cluster.now - start > HOLD, "a lease may still be in use by the clock of the reader");
     assert!(applied(&cluster, leader) < written);
     cluster.restart(dead);

@@ -371,14 +371,23 @@ impl<M: StateMachine> Group<M> {
 
     /// Counts a tick if one is due, writes what waits for a write to disk, and looks at the clock.
     pub(crate) fn handle_timeout(&mut self, now: Reading) {
-        let given_up = self.replica.statistics().leaderships_given_up;
+        let before = *self.replica.statistics();
         let (term, stalled) = (self.replica.term(), self.replica.stalled_for());
         self.replica.handle_timeout(now);
         self.time_transfers(now);
         self.tend_members(now);
         self.time_apply(now);
         self.reader_watch.observe(self.options.group, self.replica.lender());
-        if self.replica.statistics().leaderships_given_up > given_up {
+        if self.replica.statistics().leaderships_blocked > before.leaderships_blocked {
+            tracing::warn!(
+                term,
+                commit = self.replica.commit(),
+                exposed = self.replica.exposed(),
+                "this node led for two holds while its writes waited for nodes that read locally, whose subleases should \
+                 have ended, so it steps down and does not campaign for some holds; check its clock"
+            );
+        }
+        if self.replica.statistics().leaderships_given_up > before.leaderships_given_up {
             tracing::warn!(
                 term,
                 commit = self.replica.commit(),

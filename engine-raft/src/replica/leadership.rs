@@ -245,7 +245,8 @@ impl Replica {
         if self.leadership.stalled < MAX_STALLED_HOLDS * hold || self.leadership.yields || alone {
             return;
         }
-        self.give_up();
+        self.statistics.leaderships_given_up += 1;
+        self.back_off();
         self.leadership.yields = true;
         match self.successor() {
             Some(to) => self.begin_transfer(to),
@@ -269,14 +270,14 @@ impl Replica {
             }
         }
         if usize::try_from(blocked).is_ok_and(|blocked| blocked > most) {
-            self.give_up();
+            self.statistics.leaderships_blocked += 1;
+            self.back_off();
             self.step_down();
         }
     }
 
-    /// Counts a leadership that this node ends, and lengthens the back-off after it.
-    fn give_up(&mut self) {
-        self.statistics.leaderships_given_up += 1;
+    /// Lengthens the back-off after a leadership that this node ends.
+    fn back_off(&mut self) {
         let hold = self.raw.raft.election_timeout();
         let Leadership { backoff, last_backoff, .. } = &mut self.leadership;
         *last_backoff = (2 * *last_backoff).clamp(MIN_BACKOFF_HOLDS * hold, MAX_BACKOFF_HOLDS * hold);
