@@ -377,7 +377,7 @@ impl<M: StateMachine> Group<M> {
         self.time_transfers(now);
         self.tend_members(now);
         self.time_apply(now);
-        self.reader_watch.observe(self.options.group, self.replica.lender());
+        self.reader_watch.observe(self.options.group, &self.replica);
         if self.replica.statistics().leaderships_blocked > before.leaderships_blocked {
             tracing::warn!(
                 term,

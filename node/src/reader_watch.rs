@@ -2,7 +2,7 @@
 
 use crate::ports::GroupId;
 use leasehold_core::NodeId;
-use leasehold_core::local::Lender;
+use leasehold_raft::{Replica, Role};
 use std::collections::BTreeSet;
 
 /// The readers that held a sublease at the last tick, and what was counted of them then.
@@ -11,24 +11,40 @@ pub(crate) struct ReaderWatch {
     readers: BTreeSet<NodeId>,
     expired: u64,
     slow: u64,
+    delays: u64,
+    /// Writes waited for a reader.
+    delayed: bool,
 }
 
 impl ReaderWatch {
-    /// Logs the readers for which writes waited since the last tick.
-    pub(crate) fn observe(&mut self, group: GroupId, lender: &Lender) {
-        let (expired, slow) = (lender.statistics().expired, lender.statistics().slow);
-        let before = std::mem::replace(self, ReaderWatch { readers: lender.obligations().collect(), expired, slow });
-        if slow > before.slow {
-            let nodes: Vec<_> = lender.slow_readers().collect();
+    /// Logs the readers for which writes of this leader waited since the last tick. A former leader has readers whose
+    /// subleases run out because they have another leader.
+    pub(crate) fn observe(&mut self, group: GroupId, replica: &Replica) {
+        let (lender, counts) = (replica.lender(), replica.lender().statistics());
+        let now = ReaderWatch {
+            readers: lender.obligations().collect(),
+            expired: counts.expired,
+            slow: counts.slow,
+            delays: counts.delays,
+            delayed: replica.exposed() < replica.commit(),
+        };
+        let before = std::mem::replace(self, now);
+        if replica.role() != Role::Leader {
+            return;
+        }
+        let held = |reader: &NodeId| before.readers.contains(reader) || self.readers.contains(reader);
+        let slow: Vec<_> = lender.slow_readers().filter(held).collect();
+        if self.slow > before.slow && !slow.is_empty() {
             tracing::warn!(
                 group,
-                ?nodes,
+                nodes = ?slow,
                 "nodes that read locally do not keep up, so writes wait for them; each gets no sublease until it has \
                  caught up; check their disks and their links"
             );
         }
+        let delayed = before.delayed || self.delays > before.delays;
         let lost: Vec<_> = before.readers.difference(&self.readers).collect();
-        if expired > before.expired && !lost.is_empty() {
+        if delayed && self.expired > before.expired && !lost.is_empty() {
             tracing::warn!(
                 group,
                 nodes = ?lost,
