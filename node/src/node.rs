@@ -482,6 +482,7 @@ impl<M: StateMachine> Node<M> {
     pub fn set_local_reads(&mut self, now: Reading, enabled: bool) {
         self.set_now(now);
         self.for_each_router(|_, context| context.group.set_local_reads(now, enabled));
+        self.founding.values_mut().for_each(|group| group.set_local_reads(now, enabled));
     }
 
     /// Drops the requests that wait to be tried again and whose clients have left, by their tickets. They are answered

@@ -179,3 +179,20 @@ fn a_leader_that_reads_by_quorum_grants_no_sublease() {
     let grant = cluster.grant(read);
     assert!(grant.as_follower && !grant.by_lease && !grant.by_sublease);
 }
+
+#[test]
+fn a_group_that_is_being_founded_learns_that_this_node_reads_locally_no_more() {
+    let mut cluster = cluster();
+    let now = cluster.reading(2);
+    cluster.try_to_create(2, 1).expect("a new group");
+    cluster.node(2).set_local_reads(now, false);
+    cluster.drain(2);
+    cluster.settle();
+    [1, 3].into_iter().for_each(|id| cluster.create_group(id, 1));
+    cluster.settle();
+    cluster.leap(HOLD + TICK);
+    cluster.elect_in(1, 1);
+    cluster.run(HOLD);
+    let lender = cluster.members[&1].node.group(1).expect("it hosts it").replica().lender();
+    assert_eq!(lender.obligations().collect::<Vec<_>>(), [3]);
+}
