@@ -189,6 +189,13 @@ impl<M: StateMachine> Group<M> {
         let GroupStart { mut options, recovered, state, applied, longest_hold } = start;
         // Reads that other nodes answered by subleases would rest on clocks.
         options.replica.lends &= options.reads == ReadMode::Lease;
+        if options.local_reads && options.replica.starts.is_none() {
+            tracing::warn!(
+                group = options.group,
+                "this node is to read locally, but has no count of its starts, so it gets no sublease; set `starts` of the \
+                 replica's options"
+            );
+        }
         let cell = Arc::new(LeaseCell::new());
         // In quorum mode the cell that the replica publishes to is not the one that readers check.
         let checked = if options.reads == ReadMode::Lease { cell.clone() } else { Arc::new(LeaseCell::new()) };

@@ -30,6 +30,7 @@ pub struct GroupOptions {
     /// The way in which reads are granted. In quorum mode this node neither grants subleases nor asks for any.
     pub reads: ReadMode,
     /// True if this node asks its leaders for subleases, and answers reads by them. Each write then waits for this node.
+    /// It has no effect without [`starts`](leasehold_raft::Options::starts) in the replica's options.
     pub local_reads: bool,
     /// The number of log entries beyond which the older half of the log is compacted.
     pub max_log_entries: usize,

@@ -14,7 +14,7 @@ impl<M: StateMachine> Group<M> {
 
     /// Has this node ask its leaders for subleases, or return the one that it has and ask for no more.
     pub(crate) fn set_local_reads(&mut self, now: Reading, enabled: bool) {
-        let enabled = enabled && self.options.reads == ReadMode::Lease;
+        let enabled = enabled && self.options.reads == ReadMode::Lease && self.replica.reader().is_some();
         let last = self.replica.compacted() + self.replica.log_size().0 as Index;
         self.tracker.set_enabled(self.gate.touched(), enabled, last);
         self.replica.set_local_reads(now, enabled);
