@@ -3,16 +3,22 @@
 //! ```text
 //! version 4: one message, see [`wire`](crate::wire)
 //! version 5: u8 5 | message, two or more: u32 length | u8 kind | u32 group | body      all little-endian
+//! version 6: as version 5, and a replica's message may carry local reads
 //! ```
 //!
-//! A payload with one message is the same in both versions, and so is a large message, which travels alone. A release
-//! that speaks version 4 only gets each message in a payload of its own.
+//! A payload with one message is the same in all versions, and so is a large message, which travels alone. A release
+//! that speaks version 4 only gets each message in a payload of its own, and one that speaks no version 6 gets messages
+//! without local reads: it would refuse them, and the acknowledgement that they ride with.
 
 use crate::wire::{DecodeError, EncodeError, Message};
 use bytes::Bytes;
 
 /// The newest version of payloads.
-pub const VERSION: u8 = 5;
+pub const VERSION: u8 = 6;
+/// The first version with local reads.
+const WITH_LOCAL_READS: u8 = 6;
+/// The first version with payloads of several messages, and the first byte of such a payload.
+pub const JOINED: u8 = 5;
 /// The oldest version of payloads that is still spoken: that of single messages.
 pub const OLDEST_VERSION: u8 = crate::wire::VERSION;
 
@@ -38,9 +44,9 @@ pub fn encode(messages: &[Message], version: u16) -> Vec<Payload> {
     let mut payloads = Vec::with_capacity(1);
     let mut joined = Joined::default();
     for message in messages {
-        let encoded = message.encode();
+        let encoded = message.encode_with(version >= WITH_LOCAL_READS.into());
         let size = encoded.as_ref().map_or(usize::MAX, Bytes::len);
-        if version < u16::from(VERSION) || size > MAX_JOINED_BYTES {
+        if version < u16::from(JOINED) || size > MAX_JOINED_BYTES {
             payloads.extend(joined.take());
             payloads.push(Payload { messages: 1, bytes: encoded });
         } else if let Ok(encoded) = encoded {
@@ -70,7 +76,7 @@ impl Joined {
             [single] => single.clone(),
             several => {
                 let mut frame = Vec::with_capacity(1 + bytes + several.len() * LENGTH_BYTES);
-                frame.push(VERSION);
+                frame.push(JOINED);
                 for message in several {
                     // The frame's version is that of all its messages.
                     let rest = &message[1..];
@@ -87,7 +93,7 @@ impl Joined {
 /// Returns about how many bytes of memory the messages of a payload take once they are decoded. It does not decode them.
 pub(crate) fn decoded_bytes(payload: &[u8]) -> usize {
     let mut messages = 1;
-    if let Some((&VERSION, mut rest)) = payload.split_first() {
+    if let Some((&JOINED, mut rest)) = payload.split_first() {
         while messages <= MAX_MESSAGES
             && let Some((length, after)) = rest.split_first_chunk()
             && let Some((_, after)) = after.split_at_checked(u32::from_le_bytes(*length) as usize)
@@ -104,7 +110,7 @@ pub(crate) fn decoded_bytes(payload: &[u8]) -> usize {
 /// # Errors
 /// [`DecodeError`]. No input causes a panic, nor an allocation out of proportion to its own length.
 pub fn decode(payload: &[u8]) -> Result<Vec<Message>, DecodeError> {
-    let Some((&VERSION, mut rest)) = payload.split_first() else { return Ok(vec![Message::decode(payload)?]) };
+    let Some((&JOINED, mut rest)) = payload.split_first() else { return Ok(vec![Message::decode(payload)?]) };
     let malformed = DecodeError::Malformed { length: payload.len() };
     let mut messages = Vec::new();
     while !rest.is_empty() {

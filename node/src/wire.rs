@@ -267,10 +267,15 @@ impl Message {
     /// # Errors
     /// [`EncodeError`] if the envelope has no encoding.
     pub fn encode(&self) -> Result<Bytes, EncodeError> {
+        self.encode_with(true)
+    }
+
+    /// Encodes the message, without what it carries for local reads unless `local_reads`.
+    pub(crate) fn encode_with(&self, local_reads: bool) -> Result<Bytes, EncodeError> {
         match &self.body {
             Body::Raft(envelope) => {
                 let unencodable = |error: wincode::WriteError| EncodeError::Envelope { reason: error.to_string() };
-                let local = Some(&envelope.local).filter(|local| !local.is_empty());
+                let local = Some(&envelope.local).filter(|local| local_reads && !local.is_empty());
                 let mut size = wincode::config::serialized_size(envelope, UNLIMITED).map_err(unencodable)?;
                 if let Some(local) = local {
                     size += wincode::config::serialized_size(local, UNLIMITED).map_err(unencodable)?;

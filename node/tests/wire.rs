@@ -309,7 +309,7 @@ fn messages_of_a_turn_share_a_payload_with_newer_peers_only() {
     let [frame] = frames::encode(&messages, 5).try_into().expect("one payload");
     let frame = frame.bytes.expect("it encodes");
     assert_eq!(frames::decode(&frame), Ok(messages.clone()));
-    assert_eq!((frame[0], frame.len()), (frames::VERSION, 1 + 3 * (4 + FIXED - 1)));
+    assert_eq!((frame[0], frame.len()), (frames::JOINED, 1 + 3 * (4 + FIXED - 1)));
     for end in 1..frame.len() {
         // A frame that is cut between two messages of three is a frame of two.
         let expected = if end == 1 + 2 * (4 + FIXED - 1) { Ok(messages[..2].to_vec()) } else { Err(()) };
@@ -319,8 +319,25 @@ fn messages_of_a_turn_share_a_payload_with_newer_peers_only() {
     let payloads = frames::encode(&messages, 4).into_iter().map(|payload| payload.bytes.expect("it encodes"));
     assert_eq!(payloads.collect::<Vec<_>>(), messages.iter().map(encode).collect::<Vec<_>>());
     let single = frames::encode(&messages[..1], 5).remove(0).bytes.expect("it encodes");
-    assert_eq!(single, encode(&messages[0]), "a single message is the same in both versions");
+    assert_eq!(single, encode(&messages[0]), "a single message is the same in all versions");
     assert_eq!(frames::decode(&single), Ok(messages[..1].to_vec()));
+}
+
+#[test]
+fn peers_of_an_earlier_version_get_messages_without_local_reads() {
+    let local = Local { recall: true, ..Local::default() };
+    let with = |local| {
+        let envelope = Envelope { ack: Some((3, 4)), local, ..Envelope::default() };
+        Message { group: 7, body: Body::Raft(envelope) }
+    };
+    for (version, arrives) in [(4, Local::default()), (5, Local::default()), (6, local)] {
+        let messages = [with(local), with(Local::default())];
+        let payloads = frames::encode(&messages, version);
+        let decoded = payloads
+            .iter()
+            .flat_map(|payload| frames::decode(payload.bytes.as_ref().expect("it encodes")).expect("it decodes"));
+        assert_eq!(decoded.collect::<Vec<_>>(), [with(arrives), with(Local::default())], "version {version}");
+    }
 }
 
 #[test]
@@ -341,7 +358,7 @@ fn frames_are_bounded_and_large_messages_travel_alone() {
     let one = encode(&messages[0]).slice(1..);
     let message = [&(one.len() as u32).to_le_bytes(), &one[..]].concat();
     for (count, is_valid) in [(0, false), (1, false), (2, true), (frames::MAX_MESSAGES, true), (1025, false)] {
-        let frame = [&[frames::VERSION][..], &message.repeat(count)].concat();
+        let frame = [&[frames::JOINED][..], &message.repeat(count)].concat();
         assert_eq!(frames::decode(&frame).is_ok(), is_valid, "{count}");
     }
 }
@@ -349,7 +366,7 @@ fn frames_are_bounded_and_large_messages_travel_alone() {
 #[test]
 fn a_frame_of_any_bytes_is_decoded_or_refused() {
     fn holds(bytes: Vec<u8>, lengths: Vec<u32>) -> bool {
-        let mut frame = vec![frames::VERSION];
+        let mut frame = vec![frames::JOINED];
         for length in lengths {
             frame.extend_from_slice(&length.to_le_bytes());
             frame.extend_from_slice(&bytes);
