@@ -131,7 +131,7 @@ impl Tracker {
     }
 
     /// Has the entries through the last of these touch every key, without a look at them: a leader does not read as its
-    /// followers do, and its entries are applied before a read of a later term is answered.
+    /// followers do, and reads of a later term wait until these entries are applied.
     pub(crate) fn append_unseen(&mut self, keys: &TouchedKeys, entries: &[Entry]) {
         if let Some(last) = entries.last().filter(|_| self.enabled) {
             self.set_unknown(keys, last.index);

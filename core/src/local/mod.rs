@@ -13,7 +13,8 @@
 //! let millis = |ms: u64| Some(Instant::from_nanos(ms * 1_000_000, ms * 1_000_000)); // your clock
 //! let config = Config::new(Options::new(Duration::from_secs(1), 1000))?;
 //! let (mut holder, mut lender, cell) = (Holder::new(1, config), Lender::new(config), LeaseCell::new());
-//! let (mut grantor, mut reader, reads) = (Grantor::new(config, Duration::ZERO, millis(0)), Reader::new(config, 1), LeaseCell::new());
+//! let mut grantor = Grantor::new(config, Duration::ZERO, millis(0));
+//! let (mut reader, reads) = (Reader::new(config, 1), LeaseCell::new());
 //!
 //! // Node 1 leads in term 4. Everything up to the entry that opens its term is committed, and node 2 has it.
 //! let voters = Voters::simple(&[1, 2, 3])?;
