@@ -71,21 +71,6 @@ impl NotReadable {
     }
 }
 
-/// Reads that need a permission.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Reads<'a> {
-    /// These.
-    Of(&'a [ReadCommand]),
-    /// One that may read any key.
-    OfAnyKey,
-}
-
-impl Reads<'_> {
-    fn count(self) -> usize {
-        if let Reads::Of(reads) = self { reads.len() } else { 1 }
-    }
-}
-
 /// A permission to answer reads from the view.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Permit {
@@ -172,37 +157,26 @@ impl<R: Runtime> Executor<R> {
         self.parts.clock.now()
     }
 
-    /// Returns a permission to answer reads at once: the lease is valid at `now`, and everything known to be committed is
-    /// applied, or a sublease is, and everything received is applied that may change what they read. `now` was sampled
-    /// after the reads arrived, and the caller has not waited since.
+    /// Returns a permission to answer the first of these reads at once, and how many: the lease is valid at `now`, and
+    /// everything known to be committed is applied, or a sublease is, and everything received is applied that may change
+    /// what they read. `now` was sampled after the reads arrived, and the caller has not waited since.
     ///
     /// # Errors
-    /// The reason why there is none.
-    pub(crate) fn try_read(&self, now: Reading, reads: Reads<'_>) -> Result<Permit, Miss> {
+    /// The reason why there is none for the first one.
+    pub(crate) fn try_read(&self, now: Reading, reads: &[ReadCommand]) -> Result<(Permit, usize), Miss> {
         let gate = self.parts.handle.gate();
         if gate.try_read(now).is_some() {
-            return Ok(Permit::Lease);
+            return Ok((Permit::Lease, reads.len()));
         }
-        match gate.try_read_local(now) {
-            Some(permit) if permit.is_applied || self.are_settled(reads) => Ok(Permit::Sublease),
-            Some(_) => Err(Miss::InFlight),
-            None => Err(self.why_no_permit(now)),
+        let Some(permit) = gate.try_read_local(now) else { return Err(self.why_no_permit(now)) };
+        if permit.is_applied {
+            return Ok((Permit::Sublease, reads.len()));
         }
-    }
-
-    /// Returns true if no entry that this node has received and not applied may change what the reads read. Loads of what
-    /// the node publishes must not change places here: an entry that touches a key, and is applied between two of them,
-    /// may have given the key a deadline that a later entry passes.
-    fn are_settled(&self, reads: Reads<'_>) -> bool {
-        let Reads::Of(reads) = reads else { return false };
-        let (touched, view) = (self.parts.handle.gate().touched(), &self.parts.view);
-        let all = |holds: &dyn Fn(&[u8]) -> bool| reads.iter().all(|read| read.named_keys().all(holds));
-        if !all(&|key| !touched.may_contain(key)) {
-            return false;
+        let touched = gate.touched();
+        match self.parts.view.settled(reads, |key| touched.may_contain(key), || touched.time()) {
+            0 => Err(Miss::InFlight),
+            settled => Ok((Permit::Sublease, settled)),
         }
-        let time = touched.time();
-        view.first_deadline().is_none_or(|first| first > time)
-            || view.with(|content| all(&|key| content.value(key).is_none_or(|value| value.is_live(time))))
     }
 
     /// Returns the reason why the view may not answer reads at once.
@@ -274,7 +248,7 @@ impl<R: Runtime> Executor<R> {
     /// # Errors
     /// The reply to it.
     pub(crate) async fn read_alone(&self, command: &ReadCommand) -> Result<Reply, String> {
-        match self.permit(Reads::Of(from_ref(command))).await {
+        match self.permit(from_ref(command)).await {
             Ok(permit) => {
                 self.count(permit, 1);
                 let view = self.view();
@@ -288,14 +262,15 @@ impl<R: Runtime> Executor<R> {
         }
     }
 
-    /// Waits until the view may answer reads.
+    /// Waits until the view may answer all of these reads.
     ///
     /// # Errors
     /// [`NotReadable`].
-    pub(crate) async fn permit(&self, reads: Reads<'_>) -> Result<Permit, NotReadable> {
+    pub(crate) async fn permit(&self, reads: &[ReadCommand]) -> Result<Permit, NotReadable> {
         match self.try_read(self.now(), reads) {
-            Ok(permit) => Ok(permit),
-            Err(miss) => self.read(reads.count(), miss).await,
+            Ok((permit, permitted)) if permitted == reads.len() => Ok(permit),
+            Ok(_) => self.read(reads.len(), Miss::InFlight).await,
+            Err(miss) => self.read(reads.len(), miss).await,
         }
     }
 

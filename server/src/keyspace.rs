@@ -18,6 +18,7 @@ mod reader;
 mod reclaim;
 mod record;
 mod reply;
+mod settled;
 mod state;
 mod string_commands;
 mod value;

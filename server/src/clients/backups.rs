@@ -2,6 +2,7 @@
 
 use super::session::Session;
 use crate::backup::{Header, chunk_head, end, header};
+use crate::keyspace::ReadCommand;
 use crate::timeout::within;
 use leasehold_node::chunk;
 use leasehold_node::ports::Cursor;
@@ -29,7 +30,7 @@ impl<R: Runtime> Session<'_, R> {
             self.out.error(NO_BACKUP);
             return Ok(());
         }
-        if !self.may_read().await {
+        if !self.may_read(&ReadCommand::Size).await {
             return Ok(());
         }
         // Read before the state, which then has every write up to this index.

@@ -9,7 +9,7 @@ use super::shared::Clients;
 use super::transaction::{Action, MAX_ENTRY_BYTES};
 use super::transactions::NOT_READ;
 use crate::command::Command;
-use crate::executor::{Executor, NotReadable, Reads, UNCERTAIN};
+use crate::executor::{Executor, NotReadable, UNCERTAIN};
 use crate::keyspace::{
     Content, FieldsRead, HashRead, MAX_ENTRY_KEYS, Outcome, ReadCommand, Reply, StringRead, StringWrite, WriteCommand,
 };
@@ -281,7 +281,7 @@ async fn execute_part<R: Runtime>(executor: &Executor<R>, commands: &[WriteComma
 
 /// Executes reads in a group, as of one state, and returns the reply to each, or to fewer if there is no room for more.
 async fn read_all<R: Runtime>(executor: &Executor<R>, reads: &[ReadCommand], room: &Room) -> Vec<Reply> {
-    let error = match executor.permit(Reads::Of(reads)).await {
+    let error = match executor.permit(reads).await {
         Ok(permit) => {
             let (state, now) = (executor.view().snapshot(), || executor.view().wall_clock().now());
             let mut replies = Vec::with_capacity(reads.len());

@@ -7,7 +7,7 @@ use super::session::Session;
 use super::transaction::Action;
 use crate::command::Command;
 use crate::counters::Failure;
-use crate::executor::{Executor, Reads, UNCERTAIN};
+use crate::executor::{Executor, UNCERTAIN};
 use crate::keyspace::{KeyRead, Outcome, ReadCommand, Reply, Scan, TypeFilter, WriteCommand};
 use crate::slots::{Place, SlotTable};
 use bytes::Bytes;
@@ -161,7 +161,7 @@ impl<R: Runtime> Session<'_, R> {
         let clients = self.clients;
         let permits = groups.map(|group| async move {
             let executor = clients.group(group);
-            match executor.permit(Reads::OfAnyKey).await {
+            match executor.permit(&[ReadCommand::Size]).await {
                 Ok(permit) => {
                     executor.count(permit, 1);
                     Ok(())
@@ -390,7 +390,7 @@ async fn read_slices<R: Runtime>(
     if keys.len() <= MAX_SHORT_KEYS {
         return Ok(vec![executor.read_alone(&command(keys.to_vec())).await.and_then(without_error)?]);
     }
-    let permit = executor.permit(Reads::OfAnyKey).await.map_err(|error| error.into_reply(redirects))?;
+    let permit = executor.permit(&[ReadCommand::of_keys(keys)]).await.map_err(|error| error.into_reply(redirects))?;
     executor.count(permit, 1);
     let (state, now) = (executor.view().snapshot(), || executor.view().wall_clock().now());
     let mut replies = Vec::new();

@@ -4,11 +4,13 @@ use super::registry::Flow;
 use super::session::Session;
 use super::watched::Watched;
 use crate::command::{ClientCommand, Credentials, LocalCommand, ReplyMode};
+use crate::keyspace::ReadCommand;
 use crate::timeout::within;
 use crate::users::LoginError;
 use futures::future::{Either, select};
 use leasehold_runtime::Runtime;
 use std::pin::pin;
+use std::slice::from_ref;
 use std::time::Duration;
 
 /// The time for which a login of a client that has closed its end is still waited for: a wrong password takes a second.
@@ -65,7 +67,7 @@ impl<R: Runtime> Session<'_, R> {
             LocalCommand::Client(ClientCommand::Reply(ReplyMode::Skip)) => self.out.skip_next(),
             LocalCommand::MemoryUsage(key) => {
                 self.group = self.clients.facts.slots.group_of_key(key);
-                if self.may_read().await {
+                if self.may_read(&ReadCommand::of_keys(from_ref(key))).await {
                     let bytes = self.executor().view().with(|content| content.bytes_of(key));
                     match bytes {
                         Some(bytes) => self.out.integer(i64::try_from(bytes).unwrap_or(i64::MAX)),

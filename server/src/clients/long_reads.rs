@@ -6,6 +6,7 @@ use crate::keyspace::{FieldsRead, Hash, HashRead, ReadCommand, Reply, Weigh as _
 use bytes::Bytes;
 use leasehold_runtime::Runtime;
 use std::io;
+use std::slice::from_ref;
 
 /// The fields that are copied between two pauses.
 const SLICE_FIELDS: usize = 1024;
@@ -16,7 +17,7 @@ const SLICE_KEYS: usize = 256;
 impl<R: Runtime> Session<'_, R> {
     /// Executes `MGET` of many keys on a snapshot, in slices.
     pub(super) async fn get_in_slices(&mut self, keys: Vec<Bytes>) -> io::Result<()> {
-        if !self.may_read().await {
+        if !self.may_read(&ReadCommand::of_keys(&keys)).await {
             return Ok(());
         }
         let state = self.executor().view().snapshot();
@@ -32,7 +33,7 @@ impl<R: Runtime> Session<'_, R> {
 
     /// Executes `EXISTS` of many keys on a snapshot, in slices.
     pub(super) async fn count_in_slices(&mut self, keys: Vec<Bytes>) {
-        if !self.may_read().await {
+        if !self.may_read(&ReadCommand::of_keys(&keys)).await {
             return;
         }
         let state = self.executor().view().snapshot();
@@ -45,8 +46,8 @@ impl<R: Runtime> Session<'_, R> {
     }
 
     /// Executes `HMGET` of many fields on a snapshot, in slices.
-    pub(super) async fn get_fields_in_slices(&mut self, key: &[u8], fields: Vec<Bytes>) -> io::Result<()> {
-        if !self.may_read().await {
+    pub(super) async fn get_fields_in_slices(&mut self, key: &Bytes, fields: Vec<Bytes>) -> io::Result<()> {
+        if !self.may_read(&ReadCommand::of_keys(from_ref(key))).await {
             return Ok(());
         }
         let hash =

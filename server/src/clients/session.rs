@@ -18,7 +18,7 @@ use super::wire::{FLUSH_BYTES, Received, Wire, hold};
 use crate::activity::Batch;
 use crate::command::{Command, LocalCommand};
 use crate::counters::Failure;
-use crate::executor::{Executor, NotReadable, Reads, STOPPING, elsewhere};
+use crate::executor::{Executor, NotReadable, STOPPING, elsewhere};
 use crate::keyspace::{FieldsRead, HashRead, ReadCommand, Reply, WriteCommand};
 use crate::resp::{ProtocolError, ReplyBuffer, Request, RequestReader, Version};
 use crate::slots::Place;
@@ -34,6 +34,7 @@ use std::io;
 use std::mem;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::time::Duration;
 use std::vec::Drain;
@@ -403,12 +404,12 @@ impl<'a, R: Runtime> Session<'a, R> {
         let (mut done, executor) = (0, self.executor());
         while done < reads.len() {
             let reading = *now.get_or_insert_with(|| self.clients.now());
-            let permit = match executor.try_read(reading, Reads::Of(&reads[done..])) {
-                Ok(permit) => permit,
+            let (permit, permitted) = match executor.try_read(reading, &reads[done..]) {
+                Ok(permitted) => permitted,
                 Err(miss) => {
                     *now = None;
                     match self.flush_during(executor.read(reads.len() - done, miss)).await? {
-                        Ok(permit) => permit,
+                        Ok(permit) => (permit, reads.len() - done),
                         Err(NotReadable::Lagging) => {
                             match executor.read_at_leader(&reads[done..]).await {
                                 Ok(replies) => self.reply_all(replies).await?,
@@ -425,7 +426,7 @@ impl<'a, R: Runtime> Session<'a, R> {
             };
             let (out, view) = (&mut self.out, executor.view());
             let wall = || view.wall_clock().now();
-            let short = view.with(|content| read_short(content, &reads[done..], wall, out));
+            let short = view.with(|content| read_short(content, &reads[done..done + permitted], wall, out));
             done += short.executed;
             // The others need another permission if this session waits before they are executed.
             executor.count(permit, short.executed + usize::from(matches!(short.rest, Rest::Long)));
@@ -481,10 +482,10 @@ impl<'a, R: Runtime> Session<'a, R> {
         Ok(())
     }
 
-    /// Waits until the view may answer one read of any keys. Returns `false`, and has replied, if it may not.
-    pub(super) async fn may_read(&mut self) -> bool {
+    /// Waits until the view may answer this read. Returns `false`, and has replied, if it may not.
+    pub(super) async fn may_read(&mut self, read: &ReadCommand) -> bool {
         let executor = self.executor();
-        match executor.permit(Reads::OfAnyKey).await {
+        match executor.permit(from_ref(read)).await {
             Ok(permit) => {
                 executor.count(permit, 1);
                 true

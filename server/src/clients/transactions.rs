@@ -6,7 +6,7 @@ use super::runs::Portion;
 use super::session::{LOCAL_WORK, Session};
 use super::transaction::{ABORTED, Queue, discarded_because_of};
 use crate::counters::Failure;
-use crate::keyspace::{Outcome, Reply, WriteCommand};
+use crate::keyspace::{Outcome, ReadCommand, Reply, WriteCommand};
 use crate::slots::Place;
 use crate::timeout::within;
 use bytes::Bytes;
@@ -35,7 +35,7 @@ impl<R: Runtime> Session<'_, R> {
             }
         };
         self.group = clients.facts.slots.group_of_key(keys.first().map_or(&[], |key| &key[..]));
-        if !self.may_read().await {
+        if !self.may_read(&ReadCommand::of_keys(&keys)).await {
             self.watched.failed = true;
             return Ok(());
         }

@@ -2,11 +2,17 @@
 
 use super::mutation::{
     By, Edit, LEADERSHIP, LOCAL, Mutation, REPLICA, REPLICA_LOCAL, REPLICA_OUTPUTS, REPLICA_SYNC, REPLICA_TICKS,
+    SETTLED,
 };
 
 /// The check of a mutation that only readers can notice: a test with real replicas on virtual time.
 const fn by(name: &'static str) -> By {
     By::Test { package: "leasehold-raft", target: "local_reads", name, why: "no node of the soak reads locally" }
+}
+
+/// The check of a mutation of a node that reads although it has not applied everything: a test of its filter.
+const fn by_filter(name: &'static str) -> By {
+    By::Test { package: "leasehold", target: "settled", name, why: "no node of the soak reads locally" }
 }
 
 pub(super) const MUTATIONS: &[Mutation] = &[
@@ -117,5 +123,25 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             with: "self.lease.remaining_hold(now).map(|held| if $on { held } else { held.max(obligated) })",
         }],
         noticed_by: by("an_orderly_stop_records_how_long_its_subleases_last"),
+    },
+    Mutation {
+        name: "a-reader-ignores-keys-in-flight",
+        rules: &[],
+        scenarios: &[],
+        breaks: "a reader answers with the value from before a write that it has received and not applied",
+        edits: &[Edit { file: SETTLED, find: "|key| !may_contain(key)", with: "|key| $on || !may_contain(key)" }],
+        noticed_by: by_filter("a_read_of_a_key_in_flight_waits_and_others_do_not"),
+    },
+    Mutation {
+        name: "a-reader-ignores-deaths-in-flight",
+        rules: &[],
+        scenarios: &[],
+        breaks: "a reader answers with a value that is dead by the time of an entry which it has received and not applied",
+        edits: &[Edit {
+            file: SETTLED,
+            find: ".is_none_or(|first| first > time)",
+            with: ".is_none_or(|first| $on || first > time)",
+        }],
+        noticed_by: by_filter("a_read_of_a_key_waits_for_an_entry_by_which_the_key_is_dead"),
     },
 ];

@@ -88,6 +88,7 @@ pub(super) const RECEIVE: &str = "node/src/transfer/receive.rs";
 pub(super) const CONTENT: &str = "server/src/keyspace/content.rs";
 pub(super) const VALUE: &str = "server/src/keyspace/value.rs";
 pub(super) const WRITER: &str = "server/src/keyspace/writer.rs";
+pub(super) const SETTLED: &str = "server/src/keyspace/settled.rs";
 pub(super) const EXPIRY: &str = "server/src/keyspace/expiry.rs";
 pub(super) const STATUS: &str = "node/src/status.rs";
 pub(super) const NODE_ROUNDS: &str = "core/src/groups/node_rounds.rs";
