@@ -307,11 +307,14 @@ impl<M: StateMachine> Group<M> {
 
     /// Returns what has been counted.
     pub fn statistics(&self) -> GroupStatistics {
+        let reader = self.replica.reader().map(|reader| *reader.statistics()).unwrap_or_default();
         GroupStatistics {
             replica: *self.replica.statistics(),
             holder: *self.replica.holder().statistics(),
             obligations: self.replica.lender().obligations().count(),
             subleases_granted: self.replica.lender().statistics().granted,
+            subleases_requested: reader.requested,
+            subleases_received: reader.granted,
             writes_delayed_by_readers: self.replica.lender().statistics().delays,
             stalled_for: self.replica.stalled_for(),
             held_for: self.replica.held_for(),

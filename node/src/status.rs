@@ -81,6 +81,10 @@ pub struct GroupStatistics {
     pub obligations: usize,
     /// Subleases that this node granted as a leader.
     pub subleases_granted: u64,
+    /// Subleases that this node asked its leaders for.
+    pub subleases_requested: u64,
+    /// Subleases that it got from them.
+    pub subleases_received: u64,
     /// How often writes of this node as a leader began to wait only for a reader.
     pub writes_delayed_by_readers: u64,
     /// The time for which this node may neither vote nor campaign, if its leader is silent; `None` while its clock gives

@@ -142,6 +142,8 @@ fn lease<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     let sublease = clients.sublease_remaining();
     fields.add("sublease_valid", u8::from(sublease.is_some()));
     fields.add("sublease_remaining_us", sublease.unwrap_or(Duration::ZERO).as_micros());
+    fields.add("subleases_requested", group.subleases_requested);
+    fields.add("subleases_received", group.subleases_received);
     fields.add("subleases_granted", group.subleases_granted);
     fields.add("obligations", group.obligations);
     fields.add("writes_delayed_by_readers", group.writes_delayed_by_readers);

@@ -91,6 +91,8 @@ fn a_reader_answers_without_a_message_and_sees_every_write<R: Kill>() {
     assert_eq!(reply, ":1\r\n*1\r\n$1\r\nk\r\n:2\r\n:-1\r\n+OK\r\n");
     assert_eq!(number(leader, "sublease_valid"), 0, "it has the lease");
     wait("the leader shows what it granted", || number(leader, "subleases_granted") >= 2);
+    wait("the reader shows that it got a sublease", || number(reader, "subleases_received") >= 1);
+    assert!(number(reader, "subleases_requested") >= 1);
     wait("the leader shows what its readers have", || {
         number(leader, "exposed_index") == number(leader, "commit_index")
     });

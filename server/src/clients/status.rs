@@ -176,6 +176,8 @@ fn count<R: Runtime>(clients: &Clients<R>, told: &mut NodeStatus) {
     add("writes_acknowledged", counters.writes_acknowledged.get());
     add("writes_uncertain", counters.writes_uncertain.get());
     add("writes_failed", counters.writes_failed.get());
+    add("subleases_requested", group.subleases_requested);
+    add("subleases_received", group.subleases_received);
     add("subleases_granted", group.subleases_granted);
     add("obligations", group.obligations as u64);
     add("writes_delayed_by_readers", group.writes_delayed_by_readers);

@@ -141,6 +141,8 @@ fn protocol<R: Runtime>(clients: &Clients<R>, out: &mut Families<'_>) -> fmt::Re
     let (replica, holder) = (group.replica, group.holder);
     out.counter("rounds_opened", "Rounds that this node opened as a leader", holder.rounds_opened)?;
     out.counter("releases", "Releases of all rounds, each to hand leadership over", holder.releases)?;
+    out.counter("subleases_requested", "Subleases that this node asked its leaders for", group.subleases_requested)?;
+    out.counter("subleases_received", "Subleases that this node got from its leaders", group.subleases_received)?;
     out.counter("subleases_granted", "Subleases that this node granted as a leader", group.subleases_granted)?;
     out.gauge(
         "obligations",
