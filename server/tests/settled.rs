@@ -5,6 +5,7 @@ use leasehold::keyspace::{
     Entry, FieldsRead, HashRead, Keyspace, NewExpiry, ReadCommand, SetCommand, View, WallClock, When, WriteCommand,
 };
 use leasehold_node::ports::StateMachine as _;
+use std::slice::from_ref;
 
 /// Returns a view of a key without a deadline, `stays`, and of one that dies at 1000, `dies`.
 fn view() -> View {
@@ -35,8 +36,8 @@ fn a_read_of_a_key_in_flight_waits_and_others_do_not() {
     let hash = || ReadCommand::Hash(HashRead { key: bytes("hash"), what: FieldsRead::Length });
     let many = || ReadCommand::Mget(vec![bytes("none"), bytes("stays")]);
     for read in [get("stays"), hash(), many()] {
-        assert_eq!(settled(std::slice::from_ref(&read), &["other"], 0), 1, "{read:?}");
-        assert_eq!(settled(&[read.clone()], &["other", "stays", "hash"], 0), 0, "{read:?}");
+        assert_eq!(settled(from_ref(&read), &["other"], 0), 1, "{read:?}");
+        assert_eq!(settled(from_ref(&read), &["other", "stays", "hash"], 0), 0, "{read:?}");
     }
     assert_eq!(settled(&[get("none")], &["none"], 0), 0, "it may be created");
     // A command of all keys waits for every entry.
