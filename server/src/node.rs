@@ -46,8 +46,8 @@ const FAREWELL_TIMEOUT: Duration = REQUEST_TIMEOUT.saturating_add(Duration::from
 /// The same for a node that was removed: it finds no leader that could answer them.
 const REMOVED_FAREWELL_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// The time that another node has for taking leadership over when a node stops. It takes a few milliseconds, or does not
-/// happen.
+/// The time that another node has for taking leadership over when a node stops, once no reader may be using a sublease.
+/// It takes a few milliseconds, or does not happen.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The options of a node.
@@ -351,6 +351,9 @@ impl<R: Runtime> Node<R> {
         });
         let executors = executors.collect();
         let clients = Arc::new(Clients::new(executors, transport, facts, limits, users, encryption, space));
+        if local_reads {
+            clients.warn_of_long_subleases();
+        }
         runtime.spawn(watch(runtime.clone(), Arc::downgrade(&clients)));
         if spreads_leaders && !slots.is_single() {
             runtime.spawn(balance(runtime.clone(), Arc::downgrade(&clients)));
@@ -435,11 +438,12 @@ impl<R: Runtime> Node<R> {
         let runtime = self.clients.executor.runtime();
         let hand_over = self.clients.executors.iter().map(async |executor| {
             let group = executor.handle().group();
-            match within(runtime, HAND_OVER_TIMEOUT, executor.handle().hand_over()).await {
+            let limit = HAND_OVER_TIMEOUT + self.clients.wait_for_readers();
+            match within(runtime, limit, executor.handle().hand_over()).await {
                 Some(Ok(to)) => tracing::info!(group, to, "handed leadership over"),
                 Some(Err(TransferError::NotLeader)) => {}
                 Some(Err(error)) => tracing::info!(group, "leadership is not handed over: {error}"),
-                None => tracing::warn!(group, "leadership was not taken over within {HAND_OVER_TIMEOUT:?}"),
+                None => tracing::warn!(group, "leadership was not taken over within {limit:?}"),
             }
         });
         join_all(hand_over).await;

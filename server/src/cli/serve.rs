@@ -119,7 +119,8 @@ pub(crate) struct ServeArguments {
     reads: Reads,
     /// Answer reads from this node's own state while another node leads, without a message, by subleases that the leader
     /// grants. Each write then waits until this node has it, and if this node fails, for a lease at most. For data that is
-    /// read everywhere and written rarely. Every member must run a release that knows subleases.
+    /// read everywhere and written rarely. Every member must run a release that knows subleases. With --redirect, it does
+    /// so for clients that have sent READONLY.
     #[arg(long)]
     local_reads: bool,
     /// The most clients that may be connected at once. A low limit of open files lowers it.

@@ -10,11 +10,11 @@ use bytes::Bytes;
 use leasehold_core::NodeId;
 use leasehold_node::identity::{Introduction, MAX_ADDRESS_BYTES, Numbers};
 use leasehold_node::members::{Aim, ChangeError, MemberChange};
-use leasehold_node::{Role, TransferError};
+use leasehold_node::{REQUEST_TIMEOUT, Role, TransferError};
 use leasehold_runtime::Runtime;
 use std::time::Duration;
 
-/// The time that a change of the members, or a transfer of leadership, may take.
+/// The time that a change of the members, or a transfer of leadership, may take, once it waits for no reader.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The time that a node has for answering a probe: as long as the links give it, and a little more.
@@ -134,14 +134,17 @@ impl<R: Runtime> Session<'_, R> {
             }
             Ok(Administer::LogLevel(filter)) => logging::set_filter(&filter).map_err(|error| format!("ERR {error}")),
             Ok(Administer::LocalReads(enabled)) => clients.set_local_reads(enabled).await,
-            Ok(change) => match within(clients.runtime(), CHANGE_TIMEOUT, clients.carry_out_alone(change)).await {
-                Some(outcome) => outcome,
-                None => Err(format!(
-                    "UNCERTAIN the change was not made within {} s, and may still be made; look at the status before you \
-                     repeat it",
-                    CHANGE_TIMEOUT.as_secs()
-                )),
-            },
+            Ok(change) => {
+                let limit = CHANGE_TIMEOUT + clients.wait_for_readers();
+                match within(clients.runtime(), limit, clients.carry_out_alone(change)).await {
+                    Some(outcome) => outcome,
+                    None => Err(format!(
+                        "UNCERTAIN the change was not made within {} s, and may still be made; look at the status \
+                         before you repeat it",
+                        limit.as_secs()
+                    )),
+                }
+            }
         };
         match outcome {
             Ok(()) => self.out.status("OK"),
@@ -151,6 +154,17 @@ impl<R: Runtime> Session<'_, R> {
 }
 
 impl<R: Runtime> Clients<R> {
+    /// Warns if a sublease of this node may last longer than a write that waits for the node.
+    pub(crate) fn warn_of_long_subleases(&self) {
+        let lease = self.facts.timing.lease();
+        if lease >= REQUEST_TIMEOUT {
+            tracing::warn!(
+                "this node reads locally with a lease of {lease:?}, and a write ends after {REQUEST_TIMEOUT:?}: if this \
+                 node fails, writes are answered with UNCERTAIN until the lease has ended; choose a shorter --hold-ms"
+            );
+        }
+    }
+
     /// Has this node ask its leaders for subleases, or return those that it has.
     async fn set_local_reads(&self, enabled: bool) -> Result<(), String> {
         if enabled && self.facts.quorum_reads {
@@ -161,6 +175,9 @@ impl<R: Runtime> Clients<R> {
             );
         }
         tracing::info!(enabled, "a client changes whether this node answers reads by subleases");
+        if enabled {
+            self.warn_of_long_subleases();
+        }
         self.executor.handle().set_local_reads(enabled).await;
         Ok(())
     }

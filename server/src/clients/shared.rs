@@ -42,6 +42,10 @@ const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemo
 const NO_SPACE: &str = "BUSY the disk of this node is almost full; nothing was executed; free space on it, or send the \
                         command to another node if this one does not lead";
 
+/// The longest time for which a command about the cluster, or a stop, waits for readers: a supervisor kills a process
+/// that takes long to stop.
+const MAX_READER_WAIT: Duration = Duration::from_secs(10);
+
 /// The memory that all clients share. Long replies have their own, so that a client that waits for memory for its reply
 /// never waits for one that waits for memory for its request.
 #[derive(Debug)]
@@ -209,6 +213,13 @@ impl<R: Runtime> Clients<R> {
     pub(crate) fn stalled_for(&self) -> Duration {
         let times = self.executors.iter().map(|executor| executor.handle().statistics().group.stalled_for);
         times.max().unwrap_or_default()
+    }
+
+    /// Returns how long a change of leadership or of voters may wait before it begins, because readers may be using
+    /// subleases. A failed one keeps its sublease for a lease at most.
+    pub(crate) fn wait_for_readers(&self) -> Duration {
+        let waits = self.executors.iter().any(|executor| executor.handle().statistics().group.obligations > 0);
+        if waits { self.facts.timing.lease().min(MAX_READER_WAIT) } else { Duration::ZERO }
     }
 
     pub(crate) fn statistics(&self) -> Statistics {

@@ -7,8 +7,8 @@ use leasehold_core::NodeId;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// The time that a node has for its reply: a little longer than it may work on a change.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// The time that a node has for its reply: a little longer than it may work on a change that waits for readers first.
+const PATIENCE: Duration = Duration::from_secs(25);
 /// The pause between two attempts, and between two looks at the progress.
 pub(super) const PAUSE: Duration = Duration::from_millis(200);
 /// The entries that a learner may lack and still have caught up.
