@@ -14,7 +14,8 @@ const LATE_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// The time to wait for the answer to a request for a read index before its reads try again.
 const READ_INDEX_TIMEOUT: Duration = Duration::from_secs(1);
 /// The time that a read waits until what this node has received is applied. Then it asks the leader, which may know an
-/// earlier index: it shows no write before every reader has it, and another leader may have replaced the entries.
+/// earlier index: it shows no write before every reader has it, and another leader may have replaced the entries. It
+/// is looked at once per tick, so the read may wait for a tick more.
 const LOCAL_TIMEOUT: Duration = Duration::from_millis(50);
 /// The time that a read waits for this node to catch up with the index that the leader granted.
 const LAG_TIMEOUT: Duration = Duration::from_secs(1);
