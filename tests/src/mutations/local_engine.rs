@@ -59,8 +59,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "a leader is elected by a node that granted a sublease which is still in use",
         edits: &[Edit {
             file: REPLICA,
-            find: "if self.local.lender().is_obligated(now) ||",
-            with: "if !$on && self.local.lender().is_obligated(now) ||",
+            find: "if self.local.lender().is_obligated(now)",
+            with: "if !$on && self.local.lender().is_obligated(now)",
         }],
         noticed_by: by("a_node_that_granted_helps_elect_no_other_leader"),
     },
@@ -71,8 +71,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "a node is elected whose sublease is still in use",
         edits: &[Edit {
             file: REPLICA_TICKS,
-            find: "if self.local.lender().is_obligated(now) ||",
-            with: "if !$on && self.local.lender().is_obligated(now) ||",
+            find: "if self.local.lender().is_obligated(now)",
+            with: "if !$on && self.local.lender().is_obligated(now)",
         }],
         noticed_by: by("a_node_that_granted_helps_elect_no_other_leader"),
     },
