@@ -20,6 +20,7 @@ mod etcd;
 mod groups;
 mod idle;
 mod interference;
+mod progress;
 mod reads;
 mod redis;
 mod redis_benchmark;
@@ -99,7 +100,7 @@ fn run(command: Command) -> Result<(), String> {
         Command::Turns { what, times } => return what.take(times),
         Command::Interference { size, common } => {
             children::end_with_this_program()?;
-            interference::run(size, common.quick)?.print(common.json);
+            progress::show(|| interference::run(size, common.quick))?.print(common.json);
             return Ok(());
         }
         Command::Reads(common) => (reads::run, common),
@@ -112,6 +113,6 @@ fn run(command: Command) -> Result<(), String> {
         Command::Groups(common) => (groups::run, common),
     };
     children::end_with_this_program()?;
-    benchmark(common.quick)?.print(common.json);
+    progress::show(|| benchmark(common.quick))?.print(common.json);
     Ok(())
 }
