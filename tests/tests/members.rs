@@ -243,10 +243,11 @@ fn joint_without(cut: u64) {
     fleet.serve(&[1]);
     fleet.until_status("HEALTHY", "");
     fleet.must("transfer 1");
-    // What the half hears and says is late, so it has not left the joint configuration when it is cut off.
+    // All that nodes say is late: so the configuration is still joint when a half is cut off, and so few writes are made
+    // that the new node catches up.
     let pace = Pace { delay: Duration::from_millis(700), jitter: Duration::ZERO, bytes_per_second: 100 << 20 };
     let links = |node: u64| proxy.pairs().into_iter().filter(move |(from, to)| *from == node || *to == node);
-    [cut, 3].into_iter().flat_map(links).for_each(|(from, to)| proxy.set(from, to, Passage::Slow(pace)));
+    [2, 3].into_iter().flat_map(links).for_each(|(from, to)| proxy.set(from, to, Passage::Slow(pace)));
     fleet.must(&format!("replace 2 3 {} --no-wait", proxy.address(1, 3)));
     // It is asked directly, because a slow machine may not run `leasehold ctl` while the configuration is joint.
     let mut leader = fleet.cluster.connect(1);
