@@ -15,8 +15,9 @@ use leasehold_tests::simulated::SimulatedRuntime;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Long enough for a machine that stands still for two seconds, and short enough for a test.
-const HOLD: Duration = Duration::from_secs(3);
+/// Long enough for a busy machine, and so short that a write may wait for three writes to a disk that take longer than
+/// this, within the time that a request has.
+const HOLD: Duration = Duration::from_millis(1250);
 
 /// A runtime with a clock on its time.
 trait Timed: Runtime {
