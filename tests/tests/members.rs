@@ -243,7 +243,7 @@ fn joint_without(cut: u64) {
     fleet.serve(&[1]);
     fleet.until_status("HEALTHY", "");
     fleet.must("transfer 1");
-    // All that nodes say is late: so the configuration is still joint when a half is cut off, and so few writes are made
+    // All that nodes say is late: the configuration is still joint when a half is cut off, and so few writes are made
     // that the new node catches up.
     let pace = Pace { delay: Duration::from_millis(700), jitter: Duration::ZERO, bytes_per_second: 100 << 20 };
     let links = |node: u64| proxy.pairs().into_iter().filter(move |(from, to)| *from == node || *to == node);
