@@ -15,7 +15,7 @@ use crate::pending::{PendingReads, PendingWrites, RequestKey, WriteOutcome};
 use crate::ports::{Applied, Batch, GroupId, Preparer, Recovered, Stage, StateMachine, UnknownCommand};
 use crate::reader_watch::ReaderWatch;
 use crate::snapshot::Work;
-use crate::status::{GroupStatistics, ReadGate, ReadGrant, Status};
+use crate::status::{Ground, GroupStatistics, ReadGate, ReadGrant, Status};
 use crate::touched::{TouchedKeys, Tracker};
 use crate::transfer::Transfers;
 use crate::wire::{RequestId, Transfer};
@@ -455,7 +455,7 @@ impl<M: StateMachine> Group<M> {
         };
         match read {
             Read::Lease(permit) => {
-                Ok(Some(ReadGrant { index: permit.index, by_lease: true, as_follower: false, by_sublease: false }))
+                Ok(Some(ReadGrant { index: permit.index, ground: Ground::Lease, as_follower: false }))
             }
             Read::Quorum(ticket) => {
                 self.reads.push(ticket, self.replica.term(), request);
@@ -474,7 +474,7 @@ impl<M: StateMachine> Group<M> {
         if self.options.reads == ReadMode::Lease
             && let Ok(Read::Lease(permit)) = self.replica.read(now)
         {
-            return Some(ReadGrant { index: permit.index, by_lease: true, as_follower: false, by_sublease: false });
+            return Some(ReadGrant { index: permit.index, ground: Ground::Lease, as_follower: false });
         }
         None
     }

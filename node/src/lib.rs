@@ -43,6 +43,6 @@ pub use leasehold_raft::{Role, TransferError};
 pub use node::{AddGroupError, Node, NodeOptions};
 pub use router::REQUEST_TIMEOUT;
 pub use setup::{StartGroup, TraceSink};
-pub use status::{DiskStatistics, GroupStatistics, LocalPermit, ReadGate, ReadGrant, RouterStatistics, Status};
+pub use status::{DiskStatistics, Ground, GroupStatistics, LocalPermit, ReadGate, ReadGrant, RouterStatistics, Status};
 pub use task::{Start, StartError, start};
 pub use touched::TouchedKeys;

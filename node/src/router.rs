@@ -16,7 +16,7 @@ use crate::group::{Group, ReadMode};
 use crate::outputs::Outputs;
 use crate::pending::{RequestKey, WriteOutcome};
 use crate::ports::{GroupId, StateMachine};
-use crate::status::{ReadGrant, RouterStatistics};
+use crate::status::{Ground, ReadGrant, RouterStatistics};
 use crate::stopwatch::Stopwatch;
 use crate::wire::{Body, Message, PeerAnswer, PeerRequest, RequestId};
 use common::Kind;
@@ -387,7 +387,8 @@ impl Router {
         let Some(pending) = self.requests.get(&key) else { return };
         if let Origin::Peer { node, id, .. } = pending.origin {
             self.remove(context, key);
-            let ReadGrant { index, by_lease, .. } = grant;
+            let ReadGrant { index, ground, .. } = grant;
+            let by_lease = ground == Ground::Lease;
             return Self::answer(context, node, id, PeerAnswer::ReadIndex { index, by_lease });
         }
         if context.group.applied().index >= grant.index {
@@ -419,7 +420,7 @@ impl Router {
 
     /// A quorum round confirmed a read.
     pub(crate) fn confirmed<M: StateMachine>(&mut self, context: &mut Context<'_, M>, key: RequestKey, index: Index) {
-        self.granted(context, key, ReadGrant { index, by_lease: false, as_follower: false, by_sublease: false });
+        self.granted(context, key, ReadGrant { index, ground: Ground::Quorum, as_follower: false });
     }
 
     /// A read's quorum round ended with the leadership.
@@ -457,7 +458,7 @@ impl Router {
         if self.read_indexes.asked.as_ref().is_some_and(awaited) {
             let outcome = match answer {
                 PeerAnswer::ReadIndex { index, by_lease } => {
-                    Some(Ok(ReadGrant { index, by_lease, as_follower: true, by_sublease: false }))
+                    Some(Ok(ReadGrant { index, ground: Ground::of_leader(by_lease), as_follower: true }))
                 }
                 PeerAnswer::Busy => Some(Err(RequestError::Busy)),
                 _ => None,
@@ -522,7 +523,9 @@ impl Router {
                     Ok(Reply::Written { index, output }) => {
                         PeerAnswer::Applied { index, output: M::encode_output(&output) }
                     }
-                    Ok(Reply::Readable(ReadGrant { index, by_lease, .. })) => PeerAnswer::ReadIndex { index, by_lease },
+                    Ok(Reply::Readable(ReadGrant { index, ground, .. })) => {
+                        PeerAnswer::ReadIndex { index, by_lease: ground == Ground::Lease }
+                    }
                     Err(RequestError::Busy) => PeerAnswer::Busy,
                     Err(RequestError::Uncertain) => PeerAnswer::Uncertain,
                     Err(

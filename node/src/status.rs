@@ -85,7 +85,7 @@ pub struct GroupStatistics {
     pub subleases_requested: u64,
     /// Subleases that it got from them.
     pub subleases_received: u64,
-    /// How often writes of this node as a leader began to wait only for a reader.
+    /// The times at which writes of this node as a leader began to wait only for a reader.
     pub writes_delayed_by_readers: u64,
     /// The time for which this node may neither vote nor campaign, if its leader is silent; `None` while its clock gives
     /// no reading.
@@ -136,12 +136,28 @@ pub struct DiskStatistics {
 pub struct ReadGrant {
     /// The index as of which the read is linearizable, or a later one.
     pub index: Index,
-    /// Granted by the lease, without a message. Otherwise by a quorum round.
-    pub by_lease: bool,
+    /// The ground on which it was granted.
+    pub ground: Ground,
     /// Granted by another node, which leads.
     pub as_follower: bool,
-    /// Granted by this node's sublease, without a message.
-    pub by_sublease: bool,
+}
+
+/// The ground on which a read may be answered from a node's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ground {
+    /// The leader's lease, without a message between the leader and the others.
+    Lease,
+    /// A quorum that confirmed the leader after the read arrived.
+    Quorum,
+    /// This node's sublease, without a message.
+    Sublease,
+}
+
+impl Ground {
+    /// Returns the ground on which a leader granted an index.
+    pub(crate) fn of_leader(by_lease: bool) -> Ground {
+        if by_lease { Ground::Lease } else { Ground::Quorum }
+    }
 }
 
 /// Permission to answer a read from this node's state by its sublease.

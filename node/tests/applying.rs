@@ -4,7 +4,7 @@ mod support;
 
 use leasehold_node::ports::{Batch, GroupId, Record};
 use leasehold_node::snapshot::Work;
-use leasehold_node::{Input, Request, RequestError};
+use leasehold_node::{Ground, Input, Request, RequestError};
 use std::time::Duration;
 use support::{Cluster, HOLD, TICK, leader_of};
 
@@ -32,7 +32,7 @@ fn a_state_machine_that_hangs_costs_the_other_groups_neither_lease_nor_writes() 
         for group in 0..HUNG {
             let leader = leader_of(group);
             let (granted, written) = (cluster.read_in(leader, group), cluster.write_in(leader, group, "kept"));
-            assert!(cluster.grant(granted).by_lease, "group {group} in round {round}");
+            assert!(cluster.grant(granted).ground == Ground::Lease, "group {group} in round {round}");
             cluster.settle();
             assert_eq!(cluster.output(written), round, "group {group}");
             assert!(!cluster.node(1).has_backlog(), "the node waits for the group without work");
@@ -189,7 +189,7 @@ fn a_group_can_be_removed_while_its_state_machine_hangs() {
     assert!(cluster.members[&1].work.is_empty());
     cluster.input(1, Input::NotSent { to: 2, messages: Vec::new() });
     let ticket = cluster.read_in(1, 0);
-    assert!(cluster.grant(ticket).by_lease);
+    assert!(cluster.grant(ticket).ground == Ground::Lease);
 }
 
 /// Lets node 1 commit an entry of a group and end the group in the same turn. Returns the records of the state machine

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use leasehold_core::{Config, Options as Timing};
 use leasehold_node::ports::{GroupId, Lane};
 use leasehold_node::wire::{Body, Message, PeerRequest, RequestId};
-use leasehold_node::{AddGroupError, Input, Output, ReadMode, Request, RequestError, Role};
+use leasehold_node::{AddGroupError, Ground, Input, Output, ReadMode, Request, RequestError, Role};
 use std::collections::BTreeSet;
 use support::{Cluster, HOLD, InTransit, TICK, leader_of};
 
@@ -86,7 +86,7 @@ fn all_groups_recover_from_the_disk_and_are_held() {
     for group in 0..GROUPS {
         let leader = (1..=3).find(|id| cluster.leads_in(*id, group)).expect("a leader");
         let ticket = cluster.read_in(leader, group);
-        assert!(cluster.grant(ticket).by_lease, "group {group}");
+        assert!(cluster.grant(ticket).ground == Ground::Lease, "group {group}");
     }
 }
 
@@ -105,7 +105,7 @@ fn a_group_without_a_quorum_costs_the_others_neither_lease_nor_writes() {
             let (leader, applied) = (leader_of(group), cluster.applied_in(1, group).len() as u64);
             assert!(cluster.leads_in(leader, group), "group {group} kept its leader");
             let (ticket, written) = (cluster.read_in(leader, group), cluster.write_in(leader, group, "kept"));
-            assert!(cluster.grant(ticket).by_lease, "group {group} in round {round}");
+            assert!(cluster.grant(ticket).ground == Ground::Lease, "group {group} in round {round}");
             cluster.settle();
             assert_eq!(cluster.output(written), applied + 1);
         }
@@ -168,7 +168,7 @@ fn only_groups_with_an_input_are_looked_at() {
     let mut cluster = cluster();
     cluster.node(1).take_changed();
     let ticket = cluster.read_in(1, 0);
-    assert!(cluster.grant(ticket).by_lease);
+    assert!(cluster.grant(ticket).ground == Ground::Lease);
     assert_eq!(cluster.node(1).take_changed(), [0]);
     assert_eq!(cluster.node(1).take_changed(), []);
     // Group 3 gets a request that it tries again soon. The others have nothing to do before the tick.
@@ -230,7 +230,7 @@ fn a_group_with_much_to_apply_lets_the_others_go_first() {
         let now = cluster.reading(1);
         cluster.node(1).resume(now);
         cluster.drain_turn(1);
-        assert!(cluster.grant(ticket).by_lease, "another group is served in every turn");
+        assert!(cluster.grant(ticket).ground == Ground::Lease, "another group is served in every turn");
     }
     assert_eq!(turns, 19);
     assert!(many.iter().zip(1..).all(|(ticket, number)| cluster.output(*ticket) == number));
@@ -328,7 +328,7 @@ fn a_group_created_on_running_nodes_takes_part_once_it_is_durable() {
     assert_eq!(cluster.node(1).groups().last(), Some(NEW));
     for group in 0..GROUPS {
         let ticket = cluster.read_in(leader_of(group), group);
-        assert!(cluster.grant(ticket).by_lease, "the others are not held");
+        assert!(cluster.grant(ticket).ground == Ground::Lease, "the others are not held");
     }
     cluster.run(3 * HOLD);
     let ticket = cluster.write_in(2, NEW, "new");
@@ -355,7 +355,7 @@ fn a_group_that_is_created_later_is_held_for_the_rest_of_the_nodes_restart_hold(
     cluster.settle();
     cluster.elect_in(1, NEW + 1);
     let ticket = cluster.read_in(1, NEW + 1);
-    assert!(cluster.grant(ticket).by_lease);
+    assert!(cluster.grant(ticket).ground == Ground::Lease);
 
     // Nothing is known without a clock.
     cluster.member(1).clock_failed = true;
@@ -445,7 +445,7 @@ fn a_removed_group_ends_here_and_goes_on_elsewhere() {
     assert!(cluster.output(ticket) > 0 && cluster.reply(forwarded).is_some());
     for group in (0..GROUPS).filter(|group| *group != 3) {
         let ticket = cluster.read_in(leader_of(group), group);
-        assert!(cluster.grant(ticket).by_lease, "group {group}");
+        assert!(cluster.grant(ticket).ground == Ground::Lease, "group {group}");
     }
     assert!(!cluster.node(1).is_removing(3) && !cluster.members[&1].groups.contains_key(&3), "its data is deleted");
     // No later process hosts it again.

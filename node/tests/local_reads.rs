@@ -3,7 +3,7 @@
 mod support;
 
 use bytes::Bytes;
-use leasehold_node::{ReadGate, ReadMode};
+use leasehold_node::{Ground, ReadGate, ReadMode};
 use std::time::Duration;
 use support::*;
 
@@ -44,7 +44,7 @@ fn a_reader_answers_at_once_and_sends_nothing() {
     cluster.wire.clear();
     let read = cluster.read(2);
     let grant = cluster.grant(read);
-    assert!(grant.by_sublease && !grant.as_follower && !grant.by_lease);
+    assert!(grant.ground == Ground::Sublease && !grant.as_follower);
     assert!(cluster.wire.is_empty());
     assert!(cluster.members[&2].node.status(GROUP).expect("it hosts it").applied >= grant.index);
     assert_eq!(gate(&cluster, 1).try_read_local(cluster.reading(1)), None, "the leader has a lease");
@@ -74,7 +74,7 @@ fn a_write_in_flight_touches_its_key_until_it_is_applied() {
     assert_eq!(cluster.output(write), 1);
     assert_eq!(touched(&cluster), [false, false]);
     let read = cluster.read(2);
-    assert!(cluster.grant(read).by_sublease);
+    assert!(cluster.grant(read).ground == Ground::Sublease);
     assert_eq!(asked(&cluster, 2), 1);
 }
 
@@ -177,7 +177,7 @@ fn a_leader_that_reads_by_quorum_grants_no_sublease() {
     let read = cluster.read(2);
     cluster.settle();
     let grant = cluster.grant(read);
-    assert!(grant.as_follower && !grant.by_lease && !grant.by_sublease);
+    assert!(grant.as_follower && grant.ground == Ground::Quorum);
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod support;
 use bytes::Bytes;
 use leasehold_core::NodeId;
 use leasehold_node::wire::Body;
-use leasehold_node::{Request, RequestError, Role, TransferError};
+use leasehold_node::{Ground, Request, RequestError, Role, TransferError};
 use leasehold_raft::wire::MessageKind;
 use std::time::Duration;
 use support::{Cluster, GROUP, HOLD, InTransit, TICK};
@@ -233,7 +233,7 @@ fn naming_other_targets_does_not_prolong_a_transfer() {
     cluster.run(3 * TICK);
     // Under the lease, because the first transfer began more than a hold ago.
     let read = cluster.read(1);
-    assert!(cluster.grant(read).by_lease);
+    assert!(cluster.grant(read).ground == Ground::Lease);
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn a_transfer_is_abandoned_after_a_hold_and_not_before() {
         assert_eq!(cluster.reply(read), None, "the transfer is pending");
         cluster.run(4 * TICK);
         let read = cluster.read(1);
-        assert!(cluster.grant(read).by_lease);
+        assert!(cluster.grant(read).ground == Ground::Lease);
     }
 }
 
@@ -274,5 +274,5 @@ fn a_transfer_to_a_node_that_cannot_take_over_is_refused() {
     cluster.run(HOLD + 2 * TICK);
     assert_eq!(transfer(&mut cluster, 1, 3), Err(TransferError::Unreachable));
     let read = cluster.read(1);
-    assert!(cluster.grant(read).by_lease, "a refused transfer costs no lease");
+    assert!(cluster.grant(read).ground == Ground::Lease, "a refused transfer costs no lease");
 }

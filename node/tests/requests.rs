@@ -4,7 +4,7 @@ mod support;
 
 use bytes::Bytes;
 use leasehold_node::wire::{Body, Message, PeerAnswer, PeerRequest, RequestId};
-use leasehold_node::{Input, ReadMode, Request, RequestError};
+use leasehold_node::{Ground, Input, ReadMode, Request, RequestError};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use support::{Cluster, GROUP, HOLD, InTransit, NEWER, TICK, UNKNOWN};
@@ -315,7 +315,7 @@ fn reads_that_timed_out_do_not_wait_for_their_round_any_more() {
     assert_eq!((cluster.reply(late), cluster.reply(read)), (Some(Err(RequestError::TimedOut)), None));
     cluster.held = |_| false;
     cluster.settle();
-    assert!(!cluster.grant(read).by_lease);
+    assert!(cluster.grant(read).ground != Ground::Lease);
     let statistics = cluster.members[&1].node.group(GROUP).unwrap().statistics();
     assert_eq!(statistics.quorum_reads_confirmed, 1);
 }
@@ -331,7 +331,7 @@ fn abandoning_answers_every_request() {
     for (ticket, outcome) in outcomes {
         cluster.replies.insert(ticket, outcome);
     }
-    assert!(cluster.grant(read).by_lease, "it was granted, and its reply not taken yet");
+    assert!(cluster.grant(read).ground == Ground::Lease, "it was granted, and its reply not taken yet");
     assert_eq!(cluster.reply(write), Some(Err(RequestError::Uncertain)));
 }
 
@@ -396,7 +396,7 @@ fn a_leader_that_refuses_writes_executes_none_and_serves_reads() {
     for write in [own, forwarded] {
         assert_eq!(cluster.reply(write), Some(Err(RequestError::Busy)));
     }
-    assert!(cluster.grant(read).by_lease);
+    assert!(cluster.grant(read).ground == Ground::Lease);
     cluster.node(1).refuse_writes(false);
     cluster.node(2).refuse_writes(true);
     let (own, forwarded) = (cluster.write(1, "c"), cluster.write(2, "d"));
@@ -450,7 +450,7 @@ fn a_group_that_stops_before_an_unknown_command_costs_the_others_nothing() {
             cluster.drain(1);
             cluster.drain(2);
             cluster.run(TICK);
-            assert!(cluster.grant(read).by_lease);
+            assert!(cluster.grant(read).ground == Ground::Lease);
             assert_eq!(cluster.output(write), 1);
         }
         let refused = cluster.submit_to(2, 1, Request::Read(ReadMode::Lease));
@@ -501,7 +501,7 @@ fn a_valid_lease_grants_reads_of_peers_beyond_the_limit() {
     cluster.held = |transit| transit.is_raft();
     let ticket = cluster.read(2);
     cluster.settle();
-    assert!(cluster.grant(ticket).by_lease);
+    assert!(cluster.grant(ticket).ground == Ground::Lease);
 }
 
 #[test]

@@ -97,7 +97,7 @@ impl Arbitrary for Any {
     }
 }
 
-/// What an envelope carries for local reads: nothing, mostly.
+/// Returns the part of an envelope that is for local reads: an empty one, mostly.
 fn any_local(g: &mut Gen) -> Local {
     let (term, number) = (u64::arbitrary(g), u64::arbitrary(g));
     let request = SubleaseRequest { term, number, drift_ppm: u32::arbitrary(g) };

@@ -9,7 +9,7 @@ use crate::timeout::within;
 use bytes::Bytes;
 use leasehold_clock::Clock;
 use leasehold_core::{NodeId, Reading};
-use leasehold_node::{Budget, Handle, REQUEST_TIMEOUT, ReadGrant, ReadMode, RequestError, Role};
+use leasehold_node::{Budget, Ground, Handle, REQUEST_TIMEOUT, ReadGrant, ReadMode, RequestError, Role};
 use leasehold_runtime::Runtime;
 use std::num::NonZeroU16;
 use std::slice::from_ref;
@@ -309,10 +309,10 @@ impl<R: Runtime> Executor<R> {
                     counters.reads_forwarded.add(reads);
                     counters.reads_follower.add(reads);
                 }
-                match grant {
-                    ReadGrant { by_sublease: true, .. } => &counters.reads_local,
-                    ReadGrant { by_lease: true, .. } => &counters.reads_lease,
-                    _ => &counters.reads_quorum,
+                match grant.ground {
+                    Ground::Sublease => &counters.reads_local,
+                    Ground::Lease => &counters.reads_lease,
+                    Ground::Quorum => &counters.reads_quorum,
                 }
             }
         };

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use leasehold_clock::{Clock, SystemClock};
 use leasehold_core::NodeId;
 use leasehold_node::ports::{GroupId, Lane, Links, NotSent};
-use leasehold_node::{Handle, ReadMode, Role, frames};
+use leasehold_node::{Ground, Handle, ReadMode, Role, frames};
 use leasehold_runtime::Runtime;
 use leasehold_runtime_tokio::TokioRuntime;
 use leasehold_storage::{Identity, Storage};
@@ -158,7 +158,7 @@ fn groups_in_trouble_cost_the_others_neither_leader_nor_lease() {
     }
     for group in OTHERS {
         let leader = cluster.await_leader(group);
-        let read = || cluster.runtime.block_on(leader.read()).ok().filter(|grant| grant.by_lease);
+        let read = || cluster.runtime.block_on(leader.read()).ok().filter(|grant| grant.ground == Ground::Lease);
         assert!(eventually(PATIENCE, read).is_some(), "group {group} is read by its lease");
         assert_eq!(leader.status().term, terms[&group], "group {group} kept its leader");
         assert!(leader.gate().applied() >= 3 * rounds);

@@ -2,14 +2,14 @@
 
 use super::{Group, ReadMode};
 use crate::ports::StateMachine;
-use crate::status::ReadGrant;
+use crate::status::{Ground, ReadGrant};
 use leasehold_core::{Index, Reading};
 
 impl<M: StateMachine> Group<M> {
     /// Returns a grant if a sublease is valid at `now`.
     pub(crate) fn read_locally(&self, now: Reading) -> Option<ReadGrant> {
         let index = self.gate.try_read_local(now)?.index;
-        Some(ReadGrant { index, by_lease: false, as_follower: false, by_sublease: true })
+        Some(ReadGrant { index, ground: Ground::Sublease, as_follower: false })
     }
 
     /// Has this node ask its leaders for subleases, or return the one that it has and ask for no more.

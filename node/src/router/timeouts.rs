@@ -4,6 +4,7 @@ use super::{Context, Origin, Pending, RETRY_INTERVAL, Router, State};
 use crate::events::RequestError;
 use crate::pending::RequestKey;
 use crate::ports::StateMachine;
+use crate::status::Ground;
 use crate::wire::PeerRequest;
 use leasehold_core::{Instant, NodeId};
 use std::time::Duration;
@@ -144,7 +145,7 @@ impl Router {
         let waits_long = |key: &RequestKey| {
             let state = self.requests.get(key).map(|pending| pending.state);
             matches!(state, Some(State::AwaitsApply { grant, since })
-                if grant.by_sublease && now.saturating_sub(since) >= LOCAL_TIMEOUT)
+                if grant.ground == Ground::Sublease && now.saturating_sub(since) >= LOCAL_TIMEOUT)
         };
         let waiting = self.awaiting_apply.iter().copied().filter(|(_, key)| waits_long(key));
         for (index, key) in waiting.collect::<Vec<_>>() {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use leasehold::keyspace::{Entry, Keyspace, NewExpiry, Outcome, ReadCommand, Reply, SetCommand, When, WriteCommand};
 use leasehold_core::{Index, Reading, Term};
 use leasehold_node::ports::{GroupId, StateMachine};
-use leasehold_node::{ReadMode, Request, RequestError};
+use leasehold_node::{Ground, ReadMode, Request, RequestError};
 
 /// The maximum time that a node takes for a request, as in the product.
 const MAX_REQUEST_TIMEOUT: Nanos = 5 * SECOND;
@@ -230,7 +230,7 @@ impl World {
     }
 
     /// Returns the end of the log that the node has received, if its sublease permits a read and no entry that waits to be
-    /// applied may change the key, as in `server/src/executor.rs`.
+    /// applied may change the key.
     fn try_read_locally(&mut self, reference: OperationRef, sample: Reading, elected: Term) -> Option<Index> {
         let operation = self.operation(reference)?;
         let (node, key) = (operation.node, operation.key);
@@ -238,9 +238,8 @@ impl World {
         let hosted = process.hosted();
         let (gate, view) = (&hosted.gate, &hosted.view);
         let permit = gate.try_read_local(sample)?;
-        let touched = gate.touched();
-        let settled =
-            !touched.may_contain(&key_bytes(key)) && view.first_deadline().is_none_or(|first| first > touched.time());
+        let (touched, read) = (gate.touched(), ReadCommand::Get(key_bytes(key)));
+        let settled = view.settled(&[read], |key| touched.may_contain(key), || touched.time()) > 0;
         let sublease = gate.sublease().try_read(sample);
         if let Some(sublease) = sublease {
             self.check_permit(node, sublease, elected);
@@ -357,10 +356,13 @@ impl World {
                     _ if !reads => "",
                     None if operation.local.is_some() => " by its sublease",
                     None => " under the lease",
-                    Some(grant) if grant.as_follower && grant.by_lease => " at an index granted by the leader's lease",
-                    Some(grant) if grant.as_follower => " at an index granted by a quorum round",
-                    Some(grant) if grant.by_lease => " under the lease, once applied",
-                    Some(_) => " after a quorum round",
+                    Some(grant) => match (grant.ground, grant.as_follower) {
+                        (Ground::Lease, true) => " at an index granted by the leader's lease",
+                        (Ground::Lease, false) => " under the lease, once applied",
+                        (Ground::Quorum, true) => " at an index granted by a quorum round",
+                        (Ground::Quorum, false) => " after a quorum round",
+                        (Ground::Sublease, _) => " by its sublease, once applied",
+                    },
                 };
                 let text = format!("c{} receives {answer:?} as of index {index}{by}", reference.client);
                 self.note(operation.node, "client", text);
@@ -370,11 +372,12 @@ impl World {
                 _ if !reads => counts.writes += 1,
                 Some(grant) if grant.as_follower => {
                     counts.follower_reads += 1;
-                    let mark = if grant.by_lease { Mark::FollowerReadByLease } else { Mark::FollowerReadByQuorum };
-                    self.marks.reach(mark);
+                    let by_lease = grant.ground == Ground::Lease;
+                    self.marks.reach(if by_lease { Mark::FollowerReadByLease } else { Mark::FollowerReadByQuorum });
                 }
                 None if operation.local.is_some() => counts.follower_reads += 1,
-                Some(grant) if !grant.by_lease => counts.quorum_reads += 1,
+                Some(grant) if grant.ground == Ground::Sublease => counts.follower_reads += 1,
+                Some(grant) if grant.ground == Ground::Quorum => counts.quorum_reads += 1,
                 _ => {
                     counts.lease_reads += 1;
                     self.groups[self.focus].last_lease_read = now;

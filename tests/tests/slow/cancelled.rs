@@ -4,7 +4,7 @@ use crate::Timed;
 use crate::cluster::{drivers, leader, within};
 use bytes::Bytes;
 use futures::FutureExt as _;
-use leasehold_node::{Handle, ReadMode, RequestError};
+use leasehold_node::{Ground, Handle, ReadMode, RequestError};
 use leasehold_tests::driven::List;
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -115,7 +115,7 @@ pub(crate) fn reads<R: Timed>() {
             let _ = cancelled_after(1 + number % 2, leader.read()).now_or_never();
             if number % 1000 == 0 {
                 let grant = within(&runtime, leader.read()).await.expect("there is room");
-                assert!(!grant.by_lease);
+                assert_eq!(grant.ground, Ground::Quorum);
             }
         }
         within(&runtime, leader.write(command(0))).await.expect("there is room for writes");

@@ -4,8 +4,8 @@ use crate::cluster::{drivers, leader, within};
 use crate::{HOLD, Timed};
 use bytes::Bytes;
 use futures::FutureExt as _;
-use leasehold_node::ReadMode;
 use leasehold_node::ports::{Batch, Disk};
+use leasehold_node::{Ground, ReadMode};
 use leasehold_tests::simulated::MemoryDisk;
 use std::io;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub(crate) fn slows_writes<R: Timed>() {
                 }
                 assert!(leader.gate().lease().try_read(clock.now()).is_some(), "the lease is valid throughout");
                 let grant = within(&runtime, leader.read()).await.expect("a leader reads");
-                assert!(grant.by_lease);
+                assert_eq!(grant.ground, Ground::Lease);
                 reads += 1;
                 runtime.sleep(Duration::from_millis(2)).await;
             };
