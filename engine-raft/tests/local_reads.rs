@@ -34,23 +34,9 @@ fn obligations(cluster: &Cluster, id: NodeId) -> usize {
     cluster.replica(id).lender().obligations().count()
 }
 
-/// Returns a message of the engine with nothing but its term in it.
+/// Returns an envelope with a message of the engine in which there is only its term.
 fn message(kind: MessageKind, term: Term) -> Envelope {
-    let message = Message {
-        kind,
-        term,
-        log_term: 0,
-        index: 0,
-        commit: 0,
-        commit_term: 0,
-        request_snapshot: 0,
-        reject: false,
-        reject_hint: 0,
-        transfer: false,
-        priority: 0,
-        entries: Vec::new(),
-    };
-    Envelope { messages: vec![message], ..Envelope::default() }
+    Envelope { messages: vec![Message::new(kind, term)], ..Envelope::default() }
 }
 
 /// Makes the leader hear of a later term, as from a node that campaigned and failed.

@@ -247,23 +247,8 @@ fn a_message_whose_term_jumps_is_refused() {
     let leader = cluster.elect();
     let [hostile, victim] = [leader % 3 + 1, (leader + 1) % 3 + 1];
     let term = cluster.replica(victim).term();
-    let entries = Vec::new();
     for (term, kind) in [(u64::MAX >> 2, MessageKind::AppendResponse), (term + (1 << 33), MessageKind::Heartbeat)] {
-        let message = Message {
-            kind,
-            term,
-            log_term: 0,
-            index: 0,
-            commit: 0,
-            commit_term: 0,
-            request_snapshot: 0,
-            reject: false,
-            reject_hint: 0,
-            transfer: false,
-            priority: 0,
-            entries: entries.clone(),
-        };
-        let envelope = Envelope { messages: vec![message], ..Envelope::default() };
+        let envelope = Envelope { messages: vec![Message::new(kind, term)], ..Envelope::default() };
         cluster.with(victim, |replica, now| replica.handle_envelope(now, hostile, envelope));
     }
     cluster.run(Duration::from_secs(2));

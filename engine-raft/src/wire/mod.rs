@@ -117,6 +117,26 @@ pub struct Message {
     pub entries: Vec<Entry>,
 }
 
+impl Message {
+    /// Returns a message of a term with nothing else in it.
+    pub fn new(kind: MessageKind, term: Term) -> Message {
+        Message {
+            kind,
+            term,
+            log_term: 0,
+            index: 0,
+            commit: 0,
+            commit_term: 0,
+            request_snapshot: 0,
+            reject: false,
+            reject_hint: 0,
+            transfer: false,
+            priority: 0,
+            entries: Vec::new(),
+        }
+    }
+}
+
 /// An entry of the replicated log.
 #[derive(Clone, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub struct Entry {

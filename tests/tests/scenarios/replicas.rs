@@ -26,18 +26,10 @@ fn is_campaign_now(message: &InTransit) -> bool {
 fn vote_request(cluster: &Cluster, leader: NodeId, kind: MessageKind, transfer: bool) -> Envelope {
     let replica = cluster.replica(leader);
     let message = Message {
-        kind,
-        term: replica.term() + 1,
         log_term: replica.term() + 1,
         index: replica.commit() + 10,
-        commit: 0,
-        commit_term: 0,
-        request_snapshot: 0,
-        reject: false,
-        reject_hint: 0,
         transfer,
-        priority: 0,
-        entries: Vec::new(),
+        ..Message::new(kind, replica.term() + 1)
     };
     Envelope { messages: vec![message], ..Envelope::default() }
 }
