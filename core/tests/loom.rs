@@ -133,7 +133,7 @@ fn follower(cell: &LeaseCell) -> Reader {
     reader
 }
 
-/// What was received is published before its acknowledgement leaves, and only then can the leader expose it: a read that
+/// The received index is published before its acknowledgement leaves, and only then can the leader expose it: a read that
 /// knows of the exposure takes an index that covers it.
 #[test]
 fn a_read_after_an_exposure_covers_it() {

@@ -25,10 +25,10 @@ pub(crate) struct LocalReads {
     leads: Option<Term>,
     /// The term and the leader that the reader knows.
     follows: Option<(Term, NodeId)>,
-    /// What is to be sent with the next frame to that node.
+    /// The request and the grants that leave with the next frame to that node.
     request: Option<(NodeId, Request)>,
     grants: BTreeMap<NodeId, Grant>,
-    /// What is to be sent at once.
+    /// The return that leaves at once.
     returned: Option<(NodeId, Return)>,
     /// The readers that were asked to return their subleases since they had to.
     recalled: Vec<NodeId>,

@@ -74,7 +74,7 @@ struct Borrower {
     granted: RequestNumber,
     /// It acknowledges what is committed fast enough. Otherwise it gets no grant.
     keeps_up: bool,
-    /// What was committed at `since`.
+    /// The commit index at `since`.
     target: Index,
     since: Reading,
 }

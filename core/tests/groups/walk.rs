@@ -41,7 +41,7 @@ struct Walk<'a> {
 /// Walks `steps` random steps, and then ends all faults.
 ///
 /// # Errors
-/// What went wrong.
+/// The seed, the steps and the broken rule.
 pub(crate) fn walk(setup: &Setup, seed: u64, steps: usize) -> Result<Walked, String> {
     let start = Instant::from_nanos(1_000_000_000, 1_000_000_000);
     let mut draws = SplitMix64::seed_from_u64(seed);

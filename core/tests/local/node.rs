@@ -13,13 +13,13 @@ use std::time::Duration;
 pub(crate) enum Rule {
     /// An obligated node neither votes nor campaigns.
     OwnHold,
-    /// What is committed and not exposed is not shown by its leader.
+    /// The leader shows nothing beyond the exposed index.
     Exposure,
     /// Followers learn of a commit once it is exposed.
     FollowersAreToldWhatIsExposed,
     FormerLeaderKeepsTheExposedIndex,
     Floor,
-    /// What was received is computed from the log, also after a restart.
+    /// The received index is computed from the log, also after a restart.
     ReceivedIsComputed,
     ReceivedIsOfTheTerm,
     ReceivedBeforeTheAcknowledgement,
@@ -162,9 +162,9 @@ pub(crate) struct Node {
     grantor: Grantor,
     pub(crate) lender: Lender,
     pub(crate) reader: Reader,
-    /// What this process has received in the current term, for a world in which that is remembered.
+    /// The last index that this process received in the current term, for a world in which that is remembered.
     mark: Index,
-    /// What the reader was last told that was received.
+    /// The received index that the reader was told last.
     pub(crate) received: Option<Index>,
     /// The release that came with a transfer to this node.
     shown: Option<Release>,

@@ -39,7 +39,7 @@ impl Replica {
     }
 
     /// Begins or ends to ask the leader for subleases. It has no effect without [`Options::starts`](crate::Options::starts).
-    /// Where it ends, the cell is revoked when this returns.
+    /// When `on` is false, the cell is revoked before this returns.
     pub fn set_local_reads(&mut self, now: Reading, on: bool) {
         self.note_reading(now);
         self.local.set_asks(on);

@@ -1,11 +1,11 @@
-//! What frames carry for local reads.
+//! The part of a frame that is for local reads.
 
 use leasehold_core::local::{Grant, Request, RequestNumber, Return};
 use leasehold_core::{Index, Term};
 use std::time::Duration;
 use wincode::{SchemaRead, SchemaWrite};
 
-/// What an envelope carries for local reads. It is empty unless a node asks for subleases.
+/// The part of an envelope that is for local reads. It is empty unless a node asks for subleases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, SchemaRead, SchemaWrite)]
 pub struct Local {
     /// From a reader, with its acknowledgement of a round: a request for a sublease.

@@ -1,6 +1,6 @@
 //! The color of a state.
 
-/// How well a node does.
+/// The state of a node at a glance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Mood {
     Good,

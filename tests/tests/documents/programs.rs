@@ -17,7 +17,7 @@ pub(crate) const NOT_EXECUTED: [(&str, &str); 6] = [
 /// The programs that are executed, so that their result is the check.
 pub(crate) const EXECUTED: [&str; 5] = ["openssl", "chmod", "tee", "mkdir", "cat"];
 
-/// What is needed to check calls.
+/// The facts that calls are checked against.
 #[derive(Debug)]
 pub(crate) struct Programs {
     workspace: Workspace,

@@ -1,4 +1,4 @@
-//! What an entry may change, compared with what it changes.
+//! The keys that an entry says it may change, compared with those that it changes.
 
 use super::*;
 use crate::keyspace::value::Data;
@@ -15,7 +15,7 @@ fn touched(entry: &Bytes) -> (BTreeSet<Vec<u8>>, Option<u64>) {
     (keys, time)
 }
 
-/// What clients see of a key: its string, or its fields in order, and its deadline.
+/// The part of a key that clients see: its string, or its fields in order, and its deadline.
 type Visible = Option<(Option<Bytes>, Vec<(Bytes, Bytes)>, Option<u64>)>;
 
 fn visible(keyspace: &Keyspace, key: &str) -> Visible {
