@@ -260,6 +260,13 @@ fn members(access: &Access, nodes: &[String], json: bool) -> ExitCode {
 fn local_reads(access: &Access, nodes: &[String], node: NodeId, switch: Switch) -> ExitCode {
     let survey = survey(access, nodes);
     let Some(status) = survey.nodes.get(&node) else {
+        let members: Vec<_> = survey.picture().members.iter().map(|member| member.node).collect();
+        if !members.is_empty() && !members.contains(&node) {
+            return fail(
+                FAILED,
+                format!("node {node} is no member, so nothing was changed; the members are {members:?}"),
+            );
+        }
         let failures = survey.failures.iter().map(|(address, reason)| format!("; {address} {reason}"));
         return fail(
             FAILED,

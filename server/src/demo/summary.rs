@@ -103,9 +103,13 @@ impl Summary {
         let reads_locally = self.shares.iter().any(|share| share.local > 0);
         for Share { node, groups, reads, local, writes } in self.shares.iter().filter(|_| has_groups || reads_locally) {
             let local = if reads_locally { format!(" ({} by its subleases)", grouped(*local)) } else { String::new() };
-            let (reads, writes) = (grouped(*reads), grouped(*writes));
-            let taken = format!("groups led; {reads} reads{local} and {writes} writes of its clients");
-            screen.line(fact(&format!("n{node}"), &groups.to_string(), &taken));
+            let (name, reads, writes) = (format!("n{node}"), grouped(*reads), grouped(*writes));
+            screen.line(if has_groups {
+                let taken = format!("groups led; {reads} reads{local} and {writes} writes of its clients");
+                fact(&name, &groups.to_string(), &taken)
+            } else {
+                fact(&name, &reads, &format!("reads of its clients{local}, and {writes} writes"))
+            });
         }
         for violation in violations {
             screen.line(violation);
