@@ -134,7 +134,11 @@ fn is_same(request: &Request, a: &Reply, b: &Reply) -> bool {
         ("hgetall", _) | ("config", b"get") => groups(a, 2).is_some() && groups(a, 2) == groups(b, 2),
         ("ttl" | "expiretime", _) => is_near(a, b, MAX_SECONDS),
         ("pttl" | "pexpiretime", _) => is_near(a, b, MAX_SECONDS * 1000),
-        ("info" | "time" | "lolwut" | "role" | "randomkey" | "hrandfield", _)
+        ("object", b"idletime") => is_near(a, b, MAX_SECONDS),
+        ("scan", b"0") => is_same_scan(a, b, 1),
+        ("hscan", _) if word(2) == b"0" => is_same_scan(a, b, 2),
+        ("hrandfield", _) => has_same_shape(a, b) && length(a) == length(b),
+        ("info" | "time" | "lolwut" | "role" | "randomkey", _)
         | ("client", b"id" | b"info" | b"list")
         | ("command", b"" | b"count" | b"docs" | b"info" | b"list")
         | ("memory", b"usage" | b"stats")
@@ -152,6 +156,27 @@ fn groups(reply: &Reply, size: usize) -> Option<(u8, Vec<&[Reply]>)> {
     let mut groups: Vec<_> = elements.chunks(size).collect();
     groups.sort_unstable();
     Some((*kind, groups))
+}
+
+/// Returns the number of elements of an array or a map.
+fn length(reply: &Reply) -> Option<usize> {
+    if let Reply::Many(_, Some(elements)) = reply { Some(elements.len()) } else { None }
+}
+
+/// Compares the first steps of two scans, of which the elements are groups of this size. If neither has another step,
+/// both have returned everything: the same elements, which Redis may repeat.
+fn is_same_scan(a: &Reply, b: &Reply, size: usize) -> bool {
+    let all = |reply: &Reply| {
+        let Reply::Many(_, Some(parts)) = reply else { return None };
+        let [Reply::Bytes(_, Some(cursor)), found] = parts.as_slice() else { return None };
+        let (kind, mut found) = groups(found, size).filter(|_| cursor == b"0")?;
+        found.dedup();
+        Some((kind, found.into_iter().map(<[Reply]>::to_vec).collect::<Vec<_>>()))
+    };
+    match (all(a), all(b)) {
+        (Some(a), Some(b)) => a == b,
+        _ => has_same_shape(a, b),
+    }
 }
 
 fn is_near(a: &Reply, b: &Reply, most: i64) -> bool {
@@ -213,6 +238,15 @@ mod tests {
         assert!(differ(&["TTL a"], b":100\r\n", b":-1\r\n"));
         assert!(differ(&["TTL a"], b":-2\r\n", b":-1\r\n"));
         assert!(differ(&["CLIENT ID"], b":1\r\n", b"-ERR x\r\n"));
+        let scanned = |cursor: &str, found: &str| format!("*2\r\n$1\r\n{cursor}\r\n{found}").into_bytes();
+        let (ab, ba, aab) = ("*2\r\n+a\r\n+b\r\n", "*2\r\n+b\r\n+a\r\n", "*3\r\n+a\r\n+b\r\n+a\r\n");
+        assert!(!differ(&["SCAN 0"], &scanned("0", ab), &scanned("0", ba)));
+        assert!(!differ(&["SCAN 0"], &scanned("0", aab), &scanned("0", ab)));
+        assert!(!differ(&["SCAN 0"], &scanned("5", "*1\r\n+a\r\n"), &scanned("0", ab)));
+        assert!(differ(&["SCAN 0"], &scanned("0", "*1\r\n+a\r\n"), &scanned("0", ab)));
+        assert!(differ(&["HSCAN h 0"], &scanned("0", ab), &scanned("0", ba)));
+        assert!(!differ(&["HRANDFIELD h 2"], ab.as_bytes(), ba.as_bytes()));
+        assert!(differ(&["HRANDFIELD h 2"], ab.as_bytes(), b"*1\r\n+a\r\n"));
         assert!(differ(&["PING", "PING"], b"+PONG\r\n+PONG\r\n", b"+PONG\r\n"));
     }
 

@@ -14,6 +14,7 @@ static TABLE: &[&str] = &[
     "SET string value",
     "SET string value set-option",
     "SET string value set-option*",
+    "SET string long",
     "SETNX string value",
     "SETEX string seconds value",
     "PSETEX string milliseconds value",
@@ -33,12 +34,17 @@ static TABLE: &[&str] = &[
     "DECRBY string integer",
     "INCRBYFLOAT string float",
     "APPEND string value",
+    "APPEND string long",
     "STRLEN string",
     "SETBIT string bit-offset bit",
     "GETBIT string bit-offset",
     "BITCOUNT string",
     "BITCOUNT string offset offset",
     "BITCOUNT string offset offset unit",
+    "BITPOS string bit",
+    "BITPOS string bit offset",
+    "BITPOS string bit offset offset",
+    "BITPOS string bit offset offset unit",
     // Keys.
     "DEL any+",
     "UNLINK any+",
@@ -59,6 +65,9 @@ static TABLE: &[&str] = &[
     "FLUSHDB flush-option*",
     "OBJECT ENCODING any",
     "OBJECT REFCOUNT any",
+    "OBJECT IDLETIME any",
+    "OBJECT FREQ any",
+    "OBJECT HELP",
     "SCAN cursor scan-option*",
     "MOVE any database",
     "SWAPDB database database",
@@ -80,6 +89,8 @@ static TABLE: &[&str] = &[
     // Hashes.
     "HSET hash field-value+",
     "HSET hash field-value+",
+    "HSET hash field long",
+    "HSET hash many-fields",
     "HSETNX hash field value",
     "HGET hash field",
     "HMGET hash field+",
@@ -111,9 +122,14 @@ static TABLE: &[&str] = &[
     "SELECT database",
     "HELLO version",
     "HELLO version SETNAME name",
+    "HELLO version AUTH value value",
+    "HELLO version AUTH default value SETNAME name",
     "CLIENT GETNAME",
     "CLIENT SETNAME name",
     "CLIENT ID",
+    "CLIENT INFO",
+    "CLIENT LIST",
+    "CLIENT REPLY ON",
     "CLIENT NO-EVICT switch",
     "CLIENT KILL address",
     "CLIENT KILL ID client-id",
@@ -133,6 +149,7 @@ static TABLE: &[&str] = &[
     "COMMAND GETKEYSANDFLAGS sub-command",
     "COMMAND LIST FILTERBY filter pattern",
     "COMMAND INFO sub-command",
+    "COMMAND DOCS sub-command",
     "SLOWLOG LEN",
     "SLOWLOG RESET",
     "SLOWLOG GET integer",
@@ -153,7 +170,16 @@ static TABLE: &[&str] = &[
     "MODULE LIST",
     "INFO section",
     "RESET",
+    "QUIT",
 ];
+
+/// The longest request that is written as a line: both servers refuse a line of 64 KiB.
+const MAX_LINE_BYTES: usize = 32 << 10;
+/// The most fields that a command sets. A hash of more than 512 fields has another encoding in Redis, and one of more than
+/// 128 is scanned in several steps here.
+const MAX_FIELDS: usize = 600;
+/// The lengths of long values: those at which an encoding changes, or replies are written in another way.
+static LENGTHS: &[usize] = &[44, 45, 64, 65, 1000, 16_384, 16_385, 40_000];
 
 /// A line of the table.
 #[derive(Clone, Debug)]
@@ -200,8 +226,10 @@ impl Grammar {
             let mut request = Request::new(words);
             if rng.u8(..) < 50 {
                 let line = inline(&request.words, rng);
-                // Such a line would be taken for an array, or for an empty one.
-                request.raw = Some(line).filter(|line| line[0] != b'*' && !line.trim_ascii().is_empty());
+                // Such a line would be taken for an array, for an empty one, or for one that is too long.
+                let is_line =
+                    |line: &Vec<u8>| line[0] != b'*' && !line.trim_ascii().is_empty() && line.len() <= MAX_LINE_BYTES;
+                request.raw = Some(line).filter(is_line);
             }
             requests.push(request);
         }
@@ -257,6 +285,16 @@ impl Template {
                     "getex-option" => words.extend(several(GETEX_OPTIONS, rng)),
                     "copy-option" => words.extend(several(COPY_OPTIONS, rng)),
                     "client-filter" => words.extend(several(CLIENT_FILTERS, rng)),
+                    "many-fields" => {
+                        let (fields, first) = (rng.usize(1..=MAX_FIELDS), rng.usize(..MAX_FIELDS));
+                        for field in first..first + fields {
+                            words.extend([format!("field:{field}").into_bytes(), argument("value", rng)]);
+                        }
+                    }
+                    "long" => {
+                        let length = *pick(LENGTHS, rng);
+                        words.push((0..length).map(|at| (at * 7 % 256) as u8).collect());
+                    }
                     kind => words.push(argument(kind, rng)),
                 }
             }
