@@ -29,6 +29,7 @@ static DETAILS: &[(&str, &str, &[&str])] = &[
     ("expire", "1.0.0", &["RW", "update"]),
     ("expireat", "1.2.0", &["RW", "update"]),
     ("expiretime", "7.0.0", &["RO", "access"]),
+    ("failover", "6.2.0", &[]),
     ("flushall", "1.0.0", &[]),
     ("flushdb", "1.0.0", &[]),
     ("function", "7.0.0", &[]),

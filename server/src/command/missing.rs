@@ -128,7 +128,7 @@ pub(super) static MISSING: &[(&str, &[&str])] = &[
     ),
     ("HyperLogLogs", &["pfadd", "pfcount", "pfdebug", "pfmerge", "pfselftest"]),
     (
-        "publish/subscribe",
+        "messages between clients (publish/subscribe)",
         &[
             "psubscribe",
             "publish",
@@ -142,11 +142,12 @@ pub(super) static MISSING: &[(&str, &[&str])] = &[
         ],
     ),
     ("scripts and functions", &["eval", "eval_ro", "evalsha", "evalsha_ro", "fcall", "fcall_ro"]),
-    ("copies of single values", &["dump", "restore", "migrate"]),
+    ("serialized copies of single keys", &["dump", "restore", "migrate"]),
     ("the longest common parts of values", &["lcs"]),
     ("operations on the bits of several values or fields", &["bitop", "bitfield", "bitfield_ro"]),
     ("sorted copies of lists and sets", &["sort", "sort_ro"]),
-    ("streams of commands", &["monitor", "psync", "sync", "replconf", "failover"]),
+    ("streams of the commands of other clients", &["monitor"]),
+    ("replicas of Redis", &["psync", "sync", "replconf"]),
 ];
 
 /// Returns the subject of a command of Redis that this server does not have.

@@ -7,7 +7,7 @@ use crate::keyspace::{MAX_ENTRY_KEYS, ReadCommand, WriteCommand};
 use crate::resp::{Arguments, parse_integer};
 
 /// The error of a command about another database than number 0.
-pub(super) const NO_DATABASE: &str = "ERR DB index is out of range";
+pub(super) const NO_DATABASE: &str = "ERR DB index is out of range; there is only database 0";
 /// The part of an argument that is compared with words: longer than every one.
 const MAX_WORD: usize = 64;
 
@@ -42,7 +42,7 @@ pub(crate) fn shown(bytes: &[u8]) -> String {
 pub(super) fn unknown(arguments: &Arguments<'_>) -> String {
     if let Some(subject) = subject_of(arguments.peek(0)) {
         let name = shown(arguments.peek(0));
-        return format!("ERR unknown command '{name}': {subject} are not supported here; docs/redis.md has what is");
+        return format!("ERR unknown command '{name}': {subject} are not supported here; docs/redis.md lists what is");
     }
     let mut error = format!("ERR unknown command '{}', with args beginning with: ", shown(arguments.peek(0)));
     for position in 1..arguments.len() {

@@ -13,6 +13,7 @@ const NO_SAVE: &str = "ERR there is nothing to save: every write is on the disks
 const NO_SHUTDOWN: &str =
     "ERR SHUTDOWN is not supported; stop the node with SIGTERM, which hands leadership over first";
 const NO_REPLICAS: &str = "ERR members are not changed by this command; use `leasehold ctl`";
+const NO_FAILOVER: &str = "ERR leadership is not handed over by this command; use `leasehold ctl transfer`";
 const NO_SCRIPTS: &str = "ERR scripts and functions are not supported here; use MULTI with WATCH, or SET with IFEQ";
 const NO_USERS_HERE: &str = "ERR users are not changed by commands; change the file of --users and send SIGHUP";
 
@@ -26,6 +27,9 @@ pub(super) static COMMANDS: &[Spec] = &[
     SERVER.spec("bgrewriteaof", 1, ADMIN, "Refused: every write is on disk.", |_| Err(NO_SAVE.to_owned())),
     SERVER.spec("bgsave", -1, ADMIN, "Refused: every write is on disk.", |_| Err(NO_SAVE.to_owned())),
     SERVER.spec("debug", -2, ANYTIME, "Refused.", |_| Err(NO_DEBUG.to_owned())),
+    SERVER.spec("failover", -1, &["admin", "noscript", "stale"], "Refused: use `leasehold ctl transfer`.", |_| {
+        Err(NO_FAILOVER.to_owned())
+    }),
     SERVER.container("function", &[], "Describes functions, of which there are none."),
     SERVER.spec("lastsave", 1, &["loading", "stale", "fast"], "Refused: every write is on disk.", |_| {
         Err(NO_SAVE.to_owned())

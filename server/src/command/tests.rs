@@ -139,7 +139,7 @@ fn incorrect_commands_get_the_errors_that_redis_gives() {
         ("WAIT x 0", "ERR value is not an integer or out of range"),
         ("WAIT 0 -1", "ERR timeout is negative"),
         ("MOVE k 0", "ERR source and destination objects are the same"),
-        ("MOVE k 1", "ERR DB index is out of range"),
+        ("MOVE k 1", "ERR DB index is out of range; there is only database 0"),
         ("SWAPDB x 0", "ERR invalid first DB index"),
         ("SWAPDB 4294967296 x", "ERR invalid first DB index"),
         ("FUNCTION FLUSH x", "ERR FUNCTION FLUSH only supports SYNC|ASYNC option"),
@@ -228,9 +228,11 @@ fn decrements_are_additions() {
 fn commands_of_redis_that_are_missing_say_so() {
     assert_eq!(
         error("LPUSH list a"),
-        "ERR unknown command 'LPUSH': lists are not supported here; docs/redis.md has what is"
+        "ERR unknown command 'LPUSH': lists are not supported here; docs/redis.md lists what is"
     );
     assert!(error("eval x 0").contains("scripts and functions are not supported"));
+    assert!(error("replconf ack 1").contains("replicas of Redis are not supported"));
+    assert!(error("FAILOVER TO 10.0.0.2 6379").contains("`leasehold ctl transfer`"));
 }
 
 #[test]
@@ -286,7 +288,7 @@ fn commands_about_values_give_the_errors_of_redis() {
         ("SCAN 0 MATCH", "ERR syntax error"),
         ("HSCAN h 0 TYPE string", "ERR syntax error"),
         ("COPY k k", "ERR source and destination objects are the same"),
-        ("COPY k l DB 1", "ERR DB index is out of range"),
+        ("COPY k l DB 1", "ERR DB index is out of range; there is only database 0"),
         ("COPY k l DB x", "ERR value is not an integer or out of range"),
         ("COPY k l DB", "ERR syntax error"),
         ("FLUSHDB SYNC ASYNC", "ERR syntax error"),

@@ -38,6 +38,7 @@ static EXPECTED: &[Expected] = &[
     expected("DEBUG is for tests of Redis", "debug", "ERR DEBUG command not allowed", "ERR DEBUG command not allowed"),
     expected("there is nothing to save", "", "", "ERR there is nothing to save"),
     expected("a node is stopped by a signal", "shutdown", "", "ERR SHUTDOWN is not supported"),
+    expected("leadership is handed over by `leasehold ctl`", "failover", "", "ERR leadership is not handed over"),
     expected("members are changed by `leasehold ctl`", "", "", "ERR members are not changed by this command"),
     expected("the slow log has at most 10,000 entries", "config", "ERR CONFIG SET failed", "ERR CONFIG SET failed"),
     expected("some settings of Redis are not changed here", "config", "", "ERR CONFIG SET failed"),
