@@ -17,10 +17,13 @@ pub struct BitRange {
 
 /// Returns the indexes from `first` to `last` of something with `length` elements. Negative ones count from the end.
 pub(super) fn range(first: i64, last: i64, length: usize) -> Range<usize> {
+    if first < 0 && last < 0 && first > last { 0..0 } else { searched(first, last, length) }
+}
+
+/// As [`range`], but for a last index before the first one: if both are before the start, `BITPOS` searches the first
+/// element, as in Redis, while `BITCOUNT` and `GETRANGE` select nothing.
+fn searched(first: i64, last: i64, length: usize) -> Range<usize> {
     let length = i64::try_from(length).unwrap_or(i64::MAX);
-    if first < 0 && last < 0 && first > last {
-        return 0..0;
-    }
     let absolute = |index: i64| if index < 0 { (length + index.max(-length)).max(0) } else { index };
     let (first, end) = (absolute(first), absolute(last).min(length - 1) + 1);
     // Both are between 0 and the length.
@@ -40,8 +43,8 @@ pub(super) fn set(byte: &mut u8, bit: u32, value: bool) {
 }
 
 impl BitRange {
-    /// Returns the bits that it selects.
-    fn of(self, bytes: &[u8]) -> Range<usize> {
+    /// Returns the bits that it selects by [`range`] or [`searched`].
+    fn of(self, bytes: &[u8], range: fn(i64, i64, usize) -> Range<usize>) -> Range<usize> {
         let last = self.last.unwrap_or(-1);
         if self.in_bits {
             range(self.first, last, 8 * bytes.len())
@@ -73,7 +76,7 @@ fn ones(bytes: &[u8]) -> i64 {
 
 /// Returns the number of bits that are 1.
 pub(super) fn count(bytes: &[u8], part: Option<BitRange>) -> i64 {
-    let bits = part.map_or(0..8 * bytes.len(), |part| part.of(bytes));
+    let bits = part.map_or(0..8 * bytes.len(), |part| part.of(bytes, range));
     if bits.is_empty() {
         return 0;
     }
@@ -85,7 +88,7 @@ pub(super) fn count(bytes: &[u8], part: Option<BitRange>) -> i64 {
 /// Returns the place of the first bit with a value, or -1. A string is taken to be followed by zeros, unless a last byte
 /// or bit is given.
 pub(super) fn find(bytes: &[u8], value: bool, part: BitRange) -> i64 {
-    let bits = part.of(bytes);
+    let bits = part.of(bytes, searched);
     if bits.is_empty() {
         return -1;
     }
@@ -136,10 +139,10 @@ mod tests {
     quickcheck! {
         fn bits_are_counted_and_found_in_any_part(bytes: Vec<u8>, first: i8, last: Option<i8>, in_bits: bool) -> bool {
             let part = of(first.into(), last.map(i64::from), in_bits);
-            let bits = part.of(&bytes);
+            let (counted, bits) = (part.of(&bytes, range), part.of(&bytes, searched));
             let bit = |at: &usize| get(&bytes, *at as u32) == 1;
             let place = |at: Option<usize>| at.map_or(-1, |at| at as i64);
-            let ones = bits.clone().filter(bit).count() as i64;
+            let ones = counted.filter(bit).count() as i64;
             let one = bits.clone().find(bit);
             let after = (!bits.is_empty() && last.is_none()).then_some(8 * bytes.len());
             let zero = bits.clone().find(|at| !bit(at)).or(after);
@@ -162,6 +165,15 @@ mod tests {
         assert_eq!(find(&[0x00], true, of(0, None, false)), -1);
         assert_eq!(find(&[], false, of(0, None, false)), -1);
         assert_eq!((get(&[0x80], 0), get(&[0x80], 1), get(&[0x80], 8)), (1, 0, 0));
+    }
+
+    #[test]
+    fn a_search_of_nothing_before_the_start_is_of_the_first_byte() {
+        // The last byte is before the first one, and both are clamped to the first.
+        let part = of(-1, Some(-3), false);
+        assert_eq!([find(&[0x0f], false, part), find(&[0x0f], true, part), count(&[0x0f], Some(part))], [0, 4, 0]);
+        assert_eq!([find(&[0x0f; 3], false, part), find(&[], false, part)], [-1, -1]);
+        assert_eq!(find(&[0x80], true, of(-9, Some(-12), true)), 0);
     }
 
     #[test]

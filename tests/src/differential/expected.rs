@@ -51,6 +51,7 @@ static EXPECTED: &[Expected] = &[
     expected("errors of arguments come before those of keys", "bitpos", "", "ERR "),
     expected("errors of arguments come before those of keys", "hscan", "", "ERR "),
     expected("errors of arguments come before those of keys", "getex", "", "ERR "),
+    expected("errors of arguments come before those of users", "hello", "WRONGPASS", "ERR Syntax error in HELLO"),
     expected("errors of arguments come before those of users", "client", "ERR No such user", "ERR "),
     expected("a command may have been introduced after Redis 7.0", "client", "ERR unknown subcommand", ""),
 ];
