@@ -3,7 +3,7 @@
 use super::compare::{Difference, Seen};
 use super::pair::End;
 use super::reply::Reply;
-use super::stream::Stream;
+use super::stream::{Request, Stream};
 
 /// A difference that is meant.
 struct Expected {
@@ -76,6 +76,12 @@ pub(super) fn reason(stream: &Stream, found: &Difference) -> Option<&'static str
     let compares = |word: &Vec<u8>| word.eq_ignore_ascii_case(b"GT") || word.eq_ignore_ascii_case(b"LT");
     if name.contains("expire") && found.request.iter().any(compares) && number(&found.tested).is_some() {
         return Some("each server counts from a time of its own");
+    }
+    let names = |word: &Vec<u8>| word.eq_ignore_ascii_case(b"SETNAME");
+    let hello = |request: &Request| request.name() == "hello" && request.words.iter().any(names);
+    let asks_name = found.request.get(1).is_some_and(|word| word.eq_ignore_ascii_case(b"GETNAME"));
+    if name == "client" && asks_name && stream.requests.iter().any(hello) {
+        return Some("a HELLO that fails does not name the connection");
     }
     if name == "function" && found.request.iter().any(|word| word.contains(&b'\n')) {
         return Some("line ends at the end of every error are left out");
