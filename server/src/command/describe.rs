@@ -49,7 +49,7 @@ fn parse_info(arguments: &Arguments<'_>) -> Parsed {
 
 fn parse_list(arguments: &Arguments<'_>) -> Parsed {
     if arguments.len() == 2 {
-        return describe(DescribeCommand::List(ListFilter::All));
+        return describe(DescribeCommand::List(ListFilter::Pattern(Bytes::from_static(b"*"))));
     }
     if arguments.len() != 5 || word(arguments, 2) != b"FILTERBY" {
         return Err(syntax_error());

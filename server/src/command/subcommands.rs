@@ -111,8 +111,6 @@ pub enum DescribeCommand {
 /// The commands that `COMMAND LIST` returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListFilter {
-    /// All.
-    All,
     /// Those of a module, of which there are none.
     Module,
     /// Those in an access category.

@@ -225,6 +225,11 @@ fn decrements_are_additions() {
 }
 
 #[test]
+fn a_list_without_a_filter_has_the_subcommands_too() {
+    assert_eq!(parse("COMMAND LIST"), parse("COMMAND LIST FILTERBY PATTERN *"));
+}
+
+#[test]
 fn commands_of_redis_that_are_missing_say_so() {
     assert_eq!(
         error("LPUSH list a"),

@@ -128,7 +128,6 @@ fn document(spec: &Spec, out: &mut ReplyBuffer) {
 fn list(filter: &ListFilter) -> Vec<&'static str> {
     let names = |chosen: &dyn Fn(&Spec) -> bool| all().filter(|spec| chosen(spec)).map(|spec| spec.name).collect();
     match filter {
-        ListFilter::All => commands().map(|spec| spec.name).collect(),
         ListFilter::Module => Vec::new(),
         ListFilter::Category(category) => {
             let category = shown(category).to_ascii_lowercase();
@@ -191,5 +190,17 @@ pub(super) fn help(command: &str, out: &mut ReplyBuffer) {
     for spec in subcommands {
         out.status(&spec.name.split('|').nth(1).unwrap_or_default().to_ascii_uppercase());
         out.status(&format!("    {}", spec.summary));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subcommands_are_listed_too() {
+        let named = |pattern: &'static str| list(&ListFilter::Pattern(Bytes::from_static(pattern.as_bytes())));
+        assert!(["get", "client", "client|list"].iter().all(|name| named("*").contains(name)));
+        assert_eq!(named("CLIENT|L*"), ["client|list"]);
     }
 }
