@@ -61,10 +61,11 @@ pub(super) fn reason(stream: &Stream, found: &Difference) -> Option<&'static str
     let starts =
         |seen: &Seen, start: &str| start.is_empty() || seen.error().is_some_and(|error| error.starts_with(start));
     let name = found.name();
-    if name == "object" && is_shorter_encoding(&found.reference, &found.tested) {
-        return Some("OBJECT ENCODING follows from the value alone, not from the commands that made it");
-    }
     let number = |seen: &Seen| if let Seen::Reply(reply) = seen { reply.integer() } else { None };
+    let is_shared = number(&found.reference) == Some(1) && number(&found.tested) == Some(i32::MAX.into());
+    if name == "object" && (is_shared || is_shorter_encoding(&found.reference, &found.tested)) {
+        return Some("OBJECT follows from the value alone, not from the commands that made it");
+    }
     if name == "dbsize" && number(&found.tested).is_some_and(|tested| number(&found.reference) > Some(tested)) {
         return Some("DBSIZE of Redis counts a key that was dead when it was set");
     }
