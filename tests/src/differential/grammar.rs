@@ -175,8 +175,8 @@ static TABLE: &[&str] = &[
 
 /// The longest request that is written as a line: both servers refuse a line of 64 KiB.
 const MAX_LINE_BYTES: usize = 32 << 10;
-/// The most fields that a command sets. A hash of more than 512 fields has another encoding in Redis, and one of more than
-/// 128 is scanned in several steps here.
+/// The most fields that a command sets. A hash of more than 512 fields has another encoding in Redis, and one of more
+/// than 128 is scanned in several steps here.
 const MAX_FIELDS: usize = 600;
 /// The lengths of long values: those at which an encoding changes, or replies are written in another way.
 static LENGTHS: &[usize] = &[44, 45, 64, 65, 1000, 16_384, 16_385, 40_000];
