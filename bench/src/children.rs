@@ -66,6 +66,11 @@ impl Running {
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
     }
+
+    /// Kills it. Its number stays its own, because it is waited for only when this is dropped.
+    pub(crate) fn kill(&self) {
+        let _ = kill_process(self.id, Signal::KILL);
+    }
 }
 
 impl Drop for Running {

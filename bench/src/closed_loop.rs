@@ -10,6 +10,7 @@ use hdrhistogram::Histogram;
 use leasehold_testing::dice::Dice;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::sleep;
 
 /// The number of keys.
 pub(crate) const KEYS: u64 = 1000;
@@ -18,22 +19,30 @@ pub(crate) const VALUE: &str = "xxx";
 /// The start of a run, which is not counted.
 const WARM_UP: Duration = Duration::from_millis(200);
 
-/// A client's connection, with one request in flight.
+/// A client's connection.
 pub(crate) trait Connection: Sized + Send + 'static {
     /// Opens a connection for each client.
     fn open(port: u16, clients: u32) -> impl Future<Output = Result<Vec<Self>, String>> + Send;
 
-    /// Reads a key, linearizably.
-    fn get(&mut self, key: &str) -> impl Future<Output = Result<(), String>> + Send;
+    /// Executes operations, and returns once all of them are answered.
+    fn execute(&mut self, operations: &[Operation<'_>]) -> impl Future<Output = Result<(), String>> + Send;
+}
 
+/// One command of a client.
+#[derive(Clone, Copy)]
+pub(crate) enum Operation<'a> {
+    /// Reads a key, linearizably.
+    Get(&'a str),
     /// Writes [`VALUE`] to a key, durably.
-    fn set(&mut self, key: &str) -> impl Future<Output = Result<(), String>> + Send;
+    Set(&'a str),
 }
 
 /// One kind of load.
 #[derive(Clone, Copy)]
 pub(crate) struct Load {
     pub(crate) tasks: u32,
+    /// Operations that a client has in flight. It sends the next ones once all of them are answered.
+    pub(crate) pipeline: u32,
     /// Writes per hundred operations.
     pub(crate) writes: u32,
     pub(crate) lasts: Duration,
@@ -50,13 +59,30 @@ pub(crate) struct Outcome {
 
 /// Runs a load against a port.
 pub(crate) fn run<C: Connection>(port: u16, load: Load) -> Result<Outcome, String> {
+    Ok(observe::<C, ()>(&[port], load, || Ok(()))?.0)
+}
+
+/// Runs a load whose clients are spread evenly over ports. Looks at something when the part that counts begins and when it
+/// ends, on the thread of the clients.
+pub(crate) fn observe<C: Connection, T>(
+    ports: &[u16],
+    load: Load,
+    look: impl Fn() -> Result<T, String>,
+) -> Result<(Outcome, [T; 2]), String> {
     runtime()?.block_on(async {
-        let connections = C::open(port, load.tasks).await?;
+        let mut connections = Vec::new();
+        for port in ports {
+            connections.extend(C::open(*port, load.tasks / ports.len() as u32).await?);
+        }
         let watch = Stopwatch::start();
         let tasks: Vec<_> = (1..)
             .zip(connections)
             .map(|(seed, connection)| tokio::spawn(repeat(connection, load, watch, seed)))
             .collect();
+        sleep(WARM_UP.saturating_sub(watch.elapsed())).await;
+        let before = look()?;
+        sleep((WARM_UP + load.lasts).saturating_sub(watch.elapsed())).await;
+        let seen = [before, look()?];
         let mut outcome = Outcome { per_second: 0.0, gets: histogram()?, sets: histogram()? };
         for task in tasks {
             let (gets, sets) = task.await.map_err(|error| error.to_string())??;
@@ -64,7 +90,7 @@ pub(crate) fn run<C: Connection>(port: u16, load: Load) -> Result<Outcome, Strin
             outcome.sets += sets;
         }
         outcome.per_second = (outcome.gets.len() + outcome.sets.len()) as f64 / load.lasts.as_secs_f64();
-        Ok(outcome)
+        Ok((outcome, seen))
     })
 }
 
@@ -77,7 +103,7 @@ pub(crate) fn fill<C: Connection>(port: u16) -> Result<(), String> {
             .map(|(writer, mut connection)| {
                 tokio::spawn(async move {
                     for at in (writer..KEYS).step_by(WRITERS as usize) {
-                        connection.set(&key(at)).await?;
+                        connection.execute(&[Operation::Set(&key(at))]).await?;
                     }
                     Ok::<(), String>(())
                 })
@@ -99,22 +125,27 @@ async fn repeat<C: Connection>(
     let (mut gets, mut sets) = (histogram()?, histogram()?);
     let keys: Vec<String> = (0..KEYS).map(key).collect();
     let mut dice = Dice::new(seed, 0);
+    let mut operations = Vec::new();
     loop {
-        let key = &keys[dice.index(keys.len())];
-        let writes = dice.below(100) < u64::from(load.writes);
+        operations.clear();
+        operations.extend((0..load.pipeline).map(|_| {
+            let key = keys[dice.index(keys.len())].as_str();
+            if dice.below(100) < u64::from(load.writes) { Operation::Set(key) } else { Operation::Get(key) }
+        }));
         let sent = watch.elapsed();
-        if writes {
-            connection.set(key).await?;
-        } else {
-            connection.get(key).await?;
-        }
+        connection.execute(&operations).await?;
         let answered = watch.elapsed();
         if answered > WARM_UP + load.lasts {
             return Ok((gets, sets));
         }
         if sent >= WARM_UP {
             let micros = (answered - sent).as_micros() as u64;
-            if writes { &mut sets } else { &mut gets }.saturating_record(micros);
+            for operation in &operations {
+                match operation {
+                    Operation::Get(_) => gets.saturating_record(micros),
+                    Operation::Set(_) => sets.saturating_record(micros),
+                }
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Three `leasehold serve` processes on loopback, each with its own folder.
 
 use crate::children::{Folder, Running, free_ports, server_binary};
+use crate::stopwatch::Stopwatch;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -10,24 +11,34 @@ use std::time::Duration;
 /// The most attempts to find a leader, 50 ms apart.
 const MAX_ATTEMPTS: usize = 200;
 
+/// The time that nodes have to begin or to end reading locally.
+const READERS_TIMEOUT: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
 /// A running cluster; dropping it kills it.
 pub(crate) struct Cluster {
     nodes: Vec<Node>,
     _folder: Folder,
 }
 
-struct Node {
+/// A node of a cluster.
+pub(crate) struct Node {
     process: Running,
-    port: u16,
+    /// The port on which clients reach it.
+    pub(crate) port: u16,
 }
 
-/// The lease counters of a cluster.
+/// Counters of a cluster: the sums of those of its nodes.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Reads {
-    /// Reads answered under a lease.
+pub(crate) struct Counts {
+    /// Reads answered under a lease, by the leader or at an index that it granted.
     pub(crate) by_lease: u64,
+    /// Reads answered by subleases.
+    pub(crate) local: u64,
     /// Reads answered after a quorum round, and failed ones.
     pub(crate) otherwise: u64,
+    /// Frames that the nodes sent to each other.
+    pub(crate) frames: u64,
     /// The highest term of a node.
     pub(crate) term: u64,
 }
@@ -67,35 +78,70 @@ impl Cluster {
             if cluster.leader_port().is_ok() {
                 return Ok(cluster);
             }
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(POLL_INTERVAL);
         }
         Err("three nodes found no leader within 10 s".to_owned())
     }
 
-    /// Returns the port on which clients reach the leader.
-    pub(crate) fn leader_port(&self) -> Result<u16, String> {
-        self.nodes
-            .iter()
-            .map(|node| node.port)
-            .find(|port| info(*port).is_some_and(|info| info.contains("role:leader")))
-            .ok_or_else(|| "the cluster has no leader".to_owned())
+    /// Returns the leader.
+    pub(crate) fn leader(&self) -> Result<&Node, String> {
+        self.nodes.iter().find(|node| node.leads()).ok_or_else(|| "the cluster has no leader".to_owned())
     }
 
-    /// Returns the sum of the nodes' lease counters.
-    pub(crate) fn reads(&self) -> Result<Reads, String> {
-        let mut reads = Reads::default();
-        for node in &self.nodes {
-            let info = info(node.port).ok_or("a node does not answer INFO")?;
-            let field = |name: &str| -> Result<u64, String> {
-                let value =
-                    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.trim().parse().ok());
-                value.ok_or_else(|| format!("INFO lease has no {name}: {info}"))
-            };
-            reads.by_lease += field("reads_lease")?;
-            reads.otherwise += field("reads_quorum")? + field("reads_failed")?;
-            reads.term = reads.term.max(field("term")?);
+    /// Returns the port on which clients reach the leader.
+    pub(crate) fn leader_port(&self) -> Result<u16, String> {
+        Ok(self.leader()?.port)
+    }
+
+    /// Returns the nodes that do not lead.
+    pub(crate) fn followers(&self) -> Result<[&Node; 2], String> {
+        let leader = self.leader()?.port;
+        let followers: Vec<&Node> = self.nodes.iter().filter(|node| node.port != leader).collect();
+        followers.try_into().map_err(|_| "a node is missing".to_owned())
+    }
+
+    /// Returns the leader's port and its term.
+    pub(crate) fn leadership(&self) -> Result<(u16, u64), String> {
+        let leader = self.leader()?;
+        Ok((leader.port, leader.info()?.number("term")?))
+    }
+
+    /// Makes the first followers answer reads by subleases, and the others not, and waits until it is so.
+    pub(crate) fn set_readers(&self, readers: usize) -> Result<(), String> {
+        let (leader, followers) = (self.leader()?, self.followers()?);
+        for (at, node) in followers.iter().enumerate() {
+            let switch = if at < readers { "ON" } else { "OFF" };
+            let reply = ask(node.port, &format!("LEASEHOLD LOCALREADS {switch}"))?;
+            if !reply.starts_with("+OK") {
+                return Err(format!("LEASEHOLD LOCALREADS {switch} was refused: {reply}"));
+            }
         }
-        Ok(reads)
+        let watch = Stopwatch::start();
+        while watch.elapsed() < READERS_TIMEOUT {
+            let mut valid = 0;
+            for node in followers {
+                valid += node.info()?.number("sublease_valid")? as usize;
+            }
+            if valid == readers && leader.info()?.number("obligations")? as usize == readers {
+                return Ok(());
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
+        Err(format!("{readers} of the followers should have had subleases within {READERS_TIMEOUT:?}"))
+    }
+
+    /// Returns the counters of the nodes.
+    pub(crate) fn counts(&self) -> Result<Counts, String> {
+        let mut counts = Counts::default();
+        for node in &self.nodes {
+            let info = node.info()?;
+            counts.by_lease += info.number("reads_lease")?;
+            counts.local += info.number("reads_local")?;
+            counts.otherwise += info.number("reads_quorum")? + info.number("reads_failed")?;
+            counts.frames += info.number("frames_sent")?;
+            counts.term = counts.term.max(info.number("term")?);
+        }
+        Ok(counts)
     }
 
     /// Returns what each node has used so far.
@@ -104,22 +150,55 @@ impl Cluster {
     }
 }
 
-fn info(port: u16) -> Option<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    stream.write_all(b"INFO lease\r\nQUIT\r\n").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    Some(answer)
+impl Node {
+    /// Kills it.
+    pub(crate) fn kill(&self) {
+        self.process.kill();
+    }
+
+    fn leads(&self) -> bool {
+        self.info().is_ok_and(|info| info.0.contains("role:leader"))
+    }
+
+    fn info(&self) -> Result<Info, String> {
+        ask(self.port, "INFO lease links").map(Info)
+    }
+}
+
+/// A reply to `INFO`.
+struct Info(String);
+
+impl Info {
+    fn number(&self, name: &str) -> Result<u64, String> {
+        let value = self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.trim().parse().ok());
+        value.ok_or_else(|| format!("INFO has no {name}: {}", self.0))
+    }
+}
+
+/// Returns the reply to a command, and to the `QUIT` after it.
+fn ask(port: u16, command: &str) -> Result<String, String> {
+    let answer = || {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    answer().map_err(|error: std::io::Error| format!("a node does not answer {command}: {error}"))
 }
 
 /// Returns the figures of `/proc`, or `None` on a system without it.
 fn process_usage(id: u32) -> Option<Usage> {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    // The name, in parentheses, may hold spaces; user and system time are fields 14 and 15, in ticks of 10 ms.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks: f64 = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
+    // `/proc/ID/stat` counts processor time in ticks of 10 ms, which is too coarse for short runs.
+    let mut nanos = 0_u64;
+    for thread in fs::read_dir(format!("/proc/{id}/task")).ok()? {
+        // A thread may end meanwhile.
+        if let Ok(schedstat) = fs::read_to_string(thread.ok()?.path().join("schedstat")) {
+            nanos += schedstat.split_whitespace().next()?.parse::<u64>().ok()?;
+        }
+    }
     let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: f64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(Usage { cpu: ticks / 100.0, resident: kibibytes / 1024.0 })
+    Some(Usage { cpu: nanos as f64 / 1e9, resident: kibibytes / 1024.0 })
 }

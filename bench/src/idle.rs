@@ -29,6 +29,6 @@ pub(crate) fn run(quick: bool) -> Result<Report, String> {
             busiest.row_within("processor, the busiest node", "% of one", 1.0),
             largest.row_within("resident, the largest node", "MiB", 30.0),
         ],
-        notes: vec!["The kernel counts processor time in ticks of 10 ms.".to_owned()],
+        notes: Vec::new(),
     })
 }

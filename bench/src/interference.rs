@@ -56,9 +56,9 @@ pub(crate) fn run(size: Size, quick: bool) -> Result<Report, String> {
     let cluster = Cluster::start(&[])?;
     let port = cluster.leader_port()?;
     load(port, size.keys)?;
-    let before = cluster.reads()?;
+    let before = cluster.counts()?;
     let ours = interfere(port, size)?;
-    let after = cluster.reads()?;
+    let after = cluster.counts()?;
     let (by_lease, otherwise) = (after.by_lease - before.by_lease, after.otherwise - before.otherwise);
     let share = by_lease as f64 / (by_lease + otherwise).max(1) as f64;
     let elections = after.term - before.term;

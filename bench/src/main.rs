@@ -20,6 +20,7 @@ mod etcd;
 mod groups;
 mod idle;
 mod interference;
+mod local;
 mod progress;
 mod reads;
 mod redis;
@@ -60,6 +61,8 @@ enum Command {
     Idle(Common),
     /// Many groups on three nodes: idle, reading and writing, and while one of them is in trouble.
     Groups(Common),
+    /// Local reads: GETs at followers with subleases, next to the leader's and to read indexes, and what writes pay.
+    Local(Common),
     /// GETs of one client while others repeat KEYS * over a large keyspace, next to redis-server.
     Interference {
         #[command(flatten)]
@@ -111,6 +114,7 @@ fn run(command: Command) -> Result<(), String> {
         Command::Congestion(common) => (|quick| Ok(congestion::run(quick)), common),
         Command::Idle(common) => (idle::run, common),
         Command::Groups(common) => (groups::run, common),
+        Command::Local(common) => (local::run, common),
     };
     children::end_with_this_program()?;
     progress::show(|| benchmark(common.quick))?.print(common.json);

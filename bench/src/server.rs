@@ -28,7 +28,7 @@ struct Effort {
 
 impl Effort {
     fn load(self, tasks: u32, writes: u32) -> Load {
-        Load { tasks, writes, lasts: self.lasts }
+        Load { tasks, pipeline: 1, writes, lasts: self.lasts }
     }
 }
 

@@ -87,7 +87,7 @@ fn of_redis(effort: Effort, found: &mut Found) -> Result<(), String> {
 fn synced_writes<C: Connection>(effort: Effort, port: u16) -> Result<Vec<(f64, f64)>, String> {
     closed_loop::fill::<C>(port)?;
     let run = |tasks| {
-        let outcome = closed_loop::run::<C>(port, Load { tasks, writes: 100, lasts: effort.lasts })?;
+        let outcome = closed_loop::run::<C>(port, Load { tasks, pipeline: 1, writes: 100, lasts: effort.lasts })?;
         Ok((outcome.per_second, outcome.sets.value_at_quantile(0.99) as f64 / 1e3))
     };
     [50, 1].into_iter().map(run).collect()

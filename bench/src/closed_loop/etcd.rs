@@ -3,7 +3,7 @@
 //! The messages are written by hand instead of generated, so that the build needs no protobuf compiler. Fields that are
 //! not used here are left out and skipped in decoding.
 
-use super::{Connection, VALUE};
+use super::{Connection, Operation, VALUE};
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
@@ -87,15 +87,23 @@ impl Connection for Client {
         Ok((0..clients).map(|_| Client { grpc: Grpc::new(channel.clone()) }).collect())
     }
 
-    async fn get(&mut self, key: &str) -> Result<(), String> {
-        let request = RangeRequest { key: key.into(), serializable: false };
-        let found: RangeResponse = self.call("/etcdserverpb.KV/Range", request).await?;
-        if found.pairs.len() == 1 { Ok(()) } else { Err(format!("etcd has no {key}")) }
-    }
-
-    async fn set(&mut self, key: &str) -> Result<(), String> {
-        let request = PutRequest { key: key.into(), value: VALUE.into() };
-        let _put: PutResponse = self.call("/etcdserverpb.KV/Put", request).await?;
+    /// Executes one after the other: no load of this protocol has several in flight.
+    async fn execute(&mut self, operations: &[Operation<'_>]) -> Result<(), String> {
+        for operation in operations {
+            match operation {
+                Operation::Get(key) => {
+                    let request = RangeRequest { key: (*key).into(), serializable: false };
+                    let found: RangeResponse = self.call("/etcdserverpb.KV/Range", request).await?;
+                    if found.pairs.len() != 1 {
+                        return Err(format!("etcd has no {key}"));
+                    }
+                }
+                Operation::Set(key) => {
+                    let request = PutRequest { key: (*key).into(), value: VALUE.into() };
+                    let _put: PutResponse = self.call("/etcdserverpb.KV/Put", request).await?;
+                }
+            }
+        }
         Ok(())
     }
 }
