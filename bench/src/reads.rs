@@ -15,7 +15,7 @@ use crate::report::{Report, Row};
 use leasehold_clock::SystemClock;
 use std::time::Duration;
 
-pub(crate) use instructions::Turns;
+pub(crate) use instructions::{Turns, of_local_reads};
 
 pub(crate) fn run(quick: bool) -> Result<Report, String> {
     let clock = SystemClock::new().map_err(|error| error.to_string())?;

@@ -1,6 +1,6 @@
 //! Reads at a follower, and at three nodes at once.
 
-use super::{Effort, Sample, Shape, compare, on_cluster, sample};
+use super::sample::{Effort, Sample, Shape, compare, on_cluster, sample};
 use crate::cluster::Cluster;
 use crate::report::{Row, Runs, Target};
 use crate::stopwatch::Stopwatch;

@@ -1,6 +1,6 @@
 //! Writes while some nodes read locally, and when one of them is killed.
 
-use super::{Effort, Shape, compare, on_cluster};
+use super::sample::{Effort, Shape, compare, on_cluster};
 use crate::closed_loop::{self, Outcome, resp::Resp};
 use crate::report::Row;
 use std::time::Duration;

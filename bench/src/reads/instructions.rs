@@ -10,6 +10,7 @@ use crate::effort::leased;
 use crate::report::Row;
 use clap::ValueEnum;
 use leasehold_core::Instant;
+use leasehold_testing::cluster::Cluster;
 use std::hint::black_box;
 use std::process::Command;
 
@@ -18,6 +19,8 @@ use std::process::Command;
 pub(crate) enum Turns {
     /// A read on a given sample.
     Read,
+    /// The same at a follower with a sublease, which has no lease.
+    LocalRead,
     /// Creating a leader of three voters that waits for acknowledgements.
     Leader3,
     /// The same, and the acknowledgements of its round.
@@ -37,6 +40,7 @@ impl Turns {
     pub(crate) fn take(self, times: u32) -> Result<(), String> {
         let (voters, acked) = match self {
             Turns::Read => return reads(times),
+            Turns::LocalRead => return local_reads(times),
             Turns::Leader3 => (3, false),
             Turns::Acks3 => (3, true),
             Turns::Leader5 => (5, false),
@@ -70,12 +74,49 @@ fn reads(times: u32) -> Result<(), String> {
     Ok(())
 }
 
+/// Tries the lease first and then the sublease, as a node does.
+fn local_reads(times: u32) -> Result<(), String> {
+    let mut cluster = Cluster::founded(3);
+    let leader = cluster.elect();
+    let reader = if leader == 1 { 2 } else { 1 };
+    cluster.set_local_reads(reader, true);
+    cluster.run_until("it has a sublease", |cluster| cluster.local_permit(reader).is_some());
+    let now = cluster.reading(reader);
+    let (lease, sublease) = (&cluster.nodes[&reader].cell, cluster.replica(reader).reader_cell());
+    let mut sum = 0_u64;
+    for _ in 0..times {
+        let now = black_box(now);
+        let permit = lease.try_read(now).or_else(|| sublease.try_read(now)).ok_or("time stands still")?;
+        sum = sum.wrapping_add(permit.index ^ permit.term);
+    }
+    black_box(sum);
+    Ok(())
+}
+
+/// Returns the instructions of a read at a follower next to those of one at the leader.
+pub(crate) fn of_local_reads(quick: bool) -> Result<Row, String> {
+    require_valgrind()?;
+    let times = times(quick);
+    let local = each(Turns::LocalRead, times)?;
+    let row = Row::alone("try_read on a given sample, local / leader", local, "instr.");
+    Ok(Row { peer: Some(each(Turns::Read, times)?), ..row })
+}
+
+fn require_valgrind() -> Result<(), String> {
+    if is_installed("valgrind") {
+        return Ok(());
+    }
+    Err("valgrind is not installed; on Debian: apt-get install valgrind".to_owned())
+}
+
+fn times(quick: bool) -> u32 {
+    if quick { 2_000 } else { 20_000 }
+}
+
 /// Returns the instructions of a read and of an acknowledgement.
 pub(super) fn counted(quick: bool) -> Result<Vec<Row>, String> {
-    if !is_installed("valgrind") {
-        return Err("valgrind is not installed; on Debian: apt-get install valgrind".to_owned());
-    }
-    let times = if quick { 2_000 } else { 20_000 };
+    require_valgrind()?;
+    let times = times(quick);
     let mut rows = vec![Row::alone("try_read on a given sample", each(Turns::Read, times)?, "instr.")];
     for (voters, leader, acks) in
         [(3, Turns::Leader3, Turns::Acks3), (5, Turns::Leader5, Turns::Acks5), (7, Turns::Leader7, Turns::Acks7)]
