@@ -62,8 +62,8 @@ pub(crate) fn run<C: Connection>(port: u16, load: Load) -> Result<Outcome, Strin
     Ok(observe::<C, ()>(&[port], load, || Ok(()))?.0)
 }
 
-/// Runs a load whose clients are spread evenly over ports. Looks at something when the part that counts begins and when it
-/// ends, on the thread of the clients.
+/// Runs a load whose clients are spread evenly over ports. Looks at something when the part that counts begins and when
+/// it ends, on the thread of the clients.
 pub(crate) fn observe<C: Connection, T>(
     ports: &[u16],
     load: Load,

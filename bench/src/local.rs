@@ -11,16 +11,17 @@ use sample::Effort;
 use std::time::Duration;
 
 const NOTES: [&str; 4] = [
-    "The peer follows the slash in a row's name. c1, c50, c51: the clients, which are tasks on one thread. P16: each has \
-     16 commands in flight, otherwise one. 5 % SET: five of a hundred commands are SETs. Clients of a follower send \
-     these to it too, and it forwards them.",
-    "leader: GETs at the leader by its lease, while no node reads locally. local: at a follower that reads locally. read \
-     index: at one that does not, so that it asks the leader for an index, for all reads that wait; the leader grants it \
-     by its lease, or with --reads quorum after a quorum round. No node forwards a read, so there is no such row.",
+    "The peer follows the slash in a row's name. c1, c50, c51: the clients, which are tasks on one thread. P16: each \
+     has 16 commands in flight, otherwise one. 5 % SET: five of a hundred commands are SETs. Clients of a follower \
+     send these to it too, and it forwards them.",
+    "leader: GETs at the leader by its lease, while no node reads locally. local: at a follower that reads locally. \
+     read index: at one that does not, so that it asks the leader for an index, for all reads that wait; the leader \
+     grants it by its lease, or with --reads quorum after a quorum round. No node forwards a read, so there is no such \
+     row.",
     "nodes, client: the processor time of all three nodes, heartbeats included, and of all clients, for each command. \
-     Frames are those between nodes; in an idle cluster these are heartbeats and their answers. Clients and nodes share \
-     this machine's cores, so compare the processor time of three nodes and of one, rather than what they answer a \
-     second.",
+     Frames are those between nodes; in an idle cluster these are heartbeats and their answers. Clients and nodes \
+     share this machine's cores, so compare the processor time of three nodes and of one, rather than what they \
+     answer a second.",
     "reader: a follower that reads locally. A write waits for each of them. If one is killed, writes wait until its \
      sublease ends, at most for a lease, which is just below a second here.",
 ];
