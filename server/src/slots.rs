@@ -59,6 +59,11 @@ impl SlotTable {
         self.groups == NonZeroU16::MIN
     }
 
+    /// Returns the number of groups.
+    pub(crate) fn number(self) -> NonZeroU16 {
+        self.groups
+    }
+
     /// Returns the numbers of the groups.
     pub(crate) fn groups(self) -> Range<u16> {
         0..self.groups.get()

@@ -26,6 +26,10 @@ fn peers(ports: &[u16]) -> String {
 
 impl Cluster {
     fn start(name: &str, folder: &Path, size: usize) -> Cluster {
+        Cluster::start_with(name, folder, size, &[])
+    }
+
+    fn start_with(name: &str, folder: &Path, size: usize, flags: &[&str]) -> Cluster {
         let [client_ports, peer_ports] = [(); 2].map(|()| (0..size).map(|_| free_port()).collect::<Vec<_>>());
         let peers = peers(&peer_ports);
         // The leader of several nodes stays although the machine is busy.
@@ -39,6 +43,7 @@ impl Cluster {
                 .args(["--client-listen", &format!("127.0.0.1:{}", cluster.client_ports[at])])
                 .arg("--data-dir")
                 .arg(folder.join(&id))
+                .args(flags)
                 .stdout(Stdio::piped())
                 .stderr(Stdio::null())
                 .spawn()
@@ -100,7 +105,11 @@ fn text(path: &Path) -> &str {
 }
 
 fn restore(backup: &Path, id: &str, peers: &str, folder: &Path) -> Output {
-    leasehold(&[
+    restore_with(backup, id, peers, folder, &[])
+}
+
+fn restore_with(backup: &Path, id: &str, peers: &str, folder: &Path, flags: &[&str]) -> Output {
+    let own = [
         "restore",
         "--from",
         text(backup),
@@ -112,7 +121,8 @@ fn restore(backup: &Path, id: &str, peers: &str, folder: &Path) -> Output {
         "restored",
         "--data-dir",
         text(folder),
-    ])
+    ];
+    leasehold(&[&own[..], flags].concat())
 }
 
 #[test]
@@ -245,4 +255,102 @@ fn a_backup_is_restored_into_any_empty_folder_and_stays_inside() {
     fs::set_permissions(&above, fs::Permissions::from_mode(0o755)).expect("to be removed");
     assert!(link.is_symlink());
     assert_eq!(names(), before);
+}
+
+/// Keys of four groups, strings and hashes, some of which die in a quarter of an hour.
+const KEYS: usize = 40;
+
+/// Returns commands that read all keys, and the replies that they must get.
+fn questions() -> (String, String) {
+    let (mut commands, mut replies) = ("DBSIZE\r\n".to_owned(), format!(":{}\r\n", 2 * KEYS));
+    for key in 0..KEYS {
+        commands += &format!("GET key:{key}\r\nHGET hash:{key} own\r\nHLEN hash:{key}\r\n");
+        let length = key.to_string().len();
+        replies += &format!("${length}\r\n{key}\r\n${length}\r\n{key}\r\n:2\r\n");
+    }
+    (commands, replies + "+OK\r\n")
+}
+
+fn assert_complete(cluster: &Cluster, node: usize) {
+    let (commands, replies) = questions();
+    assert_eq!(cluster.exchange(node, &commands), replies, "node {node}");
+    for (key, dies) in [("key:0", true), ("key:1", false), ("hash:0", true), ("hash:1", false)] {
+        let left = cluster.exchange(node, &format!("TTL {key}\r\n"));
+        let left: i64 = left.lines().next().and_then(|line| line.strip_prefix(':')?.parse().ok()).expect("a number");
+        assert!(if dies { (1..=900).contains(&left) } else { left == -1 }, "{key} on node {node}: {left}");
+    }
+}
+
+/// Restores a backup as a cluster of one node with so many groups, checks its keys, and takes a backup of it.
+fn restore_and_back_up(backup: &Path, folder: &Path, groups: Option<&str>, to: &Path) {
+    let flags: Vec<_> = groups.into_iter().flat_map(|groups| ["--groups", groups]).collect();
+    let done = restore_with(backup, "1", &peers(&[1]), &folder.join("1"), &flags);
+    assert!(done.status.success(), "{done:?}");
+    let cluster = Cluster::start("restored", folder, 1);
+    assert_complete(&cluster, 1);
+    // A hash that is made anew is not taken for one that was restored.
+    let made = cluster.exchange(1, "HSET new f v\r\nHGETALL new\r\nDEL new\r\n");
+    assert_eq!(made, ":1\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n:1\r\n+OK\r\n");
+    let taken = cluster.back_up(1, text(to));
+    assert!(taken.status.success(), "{taken:?}");
+}
+
+#[test]
+fn a_backup_of_several_groups_becomes_a_cluster_of_as_many_or_of_another_number() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let original = ["--groups", "4", "--keep-leaders"];
+    let cluster = Cluster::start_with("original", &folder.path().join("original"), 3, &original);
+    for key in 0..KEYS {
+        let dies =
+            if key % 4 == 0 { format!("EXPIRE key:{key} 900\r\nEXPIRE hash:{key} 900\r\n") } else { String::new() };
+        // Repeated from the start if a group had no leader yet.
+        let lines = format!("DEL hash:{key}\r\nSET key:{key} {key}\r\nHSET hash:{key} own {key} other x\r\n{dies}");
+        let replies = cluster.exchange(1, &lines);
+        assert!(replies.contains("+OK\r\n:2\r\n") && !replies.contains('-'), "{replies}");
+    }
+    let backup = folder.path().join("backup");
+    for node in 1..=3 {
+        // The write was acknowledged by another node just before.
+        let other = node % 3 + 1;
+        assert!(cluster.exchange(other, &format!("SET key:3 {node}\r\nSET key:3 3\r\n")).starts_with("+OK\r\n+OK"));
+        let taken = cluster.back_up(node, text(&backup));
+        assert!(taken.status.success(), "{taken:?}");
+        let told = String::from_utf8_lossy(&taken.stderr).into_owned();
+        assert!(told.contains("in 4 groups, each as of a moment of its own"), "{told}");
+    }
+    drop(cluster);
+
+    // As many groups, on three nodes.
+    let restored = folder.path().join("restored");
+    for id in ["1", "2", "3"] {
+        let done = restore(&backup, id, &peers(&[1, 2, 3]), &restored.join(id));
+        assert!(done.status.success(), "{done:?}");
+        assert!(String::from_utf8_lossy(&done.stdout).contains("\"restored\" with 4 groups"), "{done:?}");
+    }
+    let cluster = Cluster::start("restored", &restored, 3);
+    (1..=3).for_each(|node| assert_complete(&cluster, node));
+    drop(cluster);
+
+    // One group, sixteen, and one again.
+    let [one, sixteen, again] = ["one", "sixteen", "again"].map(|name| folder.path().join(name));
+    let backup_of = |name: &str| folder.path().join(format!("backup of {name}"));
+    restore_and_back_up(&backup, &one, Some("1"), &backup_of("one"));
+    restore_and_back_up(&backup_of("one"), &sixteen, Some("16"), &backup_of("sixteen"));
+    restore_and_back_up(&backup_of("sixteen"), &again, Some("1"), &backup_of("again"));
+    let versions = ["one", "sixteen", "again"].map(|name| fs::read(backup_of(name)).expect("it was written")[8]);
+    assert_eq!(versions, [2, 3, 2]);
+
+    // A part that is damaged is named, and no node starts on what was written before.
+    let mut damaged = fs::read(&backup).expect("it was written");
+    let last = damaged.len() - 1;
+    damaged[last] ^= 1;
+    fs::write(&backup, &damaged).expect("damaged");
+    let to = folder.path().join("damaged");
+    let refused = restore(&backup, "1", &peers(&[1]), &to);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).contains("in the part of group 3, the backup is damaged"),
+        "{refused:?}"
+    );
+    assert!(to.join("restore.unfinished").exists() && !to.join("data").exists());
 }

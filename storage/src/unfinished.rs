@@ -5,6 +5,7 @@ use crate::error::OpenError;
 use crate::folder::{DATA_FOLDER, Identity, Lock, Storage, create_folder, foreign_content};
 use std::fs;
 use std::io;
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 /// In the folder until its content is complete. A node that finds only this does not start.
@@ -21,13 +22,14 @@ pub struct UnfinishedStorage {
 }
 
 impl UnfinishedStorage {
-    /// Creates the folder `dir` if it is missing, and begins to fill it. It may have what an earlier attempt left.
+    /// Creates the folder `dir` if it is missing, and begins to fill it for a node of a cluster with so many groups. It may
+    /// have what an earlier attempt left.
     ///
     /// Everything is written inside `dir`, which may be a mount point, or in a folder that this user may not change.
     ///
     /// # Errors
     /// Each [`OpenError`] names the folder and says how to continue. A folder with other content is not changed.
-    pub fn begin(dir: &Path, identity: Identity) -> Result<UnfinishedStorage, OpenError> {
+    pub fn begin(dir: &Path, identity: Identity, groups: NonZeroU16) -> Result<UnfinishedStorage, OpenError> {
         let unusable = |source| OpenError::Unusable { path: dir.to_path_buf(), source };
         let path = std::path::absolute(dir).map_err(unusable)?;
         create_folder(&path).map_err(unusable)?;
@@ -47,7 +49,8 @@ impl UnfinishedStorage {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unusable(error)),
             _ => {}
         }
-        Ok(UnfinishedStorage { storage: Storage::open(&unfinished, identity)?, path, _lock: lock })
+        let storage = Storage::open_with_groups(&unfinished, identity, Some(groups))?;
+        Ok(UnfinishedStorage { storage, path, _lock: lock })
     }
 
     /// Returns the storage, to be filled.

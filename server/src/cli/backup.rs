@@ -127,12 +127,7 @@ fn copy<W: Write>(from: impl Read, to: W, path: &Path) -> Result<(W, String), Fa
 fn check(from: impl Read) -> Result<String, BackupError> {
     let mut reader = BackupReader::new(from)?;
     while reader.next_chunk()?.is_some() {}
-    Ok(format!(
-        "{} records of cluster {:?}, with every write through index {}",
-        reader.records(),
-        reader.header().cluster,
-        reader.header().index
-    ))
+    Ok(reader.to_string())
 }
 
 /// Passes on everything that is read.

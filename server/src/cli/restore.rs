@@ -3,14 +3,17 @@
 use super::exit::{BAD_FLAGS, FAILED, fail};
 use super::serve::{BadFlags, check_cluster, parse_peers};
 use crate::backup::{BackupError, BackupReader};
-use crate::keyspace::newest_index;
+use crate::keyspace::Placement;
+use crate::slots::{SlotTable, parse_groups};
 use clap::Args;
 use leasehold_core::{Index, NodeId};
-use leasehold_node::ports::{Applied, Batch, Disk as _, InvalidRecord, Stage};
+use leasehold_node::ports::{Applied, Batch, Disk as _, InvalidRecord, Record, Stage};
 use leasehold_raft::wire::{HardState, Membership};
-use leasehold_storage::{Identity, OpenError, Storage, UnfinishedStorage};
+use leasehold_storage::{Identity, OpenError, Storage, StorageError, UnfinishedStorage};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -38,17 +41,29 @@ pub(crate) struct RestoreArguments {
     /// The name of the new cluster, the same on every node.
     #[arg(long, value_name = "NAME", default_value = "leasehold")]
     cluster: String,
+    /// The number of groups among which the new cluster divides its keys, the same on every node; that of the backup if
+    /// it is not given.
+    #[arg(long, value_name = "N", value_parser = parse_groups)]
+    groups: Option<NonZeroU16>,
 }
 
 #[derive(Debug, thiserror::Error)]
 enum Failure {
+    #[error("cannot read {}: {source}; give a backup that this user may read", path.display())]
+    Read { path: PathBuf, source: io::Error },
     #[error("cannot write the folder {}: {source}; give a folder on a writable disk with enough space", path.display())]
     Write { path: PathBuf, source: io::Error },
+    #[error("{0}; do not start a node on this folder: restore again")]
+    Storage(StorageError),
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error(transparent)]
     Backup(#[from] BackupError),
-    #[error(transparent)]
+    #[error(
+        "the backup has a record of kind {}, which this release cannot read; restore with the release that wrote the backup, \
+         or use another one",
+        .0.kind
+    )]
     Record(#[from] InvalidRecord),
 }
 
@@ -72,44 +87,60 @@ pub(super) fn run(arguments: RestoreArguments) -> ExitCode {
 }
 
 fn restore(arguments: RestoreArguments, voters: Vec<NodeId>) -> Result<String, Failure> {
-    let RestoreArguments { from, id, data_dir, cluster, .. } = arguments;
+    let RestoreArguments { from, id, data_dir, cluster, groups, .. } = arguments;
     let from: Box<dyn Read> = if from == Path::new("-") {
         Box::new(io::stdin())
     } else {
-        Box::new(File::open(&from).map_err(BackupError::Io)?)
+        Box::new(File::open(&from).map_err(|source| Failure::Read { path: from, source })?)
     };
     let mut backup = BackupReader::new(BufReader::with_capacity(1 << 20, from))?;
-    let failed = |source| Failure::Write { path: data_dir.clone(), source };
+    let slots = SlotTable::new(groups.unwrap_or(backup.groups()));
     let identity = Identity { cluster: cluster.clone(), node: id, founders: voters.iter().copied().collect() };
-    let mut unfinished = UnfinishedStorage::begin(&data_dir, identity)?;
-    let commit = |storage: &mut Storage, batch| storage.commit(&[batch]).map_err(failed);
-    let mut index = backup.header().index.max(MIN_INDEX);
+    let mut unfinished = UnfinishedStorage::begin(&data_dir, identity, slots.number())?;
+    let mut placement = Placement::new(slots, backup.index().max(MIN_INDEX));
     while let Some(records) = backup.next_chunk()? {
-        // The state may have later changes than those that the header promises. The log continues after all of them, so
-        // that no entry has an index that a record names already.
-        for record in &records {
-            index = index.max(newest_index(record)?);
+        let mut parts: BTreeMap<u16, Vec<Record>> = BTreeMap::new();
+        for record in records {
+            if let Some((group, record)) = placement.place(record)? {
+                parts.entry(group).or_default().push(record);
+            }
         }
-        commit(unfinished.storage(), Batch { group: 0, stage: Some(Stage::Add(records)), ..Batch::default() })?;
+        commit(&data_dir, unfinished.storage(), parts.into_iter().map(|(group, records)| added(group, records)))?;
     }
-    let applied = Applied { index, term: TERM, membership: Membership { voters, ..Membership::default() } };
-    let founded = Batch {
-        group: 0,
+    let times = placement.log_times().map(|(group, time)| added(group, vec![time]));
+    commit(&data_dir, unfinished.storage(), times)?;
+    let index = placement.index().max(backup.index());
+    let membership = Membership { voters, ..Membership::default() };
+    let founded = slots.groups().map(|group| Batch {
+        group: group.into(),
         hard_state: Some(HardState { term: TERM, vote: 0, commit: index }),
         reset_log: true,
         stage: Some(Stage::Install),
-        applied: Some(applied),
+        applied: Some(Applied { index, term: TERM, membership: membership.clone() }),
         ..Batch::default()
+    });
+    commit(&data_dir, unfinished.storage(), founded)?;
+    unfinished.finish().map_err(|source| Failure::Write { path: data_dir.clone(), source })?;
+    let divided = match slots.number().get() {
+        1 => String::new(),
+        groups => format!(" with {groups} groups"),
     };
-    commit(unfinished.storage(), founded)?;
-    unfinished.finish().map_err(failed)?;
     Ok(format!(
-        "{} records of cluster {:?}, with every write through index {}, are in {}, for node {id} of the new cluster \
-         {cluster:?}; restore the same backup on every node of it before you start the first, and start each with \
-         --cluster {cluster:?}",
-        backup.records(),
-        backup.header().cluster,
-        backup.header().index,
+        "{backup}, are in {}, for node {id} of the new cluster {cluster:?}{divided}; restore the same backup on every node \
+         of it, with the same --cluster and --groups, before you start the first, and start each with --cluster {cluster:?}",
         data_dir.display()
     ))
+}
+
+/// Returns the batch that adds records to a group.
+fn added(group: u16, records: Vec<Record>) -> Batch {
+    Batch { group: group.into(), stage: Some(Stage::Add(records)), ..Batch::default() }
+}
+
+fn commit(path: &Path, storage: &mut Storage, batches: impl Iterator<Item = Batch>) -> Result<(), Failure> {
+    // What a node would have to do is not what to do here.
+    storage.commit(&batches.collect::<Vec<_>>()).map_err(|error| match error.downcast() {
+        Ok(StorageError::Io { source, .. }) | Err(source) => Failure::Write { path: path.to_owned(), source },
+        Ok(other) => Failure::Storage(other),
+    })
 }

@@ -1,9 +1,10 @@
 //! Backups: the whole state, streamed to a client while the node serves others.
 
 use super::session::Session;
-use crate::backup::{Header, chunk_head, end, header};
-use crate::keyspace::ReadCommand;
+use crate::backup::{Header, chunk_head, end, groups_header, header};
+use crate::keyspace::Snapshot;
 use crate::timeout::within;
+use leasehold_core::Index;
 use leasehold_node::chunk;
 use leasehold_node::ports::Cursor;
 use leasehold_runtime::Runtime;
@@ -15,9 +16,6 @@ const MAX_BACKUPS: usize = 2;
 /// The largest chunk with more than one record. The session yields after each.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// The reply of a node with several groups: there is no moment at which a backup could be taken of all of them.
-const NO_BACKUP: &str = "ERR a cluster of several groups cannot be backed up yet; export its keys with SCAN";
-
 impl<R: Runtime> Session<'_, R> {
     /// Executes `LEASEHOLD.BACKUP`: replies with bulk strings, which together are the backup, and an empty one.
     pub(super) async fn back_up(&mut self) -> io::Result<()> {
@@ -26,18 +24,32 @@ impl<R: Runtime> Session<'_, R> {
             self.out.error("BUSY this node is streaming other backups; try again later, or another node");
             return Ok(());
         }
-        if !self.clients.facts.slots.is_single() {
-            self.out.error(NO_BACKUP);
+        let slots = self.clients.facts.slots;
+        if !self.may_read_in(slots.groups()).await? {
             return Ok(());
         }
-        if !self.may_read(&ReadCommand::Size).await {
-            return Ok(());
+        // All at the same time, as far as this node knows, so that the parts differ by moments only.
+        let states = self.clients.executors.iter().map(|executor| {
+            // Read before the state, which then has every write up to this index.
+            let index = executor.handle().gate().applied();
+            (index, executor.view().snapshot())
+        });
+        let states: Vec<_> = states.collect();
+        let keys: usize = states.iter().map(|(_, state)| state.content().len()).sum();
+        tracing::info!(groups = states.len(), keys, "streaming a backup");
+        if !slots.is_single() {
+            self.send_bulk(&[&groups_header(slots.number())]).await?;
         }
-        // Read before the state, which then has every write up to this index.
-        let index = self.clients.executor.handle().gate().applied();
-        let state = self.executor().view().snapshot();
+        for (index, state) in states {
+            self.send_group(index, state).await?;
+        }
+        drop(place);
+        self.send_bulk(&[]).await
+    }
+
+    /// Sends the part of a group. Its state keeps old values in memory until then.
+    async fn send_group(&mut self, index: Index, state: Snapshot) -> io::Result<()> {
         let cluster = self.clients.facts.cluster.clone();
-        tracing::info!(index, keys = state.content().len(), "streaming a backup");
         self.send_bulk(&[&header(&Header { index, cluster, has_kinds: state.has_kinds() })]).await?;
         let (mut cursor, mut chunks, mut records) = (Cursor::default(), 0, 0);
         loop {
@@ -51,14 +63,13 @@ impl<R: Runtime> Session<'_, R> {
                 return Err(io::Error::new(io::ErrorKind::PermissionDenied, "its user may take no backups any more"));
             }
             cursor = chunk.cursor;
+            self.pause().await;
             if chunk.is_last {
                 break;
             }
-            self.pause().await;
         }
-        drop((state, place));
-        self.send_bulk(&[&end(chunks, records)]).await?;
-        self.send_bulk(&[]).await
+        drop(state);
+        self.send_bulk(&[&end(chunks, records)]).await
     }
 
     async fn send_bulk(&mut self, parts: &[&[u8]]) -> io::Result<()> {

@@ -296,22 +296,6 @@ fn the_time_is_set_in_an_entry_of_version_2_only() {
     }
 }
 
-#[test]
-fn the_newest_index_of_the_records_is_that_of_the_last_change() {
-    let mut node = Node::new();
-    let newest = |node: &Node| {
-        let record = |(key, value): (&Bytes, &Bytes)| Record { key: key.clone(), value: value.clone() };
-        node.disk.iter().map(record).map(|record| newest_index(&record).expect("a valid record")).max()
-    };
-    node.apply(&Entry::encode_as(1, &[], true, &[set("a", NewExpiry::None)]).expect("an old command"));
-    assert_eq!(newest(&node), Some(0));
-    node.at(100, &[set("b", NewExpiry::None)]);
-    node.at(100, &[set("c", NewExpiry::None)]);
-    assert_eq!(newest(&node), Some(node.index));
-    let damaged = Record { key: bytes("\u{2}k"), value: bytes("short") };
-    assert!(newest_index(&damaged).is_err() && node.keyspace.empty_state().insert(damaged).is_err());
-}
-
 fn hash(key: &str, change: FieldsWrite) -> WriteCommand {
     WriteCommand::Hash(HashWrite { key: bytes(key), change })
 }

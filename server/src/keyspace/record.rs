@@ -65,18 +65,21 @@ pub(super) fn encode(key: &[u8], value: &Value) -> Record {
     let encoded = match &value.data {
         Data::String(string) if kind == PLAIN => string.clone(),
         Data::String(string) => {
-            let mut encoded = head(value, string.len());
+            let mut encoded = head((value.changed, value.deadline), string.len());
             encoded.put_slice(string);
             encoded.freeze()
         }
-        Data::Hash(hash) => {
-            let mut encoded = head(value, ID_BYTES);
-            encoded.put_u64_le(hash.id.0);
-            encoded.put_u32_le(hash.id.1);
-            encoded.freeze()
-        }
+        Data::Hash(hash) => return encode_hash(key, (value.changed, value.deadline), hash.id),
     };
     Record { key: prefixed(kind, key), value: encoded }
+}
+
+/// Returns the record of a hash, without its fields.
+pub(super) fn encode_hash(key: &[u8], of: Head, id: HashId) -> Record {
+    let mut encoded = head(of, ID_BYTES);
+    encoded.put_u64_le(id.0);
+    encoded.put_u32_le(id.1);
+    Record { key: prefixed(HASH, key), value: encoded.freeze() }
 }
 
 /// Returns the record of the log time.
@@ -124,26 +127,16 @@ fn decode_valid(Record { mut key, mut value }: Record) -> Option<Decoded> {
     })
 }
 
-/// Returns the newest index of the log that a record names; 0 if it names none.
-pub(crate) fn newest_index(record: &Record) -> Result<Index, InvalidRecord> {
-    Ok(match decode(record.clone())? {
-        Decoded::Time(_) => 0,
-        Decoded::String { head: (changed, _), .. } => changed,
-        Decoded::Hash { head: (changed, _), id: HashId(made, _), .. } => changed.max(made),
-        Decoded::Field { id: HashId(made, _), .. } => made,
-    })
-}
-
 /// Takes a head off a value. The index of a last change is not 0.
 fn take_head(value: &mut Bytes) -> Option<Head> {
     let (changed, deadline) = (value.try_get_u64_le().ok()?, value.try_get_u64_le().ok()?);
     (changed > 0).then_some((changed, Deadline::new(deadline)))
 }
 
-fn head(value: &Value, more: usize) -> BytesMut {
+fn head((changed, deadline): Head, more: usize) -> BytesMut {
     let mut head = BytesMut::with_capacity(16 + more);
-    head.put_u64_le(value.changed);
-    head.put_u64_le(value.deadline.map_or(0, Deadline::get));
+    head.put_u64_le(changed);
+    head.put_u64_le(deadline.map_or(0, Deadline::get));
     head
 }
 
