@@ -86,7 +86,8 @@ pub struct NodeOptions {
     pub reads: ReadMode,
     /// True if this node answers reads from its own state by subleases, while another node leads.
     pub local_reads: bool,
-    /// The file for a recording of its lease, if any. An existing file is replaced.
+    /// The file for a recording of its lease, if any. With several groups there is one for each, with a dot and the group's
+    /// number after this name. Existing files are replaced.
     pub record: Option<PathBuf>,
     /// True if a log whose end may have been cut off is taken for whole.
     pub accept_data_loss: bool,
@@ -119,9 +120,6 @@ pub enum StartError {
     /// There are too many groups.
     #[error("a cluster has at most {MAX_GROUPS} groups, and not {0}; give a lower number")]
     TooManyGroups(NonZeroU16),
-    /// A recording is of one group only.
-    #[error("a node with several groups cannot record its leases yet; omit --record")]
-    RecordsGroups,
     /// The users cannot be read.
     #[error(transparent)]
     Users(#[from] UsersError),
@@ -229,9 +227,6 @@ impl<R: Runtime> Node<R> {
         let removed = storage.removed_groups();
         let groups = storage.group_count();
         let slots = SlotTable::new(groups);
-        if record.is_some() && !slots.is_single() {
-            return Err(StartError::RecordsGroups);
-        }
         let (commits, applies) = (Timer::new(clock.clone()), Timer::new(clock.clone()));
         let (mut found, mut holds) = (Vec::new(), Vec::new());
         for group in slots.groups() {
@@ -245,11 +240,8 @@ impl<R: Runtime> Node<R> {
         log_holds(stopped_for.unwrap_or_default(), &holds);
         startup.enter("is starting to serve");
 
-        let recording = record.map(|path| match Recording::start(runtime, &path) {
-            Ok(recording) => Ok(recording),
-            Err(source) => Err(StartError::Record { path, source }),
-        });
-        let recording = recording.transpose()?;
+        let recording = record.map(|name| Recording::start(runtime, &name, slots)).transpose();
+        let recording = recording.map_err(|(path, source)| StartError::Record { path, source })?;
 
         let Run { boot, starts, .. } = storage.registry().introduction().run();
         let facts = NodeFacts {
@@ -294,17 +286,17 @@ impl<R: Runtime> Node<R> {
         let transport = Transport::start(runtime.clone(), links, Arc::new(inbox))?;
 
         let views: Vec<_> = found.iter().map(|(_, keyspace, _)| keyspace.view()).collect();
-        // There is only one group if there is a recording.
-        let records = recording.is_some();
-        let (mut trace, recorded) = recording.map(Recording::split).unzip();
-        let starting = found.into_iter().map(|(group, machine, recovered)| {
+        let traces: Vec<_> =
+            slots.groups().map(|group| recording.as_ref().map(|recording| recording.sink(group))).collect();
+        let recorded = recording.map(Recording::written);
+        let starting = found.into_iter().zip(traces).map(|((group, machine, recovered), trace)| {
             let mut replica = leasehold_raft::Options::new(node, timing, drawn());
-            replica.record = records;
+            replica.record = trace.is_some();
             replica.starts = Some(starts);
             let mut options = GroupOptions::new(group, replica, founders.clone());
             (options.reads, options.accept_data_loss) = (reads, accept_data_loss);
             options.local_reads = local_reads;
-            StartGroup { options, machine, recovered, trace: trace.take() }
+            StartGroup { options, machine, recovered, trace }
         });
         let start = Start {
             node: leasehold_node::NodeOptions::new(node, boot),

@@ -7,7 +7,7 @@ mod support;
 #[path = "support/served.rs"]
 mod served;
 
-use leasehold::{ClientOptions, Limits, Node, NodeOptions, StartError};
+use leasehold::{ClientOptions, Limits, Node, NodeOptions};
 use leasehold_node::Role;
 use leasehold_runtime::Runtime;
 use leasehold_runtime_smol::SmolRuntime;
@@ -26,6 +26,7 @@ on_every_runtime!(
     a_pipeline_is_answered_in_order,
     long_replies_are_not_kept_until_a_pipeline_ends,
     a_folder_keeps_its_groups_and_a_node_that_joins_has_none,
+    the_lease_of_each_group_is_recorded_in_a_file_of_its_own,
     every_node_executes_commands_in_every_group,
     clients_are_sent_to_the_leader_of_a_group,
     leaders_are_spread_over_the_nodes,
@@ -125,8 +126,6 @@ fn commands_about_keys_of_several_groups_are_divided_or_refused<R: Runtime>() {
     assert!(info.contains("# Groups\r\ngroups:4\r\ngroups_led:4\r\ngroup_0:role=leader,leader=1,term="), "{info}");
     let status = ask(node.address(), "LEASEHOLD STATUS");
     assert!(status.contains("\"groups\":[{\"group\":0,\"role\":\"leader\",\"term\":"), "{status}");
-    let refused = ask(node.address(), "LEASEHOLD.BACKUP");
-    assert!(refused.starts_with("-ERR a cluster of several groups cannot be backed up yet"), "{refused}");
 }
 
 fn a_scan_returns_the_keys_of_every_group<R: Runtime>() {
@@ -220,8 +219,9 @@ fn a_folder_keeps_its_groups_and_a_node_that_joins_has_none<R: Runtime>() {
     assert_eq!(ask(node.client_address(), SET), "+OK\r\n".repeat(4));
     runtime.block_on(node.stop());
     drop(node);
-    let recorded = |options| NodeOptions { record: Some(folder.path().join("trace")), ..options };
-    assert!(matches!(start(&runtime, &recorded), Err(StartError::RecordsGroups)));
+    let recorded = |options| NodeOptions { record: Some(folder.path().join("missing/trace")), ..options };
+    let refused = start(&runtime, &recorded).err().expect("it is refused").to_string();
+    assert!(refused.starts_with("cannot record to ") && refused.contains("trace.0: "), "{refused}");
     let other = start(&runtime, &|options| NodeOptions { groups: NonZeroU16::new(2), ..options });
     let refused = other.err().expect("it is refused").to_string();
     assert!(
@@ -235,6 +235,25 @@ fn a_folder_keeps_its_groups_and_a_node_that_joins_has_none<R: Runtime>() {
     );
     assert_eq!(node.handle().groups(), [0, 1, 2, 3]);
     runtime.block_on(node.stop());
+}
+
+fn the_lease_of_each_group_is_recorded_in_a_file_of_its_own<R: Runtime>() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let trace = |group: u16| folder.path().join(format!("trace.{group}"));
+    let runtime = R::start("node", 2).expect("a runtime");
+    let record = Some(folder.path().join("trace"));
+    let options = NodeOptions { groups: GROUPS, record, ..options(folder.path(), "127.0.0.1:0".to_owned()) };
+    let node = runtime.block_on(Node::start(&runtime, options)).expect("it founds a cluster");
+    // Each group has a leader.
+    assert_eq!(ask_in_step(node.client_address(), SET), "+OK\r\n".repeat(4));
+    runtime.block_on(node.stop());
+    for group in 0..4 {
+        let recorded = std::fs::read_to_string(trace(group)).expect("a recording");
+        assert!(recorded.starts_with(&format!("# The lease of group {group} of one node.")), "{recorded}");
+        assert!(recorded.contains("lease until"), "{recorded}");
+        assert_eq!(leasehold::replay(&recorded).expect("a recording that can be read"), recorded);
+    }
+    assert!(!trace(4).exists() && !folder.path().join("trace").exists());
 }
 
 fn start<R: Kill>(redirect: bool, hold: u64, spreads_leaders: bool) -> Vec<Member<R>> {
@@ -395,7 +414,7 @@ fn a_group_without_a_quorum_stops_its_own_keys_only<R: Kill>() {
     ask_until(leader, "MGET a b", of_group_3);
     std::thread::scope(|scope| {
         // Each waits for a leader of the last group.
-        let waiting = ["DBSIZE", "KEYS *", "RANDOMKEY", "EXISTS a b c d"]
+        let waiting = ["DBSIZE", "KEYS *", "RANDOMKEY", "EXISTS a b c d", "LEASEHOLD.BACKUP"]
             .map(|line| scope.spawn(move || (line, ask(leader, line))));
         let pipeline = scope.spawn(move || ask(leader, "INCR b\r\nINCR a\r\nINCR c\r\nGET b"));
         for (at, address) in addresses.iter().enumerate() {

@@ -136,7 +136,8 @@ pub(crate) struct ServeArguments {
     /// tenth of a smaller file system.
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     min_free_space: Option<u64>,
-    /// Record the inputs of this node's lease, and their effects, in a new file. `leasehold trace` replays it.
+    /// Record the inputs of this node's lease, and their effects, in a new file. `leasehold trace` replays it. With several
+    /// groups there is a file for each: FILE.0, FILE.1 and so on.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     /// Take the log for whole although its end may have been cut off. What was cut off is lost. Needed only if no other
