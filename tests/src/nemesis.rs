@@ -43,6 +43,8 @@ pub fn run(options: &Options) -> Summary {
     let drift = DRIFT_PPM.to_string();
     let mut flags = if faketime.is_some() { vec!["--drift-ppm", &drift] } else { Vec::new() };
     flags.extend(options.local_reads.then_some("--local-reads"));
+    let groups = options.groups.to_string();
+    flags.extend(["--groups", &groups]);
     let mut rig = Rig::start(options, &flags, |cluster| {
         if let Some(faketime) = &faketime {
             for id in cluster.recipes.keys().copied().collect::<Vec<_>>() {

@@ -1,7 +1,7 @@
 //! Real processes under real faults, with histories checked for linearizability. Two tests show that violations are found.
 //!
 //! A longer run takes `NEMESIS_SECONDS`, `NEMESIS_SEED` and `NEMESIS_RUNTIME` (`tokio` or `smol`). With an even seed the
-//! nodes run with `--local-reads`:
+//! nodes run with `--local-reads`, and with one that three divides, with four groups:
 //!
 //! `cargo test -p leasehold-tests --test nemesis -- --ignored --nocapture`
 
@@ -18,7 +18,7 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 fn options(seconds: u64, faults: &[Fault]) -> Options {
-    Options { seconds, seed: 1, runtime: Runtime::Tokio, faults: faults.to_vec(), local_reads: false }
+    Options { seconds, seed: 1, runtime: Runtime::Tokio, faults: faults.to_vec(), local_reads: false, groups: 1 }
 }
 
 fn assert_good(summary: &Summary) {
@@ -42,6 +42,14 @@ fn a_cluster_whose_followers_read_locally_stays_linearizable_and_recovers_from_e
     let summary = run(&Options { local_reads: true, ..options(8, &faults) });
     assert_good(&summary);
     assert!(summary.reads_local > 0, "subleases were used, not only safe:\n{summary}");
+}
+
+#[test]
+fn a_cluster_of_several_groups_stays_linearizable_and_recovers_from_every_fault() {
+    let _alone = alone();
+    let faults = [Fault::KillLeader, Fault::IsolateLeader, Fault::PauseLeader];
+    let summary = run(&Options { groups: 4, ..options(8, &faults) });
+    assert_good(&summary);
 }
 
 #[test]
@@ -81,7 +89,8 @@ fn every_fault_repeatedly() {
     };
     let seed = number("NEMESIS_SEED", u64::from(std::process::id()));
     let (seconds, local_reads) = (number("NEMESIS_SECONDS", 60), seed.is_multiple_of(2));
-    let summary = run(&Options { seconds, seed, runtime, faults: Fault::ALL.to_vec(), local_reads });
+    let groups = if seed.is_multiple_of(3) { 4 } else { 1 };
+    let summary = run(&Options { seconds, seed, runtime, faults: Fault::ALL.to_vec(), local_reads, groups });
     println!("{summary}");
     assert_good(&summary);
 }

@@ -36,6 +36,8 @@ pub struct Options {
     pub runtime: Runtime,
     /// True if every node answers reads by subleases.
     pub local_reads: bool,
+    /// The number of groups among which the keys are divided.
+    pub groups: u16,
     /// The faults. Each happens once, in random order, before any of them repeats.
     pub faults: Vec<Fault>,
 }

@@ -258,11 +258,9 @@ impl Rig {
         self.judge();
     }
 
-    /// Returns true if a node serves a write and a read.
+    /// Returns true if a node serves a write and a read of every key.
     fn serves(&self, id: u64) -> bool {
-        let Ok(mut session) = Session::connect(self.port(id), REPLY_TIMEOUT) else { return false };
-        let mut ask = |call| matches!(self.workload.ask(&mut session, 0, call), Fate::Answered(_));
-        ask(Call::Increment) && ask(Call::Get)
+        self.ask_everywhere(id, || Call::Increment) && self.ask_everywhere(id, || Call::Get)
     }
 
     /// Checks the histories that are complete.

@@ -42,11 +42,16 @@ impl Session {
 
     /// Sends a request. Replies arrive in the order of the requests.
     pub(crate) fn send(&mut self, key: &str, call: Call) -> io::Result<()> {
-        self.send_for(key, call, None)
+        self.send_all(&Session::request(key, call, None))
     }
 
-    /// Sends a request. A key that is set dies after `life`.
-    fn send_for(&mut self, key: &str, call: Call, life: Option<Duration>) -> io::Result<()> {
+    /// Sends requests, each of which [`request`](Self::request) returned, at once.
+    pub(crate) fn send_all(&mut self, requests: &[u8]) -> io::Result<()> {
+        self.stream.write_all(requests)
+    }
+
+    /// Returns a request. A key that is set dies after `life`.
+    pub(crate) fn request(key: &str, call: Call, life: Option<Duration>) -> Vec<u8> {
         let mut command = match call {
             Call::Get => cmd("GET"),
             Call::Set(_) => cmd("SET"),
@@ -60,7 +65,7 @@ impl Session {
                 command.arg("PX").arg(life.as_millis() as u64);
             }
         }
-        self.stream.write_all(&command.get_packed_command())
+        command.get_packed_command()
     }
 
     /// Waits for the next reply, which belongs to this call.
@@ -77,12 +82,7 @@ impl Session {
 
     /// Sends a request and waits for the reply.
     pub(crate) fn ask(&mut self, key: &str, call: Call) -> Fate {
-        self.ask_for(key, call, None)
-    }
-
-    /// Sends a request and waits for the reply. A key that is set dies after `life`.
-    pub(crate) fn ask_for(&mut self, key: &str, call: Call, life: Option<Duration>) -> Fate {
-        self.send_for(key, call, life).map_or(Fate::Lost, |()| self.receive(call))
+        self.send(key, call).map_or(Fate::Lost, |()| self.receive(call))
     }
 
     /// Returns the fields of some sections of `INFO`, or `None` if they do not arrive in time.

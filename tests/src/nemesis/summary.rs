@@ -87,9 +87,10 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Options { seed, runtime, .. } = &self.options;
+        let Options { seed, runtime, groups, .. } = &self.options;
         let seconds = |duration: Duration| format!("{:.1} s", duration.as_secs_f64());
-        writeln!(f, "three processes on {runtime}, seed {seed}, {}", seconds(self.lasted))?;
+        let lasted = seconds(self.lasted);
+        writeln!(f, "three processes on {runtime}, number of groups {groups}, seed {seed}, {lasted}")?;
         if !self.violations.is_empty() {
             self.journal.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
         }

@@ -12,6 +12,10 @@ use std::time::{Duration, Instant};
 
 /// The number of keys in use at a time. It is small, so that reads overlap with writes.
 pub(crate) const KEYS: usize = 4;
+/// The hash tags of the keys at each place: of four groups, each has the keys of one.
+const TAGS: [char; KEYS] = ['b', 'c', 'd', 'a'];
+/// The most requests that a client sends at once. With more, a history would be too expensive to check.
+const MAX_PIPELINE: u64 = 4;
 /// The number of clients per node: one that mostly reads and one that mostly writes.
 const CLIENTS_PER_NODE: u32 = 2;
 /// The maximum number of operations on a key before it is replaced, which keeps histories short enough for an exact
@@ -114,9 +118,9 @@ impl Gap {
 }
 
 impl Shared {
-    fn name_key(number: &AtomicU32) -> Arc<Key> {
+    fn name_key(number: &AtomicU32, slot: usize) -> Arc<Key> {
         let number = number.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Key { number, name: format!("key:{number}"), history: Mutex::default() })
+        Arc::new(Key { number, name: format!("{{{}}}key:{number}", TAGS[slot]), history: Mutex::default() })
     }
 
     fn at(&self) -> u64 {
@@ -182,7 +186,7 @@ impl Shared {
     fn replace(&self, slot: usize, key: &Arc<Key>) {
         let mut current = self.slots[slot].write();
         if Arc::ptr_eq(&current, key) {
-            let fresh = Self::name_key(&self.keys_named);
+            let fresh = Self::name_key(&self.keys_named, slot);
             self.retired.lock().push(std::mem::replace(&mut current, fresh));
         }
     }
@@ -199,7 +203,7 @@ impl Workload {
     /// Starts the clients of the nodes with these ports.
     pub(crate) fn start(ports: &[u16], dice: &mut Dice) -> Workload {
         let keys_named = AtomicU32::new(0);
-        let slots = (0..KEYS).map(|_| RwLock::new(Shared::name_key(&keys_named))).collect();
+        let slots = (0..KEYS).map(|slot| RwLock::new(Shared::name_key(&keys_named, slot))).collect();
         let shared = Arc::new(Shared {
             started: now(),
             stop: AtomicBool::new(false),
@@ -337,18 +341,24 @@ impl Client {
                 }
                 continue;
             };
-            let slot = self.dice.below(KEYS as u64) as usize;
-            let call = self.choose();
-            let is_mortal =
-                slot == MORTAL_SLOT && matches!(call, Call::Set(_)) && self.dice.below(100) < SHARE_OF_MORTAL;
-            let life = is_mortal.then(|| self.dice.millis(1, MAX_LIFE));
-            let pending = self.shared.begin(self.number, slot, call);
-            let death = life.map(|_| self.shared.begin_death(self.number, &pending));
-            let fate = open.ask_for(pending.key(), call, life);
-            if let Some(death) = death.filter(|_| fate == Fate::Refused) {
-                pending.key.history.lock().history.failed(death);
+            let length = if self.dice.one_in(3) { 2 + self.dice.below(MAX_PIPELINE - 1) } else { 1 };
+            let (mut requests, mut pipeline) = (Vec::new(), Vec::new());
+            for _ in 0..length {
+                let (pending, death, life) = self.begin();
+                requests.extend(Session::request(pending.key(), pending.call(), life));
+                pipeline.push((pending, death));
             }
-            self.shared.end(pending, fate);
+            let mut fate = open.send_all(&requests).map_or(Fate::Lost, |()| Fate::Unknown);
+            for (pending, death) in pipeline {
+                // After a reply that is lost there is no other.
+                if fate != Fate::Lost {
+                    fate = open.receive(pending.call());
+                }
+                if let Some(death) = death.filter(|_| fate == Fate::Refused) {
+                    pending.key.history.lock().history.failed(death);
+                }
+                self.shared.end(pending, fate);
+            }
             match fate {
                 // The pause frees processor time for the nodes.
                 Fate::Answered(_) => std::thread::sleep(self.dice.millis(0, 3)),
@@ -356,6 +366,17 @@ impl Client {
                 Fate::Lost => session = None,
             }
         }
+    }
+
+    /// Records the start of an operation, and perhaps of the death of the value that it sets after some time.
+    fn begin(&mut self) -> (Pending, Option<OperationId>, Option<Duration>) {
+        let slot = self.dice.below(KEYS as u64) as usize;
+        let call = self.choose();
+        let is_mortal = slot == MORTAL_SLOT && matches!(call, Call::Set(_)) && self.dice.below(100) < SHARE_OF_MORTAL;
+        let life = is_mortal.then(|| self.dice.millis(1, MAX_LIFE));
+        let pending = self.shared.begin(self.number, slot, call);
+        let death = life.map(|_| self.shared.begin_death(self.number, &pending));
+        (pending, death, life)
     }
 
     fn choose(&mut self) -> Call {
