@@ -284,6 +284,7 @@ impl World {
             self.focus_on(group);
             self.check_data();
         }
+        self.check_passing_group_is_gone();
     }
 
     /// Checks that all nodes that have applied everything hold the same data.

@@ -57,21 +57,23 @@ struct Folder {
 /// The contents of a folder.
 #[derive(Clone)]
 pub(super) struct Contents {
-    /// By group.
+    /// By group. Those after the first [`groups`](Contents::groups) come and go.
     memory: Vec<Memory>,
+    /// The number of groups that are always there.
+    groups: usize,
     /// The folder's identity.
     pub registry: Registry,
 }
 
 impl Contents {
     /// Returns the contents of a new folder.
-    pub(super) fn new(registry: Registry, groups: usize) -> Contents {
-        Contents { memory: vec![Memory::default(); groups], registry }
+    pub(super) fn new(registry: Registry, groups: usize, most_groups: usize) -> Contents {
+        Contents { memory: vec![Memory::default(); most_groups], groups, registry }
     }
 
     /// Returns true if the node may have been the only voter of a group, or may find that it was by applying its log.
     pub(super) fn may_be_sole_voter(&self) -> bool {
-        self.memory.iter().any(|memory| {
+        self.memory[..self.groups].iter().any(|memory| {
             let Recovered { applied, entries, .. } = &memory.holds;
             let changes = entries.iter().any(|entry| matches!(entry.payload, Payload::Change(_)));
             changes || applied.membership.voters.len() < 2 || !applied.membership.voters_outgoing.is_empty()
@@ -85,14 +87,22 @@ struct Memory {
     holds: Recovered,
     records: BTreeMap<bytes::Bytes, bytes::Bytes>,
     staged: BTreeMap<bytes::Bytes, bytes::Bytes>,
+    /// The group was removed, for good.
+    removed: bool,
 }
 
 impl Disk {
     /// Creates an empty disk in memory, and also in a data folder if a path is given.
-    pub(super) fn new(registry: Registry, groups: usize, folder: Option<&Path>, may_lose_its_end: bool) -> Disk {
+    pub(super) fn new(
+        registry: Registry,
+        groups: usize,
+        most_groups: usize,
+        folder: Option<&Path>,
+        may_lose_its_end: bool,
+    ) -> Disk {
         let node = registry.node;
         Disk {
-            contents: Contents::new(registry, groups),
+            contents: Contents::new(registry, groups, most_groups),
             copy: None,
             own: None,
             folder: folder.map(|path| Folder { path: path.to_path_buf(), node, open: None }),
@@ -176,13 +186,13 @@ impl Disk {
             let identity = Identity { cluster: "simulated".to_owned(), node: *node, founders };
             *open = Some(Storage::open(path, identity).map_err(|error| error.to_string())?);
         }
-        let record = |(key, value): (&bytes::Bytes, &bytes::Bytes)| Record { key: key.clone(), value: value.clone() };
         let mut all = Vec::new();
         for (group, memory) in self.contents.memory.iter_mut().enumerate() {
             memory.staged.clear();
-            let records = memory.records.iter().map(record).collect();
-            let expected = Recovered { records, ..memory.holds.clone() };
-            if let Some(Folder { open: Some(storage), .. }) = &mut self.folder {
+            let expected = memory.recovered();
+            if let Some(Folder { open: Some(storage), .. }) = &mut self.folder
+                && !memory.removed
+            {
                 let recovered = storage.recover(group as GroupId).map_err(|error| error.to_string())?;
                 if recovered != expected {
                     return Err(format!("the data folder holds {recovered:?}, but {expected:?} was committed"));
@@ -190,7 +200,23 @@ impl Disk {
             }
             all.push(expected);
         }
+        all.truncate(self.contents.groups);
         Ok(all)
+    }
+
+    /// Returns the state of a group that comes and goes, if it is there.
+    pub(super) fn recover_group(&self, group: usize) -> Option<Recovered> {
+        self.has_group(group).then(|| self.contents.memory[group].recovered())
+    }
+
+    /// Returns true if anything of a group is durable.
+    pub(super) fn has_group(&self, group: usize) -> bool {
+        self.contents.memory[group].holds != Recovered::default()
+    }
+
+    /// Returns true if a group was removed, for good.
+    pub(super) fn is_removed(&self, group: usize) -> bool {
+        self.contents.memory[group].removed
     }
 
     /// Returns true if records are staged.
@@ -241,7 +267,8 @@ impl Disk {
         if let Some(Folder { open: Some(storage), .. }) = &mut self.folder {
             storage.commit(&batches).map_err(|error| format!("the data folder refused a commit: {error}"))?;
         }
-        let is_founded = self.contents.memory.iter().all(|memory| memory.holds.applied.index > 0);
+        let is_founded =
+            self.contents.memory[..self.contents.groups].iter().all(|memory| memory.holds.applied.index > 0);
         if let Some(earlier) = self.earlier.as_mut().filter(|_| is_founded) {
             if earlier.len() == MAX_EARLIER {
                 earlier.pop_front();
@@ -276,6 +303,11 @@ impl Disk {
 }
 
 impl Memory {
+    fn recovered(&self) -> Recovered {
+        let record = |(key, value): (&bytes::Bytes, &bytes::Bytes)| Record { key: key.clone(), value: value.clone() };
+        Recovered { records: self.records.iter().map(record).collect(), ..self.holds.clone() }
+    }
+
     fn write(&mut self, batch: Batch) -> Result<(), String> {
         let Batch {
             group: _,
@@ -292,8 +324,11 @@ impl Memory {
             remove,
         } = batch;
         if remove {
-            *self = Memory::default();
+            *self = Memory { removed: true, ..Memory::default() };
             return Ok(());
+        }
+        if self.removed {
+            return Err("a group is written to that was removed".to_owned());
         }
         let holds = &mut self.holds;
         let has_entries = !entries.is_empty();

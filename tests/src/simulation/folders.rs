@@ -40,7 +40,7 @@ impl World {
         let machine = &self.nodes[node];
         let incarnation = (u64::from(machine.boot) << 8) | machine.id;
         let registry = Registry::new(machine.id, incarnation, 1..=self.nodes.len() as NodeId);
-        Contents::new(registry, self.groups.len())
+        Contents::new(registry, self.setup.groups, self.setup.most_groups())
     }
 
     /// Returns true if a frame passes: the processes at both ends have shaken hands, which they do now if they have not

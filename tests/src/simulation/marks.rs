@@ -168,6 +168,16 @@ marks! {
     CutLogIsWhole = "cut log caught up",
     /// A data folder was recovered after a crash.
     FolderRecovered = "data folder recovered",
+    /// A group was created while its node ran.
+    GroupCreated = "group created while its node ran",
+    /// A node had a lease of a group that was created while the nodes ran.
+    CreatedGroupLed = "lease of a group created at run time",
+    /// A node that restarted had the group on its disk.
+    CreatedGroupRecovered = "group created at run time recovered",
+    /// A group was removed while its node ran.
+    GroupRemoved = "group removed while its node ran",
+    /// A message arrived for a group that its node does not have, not yet or no more.
+    MessageForNoGroup = "message for a group that the node does not have",
     /// A node joined the cluster during the run, and not before it.
     ClusterFounded = "cluster founded by handshakes",
     /// A node whose folder was removed was refused.

@@ -18,6 +18,9 @@
 //! In a quarter of the seeds, every node hosts two to eight groups. Clients divide their requests among them. A fault of
 //! leadership or membership hits one group, and every other fault all of them.
 //!
+//! In half of the seeds with several groups, one more is created on each node while it runs, and removed again. It shares
+//! everything with the others, and only its leases are checked (`passing.rs`).
+//!
 //! In a third of the seeds, some nodes read locally, by subleases.
 //!
 //! # Checks
@@ -62,6 +65,7 @@ mod network;
 mod node;
 mod outcome;
 mod panics;
+mod passing;
 mod patterns;
 mod plan;
 mod process;

@@ -89,6 +89,10 @@ pub(super) enum Input {
     Stop,
     /// An operator changes the configuration.
     Reconfigure { group: usize, change: Change },
+    /// An operator creates the group that passes.
+    CreateGroup,
+    /// An operator removes it.
+    RemoveGroup,
     /// A stalled timer fires many times at once.
     Burst { times: u8 },
 }

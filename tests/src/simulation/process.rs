@@ -6,9 +6,8 @@ use super::node::{Hosted, Process, Watched};
 use super::setup::SECOND;
 use super::types::Nanos;
 use super::world::World;
-use leasehold::keyspace::Keyspace;
-use leasehold_node::ports::{GroupId, StateMachine as _};
-use leasehold_node::{GroupOptions, GroupStart, NodeOptions, Role};
+use leasehold_node::ports::GroupId;
+use leasehold_node::{NodeOptions, Role};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ impl World {
     pub(super) fn start(&mut self, node: usize) {
         let now = self.now;
         let config = self.setup.timings[self.nodes[node].timing as usize];
-        let (tracing, wall) = (self.tracing(), self.walls.clock(node));
+        let passing = self.passing_group();
         let machine = &mut self.nodes[node];
         if machine.process.is_some() {
             return;
@@ -39,28 +38,17 @@ impl World {
         options.request_timeout = Duration::from_nanos(self.setup.load.patience.min(5 * SECOND));
         options.max_apply_bytes = self.setup.apply_bytes;
         let mut process_node = leasehold_node::Node::new(options);
+        let passes = passing.and_then(|group| machine.disk.recover_group(group as usize));
+        process_node.note_removed(passing.filter(|group| machine.disk.is_removed(*group as usize)));
+        self.marks.reach_often(Mark::CreatedGroupRecovered, u64::from(passes.is_some()));
         let mut starting = Vec::new();
-        for (group, recovered) in recovered.into_iter().enumerate() {
-            let seed = self.seed ^ (u64::from(machine.boot) << 40) ^ ((group as u64) << 56);
-            let mut replica = leasehold_raft::Options::new(machine.id, config, seed);
-            replica.record = tracing;
-            replica.starts = Some(u64::from(machine.boot));
-            let mut options = GroupOptions::new(group as GroupId, replica, (1..=self.setup.founders).collect());
-            options.max_log_entries = self.setup.log_entries;
-            options.max_log_bytes = u64::MAX;
-            options.max_kept_log_entries = self.setup.kept_log_entries;
-            options.max_kept_log_bytes = u64::MAX;
-            options.max_chunk_bytes = self.setup.chunk_bytes;
-            options.applies_on_thread = self.setup.applies_on_thread;
-            options.unnoted_version = Keyspace::NEWEST_VERSION;
-            options.local_reads = self.setup.local_readers >> node & 1 == 1;
-            let keyspace = Keyspace::new("simulated", wall.clone());
-            let recovered = match recovered.into_state(keyspace.empty_state()) {
-                Ok(recovered) => recovered,
-                Err(error) => return self.fail(FailureKind::DiskOutOfOrder, format!("n{}: {error}", node + 1)),
-            };
-            starting.push((GroupStart::new(options, recovered), keyspace));
+        for (group, recovered) in (0..).zip(recovered.into_iter().chain(passes)) {
+            match self.start_of_group(node, group, recovered) {
+                Ok(start) => starting.push(start),
+                Err(what) => return self.fail(FailureKind::DiskOutOfOrder, what),
+            }
         }
+        let machine = &mut self.nodes[node];
         let first: Vec<_> = starting.iter().filter_map(|(group, _)| group.first_batch()).collect();
         if !first.is_empty()
             && let Err(what) = machine.disk.commit(first)
@@ -74,6 +62,9 @@ impl World {
             if let Err(error) = process_node.add_group(reading, group, keyspace) {
                 let what = format!("n{} cannot start from its disk: {error}", node + 1);
                 return self.fail(FailureKind::DiskOutOfOrder, what);
+            }
+            if Some(id) == passing {
+                continue;
             }
             let group = process_node.group(id).expect("just added");
             let watched = Watched {

@@ -168,6 +168,8 @@ pub struct Setup {
     pub real_disks: bool,
     /// Disks may lose the end of what they acknowledged, one at a time, and the voters do not change.
     pub cut_logs: bool,
+    /// One more group is created while the nodes run, and removed again.
+    pub passing_group: bool,
     /// The duration of the faulty part of the run.
     pub faults_for: Nanos,
 }
@@ -229,6 +231,7 @@ impl Setup {
         let mut transfers = Dice::new(seed, 5);
         let up_to = |kind, least, most| rough(kind).map_or(0, |mut dice| dice.of_any_size(least, most));
         let real_disks = Dice::new(seed, 3).chance(50_000);
+        let cut_logs = founders >= 3 && !real_disks && Dice::new(seed, 4).chance(200_000);
         Setup {
             founders,
             spares,
@@ -252,9 +255,16 @@ impl Setup {
             applies_on_thread: Dice::new(seed, 9).chance(300_000),
             local_readers: local_readers(seed),
             real_disks,
-            cut_logs: founders >= 3 && !real_disks && Dice::new(seed, 4).chance(200_000),
+            cut_logs,
+            // A disk that loses its end may lose that a group was created or removed.
+            passing_group: groups > 1 && !cut_logs && Dice::new(seed, 11).chance(500_000),
             faults_for: hold * dice.of_any_size(40, 320),
         }
+    }
+
+    /// Returns the number of groups that a node may host at once.
+    pub(super) fn most_groups(&self) -> usize {
+        self.groups + usize::from(self.passing_group)
     }
 
     /// Returns the number of nodes, members or not.

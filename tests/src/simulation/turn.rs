@@ -146,6 +146,8 @@ impl World {
                     self.marks.reach(Mark::MembershipChangeRefused);
                 }
             }
+            Input::CreateGroup => self.create_passing_group(node, reading),
+            Input::RemoveGroup => self.remove_passing_group(node, reading),
             Input::Burst { times } => {
                 for _ in 0..times {
                     let reading = machine.clock.read(now);
@@ -159,10 +161,16 @@ impl World {
     }
 
     fn handle_message(&mut self, node: usize, from: NodeId, message: Message, reading: Reading) {
-        self.focus_on(message.group as usize);
+        let is_known = Some(message.group) != self.passing_group();
+        if is_known {
+            self.focus_on(message.group as usize);
+        }
         let Some(process) = self.nodes[node].process.as_mut() else { return };
+        if !is_known && process.node.group(message.group).is_none() {
+            self.marks.reach(Mark::MessageForNoGroup);
+        }
         let messages = match message {
-            Message { group, body: Body::Raft(envelope) } => {
+            Message { group, body: Body::Raft(envelope) } if is_known => {
                 return self.handle_envelope(node, from, group, envelope, reading);
             }
             message => vec![message],
@@ -243,7 +251,9 @@ impl World {
 
     fn send(&mut self, node: usize, to: NodeId, lane: Lane, messages: Vec<Message>) {
         for message in &messages {
-            if let Body::Raft(envelope) = &message.body {
+            if let Body::Raft(envelope) = &message.body
+                && Some(message.group) != self.passing_group()
+            {
                 self.focus_on(message.group as usize);
                 self.check_sent(node, to, envelope);
             }
@@ -262,7 +272,8 @@ impl World {
         for batch in &batches {
             self.marks.reach_often(Mark::LongestHoldLowered, u64::from(batch.longest_hold.is_some()));
             self.marks.reach_often(Mark::LogCompacted, u64::from(batch.compact_through.is_some()));
-            if let Some(applied) = batch.applied.as_ref().filter(|_| batch.reset_log) {
+            let is_known = Some(batch.group) != self.passing_group();
+            if let Some(applied) = batch.applied.as_ref().filter(|_| batch.reset_log && is_known) {
                 self.focus_on(batch.group as usize);
                 self.check_snapshot(node, applied.index, applied.term);
                 self.marks.reach(Mark::SnapshotInstalled);

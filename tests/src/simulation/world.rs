@@ -51,6 +51,8 @@ pub(super) enum Event {
     Deadline(u16),
     /// The snapshot thread reports its result.
     WorkDone { node: u8, boot: u32, report: Box<leasehold_node::Input<Keyspace>> },
+    /// A node creates the group that passes, or removes it.
+    Passing { node: u8 },
     /// A planned fault ends.
     Ends(Ending),
     /// All faults heal.
@@ -140,6 +142,8 @@ pub(super) struct World {
     pub(super) groups: Vec<Oracle>,
     /// The group that checks, faults and clients look at: see [`World::focus_on`].
     pub(super) focus: usize,
+    /// The time from which on the group that passes is removed.
+    pub(super) passing_until: Nanos,
     /// Draws the groups of clients' requests.
     pub(super) group_dice: Dice,
     pub(super) invoked: u64,
@@ -176,6 +180,7 @@ impl World {
                 disk: Disk::new(
                     Registry::new(id, id, 1..=count as NodeId),
                     setup.groups,
+                    setup.most_groups(),
                     folder.as_ref().map(|folder| folder.path().join(format!("n{id}"))).as_deref(),
                     setup.cut_logs,
                 ),
@@ -215,6 +220,7 @@ impl World {
             walls: Walls::new(seed, count),
             groups: (0..setup.groups).map(|_| Oracle::default()).collect(),
             focus: 0,
+            passing_until: 0,
             group_dice: Dice::new(seed, 7),
             invoked: 0,
             rush_until: 0,
@@ -242,6 +248,7 @@ impl World {
             let first = self.setup.hold() + self.dice.below(self.setup.load.think);
             self.at(first, Event::Client(client as u16));
         }
+        self.plan_passing_group();
         let heal = self.setup.faults_for;
         let judge = heal + self.time_to_recover();
         self.at(heal, Event::Heal);
@@ -360,6 +367,7 @@ impl World {
                     self.wake_task(node as usize);
                 }
             }
+            Event::Passing { node } => self.pass(node as usize),
             Event::Ends(ending) => self.end_fault(ending),
             Event::Heal => self.heal(),
             Event::Judge => {
