@@ -33,7 +33,7 @@ mod wire;
 
 pub(crate) use balance::balance;
 pub(crate) use encryption::Encryption;
-pub(crate) use shared::{Clients, NodeFacts};
+pub(crate) use shared::{Clients, LocalReadCounts, NodeFacts};
 pub(crate) use startup::Startup;
 pub(crate) use status::describe;
 

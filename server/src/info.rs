@@ -119,7 +119,7 @@ fn persistence<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
 fn lease<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     let status = clients.status();
     let left = clients.lease_remaining();
-    let (counters, Statistics { group, .. }) = (clients.counters(), clients.statistics());
+    let (counters, local) = (clients.counters(), clients.local_reads());
     fields.add("role", role_name(status.role));
     fields.add("node_id", clients.node());
     fields.add("leader_id", status.leader.unwrap_or(0));
@@ -142,11 +142,12 @@ fn lease<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     let sublease = clients.sublease_remaining();
     fields.add("sublease_valid", u8::from(sublease.is_some()));
     fields.add("sublease_remaining_us", sublease.unwrap_or(Duration::ZERO).as_micros());
-    fields.add("subleases_requested", group.subleases_requested);
-    fields.add("subleases_received", group.subleases_received);
-    fields.add("subleases_granted", group.subleases_granted);
-    fields.add("obligations", group.obligations);
-    fields.add("writes_delayed_by_readers", group.writes_delayed_by_readers);
+    fields.add("subleases_requested", local.requested);
+    fields.add("subleases_received", local.received);
+    fields.add("subleases_granted", local.granted);
+    fields.add("obligations", local.obligations);
+    fields.add("writes_delayed_by_readers", local.writes_delayed);
+    fields.add("stepped_down_blocked_by_readers", local.leaderships_blocked);
     fields.add("log_may_be_cut", u8::from(clients.log_may_be_cut()));
     if let Some(reason) = clients.health.last_lost() {
         fields.add("lease_last_lost", reason);
@@ -161,13 +162,15 @@ fn groups<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     fields.add("groups_led", clients.groups_led());
     for (group, executor) in clients.executors.iter().enumerate() {
         let status = executor.handle().status();
-        let lease = executor.handle().gate().lease().remaining(now).is_some();
+        let gate = executor.handle().gate();
+        let (lease, sublease) = (gate.lease().remaining(now).is_some(), gate.sublease().remaining(now).is_some());
         let leader = status.leader.unwrap_or(0);
         let line = format_args!(
-            "role={},leader={leader},term={},lease={},commit={},applied={},keys={}",
+            "role={},leader={leader},term={},lease={},sublease={},commit={},applied={},keys={}",
             role_name(status.role),
             status.term,
             u8::from(lease),
+            u8::from(sublease),
             status.commit,
             status.applied,
             executor.view().len()

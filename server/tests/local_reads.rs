@@ -11,7 +11,8 @@ use leasehold::NodeOptions;
 use leasehold_core::{Config, Options};
 use leasehold_runtime_smol::SmolRuntime;
 use leasehold_runtime_tokio::TokioRuntime;
-use members::{Kill, Member};
+use members::{Kill, Member, STEADY_HOLD};
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 on_every_runtime!(
@@ -20,6 +21,7 @@ on_every_runtime!(
     a_key_that_dies_is_gone_on_a_reader_too,
     a_node_returns_its_sublease_when_it_is_told_to,
     leadership_is_transferred_although_readers_hold_subleases,
+    the_numbers_of_several_groups_are_added_up,
 );
 
 /// The times that a condition is awaited, with a pause between two looks: many, for a loaded machine.
@@ -154,4 +156,28 @@ fn leadership_is_transferred_although_readers_hold_subleases<R: Kill>() {
     await_number(leader, "sublease_valid", 1);
     assert_eq!(reader.exchange(b"SET k 2\r\nQUIT\r\n"), "+OK\r\n+OK\r\n");
     assert_eq!(leader.exchange(b"GET k\r\nQUIT\r\n"), "$1\r\n2\r\n+OK\r\n");
+}
+
+fn the_numbers_of_several_groups_are_added_up<R: Kill>() {
+    const GROUPS: u64 = 3;
+    let timing = served::timing(STEADY_HOLD);
+    let groups = NonZeroU16::new(GROUPS as u16);
+    let members =
+        members::start::<R>(3, |options| NodeOptions { timing, local_reads: true, groups, record: None, ..options });
+    wait("every leader of a group lends to both others", || {
+        let obligations: u64 = members.iter().map(|member| number(member, "obligations")).sum();
+        obligations == 2 * GROUPS
+    });
+    wait("every node has a sublease of each group that it does not lead", || {
+        members.iter().all(|member| {
+            let groups = member.exchange(b"INFO groups\r\nQUIT\r\n");
+            let (led, lent) = (groups.matches("role=leader").count(), groups.matches("sublease=1").count());
+            let (valid, left) = (number(member, "sublease_valid"), number(member, "sublease_remaining_us"));
+            led + lent == GROUPS as usize && (valid == 1) == (lent > 0) && (left > 0) == (lent > 0)
+        })
+    });
+    let member = members.iter().find(|member| number(member, "sublease_valid") == 1).expect("no node leads alone");
+    assert_eq!(member.exchange(b"LEASEHOLD LOCALREADS OFF\r\nQUIT\r\n"), "+OK\r\n+OK\r\n");
+    await_number(member, "sublease_valid", 0);
+    assert_eq!(number(member, "stepped_down_blocked_by_readers"), 0);
 }

@@ -69,6 +69,18 @@ pub(crate) struct NodeFacts {
     pub(crate) redirects: bool,
 }
 
+/// What was counted of local reads, over all groups.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LocalReadCounts {
+    pub(crate) requested: u64,
+    pub(crate) received: u64,
+    pub(crate) granted: u64,
+    /// The readers that may be using a sublease of this node, for each group.
+    pub(crate) obligations: usize,
+    pub(crate) writes_delayed: u64,
+    pub(crate) leaderships_blocked: u64,
+}
+
 /// The state that every connection of a node shares.
 pub(crate) struct Clients<R: Runtime> {
     /// The executor of group 0, which also keeps the members.
@@ -236,9 +248,29 @@ impl<R: Runtime> Clients<R> {
         self.executor.handle().gate().lease().remaining(self.now())
     }
 
-    /// Returns how much longer this node's sublease is valid, or `None` if it has none.
+    /// Returns how much longer this node has a sublease of every group that it does not lead; `None` if it lacks one, or
+    /// leads all groups.
     pub(crate) fn sublease_remaining(&self) -> Option<Duration> {
-        self.executor.handle().gate().sublease().remaining(self.now())
+        let now = self.now();
+        let others = self.executors.iter().map(|executor| executor.handle());
+        let others = others.filter(|handle| handle.status().role != Role::Leader);
+        let left = others.map(|handle| handle.gate().sublease().remaining(now).unwrap_or_default());
+        left.min().filter(|left| !left.is_zero())
+    }
+
+    /// Returns what was counted of local reads, added up over the groups.
+    pub(crate) fn local_reads(&self) -> LocalReadCounts {
+        self.executors.iter().map(|executor| executor.handle().statistics().group).fold(
+            LocalReadCounts::default(),
+            |sum, group| LocalReadCounts {
+                requested: sum.requested + group.subleases_requested,
+                received: sum.received + group.subleases_received,
+                granted: sum.granted + group.subleases_granted,
+                obligations: sum.obligations + group.obligations,
+                writes_delayed: sum.writes_delayed + group.writes_delayed_by_readers,
+                leaderships_blocked: sum.leaderships_blocked + group.replica.leaderships_blocked,
+            },
+        )
     }
 
     /// Returns the time since the node started.

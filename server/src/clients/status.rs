@@ -99,6 +99,7 @@ fn milliseconds(time: Duration) -> u64 {
 
 fn lease<R: Runtime>(clients: &Clients<R>, status: Status, members: &Members) -> LeaseStatus {
     let left = clients.lease_remaining();
+    let sublease = clients.executor.handle().gate().sublease().remaining(clients.now());
     let why_not = || {
         let unheard = unheard(clients.node(), members);
         if status.role != Role::Leader {
@@ -121,7 +122,7 @@ fn lease<R: Runtime>(clients: &Clients<R>, status: Status, members: &Members) ->
         remaining_ms: left.map_or(0, milliseconds),
         why_not: left.is_none().then(why_not),
         last_lost: clients.health.last_lost(),
-        sublease_remaining_ms: clients.sublease_remaining().map_or(0, milliseconds),
+        sublease_remaining_ms: sublease.map_or(0, milliseconds),
     }
 }
 
@@ -166,6 +167,7 @@ fn describe_members<R: Runtime>(clients: &Clients<R>, status: Status, members: &
 /// Adds the counts that matter to an operator.
 fn count<R: Runtime>(clients: &Clients<R>, told: &mut NodeStatus) {
     let (counters, Statistics { group, disk, .. }) = (clients.counters(), clients.statistics());
+    let local = clients.local_reads();
     let mut add = |name: &str, count: u64| {
         told.counters.insert(name.to_owned(), count);
     };
@@ -176,15 +178,16 @@ fn count<R: Runtime>(clients: &Clients<R>, told: &mut NodeStatus) {
     add("writes_acknowledged", counters.writes_acknowledged.get());
     add("writes_uncertain", counters.writes_uncertain.get());
     add("writes_failed", counters.writes_failed.get());
-    add("subleases_requested", group.subleases_requested);
-    add("subleases_received", group.subleases_received);
-    add("subleases_granted", group.subleases_granted);
-    add("obligations", group.obligations as u64);
-    add("writes_delayed_by_readers", group.writes_delayed_by_readers);
+    add("subleases_requested", local.requested);
+    add("subleases_received", local.received);
+    add("subleases_granted", local.granted);
+    add("obligations", local.obligations as u64);
+    add("writes_delayed_by_readers", local.writes_delayed);
     add("messages_refused", group.replica.messages_refused);
     add("snapshots_sent", group.snapshots_sent);
     add("snapshots_installed", group.snapshots_installed);
     add("stepped_down_without_progress", group.replica.leaderships_given_up);
+    add("stepped_down_blocked_by_readers", local.leaderships_blocked);
     add("disk_pending_bytes", disk.pending_bytes as u64);
     add("connected_clients", clients.connected() as u64);
     add("rejected_connections", clients.rejected.get());

@@ -1,7 +1,7 @@
 //! The lease, the reads, and the clock that the lease rests on.
 
 use super::families::Families;
-use crate::clients::Clients;
+use crate::clients::{Clients, LocalReadCounts};
 use crate::counters::{Counter, Failure, Miss};
 use leasehold_core::Instant;
 use leasehold_node::{Role, Statistics};
@@ -27,10 +27,14 @@ fn lease<R: Runtime>(clients: &Clients<R>, out: &mut Families<'_>) -> fmt::Resul
         left.unwrap_or_default().as_secs_f64(),
     )?;
     let sublease = clients.sublease_remaining();
-    out.flag("sublease_valid", "1 while this node answers reads by a sublease", sublease.is_some())?;
+    out.flag(
+        "sublease_valid",
+        "1 while this node has a sublease of every group that it does not lead",
+        sublease.is_some(),
+    )?;
     out.gauge(
         "sublease_remaining_seconds",
-        "The time until the sublease of this node ends, unless it is renewed; 0 without a sublease",
+        "The time until the first of these subleases ends, unless it is renewed; 0 if one is missing",
         sublease.unwrap_or_default().as_secs_f64(),
     )?;
     let age = until.zip(now).map(|(until, now)| since_anchor(until, now, clients.facts.timing.lease()));
@@ -141,19 +145,7 @@ fn protocol<R: Runtime>(clients: &Clients<R>, out: &mut Families<'_>) -> fmt::Re
     let (replica, holder) = (group.replica, group.holder);
     out.counter("rounds_opened", "Rounds that this node opened as a leader", holder.rounds_opened)?;
     out.counter("releases", "Releases of all rounds, each to hand leadership over", holder.releases)?;
-    out.counter("subleases_requested", "Subleases that this node asked its leaders for", group.subleases_requested)?;
-    out.counter("subleases_received", "Subleases that this node got from its leaders", group.subleases_received)?;
-    out.counter("subleases_granted", "Subleases that this node granted as a leader", group.subleases_granted)?;
-    out.gauge(
-        "obligations",
-        "The readers that may be using a sublease of this node, so that its writes wait for them",
-        group.obligations as f64,
-    )?;
-    out.counter(
-        "writes_delayed_by_readers",
-        "How often writes of this node as a leader began to wait only for a reader",
-        group.writes_delayed_by_readers,
-    )?;
+    local_reads(clients.local_reads(), out)?;
     out.counters(
         "quorum_reads",
         "Reads that waited for a quorum round: confirmed by it, or aborted with the leadership",
@@ -197,6 +189,27 @@ fn protocol<R: Runtime>(clients: &Clients<R>, out: &mut Families<'_>) -> fmt::Re
         "messages_refused",
         "Messages of peers that do not fit the state of this node",
         replica.messages_refused,
+    )
+}
+
+fn local_reads(local: LocalReadCounts, out: &mut Families<'_>) -> fmt::Result {
+    out.counter("subleases_requested", "Subleases that this node asked its leaders for", local.requested)?;
+    out.counter("subleases_received", "Subleases that this node got from its leaders", local.received)?;
+    out.counter("subleases_granted", "Subleases that this node granted as a leader", local.granted)?;
+    out.gauge(
+        "obligations",
+        "The readers that may be using a sublease of this node, so that its writes wait for them; one for each group",
+        local.obligations as f64,
+    )?;
+    out.counter(
+        "writes_delayed_by_readers",
+        "How often writes of this node as a leader began to wait only for a reader",
+        local.writes_delayed,
+    )?;
+    out.counter(
+        "leaderships_blocked",
+        "Leaderships that this node gave up because its writes waited two holds for readers",
+        local.leaderships_blocked,
     )
 }
 
