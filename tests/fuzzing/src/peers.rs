@@ -8,6 +8,8 @@ use leasehold_node::chunk;
 use leasehold_node::frames;
 use leasehold_node::identity::Registry;
 use leasehold_node::ports::{Cursor, Lane, MemoryRegistry};
+use leasehold_node::wire::{Body, Message};
+use leasehold_raft::wire::{Envelope, Local};
 use leasehold_tls::Stream;
 use leasehold_transport_tcp::frame::{Frame, FrameBuffer, TooLarge};
 use leasehold_transport_tcp::handshake::{Accepted, Identity};
@@ -61,7 +63,8 @@ fn frames(bytes: &[u8], piece: usize) -> (Vec<Vec<u8>>, Option<TooLarge>) {
     (frames, None)
 }
 
-/// Decodes messages between nodes: they encode to the same bytes again, but for frames that this release would divide.
+/// Decodes messages between nodes: they encode to the same bytes again, but for frames that this release would divide. A peer
+/// that knows no local reads gets them without those.
 pub fn peer_messages(bytes: &[u8]) {
     // A list may claim up to eight times the memory that its elements could take, rounded up to 4 KiB, before they are read.
     // There are four lists, one in the other.
@@ -73,9 +76,21 @@ pub fn peer_messages(bytes: &[u8]) {
                 payloads.into_iter().map(|payload| payload.bytes.expect("a decoded message has an encoding"));
             let first = payloads.next().expect("there is a message");
             assert!(payloads.next().is_some() || first == bytes);
+            let older = frames::encode(&messages, frames::JOINED.into()).into_iter().flat_map(|payload| {
+                frames::decode(&payload.bytes.expect("it has an encoding")).expect("it is decoded")
+            });
+            assert!(older.eq(messages.into_iter().map(without_local_reads)));
         }
         Err(error) => assert!(!error.to_string().contains(char::is_control), "{error}"),
     }
+}
+
+fn without_local_reads(message: Message) -> Message {
+    let body = match message.body {
+        Body::Raft(envelope) => Body::Raft(Envelope { local: Local::default(), ..envelope }),
+        body => body,
+    };
+    Message { body, ..message }
 }
 
 /// Parses a chunk of a snapshot, and checks that they encode to the same bytes.

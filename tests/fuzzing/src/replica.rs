@@ -19,8 +19,26 @@ const OWN: NodeId = 1;
 const STEPS: usize = 300;
 
 /// Gives a replica any messages from its peers. It keeps working: it keeps the order of writes and of applied entries, reads by
-/// a lease only while it leads, and restarts from what it wrote.
+/// a lease only while it leads and by a sublease only while it follows, shows nothing that is not exposed, and restarts from
+/// what it wrote.
 pub fn envelopes(bytes: &[u8]) {
+    run(bytes);
+}
+
+/// What happened in a run, for a test of the corpus.
+#[derive(Debug, Default)]
+struct Seen {
+    /// States in which the replica might read by a sublease.
+    subleases: usize,
+    /// Grants that it sent.
+    grants: usize,
+    /// States in which an entry was committed and not exposed.
+    withheld: usize,
+    /// Subleases that it returned.
+    returns: usize,
+}
+
+fn run(bytes: &[u8]) -> Seen {
     let mut world = World::founded();
     let mut source = Source(bytes);
     for _ in 0..STEPS {
@@ -32,6 +50,7 @@ pub fn envelopes(bytes: &[u8]) {
         world.check();
     }
     world.restart();
+    world.events
 }
 
 struct World {
@@ -49,6 +68,7 @@ struct World {
     applied: Position,
     /// Term and commit index seen so far.
     seen: (Term, Index),
+    events: Seen,
 }
 
 fn replica(disk: PersistentState, longest_hold: Duration, now: Reading, cell: Arc<LeaseCell>) -> Replica {
@@ -81,6 +101,7 @@ impl World {
             last: founded,
             applied: founded,
             seen: (1, 1),
+            events: Seen::default(),
         }
     }
 
@@ -120,14 +141,16 @@ impl World {
                 }
                 _ => drop(self.replica.propose_change(self.now, &change(source))),
             },
-            18 => match source.below(4) {
+            18 => match source.below(6) {
                 0 => self.now = None,
                 1 => {
                     self.nanos -= u64::from(source.byte()) * 10_000_000 % 10_000_000_000;
                     self.now = Some(Instant::from_nanos(self.nanos, self.nanos));
                 }
                 2 => self.compact(),
-                _ => self.install(source),
+                3 => self.install(source),
+                4 => self.replica.set_local_reads(self.now, source.below(2) == 0),
+                _ => self.replica.retire(self.now),
             },
             _ => self.restart(),
         }
@@ -221,6 +244,7 @@ impl World {
             match output {
                 Output::Send { to, envelope } => {
                     assert_ne!(to, OWN, "a node sends itself nothing");
+                    self.check_sent(to, &envelope);
                     readable(envelope);
                 }
                 Output::Persist(persist) => self.write(persist),
@@ -242,6 +266,20 @@ impl World {
             }
         }
         let _ = self.replica.take_trace();
+    }
+
+    /// Checks that a leader tells of no commit that is not exposed, and records a sublease before it grants it.
+    fn check_sent(&mut self, to: NodeId, envelope: &Envelope) {
+        let exposed = self.replica.exposed();
+        for message in &envelope.messages {
+            let tells = matches!(message.kind, MessageKind::Append | MessageKind::Heartbeat);
+            assert!(!tells || message.commit <= exposed, "{message:?} with {exposed} exposed");
+        }
+        if envelope.local.grant.is_some() {
+            assert!(self.replica.lender().obligations().any(|reader| reader == to), "it owes node {to} nothing");
+            self.events.grants += 1;
+        }
+        self.events.returns += usize::from(envelope.local.returned.is_some());
     }
 
     fn write(&mut self, persist: Persist) {
@@ -316,7 +354,22 @@ impl World {
             self.seen
         );
         self.seen = seen;
-        assert!(self.applied.index <= seen.1, "what is applied is committed");
+        let exposed = self.replica.exposed();
+        assert!(
+            self.applied.index <= exposed && exposed <= seen.1,
+            "what is applied is exposed, and that is committed"
+        );
+        self.events.withheld += usize::from(exposed < seen.1);
+        if let Some(permit) = self.replica.reader_cell().try_read(self.now) {
+            let follows = self.replica.role() == Role::Follower && self.replica.leader().is_some();
+            let received = Position { term: seen.0, index: permit.index };
+            assert!(
+                follows && permit.term == seen.0 && received == self.last,
+                "{permit:?} in {seen:?}, {:?}",
+                self.last
+            );
+            self.events.subleases += 1;
+        }
         if let Some(permit) = self.cell.try_read(self.now) {
             let leads = self.replica.role() == Role::Leader && permit.term == seen.0;
             assert!(leads && permit.index <= seen.1, "{permit:?} for a {:?} in {seen:?}", self.replica.role());
@@ -379,5 +432,25 @@ fn membership(source: &mut Source<'_>) -> Membership {
         notes: notes(source),
         changed: source.near(4),
         highest_before: source.near(4),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// Runs an input of the corpus.
+    fn seen(name: &str) -> Seen {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/envelopes").join(name);
+        run(&std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+    }
+
+    #[test]
+    fn the_corpus_reaches_both_sides_of_local_reads() {
+        let reader = seen("reads-by-a-sublease");
+        assert!(reader.subleases > 0 && reader.returns > 0, "{reader:?}");
+        let leader = seen("waits-for-a-reader");
+        assert!(leader.grants > 0 && leader.withheld > 0, "{leader:?}");
     }
 }

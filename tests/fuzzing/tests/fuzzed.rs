@@ -4,7 +4,9 @@
 //! another, `LEASEHOLD_FUZZ_RUNS` how many there are of each quick target.
 
 use leasehold_fuzzing::{Counting, TARGETS, Target};
+use leasehold_node::{frames, wire};
 use leasehold_testing::dice::Dice;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -113,6 +115,18 @@ targets! {
     snapshots
     envelopes
     stored_folders
+}
+
+/// Inputs of an earlier version are refused at their first byte, and so are all mutations of them.
+#[test]
+fn the_corpus_of_messages_between_nodes_has_every_kind() {
+    let target = TARGETS.iter().find(|target| target.name == "peer_messages").expect("a target of this name");
+    let messages: Vec<_> =
+        corpus(target).into_iter().filter(|(_, input)| frames::decode(input).is_ok()).map(|(_, input)| input).collect();
+    let single = messages.iter().filter(|message| message[0] == wire::VERSION);
+    let kinds: BTreeSet<u8> = single.map(|message| message[1]).collect();
+    assert_eq!(kinds, (0..=16).collect(), "docs/formats.md describes the kinds");
+    assert!(messages.iter().any(|message| message[0] == frames::JOINED));
 }
 
 /// Makes new inputs from those of the corpus.
