@@ -9,7 +9,7 @@ use redis::{
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -271,6 +271,12 @@ impl Processes {
             ..pattern
         };
         self.recipes.insert(id, recipe);
+    }
+
+    /// Returns the address on which each node listens for the others.
+    pub fn peer_addresses(&self) -> BTreeMap<u64, SocketAddr> {
+        let listens = |recipe: &Recipe| SocketAddr::from((Ipv4Addr::LOCALHOST, recipe.peer_port));
+        self.recipes.iter().map(|(id, recipe)| (*id, listens(recipe))).collect()
     }
 
     /// Starts a cluster and waits for a leader.

@@ -9,7 +9,7 @@
 //! Two threads forward each direction of each connection: one reads chunks and computes when they are due, the other
 //! writes them.
 
-use crate::processes::now;
+use crate::processes::{Processes, now};
 use leasehold_testing::dice::Dice;
 use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
@@ -87,6 +87,20 @@ impl Proxy {
             let dice = Dice::new(from, to);
             proxy.doors.insert((from, to), Door { address, link: link.clone() });
             spawn(format!("proxy {from}>{to}"), move || way.accept(&listener, dice))?;
+        }
+        Ok(proxy)
+    }
+
+    /// Lets every link of a cluster that is not running yet pass through a proxy.
+    ///
+    /// # Errors
+    /// If the system runs out of sockets or threads.
+    pub fn through(cluster: &mut Processes) -> io::Result<Proxy> {
+        let proxy = Proxy::between(&cluster.peer_addresses())?;
+        for (id, recipe) in &mut cluster.recipes {
+            let others = recipe.peers.iter_mut().filter(|(to, _)| *to != id);
+            others.for_each(|(to, address)| *address = proxy.address(*id, *to).to_string());
+            recipe.flags.push("--pin-peers".to_owned());
         }
         Ok(proxy)
     }

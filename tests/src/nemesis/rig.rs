@@ -12,7 +12,6 @@ use crate::proxy::{Passage, Proxy};
 use leasehold_testing::dice::Dice;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// The number of nodes.
@@ -56,15 +55,9 @@ impl Rig {
     /// If they do not start.
     pub fn start(options: &Options, flags: &[&str], arrange: impl FnOnce(&mut Processes)) -> Rig {
         let mut cluster = Processes::prepare(NODES, flags);
-        let listens = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let addresses = cluster.recipes.iter().map(|(id, recipe)| (*id, listens(recipe.peer_port))).collect();
-        let proxy = Proxy::between(&addresses).expect("sockets and threads for the links");
-        for (from, to) in proxy.pairs() {
-            let recipe = cluster.recipes.get_mut(&from).expect("a node of this cluster");
-            recipe.peers.insert(to, proxy.address(from, to).to_string());
-        }
+        let proxy = Proxy::through(&mut cluster).expect("sockets and threads for the links");
         for recipe in cluster.recipes.values_mut() {
-            recipe.flags.extend(["--pin-peers".to_owned(), "--runtime".to_owned(), options.runtime.to_string()]);
+            recipe.flags.extend(["--runtime".to_owned(), options.runtime.to_string()]);
         }
         arrange(&mut cluster);
         (1..=NODES).for_each(|id| cluster.start_node(id));
