@@ -218,6 +218,33 @@ fn a_recall_grants_nothing_until_it_ends() {
     assert!(leader.ask(at(1100), 2, request(4)).is_some());
 }
 
+/// A node that is elected while it is obligated has no lease before the entry that opens its term is exposed. A lease that
+/// rests on the commit index would give a sublease with a floor below that entry.
+#[test]
+fn barrier_by_commit() {
+    for by_commit in [false, true] {
+        let mut leader = lent();
+        leader.event(at(1100), Event::Deposed);
+        leader.lender.elected(6);
+        let voters = Voters::simple(&[1, 2, 3]).expect("three voters");
+        let commit = leader.advance(at(1100), 5, 5);
+        leader.event(at(1100), Event::Elected { term: 6, voters, barrier: 7, commit });
+        leader.renew(at(1200));
+        let exposed = leader.advance(at(1200), 7, 5);
+        assert_eq!(exposed, 5, "node 2 lacks the barrier");
+        leader.event(at(1200), Event::Committed(if by_commit { 7 } else { exposed }));
+        let floor = |leader: &mut Leader, now, number| {
+            let request = Request { term: 6, ..request(number) };
+            let granted = leader.lender.handle_request(now, &mut leader.holder, &leader.cell, 3, Some(7), request);
+            granted.map(|grant| grant.floor)
+        };
+        assert_eq!(floor(&mut leader, at(1200), 1), by_commit.then_some(5));
+        let exposed = leader.advance(at(1300), 7, 7);
+        leader.event(at(1300), Event::Committed(exposed));
+        assert_eq!(floor(&mut leader, at(1300), 2), Some(7));
+    }
+}
+
 /// A change of voters must not be exposed before the subleases of the voters before it have ended.
 #[test]
 fn sublease_outlives_configuration() {

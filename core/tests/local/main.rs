@@ -30,7 +30,7 @@ fn setup(ticks: u64, heartbeat: u64, (nodes, voters): (u64, u64), off: Option<Ru
         .with_lease(Duration::from_nanos(ticks * SLOW_TICK))
         .with_heartbeat(Duration::from_nanos(heartbeat));
     let config = Config::new(options).expect("the longest lease that the hold covers");
-    Setup { config, nodes, voters, off, readers: &[1, 2, 3, 4, 5], reports_terms: true }
+    Setup { config, next: config, nodes, voters, changes: &[], off, readers: &[1, 2, 3, 4, 5], reports_terms: true }
 }
 
 fn of_walks(nodes: (u64, u64), off: Option<Rule>) -> Setup {
@@ -40,10 +40,16 @@ fn of_walks(nodes: (u64, u64), off: Option<Rule>) -> Setup {
 /// A hold of two ticks.
 fn of_searches(nodes: (u64, u64), off: Option<Rule>) -> Setup {
     let readers: &[u64] = if nodes == THREE { &[2] } else { &[4] };
-    Setup { readers, reports_terms: false, ..setup(2, 1, nodes, off) }
+    Setup { readers, changes: &[&[1, 3], &[1, 2, 3]], reports_terms: false, ..setup(2, 1, nodes, off) }
 }
 
 const THREE: (u64, u64) = (3, 3);
+
+/// Four nodes of which each is a voter at times.
+fn of_changing_walks() -> Setup {
+    const ALL: &[u64] = &[1, 2, 3, 4];
+    Setup { changes: &[ALL, &[2, 3, 4], ALL, &[1, 3, 4], ALL, &[1, 2, 4], ALL, &[1, 2, 3]], ..of_walks((4, 3), None) }
+}
 
 /// Three ticks are the shortest time in which a hold can end and a later lease be taken. Node 2 reads, and node 3 hears
 /// only node 1.
@@ -93,6 +99,7 @@ fn no_sublease_outlives_an_election() {
     search("a transfer", (4, 3), &of_transfer());
     search("a step down", THREE, &Bounds { step_downs: 1, ticks: 2, ..bounds() });
     search("a return", THREE, &Bounds { returns: 1, ticks: 2, ..bounds() });
+    search("a change of voters", THREE, &Bounds { changes: 1, replications: 1, ticks: 0, ..bounds() });
 }
 
 #[test]
@@ -123,8 +130,9 @@ fn where_it_shows(rule: Rule) -> ((u64, u64), Bounds) {
         Rule::ReceivedIsComputed => {
             (THREE, Bounds { ticks: 0, writes: 2, replications: 2, crashes: 1, ..of(2, of_exposure()) })
         }
-        // Logs must differ first, in three terms: random schedules find it.
-        Rule::ReceivedIsOfTheTerm => (THREE, of_exposure()),
+        // Logs must differ first, in three terms: random schedules find it. Schedules show the others: holds must differ,
+        // or voters change twice.
+        Rule::ReceivedIsOfTheTerm | Rule::LongestHoldIsRecorded | Rule::ChangeOfVotersWaits => (THREE, of_exposure()),
         Rule::RequestNumbersAreNew => (THREE, Bounds { ticks: 2, crashes: 1, ..of(2, bounds()) }),
         Rule::RecallBeforeATransfer => ((4, 3), of_transfer()),
         Rule::RestartHold => (THREE, Bounds { ticks: 1, crashes: 1, ..of(1, bounds()) }),
@@ -147,10 +155,13 @@ fn the_absence_of_a_rule_is_found() {
 #[test]
 fn random_schedules_have_no_stale_read_and_heal() {
     let mut all = walk::Walked::default();
-    for (nodes, seeds) in [((2, 1), 0..200), ((3, 3), 200..800), ((4, 3), 800..1000), ((5, 5), 1000..1200)] {
+    let fixed = [((2, 1), 0..200), ((3, 3), 200..800), ((4, 3), 800..1000), ((5, 5), 1000..1200)];
+    let fixed = fixed.into_iter().map(|(nodes, seeds)| (of_walks(nodes, None), seeds));
+    for (setup, seeds) in fixed.chain([(of_changing_walks(), 1200..1600)]) {
         for seed in seeds {
-            let walked =
-                walk::walk(&of_walks(nodes, None), seed, 3000).unwrap_or_else(|error| panic!("{nodes:?}, {error}"));
+            let walked = walk::walk(&setup, seed, 3000)
+                .unwrap_or_else(|error| panic!("{} of {} nodes vote, {error}", setup.voters, setup.nodes));
+            all.changes += walked.changes;
             all.elections += walked.elections;
             all.exposed += walked.exposed;
             all.local += walked.local;
@@ -163,7 +174,7 @@ fn random_schedules_have_no_stale_read_and_heal() {
     }
     println!("{all:?}");
     let few = all.elections < 5000 || all.local < 50_000 || all.returned < 500 || all.expired < 2000;
-    assert!(!few && all.delays > 500 && all.slow > 50, "the schedules prove too little: {all:?}");
+    assert!(!few && all.delays > 500 && all.slow > 50 && all.changes > 200, "the schedules prove too little: {all:?}");
 }
 
 #[test]

@@ -27,9 +27,14 @@ pub(crate) enum Rule {
     RecallBeforeATransfer,
     RestartHold,
     OrderlyStopRecordsObligations,
+    /// The hold of a restart is at least the longest one before it.
+    LongestHoldIsRecorded,
+    /// A change of voters is exposed while no obligation is in force.
+    ChangeOfVotersWaits,
 }
 
 impl Rule {
+    /// Those that a search or random schedules find to be missing.
     pub(crate) const ALL: [Rule; 12] = [
         Rule::OwnHold,
         Rule::Exposure,
@@ -46,12 +51,17 @@ impl Rule {
     ];
 }
 
-/// The constants of a world. The nodes from `voters + 1` on are learners.
+/// The constants of a world.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     pub(crate) config: Config,
+    /// The configuration of processes that start later.
+    pub(crate) next: Config,
     pub(crate) nodes: NodeId,
+    /// The first voters are the nodes up to this one; the others are learners.
     pub(crate) voters: NodeId,
+    /// The voters after each change, which are used again after the last one. Each differs from the one before by a node.
+    pub(crate) changes: &'static [&'static [NodeId]],
     pub(crate) off: Option<Rule>,
     /// The nodes that ask for subleases.
     pub(crate) readers: &'static [NodeId],
@@ -65,18 +75,17 @@ impl Setup {
         self.off != Some(rule)
     }
 
-    fn voters(&self) -> Voters {
-        let ids: Vec<NodeId> = (1..=self.voters).collect();
-        Voters::simple(&ids).expect("few voters")
-    }
-
-    fn is_quorum(&self, count: usize) -> bool {
-        count > self.voters as usize / 2
+    /// Returns the voters after so many changes.
+    fn voters_after(&self, changes: usize) -> Vec<NodeId> {
+        match changes.checked_sub(1) {
+            Some(last) => self.changes[last % self.changes.len()].to_vec(),
+            None => (1..=self.voters).collect(),
+        }
     }
 }
 
-/// The log: the term of each entry, from index 1.
-pub(crate) type Log = Vec<Term>;
+/// The log: the term of each entry, from index 1, and whether it changes the voters.
+pub(crate) type Log = Vec<(Term, bool)>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Message {
@@ -125,6 +134,8 @@ pub(crate) enum Input {
     /// The leader sends its log.
     Replicate,
     Write,
+    /// The leader proposes the next change of voters.
+    Change,
     Campaign,
     /// The process crashes and starts again.
     Crash,
@@ -157,6 +168,8 @@ pub(crate) struct Node {
     leader: Option<NodeId>,
     pub(crate) log: Log,
     pub(crate) commit: Index,
+    /// The changes of voters that this node has applied. They are durable.
+    pub(crate) changes: usize,
     matched: Vec<Index>,
     holder: Holder,
     grantor: Grantor,
@@ -178,14 +191,15 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn new(id: NodeId, setup: &Setup, now: Reading) -> Node {
         let grantor = Grantor::new(setup.config, Duration::ZERO, now);
-        Node::started(id, 1, (0, 0, Vec::new()), grantor, setup)
+        Node::started(id, 1, (0, 0, Vec::new(), 0), grantor, setup.config, setup)
     }
 
     fn started(
         id: NodeId,
         starts: u64,
-        (term, voted, log): (Term, NodeId, Log),
+        (term, voted, log, changes): (Term, NodeId, Log, usize),
         grantor: Grantor,
+        config: Config,
         setup: &Setup,
     ) -> Node {
         let numbered = if setup.has(Rule::RequestNumbersAreNew) { starts } else { 1 };
@@ -198,11 +212,12 @@ impl Node {
             leader: None,
             log,
             commit: 0,
+            changes,
             matched: vec![0; setup.nodes as usize],
-            holder: Holder::new(id, setup.config),
+            holder: Holder::new(id, config),
             grantor,
-            lender: Lender::new(setup.config),
-            reader: Reader::new(setup.config, numbered),
+            lender: Lender::new(config),
+            reader: Reader::new(config, numbered),
             mark: 0,
             received: None,
             shown: None,
@@ -233,13 +248,17 @@ impl Node {
         let mut inputs = vec![Input::Crash, Input::Stop];
         if self.leads() {
             inputs.extend([Input::Heartbeat, Input::Replicate, Input::Write, Input::StepDown]);
+            if self.may_change(setup) {
+                inputs.push(Input::Change);
+            }
             if self.transferring || self.waiting.is_some() {
                 inputs.push(Input::EndTransfer);
             } else {
-                inputs.extend((1..=setup.voters).filter(|to| *to != self.id).map(|to| Input::StartTransfer { to }));
+                let others = self.voters(setup).into_iter().filter(|to| *to != self.id);
+                inputs.extend(others.map(|to| Input::StartTransfer { to }));
             }
         } else {
-            if self.id <= setup.voters {
+            if self.votes(setup) {
                 inputs.push(Input::Campaign);
             }
             if self.reader.sublease_until().is_some() {
@@ -265,8 +284,8 @@ impl Node {
                 Vec::new()
             }
             Input::Replicate => self.frames(true, setup),
-            Input::Write => {
-                self.log.push(self.term);
+            Input::Write | Input::Change => {
+                self.log.push((self.term, input == Input::Change));
                 self.note_matched(self.id, self.log.len() as Index, setup);
                 Vec::new()
             }
@@ -312,7 +331,36 @@ impl Node {
     }
 
     fn last(&self) -> (Term, Index) {
-        (self.log.last().copied().unwrap_or(0), self.log.len() as Index)
+        (self.log.last().map_or(0, |(term, _)| *term), self.log.len() as Index)
+    }
+
+    /// Returns the voters that this node knows to be in force.
+    fn voters(&self, setup: &Setup) -> Vec<NodeId> {
+        setup.voters_after(self.changes)
+    }
+
+    fn votes(&self, setup: &Setup) -> bool {
+        self.voters(setup).contains(&self.id)
+    }
+
+    fn is_quorum(&self, votes: u8, setup: &Setup) -> bool {
+        let voters = self.voters(setup);
+        voters.iter().filter(|id| votes >> **id & 1 == 1).count() > voters.len() / 2
+    }
+
+    /// Returns the first change of voters that is in the log and not applied.
+    fn pending_change(&self) -> Option<Index> {
+        let rest = self.log.get(self.exposed as usize..)?;
+        rest.iter().position(|(_, changes)| *changes).map(|at| self.exposed + at as Index + 1)
+    }
+
+    /// Returns true if this leader may propose a change of voters: it has exposed the entry that opens its term, and none
+    /// is pending.
+    fn may_change(&self, setup: &Setup) -> bool {
+        let exposed = self.exposed.checked_sub(1).and_then(|last| self.log.get(last as usize));
+        !setup.changes.is_empty()
+            && exposed.is_some_and(|(term, _)| *term == self.term)
+            && self.pending_change().is_none()
     }
 
     fn report_received(&mut self, setup: &Setup, cell: &LeaseCell) {
@@ -330,7 +378,8 @@ impl Node {
 
     fn expose(&mut self, now: Reading, setup: &Setup, cell: &LeaseCell) {
         let matched = &self.matched;
-        let exposed = self.lender.advance(now, self.commit, None, |id| matched.get(id as usize - 1).copied());
+        let change = self.pending_change().filter(|_| setup.has(Rule::ChangeOfVotersWaits));
+        let exposed = self.lender.advance(now, self.commit, change, |id| matched.get(id as usize - 1).copied());
         let gated = if self.leads() {
             setup.has(Rule::Exposure)
         } else {
@@ -339,6 +388,17 @@ impl Node {
         self.exposed = if gated { exposed } else { self.commit };
         if self.leads() {
             self.holder.handle_event(now, Event::Committed(self.exposed), cell).expect("it leads");
+        }
+        let applied = self.log.iter().take(self.exposed as usize).filter(|(_, changes)| *changes).count();
+        if applied <= self.changes {
+            return;
+        }
+        self.changes = applied;
+        if self.leads() && self.votes(setup) {
+            let voters = Voters::simple(&self.voters(setup)).expect("few voters");
+            self.holder.handle_event(now, Event::VotersChanged(voters), cell).expect("it leads");
+        } else if self.role != Role::Follower && !self.votes(setup) {
+            self.follow(now, self.term, None, cell);
         }
     }
 
@@ -369,12 +429,15 @@ impl Node {
         let own = self.lender.remaining(now).filter(|_| setup.has(Rule::OrderlyStopRecordsObligations));
         let recorded = self.grantor.remaining(now).map(|remaining| remaining.max(own.unwrap_or_default()));
         let grantor = match recorded.filter(|_| in_order) {
-            Some(remaining) => Grantor::after_orderly_stop(setup.config, remaining, now),
-            None if setup.has(Rule::RestartHold) => Grantor::new(setup.config, Duration::ZERO, now),
-            None => Grantor::after_orderly_stop(setup.config, Duration::ZERO, now),
+            Some(remaining) => Grantor::after_orderly_stop(setup.next, remaining, now),
+            None if setup.has(Rule::RestartHold) => {
+                let recorded = setup.has(Rule::LongestHoldIsRecorded).then(|| setup.config.hold());
+                Grantor::new(setup.next, recorded.unwrap_or_default(), now)
+            }
+            None => Grantor::after_orderly_stop(setup.next, Duration::ZERO, now),
         };
-        let durable = (self.term, self.voted, std::mem::take(&mut self.log));
-        *self = Node::started(self.id, self.starts + 1, durable, grantor, setup);
+        let durable = (self.term, self.voted, std::mem::take(&mut self.log), self.changes);
+        *self = Node::started(self.id, self.starts + 1, durable, grantor, setup.next, setup);
         Vec::new()
     }
 
@@ -410,13 +473,15 @@ impl Node {
     }
 
     fn campaign(&mut self, now: Reading, setup: &Setup, cell: &LeaseCell) -> Vec<Message> {
-        if self.leads() || self.id > setup.voters || !self.may_elect(now, self.shown, setup) {
+        // The voters may be others, by a change that is committed.
+        let may_change = self.pending_change().is_some_and(|change| change <= self.commit);
+        if self.leads() || !self.votes(setup) || may_change || !self.may_elect(now, self.shown, setup) {
             return Vec::new();
         }
         self.follow(now, self.term + 1, None, cell);
         self.voted = self.id;
         self.role = Role::Candidate { votes: 1 << self.id };
-        let others = (1..=setup.voters).filter(|id| *id != self.id);
+        let others = self.voters(setup).into_iter().filter(|id| *id != self.id);
         let body = Body::RequestVote { last: self.last(), release: self.shown };
         let sent = others.map(|to| self.message(to, body.clone())).collect();
         self.count_votes(now, setup, cell);
@@ -425,15 +490,16 @@ impl Node {
 
     fn count_votes(&mut self, now: Reading, setup: &Setup, cell: &LeaseCell) {
         let Role::Candidate { votes } = self.role else { return };
-        if !setup.is_quorum(votes.count_ones() as usize) {
+        if !self.is_quorum(votes, setup) {
             return;
         }
         self.role = Role::Leader;
         self.matched.fill(0);
         self.lender.elected(self.term);
-        self.log.push(self.term);
+        self.log.push((self.term, false));
         let barrier = self.log.len() as Index;
-        let elected = Event::Elected { term: self.term, voters: setup.voters(), barrier, commit: self.exposed };
+        let voters = Voters::simple(&self.voters(setup)).expect("few voters");
+        let elected = Event::Elected { term: self.term, voters, barrier, commit: self.exposed };
         self.holder.handle_event(now, elected, cell).expect("a higher term");
         self.note_matched(self.id, barrier, setup);
     }
@@ -441,10 +507,10 @@ impl Node {
     fn note_matched(&mut self, id: NodeId, index: Index, setup: &Setup) {
         let at = id as usize - 1;
         self.matched[at] = self.matched[at].max(index);
-        let mut reached: Vec<Index> = self.matched[..setup.voters as usize].to_vec();
+        let mut reached: Vec<Index> = self.voters(setup).iter().map(|id| self.matched[*id as usize - 1]).collect();
         reached.sort_unstable();
         let committed = reached[(reached.len() - 1) / 2];
-        if committed > self.commit && self.log[committed as usize - 1] == self.term {
+        if committed > self.commit && self.log[committed as usize - 1].0 == self.term {
             self.commit = committed;
         }
     }
@@ -502,7 +568,8 @@ impl Node {
                     self.holder.handle_event(now, Event::Acked { from, round }, cell).expect("an echo is no misuse");
                 }
                 self.expose(now, setup, cell);
-                let Some(request) = request else { return Vec::new() };
+                let waits = setup.has(Rule::ChangeOfVotersWaits) && self.pending_change().is_some();
+                let Some(request) = request.filter(|_| !waits && self.leads()) else { return Vec::new() };
                 let matched = self.matched.get(from as usize - 1).copied();
                 let grant = self.lender.handle_request(now, &mut self.holder, cell, from, matched, request);
                 grant.map(|grant| self.message(from, Body::Granted(grant))).into_iter().collect()

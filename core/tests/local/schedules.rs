@@ -18,12 +18,17 @@ struct Stage {
     checker: Checker,
 }
 
+fn config(hold: Duration) -> Config {
+    let options = Options::new(hold, 0).with_heartbeat(Duration::from_millis(10));
+    Config::new(options).expect("a consistent configuration")
+}
+
 impl Stage {
     fn new(nodes: NodeId, off: Option<Rule>) -> Stage {
-        let options = Options::new(Duration::from_secs(1), 0).with_heartbeat(Duration::from_millis(10));
-        let config = Config::new(options).expect("a consistent configuration");
+        let config = config(Duration::from_secs(1));
         let readers: &[NodeId] = &[2, 4];
-        let setup = Setup { config, nodes, voters: 3, off, readers: &[], reports_terms: false };
+        let setup =
+            Setup { config, next: config, nodes, voters: 3, changes: &[], off, readers: &[], reports_terms: false };
         let start = Instant::from_nanos(1_000_000_000, 1_000_000_000);
         let nodes = (1..=nodes).map(|id| Node::new(id, &setup, Some(start))).collect();
         let mut stage = Stage { setup, nodes, at: start, sent: Vec::new(), checker: Checker::default() };
@@ -298,6 +303,50 @@ fn restart_of_leader() {
     fails_without(Rule::RestartHold, 3, |stage| {
         stage.lend(&[2])?;
         stage.give(1, Input::Crash)?;
+        stage.give(3, Input::Campaign)?;
+        stage.elect(3, 1)
+    });
+}
+
+#[test]
+fn voters_change_once_no_sublease_is_left() {
+    for off in [None, Some(Rule::ChangeOfVotersWaits)] {
+        let mut stage = Stage::new(4, off);
+        stage.setup.changes = &[&[1, 2, 3, 4]];
+        let mut changes = || {
+            stage.lend(&[2])?;
+            stage.give(1, Input::Change)?;
+            stage.give(1, Input::Replicate)?;
+            for id in [2, 3] {
+                stage.pass(1, id)?;
+                stage.pass(id, 1)?;
+            }
+            let under_a_sublease = (stage.reads(2), stage.node(1).changes);
+            stage.sent.clear();
+            stage.wait(20)?;
+            stage.give(1, Input::Heartbeat)?;
+            stage.pass(1, 2)?;
+            stage.pass(2, 1)?;
+            if off.is_none() {
+                // The reader was asked to return what it has.
+                stage.pass(2, 1)?;
+                assert!(!stage.reads(2));
+            }
+            assert_eq!(stage.node(1).changes, 1);
+            Ok::<_, String>(under_a_sublease)
+        };
+        assert_eq!(changes(), Ok((true, usize::from(off.is_some()))), "without {off:?}");
+    }
+}
+
+#[test]
+fn hold_not_recorded_before_grant() {
+    fails_without(Rule::LongestHoldIsRecorded, 3, |stage| {
+        // Node 1 has acknowledged no round, and starts again with half the hold.
+        stage.lend(&[2])?;
+        stage.setup.next = config(Duration::from_millis(500));
+        stage.give(1, Input::Crash)?;
+        stage.wait(600)?;
         stage.give(3, Input::Campaign)?;
         stage.elect(3, 1)
     });

@@ -31,6 +31,8 @@ pub(crate) struct Bounds {
     /// Times that a leader sends its log.
     pub(crate) replications: u8,
     pub(crate) writes: u8,
+    /// Changes of voters.
+    pub(crate) changes: u8,
     pub(crate) crashes: u8,
     pub(crate) stops: u8,
     pub(crate) transfers: u8,
@@ -154,7 +156,11 @@ impl Search<'_> {
         // What was echoed so far holds no node any more, and gives no lease.
         let at = at.plus(hold);
         let first = nodes[0].handle(Some(at), Input::Heartbeat, &silent);
-        assert!(nodes[0].leads() && nodes.iter().all(|node| node.log == [1] && node.exposed == 1) && !first.is_empty());
+        assert!(
+            nodes[0].leads()
+                && nodes.iter().all(|node| node.log == [(1, false)] && node.exposed == 1)
+                && !first.is_empty()
+        );
         let (fast, mut sent) = (self.bounds.fast, [0; MAX_MESSAGES / 64]);
         for message in first {
             let number = self.message(message);
@@ -329,6 +335,7 @@ impl Search<'_> {
                     Input::StartTransfer { .. } => (9, bounds.transfers),
                     Input::StepDown => (10, bounds.step_downs),
                     Input::Return => (11, bounds.returns),
+                    Input::Change => (12, bounds.changes),
                     Input::Campaign if id != bounds.candidate || place.node.term >= bounds.terms => continue,
                     _ => (KINDS, 1),
                 };

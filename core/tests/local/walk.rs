@@ -28,6 +28,8 @@ pub(crate) struct Walked {
     /// Times at which an entry was committed and had to wait for a reader.
     pub(crate) delays: u64,
     pub(crate) slow: u64,
+    /// Changes of voters that a leader applied.
+    pub(crate) changes: u64,
 }
 
 struct Place {
@@ -79,9 +81,10 @@ impl Walk<'_> {
     fn give(&mut self, at: usize, input: Input) -> Result<Vec<Message>, String> {
         let place = &mut self.places[at];
         let now = (!place.fails).then_some(place.at);
-        let led = place.node.leads();
+        let (led, changes) = (place.node.leads(), place.node.changes);
         let sent = place.node.handle(now, input, self.setup);
         self.walked.elections += u64::from(!led && place.node.leads());
+        self.walked.changes += if led { (place.node.changes - changes) as u64 } else { 0 };
         let lent = place.node.lender.take_statistics();
         self.walked.granted += lent.granted;
         self.walked.returned += lent.returned;
@@ -122,7 +125,7 @@ impl Walk<'_> {
                 if is_rare && self.below(4) > 0 {
                     return Ok(());
                 }
-                if chosen == Input::Write && self.places[at].node.log.len() > MAX_ENTRIES {
+                if matches!(chosen, Input::Write | Input::Change) && self.places[at].node.log.len() > MAX_ENTRIES {
                     return Ok(());
                 }
                 chosen
@@ -190,7 +193,7 @@ impl Walk<'_> {
                 }
             } else if tick >= campaigned + 6 {
                 campaigned = tick;
-                sent.extend(self.give(tick / 6 % self.setup.voters as usize, Input::Campaign)?);
+                sent.extend(self.give(tick / 6 % self.places.len(), Input::Campaign)?);
             }
             for at in 0..self.places.len() {
                 if self.places[at].node.leads() {
