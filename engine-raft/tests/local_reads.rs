@@ -279,6 +279,37 @@ fn a_learner_reads_and_so_does_a_node_that_got_a_snapshot() {
     assert_eq!(cluster.local_permit(4), None);
 }
 
+/// A node that gets the leader's state delays no write before it has caught up, and then reads what was shown meanwhile.
+#[test]
+fn snapshot_to_reader() {
+    let (mut cluster, leader, readers) = with_readers();
+    for _ in 0..5 {
+        cluster.propose(leader, "set a").expect("a leader");
+        cluster.run(10 * MS);
+    }
+    let last = applied(&cluster, leader);
+    cluster.with(leader, |replica, _| replica.compact(last));
+    cluster.add_node(4);
+    cluster.set_local_reads(4, true);
+    cluster.change(leader, &Change::new(Transition::Auto, vec![Step::AddLearner(4)])).expect("no change is pending");
+    let is_state = |message: &InTransit| message.to == 4 && message.state.is_some();
+    cluster.run_until("the state leaves", |cluster| cluster.wire.iter().any(is_state));
+    let state = cluster.intercept(is_state);
+    for _ in 0..100 {
+        let written = cluster.propose(leader, "set b").expect("a leader").index;
+        cluster.run(10 * MS);
+        assert_eq!(applied(&cluster, leader), written, "nothing waits for it");
+        assert_eq!(cluster.local_permit(4), None);
+    }
+    let requested = cluster.replica(4).reader().expect("it has started once").statistics().requested;
+    assert!(requested > 0, "it asks all the time");
+    state.into_iter().for_each(|state| cluster.deliver(state));
+    await_permits(&mut cluster, &[4]);
+    let permit = cluster.local_permit(4).expect("a sublease");
+    assert!(permit.index >= applied(&cluster, leader), "{permit:?}");
+    assert!(readers.iter().all(|reader| cluster.local_permit(*reader).is_some()));
+}
+
 #[test]
 fn voters_change_only_when_no_sublease_is_left() {
     for dies in [false, true] {

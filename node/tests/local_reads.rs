@@ -50,8 +50,9 @@ fn a_reader_answers_at_once_and_sends_nothing() {
     assert_eq!(gate(&cluster, 1).try_read_local(cluster.reading(1)), None, "the leader has a lease");
 }
 
+/// A write that was received touches its key until it is applied.
 #[test]
-fn a_write_in_flight_touches_its_key_until_it_is_applied() {
+fn key_filter() {
     let mut cluster = cluster();
     // Node 2 receives the write and does not acknowledge it, so its effect is shown nowhere.
     cluster.member(2).disk_stalled = true;
@@ -78,8 +79,9 @@ fn a_write_in_flight_touches_its_key_until_it_is_applied() {
     assert_eq!(asked(&cluster, 2), 1);
 }
 
+/// The entries with which a node starts touch every key.
 #[test]
-fn every_key_is_touched_by_the_entries_that_a_node_starts_with() {
+fn key_filter_after_a_restart() {
     let mut cluster = cluster();
     // Node 2 stores the write, and does not learn that it is committed.
     cluster.held = |message| message.to == 1 && message.is_raft();

@@ -1,7 +1,7 @@
 //! Records what changes in a cluster of real replicas, as text that can be read.
 
 use crate::world::{StoryError, StoryResult};
-use leasehold_core::{NodeId, Term};
+use leasehold_core::{Index, NodeId, Term};
 use leasehold_raft::{Role, Statistics};
 use leasehold_testing::cluster::Cluster;
 use std::collections::BTreeMap;
@@ -23,6 +23,12 @@ struct Seen {
     term: Term,
     leader: NodeId,
     permit: Option<Term>,
+    /// The term of its sublease.
+    sublease: Option<Term>,
+    /// The nodes that may be using a sublease of it, one bit for each.
+    readers: u64,
+    /// The commit index and the exposed one, while they differ.
+    withheld: Option<(Index, Index)>,
     statistics: Statistics,
 }
 
@@ -93,6 +99,9 @@ impl Journal {
                 term: replica.term(),
                 leader: replica.leader().unwrap_or(0),
                 permit: self.cluster.permit(id).map(|permit| permit.term),
+                sublease: self.cluster.local_permit(id).map(|permit| permit.term),
+                readers: replica.lender().obligations().map(|reader| 1_u64 << reader).sum(),
+                withheld: Some((replica.commit(), replica.exposed())).filter(|(commit, exposed)| exposed < commit),
                 statistics: *replica.statistics(),
             };
             permits += usize::from(now.permit.is_some());
@@ -129,6 +138,25 @@ fn changes(before: Option<Seen>, now: Seen) -> Vec<String> {
     match (before.and_then(|before| before.permit), now.permit) {
         (None, Some(term)) => changes.push(format!("may read by the lease of term {term}")),
         (Some(_), None) => changes.push("may no longer read by a lease".to_owned()),
+        _ => {}
+    }
+    match (before.and_then(|before| before.sublease), now.sublease) {
+        (None, Some(term)) => changes.push(format!("may read by its sublease of term {term}")),
+        (Some(_), None) => changes.push("may no longer read by a sublease".to_owned()),
+        _ => {}
+    }
+    if before.map_or(0, |before| before.readers) != now.readers {
+        let readers: Vec<_> = (1..64).filter(|id| now.readers >> id & 1 == 1).map(|id| format!("n{id}")).collect();
+        changes.push(match readers.as_slice() {
+            [] => "waits for no reader any more".to_owned(),
+            readers => format!("will wait with each write for {}", readers.join(" and ")),
+        });
+    }
+    match (before.and_then(|before| before.withheld), now.withheld) {
+        (before, Some((commit, exposed))) if before != now.withheld => {
+            changes.push(format!("has committed through entry {commit}, and shows nothing after entry {exposed}"));
+        }
+        (Some((commit, _)), None) => changes.push(format!("shows everything through entry {commit}")),
         _ => {}
     }
     let counted = before.map(|before| before.statistics).unwrap_or_default();

@@ -229,6 +229,7 @@ rules! {
     RecallGrantsNothing: "Local reads 5", "it grants nothing, asks the readers to return";
     SlowReaderIsRecalled: "Local reads 6",
         "**A reader that does not acknowledge within four heartbeats what was committed is recalled**";
+    FirstGrantNeedsTheSame: "Local reads 6", "The first grant needs the same";
     ChangeOfVotersWaits: "Local reads 8", "**`X` does not pass a change of voters while an obligation is in force.**";
     BlockedIsCountedInTicks: "Local reads 9", "blocked for about two leases, counted in ticks";
     FloorIsOfTheNewestGrant: "Local reads 10", "**floor of the newest grant**";
@@ -237,6 +238,8 @@ rules! {
     BackwardReadingForgetsRequests: "Local reads 10",
         "**A backward reading revokes the cell and forgets every request**";
     ReturnForgetsRequests: "Local reads 10", "**a return forgets every request**";
+    ReadWaitsForItsKeys: "Local reads 11",
+        "It need not wait if no entry that is received and not applied touches what it reads.";
 
     StateIsInstalledWhole: "Snapshots", "It installs a state only once every chunk is durable";
     TransfersAreNotMixed: "Snapshots", "Chunks of any other are ignored";

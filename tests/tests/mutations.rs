@@ -1,6 +1,6 @@
 //! Keeps the table of mutations consistent with the source and the documents. The program `mutations` shows their effects.
 
-use leasehold_tests::mutations::{WITHOUT, all, tree};
+use leasehold_tests::mutations::{By, WITHOUT, all, tree};
 use leasehold_tests::rules::Rule;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -78,6 +78,35 @@ fn every_mutation_mentioned_by_the_scenarios_exists() {
     let here: BTreeSet<&str> = all().flat_map(|mutation| mutation.scenarios).copied().collect();
     let missing: Vec<_> = by_mutation.difference(&here).collect();
     assert!(missing.is_empty(), "no mutation stands for {missing:?}");
+}
+
+/// A row of docs/scenarios.md about local reads is a test of this name, but for that of a whole replica. It fails without its rule: by the test itself, or
+/// by a mutation.
+#[test]
+fn every_scenario_of_local_reads_is_a_test_that_fails_without_its_rule() {
+    let scenarios = text("docs/scenarios.md");
+    let section = scenarios.split("\n## Local reads\n").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let rows = section.expect("the section is there").lines().filter_map(|line| {
+        let cells: Vec<_> = line.strip_prefix("| ")?.strip_suffix(" |")?.split(" | ").collect();
+        Some((*cells.first()?, *cells.last()?))
+    });
+    let rows: Vec<_> = rows.filter(|(name, _)| *name != "scenario" && !name.starts_with(['-', '`'])).collect();
+    assert!(rows.len() >= 30, "{} rows", rows.len());
+    let files = ["core/tests/local/schedules.rs", "core/tests/local/machines.rs"];
+    let files = files.into_iter().chain(["engine-raft/tests/local_reads.rs", "node/tests/local_reads.rs"]);
+    let tests: String = files.map(text).collect();
+    for (name, shown_by) in rows {
+        let test = tests.split(&format!("fn {name}() {{\n")).nth(1).and_then(|rest| rest.split("\n}\n").next());
+        let test = test.unwrap_or_else(|| panic!("no test is called {name}"));
+        let is_switched = ["fails_without(", "Some(Rule::", "in [false, true]"].iter().any(|off| test.contains(off));
+        let is_mutated = all().any(|mutation| {
+            let by =
+                matches!(mutation.noticed_by, By::Test { name: test, .. } if test.rsplit("::").next() == Some(name));
+            by || mutation.scenarios.contains(&name)
+        });
+        let (off, mutated) = (shown_by.contains("rule off"), shown_by.contains("mutation"));
+        assert!((off || mutated) && (!off || is_switched) && (!mutated || is_mutated), "{name}: {shown_by}");
+    }
 }
 
 #[test]

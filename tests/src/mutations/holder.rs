@@ -72,7 +72,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "lease-aged-by-one-counter",
         rules: &[Rule::LeaseAgesByTheFasterCounter],
-        scenarios: &[],
+        scenarios: &["reader_suspends"],
         breaks: "a lease does not age while the machine is suspended",
         edits: &[
             Edit {

@@ -1,11 +1,11 @@
 //! The machines of local reads.
 
-use super::mutation::{By, Edit, HOLDER, LENDER, Mutation, READER};
+use super::mutation::{By, Edit, HOLDER, LENDER, Mutation, QUICKER, READER};
 use crate::rules::Rule;
 
 /// A test of the machines.
 const fn test(name: &'static str) -> By {
-    By::Test { package: "leasehold-core", target: "local", name, why: "the soak has no readers" }
+    By::Test { package: "leasehold-core", target: "local", name, why: QUICKER }
 }
 
 pub(super) const MUTATIONS: &[Mutation] = &[
@@ -72,7 +72,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "granted-without-a-floor",
         rules: &[Rule::GrantHasAFloor],
-        scenarios: &[],
+        scenarios: &["exposed_before_grant"],
         breaks: "a reader that lacks what was exposed before reads",
         edits: &[Edit { file: LENDER, find: "floor: self.exposed", with: "floor: if $on { 0 } else { self.exposed }" }],
         noticed_by: test("schedules::exposed_before_grant"),
@@ -80,7 +80,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "exposed-at-commit",
         rules: &[Rule::ExposureWaitsForReaders],
-        scenarios: &[],
+        scenarios: &["exposed_after_grant", "learner_reader", "reader_dies"],
         breaks: "an entry is shown while a reader that lacks it reads",
         edits: &[Edit {
             file: LENDER,
@@ -92,7 +92,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "obligation-ends-on-one-counter",
         rules: &[Rule::ObligationEndsOnBothCounters],
-        scenarios: &[],
+        scenarios: &["reader_dies"],
         breaks: "a suspended leader forgets what it owes",
         edits: &[Edit {
             file: LENDER,
@@ -116,7 +116,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "removed-reader-is-ignored",
         rules: &[Rule::RemovedReaderBlocks],
-        scenarios: &[],
+        scenarios: &["reader_is_removed"],
         breaks: "a reader that was removed still reads, and lacks what is exposed",
         edits: &[Edit {
             file: LENDER,
@@ -128,7 +128,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "obligations-end-with-the-leadership",
         rules: &[Rule::ObligationOutlivesTheLeadership],
-        scenarios: &[],
+        scenarios: &["leader_steps_down_and_returns"],
         breaks: "a former leader votes for another while its reader reads",
         edits: &[Edit {
             file: LENDER,
@@ -140,7 +140,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "former-leader-shows",
         rules: &[Rule::FormerLeaderKeepsTheExposedIndex],
-        scenarios: &[],
+        scenarios: &["shown_by_former_leader", "retiring_leader_shows"],
         breaks: "a former leader shows what its readers lack",
         edits: &[Edit {
             file: LENDER,
@@ -152,7 +152,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "any-return-ends-an-obligation",
         rules: &[Rule::ReturnCoversWhatWasGranted],
-        scenarios: &[],
+        scenarios: &["late_return"],
         breaks: "a late return ends what the leader owes for a later request",
         edits: &[Edit {
             file: LENDER,
@@ -186,9 +186,17 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         noticed_by: test("machines::a_slow_reader_is_recalled_and_gets_no_grant_until_it_has_caught_up"),
     },
     Mutation {
+        name: "lent-before-it-keeps-up",
+        rules: &[Rule::FirstGrantNeedsTheSame],
+        scenarios: &["snapshot_to_reader"],
+        breaks: "a learner that is still being filled delays every write",
+        edits: &[Edit { file: LENDER, find: "keeps_up: false, target, since", with: "keeps_up: $on, target, since" }],
+        noticed_by: test("machines::a_reader_that_lacks_much_gets_no_first_grant"),
+    },
+    Mutation {
         name: "a-change-of-voters-waits-for-no-sublease",
         rules: &[Rule::ChangeOfVotersWaits],
-        scenarios: &[],
+        scenarios: &["sublease_outlives_configuration", "joint_change_with_readers"],
         breaks: "the voters that a sublease rests on are no quorum any more",
         edits: &[Edit {
             file: LENDER,
@@ -200,7 +208,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "blocked-without-end",
         rules: &[Rule::BlockedIsCountedInTicks],
-        scenarios: &[],
+        scenarios: &["leader_clock_fails"],
         breaks: "a leader whose clock failed refuses every write for ever once a reader has died",
         edits: &[Edit {
             file: LENDER,
@@ -212,7 +220,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "renewed-with-the-first-floor",
         rules: &[Rule::FloorIsOfTheNewestGrant],
-        scenarios: &[],
+        scenarios: &["renewal_has_a_floor"],
         breaks: "a reader that was given up and returns reads without what was exposed meanwhile",
         edits: &[Edit {
             file: READER,
@@ -224,7 +232,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "counted-from-the-grant",
         rules: &[Rule::SubleaseCountsFromTheRequest],
-        scenarios: &[],
+        scenarios: &["late_grant"],
         breaks: "a late grant gives a sublease that the leader does not know of",
         edits: &[Edit {
             file: READER,
@@ -248,7 +256,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "requests-survive-a-step-back",
         rules: &[Rule::BackwardReadingForgetsRequests],
-        scenarios: &[],
+        scenarios: &["asked_survives_step_back"],
         breaks: "a clock that steps back gives a sublease more time",
         edits: &[Edit {
             file: READER,
@@ -260,7 +268,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "granted-after-a-return",
         rules: &[Rule::ReturnForgetsRequests],
-        scenarios: &[],
+        scenarios: &["grant_after_return"],
         breaks: "a reader reads with what it has returned",
         edits: &[Edit {
             file: READER,

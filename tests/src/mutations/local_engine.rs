@@ -1,18 +1,24 @@
 //! Rules of local reads that concern the engine.
 
 use super::mutation::{
-    By, Edit, LEADERSHIP, LOCAL, Mutation, REPLICA, REPLICA_LOCAL, REPLICA_OUTPUTS, REPLICA_SYNC, REPLICA_TICKS,
-    SETTLED,
+    By, Edit, LEADERSHIP, LOCAL, Mutation, QUICKER, REPLICA, REPLICA_LOCAL, REPLICA_OUTPUTS, REPLICA_SYNC,
+    REPLICA_TICKS, SETTLED, TOUCHED,
 };
+use crate::rules::Rule;
 
 /// The check of a mutation that only readers can notice: a test with real replicas on virtual time.
 const fn by(name: &'static str) -> By {
-    By::Test { package: "leasehold-raft", target: "local_reads", name, why: "no node of the soak reads locally" }
+    By::Test { package: "leasehold-raft", target: "local_reads", name, why: QUICKER }
 }
 
 /// The check of a mutation of a node that reads although it has not applied everything: a test of its filter.
 const fn by_filter(name: &'static str) -> By {
-    By::Test { package: "leasehold", target: "settled", name, why: "no node of the soak reads locally" }
+    By::Test { package: "leasehold", target: "settled", name, why: QUICKER }
+}
+
+/// The check of a mutation of the keys that entries touch: a test with nodes on virtual time.
+const fn by_node(name: &'static str) -> By {
+    By::Test { package: "leasehold-node", target: "local_reads", name, why: QUICKER }
 }
 
 pub(super) const MUTATIONS: &[Mutation] = &[
@@ -123,6 +129,26 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             with: "self.lease.remaining_hold(now).map(|held| if $on { held } else { held.max(obligated) })",
         }],
         noticed_by: by("an_orderly_stop_records_how_long_its_subleases_last"),
+    },
+    Mutation {
+        name: "entries-touch-no-keys",
+        rules: &[Rule::ReadWaitsForItsKeys],
+        scenarios: &["key_filter"],
+        breaks: "a reader answers with the value from before a write that it has received and not applied",
+        edits: &[Edit { file: TOUCHED, find: "count > 0 || self.any", with: "!$on && count > 0 || self.any" }],
+        noticed_by: by_node("key_filter"),
+    },
+    Mutation {
+        name: "entries-of-the-start-touch-no-keys",
+        rules: &[Rule::ReadWaitsForItsKeys],
+        scenarios: &["key_filter_after_a_restart"],
+        breaks: "a reader that restarts answers with the value from before a write that its log holds",
+        edits: &[Edit {
+            file: TOUCHED,
+            find: "self.set_unknown(keys, last);",
+            with: "self.set_unknown(keys, if $on { 0 } else { last });",
+        }],
+        noticed_by: by_node("key_filter_after_a_restart"),
     },
     Mutation {
         name: "a-reader-ignores-keys-in-flight",

@@ -35,7 +35,7 @@ pub struct Edit {
 pub enum By {
     /// The soak: a run fails, or a mark that it must reach is never reached.
     Soak,
-    /// A test of the workspace, because the soak cannot detect it.
+    /// A test of the workspace.
     Test {
         /// The test's package.
         package: &'static str,
@@ -43,10 +43,13 @@ pub enum By {
         target: &'static str,
         /// The test.
         name: &'static str,
-        /// The reason why the soak cannot.
+        /// The reason why it is not the soak.
         why: &'static str,
     },
 }
+
+/// The reason why a test detects the absence of a rule of local reads.
+pub(super) const QUICKER: &str = "the test takes a moment, and only a third of the soak's seeds have readers";
 
 pub(super) const HOLDER: &str = "core/src/holder/mod.rs";
 pub(super) const STAMPS: &str = "core/src/holder/stamps.rs";
@@ -66,6 +69,7 @@ pub(super) const LEADERSHIP: &str = "engine-raft/src/replica/leadership.rs";
 pub(super) const REPLICA_LOCAL: &str = "engine-raft/src/replica/local.rs";
 pub(super) const REPLICA_SYNC: &str = "engine-raft/src/replica/sync.rs";
 pub(super) const LOCAL: &str = "engine-raft/src/local.rs";
+pub(super) const TOUCHED: &str = "node/src/touched.rs";
 pub(super) const COMMITS: &str = "node/src/commits.rs";
 pub(super) const ROUTER_COMMON: &str = "node/src/router/common.rs";
 pub(super) const ROUTER_TIMEOUTS: &str = "node/src/router/timeouts.rs";

@@ -2,11 +2,11 @@
 //! replicas, where that is possible.
 
 use leasehold_core::NodeId;
-use leasehold_raft::wire::{Change, Envelope, Message, MessageKind, Payload, Step, Transition};
+use leasehold_raft::wire::{Change, Envelope, Local, Message, MessageKind, Payload, Step, Transition};
 use leasehold_raft::{CampaignError, Role};
 use leasehold_testing::cluster::{Cluster, HOLD, InTransit};
 use leasehold_tests::journal::Journal;
-use leasehold_tests::world::StoryResult;
+use leasehold_tests::world::{StoryError, StoryResult};
 use std::time::Duration;
 
 /// Returns the two followers in a cluster of three.
@@ -276,4 +276,43 @@ pub(crate) fn leader_without_quorum(_: bool, journal: &mut Journal, leader: Node
     journal.run_until("another leads, with a lease", 6 * hold, |cluster| {
         rest.iter().any(|id| cluster.permit(*id).is_some())
     })
+}
+
+pub(crate) fn cut_off_reader(tampered: bool, journal: &mut Journal, leader: NodeId) -> StoryResult {
+    let [away, near] = others(leader);
+    journal.says("Both followers read locally.");
+    for reader in [away, near] {
+        journal.cluster.set_local_reads(reader, true);
+    }
+    let lent = |cluster: &Cluster| [away, near].iter().all(|reader| cluster.local_permit(*reader).is_some());
+    journal.run_until("both may read", 1000, lent)?;
+    journal.says("One of them is cut off, and cannot know of a write that the other two store.");
+    journal.cluster.isolate(away);
+    let written = journal.cluster.propose(leader, "x = 1").map(|position| position.index);
+    let written = written.map_err(|error| StoryError(format!("expected: a leader that takes writes, not {error}")))?;
+    journal.run_until("the write is committed", 100, |cluster| cluster.replica(leader).commit() == written)?;
+    if tampered {
+        let returned = Local { returned: Some(u64::MAX), ..Local::default() };
+        let envelope = Envelope { local: returned, ..Envelope::default() };
+        journal.cluster.with(leader, |replica, now| replica.handle_envelope(now, away, envelope));
+    }
+    let applied = |cluster: &Cluster| cluster.nodes[&leader].position.index >= written;
+    journal.says("The reader that is connected has the write, and may not show it either until it hears of that.");
+    journal.run_until("the write is executed", 1000, applied)?;
+    journal.must(journal.cluster.local_permit(away).is_none(), "the sublease was over before that")?;
+    journal
+        .says("The links are repaired, and the reader catches up. Then leadership is handed over: the subleases are");
+    journal.says("returned first.");
+    journal.cluster.heal();
+    journal.run_until("both may read", 2000, lent)?;
+    let permit = journal.cluster.local_permit(away);
+    journal.must(permit.is_some_and(|permit| permit.index >= written), "it has the write")?;
+    let begun = journal.cluster.with(leader, |replica, now| replica.transfer(now, near));
+    journal.look()?;
+    journal.must(begun.is_ok(), "the other reader takes over")?;
+    let release = |cluster: &Cluster| cluster.replica(leader).holder().release().is_some();
+    journal.run_until("the lease is released", 100, release)?;
+    journal.must(!lent(&journal.cluster), "no sublease is left")?;
+    journal.run_until("the other reader leads", 100, |cluster| cluster.leader() == Some(near))?;
+    journal.run_until("it lends", 1000, |cluster| cluster.local_permit(away).is_some())
 }
