@@ -244,7 +244,7 @@ impl World {
             match output {
                 Output::Send { to, envelope } => {
                     assert_ne!(to, OWN, "a node sends itself nothing");
-                    self.check_sent(to, &envelope);
+                    self.check_sent(&envelope);
                     readable(envelope);
                 }
                 Output::Persist(persist) => self.write(persist),
@@ -268,15 +268,17 @@ impl World {
         let _ = self.replica.take_trace();
     }
 
-    /// Checks that a leader tells of no commit that is not exposed, and records a sublease before it grants it.
-    fn check_sent(&mut self, to: NodeId, envelope: &Envelope) {
+    /// Checks that a leader tells of no commit that is not exposed, and that only a leader grants, in its term.
+    fn check_sent(&mut self, envelope: &Envelope) {
         let exposed = self.replica.exposed();
         for message in &envelope.messages {
             let tells = matches!(message.kind, MessageKind::Append | MessageKind::Heartbeat);
             assert!(!tells || message.commit <= exposed, "{message:?} with {exposed} exposed");
         }
-        if envelope.local.grant.is_some() {
-            assert!(self.replica.lender().obligations().any(|reader| reader == to), "it owes node {to} nothing");
+        if let Some(grant) = &envelope.local.grant {
+            let leads = self.replica.role() == Role::Leader && grant.term == self.replica.term();
+            let granted = self.replica.lender().statistics().granted;
+            assert!(leads && granted > 0 && grant.floor <= exposed, "{grant:?} with {exposed} exposed");
             self.events.grants += 1;
         }
         self.events.returns += usize::from(envelope.local.returned.is_some());
