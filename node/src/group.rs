@@ -9,6 +9,7 @@ mod transfers;
 pub use options::{GroupOptions, ReadMode};
 
 use crate::apply::{ApplyBudget, ApplyWatch, bytes_of};
+use crate::guide::Guide;
 use crate::identity::Contact;
 use crate::members::entry_version;
 use crate::pending::{PendingReads, PendingWrites, RequestKey, WriteOutcome};
@@ -379,13 +380,14 @@ impl<M: StateMachine> Group<M> {
         }
     }
 
-    /// Counts a tick if one is due, writes what waits for a write to disk, and looks at the clock.
-    pub(crate) fn handle_timeout(&mut self, now: Reading) {
+    /// Counts a tick if one is due, writes what waits for a write to disk, and looks at the clock. `guide` is what the
+    /// group that decides on the members has decided.
+    pub(crate) fn handle_timeout(&mut self, now: Reading, guide: Option<&Guide>) {
         let before = *self.replica.statistics();
         let (term, stalled) = (self.replica.term(), self.replica.stalled_for());
         self.replica.handle_timeout(now);
         self.time_transfers(now);
-        self.tend_members(now);
+        self.tend_members(now, guide);
         self.time_apply(now);
         self.reader_watch.observe(self.options.group, &self.replica);
         if self.replica.statistics().leaderships_blocked > before.leaderships_blocked {

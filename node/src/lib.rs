@@ -21,6 +21,7 @@ mod commits;
 mod dedup;
 mod events;
 mod group;
+mod guide;
 mod handle;
 mod node;
 mod outputs;

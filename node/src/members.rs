@@ -5,6 +5,7 @@
 //! carries the aim out, so the aim survives the loss of a leader.
 
 use crate::identity::{Contact, MAX_MEMBERS, Numbers, Roster};
+use crate::ports::GroupId;
 use bytes::Bytes;
 use leasehold_core::{Index, MAX_VOTERS, NodeId};
 use leasehold_raft::wire::{Change, Membership, Step, Transition};
@@ -22,6 +23,8 @@ pub enum Aim {
     Learner,
     /// It votes in the place of this node, which is removed in the same step.
     Replaces(NodeId),
+    /// It is removed once the other groups have removed it. Only the group that decides for several groups has this aim.
+    Leaving,
 }
 
 /// The replicated description of a member.
@@ -34,7 +37,7 @@ pub struct Member {
 }
 
 impl Member {
-    fn to_note(&self) -> Bytes {
+    pub(crate) fn to_note(&self) -> Bytes {
         wincode::serialize(self).expect("a member encodes").into()
     }
 
@@ -100,6 +103,12 @@ pub enum ChangeError {
     /// The node votes already.
     #[error("node {0} is a voter already")]
     IsVoter(NodeId),
+    /// The node is being removed, which is never taken back.
+    #[error("node {0} is being removed; add a new node with a higher number")]
+    IsLeaving(NodeId),
+    /// The group takes over the members of another one.
+    #[error("the members of this group follow those of group {0}; change those")]
+    Follows(GroupId),
     /// A newer release described the node, in a way that this one does not understand.
     #[error("a newer release added node {0}; transfer leadership to a node of that release, and ask that node")]
     NewerRelease(NodeId),
@@ -198,7 +207,7 @@ pub(crate) fn member(membership: &Membership, node: NodeId) -> Member {
 }
 
 /// Returns the description of a member that has none yet, or one that this release understands.
-fn understood(membership: &Membership, node: NodeId) -> Option<Member> {
+pub(crate) fn understood(membership: &Membership, node: NodeId) -> Option<Member> {
     membership.notes.get(&node).map_or(Some(Member::default()), |note| Member::of_note(note))
 }
 
@@ -222,6 +231,13 @@ pub(crate) fn entry_version(membership: &Membership, unnoted: u32) -> u32 {
     versions.min().unwrap_or(0).max(1)
 }
 
+/// Returns a change that sets notes, and nothing else. `None` if there are none, or no voter.
+fn noting(membership: &Membership, notes: BTreeMap<NodeId, Bytes>) -> Option<Change> {
+    // A step that changes nothing: this voter is one already.
+    let voter = *membership.voters.first()?;
+    (!notes.is_empty()).then(|| Change { transition: Transition::Auto, steps: vec![Step::AddVoter(voter)], notes })
+}
+
 /// Returns the change of the configuration that adds a learner.
 pub(crate) fn adding(node: NodeId, contact: Contact, aim: Aim) -> Change {
     let notes = [(node, Member { contact, aim }.to_note())].into();
@@ -233,7 +249,7 @@ pub(crate) fn carrying_out(membership: &Membership, node: NodeId) -> Option<Chan
     let Member { contact, aim } = understood(membership, node)?;
     let mut steps = vec![Step::AddVoter(node)];
     match aim {
-        Aim::Learner => return None,
+        Aim::Learner | Aim::Leaving => return None,
         Aim::Voter => {}
         // It may have been removed in another way meanwhile.
         Aim::Replaces(old) if membership.names(old) => steps.push(Step::Remove(old)),
@@ -253,9 +269,23 @@ pub(crate) fn describing(membership: &Membership, contacts: &BTreeMap<NodeId, Co
             notes.insert(*node, Member { contact: contact.clone(), aim: known.aim }.to_note());
         }
     }
-    // A step that changes nothing: this voter is one already.
-    let voter = *membership.voters.first()?;
-    (!notes.is_empty()).then(|| Change { transition: Transition::Auto, steps: vec![Step::AddVoter(voter)], notes })
+    noting(membership, notes)
+}
+
+/// Returns the change that records that a member leaves, or `None` if only a newer release understands its note.
+pub(crate) fn departing(membership: &Membership, node: NodeId) -> Option<Change> {
+    let Member { contact, .. } = understood(membership, node)?;
+    noting(membership, [(node, Member { contact, aim: Aim::Leaving }.to_note())].into())
+}
+
+/// Returns the change that lets a learner vote once it has caught up, and records that the voter in whose place it came
+/// leaves. `None` if only a newer release understands a note.
+pub(crate) fn succeeding(membership: &Membership, learner: NodeId, old: NodeId) -> Option<Change> {
+    let mut change = departing(membership, old)?;
+    let Member { contact, .. } = understood(membership, learner)?;
+    change.steps = vec![Step::AddVoter(learner)];
+    change.notes.insert(learner, Member { contact, aim: Aim::Voter }.to_note());
+    Some(change)
 }
 
 /// Returns the change that lets a learner vote once it has caught up, or `None` if only a newer release understands its

@@ -43,12 +43,16 @@ pub struct NodeOptions {
     /// The bytes of committed entries, and of what they change, that all groups together apply in a turn, in about equal
     /// parts. The node then turns to its timer and to further inputs before it applies more.
     pub max_apply_bytes: usize,
+    /// The group that decides who the members of all groups are, if they are the same: the others follow it. Every node
+    /// then has a replica of every group. `None` if each group has members of its own, or if there is one group.
+    pub deciding_group: Option<GroupId>,
 }
 
 impl NodeOptions {
     /// Returns options with the default [`REQUEST_TIMEOUT`](crate::REQUEST_TIMEOUT).
     pub fn new(node: NodeId, boot: u64) -> NodeOptions {
-        NodeOptions { node, boot, request_timeout: crate::REQUEST_TIMEOUT, max_apply_bytes: 256 << 10 }
+        let request_timeout = crate::REQUEST_TIMEOUT;
+        NodeOptions { node, boot, request_timeout, max_apply_bytes: 256 << 10, deciding_group: None }
     }
 }
 
@@ -80,6 +84,7 @@ pub struct Node<M: StateMachine> {
     removing: BTreeSet<GroupId>,
     /// What this node knows of the members, for groups that are added later too.
     contacts: BTreeMap<NodeId, Contact>,
+    deciding_group: Option<GroupId>,
     /// The groups that had an input since all outputs were taken. Only these can have something to do.
     active: Vec<GroupId>,
     /// The groups that have more to apply than they could in their last turn, in the order in which they go on.
@@ -167,13 +172,14 @@ impl<M: StateMachine> fmt::Debug for Node<M> {
 impl<M: StateMachine> Node<M> {
     /// Returns a node without groups.
     pub fn new(options: NodeOptions) -> Node<M> {
-        let NodeOptions { node, boot, request_timeout, max_apply_bytes } = options;
+        let NodeOptions { node, boot, request_timeout, max_apply_bytes, deciding_group } = options;
         Node {
             groups: BTreeMap::new(),
             founding: BTreeMap::new(),
             ended: BTreeMap::new(),
             removing: BTreeSet::new(),
             contacts: BTreeMap::new(),
+            deciding_group,
             active: Vec::new(),
             backlog: Vec::new(),
             max_apply_bytes,
@@ -354,6 +360,7 @@ impl<M: StateMachine> Node<M> {
         self.commits.handle_timeout(now, self.tick);
         // That of a group that becomes active is found again once it has nothing left to do.
         self.earliest = None;
+        let guide = self.guide();
         let mut due = Vec::new();
         for (id, hosted) in &mut self.groups {
             if !hosted.may_tick(now, self.tick) {
@@ -362,7 +369,7 @@ impl<M: StateMachine> Node<M> {
             match hosted.poll_timeout().filter(|at| !all && now.is_some_and(|now| at.is_surely_after(now))) {
                 Some(at) => self.earliest = Some(earlier(self.earliest, at)),
                 None => {
-                    hosted.group.handle_timeout(now);
+                    hosted.group.handle_timeout(now, guide.as_ref());
                     due.push(*id);
                 }
             }
@@ -451,7 +458,9 @@ impl<M: StateMachine> Node<M> {
         self.group_mut(group).map_or(Err(ProposeError::NotLeader), |group| group.propose_change(now, change))
     }
 
-    /// Proposes a change of a group's members that an operator asks for.
+    /// Proposes a change of a group's members that an operator asks for. If [one group
+    /// decides](NodeOptions::deciding_group) for all, the change is one of that group: a removal is then recorded, and made
+    /// once the other groups have made theirs.
     ///
     /// # Errors
     /// [`ChangeError`]: nothing was changed.
@@ -462,7 +471,12 @@ impl<M: StateMachine> Node<M> {
         change: MemberChange,
     ) -> Result<Position, ChangeError> {
         self.set_now(now);
-        self.group_mut(group).map_or(Err(ChangeError::NotLeader), |group| group.change_members(now, change))
+        let decides = match self.deciding_group {
+            Some(deciding) if deciding != group => return Err(ChangeError::Follows(deciding)),
+            deciding => deciding.is_some(),
+        };
+        let group = self.group_mut(group).ok_or(ChangeError::NotLeader)?;
+        if decides { group.decide_members(now, change) } else { group.change_members(now, change) }
     }
 
     /// Takes over what this node knows of the members of all its groups, also of later ones. A leader records it in the

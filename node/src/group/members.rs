@@ -1,12 +1,16 @@
 //! Changes of the members: those that an operator asks for, and those by which a leader carries out what was asked.
 
 use super::Group;
+use crate::guide::{Guide, following};
 use crate::identity::{Contact, MAX_MEMBERS, Numbers};
-use crate::members::{Aim, ChangeError, MemberChange, Members, Progress, adding, carrying_out, describing, promoting};
+use crate::members::{
+    Aim, ChangeError, MemberChange, Members, Progress, adding, carrying_out, departing, describing, member, promoting,
+    succeeding,
+};
 use crate::ports::StateMachine;
 use bytes::Bytes;
 use leasehold_core::{Index, MAX_VOTERS, NodeId, Reading};
-use leasehold_raft::wire::{Change, Step, Transition};
+use leasehold_raft::wire::{Change, Membership, Step, Transition};
 use leasehold_raft::{Position, Role, TransferError};
 use std::collections::BTreeMap;
 
@@ -27,6 +31,11 @@ impl<M: StateMachine> Group<M> {
         Members { membership, progress: progress.collect() }
     }
 
+    /// Returns the configuration that is applied on disk.
+    pub(crate) fn settled(&self) -> &Membership {
+        &self.settled
+    }
+
     /// Returns the newest version of log entries that every member can apply.
     pub fn entry_version(&self) -> u32 {
         self.entry_version
@@ -42,16 +51,13 @@ impl<M: StateMachine> Group<M> {
         self.contacts = contacts;
     }
 
-    /// Proposes a change that an operator asks for.
+    /// Proposes a change of a group that has members of its own, or that follows those of another one.
     pub(crate) fn change_members(&mut self, now: Reading, change: MemberChange) -> Result<Position, ChangeError> {
         if self.replica.role() != Role::Leader {
             return Err(ChangeError::NotLeader);
         }
         let membership = &self.applied.membership;
-        let known = |node| match membership.names(node) {
-            true => Ok(()),
-            false => Err(ChangeError::NotMember(node, Numbers::new(membership.members()))),
-        };
+        let known = |node| self.check_member(node);
         let change = match change {
             MemberChange::Add { node, contact, aim } => {
                 let (highest, ours) = (membership.highest(), self.entry_version());
@@ -67,7 +73,7 @@ impl<M: StateMachine> Group<M> {
                 match aim {
                     Aim::Replaces(old) => known(old)?,
                     Aim::Voter if membership.voters.len() >= MAX_VOTERS => return Err(ChangeError::TooManyVoters),
-                    Aim::Voter | Aim::Learner => {}
+                    Aim::Voter | Aim::Learner | Aim::Leaving => {}
                 }
                 adding(node, contact, aim)
             }
@@ -75,6 +81,9 @@ impl<M: StateMachine> Group<M> {
                 known(node)?;
                 if membership.voters.contains(&node) {
                     return Err(ChangeError::IsVoter(node));
+                }
+                if member(membership, node).aim == Aim::Leaving {
+                    return Err(ChangeError::IsLeaving(node));
                 }
                 promoting(membership, node).ok_or(ChangeError::NewerRelease(node))?
             }
@@ -84,11 +93,39 @@ impl<M: StateMachine> Group<M> {
                 Change::new(Transition::Auto, vec![Step::Remove(node)])
             }
         };
+        self.propose_alone(now, &change)
+    }
+
+    /// Proposes a change of the group that decides for several. A removal is only recorded: the others come first.
+    pub(crate) fn decide_members(&mut self, now: Reading, change: MemberChange) -> Result<Position, ChangeError> {
+        let MemberChange::Remove { node } = change else { return self.change_members(now, change) };
+        if self.replica.role() != Role::Leader {
+            return Err(ChangeError::NotLeader);
+        }
+        self.check_member(node)?;
+        let membership = &self.applied.membership;
+        let leaves = |voter: NodeId| voter == node || member(membership, voter).aim == Aim::Leaving;
+        if membership.voters.contains(&node) {
+            self.check_quorum(node, membership.voters.iter().copied().filter(|voter| !leaves(*voter)).collect())?;
+        }
+        let change = departing(membership, node).ok_or(ChangeError::NewerRelease(node))?;
+        self.propose_alone(now, &change)
+    }
+
+    fn propose_alone(&mut self, now: Reading, change: &Change) -> Result<Position, ChangeError> {
         // The engine would put an empty entry in the place of a change that it cannot take now.
         if !self.can_change() {
             return Err(ChangeError::Busy);
         }
-        Ok(self.replica.propose_change(now, &change)?)
+        Ok(self.replica.propose_change(now, change)?)
+    }
+
+    fn check_member(&self, node: NodeId) -> Result<(), ChangeError> {
+        let membership = &self.applied.membership;
+        match membership.names(node) {
+            true => Ok(()),
+            false => Err(ChangeError::NotMember(node, Numbers::new(membership.members()))),
+        }
     }
 
     /// Returns true if a change can be proposed, and the present members are known.
@@ -102,7 +139,16 @@ impl<M: StateMachine> Group<M> {
         if !voters.contains(&node) {
             return Ok(());
         }
-        let left: Vec<_> = voters.iter().copied().filter(|voter| *voter != node).collect();
+        self.check_quorum(node, voters.iter().copied().filter(|voter| *voter != node).collect())?;
+        if node == self.replica.id() {
+            self.give_way(now)?;
+            return Err(ChangeError::HandingOver(node));
+        }
+        Ok(())
+    }
+
+    /// Checks that a quorum of the voters that would be left without `node` was heard.
+    fn check_quorum(&self, node: NodeId, left: Vec<NodeId>) -> Result<(), ChangeError> {
         if left.is_empty() {
             return Err(ChangeError::LastVoter(node));
         }
@@ -111,10 +157,6 @@ impl<M: StateMachine> Group<M> {
         let needed = left.len() / 2 + 1;
         if up < needed {
             return Err(ChangeError::NoQuorum { node, left: Numbers::new(left), up, needed });
-        }
-        if node == id {
-            self.give_way(now)?;
-            return Err(ChangeError::HandingOver(node));
         }
         Ok(())
     }
@@ -126,18 +168,31 @@ impl<M: StateMachine> Group<M> {
         }
     }
 
-    /// On a leader: records what is known of the members in the configuration, and carries out the aims of learners that
-    /// have caught up.
-    pub(super) fn tend_members(&mut self, now: Reading) {
+    /// On a leader: records what is known of the members in the configuration, takes over the members of the group that
+    /// decides, and carries out the aims of learners that have caught up.
+    pub(super) fn tend_members(&mut self, now: Reading, guide: Option<&Guide>) {
         self.give_way_pause = self.give_way_pause.saturating_sub(1);
         if !self.can_change() {
             return;
         }
-        let membership = &self.applied.membership;
-        if let Some(change) = describing(membership, &self.contacts) {
+        if let Some(change) = describing(&self.applied.membership, &self.contacts) {
             let _ = self.replica.propose_change(now, &change);
             return;
         }
+        let decides = guide.filter(|guide| guide.group == self.id());
+        let is_changing = match (decides, guide) {
+            (Some(guide), _) => self.remove_released(now, guide),
+            (None, Some(guide)) => self.follow(now, guide),
+            (None, None) => false,
+        };
+        if !is_changing {
+            self.carry_out_aims(now, decides);
+        }
+    }
+
+    /// Lets a learner vote that is to, and has caught up. `decides` is there in the group that decides for several.
+    fn carry_out_aims(&mut self, now: Reading, decides: Option<&Guide>) {
+        let membership = &self.applied.membership;
         let last = self.replica.commit();
         let stored: BTreeMap<_, _> = self.replica.followers().collect();
         let ready = membership.learners.iter().copied().filter_map(|learner| {
@@ -150,20 +205,84 @@ impl<M: StateMachine> Group<M> {
         });
         let ready: Vec<_> = ready.collect();
         let id = self.replica.id();
-        for (learner, change) in ready {
+        for (learner, mut change) in ready {
+            let removes = |node: NodeId| change.steps.contains(&Step::Remove(node));
             // The only voter has no successor. It leads until the new voter can take over, and then steps down.
-            if change.steps.contains(&Step::Remove(id)) && self.applied.membership.voters != [id] {
-                // The successor carries it out. If it does not take over, leading on is better than to try without a pause.
-                if self.give_way_pause == 0 {
-                    let hold = self.replica.config().hold().as_nanos() / self.replica.tick().as_nanos().max(1);
-                    self.give_way_pause = GIVE_WAY_PAUSE_HOLDS * u32::try_from(hold).unwrap_or(u32::MAX / 64);
-                    let _ = self.give_way(now);
+            if removes(id) && self.applied.membership.voters != [id] {
+                // The successor carries it out.
+                if self.try_to_give_way(now) {
                     return;
                 }
-            } else if self.replica.propose_change(now, &change).is_ok() {
+                continue;
+            }
+            match decides {
+                // This node may never learn that another group has removed it. The new voter does, and takes over.
+                Some(_) if removes(id) => match succeeding(&self.applied.membership, learner, id) {
+                    Some(succeeding) => change = succeeding,
+                    None => continue,
+                },
+                Some(guide) => {
+                    let is_early = |step: &Step| matches!(step, Step::Remove(old) if !guide.released.contains(old));
+                    if change.steps.iter().any(is_early) {
+                        continue;
+                    }
+                }
+                None => {}
+            }
+            if self.replica.propose_change(now, &change).is_ok() {
                 tracing::info!(learner, "a new member has caught up, and becomes a voter");
                 return;
             }
         }
+    }
+
+    /// Hands leadership over for the sake of a change that a successor makes. If that one does not take over, leading on
+    /// is better than to try without a pause. Returns true if it has begun now.
+    fn try_to_give_way(&mut self, now: Reading) -> bool {
+        if self.give_way_pause > 0 {
+            return false;
+        }
+        let begun = self.give_way(now).is_ok();
+        if begun {
+            let hold = self.replica.config().hold().as_nanos() / self.replica.tick().as_nanos().max(1);
+            self.give_way_pause = GIVE_WAY_PAUSE_HOLDS * u32::try_from(hold).unwrap_or(u32::MAX / 64);
+        }
+        begun
+    }
+
+    /// In the group that decides: removes a member that leaves, once every other group has released it. Links refuse it
+    /// from then on, and another group may need its vote until then. Returns true if something was begun.
+    fn remove_released(&mut self, now: Reading, guide: &Guide) -> bool {
+        let membership = &self.applied.membership;
+        let leaving = membership.members().filter(|node| member(membership, *node).aim == Aim::Leaving);
+        let (own, others): (Vec<_>, Vec<_>) = leaving.partition(|node| *node == self.replica.id());
+        for node in others.into_iter().filter(|node| guide.released.contains(node)) {
+            let change = MemberChange::Remove { node };
+            if self.change_members(now, change).is_ok() {
+                tracing::info!(node, "every other group has removed a member that leaves, and so does this one");
+                return true;
+            }
+        }
+        // Other groups stop replicating to this node, so it may never learn that it was removed there. Its successor does.
+        !own.is_empty() && self.try_to_give_way(now)
+    }
+
+    /// In another group: makes a change after which its members are more like those that were decided. Returns true if
+    /// something was begun.
+    fn follow(&mut self, now: Reading, guide: &Guide) -> bool {
+        let own = MemberChange::Remove { node: self.replica.id() };
+        for change in following(&guide.membership, &self.applied.membership) {
+            let begun = match change == own {
+                // The successor removes this node.
+                true => self.applied.membership.voters != [self.replica.id()] && self.try_to_give_way(now),
+                // What is not possible now is tried again.
+                false => self.change_members(now, change.clone()).is_ok(),
+            };
+            if begun {
+                tracing::info!(group = self.id(), ?change, "this group follows the members of group {}", guide.group);
+                return true;
+            }
+        }
+        false
     }
 }

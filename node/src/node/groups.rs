@@ -4,9 +4,12 @@ use super::{Hosted, Node};
 use crate::commits::Part;
 use crate::events::RequestError;
 use crate::group::{Group, GroupStart};
+use crate::guide::{Guide, departures, has_released};
 use crate::ports::{Batch, GroupId, StateMachine};
 use crate::router::Router;
 use leasehold_core::{Instant, Reading};
+use leasehold_raft::Role;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// A group that a node cannot host.
@@ -153,6 +156,22 @@ impl<M: StateMachine> Node<M> {
         self.backlog.retain(|behind| *behind != id);
         self.common.groups = self.groups.len();
         true
+    }
+
+    /// Returns what the deciding group of this node has decided, if there is one.
+    pub(super) fn guide(&self) -> Option<Guide> {
+        let group = self.deciding_group?;
+        let deciding = &self.groups.get(&group)?.group;
+        let membership = deciding.settled().clone();
+        let others = || self.groups.iter().filter(|(id, _)| **id != group).map(|(_, hosted)| hosted.group.settled());
+        // Nothing is known of the members of a group that has stopped here, or that begins.
+        let is_complete = self.founding.is_empty() && !self.ended.values().any(|error| *error == RequestError::Halted);
+        let mut released = BTreeSet::new();
+        if deciding.replica().role() == Role::Leader && is_complete {
+            released = departures(&membership);
+            released.retain(|node| others().all(|membership| has_released(membership, *node)));
+        }
+        Some(Guide { group, membership, released })
     }
 
     fn make_group(&self, now: Reading, start: GroupStart<M::State>, machine: M) -> Result<Group<M>, AddGroupError> {

@@ -139,6 +139,8 @@ pub(crate) struct Member {
     pub(crate) commits: VecDeque<(u64, Vec<Batch>)>,
     /// The disk.
     pub(crate) groups: BTreeMap<GroupId, Stored>,
+    /// The options of the node, but for the number of its process.
+    node_options: NodeOptions,
     /// The options of every group, but for its number.
     pub(crate) options: GroupOptions,
     /// Work that is not done yet.
@@ -169,6 +171,7 @@ impl Member {
     fn new(node: NodeOptions, options: GroupOptions, groups: u32) -> Member {
         Member {
             node: Node::new(node),
+            node_options: node,
             commits: VecDeque::new(),
             groups: (0..groups).map(|group| (group, Stored::default())).collect(),
             options,
@@ -316,10 +319,13 @@ impl Cluster {
 
     /// Starts a node that joins: it has no founding state.
     pub(crate) fn join(&mut self, id: NodeId) {
-        let mut group = self.members[&1].options.clone();
+        let (_, founder) = self.members.first_key_value().expect("a founder");
+        let (mut node, mut group) = (founder.node_options, founder.options.clone());
+        (node.node, node.boot) = (id, 1000 + id);
         group.founders.clear();
         group.replica.id = id;
-        let mut member = Member::new(NodeOptions::new(id, 1000 + id), group, 1);
+        let groups = if node.deciding_group.is_some() { founder.groups.len() as u32 } else { 1 };
+        let mut member = Member::new(node, group, groups);
         member.start(id, self.instant());
         self.members.insert(id, member);
     }
@@ -349,7 +355,8 @@ impl Cluster {
         member.commits.clear();
         member.work.clear();
         member.groups.values_mut().for_each(|stored| stored.staged.clear());
-        member.node = Node::new(NodeOptions::new(id, boot));
+        member.node_options.boot = boot;
+        member.node = Node::new(member.node_options);
         member.start(id, now);
     }
 
