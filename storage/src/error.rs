@@ -80,8 +80,8 @@ pub enum OpenError {
     /// The folder was created for a cluster with another number of groups.
     #[error(
         "the data folder {path} is of a cluster whose number of groups is {stored}, not {given}; omit the number or \
-         give {stored}: it is fixed when a cluster is founded, and a folder of an earlier release has 1; if the cluster \
-         was never founded, delete the folder",
+         give {stored}: it is fixed when a cluster is founded, and a folder of an earlier release has 1; if the node \
+         never belonged to a cluster, delete the folder",
         path = path.display()
     )]
     OtherGroups {
@@ -92,12 +92,6 @@ pub enum OpenError {
         /// The number given.
         given: NonZeroU16,
     },
-    /// A node that joins a cluster was given a number of groups.
-    #[error(
-        "a node that joins cannot have several groups: their number is given to the founders only, and no node can join \
-         a cluster of several groups yet; omit it, or list this node among the founders"
-    )]
-    JoinsWithGroups,
     /// The folder was created for a cluster with other founders.
     #[error(
         "the data folder {path} is of a cluster founded by the nodes {stored}, not by {given}; give the numbers {stored} \

@@ -118,11 +118,7 @@ impl Storage {
         let in_folder = |fault: Fault| fault.on_opening(&path);
         // Checked again under the lock: the previous owner of the lock may have created it meanwhile.
         if !data.try_exists().map_err(unusable)? {
-            let groups = groups.unwrap_or(NonZeroU16::MIN);
-            if groups > NonZeroU16::MIN && identity.founders.is_empty() {
-                return Err(OpenError::JoinsWithGroups);
-            }
-            create_data(&path, &identity, groups).map_err(in_folder)?;
+            create_data(&path, &identity, groups.unwrap_or(NonZeroU16::MIN)).map_err(in_folder)?;
         }
         let identity_path = data.join(IDENTITY_FILE);
         let owner = Owner::read(&identity_path).map_err(in_folder)?;

@@ -173,13 +173,14 @@ fn a_folder_keeps_the_number_of_groups_of_its_founding() {
 }
 
 #[test]
-fn a_node_that_joins_has_no_groups_of_its_own() {
-    let (dir, joins) = (folder(), Identity { founders: [].into(), ..identity() });
-    let error = Storage::open_with_groups(dir.path(), joins.clone(), NonZeroU16::new(2)).expect_err("refused");
-    assert!(matches!(error, OpenError::JoinsWithGroups), "{error}");
-    // It has left nothing behind.
-    let storage = Storage::open_with_groups(dir.path(), joins, None).expect("a new folder");
-    assert_eq!(storage.group_count(), NonZeroU16::MIN);
+fn a_node_that_joins_keeps_the_number_of_groups_that_it_was_given() {
+    let joins = Identity { founders: [].into(), ..identity() };
+    for given in [None, NonZeroU16::new(2)] {
+        let dir = folder();
+        drop(Storage::open_with_groups(dir.path(), joins.clone(), given).expect("a new folder"));
+        let storage = Storage::open_with_groups(dir.path(), joins.clone(), None).expect("the node's own folder");
+        assert_eq!(storage.group_count(), given.unwrap_or(NonZeroU16::MIN));
+    }
 }
 
 #[test]

@@ -34,8 +34,8 @@ pub enum HandshakeError {
     #[error("belongs to cluster {theirs:?}, this node to {ours:?}: give both the same --cluster")]
     OtherCluster { theirs: String, ours: String },
     #[error(
-        "is of a cluster with {theirs} groups, this node of one with {ours}: found a cluster with the same --groups on every \
-         node; no node can join a cluster of several groups yet"
+        "is of a cluster with {theirs} groups, this node of one with {ours}: give every node of a cluster the same --groups, \
+         also one that joins it, and start that one on an empty data folder"
     )]
     OtherGroups { theirs: NonZeroU16, ours: NonZeroU16 },
     #[error("is this node itself: correct the addresses of its peers")]

@@ -308,8 +308,8 @@ fn refuses_a_node_of_a_cluster_with_another_number_of_groups() {
     let with_groups = |node: Identity, groups| Identity { groups: NonZeroU16::new(groups).expect("not zero"), ..node };
     let text = |theirs, ours| {
         format!(
-            "is of a cluster with {theirs} groups, this node of one with {ours}: found a cluster with the same --groups on \
-             every node; no node can join a cluster of several groups yet"
+            "is of a cluster with {theirs} groups, this node of one with {ours}: give every node of a cluster the same \
+             --groups, also one that joins it, and start that one on an empty data folder"
         )
     };
     assert_eq!(connect(&with_groups(node(1), 4), 2, &node(2)), both(&text(1, 4), &text(4, 1)));
