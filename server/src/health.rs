@@ -6,7 +6,7 @@ use leasehold_node::identity::Numbers;
 use leasehold_node::members::{Aim, Members};
 use leasehold_node::{Role, Status};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// The entries that a member may lack without being reported: about what is in flight under load.
@@ -30,6 +30,8 @@ pub(crate) struct Observation<'a> {
     pub(crate) node: NodeId,
     pub(crate) status: Status,
     pub(crate) members: &'a Members,
+    /// The members whose part some group has not taken over yet.
+    pub(crate) behind: &'a BTreeSet<NodeId>,
     /// A lease is valid.
     pub(crate) leased: bool,
     /// The clock gives readings.
@@ -65,7 +67,7 @@ struct State {
     joint: Option<(Index, Duration)>,
     joint_is_logged: bool,
     lags: BTreeMap<NodeId, Lag>,
-    /// Learners that are to vote, and since when.
+    /// Learners that are to vote, and members with a part that not all groups have taken over, and since when.
     joining: BTreeMap<NodeId, Duration>,
     refused: Logged,
     uncertain: Logged,
@@ -195,7 +197,8 @@ impl Health {
         self.joint_for().is_some_and(|time| time >= MAX_JOINT_TIME)
     }
 
-    /// Returns true if a learner has been about to vote for too long. One that receives a large state may take longer.
+    /// Returns true if a learner has been about to vote, or a change of a member has not been made by all groups, for too
+    /// long. A node that receives a large state may take longer.
     pub(crate) fn joins_slowly(&self, node: NodeId) -> bool {
         let state = self.0.lock();
         state.joining.get(&node).is_some_and(|since| state.time.saturating_sub(*since) >= MAX_JOIN_TIME)
@@ -293,9 +296,11 @@ impl State {
             }
         }
         let time = self.time;
-        let joins = |node: NodeId| membership.learners.contains(&node) && seen.members.member(node).aim != Aim::Learner;
-        self.joining.retain(|node, _| joins(*node));
-        for node in membership.learners.iter().copied().filter(|node| joins(*node)) {
+        let is_to_vote = |node: &NodeId| seen.members.member(*node).aim != Aim::Learner;
+        let joining: BTreeSet<NodeId> =
+            membership.learners.iter().copied().filter(is_to_vote).chain(seen.behind.iter().copied()).collect();
+        self.joining.retain(|node, _| joining.contains(node));
+        for node in joining {
             self.joining.entry(node).or_insert(time);
         }
         self.lags.retain(|node, _| seen.members.progress.contains_key(node));
@@ -335,6 +340,7 @@ mod tests {
             node: 1,
             status,
             members,
+            behind: const { &BTreeSet::new() },
             leased,
             has_reading: true,
             refused: 0,

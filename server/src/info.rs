@@ -6,9 +6,11 @@ mod redis;
 use crate::clients::shared::Clients;
 use bytes::Bytes;
 use fields::Fields;
+use leasehold_core::NodeId;
 use leasehold_node::identity::Numbers;
 use leasehold_node::{Role, Statistics};
 use leasehold_runtime::Runtime;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -161,21 +163,28 @@ fn groups<R: Runtime>(clients: &Clients<R>, fields: &mut Fields) {
     fields.add("groups", clients.executors.len());
     fields.add("groups_led", clients.groups_led());
     for (group, executor) in clients.executors.iter().enumerate() {
-        let status = executor.handle().status();
+        let (status, members) = (executor.handle().status(), executor.handle().members());
         let gate = executor.handle().gate();
         let (lease, sublease) = (gate.lease().remaining(now).is_some(), gate.sublease().remaining(now).is_some());
         let leader = status.leader.unwrap_or(0);
         let line = format_args!(
-            "role={},leader={leader},term={},lease={},sublease={},commit={},applied={},keys={}",
+            "role={},leader={leader},term={},lease={},sublease={},commit={},applied={},keys={},voters={},learners={}",
             role_name(status.role),
             status.term,
             u8::from(lease),
             u8::from(sublease),
             status.commit,
             status.applied,
-            executor.view().len()
+            executor.view().len(),
+            members.membership.voters.len(),
+            members.membership.learners.len()
         );
         fields.add(&format!("group_{group}"), line);
+    }
+    let members: BTreeSet<NodeId> = clients.executor.handle().members().membership.members().collect();
+    for (node, share) in members.into_iter().filter_map(|node| Some((node, clients.share(node)?))) {
+        let line = format_args!("votes_in={},groups_behind={}", share.votes_in, share.behind.len());
+        fields.add(&format!("member_{node}"), line);
     }
 }
 

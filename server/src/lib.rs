@@ -37,6 +37,7 @@ mod process;
 mod recording;
 mod registrar;
 mod runtime_choice;
+mod shares;
 mod slots;
 mod space;
 mod spread;

@@ -61,8 +61,9 @@ pub struct NodeOptions {
     /// otherwise this node waits until it is added to the cluster of the others. Once it belongs to a cluster, they only
     /// say where to look for the members first.
     pub peers: BTreeMap<NodeId, String>,
-    /// The number of groups among which the keys are divided, at most 1,024: the same on every founder. It is fixed
-    /// when the cluster is founded, and recorded in the folder. `None` for the recorded one, or 1 in a new folder.
+    /// The number of groups among which the keys are divided, at most 1,024: the same on every founder, and on every node
+    /// that joins later. It is fixed when the cluster is founded, and recorded in the folder. `None` for the recorded one,
+    /// or 1 in a new folder.
     pub groups: Option<NonZeroU16>,
     /// True if this node hands groups over to spread their leaders, while it leads more of them than other nodes.
     pub spreads_leaders: bool,
@@ -298,8 +299,10 @@ impl<R: Runtime> Node<R> {
             options.local_reads = local_reads;
             StartGroup { options, machine, recovered, trace }
         });
+        let mut node_options = leasehold_node::NodeOptions::new(node, boot);
+        node_options.deciding_group = (!slots.is_single()).then_some(0);
         let start = Start {
-            node: leasehold_node::NodeOptions::new(node, boot),
+            node: node_options,
             groups: starting.collect(),
             removed,
             disk: TimedDisk { disk: storage, timer: commits.clone() },

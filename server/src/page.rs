@@ -11,7 +11,7 @@ use crate::clients::{Clients, describe};
 use crate::health::Line;
 use crate::history::{Event, Sample};
 use crate::latency::Times;
-use crate::status::{MemberStatus, NodeStatus, Part, RoleStatus};
+use crate::status::{MemberStatus, NodeStatus, RoleStatus};
 use crate::wall::unix_time;
 use leasehold_runtime::Runtime;
 use maud::{DOCTYPE, Markup, html};
@@ -236,7 +236,7 @@ impl Shown {
                         @let (mood, state) = state(member, *node, *leader);
                         tr {
                             td.n { (member.node) }
-                            td { (part(member)) }
+                            td { (member.describe_part(self.status.groups.len())) }
                             td.state { span.dot.(mood.class()) {} (state) }
                             td.n { @match member.lag { Some(lag) => (format::number(lag)), None => "–" } }
                             td { (member.addresses.clients) }
@@ -268,16 +268,6 @@ impl Shown {
                 }
             }
         }
-    }
-}
-
-fn part(member: &MemberStatus) -> String {
-    match (member.part, member.replaces) {
-        (Part::Voter, _) => "voter".to_owned(),
-        (Part::Learner, _) => "learner".to_owned(),
-        (Part::Joining, None) => "joins".to_owned(),
-        (Part::Joining, Some(old)) => format!("joins for {old}"),
-        (Part::Leaving, _) => "leaves".to_owned(),
     }
 }
 

@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 /// The version of these fields. It changes only if one of them is removed or changes its meaning.
 pub(crate) const SCHEMA: u32 = 1;
 
+/// The most groups that are listed by their numbers.
+const MAX_LISTED: usize = 8;
+
 /// A node's view of itself and of its cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
@@ -70,6 +73,9 @@ pub(crate) struct GroupStatus {
     /// The highest index that it has applied.
     pub(crate) applied: Index,
     pub(crate) keys: u64,
+    /// Its own members, which follow those of group 0. A half done change has voters of both sides.
+    pub(crate) voters: Vec<NodeId>,
+    pub(crate) learners: Vec<NodeId>,
 }
 
 /// The cluster to which a node belongs.
@@ -135,7 +141,7 @@ pub(crate) enum Part {
     Learner,
     /// A learner that votes once it has caught up, or a voter of the new configuration only.
     Joining,
-    /// A voter of the old configuration only.
+    /// A voter of the old configuration only, or a member that is to be removed once the other groups have removed it.
     Leaving,
 }
 
@@ -156,9 +162,32 @@ pub(crate) struct MemberStatus {
     pub(crate) lag: Option<u64>,
     /// The last trouble with the links to it.
     pub(crate) trouble: Option<String>,
+    /// The number of groups in which it votes, if there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) votes_in: Option<usize>,
+    /// The groups that have not made the change of it yet that group 0 has decided.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) groups_behind: Vec<u16>,
 }
 
 impl NodeStatus {
+    /// Returns the groups that have not made a change of this member yet, and which of them have no leader.
+    pub(crate) fn list_behind(&self, member: &MemberStatus) -> Option<String> {
+        (!member.groups_behind.is_empty()).then(|| self.list(&member.groups_behind))
+    }
+
+    /// Returns these groups as a part of a sentence, and which of them have no leader.
+    pub(crate) fn list(&self, groups: &[u16]) -> String {
+        let has_leader = |group: u16| self.groups.iter().any(|known| known.group == group && known.leader.is_some());
+        let leaderless: Vec<u16> = groups.iter().copied().filter(|group| !has_leader(*group)).collect();
+        let noun = if groups.len() == 1 { "group" } else { "groups" };
+        let without = match leaderless.len() {
+            0 => String::new(),
+            _ => format!(" (without a leader: {})", shortened(&leaderless)),
+        };
+        format!("{noun} {}{without}", shortened(groups))
+    }
+
     /// Returns how many groups each node leads, if there are several groups.
     pub(crate) fn leaders(&self) -> Option<String> {
         let mut led = BTreeMap::<_, usize>::new();
@@ -171,9 +200,62 @@ impl NodeStatus {
     }
 }
 
+/// Returns numbers as a list that is not too long.
+fn shortened(groups: &[u16]) -> String {
+    let shown: Vec<_> = groups.iter().take(MAX_LISTED).map(u16::to_string).collect();
+    match groups.len() - shown.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
 impl MemberStatus {
+    /// Returns its part in words, and in how many of the groups it votes if it votes in some only.
+    pub(crate) fn describe_part(&self, groups: usize) -> String {
+        let part = match (self.part, self.replaces) {
+            (Part::Joining, Some(old)) => format!("joins for {old}"),
+            (Part::Joining, None) => "joins".to_owned(),
+            (Part::Voter, _) => "voter".to_owned(),
+            (Part::Learner, _) => "learner".to_owned(),
+            (Part::Leaving, _) => "leaves".to_owned(),
+        };
+        match self.votes_in {
+            Some(votes) if votes > 0 && votes < groups => format!("{part}, votes in {votes} of {groups} groups"),
+            _ => part,
+        }
+    }
+
     /// Returns true if it counts in a quorum.
     pub(crate) fn votes(&self) -> bool {
-        matches!(self.part, Part::Voter | Part::Leaving)
+        match self.part {
+            Part::Voter => true,
+            Part::Leaving => self.votes_in != Some(0),
+            Part::Joining | Part::Learner => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_votes_in_some_groups_only_is_shown_so() {
+        let member = |part, votes_in| MemberStatus { part, votes_in, ..MemberStatus::default() };
+        assert_eq!(member(Part::Voter, None).describe_part(0), "voter");
+        assert_eq!(member(Part::Voter, Some(16)).describe_part(16), "voter");
+        assert_eq!(member(Part::Voter, Some(5)).describe_part(16), "voter, votes in 5 of 16 groups");
+        assert_eq!(member(Part::Leaving, Some(5)).describe_part(16), "leaves, votes in 5 of 16 groups");
+        assert_eq!(member(Part::Learner, Some(0)).describe_part(16), "learner");
+        assert!(member(Part::Leaving, Some(1)).votes() && member(Part::Leaving, None).votes());
+        assert!(!member(Part::Leaving, Some(0)).votes(), "a learner that leaves");
+    }
+
+    #[test]
+    fn a_long_list_of_groups_is_cut_off() {
+        let status = NodeStatus::default();
+        assert_eq!(status.list(&[7]), "group 7 (without a leader: 7)");
+        let many: Vec<u16> = (0..20).collect();
+        assert!(status.list(&many).starts_with("groups 0, 1, 2, 3, 4, 5, 6, 7 and 12 more (without"));
     }
 }

@@ -4,7 +4,9 @@ use crate::clients::Clients;
 use crate::health::{Line, Observation};
 use crate::history::{Reads, Sample};
 use crate::latency::Times;
+use leasehold_node::Role;
 use leasehold_runtime::Runtime;
+use std::collections::BTreeSet;
 use std::sync::Weak;
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ pub(crate) async fn watch<R: Runtime>(runtime: R, clients: Weak<Clients<R>>) {
         interval = interval.max(clients.facts.timing.heartbeat());
         let (status, statistics) = (clients.status(), clients.statistics());
         let (now, members) = (clients.now(), clients.executor.handle().members());
+        let behind = if status.role == Role::Leader { clients.members_behind() } else { BTreeSet::new() };
         let elapsed = now.zip(before).map(|(now, before)| now.elapsed_since(before).at_most);
         before = now.or(before);
         let elapsed = elapsed.unwrap_or(interval);
@@ -32,6 +35,7 @@ pub(crate) async fn watch<R: Runtime>(runtime: R, clients: Weak<Clients<R>>) {
             node: clients.node(),
             status,
             members: &members,
+            behind: &behind,
             leased: clients.facts.quorum_reads || clients.lease_remaining().is_some(),
             has_reading: now.is_some(),
             uncertain: clients.counters().writes_uncertain.get(),

@@ -25,7 +25,7 @@ on_every_runtime!(
     a_scan_returns_the_keys_of_every_group,
     a_pipeline_is_answered_in_order,
     long_replies_are_not_kept_until_a_pipeline_ends,
-    a_folder_keeps_its_groups_and_a_node_that_joins_has_none,
+    a_folder_keeps_its_groups,
     the_lease_of_each_group_is_recorded_in_a_file_of_its_own,
     every_node_executes_commands_in_every_group,
     clients_are_sent_to_the_leader_of_a_group,
@@ -115,13 +115,8 @@ fn commands_about_keys_of_several_groups_are_divided_or_refused<R: Runtime>() {
     ] {
         assert_eq!(ask(node.address(), lines), replies, "{lines}");
     }
-    for lines in ["LEASEHOLD ADD 2 127.0.0.1:1", "LEASEHOLD REMOVE 1", "LEASEHOLD PROMOTE 1"] {
-        let refused = ask(node.address(), lines);
-        assert!(
-            refused.starts_with("-ERR the members of a cluster of several groups cannot be changed yet"),
-            "{refused}"
-        );
-    }
+    let refused = ask(node.address(), "LEASEHOLD REMOVE 1");
+    assert!(refused.starts_with("-ERR node 1 is the only voter; add another node"), "{refused}");
     let info = ask(node.address(), "INFO groups");
     assert!(info.contains("# Groups\r\ngroups:4\r\ngroups_led:4\r\ngroup_0:role=leader,leader=1,term="), "{info}");
     let status = ask(node.address(), "LEASEHOLD STATUS");
@@ -202,16 +197,13 @@ fn long_replies_are_not_kept_until_a_pipeline_ends<R: Runtime>() {
     }
 }
 
-fn a_folder_keeps_its_groups_and_a_node_that_joins_has_none<R: Runtime>() {
+fn a_folder_keeps_its_groups<R: Runtime>() {
     let folder = tempfile::tempdir().expect("a folder");
     let start = |runtime: &R, change: &dyn Fn(NodeOptions) -> NodeOptions| {
         let options = change(options(folder.path(), "127.0.0.1:0".to_owned()));
         runtime.block_on(Node::start(runtime, options))
     };
     let runtime = R::start("node", 2).expect("a runtime");
-    let joins = |options| NodeOptions { peers: [(2, "127.0.0.1:1".to_owned())].into(), groups: GROUPS, ..options };
-    let refused = start(&runtime, &joins).err().expect("it is refused").to_string();
-    assert!(refused.starts_with("a node that joins cannot have several groups"), "{refused}");
     let many = start(&runtime, &|options| NodeOptions { groups: NonZeroU16::new(1025), ..options });
     assert!(many.is_err_and(|error| error.to_string().starts_with("a cluster has at most 1024 groups, and not 1025")));
 

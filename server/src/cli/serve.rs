@@ -57,8 +57,8 @@ pub(crate) struct ServeArguments {
     /// `leasehold ctl add`. Later: where to look for the members first.
     #[arg(long)]
     peers: String,
-    /// To found a cluster: the number of groups among which the keys are divided, the same on every founder. Each has a
-    /// leader of its own. The number is recorded and never changes, so it may be omitted later. By default 1.
+    /// To found a cluster or to join one: the number of groups among which the keys are divided, the same on every node.
+    /// Each has a leader of its own. The number is recorded and never changes, so it may be omitted later. By default 1.
     #[arg(long, value_name = "N", value_parser = parse_groups)]
     groups: Option<NonZeroU16>,
     /// Do not hand groups over to other nodes so that each leads about as many of them.

@@ -78,10 +78,6 @@ impl Administer {
     }
 }
 
-/// The reply to a change of the members of a cluster with several groups.
-const FIXED_MEMBERS: &str = "ERR the members of a cluster of several groups cannot be changed yet, and nothing was changed; \
-                             to replace a node whose data is lost, export the keys with SCAN and found a new cluster";
-
 /// Returns the numbers of groups.
 fn numbered(groups: u16) -> String {
     format!("the groups are 0 to {}", groups - 1)
@@ -202,9 +198,6 @@ impl<R: Runtime> Clients<R> {
             tracing::info!(group, node = to, "a client transfers leadership");
             return self.transfer(group, to).await;
         }
-        if !slots.is_single() {
-            return Err(FIXED_MEMBERS.to_owned());
-        }
         if self.status().role != Role::Leader {
             return Err(self.not_leader(0));
         }
@@ -285,10 +278,11 @@ impl<R: Runtime> Clients<R> {
             Some(probed) => probed.map_err(|error| error.to_string()),
             None => Err("does not answer".to_owned()),
         };
+        let groups = if self.facts.slots.is_single() { "" } else { " and --groups" };
         let theirs = theirs.map_err(|error| {
             format!(
                 "ERR node {node} at {address} {error}; start it there with --id {node}, an empty --data-dir, the same \
-                 --cluster, and in --peers some members of this cluster but not itself"
+                 --cluster{groups}, and in --peers some members of this cluster but not itself"
             )
         })?;
         if theirs.joins() {

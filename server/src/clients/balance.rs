@@ -5,6 +5,7 @@ use super::shared::Clients;
 use crate::spread::Spread;
 use leasehold_core::NodeId;
 use leasehold_node::REQUEST_TIMEOUT;
+use leasehold_node::members::Aim;
 use leasehold_runtime::Runtime;
 use std::sync::Weak;
 use std::time::Duration;
@@ -65,8 +66,15 @@ impl<R: Runtime> Clients<R> {
     fn spread(&self) -> Spread {
         let leaders = self.executors.iter().map(|executor| self.reachable_leader(&executor.handle().status()));
         let members = self.executor.handle().members();
+        // One that leaves, or whose place is taken, would hand everything over again.
+        let departs = |voter: NodeId| {
+            let replaces = |node| members.member(node).aim == Aim::Replaces(voter);
+            members.member(voter).aim == Aim::Leaving || members.membership.members().any(replaces)
+        };
         let is_up = |voter: &NodeId| *voter == self.node() || self.transport.peer_up(*voter);
-        Spread::new(leaders.collect(), members.membership.voters.iter().copied().filter(is_up))
+        let stays = |voter: &NodeId| !departs(*voter) && self.share(*voter).is_none_or(|share| share.is_complete());
+        let voters = members.membership.voters.iter().copied();
+        Spread::new(leaders.collect(), voters.filter(|voter| is_up(voter) && stays(voter)))
     }
 
     async fn hand_over(&self, group: u16, to: NodeId) -> Result<(), String> {

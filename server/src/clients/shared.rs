@@ -15,6 +15,7 @@ use crate::health::Health;
 use crate::history::History;
 use crate::keyspace::{View, WriteCommand};
 use crate::limits::Limits;
+use crate::shares::Share;
 use crate::slots::SlotTable;
 use crate::space::Space;
 use crate::users::Users;
@@ -24,6 +25,7 @@ use leasehold_node::{Budget, Role, Statistics, Status};
 use leasehold_runtime::Runtime;
 use leasehold_transport_tcp::Transport;
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -214,6 +216,23 @@ impl<R: Runtime> Clients<R> {
     /// Returns the number of groups that this node leads.
     pub(crate) fn groups_led(&self) -> usize {
         self.executors.iter().filter(|executor| executor.handle().status().role == Role::Leader).count()
+    }
+
+    /// Returns the part of a member in all groups, if there are several.
+    pub(crate) fn share(&self, node: NodeId) -> Option<Share> {
+        let members: Vec<_> = self.executors.iter().map(|executor| executor.handle().members()).collect();
+        (!self.facts.slots.is_single()).then(|| Share::new(node, members.iter().map(|members| &**members)))
+    }
+
+    /// Returns the members whose part some group has not taken over yet.
+    pub(crate) fn members_behind(&self) -> BTreeSet<NodeId> {
+        if self.facts.slots.is_single() {
+            return BTreeSet::new();
+        }
+        let members: Vec<_> = self.executors.iter().map(|executor| executor.handle().members()).collect();
+        let all = members.iter().flat_map(|members| members.membership.members()).collect::<BTreeSet<_>>();
+        let is_behind = |node: &NodeId| !Share::new(*node, members.iter().map(|members| &**members)).behind.is_empty();
+        all.into_iter().filter(is_behind).collect()
     }
 
     /// Returns whether the log of a group may lack entries that this node acknowledged.

@@ -10,6 +10,7 @@ use leasehold_core::NodeId;
 use leasehold_node::identity::{Addresses, Numbers};
 use leasehold_node::members::{Aim, Members};
 use leasehold_node::{Role, Statistics, Status};
+use leasehold_raft::wire::Membership;
 use leasehold_runtime::Runtime;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -74,7 +75,9 @@ fn describe_groups<R: Runtime>(clients: &Clients<R>) -> Vec<GroupStatus> {
     let groups = if slots.is_single() { 0..0 } else { slots.groups() };
     let describe = |group| {
         let executor = clients.group(group);
-        let status = executor.handle().status();
+        let (status, members) = (executor.handle().status(), executor.handle().members());
+        let numbers = |numbers: BTreeSet<NodeId>| numbers.into_iter().collect();
+        let Membership { voters, voters_outgoing, learners, .. } = &members.membership;
         GroupStatus {
             group,
             role: role(status.role),
@@ -84,6 +87,8 @@ fn describe_groups<R: Runtime>(clients: &Clients<R>) -> Vec<GroupStatus> {
             commit: status.commit,
             applied: status.applied,
             keys: executor.view().len() as u64,
+            voters: numbers(voters.iter().chain(voters_outgoing).copied().collect()),
+            learners: numbers(learners.iter().copied().collect()),
         }
     };
     groups.map(describe).collect()
@@ -133,7 +138,9 @@ fn describe_members<R: Runtime>(clients: &Clients<R>, status: Status, members: &
         let known = members.member(node);
         let (votes, voted) = (membership.voters.contains(&node), membership.voters_outgoing.contains(&node));
         let is_joint = !membership.voters_outgoing.is_empty();
+        let share = clients.share(node);
         let part = match (votes, voted, known.aim) {
+            (.., Aim::Leaving) => Part::Leaving,
             (true, false, _) if is_joint => Part::Joining,
             (true, ..) => Part::Voter,
             (false, true, _) => Part::Leaving,
@@ -142,7 +149,7 @@ fn describe_members<R: Runtime>(clients: &Clients<R>, status: Status, members: &
         };
         let replaces = match known.aim {
             Aim::Replaces(old) => Some(old),
-            Aim::Voter | Aim::Learner => None,
+            Aim::Voter | Aim::Learner | Aim::Leaving => None,
         };
         let is_self = node == clients.node();
         let leads = status.role == Role::Leader;
@@ -158,6 +165,8 @@ fn describe_members<R: Runtime>(clients: &Clients<R>, status: Status, members: &
             heard: leads.then(|| is_self || progress.is_some_and(|progress| progress.heard)),
             lag: leads.then(|| progress.map_or(0, |progress| status.commit.saturating_sub(progress.stored))),
             trouble: clients.transport.peer_trouble(node),
+            votes_in: share.as_ref().map(|share| share.votes_in),
+            groups_behind: share.map(|share| share.behind).unwrap_or_default(),
         }
     };
     let numbers: BTreeSet<NodeId> = membership.members().collect();
@@ -201,7 +210,7 @@ fn warn<R: Runtime>(clients: &Clients<R>, status: Status, members: &Members, has
     warnings.extend(told.takes_no_part.clone());
     if told.takes_no_part.is_none() && status.role == Role::Leader {
         warn_as_leader(clients, members, told, &mut warnings);
-        told.advice = if clients.facts.slots.is_single() { advice(members) } else { Vec::new() };
+        told.advice = advice(members);
     } else if told.takes_no_part.is_none() {
         if status.leader.is_none() && !told.members.is_empty() {
             warnings.push(format!("node {} knows no leader: commands wait for one", told.node));
@@ -279,10 +288,7 @@ fn warn_as_leader<R: Runtime>(clients: &Clients<R>, members: &Members, told: &No
         let reason = trouble.as_ref().map(|trouble| format!(" ({trouble})")).unwrap_or_default();
         let is_lost = trouble.as_ref().is_some_and(|trouble| trouble.contains("data folder"));
         let then = match part {
-            _ if !clients.facts.slots.is_single() => match is_lost {
-                true => "its data is lost: export the keys with SCAN, and found a new cluster".to_owned(),
-                false => "start it".to_owned(),
-            },
+            Part::Leaving if !told.groups.is_empty() => "it is being removed".to_owned(),
             Part::Joining => format!("start it, or give it up: leasehold ctl remove {node}"),
             _ if is_lost => {
                 format!("replace it by a new node: leasehold ctl replace {node} {} HOST:PORT", highest + 1)
@@ -318,12 +324,36 @@ fn warn_as_leader<R: Runtime>(clients: &Clients<R>, members: &Members, told: &No
             warnings.push(format!("node {} lacks {lag} entries {trend}", member.node));
         }
     }
-    for member in told.members.iter().filter(|member| member.part == Part::Joining && member.heard == Some(true)) {
+    let joining = told.members.iter().filter(|member| member.part == Part::Joining && member.groups_behind.is_empty());
+    for member in joining.filter(|member| member.heard == Some(true)) {
         if member.lag.is_some_and(|lag| lag <= MAX_LAG) && clients.health.joins_slowly(member.node) {
             warnings.push(format!(
                 "node {} has caught up and still does not vote: look at the log of this leader, and hand leadership over: \
                  leasehold ctl transfer ID",
                 member.node
+            ));
+        }
+    }
+    for member in told.members.iter().filter(|member| clients.health.joins_slowly(member.node)) {
+        if let Some(groups) = told.list_behind(member) {
+            warnings.push(format!(
+                "a change of node {} takes long: {groups} have not made it; a group needs a leader for it, a new voter that \
+                 has caught up, and for a removal a quorum of the other voters; if all of that is there: leasehold ctl \
+                 transfer 0 ID",
+                member.node
+            ));
+        }
+    }
+    for member in &told.members {
+        let left = clients.share(member.node).map(|share| share.left).unwrap_or_default();
+        if !left.is_empty() {
+            warnings.push(format!(
+                "node {} has left {}, because a replacement of it was given up after it had begun: replace it \
+                 (leasehold ctl replace {} {} HOST:PORT), or remove it",
+                member.node,
+                told.list(&left),
+                member.node,
+                highest + 1
             ));
         }
     }

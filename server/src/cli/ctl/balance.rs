@@ -3,7 +3,7 @@
 use super::changes::{Change, Changes, PAUSE, now};
 use super::survey::Survey;
 use crate::spread::Spread;
-use crate::status::MemberStatus;
+use crate::status::{MemberStatus, Part};
 
 impl Changes<'_> {
     /// Moves one leader after the other, until each voter that answers leads as many groups as another one, but for a
@@ -57,7 +57,13 @@ fn spread_of(survey: &Survey) -> Result<Spread, String> {
         0 => vec![survey.leader().map(|leader| leader.node)],
         groups => (0..groups).map(of_group).collect(),
     };
-    let answers = |member: &&MemberStatus| member.votes() && survey.nodes.contains_key(&member.node);
+    // One that leaves, or whose place is taken, would hand everything over again.
+    let departs = |member: &MemberStatus| {
+        let is_replaced = informed.members.iter().any(|other| other.replaces == Some(member.node));
+        member.part == Part::Leaving || is_replaced || !member.groups_behind.is_empty()
+    };
+    let answers =
+        |member: &&MemberStatus| member.votes() && !departs(member) && survey.nodes.contains_key(&member.node);
     Ok(Spread::new(leaders, informed.members.iter().filter(answers).map(|member| member.node)))
 }
 
@@ -74,7 +80,7 @@ fn summary(spread: &Spread, moves: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{GroupStatus, NodeStatus, Part};
+    use crate::status::{GroupStatus, NodeStatus};
 
     fn survey(leaders: &[Option<u64>]) -> Survey {
         let groups = leaders.iter().zip(0..).map(|(leader, group)| GroupStatus {

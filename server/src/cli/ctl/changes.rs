@@ -67,10 +67,13 @@ impl Change {
         let member = |node: NodeId| leader.members.iter().find(|member| member.node == node);
         let votes = |node: NodeId, old: Option<NodeId>| match member(node) {
             None => Progress::NotBegun,
-            Some(found) if found.part == Part::Joining => Progress::Begun(joining(found)),
+            Some(found) if found.part == Part::Joining => Progress::Begun(joining(leader, found)),
             Some(found) if found.part == Part::Voter => match old.filter(|old| member(*old).is_some()) {
                 Some(old) => Progress::Begun(format!("node {old} is being removed")),
-                None => Progress::Complete,
+                None => match leader.list_behind(found) {
+                    Some(behind) => Progress::Begun(format!("node {node} does not vote yet in {behind}")),
+                    None => Progress::Complete,
+                },
             },
             Some(_) => Progress::NotBegun,
         };
@@ -79,12 +82,15 @@ impl Change {
             Change::Replace { old, new, .. } => votes(*new, Some(*old)),
             Change::Add { node, learner: true, .. } => match member(*node) {
                 None => Progress::NotBegun,
-                Some(found) if has_caught_up(found) => Progress::Complete,
-                Some(found) => Progress::Begun(joining(found)),
+                Some(found) if has_caught_up(found) && found.groups_behind.is_empty() => Progress::Complete,
+                Some(found) => Progress::Begun(joining(leader, found)),
             },
             Change::Remove(node) => match member(*node) {
                 None => Progress::Complete,
-                Some(found) if found.part == Part::Leaving => Progress::Begun(format!("node {node} leaves")),
+                Some(found) if found.part == Part::Leaving => Progress::Begun(match leader.list_behind(found) {
+                    Some(behind) => format!("node {node} leaves, and is still a member of {behind}"),
+                    None => format!("node {node} leaves"),
+                }),
                 Some(_) => Progress::NotBegun,
             },
             Change::Transfer { group, to } => {
@@ -124,13 +130,16 @@ fn has_caught_up(member: &MemberStatus) -> bool {
     member.heard == Some(true) && member.lag.is_some_and(|lag| lag <= MAX_LAG)
 }
 
-fn joining(member: &MemberStatus) -> String {
+fn joining(leader: &NodeStatus, member: &MemberStatus) -> String {
     let MemberStatus { node, .. } = member;
     match (&member.trouble, member.heard, member.lag) {
         (Some(trouble), Some(false), _) => format!("node {node} is added and not heard yet ({trouble})"),
         (None, Some(false), _) => format!("node {node} is added and not heard yet"),
         (_, _, Some(lag)) if lag > MAX_LAG => format!("node {node} catches up: {lag} entries are missing"),
-        _ => format!("node {node} receives the state, or is about to vote"),
+        _ => match leader.list_behind(member) {
+            Some(behind) => format!("node {node} receives the state, or is about to vote, in {behind}"),
+            None => format!("node {node} receives the state, or is about to vote"),
+        },
     }
 }
 
@@ -364,6 +373,36 @@ mod tests {
         seen.members[1].lag = Some(MAX_LAG + 1);
         assert!(matches!(add.progress(&seen), Progress::Begun(_)));
         assert_eq!(Change::Promote(4).progress(&seen), Progress::NotBegun);
+    }
+
+    #[test]
+    fn a_change_is_complete_once_every_group_has_made_it() {
+        let group = |group, leader| GroupStatus { group, leader, ..GroupStatus::default() };
+        let seen = |members: &[(NodeId, Part)], behind: &[(NodeId, &[u16])]| {
+            let mut seen = leader(members);
+            seen.groups = vec![group(0, Some(1)), group(1, Some(1)), group(2, None)];
+            for member in &mut seen.members {
+                let behind = behind.iter().find(|(node, _)| *node == member.node);
+                member.groups_behind = behind.map(|(_, groups)| groups.to_vec()).unwrap_or_default();
+            }
+            seen
+        };
+        let voters = [(1, Part::Voter), (3, Part::Voter), (4, Part::Voter)];
+        let waits = |change: &Change, seen: &NodeStatus, expected: &str| match change.progress(seen) {
+            Progress::Begun(missing) => assert_eq!(missing, expected),
+            other => panic!("{change:?}: {other:?}"),
+        };
+        let add = |learner| Change::Add { node: 4, address: String::new(), learner };
+        let behind: &[(NodeId, &[u16])] = &[(4, &[1, 2])];
+        waits(&add(false), &seen(&voters, behind), "node 4 does not vote yet in groups 1, 2 (without a leader: 2)");
+        assert_eq!(add(false).progress(&seen(&voters, &[])), Progress::Complete);
+        let learner = [(1, Part::Voter), (4, Part::Learner)];
+        assert!(matches!(add(true).progress(&seen(&learner, behind)), Progress::Begun(_)));
+        assert_eq!(add(true).progress(&seen(&learner, &[])), Progress::Complete);
+        let leaves = [(1, Part::Voter), (3, Part::Leaving), (4, Part::Voter)];
+        let remove = Change::Remove(3);
+        waits(&remove, &seen(&leaves, &[(3, &[1])]), "node 3 leaves, and is still a member of group 1");
+        waits(&remove, &seen(&leaves, &[]), "node 3 leaves");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The screen of `leasehold ctl status`: the verdict, the lease, the members, and each fault with its remedy.
 
 use super::survey::{Picture, Survey, Verdict};
-use crate::status::{MemberStatus, NodeStatus, Part, RoleStatus};
+use crate::status::{MemberStatus, NodeStatus, RoleStatus};
 use leasehold_core::NodeId;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -93,11 +93,12 @@ fn cluster(node: &NodeStatus) -> String {
 /// Returns the table of the members.
 pub(super) fn members(survey: &Survey, picture: &Picture<'_>) -> String {
     let mut rows = vec![["NODE", "PART", "STATE", "BEHIND", "UP FOR", "CLIENTS", "PEERS"].map(str::to_owned)];
+    let groups = survey.nodes.values().map(|node| node.groups.len()).max().unwrap_or(0);
     for member in picture.members {
         let told = survey.nodes.get(&member.node);
         rows.push([
             member.node.to_string(),
-            part(member),
+            member.describe_part(groups),
             state(member, told, picture.leader.map(|leader| leader.node)),
             member.lag.map_or("?".to_owned(), |lag| lag.to_string()),
             told.map_or("?".to_owned(), |told| duration(told.uptime_s)),
@@ -121,16 +122,6 @@ pub(super) fn table<const N: usize>(rows: &[[String; N]]) -> String {
 
 fn or_unknown(address: &str) -> String {
     if address.is_empty() { "?".to_owned() } else { address.to_owned() }
-}
-
-fn part(member: &MemberStatus) -> String {
-    match (member.part, member.replaces) {
-        (Part::Joining, Some(old)) => format!("joins for {old}"),
-        (Part::Joining, None) => "joins".to_owned(),
-        (Part::Voter, _) => "voter".to_owned(),
-        (Part::Learner, _) => "learner".to_owned(),
-        (Part::Leaving, _) => "leaves".to_owned(),
-    }
 }
 
 fn state(member: &MemberStatus, told: Option<&NodeStatus>, leader: Option<NodeId>) -> String {
