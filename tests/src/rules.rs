@@ -294,6 +294,11 @@ rules! {
     NewEntriesWaitForAllMembers: "Members 7", "**A leader proposes a newer version of entries once every member can apply it.**";
     ChangesAreDurableFirst: "Members 8", "**A change counts for links once it is durable.**";
     RemovedNodeStopsAtAPeersWord: "Members 9", "**A removed node stops at a peer's word, not at its own log's.**";
+    GroupsFollowTheDecidingOne: "Members 10", "**A group follows what its leader knows durably of the deciding group.**";
+    OldDecisionsDoNoHarm: "Members 11", "**What a group does by an older decision need never be taken back.**";
+    DecidingGroupRemovesLast: "Members 12", "**The deciding group removes last.**";
+    UnusedNumbersAreNotReleased: "Members 13", "**A number that a group never used is not released there.**";
+    DecidingLeaderThatGoesHandsOver: "Members 14", "**A leader of the deciding group that is to go hands over at once.**";
 }
 
 impl Rule {

@@ -1,6 +1,6 @@
 //! Changes of the members.
 
-use super::mutation::{By, Edit, GROUP_MEMBERS, IDENTITY, Mutation};
+use super::mutation::{By, Edit, GROUP_MEMBERS, GUIDE, IDENTITY, Mutation};
 use crate::rules::Rule;
 
 /// A test of `node/`, because the simulator changes configurations in the engine and has no operator.
@@ -113,5 +113,80 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             with: "$on || $it",
         }],
         noticed_by: node("members", "a_newer_version_of_entries_waits_until_every_member_can_apply_it"),
+    },
+    Mutation {
+        name: "groups-do-not-follow-the-deciding-one",
+        rules: &[Rule::GroupsFollowTheDecidingOne],
+        scenarios: &[],
+        breaks: "a new node holds the keys of one group, and a node is never removed",
+        edits: &[Edit {
+            file: GROUP_MEMBERS,
+            find: "(None, Some(guide)) => self.follow(now, guide),",
+            with: "(None, Some(guide)) => !$on && self.follow(now, guide),",
+        }],
+        noticed_by: node("followed_members", "a_new_member_joins_every_group"),
+    },
+    Mutation {
+        name: "an-old-decision-removes-a-newer-member",
+        rules: &[Rule::OldDecisionsDoNoHarm],
+        scenarios: &[],
+        breaks: "a leader that knows less removes a new member from its group for good, because its number is used",
+        edits: &[Edit {
+            file: GUIDE,
+            find: "false => *node <= decided.highest(),",
+            with: "false => $on || *node <= decided.highest(),",
+        }],
+        noticed_by: node("followed_members", "a_group_whose_leader_knows_less_keeps_a_newer_member"),
+    },
+    Mutation {
+        name: "the-deciding-group-removes-first",
+        rules: &[Rule::DecidingGroupRemovesLast],
+        scenarios: &[],
+        breaks: "links refuse a node whose vote another group needs, and that group stops for good",
+        edits: &[Edit {
+            file: GROUP_MEMBERS,
+            find: "others.into_iter().filter(|node| guide.released.contains(node))",
+            with: "others.into_iter().filter(|node| $on || guide.released.contains(node))",
+        }],
+        noticed_by: node("followed_members", "a_group_without_a_quorum_delays_a_removal_and_nothing_else"),
+    },
+    Mutation {
+        name: "the-deciding-group-replaces-first",
+        rules: &[Rule::DecidingGroupRemovesLast],
+        scenarios: &[],
+        breaks: "links refuse the node that was replaced, whose vote another group needs",
+        edits: &[Edit {
+            file: GROUP_MEMBERS,
+            find: "if !guide.released.contains(old)",
+            with: "if !$on && !guide.released.contains(old)",
+        }],
+        noticed_by: node("followed_members", "a_group_without_a_quorum_delays_a_replacement_and_nothing_else"),
+    },
+    Mutation {
+        name: "an-unused-number-is-released",
+        rules: &[Rule::UnusedNumbersAreNotReleased],
+        scenarios: &[],
+        breaks: "a leader that knows less adds a node that was removed, and links refuse it",
+        edits: &[Edit {
+            file: GUIDE,
+            find: "!membership.names(node) && node <= membership.highest()",
+            with: "!membership.names(node) && ($on || node <= membership.highest())",
+        }],
+        noticed_by: node("followed_members", "a_group_whose_leader_knows_less_never_adds_a_member_that_was_removed"),
+    },
+    Mutation {
+        name: "a-leader-waits-for-its-own-removal",
+        rules: &[Rule::DecidingLeaderThatGoesHandsOver],
+        scenarios: &[],
+        breaks: "the leader of the deciding group that leaves waits for what it never learns",
+        edits: &[Edit {
+            file: GROUP_MEMBERS,
+            find: "!own.is_empty() && self.try_to_give_way(now)",
+            with: "!$on && $it",
+        }],
+        noticed_by: node(
+            "followed_members",
+            "a_node_that_leads_groups_hands_them_over_and_the_deciding_group_removes_it_last",
+        ),
     },
 ];

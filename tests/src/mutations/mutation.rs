@@ -85,6 +85,7 @@ pub(super) const APPLY: &str = "node/src/apply.rs";
 pub(super) const NODE_GROUPS: &str = "node/src/node/groups.rs";
 pub(super) const GROUP: &str = "node/src/group.rs";
 pub(super) const GROUP_MEMBERS: &str = "node/src/group/members.rs";
+pub(super) const GUIDE: &str = "node/src/guide.rs";
 pub(super) const ROUTER: &str = "node/src/router.rs";
 pub(super) const TRANSFERS: &str = "node/src/group/transfers.rs";
 pub(super) const SEND: &str = "node/src/transfer/send.rs";
