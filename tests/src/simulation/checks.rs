@@ -230,6 +230,7 @@ impl World {
             self.focus_on(group);
             self.check_liveness_of_group();
         }
+        self.check_members_agree();
     }
 
     fn check_liveness_of_group(&mut self) {

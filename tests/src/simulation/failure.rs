@@ -24,6 +24,8 @@ pub enum FailureKind {
     LogsDiverged,
     /// Nodes that applied the same log hold different data.
     StatesDiverged,
+    /// The group that decides on the members removed one that another group may still need.
+    MemberStillNeeded,
     /// A disk received writes in an order that an ordered writer never produces.
     DiskOutOfOrder,
     /// A command received a reply of the wrong kind.
@@ -49,6 +51,7 @@ impl FailureKind {
             FailureKind::NotLinearizable => "not-linearizable",
             FailureKind::LogsDiverged => "logs-diverged",
             FailureKind::StatesDiverged => "states-diverged",
+            FailureKind::MemberStillNeeded => "member-still-needed",
             FailureKind::DiskOutOfOrder => "disk-out-of-order",
             FailureKind::WrongReply => "wrong-reply",
             FailureKind::Liveness => "liveness",

@@ -334,6 +334,9 @@ impl World {
     }
 
     fn reconfigure(&mut self, to: Shape) {
+        if self.setup.decides {
+            return self.decide(to);
+        }
         let Some(leader) = self.leader() else { return };
         let Some(process) = &self.nodes[leader].process else { return };
         let (id, nodes) = (leader as NodeId + 1, self.nodes.len() as u64);

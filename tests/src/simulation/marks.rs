@@ -64,6 +64,10 @@ marks! {
     RemovalWithheld = "leader withheld its own removal",
     /// A configuration change was committed.
     MembershipChanged = "configuration changed",
+    /// The leader of the group that decides for all took a change of the members.
+    MembersDecided = "change of the members of all groups decided",
+    /// In a group, a member was removed that the deciding group still had.
+    MemberReleased = "member removed by a group before the deciding one",
     /// A configuration change was refused because another one was pending.
     MembershipChangeRefused = "configuration change refused",
     /// A snapshot replaced a node's state.

@@ -16,7 +16,8 @@
 //! possible, which shrinking relies on (`shrink.rs`).
 //!
 //! In a quarter of the seeds, every node hosts two to eight groups. Clients divide their requests among them. A fault of
-//! leadership or membership hits one group, and every other fault all of them.
+//! leadership or membership hits one group, and every other fault all of them. In half of these seeds, one group decides
+//! who the members of all are (`decisions.rs`), by the changes that operators can make.
 //!
 //! In half of the seeds with several groups, one more is created on each node while it runs, and removed again. It shares
 //! everything with the others, and only its leases are checked (`passing.rs`).
@@ -36,6 +37,8 @@
 //!   request was sent. This is stricter than what clients can observe, and does not depend on which keys they use.
 //! * At every entry applied: every other node applied the same entry at that index. One leader per term. The disk rule
 //!   about configuration changes (`docs/protocol.md`).
+//! * At every configuration of the group that decides on the members: each member that is not in it any more was released
+//!   by every other group, durably on some node.
 //! * At every tick withheld because of a hold: the first tick after the hold starts the campaign. At every quorum read
 //!   confirmed: the term is the one that accepted it; the node itself asserts this.
 //! * At the end: the clients' history is checked by [`linearizability`](crate::linearizability). All nodes hold the
@@ -55,6 +58,7 @@ mod checks;
 mod client;
 mod clients;
 mod clock;
+mod decisions;
 mod disk;
 mod failure;
 mod fault;

@@ -6,6 +6,7 @@ use super::types::Nanos;
 use leasehold::keyspace::{Keyspace, View};
 use leasehold_core::local::LenderStatistics;
 use leasehold_core::{Index, Instant, NodeId, Reading, Term, TermRound};
+use leasehold_node::members::MemberChange;
 use leasehold_node::ports::GroupId;
 use leasehold_node::{Group, GroupStatistics, ReadGate, Role, RouterStatistics};
 use leasehold_raft::Replica;
@@ -75,6 +76,9 @@ impl Node {
     }
 }
 
+/// The group that decides who the members of all groups are, if one does.
+pub(super) const DECIDING_GROUP: GroupId = 0;
+
 /// An input queued for a process's node.
 pub(super) enum Input {
     /// An input of the node itself.
@@ -93,6 +97,8 @@ pub(super) enum Input {
     CreateGroup,
     /// An operator removes it.
     RemoveGroup,
+    /// An operator changes the members of all groups.
+    Decide { change: MemberChange },
     /// A stalled timer fires many times at once.
     Burst { times: u8 },
 }

@@ -2,7 +2,7 @@
 
 use super::failure::FailureKind;
 use super::marks::Mark;
-use super::node::{Hosted, Process, Watched};
+use super::node::{DECIDING_GROUP, Hosted, Process, Watched};
 use super::setup::SECOND;
 use super::types::Nanos;
 use super::world::World;
@@ -37,6 +37,7 @@ impl World {
         let mut options = NodeOptions::new(machine.id, (machine.id << 32) | u64::from(machine.boot));
         options.request_timeout = Duration::from_nanos(self.setup.load.patience.min(5 * SECOND));
         options.max_apply_bytes = self.setup.apply_bytes;
+        options.deciding_group = self.setup.decides.then_some(DECIDING_GROUP);
         let mut process_node = leasehold_node::Node::new(options);
         let passes = passing.and_then(|group| machine.disk.recover_group(group as usize));
         process_node.note_removed(passing.filter(|group| machine.disk.is_removed(*group as usize)));

@@ -134,6 +134,8 @@ pub struct Setup {
     pub spares: u64,
     /// The number of groups on each node.
     pub groups: usize,
+    /// The first group decides who the members of all groups are. Otherwise each has members of its own.
+    pub decides: bool,
     /// The timings that processes may be started with. All start with the first and end with the last.
     pub timings: Vec<Config>,
     /// The clocks' drift.
@@ -236,6 +238,7 @@ impl Setup {
             founders,
             spares,
             groups,
+            decides: groups > 1 && Dice::new(seed, 12).chance(500_000),
             timings,
             drift_ppm,
             clocks,

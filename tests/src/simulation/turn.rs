@@ -4,7 +4,7 @@
 use super::client::OperationRef;
 use super::disk::Write;
 use super::marks::Mark;
-use super::node::Input;
+use super::node::{DECIDING_GROUP, Input};
 use super::world::{Event, World};
 use leasehold::keyspace::Keyspace;
 use leasehold_core::{NodeId, Reading};
@@ -148,6 +148,10 @@ impl World {
             }
             Input::CreateGroup => self.create_passing_group(node, reading),
             Input::RemoveGroup => self.remove_passing_group(node, reading),
+            Input::Decide { change } => {
+                let proposed = process.node.change_members(reading, DECIDING_GROUP, change);
+                self.marks.reach_often(Mark::MembersDecided, u64::from(proposed.is_ok()));
+            }
             Input::Burst { times } => {
                 for _ in 0..times {
                     let reading = machine.clock.read(now);
@@ -273,6 +277,9 @@ impl World {
             self.marks.reach_often(Mark::LongestHoldLowered, u64::from(batch.longest_hold.is_some()));
             self.marks.reach_often(Mark::LogCompacted, u64::from(batch.compact_through.is_some()));
             let is_known = Some(batch.group) != self.passing_group();
+            if let Some(applied) = batch.applied.as_ref().filter(|_| is_known) {
+                self.check_members(node, batch.group as usize, &applied.membership);
+            }
             if let Some(applied) = batch.applied.as_ref().filter(|_| batch.reset_log && is_known) {
                 self.focus_on(batch.group as usize);
                 self.check_snapshot(node, applied.index, applied.term);

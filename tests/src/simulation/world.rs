@@ -262,9 +262,11 @@ impl World {
         self.at(alone + self.time_to_step_down() + 6 * self.setup.longest_hold(), Event::End);
     }
 
-    /// Returns an upper bound on the recovery time. A transfer of a state may wait up to eight holds until it tries again.
+    /// Returns an upper bound on the recovery time. A transfer of a state may wait up to eight holds until it tries again,
+    /// and a leader that is to be removed up to twenty until it hands over again.
     fn time_to_recover(&self) -> Nanos {
-        20 * self.setup.longest_hold() + 150 * self.setup.heartbeat() + 10 * SECOND
+        let holds = if self.setup.decides { 80 } else { 20 };
+        holds * self.setup.longest_hold() + 150 * self.setup.heartbeat() + 10 * SECOND
     }
 
     /// Runs until the end or the first failure.
