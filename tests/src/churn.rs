@@ -3,6 +3,7 @@
 use crate::fleet::{Counts, Fleet};
 use crate::processes::{PATIENCE, eventually};
 use leasehold_testing::dice::Dice;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub struct Options {
     pub hold_ms: u64,
     /// The runtime of the nodes.
     pub runtime: String,
+    /// The number of groups.
+    pub groups: u64,
 }
 
 /// Changes the members step by step, and returns what the clients counted.
@@ -29,14 +32,17 @@ pub struct Options {
 /// # Panics
 /// If a change does not succeed although a quorum runs, or a process does not behave.
 pub fn run(options: &Options) -> Counts {
-    let Options { steps, seed, hold_ms, runtime } = options;
+    let Options { steps, seed, hold_ms, runtime, groups } = options;
     let (hold, heartbeat) = (hold_ms.to_string(), (hold_ms / 10).max(1).to_string());
-    let fleet = Fleet::found(3, &["--runtime", runtime, "--hold-ms", &hold, "--heartbeat-ms", &heartbeat]);
-    println!("churn on {runtime} with seed {seed}");
+    let several = groups.to_string();
+    let flags = ["--runtime", runtime, "--hold-ms", &hold, "--heartbeat-ms", &heartbeat, "--groups", &several];
+    let fleet = Fleet::found(3, &flags);
+    println!("churn on {runtime} with seed {seed} and {groups} groups");
     let mut churn = Churn {
         fleet,
         dice: Dice::new(*seed, 0),
         hold: Duration::from_millis(*hold_ms),
+        groups: *groups,
         voters: [1, 2, 3].into(),
         learners: BTreeSet::new(),
         down: BTreeSet::new(),
@@ -55,6 +61,7 @@ struct Churn {
     fleet: Fleet,
     dice: Dice,
     hold: Duration,
+    groups: u64,
     voters: BTreeSet<u64>,
     learners: BTreeSet<u64>,
     /// The members that do not run.
@@ -190,7 +197,8 @@ impl Churn {
     fn transfer(&mut self) {
         let able = &self.voters - &self.down;
         if let Some(node) = self.pick(able) {
-            self.make(&format!("transfer {node}"));
+            let group = if self.groups > 1 { format!("{} ", self.dice.below(self.groups)) } else { String::new() };
+            self.make(&format!("transfer {group}{node}"));
         }
     }
 
@@ -236,6 +244,13 @@ impl Churn {
         // There may be an election between two looks.
         let reached = eventually(PATIENCE, || (self.fleet.members() == expected).then_some(()));
         assert!(reached.is_some(), "the members are not {expected:?}: {}", self.fleet.ctl(&["status"]).output);
+        let voters: Vec<u64> = self.voters.iter().copied().collect();
+        let same = |node: &Value| {
+            let groups = node["groups"].as_array().cloned().unwrap_or_default();
+            groups.len() as u64 == self.groups && groups.iter().all(|group| group["voters"] == json!(voters))
+        };
+        let same = || self.fleet.status()["nodes"].as_array().is_some_and(|nodes| nodes.iter().all(same)).then_some(());
+        assert!(self.groups == 1 || eventually(PATIENCE, same).is_some(), "{}", self.fleet.status());
         println!("all is well: voters {:?}, learners {:?}", self.voters, self.learners);
     }
 }

@@ -285,7 +285,14 @@ fn a_joint_configuration_whose_old_half_is_cut_off_waits_and_loses_nothing() {
 
 #[test]
 fn members_that_change_at_random_while_nodes_fail_lose_no_write() {
-    let options = churn::Options { steps: 12, seed: 3, hold_ms: 1000, runtime: "smol".to_owned() };
+    let options = churn::Options { steps: 12, seed: 3, hold_ms: 1000, runtime: "smol".to_owned(), groups: 1 };
+    let counts = churn::run(&options);
+    assert_eq!((counts.stale, counts.lost), (0, 0), "{counts:?}");
+}
+
+#[test]
+fn members_of_several_groups_that_change_at_random_while_nodes_fail_lose_no_write() {
+    let options = churn::Options { steps: 12, seed: 5, hold_ms: 1000, runtime: "tokio".to_owned(), groups: 4 };
     let counts = churn::run(&options);
     assert_eq!((counts.stale, counts.lost), (0, 0), "{counts:?}");
 }

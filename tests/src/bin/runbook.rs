@@ -27,12 +27,15 @@ struct Arguments {
     /// The seed of those choices.
     #[arg(long, default_value = "1")]
     seed: u64,
+    /// The number of groups of that cluster.
+    #[arg(long, default_value = "1")]
+    groups: u64,
 }
 
 fn main() -> ExitCode {
-    let Arguments { hold_ms, runtime, pause_s, churn, seed } = Arguments::parse();
+    let Arguments { hold_ms, runtime, pause_s, churn, seed, groups } = Arguments::parse();
     let counts = match churn {
-        Some(steps) => churn::run(&churn::Options { steps, seed, hold_ms, runtime }),
+        Some(steps) => churn::run(&churn::Options { steps, seed, hold_ms, runtime, groups }),
         None => runbook::run(&Options { hold_ms, runtime, pause: Duration::from_secs(pause_s) }),
     };
     println!("{counts:?}");
