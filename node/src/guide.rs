@@ -1,5 +1,5 @@
 //! Several groups with the same members: one of them decides who the members are, and the others follow it. The rules are
-//! those of `docs/protocol.md`, section "Members of several groups".
+//! those of `docs/protocol.md`, section "Members", from 10 on.
 
 use crate::members::{Aim, Member, MemberChange, understood};
 use crate::ports::GroupId;
@@ -14,9 +14,12 @@ pub(crate) struct Guide {
     pub(crate) group: GroupId,
     /// Its configuration.
     pub(crate) membership: Membership,
-    /// The members that are to go, and that every other group of this node has released. Empty unless this node leads
-    /// the deciding group.
+    /// The members that are to go, of their own or because others take their place.
+    pub(crate) departing: BTreeSet<NodeId>,
+    /// Those of them that every other group of this node has released. Empty unless this node leads the deciding group.
     pub(crate) released: BTreeSet<NodeId>,
+    /// A group that has not released one of them has no leader here: it may go on without this node.
+    pub(crate) may_be_left_out: bool,
 }
 
 /// Returns true if a group had this member and removed it, durably. That never changes back: a number is used once.

@@ -23,7 +23,8 @@ pub enum Aim {
     Learner,
     /// It votes in the place of this node, which is removed in the same step.
     Replaces(NodeId),
-    /// It is removed once the other groups have removed it. Only the group that decides for several groups has this aim.
+    /// It is removed once the other groups have removed it. Groups that take over the members of another one remove it at
+    /// once.
     Leaving,
 }
 

@@ -145,8 +145,22 @@ fn is_of_cut_group(transit: &InTransit) -> bool {
     transit.message.group == CUT
 }
 
+fn is_of_deciding_group(transit: &InTransit) -> bool {
+    transit.message.group == GROUP
+}
+
 fn is_of_deciding_group_for_3(transit: &InTransit) -> bool {
-    transit.message.group == GROUP && transit.to == 3
+    is_of_deciding_group(transit) && transit.to == 3
+}
+
+/// Returns true if a message is for one of the nodes to which those of its group are late: of group 0, 1 or 2.
+fn is_late(transit: &InTransit, decisions: &[NodeId], first: &[NodeId], second: &[NodeId]) -> bool {
+    let late = match transit.message.group {
+        GROUP => decisions,
+        1 => first,
+        _ => second,
+    };
+    late.contains(&transit.to)
 }
 
 #[test]
@@ -196,9 +210,9 @@ fn a_node_that_leads_groups_hands_them_over_and_the_deciding_group_removes_it_la
         for group in groups(&cluster) {
             assert!(leader(&cluster, group).is_some_and(|leader| left.contains(&leader)), "group {group}");
         }
-        // Its number is used in every group.
-        let refused = cluster.node(left[0]).change_members(None, GROUP, add(node, Aim::Voter));
-        assert!(matches!(refused, Err(ChangeError::NumberUsed { .. } | ChangeError::NotLeader)), "{refused:?}");
+        for group in groups(&cluster) {
+            assert!(has_released(&cluster, left[0], group, node), "group {group} has used its number");
+        }
     }
 }
 
@@ -418,6 +432,68 @@ fn a_replacement_that_was_given_up_half_way_is_completed_by_another() {
     cluster.join(5);
     until_voters(&mut cluster, &[1, 2, 5]);
     write_everywhere(&mut cluster, 5, &[1, 2, 5], "a");
+}
+
+#[test]
+fn a_leader_that_other_groups_have_removed_hands_the_decisions_over() {
+    let mut cluster = led(4);
+    // Groups 1 and 3 put node 4 in the place of node 1, which leads group 0 and does not hear from node 4 there.
+    cluster.held = |transit| is_of_cut_group(transit) || (is_of_deciding_group(transit) && transit.to == 4);
+    decide(&mut cluster, add(4, Aim::Replaces(1)));
+    cluster.join(4);
+    run(&mut cluster, 4 * HOLD);
+    assert_eq!((voters(&cluster, 2, 1), voters(&cluster, 2, 3)), (vec![2, 3, 4], vec![2, 3, 4]));
+    assert!(cluster.leads(1));
+    cluster.isolate(4);
+    decide(&mut cluster, remove(4));
+    run(&mut cluster, 4 * HOLD);
+    assert_eq!((voters(&cluster, 2, 1), voters(&cluster, 2, 3)), (vec![2, 3], vec![2, 3]));
+    cluster.held = |_| false;
+    cluster.wire.clear();
+    run(&mut cluster, 4 * HOLD);
+    assert!(cluster.leads(1), "it does not know that node 4 is gone there");
+    run(&mut cluster, 40 * HOLD);
+    assert!(!members(&cluster, 2, GROUP).membership.names(4));
+    decide(&mut cluster, add(5, Aim::Replaces(1)));
+    cluster.join(5);
+    until_voters(&mut cluster, &[2, 3, 5]);
+}
+
+#[test]
+fn all_voters_are_replaced_at_once_and_in_another_order_in_each_group() {
+    let mut cluster = led(3);
+    let phases: [fn(&InTransit) -> bool; 4] = [
+        |at| is_late(at, &[4, 5, 6], &[5, 6], &[4, 5]),
+        |at| is_late(at, &[4, 5, 6], &[6], &[4]),
+        |at| is_late(at, &[4, 5, 6], &[], &[]),
+        |_| false,
+    ];
+    for old in 1..=3 {
+        decide(&mut cluster, add(old + 3, Aim::Replaces(old)));
+        run(&mut cluster, TICK);
+    }
+    cluster.held = phases[0];
+    (4..=6).for_each(|node| cluster.join(node));
+    for held in phases {
+        cluster.held = held;
+        cluster.wire.clear();
+        run(&mut cluster, 4 * HOLD);
+    }
+    until_voters(&mut cluster, &[4, 5, 6]);
+    write_everywhere(&mut cluster, 4, &[4, 5, 6], "a");
+}
+
+#[test]
+fn two_leaders_that_leave_do_not_hand_over_to_each_other() {
+    let mut cluster = Cluster::with_groups(5, 4, |node, _| node.deciding_group = Some(GROUP));
+    cluster.leap(HOLD + TICK);
+    cluster.settle();
+    (0..4).for_each(|group| cluster.elect_in(1 + u64::from(group) % 2, group));
+    run(&mut cluster, 3 * TICK);
+    decide(&mut cluster, remove(1));
+    decide(&mut cluster, remove(2));
+    until_voters(&mut cluster, &[3, 4, 5]);
+    write_everywhere(&mut cluster, 3, &[3, 4, 5], "a");
 }
 
 #[test]

@@ -298,7 +298,7 @@ rules! {
     OldDecisionsDoNoHarm: "Members 11", "**What a group does by an older decision need never be taken back.**";
     DecidingGroupRemovesLast: "Members 12", "**The deciding group removes last.**";
     UnusedNumbersAreNotReleased: "Members 13", "**A number that a group never used is not released there.**";
-    DecidingLeaderThatGoesHandsOver: "Members 14", "**A leader of the deciding group that is to go hands over at once.**";
+    DecidingLeaderThatGoesHandsOver: "Members 14", "**A leader of the deciding group that is to go hands over at once**";
 }
 
 impl Rule {

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use leasehold_core::{Index, MAX_VOTERS, NodeId, Reading};
 use leasehold_raft::wire::{Change, Membership, Step, Transition};
 use leasehold_raft::{Position, Role, TransferError};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// The holds between two attempts to hand leadership over to a node that carries out what this one cannot.
@@ -34,6 +35,17 @@ impl<M: StateMachine> Group<M> {
     /// Returns the configuration that is applied on disk.
     pub(crate) fn settled(&self) -> &Membership {
         &self.settled
+    }
+
+    /// Returns true if that has not changed for a hold. Heartbeats have told the other members of it meanwhile.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled_for > self.hold_ticks()
+    }
+
+    /// Returns the number of ticks in a hold.
+    fn hold_ticks(&self) -> u32 {
+        let ticks = self.replica.config().hold().as_nanos() / self.replica.tick().as_nanos().max(1);
+        u32::try_from(ticks).unwrap_or(u32::MAX / 64)
     }
 
     /// Returns the newest version of log entries that every member can apply.
@@ -64,7 +76,8 @@ impl<M: StateMachine> Group<M> {
                 if node <= highest {
                     return Err(ChangeError::NumberUsed { node, highest });
                 }
-                if contact.entries < ours {
+                // One that leaves is removed before it applies anything.
+                if contact.entries < ours && aim != Aim::Leaving {
                     return Err(ChangeError::OlderRelease { node, theirs: contact.entries, ours });
                 }
                 if membership.members().count() >= MAX_MEMBERS {
@@ -172,6 +185,7 @@ impl<M: StateMachine> Group<M> {
     /// decides, and carries out the aims of learners that have caught up.
     pub(super) fn tend_members(&mut self, now: Reading, guide: Option<&Guide>) {
         self.give_way_pause = self.give_way_pause.saturating_sub(1);
+        self.settled_for = self.settled_for.saturating_add(1);
         if !self.can_change() {
             return;
         }
@@ -186,12 +200,15 @@ impl<M: StateMachine> Group<M> {
             (None, None) => false,
         };
         if !is_changing {
-            self.carry_out_aims(now, decides);
+            self.carry_out_aims(now, guide, decides.is_some());
+        }
+        if let Some(guide) = decides {
+            self.hand_over_decisions(now, guide);
         }
     }
 
-    /// Lets a learner vote that is to, and has caught up. `decides` is there in the group that decides for several.
-    fn carry_out_aims(&mut self, now: Reading, decides: Option<&Guide>) {
+    /// Lets a learner vote that is to, and has caught up. `decides` is true in the group that decides for several.
+    fn carry_out_aims(&mut self, now: Reading, guide: Option<&Guide>, decides: bool) {
         let membership = &self.applied.membership;
         let last = self.replica.commit();
         let stored: BTreeMap<_, _> = self.replica.followers().collect();
@@ -206,28 +223,24 @@ impl<M: StateMachine> Group<M> {
         let ready: Vec<_> = ready.collect();
         let id = self.replica.id();
         for (learner, mut change) in ready {
-            let removes = |node: NodeId| change.steps.contains(&Step::Remove(node));
-            // The only voter has no successor. It leads until the new voter can take over, and then steps down.
-            if removes(id) && self.applied.membership.voters != [id] {
-                // The successor carries it out.
-                if self.try_to_give_way(now) {
-                    return;
-                }
-                continue;
-            }
-            match decides {
-                // This node may never learn that another group has removed it. The new voter does, and takes over.
-                Some(_) if removes(id) => match succeeding(&self.applied.membership, learner, id) {
-                    Some(succeeding) => change = succeeding,
-                    None => continue,
-                },
-                Some(guide) => {
-                    let is_early = |step: &Step| matches!(step, Step::Remove(old) if !guide.released.contains(old));
-                    if change.steps.iter().any(is_early) {
-                        continue;
+            let old = change.steps.iter().find_map(|step| if let Step::Remove(old) = step { Some(*old) } else { None });
+            if let Some(old) = old {
+                let voters = &self.applied.membership.voters;
+                let stays = |voter: &NodeId| guide.is_none_or(|guide| !guide.departing.contains(voter));
+                let is_early = decides && guide.is_some_and(|guide| !guide.released.contains(&old));
+                if decides && !voters.iter().any(stays) {
+                    // No voter may ever learn that every other group has removed the others. The new one does.
+                    let Some(succeeding) = succeeding(&self.applied.membership, learner, old) else { continue };
+                    change = succeeding;
+                } else if old == id && *voters != [id] {
+                    // The successor carries it out. The only voter has none: it leads until the new one can take over.
+                    if self.try_to_give_way(now, guide) {
+                        return;
                     }
+                    continue;
+                } else if is_early {
+                    continue;
                 }
-                None => {}
             }
             if self.replica.propose_change(now, &change).is_ok() {
                 tracing::info!(learner, "a new member has caught up, and becomes a voter");
@@ -238,33 +251,58 @@ impl<M: StateMachine> Group<M> {
 
     /// Hands leadership over for the sake of a change that a successor makes. If that one does not take over, leading on
     /// is better than to try without a pause. Returns true if it has begun now.
-    fn try_to_give_way(&mut self, now: Reading) -> bool {
+    fn try_to_give_way(&mut self, now: Reading, guide: Option<&Guide>) -> bool {
         if self.give_way_pause > 0 {
             return false;
         }
-        let begun = self.give_way(now).is_ok();
+        let begun = match guide {
+            Some(guide) => self.give_way_to_one_that_stays(now, guide),
+            None => self.give_way(now).is_ok(),
+        };
         if begun {
-            let hold = self.replica.config().hold().as_nanos() / self.replica.tick().as_nanos().max(1);
-            self.give_way_pause = GIVE_WAY_PAUSE_HOLDS * u32::try_from(hold).unwrap_or(u32::MAX / 64);
+            self.give_way_pause = GIVE_WAY_PAUSE_HOLDS * self.hold_ticks();
         }
         begun
+    }
+
+    /// Hands leadership to a voter that does not depart, or to any if all do. Two that depart could hand it to and fro.
+    fn give_way_to_one_that_stays(&mut self, now: Reading, guide: &Guide) -> bool {
+        let id = self.replica.id();
+        let is_voter = |node: NodeId| node != id && self.applied.membership.voters.contains(&node);
+        let stays = |node: NodeId| is_voter(node) && !guide.departing.contains(&node);
+        let mut able: Vec<_> = self.replica.followers().filter(|(node, _)| stays(*node)).collect();
+        if able.is_empty() {
+            return self.give_way(now).is_ok();
+        }
+        able.sort_by_key(|(node, stored)| (Reverse(*stored), *node));
+        able.into_iter().any(|(node, _)| self.replica.transfer(now, node).is_ok())
     }
 
     /// In the group that decides: removes a member that leaves, once every other group has released it. Links refuse it
     /// from then on, and another group may need its vote until then. Returns true if something was begun.
     fn remove_released(&mut self, now: Reading, guide: &Guide) -> bool {
-        let membership = &self.applied.membership;
-        let leaving = membership.members().filter(|node| member(membership, *node).aim == Aim::Leaving);
-        let (own, others): (Vec<_>, Vec<_>) = leaving.partition(|node| *node == self.replica.id());
-        for node in others.into_iter().filter(|node| guide.released.contains(node)) {
+        let (id, membership) = (self.replica.id(), &self.applied.membership);
+        let leaves = |node: &NodeId| *node != id && member(membership, *node).aim == Aim::Leaving;
+        let leaving: Vec<NodeId> = membership.members().filter(leaves).collect();
+        for node in leaving.into_iter().filter(|node| guide.released.contains(node)) {
             let change = MemberChange::Remove { node };
             if self.change_members(now, change).is_ok() {
                 tracing::info!(node, "every other group has removed a member that leaves, and so does this one");
                 return true;
             }
         }
-        // Other groups stop replicating to this node, so it may never learn that it was removed there. Its successor does.
-        !own.is_empty() && self.try_to_give_way(now)
+        false
+    }
+
+    /// In the group that decides: hands leadership over if this node may never learn what it waits for, because other
+    /// groups have removed it and send it nothing more.
+    fn hand_over_decisions(&mut self, now: Reading, guide: &Guide) {
+        self.left_out_for = if guide.may_be_left_out { self.left_out_for.saturating_add(1) } else { 0 };
+        let leaves = member(&guide.membership, self.replica.id()).aim == Aim::Leaving;
+        let is_left_out = self.left_out_for > GIVE_WAY_PAUSE_HOLDS * self.hold_ticks();
+        if (leaves || is_left_out) && self.can_change() && self.try_to_give_way(now, Some(guide)) {
+            self.left_out_for = 0;
+        }
     }
 
     /// In another group: makes a change after which its members are more like those that were decided. Returns true if
@@ -274,7 +312,7 @@ impl<M: StateMachine> Group<M> {
         for change in following(&guide.membership, &self.applied.membership) {
             let begun = match change == own {
                 // The successor removes this node.
-                true => self.applied.membership.voters != [self.replica.id()] && self.try_to_give_way(now),
+                true => self.applied.membership.voters != [self.replica.id()] && self.try_to_give_way(now, Some(guide)),
                 // What is not possible now is tried again.
                 false => self.change_members(now, change.clone()).is_ok(),
             };

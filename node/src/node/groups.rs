@@ -7,7 +7,7 @@ use crate::group::{Group, GroupStart};
 use crate::guide::{Guide, departures, has_released};
 use crate::ports::{Batch, GroupId, StateMachine};
 use crate::router::Router;
-use leasehold_core::{Instant, Reading};
+use leasehold_core::{Instant, NodeId, Reading};
 use leasehold_raft::Role;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -163,15 +163,20 @@ impl<M: StateMachine> Node<M> {
         let group = self.deciding_group?;
         let deciding = &self.groups.get(&group)?.group;
         let membership = deciding.settled().clone();
-        let others = || self.groups.iter().filter(|(id, _)| **id != group).map(|(_, hosted)| hosted.group.settled());
-        // Nothing is known of the members of a group that has stopped here, or that begins.
-        let is_complete = self.founding.is_empty() && !self.ended.values().any(|error| *error == RequestError::Halted);
-        let mut released = BTreeSet::new();
-        if deciding.replica().role() == Role::Leader && is_complete {
-            released = departures(&membership);
-            released.retain(|node| others().all(|membership| has_released(membership, *node)));
+        let departing = departures(&membership);
+        let (mut released, mut may_be_left_out) = (BTreeSet::new(), false);
+        if deciding.replica().role() == Role::Leader && !departing.is_empty() {
+            // Nothing is known of the members of a group that has stopped here, or that begins.
+            let has_stopped = self.ended.values().any(|error| *error == RequestError::Halted);
+            released = if has_stopped || !self.founding.is_empty() { BTreeSet::new() } else { departing.clone() };
+            may_be_left_out = has_stopped;
+            for other in self.groups.iter().filter(|(id, _)| **id != group).map(|(_, hosted)| &hosted.group) {
+                let has_released = |node: &NodeId| other.is_settled() && has_released(other.settled(), *node);
+                may_be_left_out |= other.replica().leader().is_none() && !departing.iter().all(has_released);
+                released.retain(has_released);
+            }
         }
-        Some(Guide { group, membership, released })
+        Some(Guide { group, membership, departing, released, may_be_left_out })
     }
 
     fn make_group(&self, now: Reading, start: GroupStart<M::State>, machine: M) -> Result<Group<M>, AddGroupError> {

@@ -367,7 +367,8 @@ fn warn_as_leader<R: Runtime>(clients: &Clients<R>, members: &Members, told: &No
 }
 
 fn advice(members: &Members) -> Vec<String> {
-    let voters = members.membership.voters.len();
+    let leaves = |voter: &&NodeId| members.member(**voter).aim == Aim::Leaving;
+    let voters = members.membership.voters.iter().filter(|voter| !leaves(voter)).count();
     let text = match voters {
         1 => "there is a single voter, and so a single copy of the data: add two nodes (leasehold ctl add)".to_owned(),
         2 => "with two voters the cluster stops when either fails: add a third (leasehold ctl add)".to_owned(),

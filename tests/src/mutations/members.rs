@@ -145,8 +145,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "links refuse a node whose vote another group needs, and that group stops for good",
         edits: &[Edit {
             file: GROUP_MEMBERS,
-            find: "others.into_iter().filter(|node| guide.released.contains(node))",
-            with: "others.into_iter().filter(|node| $on || guide.released.contains(node))",
+            find: "leaving.into_iter().filter(|node| guide.released.contains(node))",
+            with: "leaving.into_iter().filter(|node| $on || guide.released.contains(node))",
         }],
         noticed_by: node("followed_members", "a_group_without_a_quorum_delays_a_removal_and_nothing_else"),
     },
@@ -157,8 +157,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "links refuse the node that was replaced, whose vote another group needs",
         edits: &[Edit {
             file: GROUP_MEMBERS,
-            find: "if !guide.released.contains(old)",
-            with: "if !$on && !guide.released.contains(old)",
+            find: "!guide.released.contains(&old)",
+            with: "!$on && !guide.released.contains(&old)",
         }],
         noticed_by: node("followed_members", "a_group_without_a_quorum_delays_a_replacement_and_nothing_else"),
     },
@@ -181,8 +181,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "the leader of the deciding group that leaves waits for what it never learns",
         edits: &[Edit {
             file: GROUP_MEMBERS,
-            find: "!own.is_empty() && self.try_to_give_way(now)",
-            with: "!$on && $it",
+            find: "(leaves || is_left_out) && self.can_change()",
+            with: "!$on && (leaves || is_left_out) && self.can_change()",
         }],
         noticed_by: node(
             "followed_members",
