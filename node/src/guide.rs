@@ -18,7 +18,8 @@ pub(crate) struct Guide {
     pub(crate) departing: BTreeSet<NodeId>,
     /// Those of them that every other group of this node has released. Empty unless this node leads the deciding group.
     pub(crate) released: BTreeSet<NodeId>,
-    /// A group that has not released one of them has no leader here: it may go on without this node.
+    /// A group that has not released one of them has no leader here, or not this node as a member: it may go on without
+    /// this node.
     pub(crate) may_be_left_out: bool,
 }
 

@@ -172,7 +172,8 @@ impl<M: StateMachine> Node<M> {
             may_be_left_out = has_stopped;
             for other in self.groups.iter().filter(|(id, _)| **id != group).map(|(_, hosted)| &hosted.group) {
                 let has_released = |node: &NodeId| other.is_settled() && has_released(other.settled(), *node);
-                may_be_left_out |= other.replica().leader().is_none() && !departing.iter().all(has_released);
+                let is_outside = !other.settled().names(other.replica().id()) || other.replica().leader().is_none();
+                may_be_left_out |= is_outside && !departing.iter().all(has_released);
                 released.retain(has_released);
             }
         }
