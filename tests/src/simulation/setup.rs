@@ -234,11 +234,12 @@ impl Setup {
         let up_to = |kind, least, most| rough(kind).map_or(0, |mut dice| dice.of_any_size(least, most));
         let real_disks = Dice::new(seed, 3).chance(50_000);
         let cut_logs = founders >= 3 && !real_disks && Dice::new(seed, 4).chance(200_000);
+        let decides = groups > 1 && Dice::new(seed, 12).chance(500_000);
         Setup {
             founders,
             spares,
             groups,
-            decides: groups > 1 && Dice::new(seed, 12).chance(500_000),
+            decides,
             timings,
             drift_ppm,
             clocks,
@@ -259,8 +260,9 @@ impl Setup {
             local_readers: local_readers(seed),
             real_disks,
             cut_logs,
-            // A disk that loses its end may lose that a group was created or removed.
-            passing_group: groups > 1 && !cut_logs && Dice::new(seed, 11).chance(500_000),
+            // A disk that loses its end may lose that a group was created or removed. Groups that follow the members of
+            // another one are hosted by all of them, and this one is not.
+            passing_group: groups > 1 && !decides && !cut_logs && Dice::new(seed, 11).chance(500_000),
             faults_for: hold * dice.of_any_size(40, 320),
         }
     }
