@@ -174,6 +174,8 @@ pub struct Group<M: StateMachine> {
     give_way_pause: u32,
     /// Ticks for which this node has led the deciding group while another group may go on without it.
     left_out_for: u32,
+    /// The voter to whom this node last handed leadership because the members change.
+    gave_way_to: Option<NodeId>,
     /// The members as this node knows them from its links, to be recorded in the configuration.
     contacts: BTreeMap<NodeId, Contact>,
     outputs: VecDeque<GroupOutput<M>>,
@@ -243,6 +245,7 @@ impl<M: StateMachine> Group<M> {
             settled_for: 0,
             give_way_pause: 0,
             left_out_for: 0,
+            gave_way_to: None,
             applied,
             gate,
             tracker: Tracker::default(),

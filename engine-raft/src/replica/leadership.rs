@@ -53,7 +53,7 @@ impl Replica {
         if self.raw.raft.state != StateRole::Leader {
             return Err(TransferError::NotLeader);
         }
-        let to = self.successor().ok_or(TransferError::NoSuccessor)?;
+        let to = self.successor(|_| true).ok_or(TransferError::NoSuccessor)?;
         self.leaving = true;
         self.begin_transfer(to);
         self.sync_lease_with_raft(now);
@@ -66,7 +66,15 @@ impl Replica {
     /// # Errors
     /// [`TransferError`]: no transfer started.
     pub fn give_way(&mut self, now: Reading) -> Result<NodeId, TransferError> {
-        let to = self.successor().ok_or(TransferError::NoSuccessor)?;
+        self.give_way_among(now, |_| true)
+    }
+
+    /// Does what [`give_way`](Replica::give_way) does, and considers only the voters for which `may` returns true.
+    ///
+    /// # Errors
+    /// [`TransferError`]: no transfer started.
+    pub fn give_way_among(&mut self, now: Reading, may: impl Fn(NodeId) -> bool) -> Result<NodeId, TransferError> {
+        let to = self.successor(may).ok_or(TransferError::NoSuccessor)?;
         self.transfer(now, to)?;
         Ok(to)
     }
@@ -113,13 +121,13 @@ impl Replica {
         self.leadership.heard.get(&peer).is_some_and(|heard| now - heard.last <= ticks as u64)
     }
 
-    /// Returns the voter that can take over soonest: it holds every committed entry and was heard lately. One that was
-    /// heard throughout the last hold comes first, because one that has just started is held. Of these, the one with
-    /// most of the log comes first.
-    fn successor(&self) -> Option<NodeId> {
+    /// Returns the voter that can take over soonest, of those for which `may` returns true: it holds every committed entry
+    /// and was heard lately. One that was heard throughout the last hold comes first, because one that has just started is
+    /// held. Of these, the one with most of the log comes first.
+    fn successor(&self, may: impl Fn(NodeId) -> bool) -> Option<NodeId> {
         let raft = &self.raw.raft;
         let (now, hold) = (self.leadership.ticks, raft.election_timeout() as u64);
-        let voters = self.membership().voters.iter().copied().filter(|voter| *voter != self.id());
+        let voters = self.membership().voters.iter().copied().filter(|voter| *voter != self.id() && may(*voter));
         let able = voters.filter_map(|voter| {
             let matched = raft.prs().get(voter)?.matched;
             let steady = now - self.leadership.heard.get(&voter)?.since > hold;
@@ -153,7 +161,7 @@ impl Replica {
             if answers && self.check_target(to).is_ok() {
                 self.start_transfer(to);
             } else if self.leaving || self.leadership.yields {
-                match self.successor() {
+                match self.successor(|_| true) {
                     Some(to) => self.start_transfer(to),
                     None if self.leadership.yields => {
                         self.step_down();
@@ -248,7 +256,7 @@ impl Replica {
         self.statistics.leaderships_given_up += 1;
         self.back_off();
         self.leadership.yields = true;
-        match self.successor() {
+        match self.successor(|_| true) {
             Some(to) => self.begin_transfer(to),
             None => self.step_down(),
         }

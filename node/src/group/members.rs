@@ -12,7 +12,6 @@ use bytes::Bytes;
 use leasehold_core::{Index, MAX_VOTERS, NodeId, Reading};
 use leasehold_raft::wire::{Change, Membership, Step, Transition};
 use leasehold_raft::{Position, Role, TransferError};
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// The holds between two attempts to hand leadership over to a node that carries out what this one cannot.
@@ -270,12 +269,15 @@ impl<M: StateMachine> Group<M> {
         let id = self.replica.id();
         let is_voter = |node: NodeId| node != id && self.applied.membership.voters.contains(&node);
         let stays = |node: NodeId| is_voter(node) && !guide.departing.contains(&node);
-        let mut able: Vec<_> = self.replica.followers().filter(|(node, _)| stays(*node)).collect();
-        if able.is_empty() {
+        if !self.applied.membership.voters.iter().any(|voter| stays(*voter)) {
             return self.give_way(now).is_ok();
         }
-        able.sort_by_key(|(node, stored)| (Reverse(*stored), *node));
-        able.into_iter().any(|(node, _)| self.replica.transfer(now, node).is_ok())
+        // One that did not take over, or handed leadership back, comes last.
+        let last = self.gave_way_to;
+        let begun = self.replica.give_way_among(now, |node| stays(node) && Some(node) != last);
+        let Ok(to) = begun.or_else(|_| self.replica.give_way_among(now, stays)) else { return false };
+        self.gave_way_to = Some(to);
+        true
     }
 
     /// In the group that decides: removes a member that leaves, once every other group has released it. Links refuse it
