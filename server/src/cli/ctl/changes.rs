@@ -245,16 +245,18 @@ impl Changes<'_> {
                 Attempt::Elsewhere(_) => reason = format!("{address} does not know where the leader is"),
                 Attempt::Later(why) => reason = why,
                 Attempt::Unknown(why) => (reason, uncertain) = (why, true),
-                // An earlier attempt may have succeeded.
-                Attempt::Refused(_) if uncertain && self.has_begun(change) => return Ok(()),
+                // An earlier attempt may have succeeded. A leader that is new may refuse for that reason, or because it has
+                // heard of nobody yet.
+                Attempt::Refused(why) if uncertain => {
+                    match self.look().leader().map(|leader| change.progress(leader)) {
+                        None => reason = why,
+                        Some(Progress::NotBegun) => return Err(why),
+                        Some(_) => return Ok(()),
+                    }
+                }
                 Attempt::Refused(why) => return Err(why),
             }
         }
-    }
-
-    fn has_begun(&mut self, change: &Change) -> bool {
-        let survey = self.look();
-        survey.leader().is_some_and(|leader| change.progress(leader) != Progress::NotBegun)
     }
 
     fn attempt(&self, address: &str, command: &[String]) -> Attempt {
