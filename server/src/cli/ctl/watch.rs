@@ -142,11 +142,13 @@ fn row(node: NodeId, status: &NodeStatus, before: Option<&NodeStatus>, elapsed: 
         names.iter().map(|name| count(status, name).saturating_sub(count(before, name))).sum()
     };
     let rate = |names: &[&str]| format!("{:.0}", since(names) as f64 / elapsed.as_secs_f64().max(0.001));
-    let (lease, all) = (since(&["reads_lease"]), since(&["reads_lease", "reads_quorum"]));
+    let by_lease = ["reads_lease", "reads_local"];
+    let reads = ["reads_lease", "reads_local", "reads_quorum"];
+    let (lease, all) = (since(&by_lease), since(&reads));
     let share = (lease * 100).checked_div(all).map_or("-".to_owned(), |share| format!("{share} %"));
     [
         node.to_string(),
-        rate(&["reads_lease", "reads_quorum"]),
+        rate(&reads),
         share,
         rate(&["writes_acknowledged"]),
         rate(&["reads_failed", "writes_failed", "writes_uncertain"]),
@@ -186,8 +188,13 @@ mod tests {
     #[test]
     fn rates_are_those_since_the_status_before() {
         let status = |lease: u64, quorum: u64, writes: u64, uptime_s: u64| {
-            let counters =
-                [("reads_lease", lease), ("reads_quorum", quorum), ("writes_acknowledged", writes), ("keys", 7)];
+            let counters = [
+                ("reads_lease", lease - lease / 3),
+                ("reads_local", lease / 3),
+                ("reads_quorum", quorum),
+                ("writes_acknowledged", writes),
+                ("keys", 7),
+            ];
             let counters = counters.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
             NodeStatus { node: 1, uptime_s, counters, ..NodeStatus::default() }
         };
