@@ -53,7 +53,12 @@ enum Failure {
     Read { path: PathBuf, source: io::Error },
     #[error("cannot write the folder {}: {source}; give a folder on a writable disk with enough space", path.display())]
     Write { path: PathBuf, source: io::Error },
-    #[error("{0}; do not start a node on this folder: restore again")]
+    /// The advice of these errors is for a node that runs.
+    #[error("{} was removed or replaced while it was written; restore again", path.display())]
+    Gone { path: PathBuf },
+    #[error("the new folder {} is damaged: {detail}; restore again, onto another disk", path.display())]
+    Damaged { path: PathBuf, detail: String },
+    #[error(transparent)]
     Storage(StorageError),
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -141,6 +146,8 @@ fn commit(path: &Path, storage: &mut Storage, batches: impl Iterator<Item = Batc
     // What a node would have to do is not what to do here.
     storage.commit(&batches.collect::<Vec<_>>()).map_err(|error| match error.downcast() {
         Ok(StorageError::Io { source, .. }) | Err(source) => Failure::Write { path: path.to_owned(), source },
+        Ok(StorageError::Gone { path }) => Failure::Gone { path },
+        Ok(StorageError::Damaged { path, detail }) => Failure::Damaged { path, detail },
         Ok(other) => Failure::Storage(other),
     })
 }
