@@ -108,8 +108,7 @@ impl Cluster {
 
     /// Makes the first followers answer reads by subleases, and the others not, and waits until it is so.
     pub(crate) fn set_readers(&self, readers: usize) -> Result<(), String> {
-        let (leader, followers) = (self.leader()?, self.followers()?);
-        for (at, node) in followers.iter().enumerate() {
+        for (at, node) in self.followers()?.iter().enumerate() {
             let switch = if at < readers { "ON" } else { "OFF" };
             let reply = ask(node.port, &format!("LEASEHOLD LOCALREADS {switch}"))?;
             if !reply.starts_with("+OK") {
@@ -118,16 +117,25 @@ impl Cluster {
         }
         let watch = Stopwatch::start();
         while watch.elapsed() < READERS_TIMEOUT {
-            let mut valid = 0;
-            for node in followers {
-                valid += node.info()?.number("sublease_valid")? as usize;
-            }
-            if valid == readers && leader.info()?.number("obligations")? as usize == readers {
+            if self.check_readers(readers).is_ok() {
                 return Ok(());
             }
             std::thread::sleep(POLL_INTERVAL);
         }
-        Err(format!("{readers} of the followers should have had subleases within {READERS_TIMEOUT:?}"))
+        self.check_readers(readers)
+    }
+
+    /// Checks that so many followers have subleases now. A load that keeps a follower behind costs it its own.
+    pub(crate) fn check_readers(&self, readers: usize) -> Result<(), String> {
+        let mut valid = 0;
+        for node in self.followers()? {
+            valid += node.info()?.number("sublease_valid")? as usize;
+        }
+        let lent = self.leader()?.info()?.number("obligations")? as usize;
+        if valid == readers && lent == readers {
+            return Ok(());
+        }
+        Err(format!("{readers} of the followers should have subleases, but {valid} do, and the leader has lent {lent}"))
     }
 
     /// Returns the counters of the nodes.
@@ -191,6 +199,7 @@ fn ask(port: u16, command: &str) -> Result<String, String> {
 fn process_usage(id: u32) -> Option<Usage> {
     // `/proc/ID/stat` counts processor time in ticks of 10 ms, which is too coarse for short runs.
     let mut nanos = 0_u64;
+    fs::metadata(format!("/proc/{id}/task/{id}/schedstat")).ok()?;
     for thread in fs::read_dir(format!("/proc/{id}/task")).ok()? {
         // A thread may end meanwhile.
         if let Ok(schedstat) = fs::read_to_string(thread.ok()?.path().join("schedstat")) {

@@ -35,18 +35,24 @@ impl Shape {
     }
 }
 
-/// Starts a cluster for a part of a round. Does so again if the leader changed meanwhile.
+/// Starts a cluster for a part of a round. Does so again if that fails, or if the leader changed meanwhile.
 pub(super) fn on_cluster<T>(flags: &[&str], part: impl Fn(&Cluster) -> Result<T, String>) -> Result<T, String> {
+    let mut failure = String::new();
     for _ in 0..MAX_ATTEMPTS {
-        let cluster = Cluster::start(flags)?;
-        let before = cluster.leadership()?;
-        closed_loop::fill::<Resp>(cluster.leader()?.port)?;
-        let found = part(&cluster);
-        if cluster.leadership() == Ok(before) {
-            return found;
+        match attempt(flags, &part) {
+            Ok(found) => return Ok(found),
+            Err(error) => failure = error,
         }
     }
-    Err(format!("the leader changed in each of {MAX_ATTEMPTS} attempts: something else keeps this machine busy"))
+    Err(format!("{failure}, in the last of {MAX_ATTEMPTS} attempts: something else keeps this machine busy"))
+}
+
+fn attempt<T>(flags: &[&str], part: impl Fn(&Cluster) -> Result<T, String>) -> Result<T, String> {
+    let cluster = Cluster::start(flags)?;
+    let before = cluster.leadership()?;
+    closed_loop::fill::<Resp>(cluster.leader()?.port)?;
+    let found = part(&cluster)?;
+    if cluster.leadership()? == before { Ok(found) } else { Err("the leader changed".to_owned()) }
 }
 
 /// The figures of one run of the closed loop.

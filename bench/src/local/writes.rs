@@ -40,6 +40,7 @@ pub(super) fn measure(effort: Effort, round: usize) -> Result<Found, String> {
                 let at = (round + turn) % READERS.len();
                 cluster.set_readers(READERS[at])?;
                 let outcome = closed_loop::run::<Resp>(leader, shape.load(effort.lasts))?;
+                cluster.check_readers(READERS[at])?;
                 samples[at] = Sample {
                     per_second: outcome.per_second,
                     p50_millis: millis(&outcome, 0.5),
