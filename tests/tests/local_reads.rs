@@ -86,7 +86,7 @@ fn a_learner_in_another_zone_reads_without_a_message_and_writes_wait_for_its_rou
     let (mut near, mut far) = (cluster.connect(cluster.leader()), cluster.connect(4));
     wait("the learner holds a sublease", || number(&mut far, "sublease_valid") == 1);
     let (mut writes, mut reads, mut at_leader, mut attempts) = (Vec::new(), Vec::new(), Vec::new(), 0);
-    while writes.len() < 10 {
+    while reads.len() < 10 * READS {
         attempts += 1;
         assert!(attempts <= ATTEMPTS, "the learner did not read by itself in {attempts} attempts");
         writes.push(set(&mut near, attempts));

@@ -15,7 +15,7 @@ pub(crate) const KEYS: usize = 4;
 /// The hash tags of the keys at each place: of four groups, each has the keys of one.
 const TAGS: [char; KEYS] = ['b', 'c', 'd', 'a'];
 /// The most requests that a client sends at once. With more, a history would be too expensive to check.
-const MAX_PIPELINE: u64 = 4;
+const MAX_PIPELINE: u64 = KEYS as u64;
 /// The number of clients per node: one that mostly reads and one that mostly writes.
 const CLIENTS_PER_NODE: u32 = 2;
 /// The maximum number of operations on a key before it is replaced, which keeps histories short enough for an exact
@@ -343,8 +343,10 @@ impl Client {
             };
             let length = if self.dice.one_in(3) { 2 + self.dice.below(MAX_PIPELINE - 1) } else { 1 };
             let (mut requests, mut pipeline) = (Vec::new(), Vec::new());
-            for _ in 0..length {
-                let (pending, death, life) = self.begin();
+            // Each has a key of its own: a lost connection leaves at most one operation of unknown outcome on each.
+            let first = self.dice.below(KEYS as u64);
+            for slot in first..first + length {
+                let (pending, death, life) = self.begin(slot as usize % KEYS);
                 requests.extend(Session::request(pending.key(), pending.call(), life));
                 pipeline.push((pending, death));
             }
@@ -369,8 +371,7 @@ impl Client {
     }
 
     /// Records the start of an operation, and perhaps of the death of the value that it sets after some time.
-    fn begin(&mut self) -> (Pending, Option<OperationId>, Option<Duration>) {
-        let slot = self.dice.below(KEYS as u64) as usize;
+    fn begin(&mut self, slot: usize) -> (Pending, Option<OperationId>, Option<Duration>) {
         let call = self.choose();
         let is_mortal = slot == MORTAL_SLOT && matches!(call, Call::Set(_)) && self.dice.below(100) < SHARE_OF_MORTAL;
         let life = is_mortal.then(|| self.dice.millis(1, MAX_LIFE));

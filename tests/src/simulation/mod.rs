@@ -19,8 +19,8 @@
 //! leadership or membership hits one group, and every other fault all of them. In half of these seeds, one group decides
 //! who the members of all are (`decisions.rs`), by the changes that operators can make.
 //!
-//! In half of the seeds with several groups, one more is created on each node while it runs, and removed again. It shares
-//! everything with the others, and only its leases are checked (`passing.rs`).
+//! In half of the other seeds with several groups, one more is created on each node while it runs, and removed again. It
+//! shares everything with the others, and only its leases are checked (`passing.rs`).
 //!
 //! In a third of the seeds, some nodes read locally, by subleases.
 //!

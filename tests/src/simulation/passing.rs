@@ -22,7 +22,7 @@ impl World {
         if self.passing_group().is_none() {
             return;
         }
-        let mut dice = Dice::new(self.seed, 12);
+        let mut dice = Dice::new(self.seed, 13);
         let created = dice.below(self.setup.faults_for / 2);
         self.passing_until = dice.between(created, self.setup.faults_for);
         for node in 0..self.setup.founders as u8 {
