@@ -80,8 +80,8 @@ fn every_mutation_mentioned_by_the_scenarios_exists() {
     assert!(missing.is_empty(), "no mutation stands for {missing:?}");
 }
 
-/// A row of docs/scenarios.md about local reads is a test of this name, but for that of a whole replica. It fails without its rule: by the test itself, or
-/// by a mutation.
+/// A row of docs/scenarios.md about local reads is a test of this name, but for that of a whole replica. It fails without
+/// its rule: by the test itself, or by a mutation that names it.
 #[test]
 fn every_scenario_of_local_reads_is_a_test_that_fails_without_its_rule() {
     let scenarios = text("docs/scenarios.md");

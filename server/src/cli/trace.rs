@@ -15,8 +15,8 @@ pub(crate) struct TraceArguments {
     /// again.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Draws a picture into this file instead of printing the trace. Several recordings are put on one time axis, by the
-    /// rounds that they share.
+    /// Draws a picture into this file instead of printing the trace. Several recordings of one group are put on one time axis, by
+    /// the rounds that they share.
     #[arg(long, value_name = "OUT")]
     svg: Option<PathBuf>,
     /// The beginning of the part to draw, in milliseconds of the first recording.

@@ -146,7 +146,7 @@ pub(super) static MISSING: &[(&str, &[&str])] = &[
     ("the longest common parts of values", &["lcs"]),
     ("operations on the bits of several values or fields", &["bitop", "bitfield", "bitfield_ro"]),
     ("sorted copies of lists and sets", &["sort", "sort_ro"]),
-    ("streams of the commands of other clients", &["monitor"]),
+    ("copies of the commands of other clients", &["monitor"]),
     ("replicas of Redis", &["psync", "sync", "replconf"]),
 ];
 

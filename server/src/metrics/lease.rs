@@ -29,7 +29,7 @@ fn lease<R: Runtime>(clients: &Clients<R>, out: &mut Families<'_>) -> fmt::Resul
     let sublease = clients.sublease_remaining();
     out.flag(
         "sublease_valid",
-        "1 while this node has a sublease of every group that it does not lead",
+        "1 while this node has a sublease of every group that it does not lead; 0 if it leads all",
         sublease.is_some(),
     )?;
     out.gauge(

@@ -1,4 +1,4 @@
-//! The two tables of README.md say what the longer documents say.
+//! The tables of README.md that have figures say what the longer documents say.
 
 use crate::markdown::{Document, documents};
 
