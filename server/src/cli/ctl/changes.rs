@@ -245,8 +245,8 @@ impl Changes<'_> {
                 Attempt::Elsewhere(_) => reason = format!("{address} does not know where the leader is"),
                 Attempt::Later(why) => reason = why,
                 Attempt::Unknown(why) => (reason, uncertain) = (why, true),
-                // An earlier attempt may have succeeded. A leader that is new may refuse for that reason, or because it has
-                // heard of nobody yet.
+                // An earlier attempt may have succeeded. A new leader may refuse for that reason, or because it has not heard
+                // the others yet.
                 Attempt::Refused(why) if uncertain => {
                     match self.look().leader().map(|leader| change.progress(leader)) {
                         None => reason = why,
