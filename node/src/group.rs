@@ -168,12 +168,12 @@ pub struct Group<M: StateMachine> {
     entry_version: u32,
     /// The configuration that is applied on disk.
     settled: Membership,
-    /// Ticks since that was read or became durable.
-    settled_for: u32,
-    /// Ticks until leadership may be handed over again for the sake of a change of the members.
-    give_way_pause: u32,
-    /// Ticks for which this node has led the deciding group while another group may go on without it.
-    left_out_for: u32,
+    /// The time of `transfers` at which that was read or became durable.
+    settled_at: Duration,
+    /// The time from which leadership may be handed over again for the sake of a change of the members.
+    give_way_from: Duration,
+    /// The time since which this node has led the deciding group while another group may go on without it.
+    left_out_since: Option<Duration>,
     /// The voter to whom this node last handed leadership because the members change.
     gave_way_to: Option<NodeId>,
     /// The members as this node knows them from its links, to be recorded in the configuration.
@@ -242,9 +242,9 @@ impl<M: StateMachine> Group<M> {
             durable_applied: applied.index,
             entry_version: entry_version(&applied.membership, options.unnoted_version),
             settled: applied.membership.clone(),
-            settled_for: 0,
-            give_way_pause: 0,
-            left_out_for: 0,
+            settled_at: Duration::ZERO,
+            give_way_from: Duration::ZERO,
+            left_out_since: None,
             gave_way_to: None,
             applied,
             gate,
@@ -369,7 +369,7 @@ impl<M: StateMachine> Group<M> {
         let changed = self.applied.membership.changed;
         if changed > self.settled.changed && self.durable_applied >= changed {
             self.settled.clone_from(&self.applied.membership);
-            self.settled_for = 0;
+            self.settled_at = self.transfers.now;
         }
         if number > 0 {
             self.replica.handle_persisted(now, number);

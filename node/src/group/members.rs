@@ -13,6 +13,7 @@ use leasehold_core::{Index, MAX_VOTERS, NodeId, Reading};
 use leasehold_raft::wire::{Change, Membership, Step, Transition};
 use leasehold_raft::{Position, Role, TransferError};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// The holds between two attempts to hand leadership over to a node that carries out what this one cannot.
 const GIVE_WAY_PAUSE_HOLDS: u32 = 20;
@@ -38,13 +39,7 @@ impl<M: StateMachine> Group<M> {
 
     /// Returns true if that has not changed for a hold. Heartbeats have told the other members of it meanwhile.
     pub(crate) fn is_settled(&self) -> bool {
-        self.settled_for > self.hold_ticks()
-    }
-
-    /// Returns the number of ticks in a hold.
-    fn hold_ticks(&self) -> u32 {
-        let ticks = self.replica.config().hold().as_nanos() / self.replica.tick().as_nanos().max(1);
-        u32::try_from(ticks).unwrap_or(u32::MAX / 64)
+        self.transfers.now.saturating_sub(self.settled_at) > self.replica.config().hold()
     }
 
     /// Returns the newest version of log entries that every member can apply.
@@ -183,8 +178,9 @@ impl<M: StateMachine> Group<M> {
     /// On a leader: records what is known of the members in the configuration, takes over the members of the group that
     /// decides, and carries out the aims of learners that have caught up.
     pub(super) fn tend_members(&mut self, now: Reading, guide: Option<&Guide>) {
-        self.give_way_pause = self.give_way_pause.saturating_sub(1);
-        self.settled_for = self.settled_for.saturating_add(1);
+        if self.replica.role() != Role::Leader {
+            self.left_out_since = None;
+        }
         if !self.can_change() {
             return;
         }
@@ -251,7 +247,7 @@ impl<M: StateMachine> Group<M> {
     /// Hands leadership over for the sake of a change that a successor makes. If that one does not take over, leading on
     /// is better than to try without a pause. Returns true if it has begun now.
     fn try_to_give_way(&mut self, now: Reading, guide: Option<&Guide>) -> bool {
-        if self.give_way_pause > 0 {
+        if self.transfers.now < self.give_way_from {
             return false;
         }
         let begun = match guide {
@@ -259,9 +255,13 @@ impl<M: StateMachine> Group<M> {
             None => self.give_way(now).is_ok(),
         };
         if begun {
-            self.give_way_pause = GIVE_WAY_PAUSE_HOLDS * self.hold_ticks();
+            self.give_way_from = self.transfers.now + self.give_way_pause();
         }
         begun
+    }
+
+    fn give_way_pause(&self) -> Duration {
+        GIVE_WAY_PAUSE_HOLDS * self.replica.config().hold()
     }
 
     /// Hands leadership to a voter that does not depart, or to any if all do. Two that depart could hand it to and fro.
@@ -299,11 +299,12 @@ impl<M: StateMachine> Group<M> {
     /// In the group that decides: hands leadership over if this node may never learn what it waits for, because other
     /// groups have removed it and send it nothing more.
     fn hand_over_decisions(&mut self, now: Reading, guide: &Guide) {
-        self.left_out_for = if guide.may_be_left_out { self.left_out_for.saturating_add(1) } else { 0 };
+        let since = guide.may_be_left_out.then(|| self.left_out_since.unwrap_or(self.transfers.now));
+        self.left_out_since = since;
         let leaves = member(&guide.membership, self.replica.id()).aim == Aim::Leaving;
-        let is_left_out = self.left_out_for > GIVE_WAY_PAUSE_HOLDS * self.hold_ticks();
+        let is_left_out = since.is_some_and(|since| self.transfers.now.saturating_sub(since) > self.give_way_pause());
         if (leaves || is_left_out) && self.can_change() && self.try_to_give_way(now, Some(guide)) {
-            self.left_out_for = 0;
+            self.left_out_since = None;
         }
     }
 
