@@ -23,21 +23,6 @@ pub(crate) struct Guide {
     pub(crate) may_be_left_out: bool,
 }
 
-/// Returns true if a group had this member and removed it, durably. That never changes back: a number is used once.
-pub(crate) fn has_released(membership: &Membership, node: NodeId) -> bool {
-    !membership.names(node) && node <= membership.highest()
-}
-
-/// Returns the members that are to go, of their own or because others take their place.
-pub(crate) fn departures(decided: &Membership) -> BTreeSet<NodeId> {
-    let departure = |node| match understood(decided, node)?.aim {
-        Aim::Leaving => Some(node),
-        Aim::Replaces(old) => Some(old),
-        Aim::Voter | Aim::Learner => None,
-    };
-    decided.members().filter_map(departure).filter(|node| decided.names(*node)).collect()
-}
-
 /// Returns the description of a member as another group is to have it. `None` if only a newer release understands it.
 fn wanted(decided: &Membership, node: NodeId) -> Option<Member> {
     let Member { contact, aim } = understood(decided, node)?;
@@ -68,10 +53,8 @@ pub(crate) fn following(decided: &Membership, own: &Membership) -> Vec<MemberCha
         members.contains(learner) && waits && wanted.is_some_and(|wanted| wanted.aim == Aim::Voter)
     };
     changes.extend(own.learners.iter().copied().filter(is_promoted).map(|node| MemberChange::Promote { node }));
-    let is_gone = |node: &NodeId| match members.contains(node) {
-        true => understood(decided, *node).is_some_and(|member| member.aim == Aim::Leaving),
-        false => *node <= decided.highest(),
-    };
+    let leaves = |node: NodeId| understood(decided, node).is_some_and(|member| member.aim == Aim::Leaving);
+    let is_gone = |node: &NodeId| leaves(*node) || decided.has_removed(*node);
     let gone: BTreeSet<NodeId> = own.members().filter(is_gone).collect();
     changes.extend(gone.into_iter().map(|node| MemberChange::Remove { node }));
     changes
@@ -81,6 +64,7 @@ pub(crate) fn following(decided: &Membership, own: &Membership) -> Vec<MemberCha
 mod tests {
     use super::*;
     use crate::identity::Contact;
+    use crate::members::departures;
 
     fn contact(node: NodeId) -> Contact {
         Contact { incarnation: 10 * node, entries: 2, ..Contact::default() }
@@ -136,12 +120,12 @@ mod tests {
     fn a_member_that_leaves_is_added_where_its_number_is_unused_and_then_removed() {
         let decided = configuration(&[1, 2, 3], &[4], &[(4, Aim::Leaving)], 4);
         let own = Membership::founding(vec![1, 2, 3]);
-        assert!(!has_released(&own, 4));
+        assert!(!own.has_removed(4));
         assert_eq!(following(&decided, &own), [add(4, Aim::Leaving)]);
         let own = configuration(&[1, 2, 3], &[4], &[(4, Aim::Leaving)], 4);
         assert_eq!(following(&decided, &own), [MemberChange::Remove { node: 4 }]);
         let own = configuration(&[1, 2, 3], &[], &[], 4);
-        assert!(has_released(&own, 4));
+        assert!(own.has_removed(4));
         assert_eq!(following(&decided, &own), []);
     }
 

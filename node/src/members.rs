@@ -10,7 +10,7 @@ use bytes::Bytes;
 use leasehold_core::{Index, MAX_VOTERS, NodeId};
 use leasehold_raft::wire::{Change, Membership, Step, Transition};
 use leasehold_raft::{ProposeError, TransferError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use wincode::{SchemaRead, SchemaWrite};
 
 /// The part that a member is to play once it has caught up.
@@ -192,6 +192,11 @@ impl Members {
         member(&self.membership, node)
     }
 
+    /// Returns whether a member is to go, of its own or because another one takes its place.
+    pub fn departs(&self, node: NodeId) -> bool {
+        departures(&self.membership).contains(&node)
+    }
+
     /// Returns the newest version of log entries that every member can apply, which is the one that a leader writes.
     pub fn entry_version(&self) -> u32 {
         entry_version(&self.membership, 1)
@@ -210,6 +215,16 @@ pub(crate) fn member(membership: &Membership, node: NodeId) -> Member {
 /// Returns the description of a member that has none yet, or one that this release understands.
 pub(crate) fn understood(membership: &Membership, node: NodeId) -> Option<Member> {
     membership.notes.get(&node).map_or(Some(Member::default()), |note| Member::of_note(note))
+}
+
+/// Returns the members that are to go, of their own or because others take their place.
+pub(crate) fn departures(membership: &Membership) -> BTreeSet<NodeId> {
+    let departure = |node| match understood(membership, node)?.aim {
+        Aim::Leaving => Some(node),
+        Aim::Replaces(old) => Some(old),
+        Aim::Voter | Aim::Learner => None,
+    };
+    membership.members().filter_map(departure).filter(|node| membership.names(*node)).collect()
 }
 
 /// Returns the roster that a configuration makes. That of the founding has no notes, and stands for the founders.

@@ -26,7 +26,7 @@ impl Share {
         let Some(decided) = groups.next() else { return share };
         let aim = decided.member(node).aim;
         let is_voter = decided.membership.voters.contains(&node);
-        let is_replaced = decided.membership.members().any(|other| decided.member(other).aim == Aim::Replaces(node));
+        let stays = is_voter && !decided.departs(node);
         share.votes_in = usize::from(is_voter || decided.membership.voters_outgoing.contains(&node));
         for (group, Members { membership, .. }) in (1..).zip(groups) {
             let (votes, is_member) = (membership.voters.contains(&node), membership.names(node));
@@ -40,7 +40,7 @@ impl Share {
             };
             if is_behind {
                 share.behind.push(group);
-            } else if is_voter && aim != Aim::Leaving && !is_replaced && !votes {
+            } else if stays && !votes {
                 share.left.push(group);
             }
         }

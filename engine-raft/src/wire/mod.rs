@@ -247,6 +247,12 @@ impl Membership {
         self.members().max().unwrap_or(0).max(self.highest_before)
     }
 
+    /// Returns whether a node's number was used or passed over, and the node is no member. If numbers are used once, that
+    /// never changes back.
+    pub fn has_removed(&self, id: NodeId) -> bool {
+        id <= self.highest() && !self.names(id)
+    }
+
     /// Returns the configuration that the engine made of `before` by a change at `index`.
     pub(crate) fn following(self, before: &Membership, change: Change, index: Index) -> Membership {
         let mut notes = before.notes.clone();

@@ -4,7 +4,8 @@ use super::{Hosted, Node};
 use crate::commits::Part;
 use crate::events::RequestError;
 use crate::group::{Group, GroupStart};
-use crate::guide::{Guide, departures, has_released};
+use crate::guide::Guide;
+use crate::members::departures;
 use crate::ports::{Batch, GroupId, StateMachine};
 use crate::router::Router;
 use leasehold_core::{Instant, NodeId, Reading};
@@ -171,7 +172,7 @@ impl<M: StateMachine> Node<M> {
             released = if has_stopped || !self.founding.is_empty() { BTreeSet::new() } else { departing.clone() };
             may_be_left_out = has_stopped;
             for other in self.groups.iter().filter(|(id, _)| **id != group).map(|(_, hosted)| &hosted.group) {
-                let has_released = |node: &NodeId| other.is_settled() && has_released(other.settled(), *node);
+                let has_released = |node: &NodeId| other.is_settled() && other.settled().has_removed(*node);
                 let is_outside = !other.settled().names(other.replica().id()) || other.replica().leader().is_none();
                 may_be_left_out |= is_outside && !departing.iter().all(has_released);
                 released.retain(has_released);

@@ -5,7 +5,6 @@ use super::shared::Clients;
 use crate::spread::Spread;
 use leasehold_core::NodeId;
 use leasehold_node::REQUEST_TIMEOUT;
-use leasehold_node::members::Aim;
 use leasehold_runtime::Runtime;
 use std::sync::Weak;
 use std::time::Duration;
@@ -66,13 +65,10 @@ impl<R: Runtime> Clients<R> {
     fn spread(&self) -> Spread {
         let leaders = self.executors.iter().map(|executor| self.reachable_leader(&executor.handle().status()));
         let members = self.executor.handle().members();
-        // One that leaves, or whose place is taken, would hand everything over again.
-        let departs = |voter: NodeId| {
-            let replaces = |node| members.member(node).aim == Aim::Replaces(voter);
-            members.member(voter).aim == Aim::Leaving || members.membership.members().any(replaces)
-        };
         let is_up = |voter: &NodeId| *voter == self.node() || self.transport.peer_up(*voter);
-        let stays = |voter: &NodeId| !departs(*voter) && self.share(*voter).is_none_or(|share| share.is_complete());
+        // One that departs would hand everything over again.
+        let stays =
+            |voter: &NodeId| !members.departs(*voter) && self.share(*voter).is_none_or(|share| share.is_complete());
         let voters = members.membership.voters.iter().copied();
         Spread::new(leaders.collect(), voters.filter(|voter| is_up(voter) && stays(voter)))
     }

@@ -38,7 +38,7 @@ impl World {
         if !self.setup.decides || self.copies {
             return;
         }
-        let gone = (1..=membership.highest()).filter(|member| has_released(membership, *member));
+        let gone = (1..=membership.highest()).filter(|member| membership.has_removed(*member));
         if group == DECIDING_GROUP as usize {
             let needed = gone.filter_map(|member| Some((member, self.group_that_needs(member)?))).next();
             if let Some((member, other)) = needed {
@@ -67,10 +67,9 @@ impl World {
         // A missing leader is another failure.
         let Some((decided, others)) = all.as_ref().and_then(|all| all.split_first()) else { return };
         let voters = &decided.membership.voters;
-        let is_replaced =
-            |voter: NodeId| decided.membership.members().any(|other| decided.member(other).aim == Aim::Replaces(voter));
-        let has_left =
-            |voter: &NodeId| !is_replaced(*voter) && others.iter().any(|other| has_released(&other.membership, *voter));
+        let has_left = |voter: &NodeId| {
+            !decided.departs(*voter) && others.iter().any(|other| other.membership.has_removed(*voter))
+        };
         if voters.iter().any(has_left) {
             return;
         }
@@ -94,15 +93,11 @@ impl World {
     /// Returns a group in which no node has released a member durably.
     fn group_that_needs(&self, member: NodeId) -> Option<usize> {
         let has_released_in = |group: usize| {
-            let known = |node: &super::node::Node| has_released(&node.disk.durable(group).applied.membership, member);
+            let known = |node: &super::node::Node| node.disk.durable(group).applied.membership.has_removed(member);
             self.nodes.iter().any(known)
         };
         (0..self.groups.len()).filter(|group| *group != DECIDING_GROUP as usize).find(|group| !has_released_in(*group))
     }
-}
-
-fn has_released(membership: &Membership, member: NodeId) -> bool {
-    !membership.names(member) && member <= membership.highest()
 }
 
 /// Draws a change of the members. Each number is used once, so some nodes are left alone.
