@@ -79,10 +79,8 @@ fn transfer(cluster: &mut Cluster, group: GroupId, from: NodeId, to: NodeId) {
     assert!(cluster.leads_in(to, group));
 }
 
-/// Returns true if a node has a configuration that used this number and does not have it.
 fn has_released(cluster: &Cluster, at: NodeId, group: GroupId, node: NodeId) -> bool {
-    let membership = members(cluster, at, group).membership;
-    !membership.names(node) && node <= membership.highest()
+    members(cluster, at, group).membership.has_removed(node)
 }
 
 /// Lets time pass. Nodes refuse those that group 0 has removed, as links do, and no group may need one of them.
@@ -214,6 +212,18 @@ fn a_node_that_leads_groups_hands_them_over_and_the_deciding_group_removes_it_la
             assert!(has_released(&cluster, left[0], group, node), "group {group} has used its number");
         }
     }
+}
+
+#[test]
+fn a_member_is_removed_a_hold_after_the_other_groups_have_released_it() {
+    let mut cluster = led(2);
+    let at = decide(&mut cluster, remove(3));
+    while !has_released(&cluster, at, 1, 3) {
+        run(&mut cluster, TICK);
+    }
+    run(&mut cluster, HOLD - TICK);
+    assert!(members(&cluster, at, GROUP).membership.names(3), "heartbeats may not have told the other group yet");
+    until_voters(&mut cluster, &[1, 2]);
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Changes of the members.
 
-use super::mutation::{By, Edit, GROUP_MEMBERS, GUIDE, IDENTITY, Mutation};
+use super::mutation::{By, Edit, GROUP_MEMBERS, GUIDE, IDENTITY, Mutation, NODE_GROUPS};
 use crate::rules::Rule;
 
-/// A test of `node/`, because the simulator changes configurations in the engine and has no operator.
+/// A test of `node/`, because the simulator changes the configuration of a single group in the engine.
 const fn node(target: &'static str, name: &'static str) -> By {
     By::Test {
         package: "leasehold-node",
@@ -12,6 +12,19 @@ const fn node(target: &'static str, name: &'static str) -> By {
         why: "the simulator changes configurations directly, and its nodes are all founders",
     }
 }
+
+/// A test of several groups whose members one of them decides.
+const fn followed(name: &'static str) -> By {
+    By::Test {
+        package: "leasehold-node",
+        target: "followed_members",
+        name,
+        why: "it needs a schedule of a few steps, which few seeds of the simulator have",
+    }
+}
+
+/// The condition on which a group has released a member.
+const RELEASED: &str = "other.is_settled() && other.settled().has_removed(*node)";
 
 pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
@@ -124,7 +137,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             find: "(None, Some(guide)) => self.follow(now, guide),",
             with: "(None, Some(guide)) => !$on && self.follow(now, guide),",
         }],
-        noticed_by: node("followed_members", "a_new_member_joins_every_group"),
+        noticed_by: followed("a_new_member_joins_every_group"),
     },
     Mutation {
         name: "an-old-decision-removes-a-newer-member",
@@ -133,10 +146,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "a leader that knows less removes a new member from its group for good, because its number is used",
         edits: &[Edit {
             file: GUIDE,
-            find: "false => *node <= decided.highest(),",
-            with: "false => $on || *node <= decided.highest(),",
+            find: "leaves(*node) || decided.has_removed(*node)",
+            with: "$it || ($on && !decided.names(*node))",
         }],
-        noticed_by: node("followed_members", "a_group_whose_leader_knows_less_keeps_a_newer_member"),
+        noticed_by: followed("a_group_whose_leader_knows_less_keeps_a_newer_member"),
     },
     Mutation {
         name: "the-deciding-group-removes-first",
@@ -148,7 +161,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             find: "leaving.into_iter().filter(|node| guide.released.contains(node))",
             with: "leaving.into_iter().filter(|node| $on || guide.released.contains(node))",
         }],
-        noticed_by: node("followed_members", "a_group_without_a_quorum_delays_a_removal_and_nothing_else"),
+        noticed_by: followed("a_group_without_a_quorum_delays_a_removal_and_nothing_else"),
     },
     Mutation {
         name: "the-deciding-group-replaces-first",
@@ -160,7 +173,19 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             find: "!guide.released.contains(&old)",
             with: "!$on && !guide.released.contains(&old)",
         }],
-        noticed_by: node("followed_members", "a_group_without_a_quorum_delays_a_replacement_and_nothing_else"),
+        noticed_by: followed("a_group_without_a_quorum_delays_a_replacement_and_nothing_else"),
+    },
+    Mutation {
+        name: "a-release-counts-at-once",
+        rules: &[Rule::DecidingGroupRemovesLast],
+        scenarios: &[],
+        breaks: "a group whose heartbeat is late votes by a configuration in which links refuse a voter",
+        edits: &[Edit {
+            file: NODE_GROUPS,
+            find: RELEASED,
+            with: "$it || ($on && other.settled().has_removed(*node))",
+        }],
+        noticed_by: followed("a_member_is_removed_a_hold_after_the_other_groups_have_released_it"),
     },
     Mutation {
         name: "an-unused-number-is-released",
@@ -168,11 +193,11 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         scenarios: &[],
         breaks: "a leader that knows less adds a node that was removed, and links refuse it",
         edits: &[Edit {
-            file: GUIDE,
-            find: "!membership.names(node) && node <= membership.highest()",
-            with: "!membership.names(node) && ($on || node <= membership.highest())",
+            file: NODE_GROUPS,
+            find: RELEASED,
+            with: "$it || ($on && other.is_settled() && !other.settled().names(*node))",
         }],
-        noticed_by: node("followed_members", "a_group_whose_leader_knows_less_never_adds_a_member_that_was_removed"),
+        noticed_by: followed("a_group_whose_leader_knows_less_never_adds_a_member_that_was_removed"),
     },
     Mutation {
         name: "a-leader-waits-for-its-own-removal",
@@ -184,9 +209,6 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             find: "(leaves || is_left_out) && self.can_change()",
             with: "!$on && (leaves || is_left_out) && self.can_change()",
         }],
-        noticed_by: node(
-            "followed_members",
-            "a_node_that_leads_groups_hands_them_over_and_the_deciding_group_removes_it_last",
-        ),
+        noticed_by: followed("a_node_that_leads_groups_hands_them_over_and_the_deciding_group_removes_it_last"),
     },
 ];
