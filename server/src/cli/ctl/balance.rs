@@ -57,14 +57,13 @@ fn spread_of(survey: &Survey) -> Result<Spread, String> {
         0 => vec![survey.leader().map(|leader| leader.node)],
         groups => (0..groups).map(of_group).collect(),
     };
-    // One that leaves, or whose place is taken, would hand everything over again.
-    let departs = |member: &MemberStatus| {
+    // One that is to go would hand everything over again, and one that does not vote in a group cannot lead it.
+    let stays = |member: &&MemberStatus| {
         let is_replaced = informed.members.iter().any(|other| other.replaces == Some(member.node));
-        member.part == Part::Leaving || is_replaced || !member.groups_behind.is_empty()
+        let votes_everywhere = member.votes_in.is_none_or(|groups| groups == informed.groups.len());
+        member.part == Part::Voter && votes_everywhere && !is_replaced && survey.nodes.contains_key(&member.node)
     };
-    let answers =
-        |member: &&MemberStatus| member.votes() && !departs(member) && survey.nodes.contains_key(&member.node);
-    Ok(Spread::new(leaders, informed.members.iter().filter(answers).map(|member| member.node)))
+    Ok(Spread::new(leaders, informed.members.iter().filter(stays).map(|member| member.node)))
 }
 
 fn summary(spread: &Spread, moves: usize) -> String {
@@ -109,6 +108,19 @@ mod tests {
         // Node 3 leads a group, and did not answer.
         let spread = spread_of(&survey(&[Some(1), Some(1), Some(1), Some(3)])).expect("nodes answer");
         assert_eq!((spread.next_move(), spread.leaderless()), (None, Some(3)));
+    }
+
+    #[test]
+    fn a_voter_that_goes_or_has_left_a_group_takes_none() {
+        let gone = |change: fn(&mut [MemberStatus])| {
+            let mut survey = survey(&[Some(1), Some(1), Some(1)]);
+            survey.nodes.values_mut().for_each(|node| change(&mut node.members));
+            spread_of(&survey).expect("nodes answer").next_move()
+        };
+        assert_eq!(gone(|members| members[1].votes_in = Some(3)), Some((2, 2)));
+        assert_eq!(gone(|members| members[1].votes_in = Some(2)), None);
+        assert_eq!(gone(|members| members[1].part = Part::Leaving), None);
+        assert_eq!(gone(|members| members[2].replaces = Some(2)), None);
     }
 
     #[test]
