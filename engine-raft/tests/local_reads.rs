@@ -252,19 +252,25 @@ fn a_reader_that_does_not_keep_up_is_recalled_and_granted_again_later() {
     assert_eq!(cluster.local_permit(slow).expect("a sublease").index, written);
 }
 
-#[test]
-fn a_learner_reads_and_so_does_a_node_that_got_a_snapshot() {
-    let (mut cluster, leader, readers) = with_readers();
+/// Adds learner 4, which reads locally, and compacts what it would need, so that it gets the state. Returns the last index
+/// that was compacted.
+fn add_learner_without_log(cluster: &mut Cluster, leader: NodeId) -> Index {
     for _ in 0..5 {
         cluster.propose(leader, "set a").expect("a leader");
         cluster.run(10 * MS);
     }
-    let last = applied(&cluster, leader);
+    let last = applied(cluster, leader);
     cluster.with(leader, |replica, _| replica.compact(last));
     cluster.add_node(4);
     cluster.set_local_reads(4, true);
-    let learner = Change::new(Transition::Auto, vec![Step::AddLearner(4)]);
-    cluster.change(leader, &learner).expect("no change is pending");
+    cluster.change(leader, &Change::new(Transition::Auto, vec![Step::AddLearner(4)])).expect("no change is pending");
+    last
+}
+
+#[test]
+fn a_learner_reads_and_so_does_a_node_that_got_a_snapshot() {
+    let (mut cluster, leader, readers) = with_readers();
+    let last = add_learner_without_log(&mut cluster, leader);
     await_permits(&mut cluster, &[4]);
     await_permits(&mut cluster, &readers);
     assert!(cluster.replica(4).compacted() >= last, "it got a snapshot");
@@ -283,15 +289,7 @@ fn a_learner_reads_and_so_does_a_node_that_got_a_snapshot() {
 #[test]
 fn snapshot_to_reader() {
     let (mut cluster, leader, readers) = with_readers();
-    for _ in 0..5 {
-        cluster.propose(leader, "set a").expect("a leader");
-        cluster.run(10 * MS);
-    }
-    let last = applied(&cluster, leader);
-    cluster.with(leader, |replica, _| replica.compact(last));
-    cluster.add_node(4);
-    cluster.set_local_reads(4, true);
-    cluster.change(leader, &Change::new(Transition::Auto, vec![Step::AddLearner(4)])).expect("no change is pending");
+    add_learner_without_log(&mut cluster, leader);
     let is_state = |message: &InTransit| message.to == 4 && message.state.is_some();
     cluster.run_until("the state leaves", |cluster| cluster.wire.iter().any(is_state));
     let state = cluster.intercept(is_state);
