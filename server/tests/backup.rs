@@ -282,9 +282,8 @@ fn assert_complete(cluster: &Cluster, node: usize) {
 }
 
 /// Restores a backup as a cluster of one node with so many groups, checks its keys, and takes a backup of it.
-fn restore_and_back_up(backup: &Path, folder: &Path, groups: Option<&str>, to: &Path) {
-    let flags: Vec<_> = groups.into_iter().flat_map(|groups| ["--groups", groups]).collect();
-    let done = restore_with(backup, "1", &peers(&[1]), &folder.join("1"), &flags);
+fn restore_and_back_up(backup: &Path, folder: &Path, groups: &str, to: &Path) {
+    let done = restore_with(backup, "1", &peers(&[1]), &folder.join("1"), &["--groups", groups]);
     assert!(done.status.success(), "{done:?}");
     let cluster = Cluster::start("restored", folder, 1);
     assert_complete(&cluster, 1);
@@ -334,9 +333,9 @@ fn a_backup_of_several_groups_becomes_a_cluster_of_as_many_or_of_another_number(
     // One group, sixteen, and one again.
     let [one, sixteen, again] = ["one", "sixteen", "again"].map(|name| folder.path().join(name));
     let backup_of = |name: &str| folder.path().join(format!("backup of {name}"));
-    restore_and_back_up(&backup, &one, Some("1"), &backup_of("one"));
-    restore_and_back_up(&backup_of("one"), &sixteen, Some("16"), &backup_of("sixteen"));
-    restore_and_back_up(&backup_of("sixteen"), &again, Some("1"), &backup_of("again"));
+    restore_and_back_up(&backup, &one, "1", &backup_of("one"));
+    restore_and_back_up(&backup_of("one"), &sixteen, "16", &backup_of("sixteen"));
+    restore_and_back_up(&backup_of("sixteen"), &again, "1", &backup_of("again"));
     let versions = ["one", "sixteen", "again"].map(|name| fs::read(backup_of(name)).expect("it was written")[8]);
     assert_eq!(versions, [2, 3, 2]);
 

@@ -29,7 +29,7 @@ const LOOKS: usize = 2_400;
 
 /// Starts a cluster of three.
 fn found<R: Kill>() -> Vec<Member<R>> {
-    members::start::<R>(3, |options| NodeOptions { groups: GROUPS, spreads_leaders: false, record: None, ..options })
+    members::start::<R>(3, |options| NodeOptions { groups: GROUPS, spreads_leaders: false, ..options })
 }
 
 /// Starts a node that waits until it is added. Returns its address for peers too.

@@ -433,7 +433,7 @@ fn reads_behind_a_refused_write_are_executed<R: Kill>() {
     let members = members::start::<R>(3, |options| {
         let mut limits = Limits::default();
         limits.min_free_space = (options.node == FULL).then_some(u64::MAX);
-        NodeOptions { groups: GROUPS, spreads_leaders: false, record: None, limits, ..options }
+        NodeOptions { groups: GROUPS, spreads_leaders: false, limits, ..options }
     });
     let is_full = |member: &&Member<R>| member.id == FULL;
     let full = members.iter().find(is_full).expect("a node whose disk is full");

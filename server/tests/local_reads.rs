@@ -162,8 +162,7 @@ fn the_numbers_of_several_groups_are_added_up<R: Kill>() {
     const GROUPS: u64 = 3;
     let timing = served::timing(STEADY_HOLD);
     let groups = NonZeroU16::new(GROUPS as u16);
-    let members =
-        members::start::<R>(3, |options| NodeOptions { timing, local_reads: true, groups, record: None, ..options });
+    let members = members::start::<R>(3, |options| NodeOptions { timing, local_reads: true, groups, ..options });
     wait("every leader of a group lends to both others", || {
         let obligations: u64 = members.iter().map(|member| number(member, "obligations")).sum();
         obligations == 2 * GROUPS
