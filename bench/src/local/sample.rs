@@ -1,4 +1,4 @@
-//! What the measurements of local reads share: loads, clusters, and the figures of a run.
+//! Loads, clusters and the figures of a run, for all measurements of local reads.
 
 use crate::closed_loop::{self, Load, resp::Resp};
 use crate::cluster::Cluster;

@@ -71,7 +71,7 @@ pub(crate) struct NodeFacts {
     pub(crate) redirects: bool,
 }
 
-/// What was counted of local reads, over all groups.
+/// The counts of local reads, added up over all groups.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LocalReadCounts {
     pub(crate) requested: u64,

@@ -19,13 +19,13 @@ const OWN: NodeId = 1;
 const STEPS: usize = 300;
 
 /// Gives a replica any messages from its peers. It keeps working: it keeps the order of writes and of applied entries, reads by
-/// a lease only while it leads and by a sublease only while it follows, shows nothing that is not exposed, and restarts from
-/// what it wrote.
+/// a lease only while it leads and by a sublease only while it follows, shows nothing that is not exposed, and can be
+/// restarted with the entries and records that it wrote.
 pub fn envelopes(bytes: &[u8]) {
     run(bytes);
 }
 
-/// What happened in a run, for a test of the corpus.
+/// Counts of a run, by which a test sees that the corpus reaches local reads.
 #[derive(Debug, Default)]
 struct Seen {
     /// States in which the replica might read by a sublease.

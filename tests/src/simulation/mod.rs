@@ -17,7 +17,7 @@
 //!
 //! In a quarter of the seeds, every node hosts two to eight groups. Clients divide their requests among them. A fault of
 //! leadership or membership hits one group, and every other fault all of them. In half of these seeds, one group decides
-//! who the members of all are (`decisions.rs`), by the changes that operators can make.
+//! on the members of all (`decisions.rs`), by the changes that operators can make.
 //!
 //! In half of the other seeds with several groups, one more is created on each node while it runs, and removed again. It
 //! shares everything with the others, and only its leases are checked (`passing.rs`).
