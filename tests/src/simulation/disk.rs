@@ -39,12 +39,19 @@ pub(super) struct Disk {
     pub slower_by: u64,
     /// Set if the next commit fails.
     pub fails: bool,
-    /// What the disk held before each of the last transactions; empty unless it may lose its end.
-    earlier: Option<VecDeque<Vec<Memory>>>,
+    /// The last transactions, if the disk may lose its end.
+    last: Option<Last>,
     /// True while no sync finishes.
     pub hangs: bool,
     /// A sync would have finished while the disk hung.
     pub held_back: bool,
+}
+
+/// The last transactions of a disk, and what it held before them.
+#[derive(Default)]
+struct Last {
+    before: Vec<Memory>,
+    transactions: VecDeque<Vec<Batch>>,
 }
 
 /// A data folder, accessed through the production storage code. Recovered data must match the copy in memory.
@@ -111,7 +118,7 @@ impl Disk {
             epoch: 0,
             slower_by: 0,
             fails: false,
-            earlier: may_lose_its_end.then(VecDeque::new),
+            last: may_lose_its_end.then(Last::default),
             hangs: false,
             held_back: false,
         }
@@ -120,11 +127,12 @@ impl Disk {
     /// Loses the last transactions, up to `count` of them, and knows it. The record of the longest hold stays: it is
     /// written once per process. Returns false if there was nothing to lose.
     pub(super) fn cut(&mut self, count: usize) -> bool {
-        let Some(earlier) = &mut self.earlier else { return false };
-        let Some(memory) = earlier.len().checked_sub(count).and_then(|at| earlier.get(at)).cloned() else {
-            return false;
-        };
-        earlier.clear();
+        let Some(last) = &mut self.last else { return false };
+        let Some(kept) = last.transactions.len().checked_sub(count) else { return false };
+        let Last { before: mut memory, mut transactions } = std::mem::take(last);
+        for transaction in transactions.drain(..kept) {
+            write(&mut memory, transaction).expect("it was written before");
+        }
         let before = std::mem::replace(&mut self.contents.memory, memory);
         for (memory, before) in self.contents.memory.iter_mut().zip(before) {
             (memory.holds.longest_hold, memory.holds.log_may_be_cut) = (before.holds.longest_hold, true);
@@ -185,6 +193,10 @@ impl Disk {
             let founders = [*node].into();
             let identity = Identity { cluster: "simulated".to_owned(), node: *node, founders };
             *open = Some(Storage::open(path, identity).map_err(|error| error.to_string())?);
+        }
+        // What was staged is dropped. To repeat the last transactions would bring it back.
+        if self.has_staged() {
+            self.last = self.last.take().map(|_| Last::default());
         }
         let mut all = Vec::new();
         for (group, memory) in self.contents.memory.iter_mut().enumerate() {
@@ -269,13 +281,16 @@ impl Disk {
         }
         let is_founded =
             self.contents.memory[..self.contents.groups].iter().all(|memory| memory.holds.applied.index > 0);
-        if let Some(earlier) = self.earlier.as_mut().filter(|_| is_founded) {
-            if earlier.len() == MAX_EARLIER {
-                earlier.pop_front();
+        if let Some(Last { before, transactions }) = self.last.as_mut().filter(|_| is_founded) {
+            if transactions.is_empty() {
+                before.clone_from(&self.contents.memory);
             }
-            earlier.push_back(self.contents.memory.clone());
+            transactions.push_back(batches.clone());
+            if transactions.len() > MAX_EARLIER {
+                write(before, transactions.pop_front().unwrap_or_default())?;
+            }
         }
-        batches.into_iter().try_for_each(|batch| self.contents.memory[batch.group as usize].write(batch))
+        write(&mut self.contents.memory, batches)
     }
 
     /// Crashes the process. The sync in progress becomes durable entirely or not at all. Returns the number of lost
@@ -300,6 +315,11 @@ impl Disk {
         }
         Ok((lost, under_way))
     }
+}
+
+/// Writes batches to the memory of their groups.
+fn write(memory: &mut [Memory], batches: Vec<Batch>) -> Result<(), String> {
+    batches.into_iter().try_for_each(|batch| memory[batch.group as usize].write(batch))
 }
 
 impl Memory {
