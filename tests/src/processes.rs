@@ -49,7 +49,9 @@ pub(crate) fn build(flags: &[&str]) -> PathBuf {
     let target_dir = profile_dir.parent().expect("a profile has its folder in target");
     let mut command = Command::new(env!("CARGO"));
     command
-        .args(["build", "--quiet", "--package", "leasehold", "--bin", "leasehold", "--profile", profile])
+        // With the workspace and a test among the targets, dependencies have the features that its tests need: everything
+        // is there already if cargo has just built those.
+        .args(["build", "--quiet", "--workspace", "--bin", "leasehold", "--test", "starts", "--profile", profile])
         .args(flags)
         .arg("--target-dir")
         .arg(target_dir)

@@ -82,7 +82,7 @@ pub(crate) fn end(process: Process) {
 fn prepare() -> Result<Faketime, String> {
     let library = PLACES.iter().map(|place| PathBuf::from(place).join(LIBRARY)).find(|library| library.exists());
     let library = library.ok_or_else(|| format!("{LIBRARY} is not installed (Debian: apt install faketime)"))?;
-    let built = build(&["--features", "libc-clock"]);
+    let built = build(&["--features", "leasehold/libc-clock"]);
     let binary = built.with_file_name(format!("leasehold-libc-clock-{}", std::process::id()));
     std::fs::copy(&built, &binary).map_err(|error| format!("the binary cannot be copied: {error}"))?;
     // A rename does not affect processes that run the old file, and all runs share one name.
