@@ -51,6 +51,7 @@ pub(super) struct Disk {
 #[derive(Default)]
 struct Last {
     before: Vec<Memory>,
+    /// At most [`MAX_EARLIER`], the oldest first.
     transactions: VecDeque<Vec<Batch>>,
 }
 
@@ -194,9 +195,11 @@ impl Disk {
             let identity = Identity { cluster: "simulated".to_owned(), node: *node, founders };
             *open = Some(Storage::open(path, identity).map_err(|error| error.to_string())?);
         }
-        // What was staged is dropped. To repeat the last transactions would bring it back.
-        if self.has_staged() {
-            self.last = self.last.take().map(|_| Last::default());
+        // What was staged is dropped. Repeating the last transactions would bring it back.
+        if self.has_staged()
+            && let Some(last) = &mut self.last
+        {
+            *last = Last::default();
         }
         let mut all = Vec::new();
         for (group, memory) in self.contents.memory.iter_mut().enumerate() {
@@ -415,5 +418,55 @@ impl Memory {
             return Err(format!("{changes} configuration changes are durable beyond commit index {commit}"));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use leasehold_node::ports::Applied;
+
+    fn record(number: u64) -> Record {
+        Record { key: number.to_string().into(), value: "value".into() }
+    }
+
+    fn put(number: u64) -> Batch {
+        let applied = Some(Applied { index: number, ..Applied::default() });
+        Batch { changes: vec![Change::Put(record(number))], applied, ..Batch::default() }
+    }
+
+    /// Returns a disk with transactions 1 to `count`, the first of which founds its only group.
+    fn written(count: u64) -> Disk {
+        let mut disk = Disk::new(Registry::new(1, 1, [1]), 1, 1, None, true);
+        (1..=count).for_each(|number| disk.commit(vec![put(number)]).expect("valid"));
+        disk
+    }
+
+    #[test]
+    fn a_cut_loses_that_many_transactions_and_no_more() {
+        let kept = 40;
+        for lost in 1..=MAX_EARLIER {
+            let mut disk = written(kept + lost as u64);
+            assert!(disk.cut(lost), "{lost}");
+            let recovered = &disk.recover().expect("a disk in memory")[0];
+            assert_eq!((recovered.applied.index, recovered.records.len() as u64), (kept, kept), "{lost} lost");
+            assert!(recovered.log_may_be_cut);
+        }
+        let mut disk = written(kept);
+        assert!(!disk.cut(MAX_EARLIER + 1));
+        assert_eq!(disk.recover().expect("a disk in memory")[0].applied.index, kept);
+    }
+
+    #[test]
+    fn a_cut_does_not_bring_back_what_a_restart_dropped() {
+        let stage = |stage| Batch { stage: Some(stage), ..Batch::default() };
+        let mut disk = written(1);
+        disk.commit(vec![stage(Stage::Add(vec![record(7)]))]).expect("valid");
+        disk.recover().expect("a disk in memory");
+        for batch in [stage(Stage::Add(vec![record(8)])), stage(Stage::Install), put(9)] {
+            disk.commit(vec![batch]).expect("valid");
+        }
+        assert!(disk.cut(1));
+        assert_eq!(disk.recover().expect("a disk in memory")[0].records, [record(8)]);
     }
 }
