@@ -47,11 +47,14 @@ pub(crate) fn build(flags: &[&str]) -> PathBuf {
         other => other,
     };
     let target_dir = profile_dir.parent().expect("a profile has its folder in target");
+    // With the workspace and a test among the targets, dependencies have the features that its tests need: everything is
+    // there already if cargo has just built those. A program finds what was built to run the server.
+    let is_test = own.parent().is_some_and(|folder| folder != profile_dir);
+    let selection: &[&str] = if is_test { &["--workspace", "--test", "starts"] } else { &["--package", "leasehold"] };
     let mut command = Command::new(env!("CARGO"));
     command
-        // With the workspace and a test among the targets, dependencies have the features that its tests need: everything
-        // is there already if cargo has just built those.
-        .args(["build", "--quiet", "--workspace", "--bin", "leasehold", "--test", "starts", "--profile", profile])
+        .args(["build", "--quiet", "--bin", "leasehold", "--profile", profile])
+        .args(selection)
         .args(flags)
         .arg("--target-dir")
         .arg(target_dir)
