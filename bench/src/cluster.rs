@@ -83,6 +83,19 @@ impl Cluster {
         Err("three nodes found no leader within 10 s".to_owned())
     }
 
+    /// Spreads the leaders of the groups over the nodes, and waits until it is so.
+    pub(crate) fn balance(&self) -> Result<(), String> {
+        let nodes: Vec<String> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+        let output = Command::new(server_binary()?)
+            .args(["ctl", "balance", "--node", &nodes.join(",")])
+            .output()
+            .map_err(|error| format!("leasehold ctl balance: {error}"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(format!("leasehold ctl balance failed: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+
     /// Returns the leader.
     pub(crate) fn leader(&self) -> Result<&Node, String> {
         self.nodes.iter().find(|node| node.leads()).ok_or_else(|| "the cluster has no leader".to_owned())

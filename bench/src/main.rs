@@ -28,6 +28,7 @@ mod redis_benchmark;
 mod report;
 mod runtimes;
 mod server;
+mod spread;
 mod stopwatch;
 mod writes;
 
@@ -61,6 +62,8 @@ enum Command {
     Idle(Common),
     /// Many groups on three nodes: idle, reading and writing, and while one of them is in trouble.
     Groups(Common),
+    /// Groups led by three nodes next to one group: on this machine, and on simulated machines of their own.
+    Spread(Common),
     /// Local reads: GETs at followers with subleases, next to the leader's and to read indexes, and what writes pay.
     Local(Common),
     /// GETs of one client while others repeat KEYS * over a large keyspace, next to redis-server.
@@ -114,6 +117,7 @@ fn run(command: Command) -> Result<(), String> {
         Command::Congestion(common) => (|quick| Ok(congestion::run(quick)), common),
         Command::Idle(common) => (idle::run, common),
         Command::Groups(common) => (groups::run, common),
+        Command::Spread(common) => (spread::run, common),
         Command::Local(common) => (local::run, common),
     };
     children::end_with_this_program()?;

@@ -32,7 +32,18 @@ pub(crate) fn require() -> Result<(), String> {
 
 /// Runs one load.
 pub(crate) fn run(port: u16, shape: Shape) -> Result<Measured, String> {
+    run_with(port, shape, &[])
+}
+
+/// Runs one load that sends each command to the leader of its group. The node at the port knows the leaders, of which
+/// there are at least two: redis-benchmark refuses a cluster with one.
+pub(crate) fn run_cluster(port: u16, shape: Shape) -> Result<Measured, String> {
+    run_with(port, shape, &["--cluster", "--threads", "1"])
+}
+
+fn run_with(port: u16, shape: Shape, flags: &[&str]) -> Result<Measured, String> {
     let output = Command::new("redis-benchmark")
+        .args(flags)
         .args(["-p", &port.to_string(), "-t", shape.test, "-c", &shape.clients.to_string()])
         .args(["-P", &shape.pipeline.to_string(), "-n", &shape.requests.to_string()])
         .args(["-r", "10000", "--csv"])
