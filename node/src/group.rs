@@ -432,6 +432,10 @@ impl<M: StateMachine> Group<M> {
         self.replica.handle_timeout(Some(Instant::from_nanos(before(now.awake_nanos()), before(now.total_nanos()))));
     }
 
+    pub(crate) fn align_ticks(&mut self, ticked_at: Instant) {
+        self.replica.align_ticks(ticked_at);
+    }
+
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.replica.poll_timeout().map(|(at, _)| at)
     }

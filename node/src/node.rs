@@ -30,6 +30,10 @@ const MAX_TICK: Duration = Duration::from_millis(50);
 /// The longest time that a node that stops waits for the end of its hold.
 const MAX_HOLD_WAIT: Duration = Duration::from_secs(2);
 
+/// The part of a tick by which what is due in one of several groups may be late, so that what is due soon in others
+/// shares its frames.
+const GATHERED: u32 = 8;
+
 /// The options of a node.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -107,7 +111,7 @@ pub struct Node<M: StateMachine> {
     stopwatch: Stopwatch,
     /// The shortest tick of any group.
     tick: Duration,
-    /// The time of the last tick.
+    /// The time of the last tick, which is that of the groups' own ticks.
     ticked_at: Reading,
     /// The first reading of this process, and the longest hold that a process before it may have promised in any group.
     started: Reading,
@@ -341,20 +345,31 @@ impl<M: StateMachine> Node<M> {
     /// Returns true if [`poll_timeout`](Node::poll_timeout) is due at `now`. A node that is never idle must look at its
     /// deadlines too, so ask this on every turn and not only when the timer fired.
     pub fn timeout_is_due(&self, now: Reading) -> bool {
-        let is_due = |at: Instant| now.is_some_and(|now| !at.is_surely_after(now));
         let active = self.active.iter().filter_map(|id| self.groups.get(id));
-        self.earliest.into_iter().chain(active.filter_map(Hosted::poll_timeout)).any(is_due)
+        let due = self
+            .earliest
+            .into_iter()
+            .chain(active.filter_map(Hosted::poll_timeout))
+            .reduce(|one, at| earlier(Some(one), at));
+        now.zip(due).is_some_and(|(now, due)| !self.gathered(due).is_surely_after(now))
+    }
+
+    /// Returns when to do what is due at `due` in some group. No tick is put off.
+    fn gathered(&self, due: Instant) -> Instant {
+        if self.groups.len() < 2 {
+            return due;
+        }
+        let tick = self.ticked_at.map(|at| at.plus(self.tick));
+        earlier(tick, due.plus(self.tick / GATHERED))
     }
 
     /// Does what is due: in the groups for which something is, and once per [`tick`](Node::tick) in all. Call it
     /// whenever the timer fires, due or not: a leader that no message reaches would otherwise not learn that its clock
-    /// went back until the clock shows again what it had shown before, and readers would trust its lease that long.
-    pub fn handle_timeout(&mut self, now: Reading) {
+    /// went back until the clock shows again what it had shown before, and readers would trust its lease that long. Returns
+    /// true once per tick.
+    pub fn handle_timeout(&mut self, now: Reading) -> bool {
         self.set_now(now);
         let all = self.tick_is_due(now);
-        if all {
-            (self.ticked_at, self.went_back) = (now, false);
-        }
         self.common.note_time(now);
         self.common.handle_timeout(now, self.tick);
         self.commits.handle_timeout(now, self.tick);
@@ -374,6 +389,14 @@ impl<M: StateMachine> Node<M> {
                 }
             }
         }
+        if all {
+            let ticked = self.groups.values().filter_map(|hosted| hosted.group.replica().ticked_at());
+            (self.ticked_at, self.went_back) = (ticked.max_by_key(|at| at.awake_nanos()), false);
+            // No group ticked: those that are left have longer ticks.
+            if self.tick_is_due(now) {
+                self.ticked_at = now;
+            }
+        }
         if self.awaits_hold.is_some() {
             self.await_hold(now);
         }
@@ -383,6 +406,7 @@ impl<M: StateMachine> Node<M> {
                 router.handle_timeout(&mut context, tick);
             }
         }
+        all
     }
 
     /// Returns true if groups have entries to apply that they could not apply in their last turn: the others come first.
@@ -414,7 +438,7 @@ impl<M: StateMachine> Node<M> {
         for hosted in self.groups.values() {
             earliest = Some(earlier(earliest, hosted.poll_timeout()?));
         }
-        earliest
+        earliest.map(|due| self.gathered(due))
     }
 
     /// Returns the longest time between two calls of [`handle_timeout`](Node::handle_timeout): half a heartbeat, and at

@@ -209,23 +209,23 @@ impl<R: Runtime, M: StateMachine> Task<R, M> {
                 let answers = &self.answers;
                 self.node.drop_abandoned(now, |ticket| answers[ticket as usize].is_canceled());
             }
-            if timer_fired || self.node.timeout_is_due(now) {
-                self.node.handle_timeout(now);
-            }
+            let is_due = timer_fired || self.node.timeout_is_due(now);
+            let ticked = is_due && self.node.handle_timeout(now);
             if self.node.has_backlog() {
                 self.node.resume(now);
             }
             if self.drain_outputs().is_err() {
                 return;
             }
-            if timer_fired {
+            if ticked {
                 // Other commits delete a portion, too.
                 if self.disk_has_leftovers && self.commits.is_empty() {
                     drop(self.commits.try_send(Commit { number: 0, batches: Vec::new() }));
                 }
-                let now = self.clock.now();
                 self.publish_statistics();
-                timer = self.runtime.sleep(self.node.until_timeout(now)).boxed();
+            }
+            if timer_fired {
+                timer = self.runtime.sleep(self.node.until_timeout(self.clock.now())).boxed();
             }
             self.publish_created();
             self.publish_status();

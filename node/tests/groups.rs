@@ -340,6 +340,69 @@ fn a_group_created_on_running_nodes_takes_part_once_it_is_durable() {
 }
 
 #[test]
+fn all_groups_tick_at_the_same_time() {
+    const NEW: GroupId = 9;
+    let mut cluster = cluster();
+    cluster.leap(TICK / 3);
+    (1..=3).for_each(|id| cluster.create_group(id, NEW));
+    cluster.settle();
+    for late in [TICK / 5, TICK / 2, TICK / 4] {
+        cluster.leap(late);
+        cluster.run(TICK);
+        for id in 1..=3 {
+            let node = cluster.node(id);
+            let replicas = node.groups().filter_map(|group| node.group(group)).map(|group| group.replica());
+            let ticked: BTreeSet<_> = replicas.map(|replica| replica.ticked_at().map(|at| at.awake_nanos())).collect();
+            assert_eq!(ticked.len(), 1, "on node {id}");
+        }
+    }
+}
+
+#[test]
+fn a_node_whose_groups_tick_more_slowly_than_one_that_was_removed_sleeps_all_the_same() {
+    const SLOW: GroupId = 9;
+    let mut cluster = Cluster::with_groups(3, 1, |_, _| {});
+    let timing = Timing::new(HOLD, 1000).with_heartbeat(6 * TICK);
+    cluster.member(1).options.replica.config = Config::new(timing).expect("it fits together");
+    cluster.create_group(1, SLOW);
+    cluster.settle();
+    let now = cluster.reading(1);
+    assert!(cluster.node(1).remove_group(now, 0));
+    for _ in 0..10 {
+        cluster.leap(TICK);
+        cluster.fire_timer(1);
+        let now = cluster.reading(1);
+        assert_eq!(cluster.node(1).until_timeout(now), TICK);
+    }
+}
+
+#[test]
+fn heartbeats_that_are_due_at_about_the_same_time_share_their_frames() {
+    let mut cluster = cluster();
+    let due = |cluster: &mut Cluster| {
+        [0, 3].map(|group| cluster.node(1).group(group).and_then(|group| group.replica().holder().poll_timeout()))
+    };
+    // Each opens a round.
+    cluster.leap(TICK / 2);
+    cluster.submit_to(1, 0, Request::Read(ReadMode::Quorum));
+    cluster.settle();
+    cluster.leap(TICK / 10);
+    cluster.submit_to(1, 3, Request::Read(ReadMode::Quorum));
+    cluster.settle();
+    let [one, other] = due(&mut cluster);
+    assert!(one.is_some() && one != other);
+    for _ in 0..4 {
+        let now = cluster.reading(1);
+        let sleeps = cluster.node(1).until_timeout(now);
+        cluster.leap(sleeps);
+        cluster.fire_timer(1);
+        cluster.settle();
+    }
+    let [one, other] = due(&mut cluster);
+    assert!(one.is_some() && one == other, "{one:?} {other:?}");
+}
+
+#[test]
 fn a_group_that_is_created_later_is_held_for_the_rest_of_the_nodes_restart_hold() {
     const NEW: GroupId = 9;
     let mut cluster = Cluster::with_groups(3, 1, |_, _| {});

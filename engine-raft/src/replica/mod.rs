@@ -134,6 +134,17 @@ impl Replica {
         self.options.tick()
     }
 
+    /// Returns the beginning of the present tick; `None` if no reading has said.
+    pub fn ticked_at(&self) -> Reading {
+        self.last_tick
+    }
+
+    /// Lets the present tick begin at another reading, that of another replica on this node: those with the same ticks are
+    /// then due at the same time.
+    pub fn align_ticks(&mut self, ticked_at: Instant) {
+        self.last_tick = Some(ticked_at);
+    }
+
     /// Returns the role of this node.
     pub fn role(&self) -> Role {
         match self.raw.raft.state {

@@ -198,6 +198,10 @@ impl<M: StateMachine> Node<M> {
 
     pub(super) fn host(&mut self, mut group: Group<M>) {
         group.set_contacts(self.contacts.clone());
+        match self.ticked_at {
+            Some(at) => group.align_ticks(at),
+            None => self.ticked_at = group.replica().ticked_at(),
+        }
         let (id, tick) = (group.id(), group.replica().tick());
         self.tick = if self.groups.is_empty() { tick } else { self.tick.min(tick) };
         let mut hosted = Hosted {
