@@ -165,9 +165,15 @@ impl Cluster {
         Ok(counts)
     }
 
-    /// Returns what each node has used so far.
-    pub(crate) fn usage(&self) -> Vec<Usage> {
-        self.nodes.iter().filter_map(|node| process_usage(node.process.id())).collect()
+    /// Returns the processor time of all nodes so far.
+    pub(crate) fn processor_seconds(&self) -> Result<f64, String> {
+        Ok(self.usage()?.iter().map(|node| node.cpu).sum())
+    }
+
+    /// Returns the resources that each node has used so far.
+    pub(crate) fn usage(&self) -> Result<Vec<Usage>, String> {
+        let usage = self.nodes.iter().map(|node| process_usage(node.process.id()));
+        usage.collect::<Option<_>>().ok_or_else(|| "a node ended, or this system has no /proc".to_owned())
     }
 }
 

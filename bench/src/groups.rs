@@ -4,10 +4,12 @@ mod machine;
 mod nodes;
 
 use crate::report::{Report, Row};
-use crate::stopwatch::Stopwatch;
+use crate::stopwatch::{Stopwatch, process_time};
 use hdrhistogram::Histogram;
 use nodes::{Nodes, Trouble};
 use std::time::Duration;
+
+pub(crate) use nodes::{KEYS, set};
 
 /// The numbers of groups, of which the first is what the others are compared with.
 const COUNTS: [u32; 4] = [1, 16, 256, 1_024];
@@ -87,10 +89,10 @@ pub(crate) fn run(quick: bool) -> Result<Report, String> {
 fn measure(count: u32, size: Size) -> Result<Measured, String> {
     let before = resident_kib()?;
     let nodes = Nodes::start(count, false)?;
-    let (cpu, frames, watch) = (processor_seconds(), nodes.frames(), Stopwatch::start());
+    let (cpu, frames, watch) = (process_time(), nodes.frames(), Stopwatch::start());
     std::thread::sleep(size.idle);
     let seconds = watch.elapsed().as_secs_f64();
-    let idle_percent = (processor_seconds() - cpu) / seconds * 100.0;
+    let idle_percent = (process_time() - cpu).as_secs_f64() / seconds * 100.0;
     let idle_frames = (nodes.frames() - frames) as f64 / seconds;
     let resident_kib = resident_kib()? - before;
     let all: Vec<u32> = (0..count).collect();
@@ -131,12 +133,6 @@ fn isolation(size: Size) -> Result<Vec<Row>, String> {
 
 fn millis(nanos: &Histogram<u64>, quantile: f64) -> f64 {
     nanos.value_at_quantile(quantile) as f64 / 1e6
-}
-
-/// Returns the processor time of this process so far.
-fn processor_seconds() -> f64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 fn resident_kib() -> Result<f64, String> {

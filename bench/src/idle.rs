@@ -11,12 +11,9 @@ pub(crate) fn run(quick: bool) -> Result<Report, String> {
     std::thread::sleep(Duration::from_secs(1));
     let (mut busiest, mut largest) = (Runs::default(), Runs::default());
     for _ in 0..intervals {
-        let before = cluster.usage();
+        let before = cluster.usage()?;
         std::thread::sleep(interval);
-        let after = cluster.usage();
-        if after.len() != 3 || before.len() != 3 {
-            return Err("a node ended, or this system has no /proc".to_owned());
-        }
+        let after = cluster.usage()?;
         let shares = before.iter().zip(&after).map(|(before, after)| (after.cpu - before.cpu) / interval.as_secs_f64());
         busiest.ours.push(shares.fold(0.0, f64::max) * 100.0);
         largest.ours.push(after.iter().map(|node| node.resident).fold(0.0, f64::max));

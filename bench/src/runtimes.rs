@@ -23,9 +23,9 @@ pub(crate) fn run(quick: bool) -> Result<Report, String> {
             let cluster = Cluster::start(&["--runtime", RUNTIMES[at]])?;
             let port = cluster.leader_port()?;
             redis_benchmark::run(port, redis_benchmark::FILL)?;
-            let before = processor_seconds(&cluster);
+            let before = cluster.processor_seconds()?;
             let reads = redis_benchmark::run(port, get)?;
-            let after = processor_seconds(&cluster);
+            let after = cluster.processor_seconds()?;
             let mut note = |name, value| {
                 let runs = found.entry(name).or_default();
                 if at == 0 { &mut runs.ours } else { &mut runs.theirs }.push(value);
@@ -37,7 +37,7 @@ pub(crate) fn run(quick: bool) -> Result<Report, String> {
             let writes = redis_benchmark::run(port, set)?;
             note("SET -c 50, a second", writes.per_second);
             note("SET -c 50, p99 ms", writes.p99_millis);
-            let resident = cluster.usage().iter().map(|node| node.resident).fold(0.0, f64::max);
+            let resident = cluster.usage()?.iter().map(|node| node.resident).fold(0.0, f64::max);
             note("resident, largest node, MiB", resident);
         }
     }
@@ -54,9 +54,4 @@ pub(crate) fn run(quick: bool) -> Result<Report, String> {
                 .to_owned(),
         ],
     })
-}
-
-/// Returns the processor time of all nodes so far.
-fn processor_seconds(cluster: &Cluster) -> f64 {
-    cluster.usage().iter().map(|node| node.cpu).sum()
 }

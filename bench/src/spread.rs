@@ -6,27 +6,25 @@ mod processes;
 
 use crate::report::{Report, Row, Runs};
 use machines::Load;
-use processes::SHAPES;
+use processes::{GET, SHAPES};
 use std::time::Duration;
 
 /// The numbers of groups. The first is the peer of the others.
 const GROUPS: [u32; 3] = [1, 3, 16];
 /// The loads on simulated machines: SETs per hundred commands, and their names.
 const OWN_LOADS: [(u32, &str); 3] = [(0, "GET"), (10, "10 % SET"), (100, "SET")];
-/// The load that says what a command takes from a node in addition to its turns: GETs of the only leader.
-const COMMAND: usize = 2;
 
 const NOTES: [&str; 3] = [
     "Each node leads a third of the groups, or about that. SET and GET: redis-benchmark, which has one thread and sends \
      each command to the leader of its group. all nodes: the processor time of the three for each command. busiest \
      node: that of the node that spends most of it. in use: the part of this machine's processors that was in use.",
     "Three nodes and the client share this machine's processors. Where these are in use, spreading leaders can only \
-     lose: three nodes that are woken for a third of the commands each do more work for all of them than one.",
+     lose: three nodes, each woken for a third of the commands, do more work in all than one node.",
     "own machines: three nodes on simulated machines, with one processor each, and more clients than these can serve. A \
      turn of a node is real and takes as long on its machine as it took here, in processor time, with the encoding and \
      decoding of its frames. A command takes from the leader's processor what GET c48 took from the one leader in the \
      same run, and a SET in addition its part of the turns of all nodes. A message takes 0.1 ms, a sync of a disk \
-     0.5 ms. What the thread of the disk takes, and the links, is not simulated.",
+     0.5 ms. The processor time of the disk's thread and of the links is left out.",
 ];
 
 /// The figures of a round, by the number of groups.
@@ -50,7 +48,8 @@ pub(crate) fn run(quick: bool) -> Result<Report, String> {
             let at = (round + turn) % GROUPS.len();
             here[at] = processes::measure(GROUPS[at], seconds)?;
         }
-        let takes = Duration::from_secs_f64(here[0][COMMAND].busiest_micros / 1e6);
+        // The time that a command takes from the only leader in addition to its turns: a GET has no part in these.
+        let takes = Duration::from_secs_f64(here[0][GET].busiest_micros / 1e6);
         for (groups, samples) in GROUPS.into_iter().zip(&mut own) {
             for ((writes, _), sample) in OWN_LOADS.into_iter().zip(samples) {
                 *sample = machines::sample(groups, Load { writes, takes, lasts: Duration::from_secs(1) })?;

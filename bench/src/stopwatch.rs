@@ -1,5 +1,6 @@
 //! Measuring time.
 
+use rustix::time::{ClockId, clock_gettime};
 use std::time::{Duration, Instant};
 
 /// A started stopwatch.
@@ -19,6 +20,21 @@ impl Stopwatch {
     pub(crate) fn nanos(self) -> f64 {
         self.elapsed().as_secs_f64() * 1e9
     }
+}
+
+/// Returns the processor time of this thread so far.
+pub(crate) fn thread_time() -> Duration {
+    processor_time(ClockId::ThreadCPUTime)
+}
+
+/// Returns the processor time of this process so far.
+pub(crate) fn process_time() -> Duration {
+    processor_time(ClockId::ProcessCPUTime)
+}
+
+fn processor_time(clock: ClockId) -> Duration {
+    let time = clock_gettime(clock);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// A run is split into this many slices, and the median counts, because other work of this machine affects only a few

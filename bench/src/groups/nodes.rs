@@ -28,7 +28,7 @@ pub(super) const WRITERS: usize = 64;
 /// Clients that flood a group.
 const FLOOD: usize = 512;
 /// Keys in each group.
-const KEYS: usize = 100;
+pub(crate) const KEYS: usize = 100;
 const NODES: [NodeId; 3] = [1, 2, 3];
 /// The hold, long enough that a busy machine costs no lease.
 const HOLD: Duration = Duration::from_secs(2);
@@ -305,6 +305,7 @@ fn key(number: usize) -> Bytes {
     format!("key:{number:012}").into()
 }
 
-fn set(number: usize) -> WriteCommand {
+/// Returns a write of a key of a group.
+pub(crate) fn set(number: usize) -> WriteCommand {
     WriteCommand::Set(SetCommand::new(key(number), Bytes::from_static(&[b'x'; 64])))
 }

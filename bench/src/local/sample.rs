@@ -3,8 +3,7 @@
 use crate::closed_loop::{self, Load, resp::Resp};
 use crate::cluster::Cluster;
 use crate::report::{Row, Runs, Target};
-use crate::stopwatch::Stopwatch;
-use rustix::time::{ClockId, clock_gettime};
+use crate::stopwatch::{Stopwatch, thread_time};
 use std::time::Duration;
 
 /// The attempts at a part of a round. One in which the leader changes does not count.
@@ -70,7 +69,8 @@ pub(super) struct Sample {
 
 /// Runs a load at these ports.
 pub(super) fn sample(cluster: &Cluster, ports: &[u16], load: Load) -> Result<Sample, String> {
-    let look = || Ok((cluster.usage().iter().map(|node| node.cpu).sum::<f64>(), processor_seconds()));
+    // All clients run on this thread.
+    let look = || Ok((cluster.processor_seconds()?, thread_time().as_secs_f64()));
     let (earlier, watch) = (cluster.counts()?, Stopwatch::start());
     let (outcome, [before, after]) = closed_loop::observe::<Resp, (f64, f64)>(ports, load, look)?;
     let (seconds, later) = (watch.elapsed().as_secs_f64(), cluster.counts()?);
@@ -84,12 +84,6 @@ pub(super) fn sample(cluster: &Cluster, ports: &[u16], load: Load) -> Result<Sam
         frames_a_second: (later.frames - earlier.frames) as f64 / seconds,
         local_share: local as f64 / (local + others).max(1) as f64,
     })
-}
-
-/// Returns the processor time of this thread, on which all clients run.
-fn processor_seconds() -> f64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 /// Returns the row of a figure of each round next to a peer's.

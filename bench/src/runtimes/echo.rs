@@ -1,12 +1,11 @@
 //! The cost of the `Runtime` trait: an echo on a plain runtime, and the same through the trait.
 
 use crate::report::{Row, Runs};
-use crate::stopwatch::Stopwatch;
+use crate::stopwatch::{Stopwatch, process_time, thread_time};
 use futures::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use leasehold_runtime::Runtime;
 use leasehold_runtime_smol::SmolRuntime;
 use leasehold_runtime_tokio::TokioRuntime;
-use rustix::time::{ClockId, clock_gettime};
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -60,7 +59,7 @@ pub(super) fn rows(quick: bool) -> Result<Vec<Row>, String> {
 
 /// Lets clients on threads of their own call a server in this process.
 fn call(server: SocketAddr, echoes: u32) -> io::Result<Measured> {
-    let before = seconds(ClockId::ProcessCPUTime);
+    let before = process_time().as_secs_f64();
     let watch = Stopwatch::start();
     let clients: Vec<_> = (0..CLIENTS).map(|_| thread::spawn(move || client(server, echoes))).collect();
     let mut of_clients = 0.0;
@@ -68,7 +67,7 @@ fn call(server: SocketAddr, echoes: u32) -> io::Result<Measured> {
         of_clients += client.join().map_err(|_| io::Error::other("a client panicked"))??;
     }
     let (elapsed, all) = (watch.nanos() / 1e9, f64::from(echoes) * CLIENTS as f64);
-    let server = seconds(ClockId::ProcessCPUTime) - before - of_clients;
+    let server = process_time().as_secs_f64() - before - of_clients;
     Ok(Measured { echoes_a_second: all / elapsed, server_micros: server * 1e6 / all })
 }
 
@@ -85,12 +84,7 @@ fn client(server: SocketAddr, echoes: u32) -> io::Result<f64> {
             return Err(io::Error::other("the answer is not what was sent"));
         }
     }
-    Ok(seconds(ClockId::ThreadCPUTime))
-}
-
-fn seconds(of: ClockId) -> f64 {
-    let time = clock_gettime(of);
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+    Ok(thread_time().as_secs_f64())
 }
 
 /// Returns what a client sends, until it ends the connection.

@@ -3,13 +3,15 @@
 //! Each machine has a processor, a disk and a network. The node's turns are real, and take as long on the machine as they
 //! took here, in processor time. A command of a client takes as long in addition as the caller says.
 
+use crate::groups::{KEYS, set};
+use crate::stopwatch::thread_time;
 use bytes::Bytes;
-use leasehold::keyspace::{Entry, Keyspace, SetCommand, WallClock, WriteCommand};
+use leasehold::keyspace::{Entry, Keyspace, WallClock};
 use leasehold_core::{Config, Instant, NodeId, Options as Timing, Reading};
 use leasehold_node::ports::{GroupId, Recovered, StateMachine as _};
+use leasehold_node::snapshot::Work;
 use leasehold_node::{GroupOptions, GroupStart, Input, Node, NodeOptions, Output, Request, Role, frames};
 use leasehold_testing::dice::Dice;
-use rustix::time::{ClockId, clock_gettime};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -23,7 +25,6 @@ const SYNC: Nanos = 500_000;
 const CLIENTS: u64 = 4_096;
 /// As in the task that runs a node.
 const MAX_INPUTS_PER_TURN: usize = 512;
-const KEYS: usize = 1_000;
 /// The interval at which leaders are looked for, and the time by which every group has the one that it is to have.
 const LOOK: Nanos = 50_000_000;
 const ELECTED_BY: Nanos = 30_000_000_000;
@@ -57,7 +58,7 @@ pub(super) fn sample(groups: u32, load: Load) -> Result<Sample, String> {
     let mut world = World::start(groups, load)?;
     world.spread_leaders()?;
     for client in 0..CLIENTS {
-        world.schedule(world.now + client, What::Request);
+        world.schedule(world.now + client, Event::Request);
     }
     world.run(WARM_UP)?;
     let (replies, busy) = (world.replies, world.machines.each_ref().map(|machine| machine.busy));
@@ -74,7 +75,7 @@ struct World {
     now: Nanos,
     machines: [Machine; NODES.len()],
     /// By their time. Of two at the same time, the one that was scheduled first comes first.
-    events: BTreeMap<(Nanos, u64), What>,
+    events: BTreeMap<(Nanos, u64), Event>,
     scheduled: u64,
     groups: u32,
     load: Load,
@@ -82,8 +83,8 @@ struct World {
     replies: u64,
 }
 
-/// An event.
-enum What {
+/// Something that happens at a time.
+enum Event {
     /// A frame arrives at a machine.
     Frame { at: usize, from: NodeId, payload: Bytes },
     /// A request of a client arrives at the leader of a group that is drawn now.
@@ -123,22 +124,23 @@ enum Waiting {
     Report(Input<Keyspace>),
 }
 
-/// What the disk does.
+/// The state of a disk.
 enum Disk {
     Rests,
     /// It syncs, and the commits up to this one wait, if any do.
     Syncs(Option<u64>),
 }
 
-/// What leaves a machine at the end of a turn.
+/// The outputs of a turn.
 #[derive(Default)]
 struct Left {
     frames: Vec<(NodeId, Bytes)>,
     commit: Option<u64>,
-    /// Commands that were taken.
-    commands: u64,
+    /// Commands of clients that were taken.
+    commands: u32,
     replies: u64,
-    done: Vec<Input<Keyspace>>,
+    /// Work for other threads, whose time is not the turn's.
+    work: Vec<Work<Keyspace>>,
 }
 
 impl World {
@@ -167,7 +169,7 @@ impl World {
             replies: 0,
         };
         for at in 0..NODES.len() {
-            world.schedule(0, What::Timer { at });
+            world.schedule(0, Event::Timer { at });
         }
         Ok(world)
     }
@@ -204,9 +206,9 @@ impl World {
         self.machines[at].node.group(group).is_some_and(|group| group.replica().role() == Role::Leader)
     }
 
-    fn schedule(&mut self, at: Nanos, what: What) {
+    fn schedule(&mut self, at: Nanos, event: Event) {
         self.scheduled += 1;
-        self.events.insert((at, self.scheduled), what);
+        self.events.insert((at, self.scheduled), event);
     }
 
     fn run(&mut self, lasts: Nanos) -> Result<(), String> {
@@ -214,52 +216,51 @@ impl World {
         while let Some(first) = self.events.first_entry()
             && first.key().0 <= end
         {
-            let ((now, _), what) = first.remove_entry();
+            let ((now, _), event) = first.remove_entry();
             self.now = now;
-            self.happen(what)?;
+            self.handle(event)?;
         }
         self.now = end;
         Ok(())
     }
 
-    fn happen(&mut self, what: What) -> Result<(), String> {
-        match what {
-            What::Frame { at, from, payload } => self.give(at, Waiting::Frame { from, payload }),
-            What::Request => {
+    fn handle(&mut self, event: Event) -> Result<(), String> {
+        match event {
+            Event::Frame { at, from, payload } => self.give(at, Waiting::Frame { from, payload }),
+            Event::Request => {
                 let group = self.dice.index(self.groups as usize) as GroupId;
                 let at = leader_of(group);
                 if self.dice.below(100) >= u64::from(self.load.writes) {
                     self.give(at, Waiting::Get);
                     return Ok(());
                 }
-                let set = SetCommand::new(key(self.dice.index(KEYS)), Bytes::from_static(&[b'x'; 64]));
-                let request = Request::Write(Entry::encode(&[], true, &[WriteCommand::Set(set)]));
+                let request = Request::Write(Entry::encode(&[], true, &[set(self.dice.index(KEYS))]));
                 self.machines[at].requests += 1;
                 let ticket = self.machines[at].requests;
                 self.give(at, Waiting::Set(Input::Request { ticket, group, request }));
             }
-            What::Commit { at, number } => match &mut self.machines[at].disk {
+            Event::Commit { at, number } => match &mut self.machines[at].disk {
                 Disk::Syncs(next) => *next = Some(number),
                 disk @ Disk::Rests => {
                     *disk = Disk::Syncs(None);
-                    self.schedule(self.now + SYNC, What::Synced { at, number });
+                    self.schedule(self.now + SYNC, Event::Synced { at, number });
                 }
             },
-            What::Synced { at, number } => {
+            Event::Synced { at, number } => {
                 self.give(at, Waiting::Report(Input::Committed { number }));
                 match std::mem::replace(&mut self.machines[at].disk, Disk::Rests) {
-                    Disk::Syncs(Some(number)) => self.happen(What::Commit { at, number })?,
+                    Disk::Syncs(Some(number)) => self.handle(Event::Commit { at, number })?,
                     Disk::Syncs(None) | Disk::Rests => {}
                 }
             }
-            What::Timer { at } => {
+            Event::Timer { at } => {
                 let machine = &mut self.machines[at];
                 machine.timer_fired = true;
                 let tick = machine.node.tick().as_nanos() as Nanos;
-                self.schedule(self.now + tick, What::Timer { at });
+                self.schedule(self.now + tick, Event::Timer { at });
                 self.schedule_turn(at);
             }
-            What::Turn { at } => self.turn(at)?,
+            Event::Turn { at } => self.turn(at)?,
         }
         Ok(())
     }
@@ -273,34 +274,36 @@ impl World {
         let machine = &mut self.machines[at];
         if !std::mem::replace(&mut machine.turn_is_due, true) {
             let begins = machine.busy_until.max(self.now);
-            self.schedule(begins, What::Turn { at });
+            self.schedule(begins, Event::Turn { at });
         }
     }
 
     fn turn(&mut self, at: usize) -> Result<(), String> {
         let machine = &mut self.machines[at];
         machine.turn_is_due = false;
-        let before = processor_nanos();
+        let before = thread_time();
         let left = machine.turn(reading(self.now))?;
-        let took = processor_nanos() - before + left.commands * self.load.takes.as_nanos() as Nanos;
+        let took = thread_time() - before + self.load.takes * left.commands;
+        let took = took.as_nanos() as Nanos;
         machine.busy += took;
         machine.busy_until = self.now + took;
         let end = machine.busy_until;
-        machine.waiting.extend(left.done.into_iter().map(Waiting::Report));
+        let done = left.work.into_iter().filter_map(Work::run).map(Input::WorkDone);
+        machine.waiting.extend(done.map(Waiting::Report));
         if !machine.waiting.is_empty() || machine.node.has_backlog() {
             self.schedule_turn(at);
         }
         for (to, payload) in left.frames {
-            let frame = What::Frame { at: position(to), from: NODES[at], payload };
+            let frame = Event::Frame { at: position(to), from: NODES[at], payload };
             self.schedule(end + NETWORK, frame);
         }
         if let Some(number) = left.commit {
-            self.schedule(end, What::Commit { at, number });
+            self.schedule(end, Event::Commit { at, number });
         }
         self.replies += left.replies;
         for _ in 0..left.replies {
             // The reply to the client, and the client's next request.
-            self.schedule(end + 2 * NETWORK, What::Request);
+            self.schedule(end + 2 * NETWORK, Event::Request);
         }
         Ok(())
     }
@@ -348,7 +351,7 @@ impl Machine {
                     outcome.map_err(|error| format!("a simulated write failed: {error}"))?;
                     left.replies += 1;
                 }
-                Output::Work(work) => left.done.extend(work.run().map(Input::WorkDone)),
+                Output::Work(work) => left.work.push(work),
                 Output::Halted { unknown, .. } => return Err(unknown.to_string()),
             }
         }
@@ -380,14 +383,4 @@ fn position(id: NodeId) -> usize {
 
 fn reading(now: Nanos) -> Reading {
     Some(Instant::from_nanos(now, now))
-}
-
-fn key(number: usize) -> Bytes {
-    format!("key:{number:012}").into()
-}
-
-/// Returns the processor time of this thread so far.
-fn processor_nanos() -> Nanos {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as Nanos * 1_000_000_000 + time.tv_nsec as Nanos
 }
