@@ -30,9 +30,9 @@ const MAX_TICK: Duration = Duration::from_millis(50);
 /// The longest time that a node that stops waits for the end of its hold.
 const MAX_HOLD_WAIT: Duration = Duration::from_secs(2);
 
-/// The part of a tick by which what is due in one of several groups may be late, so that what is due soon in others
-/// shares its frames.
-const GATHERED: u32 = 8;
+/// A tick is this many times as long as something that is due in one of several groups may be late, so that it shares its
+/// frames with those of other groups.
+const TICK_PER_DELAY: u32 = 8;
 
 /// The options of a node.
 #[derive(Clone, Copy, Debug)]
@@ -111,7 +111,7 @@ pub struct Node<M: StateMachine> {
     stopwatch: Stopwatch,
     /// The shortest tick of any group.
     tick: Duration,
-    /// The time of the last tick, which is that of the groups' own ticks.
+    /// The time of the last tick: that at which the groups ticked, if any did.
     ticked_at: Reading,
     /// The first reading of this process, and the longest hold that a process before it may have promised in any group.
     started: Reading,
@@ -360,13 +360,13 @@ impl<M: StateMachine> Node<M> {
             return due;
         }
         let tick = self.ticked_at.map(|at| at.plus(self.tick));
-        earlier(tick, due.plus(self.tick / GATHERED))
+        earlier(tick, due.plus(self.tick / TICK_PER_DELAY))
     }
 
     /// Does what is due: in the groups for which something is, and once per [`tick`](Node::tick) in all. Call it
     /// whenever the timer fires, due or not: a leader that no message reaches would otherwise not learn that its clock
     /// went back until the clock shows again what it had shown before, and readers would trust its lease that long. Returns
-    /// true once per tick.
+    /// true if it was a tick of all groups.
     pub fn handle_timeout(&mut self, now: Reading) -> bool {
         self.set_now(now);
         let all = self.tick_is_due(now);

@@ -12,8 +12,8 @@ const MAX_DROPPED_BYTES: u64 = 4096 * ENTRY_BYTES as u64;
 /// What is left of a map. Each step drops a piece.
 type Steps = Box<dyn Iterator<Item = ()> + Send>;
 
-/// The reclaiming thread of this process, while there is one. A thread for each keyspace would cost a node with many groups
-/// more memory than everything else that they have.
+/// The reclaiming thread of this process, while there is one. With many groups, a thread for each keyspace
+/// would take more memory than everything else that an idle group has.
 static THREAD: Mutex<Weak<Sender<Steps>>> = Mutex::new(Weak::new());
 
 /// A handle to the reclaiming thread, which all keyspaces of this process share. The thread starts with the first large
@@ -71,11 +71,11 @@ fn thread() -> Option<Arc<Sender<Steps>>> {
 mod tests {
     use super::Reclaimer;
     use std::sync::Arc;
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::{Sender, channel};
     use std::time::Duration;
 
     /// Reports the name of the thread that drops it.
-    struct Reports(std::sync::mpsc::Sender<Option<String>>);
+    struct Reports(Sender<Option<String>>);
 
     impl Drop for Reports {
         fn drop(&mut self) {
