@@ -18,8 +18,8 @@ const NOTES: [&str; 3] = [
     "Each node leads a third of the groups, or about that. SET and GET: redis-benchmark, which has one thread and sends \
      each command to the leader of its group. all nodes: the processor time of the three for each command. busiest \
      node: that of the node that spends most of it. in use: the part of this machine's processors that was in use.",
-    "Three nodes and the client share this machine's processors. Where these are in use, spreading leaders can only \
-     lose: three nodes, each woken for a third of the commands, do more work in all than one node.",
+    "Three nodes and the client share this machine's processors. Where these are in use, spreading leaders gains \
+     little here: three nodes, each woken for a third of the commands, do more work in all than one node.",
     "own machines: three nodes on simulated machines, with one processor each, and more clients than these can serve. A \
      turn of a node is real and takes as long on its machine as it took here, in processor time, with the encoding and \
      decoding of its frames. A command takes from the leader's processor what GET c48 took from the one leader in the \
